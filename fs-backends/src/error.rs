@@ -1,0 +1,226 @@
+//! The one error of this crate.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use volfold_images::{BlockError, BlockErrorKind};
+
+/// What every fallible call of this crate returns.
+pub type FsResult<T> = Result<T, FsError>;
+
+/// Why the content of a file is not in reach, as a stable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reason(&'static str);
+
+impl Reason {
+    /// NTFS data compressed with LZNT1.
+    pub const NTFS_COMPRESSED: Self = Self("ntfs-compressed");
+    /// NTFS data compressed by the Windows overlay filter (CompactOS, WIM boot).
+    pub const WOF: Self = Self("wof-compressed");
+    /// NTFS data moved to the chunk store of data deduplication.
+    pub const DEDUPLICATED: Self = Self("deduplicated");
+    /// A cloud placeholder whose data is not on the volume.
+    pub const CLOUD: Self = Self("cloud-placeholder");
+    /// Data moved to another tier by hierarchical storage management.
+    pub const OFFLINE: Self = Self("offline-storage");
+    /// A reparse point of a kind that is not known.
+    pub const REPARSE_POINT: Self = Self("unknown-reparse-point");
+    /// Attributes spread over an attribute list that could not be followed.
+    pub const ATTRIBUTE_LIST: Self = Self("attribute-list");
+    /// Data in a form that this build does not read.
+    pub const UNSUPPORTED_LAYOUT: Self = Self("unsupported-layout");
+
+    /// The code: lower case, words joined by `-`, never changed once published.
+    pub fn code(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// What the caller should do about an [`FsError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FsErrorKind {
+    /// The host could not read. A second try may help.
+    Io,
+    /// The bytes contradict the specification.
+    Corrupt,
+    /// The bytes are fine, this build cannot read them.
+    Unsupported,
+    /// A request outside the device. A mistake of a layer above.
+    OutOfRange,
+    /// Another file or disk is needed.
+    MissingPart,
+    /// Policy forbids it.
+    Refused,
+    /// No such name.
+    NotFound,
+    /// A directory was needed.
+    NotADirectory,
+    /// A file was needed.
+    IsADirectory,
+    /// A link was needed.
+    NotALink,
+    /// No name can look like this here.
+    InvalidName,
+    /// The content is encrypted and no key is known.
+    Encrypted,
+    /// The content is stored in a form that is not read, or not on this volume at all.
+    Undecodable(Reason),
+}
+
+/// Why a file system, a node or its content could not be read.
+#[derive(Debug)]
+pub struct FsError {
+    kind: FsErrorKind,
+    message: Cow<'static, str>,
+    position: Option<u64>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl FsError {
+    /// An error of `kind`; `message` is lower case, without a full stop, and names the structure.
+    pub fn new(kind: FsErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            position: None,
+            source: None,
+        }
+    }
+
+    /// The bytes contradict the specification.
+    pub fn corrupt(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(FsErrorKind::Corrupt, message)
+    }
+
+    /// The bytes are valid and beyond this build.
+    pub fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(FsErrorKind::Unsupported, message)
+    }
+
+    /// No such name.
+    pub fn not_found() -> Self {
+        Self::new(FsErrorKind::NotFound, "no such file or directory")
+    }
+
+    /// The node is not a directory.
+    pub fn not_a_directory() -> Self {
+        Self::new(FsErrorKind::NotADirectory, "not a directory")
+    }
+
+    /// The node is a directory.
+    pub fn is_a_directory() -> Self {
+        Self::new(FsErrorKind::IsADirectory, "is a directory")
+    }
+
+    /// The node is not a link.
+    pub fn not_a_link() -> Self {
+        Self::new(FsErrorKind::NotALink, "not a symbolic link")
+    }
+
+    /// The content is encrypted.
+    pub fn encrypted() -> Self {
+        Self::new(FsErrorKind::Encrypted, "content is encrypted")
+    }
+
+    /// The content is not in reach.
+    pub fn undecodable(reason: Reason) -> Self {
+        Self::new(
+            FsErrorKind::Undecodable(reason),
+            format!("content cannot be decoded ({reason})"),
+        )
+    }
+
+    /// The same error with a byte position in the volume.
+    #[must_use]
+    pub fn at(mut self, position: u64) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller should do.
+    pub fn kind(&self) -> FsErrorKind {
+        self.kind
+    }
+
+    /// The sentence, without position and cause.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The byte position in the volume, if there is one.
+    pub fn position(&self) -> Option<u64> {
+        self.position
+    }
+
+    /// The stable code of the kind, as `--json` and `check` print it.
+    pub fn code(&self) -> &'static str {
+        match self.kind {
+            FsErrorKind::Io => "io",
+            FsErrorKind::Corrupt => "corrupt",
+            FsErrorKind::Unsupported => "unsupported",
+            FsErrorKind::OutOfRange => "out-of-range",
+            FsErrorKind::MissingPart => "missing-part",
+            FsErrorKind::Refused => "refused",
+            FsErrorKind::NotFound => "not-found",
+            FsErrorKind::NotADirectory => "not-a-directory",
+            FsErrorKind::IsADirectory => "is-a-directory",
+            FsErrorKind::NotALink => "not-a-link",
+            FsErrorKind::InvalidName => "invalid-name",
+            FsErrorKind::Encrypted => "encrypted",
+            FsErrorKind::Undecodable(reason) => reason.code(),
+        }
+    }
+}
+
+impl fmt::Display for FsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(position) = self.position {
+            write!(f, " (at byte {position})")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for FsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source
+            .as_deref()
+            .map(|source| -> &(dyn Error + 'static) { source })
+    }
+}
+
+impl From<BlockError> for FsError {
+    fn from(error: BlockError) -> Self {
+        let kind = match error.kind() {
+            BlockErrorKind::Corrupt => FsErrorKind::Corrupt,
+            BlockErrorKind::Unsupported => FsErrorKind::Unsupported,
+            BlockErrorKind::OutOfRange => FsErrorKind::OutOfRange,
+            BlockErrorKind::MissingPart => FsErrorKind::MissingPart,
+            BlockErrorKind::Refused => FsErrorKind::Refused,
+            _ => FsErrorKind::Io,
+        };
+        let message = error.message().to_owned();
+        let position = error.position();
+        Self {
+            kind,
+            message: message.into(),
+            position,
+            source: Some(error.into()),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! File systems as trees of names and bytes, read-only.
+//!
+//! A [`FileSystemDriver`] mounts the volume behind a [`VolumeReader`] and gives a [`FileSystem`].
+//! Nothing here knows where a volume comes from, or what the host calls anything.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod confined;
+pub mod driver;
+pub mod error;
+pub mod node;
+pub mod reference;
+pub mod tree;
+
+pub use driver::{DRIVERS, FileSystemDriver, VolumeReader, detect};
+pub use error::{FsError, FsErrorKind, FsResult, Reason};
+pub use node::{
+    Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
+    FileSystem, FsInfo, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo, StreamName, Times,
+    Timestamp, Usage,
+};
+pub use tree::VolumeTree;

@@ -1,0 +1,320 @@
+//! The file system traits, and what they speak of.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::error::{FsError, FsErrorKind, FsResult};
+
+/// The file system's own number of a file or directory: an NTFS file record number, an inode
+/// number. Stable while mounted, below 2^48.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u64);
+
+/// One name of a directory entry: raw bytes for ext, WTF-8 for NTFS and FAT. Never a path.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name<'a>(&'a [u8]);
+
+impl<'a> Name<'a> {
+    /// A name of these bytes.
+    pub fn new(bytes: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Self(bytes.as_ref())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The name as text; what is not UTF-8 is replaced.
+    pub fn to_text(self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.0)
+    }
+}
+
+impl fmt::Debug for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_text())
+    }
+}
+
+/// A position in a directory; `START` or what an entry gave as `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirCursor(pub u64);
+
+impl DirCursor {
+    /// Before the first entry.
+    pub const START: Self = Self(0);
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link, or a junction.
+    Symlink,
+    /// A character device node.
+    CharDevice,
+    /// A block device node.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+}
+
+/// A point in time, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Seconds since 1970-01-01T00:00:00Z; negative before.
+    pub seconds: i64,
+    /// Nanoseconds in that second, 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+/// The times of a node. What the file system does not keep is the modification time, or `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Last change of the content.
+    pub modified: Timestamp,
+    /// Last read of the content.
+    pub accessed: Timestamp,
+    /// Last change of the metadata.
+    pub changed: Timestamp,
+    /// Creation.
+    pub created: Option<Timestamp>,
+}
+
+/// The guest's own ownership of a node, where the file system has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User number.
+    pub uid: u32,
+    /// Group number.
+    pub gid: u32,
+    /// Permission bits, at most `0o7777`.
+    pub mode: u16,
+}
+
+/// DOS attributes as FAT and NTFS write them (`FILE_ATTRIBUTE_*` of MS-FSCC 2.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(pub u32);
+
+/// What is known of a node without its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// The node itself.
+    pub node: NodeId,
+    /// Tells two files apart that had the same number at different times; 0 where unknown.
+    pub generation: u64,
+    /// What it is.
+    pub kind: FileKind,
+    /// The size of the content in bytes; of a link's target for links.
+    pub size: u64,
+    /// The bytes that the content takes on the volume.
+    pub allocated: u64,
+    /// How many names it has. Directories: 2 and one for every sub-directory where the file system
+    /// counts them, else 1.
+    pub links: u32,
+    /// Its times.
+    pub times: Times,
+    /// The guest's ownership.
+    pub owner: Option<Owner>,
+    /// Major and minor number of a device node.
+    pub device: Option<(u32, u32)>,
+    /// DOS attributes.
+    pub attributes: Option<Attributes>,
+    /// Why the content will be refused, where that is known without reading it.
+    pub unreadable: Option<FsErrorKind>,
+}
+
+/// One entry of a directory, without `.` and `..`.
+#[derive(Clone, Copy, Debug)]
+pub struct DirEntry<'a> {
+    /// Its name.
+    pub name: Name<'a>,
+    /// The node it names.
+    pub node: NodeId,
+    /// What the node is.
+    pub kind: FileKind,
+    /// The node's metadata, when it came along cheaply.
+    pub metadata: Option<&'a Metadata>,
+    /// Where to go on behind this entry.
+    pub next: DirCursor,
+}
+
+/// Where a symbolic link leads, as bytes with `/` between the parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTarget(pub Vec<u8>);
+
+/// The name of a data stream; the main one is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StreamName(pub Vec<u8>);
+
+impl StreamName {
+    /// The main stream of a file.
+    pub const MAIN: Self = Self(Vec::new());
+}
+
+/// An alternate stream of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// Its name.
+    pub name: StreamName,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// How the file system compares names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaseRule {
+    /// Byte by byte.
+    Sensitive,
+    /// Without regard to case, kept as written.
+    Insensitive,
+}
+
+/// What is known of a file system once it is mounted.
+#[derive(Clone, Debug)]
+pub struct FsInfo {
+    /// The driver's id, or a closer name: `ntfs`, `fat32`, `ext4`.
+    pub kind: &'static str,
+    /// The volume label, `None` if empty.
+    pub label: Option<String>,
+    /// Serial number or UUID, as blkid writes it.
+    pub uuid: Option<String>,
+    /// How names compare.
+    pub case: CaseRule,
+    /// The allocation unit in bytes.
+    pub cluster_size: u32,
+    /// The size of the file system in bytes.
+    pub size: u64,
+    /// What is odd though readable; `code: sentence` each.
+    pub findings: Vec<String>,
+}
+
+/// How full a file system is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes in use.
+    pub used: u64,
+    /// Nodes in all and free, where the file system has a fixed table.
+    pub nodes: Option<(u64, u64)>,
+}
+
+/// A mounted file system.
+///
+/// All calls take `&self` and may run at once.
+pub trait FileSystem: Send + Sync {
+    /// What is known of the file system as a whole.
+    fn info(&self) -> &FsInfo;
+
+    /// How full it is. May read whole bitmaps.
+    ///
+    /// # Errors
+    /// Why the tables cannot be read.
+    fn usage(&self) -> FsResult<Usage>;
+
+    /// The root directory.
+    fn root(&self) -> NodeId;
+
+    /// The node that `name` names in `dir`, by the file system's own case rule.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotADirectory`, or why the directory cannot be read.
+    fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId>;
+
+    /// The metadata of `node`.
+    ///
+    /// # Errors
+    /// `NotFound` for a number that is no node, or why it cannot be read.
+    fn metadata(&self, node: NodeId) -> FsResult<Metadata>;
+
+    /// Gives the entries of `dir` behind `from` to `emit` until it breaks or the end is reached.
+    /// The order is the same at every call.
+    ///
+    /// # Errors
+    /// `NotADirectory`, or why the directory cannot be read.
+    fn read_dir(
+        &self,
+        dir: NodeId,
+        from: DirCursor,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<()>;
+
+    /// Where the link `node` leads.
+    ///
+    /// # Errors
+    /// `NotALink`, or why it cannot be read.
+    fn read_link(&self, node: NodeId) -> FsResult<LinkTarget>;
+
+    /// The alternate streams of `node`.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn streams(&self, _node: NodeId) -> FsResult<Vec<StreamInfo>> {
+        Ok(Vec::new())
+    }
+
+    /// Opens a stream of a file.
+    ///
+    /// # Errors
+    /// `IsADirectory`, `Encrypted`, `Undecodable`, `NotFound` for a stream that is not there, or
+    /// why it cannot be read.
+    fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>>;
+}
+
+/// What a run of bytes of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileExtentKind {
+    /// Bytes on the volume.
+    Data,
+    /// Bytes that read as zero and take no place.
+    Hole,
+    /// Bytes that will be refused.
+    Unreadable(FsErrorKind),
+}
+
+/// A run of bytes of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileExtent {
+    /// What the bytes are.
+    pub kind: FileExtentKind,
+    /// How many bytes from the offset asked for; at least 1 inside the file.
+    pub length: u64,
+}
+
+/// The content of an open file; owns the file's run list.
+pub trait FileData: Send + Sync {
+    /// The size in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buf` from `offset`, and says how much of it; less than all only at the end of the
+    /// file.
+    ///
+    /// # Errors
+    /// Why the bytes cannot be had; then none of `buf` counts.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize>;
+
+    /// The kind of the bytes at `offset`, and how far they reach.
+    ///
+    /// # Errors
+    /// `OutOfRange` at or behind the end.
+    fn extent_at(&self, offset: u64) -> FsResult<FileExtent> {
+        match self.size().checked_sub(offset) {
+            None | Some(0) => Err(FsError::new(
+                FsErrorKind::OutOfRange,
+                "offset is behind the end of the file",
+            )
+            .at(offset)),
+            Some(length) => Ok(FileExtent {
+                kind: FileExtentKind::Data,
+                length,
+            }),
+        }
+    }
+}

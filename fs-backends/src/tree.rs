@@ -1,0 +1,3 @@
+//! The tree of volumes.
+/// The tree.
+pub struct VolumeTree;

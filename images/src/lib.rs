@@ -1,0 +1,28 @@
+//! Disk images as block devices.
+//!
+//! A [`format::ImageFormat`] turns a file of the host into a [`DiskImage`], whose [`BlockDevice`]
+//! gives the bytes of the virtual disk. A file that an image names (an extent, a parent) is opened
+//! through a [`Locator`] alone. Nothing here knows of partitions, file systems or mounts.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod bytes;
+pub mod device;
+pub mod error;
+pub mod format;
+pub mod host;
+pub mod locator;
+
+pub use bytes::{ByteReader, byte_count, bytes_to_index};
+pub use device::{BlockDevice, Extent, ExtentKind, MemoryDevice, Slice};
+pub use error::{BlockError, BlockErrorKind, BlockResult};
+pub use format::{Confidence, DiskImage, ImageFormat};
+pub use locator::Locator;

@@ -1,0 +1,29 @@
+//! The policy on files that an image names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::device::BlockDevice;
+use crate::error::BlockResult;
+
+/// A file that was opened on behalf of an image.
+pub struct Located {
+    /// Its bytes.
+    pub device: Arc<dyn BlockDevice>,
+    /// What messages call it.
+    pub name: String,
+    /// The policy for the files that this one names: relative references start beside it.
+    pub files: Arc<dyn Locator>,
+}
+
+/// Opens the files that an image names (extents, parents), or refuses to.
+///
+/// INVARIANT: nothing else opens a file because an image says so.
+pub trait Locator: Send + Sync {
+    /// Opens what `reference` names, as written in the image. A relative one starts beside the
+    /// image; `\` counts as a separator as well.
+    ///
+    /// # Errors
+    /// `MissingPart` if there is no such file, `Refused` if policy forbids it.
+    fn open(&self, reference: &Path) -> BlockResult<Located>;
+}

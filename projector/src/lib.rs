@@ -1,0 +1,1 @@
+//! Shows a file system tree on the host.

@@ -1,0 +1,1 @@
+//! Opens sets of disk images.
