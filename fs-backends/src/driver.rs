@@ -26,6 +26,15 @@ impl VolumeReader {
     }
 }
 
+/// What tells one volume from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The volume label, `None` if empty.
+    pub label: Option<String>,
+    /// Serial number or UUID, as blkid writes it.
+    pub uuid: Option<String>,
+}
+
 /// One kind of file system.
 pub trait FileSystemDriver: Send + Sync {
     /// The lower-case name: `ntfs`.
@@ -39,6 +48,20 @@ pub trait FileSystemDriver: Send + Sync {
     /// # Errors
     /// Only if they cannot be read; a strange volume is [`Confidence::No`].
     fn probe(&self, volume: &dyn BlockDevice) -> FsResult<Confidence>;
+
+    /// Reads label and id; folder names need them before anybody enters the volume, so a driver
+    /// that can reads just the few sectors that hold them.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
+        let file_system = self.mount(volume)?;
+        let info = file_system.info();
+        Ok(Identity {
+            label: info.label.clone(),
+            uuid: info.uuid.clone(),
+        })
+    }
 
     /// Reads the file system's root structures.
     ///

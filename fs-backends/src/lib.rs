@@ -20,11 +20,11 @@ pub mod node;
 pub mod reference;
 pub mod tree;
 
-pub use driver::{DRIVERS, FileSystemDriver, VolumeReader, detect};
+pub use driver::{DRIVERS, FileSystemDriver, Identity, VolumeReader, detect};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo, StreamName, Times,
+    FileSystem, FsInfo, FsStatistics, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo, StreamName, Times,
     Timestamp, Usage,
 };
-pub use tree::VolumeTree;
+pub use tree::{TreeVolume, VolumeTree};

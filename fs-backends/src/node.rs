@@ -206,6 +206,19 @@ pub struct Usage {
     pub nodes: Option<(u64, u64)>,
 }
 
+/// What `statfs` tells of the file system that a node lies in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FsStatistics {
+    /// The allocation unit in bytes.
+    pub block_size: u32,
+    /// The size of the file system in bytes.
+    pub size: u64,
+    /// Bytes in use.
+    pub used: u64,
+    /// Nodes in all and free, where the file system has a fixed table.
+    pub nodes: Option<(u64, u64)>,
+}
+
 /// A mounted file system.
 ///
 /// All calls take `&self` and may run at once.
@@ -218,6 +231,20 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// Why the tables cannot be read.
     fn usage(&self) -> FsResult<Usage>;
+
+    /// The figures of the file system that `node` lies in; a tree of file systems has several.
+    ///
+    /// # Errors
+    /// As [`FileSystem::usage`].
+    fn statistics(&self, _node: NodeId) -> FsResult<FsStatistics> {
+        let (info, usage) = (self.info(), self.usage()?);
+        Ok(FsStatistics {
+            block_size: info.cluster_size,
+            size: info.size,
+            used: usage.used,
+            nodes: usage.nodes,
+        })
+    }
 
     /// The root directory.
     fn root(&self) -> NodeId;

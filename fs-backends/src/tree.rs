@@ -1,3 +1,272 @@
-//! The tree of volumes.
-/// The tree.
-pub struct VolumeTree;
+//! The tree of volumes: a file system whose top directories are other file systems.
+//!
+//! A volume is opened when somebody enters it, not before. A panic inside a backend is an error of
+//! the request that met it.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::node::{
+    CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, FsStatistics,
+    LinkTarget, Metadata, Name, NodeId, StreamInfo, StreamName, Times, Usage,
+};
+
+/// The bits of a [`NodeId`] that are the volume's own; above them is the number of the volume.
+const VOLUME_SHIFT: u32 = 48;
+
+/// LIMIT: volumes of one tree, so that the number of the volume fits above the shift.
+const MAX_VOLUMES: usize = 0x7FFF;
+
+/// The root of the tree.
+const ROOT: NodeId = NodeId(1);
+
+type Opener = Box<dyn Fn() -> FsResult<Arc<dyn FileSystem>> + Send + Sync>;
+
+/// One top directory, and how to open what is below it.
+pub struct TreeVolume {
+    name: Vec<u8>,
+    open: Opener,
+    opened: OnceLock<Arc<dyn FileSystem>>,
+}
+
+impl TreeVolume {
+    /// A directory called `name`; `open` is called when it is entered, and again while it fails.
+    pub fn new(
+        name: impl Into<Vec<u8>>,
+        open: impl Fn() -> FsResult<Arc<dyn FileSystem>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            open: Box::new(open),
+            opened: OnceLock::new(),
+        }
+    }
+
+    fn get(&self) -> FsResult<&Arc<dyn FileSystem>> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        // Two threads may open at once; the first to end wins, the other's copy is dropped.
+        let opened = guarded(|| (self.open)())?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+}
+
+/// A file system made of other file systems.
+pub struct VolumeTree {
+    info: FsInfo,
+    volumes: Vec<TreeVolume>,
+}
+
+impl VolumeTree {
+    /// A tree of `volumes`, in this order; names must differ. More than 32,767 are left out.
+    pub fn new(mut volumes: Vec<TreeVolume>) -> Self {
+        volumes.truncate(MAX_VOLUMES);
+        let info = FsInfo {
+            kind: "volumes",
+            label: None,
+            uuid: None,
+            case: CaseRule::Sensitive,
+            cluster_size: 4096,
+            size: 0,
+            findings: Vec::new(),
+        };
+        Self { info, volumes }
+    }
+
+    /// The volume that `node` lies in, its number, and the volume's own id of the node.
+    fn inside(&self, node: NodeId) -> FsResult<(u64, &Arc<dyn FileSystem>, NodeId)> {
+        let number = node.0 >> VOLUME_SHIFT;
+        let index = number
+            .checked_sub(1)
+            .and_then(|index| usize::try_from(index).ok());
+        let volume = index
+            .and_then(|index| self.volumes.get(index))
+            .ok_or_else(no_such_node)?;
+        let volume = volume.get()?;
+        let own = NodeId(node.0 & ((1 << VOLUME_SHIFT) - 1));
+        Ok((number, volume, swap_root(own, volume.root())))
+    }
+}
+
+fn no_such_node() -> FsError {
+    FsError::new(FsErrorKind::NotFound, "no such node")
+}
+
+fn guarded<T>(work: impl FnOnce() -> FsResult<T>) -> FsResult<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(FsError::corrupt(
+            "file system structures made the reader fail",
+        ))
+    })
+}
+
+/// In the tree every volume's root has the own id 0, known before the volume is opened. The node
+/// that has the id 0 in its volume, if there is one, takes the root's number.
+fn swap_root(own: NodeId, root: NodeId) -> NodeId {
+    if own == root {
+        NodeId(0)
+    } else if own.0 == 0 {
+        root
+    } else {
+        own
+    }
+}
+
+fn outer(number: u64, own: NodeId, root: NodeId) -> NodeId {
+    NodeId((number << VOLUME_SHIFT) | swap_root(own, root).0)
+}
+
+impl FileSystem for VolumeTree {
+    fn info(&self) -> &FsInfo {
+        &self.info
+    }
+
+    fn usage(&self) -> FsResult<Usage> {
+        Ok(Usage::default())
+    }
+
+    fn statistics(&self, node: NodeId) -> FsResult<FsStatistics> {
+        if node == ROOT {
+            return Ok(FsStatistics {
+                block_size: 4096,
+                ..FsStatistics::default()
+            });
+        }
+        let (_, volume, own) = self.inside(node)?;
+        guarded(|| volume.statistics(own))
+    }
+
+    fn root(&self) -> NodeId {
+        ROOT
+    }
+
+    fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
+        if dir == ROOT {
+            let wanted = |volume: &TreeVolume| volume.name == name.as_bytes();
+            let index = self
+                .volumes
+                .iter()
+                .position(wanted)
+                .ok_or_else(FsError::not_found)?;
+            return Ok(volume_root(index));
+        }
+        let (number, volume, own) = self.inside(dir)?;
+        Ok(outer(
+            number,
+            guarded(|| volume.lookup(own, name))?,
+            volume.root(),
+        ))
+    }
+
+    fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
+        if node == ROOT {
+            return Ok(root_metadata(self.volumes.len()));
+        }
+        let (number, volume, own) = self.inside(node)?;
+        let mut metadata = guarded(|| volume.metadata(own))?;
+        metadata.node = outer(number, metadata.node, volume.root());
+        Ok(metadata)
+    }
+
+    fn read_dir(
+        &self,
+        dir: NodeId,
+        from: DirCursor,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<()> {
+        if dir == ROOT {
+            self.read_root(from, emit);
+            return Ok(());
+        }
+        let (number, volume, own) = self.inside(dir)?;
+        let root = volume.root();
+        let mut translated = |mut entry: DirEntry<'_>| {
+            entry.node = outer(number, entry.node, root);
+            match entry.metadata {
+                None => emit(entry),
+                Some(metadata) => {
+                    let metadata = Metadata {
+                        node: entry.node,
+                        ..metadata.clone()
+                    };
+                    emit(DirEntry {
+                        metadata: Some(&metadata),
+                        ..entry
+                    })
+                }
+            }
+        };
+        guarded(|| volume.read_dir(own, from, &mut translated))
+    }
+
+    fn read_link(&self, node: NodeId) -> FsResult<LinkTarget> {
+        if node == ROOT {
+            return Err(FsError::not_a_link());
+        }
+        let (_, volume, own) = self.inside(node)?;
+        guarded(|| volume.read_link(own))
+    }
+
+    fn streams(&self, node: NodeId) -> FsResult<Vec<StreamInfo>> {
+        if node == ROOT {
+            return Ok(Vec::new());
+        }
+        let (_, volume, own) = self.inside(node)?;
+        guarded(|| volume.streams(own))
+    }
+
+    fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {
+        if node == ROOT {
+            return Err(FsError::is_a_directory());
+        }
+        let (_, volume, own) = self.inside(node)?;
+        guarded(|| volume.open(own, stream))
+    }
+}
+
+impl VolumeTree {
+    /// Entries of volumes that nobody entered yet carry no metadata, so that a listing opens none.
+    fn read_root(&self, from: DirCursor, emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>) {
+        for (index, next) in (0_usize..self.volumes.len()).zip(1_u64..) {
+            let Some(volume) = self.volumes.get(index).filter(|_| next > from.0) else {
+                continue;
+            };
+            let node = volume_root(index);
+            let metadata = volume.opened.get().and_then(|_| self.metadata(node).ok());
+            let entry = DirEntry {
+                name: Name::new(&volume.name),
+                node,
+                kind: FileKind::Directory,
+                metadata: metadata.as_ref(),
+                next: DirCursor(next),
+            };
+            if emit(entry).is_break() {
+                return;
+            }
+        }
+    }
+}
+
+fn volume_root(index: usize) -> NodeId {
+    // `MAX_VOLUMES` keeps the number below the sign bit.
+    NodeId(u64::try_from(index).unwrap_or(0).saturating_add(1) << VOLUME_SHIFT)
+}
+
+fn root_metadata(volumes: usize) -> Metadata {
+    Metadata {
+        node: ROOT,
+        generation: 0,
+        kind: FileKind::Directory,
+        size: 0,
+        allocated: 0,
+        links: u32::try_from(volumes).unwrap_or(u32::MAX).saturating_add(2),
+        times: Times::default(),
+        owner: None,
+        device: None,
+        attributes: None,
+        unreadable: None,
+    }
+}

@@ -1,0 +1,241 @@
+//! The sector cache: decoded blocks and metadata of devices whose reads are dear.
+//!
+//! One [`CachePool`] bounds the bytes of all caches of a disk set. It is sharded, weighs entries by
+//! bytes, and resists scans: blocks seen once leave before blocks that were asked for again. Two
+//! readers that miss the same block share one read of the device below.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, GuardResult};
+use volfold_images::{BlockDevice, BlockResult, Extent, byte_count, bytes_to_index, device};
+
+/// Which block of which device.
+type Key = (u32, u64);
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<[u8]>> for ByBytes {
+    fn weight(&self, _key: &Key, block: &Arc<[u8]>) -> u64 {
+        // What the entry itself takes beside its bytes.
+        const OVERHEAD: u64 = 64;
+        byte_count(block.len()).saturating_add(OVERHEAD)
+    }
+}
+
+/// The memory that all sector caches of a disk set share.
+pub struct CachePool {
+    blocks: Cache<Key, Arc<[u8]>, ByBytes>,
+    capacity: u64,
+    next_device: AtomicU32,
+}
+
+impl CachePool {
+    /// A pool of at most `capacity` bytes.
+    pub fn new(capacity: u64) -> Arc<Self> {
+        // The guess only sizes the tables.
+        let blocks = usize::try_from(capacity / (32 << 10)).unwrap_or(usize::MAX).max(16);
+        Arc::new(Self {
+            blocks: Cache::with_weighter(blocks, capacity, ByBytes),
+            capacity,
+            next_device: AtomicU32::new(0),
+        })
+    }
+
+    /// The bytes in use now.
+    pub fn used(&self) -> u64 {
+        self.blocks.weight()
+    }
+
+    /// The bound in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+}
+
+/// A device whose blocks are kept in a [`CachePool`].
+pub struct SectorCache {
+    pool: Arc<CachePool>,
+    device: Arc<dyn BlockDevice>,
+    id: u32,
+    block_size: u64,
+}
+
+impl SectorCache {
+    /// Caches `device` in blocks of `block_size` bytes, a power of two.
+    pub fn new(pool: &Arc<CachePool>, device: Arc<dyn BlockDevice>, block_size: u32) -> Self {
+        let id = pool.next_device.fetch_add(1, Ordering::Relaxed);
+        Self { pool: pool.clone(), device, id, block_size: u64::from(block_size.max(512)) }
+    }
+
+    /// The block with number `index`; read if nobody has it, waited for if somebody reads it.
+    fn block(&self, index: u64) -> BlockResult<Arc<[u8]>> {
+        let key = (self.id, index);
+        match self.pool.blocks.get_value_or_guard(&key, None) {
+            GuardResult::Value(block) => Ok(block),
+            // INVARIANT: the guard is a promise to the readers of this one block, not a lock of
+            // the cache; if the read fails, the next of them tries for itself.
+            GuardResult::Guard(guard) => {
+                let block = self.read_block(index)?;
+                let _ = guard.insert(block.clone());
+                Ok(block)
+            }
+            GuardResult::Timeout => self.read_block(index),
+        }
+    }
+
+    fn read_block(&self, index: u64) -> BlockResult<Arc<[u8]>> {
+        let start = index.saturating_mul(self.block_size);
+        let length = self.block_size.min(self.device.size().saturating_sub(start));
+        let mut bytes = vec![0; bytes_to_index(length)?];
+        self.device.read_at(start, &mut bytes)?;
+        Ok(bytes.into())
+    }
+}
+
+impl BlockDevice for SectorCache {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.device.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        device::check_range(offset, buf.len(), self.size())?;
+        let mut rest = buf;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let (index, inside) = (at / self.block_size, at % self.block_size);
+            let block = self.block(index)?;
+            let from = block.get(bytes_to_index(inside)?..).unwrap_or_default();
+            let count = from.len().min(rest.len());
+            let (now, later) = rest.split_at_mut(count);
+            now.copy_from_slice(&from[..count]);
+            rest = later;
+            at += byte_count(count);
+        }
+        Ok(())
+    }
+
+    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
+        self.device.extent_at(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use volfold_images::{BlockError, BlockErrorKind};
+
+    use super::*;
+
+    /// Bytes that count up, slow to read; counts reads and can refuse a range.
+    struct Slow {
+        size: u64,
+        reads: AtomicUsize,
+        broken_from: u64,
+        delay: Duration,
+    }
+
+    impl Slow {
+        fn new(size: u64) -> Self {
+            let (reads, delay) = (AtomicUsize::new(0), Duration::ZERO);
+            Self { size, reads, broken_from: u64::MAX, delay }
+        }
+    }
+
+    impl BlockDevice for Slow {
+        fn size(&self) -> u64 {
+            self.size
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(self.delay);
+            if offset + buf.len() as u64 > self.broken_from {
+                return Err(BlockError::new(BlockErrorKind::Io, "broken"));
+            }
+            for (at, byte) in (offset..).zip(buf) {
+                *byte = (at % 251) as u8;
+            }
+            Ok(())
+        }
+    }
+
+    fn expected(offset: u64, length: usize) -> Vec<u8> {
+        (offset..).take(length).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn reads_across_blocks_and_up_to_the_end_are_right() {
+        let pool = CachePool::new(1 << 20);
+        let cache = SectorCache::new(&pool, Arc::new(Slow::new(10_000)), 1024);
+        for (offset, length) in [(0, 10_000), (1000, 100), (1023, 2), (9_990, 10), (10_000, 0)] {
+            let mut buf = vec![0; length];
+            cache.read_at(offset, &mut buf).unwrap();
+            assert_eq!(buf, expected(offset, length), "{offset}+{length}");
+        }
+        assert!(cache.read_at(9_999, &mut [0; 2]).is_err());
+    }
+
+    #[test]
+    fn concurrent_misses_share_one_read() {
+        let pool = CachePool::new(1 << 20);
+        let mut slow = Slow::new(4096);
+        slow.delay = Duration::from_millis(50);
+        let device = Arc::new(slow);
+        let cache = SectorCache::new(&pool, device.clone(), 4096);
+        let barrier = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let mut buf = [0; 16];
+                    barrier.wait();
+                    cache.read_at(5, &mut buf).unwrap();
+                    assert_eq!(buf.to_vec(), expected(5, 16));
+                });
+            }
+        });
+        assert_eq!(device.reads.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_failed_read_is_not_kept_and_harms_no_other_block() {
+        let pool = CachePool::new(1 << 20);
+        let mut slow = Slow::new(8192);
+        slow.broken_from = 4096;
+        let cache = SectorCache::new(&pool, Arc::new(slow), 4096);
+        let mut buf = [0; 8];
+        for _ in 0..2 {
+            assert_eq!(cache.read_at(5000, &mut buf).unwrap_err().kind(), BlockErrorKind::Io);
+            cache.read_at(0, &mut buf).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_scan_does_not_evict_the_hot_set_and_the_bound_holds() {
+        let pool = CachePool::new(4 << 20);
+        let device = Arc::new(Slow::new(64 << 20));
+        let cache = SectorCache::new(&pool, device.clone(), 16 << 10);
+        let mut buf = vec![0; 16 << 10];
+        let hot = |buf: &mut [u8]| (0..32_u64).for_each(|i| cache.read_at(i << 14, buf).unwrap());
+        for _ in 0..4 {
+            hot(&mut buf);
+        }
+        for index in 32..4096_u64 {
+            cache.read_at(index << 14, &mut buf).unwrap();
+            assert!(pool.used() <= pool.capacity());
+        }
+        let before = device.reads.load(Ordering::SeqCst);
+        hot(&mut buf);
+        let missed = device.reads.load(Ordering::SeqCst) - before;
+        assert!(missed <= 3, "{missed} of 32 hot blocks were lost to one scan");
+    }
+}

@@ -1,0 +1,283 @@
+//! From images to volumes: a worklist over regions that never fails as a whole.
+//!
+//! What cannot be used becomes a [`Finding`]. This is the one place that sees images, partitions,
+//! volume managers and file systems at once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use volfold_fs::{FileSystemDriver, FsResult};
+use volfold_images::error::error_chain;
+use volfold_images::{BlockDevice, Confidence};
+
+use crate::finding::Finding;
+use crate::partition::{self, PartitionTable, PartitionType};
+use crate::volume::{self, GroupId, Region, Volume, VolumeId, VolumeManager};
+
+/// LIMIT: how deep volumes may lie in volumes.
+const MAX_DEPTH: u32 = 3;
+
+/// LIMIT: volumes of one disk set.
+const MAX_VOLUMES: usize = 4096;
+
+/// A disk as discovery needs it.
+pub(crate) struct DiskSource {
+    pub(crate) device: Arc<dyn BlockDevice>,
+}
+
+/// What discovery made of one disk.
+pub(crate) struct DiskResult {
+    pub(crate) scheme: Option<&'static str>,
+    pub(crate) sector_size: u32,
+}
+
+/// A volume and the driver that knows its file system.
+pub(crate) struct Discovered {
+    pub(crate) volume: Volume,
+    pub(crate) driver: Option<&'static dyn FileSystemDriver>,
+    /// Why the volume has no driver though somebody looked.
+    pub(crate) reason: Option<String>,
+}
+
+/// What is on a set of disks.
+pub(crate) struct Discovery {
+    pub(crate) disks: Vec<DiskResult>,
+    pub(crate) volumes: Vec<Discovered>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Finds every volume on `disks`, asking `managers` before partitions are believed.
+pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) -> Discovery {
+    let mut work = Worklist { managers, groups: BTreeMap::new(), found: Vec::new() };
+    let mut findings = Vec::new();
+    let mut results = Vec::new();
+    for (index, disk) in disks.iter().enumerate() {
+        let whole = Region {
+            disk: index,
+            device: disk.device.clone(),
+            start: 0,
+            size: disk.device.size(),
+            partition: None,
+            table_id: None,
+        };
+        let mut about_disk = Vec::new();
+        results.push(work.disk(whole, &mut about_disk));
+        findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
+    }
+    let volumes = work.assemble(&mut findings);
+    let mut volumes: Vec<Discovered> =
+        volumes.into_iter().take(MAX_VOLUMES).map(|volume| identify(volume, &mut findings)).collect();
+    make_ids_unique(&mut volumes, &mut findings);
+    Discovery { disks: results, volumes, findings }
+}
+
+struct Worklist<'a> {
+    managers: &'a [&'a dyn VolumeManager],
+    groups: BTreeMap<(usize, GroupId), Vec<Region>>,
+    found: Vec<Volume>,
+}
+
+impl Worklist<'_> {
+    /// Takes one whole disk apart.
+    fn disk(&mut self, whole: Region, findings: &mut Vec<Finding>) -> DiskResult {
+        let table = choose_table(&*whole.device, findings);
+        let result = DiskResult {
+            scheme: table.as_ref().map(|table| table.scheme),
+            sector_size: table
+                .as_ref()
+                .map_or(whole.device.sector_size(), |table| table.sector_size),
+        };
+        let hidden = self.claimed(&whole, findings);
+        match table {
+            None if hidden.is_none() => self.found.push(volume::basic::volume(whole)),
+            None => {}
+            Some(table) => {
+                let hidden = hidden.unwrap_or_default();
+                for region in volume::regions(whole.disk, &whole.device, &table) {
+                    let number = region.partition.as_ref().map(|partition| partition.number);
+                    if number.is_some_and(|number| hidden.contains(&number)) {
+                        continue;
+                    }
+                    if self.claimed(&region, findings).is_none() {
+                        self.found.push(volume::basic::volume(region));
+                    }
+                }
+                findings.extend(table.findings);
+            }
+        }
+        result
+    }
+
+    /// Gives `region` to the first manager that claims it; the partitions that the claim hides.
+    fn claimed(&mut self, region: &Region, findings: &mut Vec<Finding>) -> Option<Vec<u32>> {
+        for (index, manager) in self.managers.iter().enumerate() {
+            match manager.claim(region) {
+                Ok(Some(claim)) => {
+                    self.groups.entry((index, claim.group)).or_default().push(region.clone());
+                    return Some(claim.hides);
+                }
+                Ok(None) => {}
+                Err(error) => findings.push(Finding::error("unreadable", error_chain(&error))),
+            }
+        }
+        None
+    }
+
+    /// Joins the claimed groups, and looks into their volumes again.
+    fn assemble(mut self, findings: &mut Vec<Finding>) -> Vec<Volume> {
+        let mut done = std::mem::take(&mut self.found);
+        for _ in 0..MAX_DEPTH {
+            let groups = std::mem::take(&mut self.groups);
+            if groups.is_empty() {
+                break;
+            }
+            for ((manager, group), members) in groups {
+                let Some(manager) = self.managers.get(manager) else { continue };
+                for volume in manager.assemble(&group, &members, findings) {
+                    let inner = Region {
+                        disk: volume.extents.first().map_or(0, |extent| extent.disk),
+                        device: volume.device.clone(),
+                        start: 0,
+                        size: volume.size,
+                        partition: None,
+                        table_id: None,
+                    };
+                    if self.claimed(&inner, findings).is_none() {
+                        done.push(volume);
+                    }
+                }
+            }
+        }
+        done
+    }
+}
+
+/// The partition table of a disk, with the sector size that makes sense of it.
+///
+/// An image rarely tells its sector size. A GPT has its header in sector 1, so its place tells. An
+/// MBR counts in sectors and says nothing; the size is taken under which more file systems appear.
+fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option<PartitionTable> {
+    let native = device.sector_size();
+    let other = if native == 4096 { 512 } else { 4096 };
+    let mut read = |sector_size| {
+        partition::read_table(device, sector_size).unwrap_or_else(|error| {
+            findings.push(Finding::error("disk-unreadable", error_chain(&error)));
+            None
+        })
+    };
+    let table = read(native)?;
+    let chosen = if table.scheme == "gpt" && !table.partitions.is_empty() {
+        table
+    } else {
+        match read(other) {
+            Some(second) if second.scheme == "gpt" && !second.partitions.is_empty() => second,
+            Some(second) if known_volumes(device, &second) > known_volumes(device, &table) => second,
+            _ => table,
+        }
+    };
+    let protective = |kind| matches!(kind, PartitionType::Mbr(0xEE));
+    if chosen.scheme == "mbr" {
+        if chosen.partitions.iter().any(|partition| protective(partition.kind)) {
+            findings.push(Finding::error(
+                "gpt-damaged",
+                "protective MBR is there, its GPT is not: neither primary nor backup",
+            ));
+        }
+        // The boot sector of an unpartitioned volume can look like a table by chance.
+        if known_volumes(device, &chosen) == 0 && is_file_system(device) {
+            findings.push(Finding::warning(
+                "mbr-ignored",
+                "boot sector holds a file system; what looks like partitions in it is not used",
+            ));
+            return None;
+        }
+    }
+    Some(chosen)
+}
+
+fn is_file_system(device: &dyn BlockDevice) -> bool {
+    matches!(probe(device), Ok(Some((Confidence::Certain, _))))
+}
+
+/// How many partitions of `table` hold a file system that a driver knows.
+fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
+    /// LIMIT: partitions looked at to decide on a sector size.
+    const SAMPLE: usize = 16;
+    let known = |part: &&partition::Partition| {
+        is_file_system(&Window { device, start: part.start, size: part.size })
+    };
+    table.partitions.iter().take(SAMPLE).filter(known).count()
+}
+
+/// A borrowed part of a device, for looking only.
+struct Window<'a> {
+    device: &'a dyn BlockDevice,
+    start: u64,
+    size: u64,
+}
+
+impl BlockDevice for Window<'_> {
+    fn size(&self) -> u64 {
+        self.size.min(self.device.size().saturating_sub(self.start))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> volfold_images::BlockResult<()> {
+        volfold_images::device::check_range(offset, buf.len(), self.size())?;
+        self.device.read_at(self.start.saturating_add(offset), buf)
+    }
+}
+
+/// The surest driver for `device`, and how sure it is.
+fn probe(
+    device: &dyn BlockDevice,
+) -> FsResult<Option<(Confidence, &'static dyn FileSystemDriver)>> {
+    match volfold_fs::detect(device)? {
+        Some(driver) => Ok(Some((driver.probe(device)?, driver))),
+        None => Ok(None),
+    }
+}
+
+fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
+    let (driver, reason) = match volfold_fs::detect(&*volume.device) {
+        Ok(Some(driver)) => (Some(driver), None),
+        Ok(None) => (None, Some(unknown(&volume))),
+        Err(error) => {
+            let line = error_chain(&error);
+            findings.push(Finding::error("volume-unreadable", line.clone()).on_volume(&volume.id.0));
+            (None, Some(line))
+        }
+    };
+    Discovered { volume, driver, reason }
+}
+
+/// Why a volume is not shown, in the words of its partition type where that helps.
+fn unknown(volume: &Volume) -> String {
+    match volume.partition.as_ref().map(|partition| partition.kind) {
+        Some(kind) => match kind.title() {
+            Some(title) => format!("no known file system (partition type {title})"),
+            None => format!("no known file system (partition type {kind})"),
+        },
+        None => "no known file system or partition table".to_owned(),
+    }
+}
+
+/// Two volumes with one id (a copy of a disk) get the ids of their places.
+fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
+    let mut seen = HashSet::new();
+    for discovered in volumes.iter_mut() {
+        let volume = &mut discovered.volume;
+        if seen.insert(volume.id.clone()) {
+            continue;
+        }
+        let place = VolumeId(volume.fallback_name.clone());
+        findings.push(
+            Finding::warning(
+                "duplicate-volume-id",
+                format!("two volumes have the id {}; this one is called {place}", volume.id),
+            )
+            .on_volume(&place.0),
+        );
+        volume.id = place;
+        seen.insert(volume.id.clone());
+    }
+}

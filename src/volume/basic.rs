@@ -1,0 +1,60 @@
+//! Basic volumes: a partition, or a disk without partitions.
+
+use std::sync::Arc;
+
+use volfold_images::{BlockDevice, MemoryDevice, Slice};
+
+use super::{Health, Layout, Region, Volume, VolumeExtent, VolumeId, VolumeType};
+use crate::partition::PartitionType;
+
+/// The bytes of `device` from `start`, at most `size` of them and as many as there are.
+pub(super) fn present_part(
+    device: &Arc<dyn BlockDevice>,
+    start: u64,
+    size: u64,
+) -> Arc<dyn BlockDevice> {
+    let present = size.min(device.size().saturating_sub(start));
+    match Slice::new(device.clone(), start.min(device.size()), present) {
+        Ok(slice) => Arc::new(slice),
+        // `present` was made to fit, so there is nothing left to show.
+        Err(_) => Arc::new(MemoryDevice::new(Vec::new())),
+    }
+}
+
+/// The volume that `region` is by itself.
+pub fn volume(region: Region) -> Volume {
+    let extent =
+        VolumeExtent { disk: region.disk, offset: region.start, length: region.device.size() };
+    let disk_name = format!("disk{}", region.disk);
+    let name = match &region.partition {
+        Some(partition) => format!("{disk_name}-p{}", partition.number),
+        None => disk_name,
+    };
+    let id = match (&region.partition, &region.table_id) {
+        (Some(partition), table_id) => match (partition.kind, partition.guid, table_id) {
+            (PartitionType::Gpt(_), Some(guid), _) => format!("gpt:{guid}"),
+            (PartitionType::Mbr(_), _, Some(signature)) => {
+                format!("mbr:{signature}-{}", partition.first_lba)
+            }
+            _ => name.clone(),
+        },
+        (None, _) => name.clone(),
+    };
+    let (kind, layout) = match region.partition.as_ref().map(|partition| partition.kind) {
+        Some(PartitionType::Mbr(_)) => (VolumeType::Basic, Layout::Partition),
+        Some(PartitionType::Gpt(_)) => (VolumeType::Gpt, Layout::Partition),
+        None => (VolumeType::WholeDisk, Layout::WholeDisk),
+    };
+    let whole = region.device.size() >= region.size;
+    Volume {
+        id: VolumeId(id),
+        fallback_name: name,
+        kind,
+        layout,
+        health: if whole { Health::Healthy } else { Health::Failed },
+        size: region.size,
+        device: region.device,
+        extents: vec![extent],
+        partition: region.partition,
+    }
+}
