@@ -90,6 +90,13 @@ impl BlockError {
         self
     }
 
+    /// The same error, its sentence led by the part it is about: `extent a.vmdk: ...`.
+    #[must_use]
+    pub fn within(mut self, part: &str) -> Self {
+        self.message = format!("{part}: {}", self.message).into();
+        self
+    }
+
     /// What the caller should do.
     pub fn kind(&self) -> BlockErrorKind {
         self.kind

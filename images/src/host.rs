@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(windows)]
 use crate::bytes::byte_count;
 use crate::device::{BlockDevice, Extent, check_range, data_to_the_end};
 use crate::error::{BlockError, BlockErrorKind, BlockResult};

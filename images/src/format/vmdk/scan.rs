@@ -1,0 +1,191 @@
+//! The markers of a stream-optimized extent whose footer is missing.
+//!
+//! Specification: VMware Virtual Disk Format 5.0, "Stream-optimized compressed sparse extents".
+//! Every block begins at a sector with a marker: a grain's (see [`super::grain`]), or one with
+//! `size` 0, whose `lba` counts the sectors that follow and whose third field is the type.
+//!
+//! | offset | size | field     | rule                                                   |
+//! |--------|------|-----------|--------------------------------------------------------|
+//! | 0x00   | 8    | `sectors` | of the metadata behind this sector                     |
+//! | 0x08   | 4    | `size`    | 0                                                      |
+//! | 0x0C   | 4    | `type`    | 0 end, 1 grain table, 2 grain directory, 3 footer      |
+//!
+//! A stream is written in the order of the disk. So in a file that was cut short each grain before
+//! the last one found is known, as a grain or as a hole; behind it nothing is.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, OnceLock};
+
+use crate::bytes::bytes_to_index;
+use crate::device::BlockDevice;
+use crate::error::{BlockError, BlockResult};
+use crate::format::vmdk::directory::{
+    EntryRule, GRAINS_PER_TABLE, GrainDirectory, TABLE_ENTRIES, Table, TableBudget,
+};
+use crate::format::vmdk::grain::{GrainMarker, MARKER_BYTES};
+use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
+use crate::format::vmdk::sparse::footer_at;
+
+/// LIMIT: blocks that are looked at: 64 GiB of disk in grains of 64 KiB.
+const MAX_BLOCKS: u32 = 1 << 20;
+
+const TYPE_END: u32 = 0;
+const TYPE_FOOTER: u32 = 3;
+
+/// What the markers said.
+enum Outcome {
+    /// A footer, in front of bytes that do not belong to the stream.
+    Footer(SparseHeader),
+    /// The stream ended where this grain would follow.
+    Cut(u64),
+}
+
+/// Finds the grain directory of the extent in `file` by its markers, and where the knowledge of
+/// the extent ends.
+///
+/// # Errors
+/// `Corrupt` if there is no footer and the markers are no stream in the order of the disk.
+pub(super) fn rebuild(
+    file: &Arc<dyn BlockDevice>,
+    header: &SparseHeader,
+    rule: EntryRule,
+    tables: u64,
+    budget: &Arc<TableBudget>,
+    findings: &mut Vec<String>,
+) -> BlockResult<(GrainDirectory, u64)> {
+    if !header.compressed {
+        let sentence = "sparse extent has neither a footer nor markers";
+        return Err(BlockError::corrupt(sentence, 0, 0x38));
+    }
+    let mut found = BTreeMap::new();
+    match walk(&**file, header, budget, &mut found)? {
+        Outcome::Footer(footer) => {
+            let DirectoryPlace::At(primary) = footer.directory else {
+                return Err(BlockError::corrupt(
+                    "footer names no grain directory",
+                    0,
+                    0x38,
+                ));
+            };
+            let (directory, _) = GrainDirectory::read(
+                Arc::clone(file),
+                rule,
+                tables,
+                primary,
+                None,
+                Arc::clone(budget),
+            )?;
+            Ok((directory, header.capacity))
+        }
+        Outcome::Cut(0) => {
+            let sentence = "sparse extent has neither a footer nor a whole grain";
+            Err(BlockError::corrupt(sentence, 0, 0x38))
+        }
+        Outcome::Cut(next_grain) => {
+            let known = next_grain
+                .saturating_mul(header.grain_size)
+                .min(header.capacity);
+            findings.push(format!(
+                "vmdk-cut-short: the image has no footer; only the first {known} of {} bytes \
+                 can be read",
+                header.capacity
+            ));
+            let count = budget.take_directory(tables)?;
+            let mut slots: Vec<OnceLock<Box<Table>>> = Vec::with_capacity(count);
+            slots.resize_with(count, OnceLock::new);
+            for (index, table) in found {
+                if let Some(slot) = slots.get_mut(bytes_to_index(index)?) {
+                    *slot = OnceLock::from(table);
+                }
+            }
+            let directory = GrainDirectory::from_tables(
+                Arc::clone(file),
+                rule,
+                slots.into(),
+                Arc::clone(budget),
+            );
+            Ok((directory, known))
+        }
+    }
+}
+
+/// Walks over the markers and collects the grains in `found`, by the number of their table.
+fn walk(
+    file: &dyn BlockDevice,
+    header: &SparseHeader,
+    budget: &TableBudget,
+    found: &mut BTreeMap<u64, Box<Table>>,
+) -> BlockResult<Outcome> {
+    let file_size = file.size();
+    let mut at = header.over_head.max(SECTOR);
+    let mut next_grain: u64 = 0;
+    for _ in 0..MAX_BLOCKS {
+        let mut bytes = [0; 16];
+        let end_of_marker = at.saturating_add(16);
+        if end_of_marker > file_size {
+            return Ok(Outcome::Cut(next_grain));
+        }
+        file.read_at(at, &mut bytes)?;
+        let Some(marker) = GrainMarker::parse(&bytes) else {
+            return Ok(Outcome::Cut(next_grain));
+        };
+        if marker.size == 0 {
+            let (_, kind) = bytes.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
+            match u32::from_le_bytes(*kind) {
+                TYPE_END => return Ok(Outcome::Cut(next_grain)),
+                TYPE_FOOTER if at.saturating_add(2 * SECTOR) <= file_size => {
+                    let footer = footer_at(file, at.saturating_add(SECTOR), header)?;
+                    return Ok(footer.map_or(Outcome::Cut(next_grain), Outcome::Footer));
+                }
+                _ => {}
+            }
+            let skipped = marker.lba.saturating_add(1).saturating_mul(SECTOR);
+            at = at.saturating_add(skipped);
+            continue;
+        }
+        let end = at.saturating_add(MARKER_BYTES).saturating_add(marker.size);
+        if end > file_size {
+            return Ok(Outcome::Cut(next_grain));
+        }
+        let position = marker.lba.saturating_mul(SECTOR);
+        let number = position >> header.grain_size.trailing_zeros();
+        let is_in_order = position.is_multiple_of(header.grain_size) && number >= next_grain;
+        let is_inside = number < header.capacity.div_ceil(header.grain_size);
+        if !is_in_order || !is_inside || !marker.has_possible_size(header.grain_size) {
+            let sentence = "sparse extent has no footer, and its markers are no stream";
+            return Err(BlockError::corrupt(sentence, at, 0));
+        }
+        note(found, number, at, budget)?;
+        next_grain = number.saturating_add(1);
+        at = end.checked_next_multiple_of(SECTOR).unwrap_or(u64::MAX);
+    }
+    let sentence = "sparse extent has no footer and too many blocks to search";
+    Err(BlockError::corrupt(sentence, at, 0))
+}
+
+/// Notes that the grain `number` is at `at`.
+fn note(
+    found: &mut BTreeMap<u64, Box<Table>>,
+    number: u64,
+    at: u64,
+    budget: &TableBudget,
+) -> BlockResult<()> {
+    let index = number / GRAINS_PER_TABLE;
+    let table = match found.entry(index) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            if !budget.take_table() {
+                let sentence = "sparse extent has no footer and is too large to search";
+                return Err(BlockError::corrupt(sentence, at, 0));
+            }
+            entry.insert(Box::new([0; TABLE_ENTRIES]))
+        }
+    };
+    let sector = u32::try_from(at / SECTOR)
+        .map_err(|_| BlockError::corrupt("grain is behind what a grain table can name", at, 0))?;
+    if let Some(entry) = table.get_mut(bytes_to_index(number % GRAINS_PER_TABLE)?) {
+        *entry = sector;
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Writers of small VMDK files for the tests.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+
+use crate::device::{BlockDevice, MemoryDevice};
+use crate::error::{BlockError, BlockErrorKind, BlockResult};
+use crate::format::DiskImage;
+use crate::format::vmdk::directory::TableBudget;
+use crate::format::vmdk::open_with;
+use crate::locator::{Located, Locator};
+
+/// Sectors of a grain in the files made here.
+pub(crate) const GRAIN_SECTORS: u64 = 8;
+/// The same in bytes.
+pub(crate) const GRAIN: usize = 4096;
+
+/// Writes a hosted sparse extent: header, descriptor at sector 1, redundant directory at sector 4,
+/// directory at sector 8, then the tables in pairs (redundant, primary), then the grains.
+pub(crate) struct SparseBuilder {
+    capacity: u64,
+    descriptor: Option<String>,
+    grains: BTreeMap<u64, Vec<u8>>,
+    zeroed: Vec<u64>,
+    version: u32,
+    is_stream: bool,
+}
+
+/// Where [`SparseBuilder`] puts the redundant grain directory.
+pub(crate) const REDUNDANT_DIRECTORY: usize = 4 * 512;
+/// Where [`SparseBuilder`] puts the grain directory.
+pub(crate) const DIRECTORY: usize = 8 * 512;
+/// Where [`SparseBuilder`] puts the first redundant grain table.
+pub(crate) const REDUNDANT_TABLE: usize = 16 * 512;
+/// Where [`SparseBuilder`] puts the first grain table.
+pub(crate) const TABLE: usize = 20 * 512;
+
+impl SparseBuilder {
+    /// An empty extent of `capacity` bytes with a descriptor.
+    pub(crate) fn new(capacity: u64) -> Self {
+        let sectors = capacity / 512;
+        Self {
+            capacity,
+            descriptor: Some(format!(
+                "# Disk DescriptorFile\nversion=1\nCID=00000001\nparentCID=ffffffff\n\
+                 createType=\"monolithicSparse\"\nRW {sectors} SPARSE \"self.vmdk\"\n"
+            )),
+            grains: BTreeMap::new(),
+            zeroed: Vec::new(),
+            version: 1,
+            is_stream: false,
+        }
+    }
+
+    pub(crate) fn descriptor(mut self, text: Option<&str>) -> Self {
+        self.descriptor = text.map(str::to_owned);
+        self
+    }
+
+    /// The same with `parent`, whose content id is `cid`.
+    pub(crate) fn parent(self, cid: u32, parent: &str) -> Self {
+        let sectors = self.capacity / 512;
+        let text = format!(
+            "# Disk DescriptorFile\nCID=0000000c\nparentCID={cid:08x}\n\
+             parentFileNameHint=\"{parent}\"\nRW {sectors} SPARSE \"self.vmdk\"\n"
+        );
+        self.descriptor(Some(&text))
+    }
+
+    /// The same with a grain full of `byte`.
+    pub(crate) fn grain(mut self, number: u64, byte: u8) -> Self {
+        self.grains.insert(number, vec![byte; GRAIN]);
+        self
+    }
+
+    /// The same with a zeroed grain.
+    pub(crate) fn zeroed(mut self, number: u64) -> Self {
+        self.zeroed.push(number);
+        self.version = 2;
+        self
+    }
+
+    /// The same as a stream: compressed grains, directory behind them, footer.
+    pub(crate) fn stream(mut self) -> Self {
+        self.is_stream = true;
+        self.version = 3;
+        self
+    }
+
+    fn tables(&self) -> u64 {
+        self.capacity.div_ceil(512).div_ceil(GRAIN_SECTORS * 512)
+    }
+
+    fn header(&self, directory: u64) -> Vec<u8> {
+        let mut bytes = b"KDMV".to_vec();
+        let flags: u32 = if self.is_stream { 0x0003_0001 } else { 3 };
+        bytes.extend(self.version.to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        bytes.extend((self.capacity / 512).to_le_bytes());
+        bytes.extend(GRAIN_SECTORS.to_le_bytes());
+        let descriptor = u64::from(self.descriptor.is_some());
+        bytes.extend(descriptor.to_le_bytes());
+        bytes.extend((descriptor * 3).to_le_bytes());
+        bytes.extend(512_u32.to_le_bytes());
+        bytes.extend(if self.is_stream { 0 } else { 4_u64 }.to_le_bytes());
+        bytes.extend(directory.to_le_bytes());
+        bytes.extend((16 + 8 * self.tables()).to_le_bytes());
+        bytes.push(0);
+        bytes.extend(b"\n \r\n");
+        bytes.extend(u16::from(self.is_stream).to_le_bytes());
+        bytes.resize(512, 0);
+        bytes
+    }
+
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let tables = self.tables();
+        let at_end = if self.is_stream { u64::MAX } else { 8 };
+        let mut file = self.header(at_end);
+        file.extend(self.descriptor.iter().flat_map(|text| text.bytes()));
+        file.resize((16 + 8 * usize::try_from(tables).unwrap()) * 512, 0);
+        if self.is_stream {
+            self.finish_stream(file)
+        } else {
+            self.finish_plain(file)
+        }
+    }
+
+    fn finish_plain(&self, mut file: Vec<u8>) -> Vec<u8> {
+        let mut put = |at: usize, value: u64| {
+            let value = u32::try_from(value).unwrap();
+            file[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        };
+        for table in 0..self.tables() {
+            let entry = 4 * usize::try_from(table).unwrap();
+            put(REDUNDANT_DIRECTORY + entry, 16 + 8 * table);
+            put(DIRECTORY + entry, 20 + 8 * table);
+        }
+        let mut put_grain = |number: u64, value: u64| {
+            let place = usize::try_from(number / 512 * 4096 + number % 512 * 4).unwrap();
+            put(REDUNDANT_TABLE + place, value);
+            put(TABLE + place, value);
+        };
+        for number in &self.zeroed {
+            put_grain(*number, 1);
+        }
+        let first = 16 + 8 * self.tables();
+        for (index, number) in self.grains.keys().enumerate() {
+            put_grain(
+                *number,
+                first + GRAIN_SECTORS * u64::try_from(index).unwrap(),
+            );
+        }
+        for bytes in self.grains.values() {
+            file.extend(bytes);
+        }
+        file
+    }
+
+    fn finish_stream(&self, mut file: Vec<u8>) -> Vec<u8> {
+        let mut tables = vec![[0_u32; 512]; usize::try_from(self.tables()).unwrap()];
+        for (number, bytes) in &self.grains {
+            let (table, entry) = (number / 512, number % 512);
+            tables[usize::try_from(table).unwrap()][usize::try_from(entry).unwrap()] =
+                u32::try_from(file.len() / 512).unwrap();
+            put_grain(&mut file, number * GRAIN_SECTORS, bytes);
+        }
+        let mut directory = Vec::new();
+        for table in tables {
+            put_marker(&mut file, 4, 1);
+            directory.extend(u32::try_from(file.len() / 512).unwrap().to_le_bytes());
+            file.extend(table.iter().flat_map(|entry| entry.to_le_bytes()));
+        }
+        put_marker(&mut file, 1, 2);
+        let at = u64::try_from(file.len() / 512).unwrap();
+        file.extend(directory);
+        file.resize(file.len().next_multiple_of(512), 0);
+        put_marker(&mut file, 1, 3);
+        file.extend(self.header(at));
+        put_marker(&mut file, 0, 0);
+        file
+    }
+}
+
+fn put_marker(file: &mut Vec<u8>, sectors: u64, kind: u32) {
+    file.extend(sectors.to_le_bytes());
+    file.extend(0_u32.to_le_bytes());
+    file.extend(kind.to_le_bytes());
+    file.resize(file.len().next_multiple_of(512), 0);
+}
+
+fn put_grain(file: &mut Vec<u8>, lba: u64, bytes: &[u8]) {
+    let deflated = deflate(bytes);
+    file.extend(lba.to_le_bytes());
+    file.extend(u32::try_from(deflated.len()).unwrap().to_le_bytes());
+    file.extend(deflated);
+    file.resize(file.len().next_multiple_of(512), 0);
+}
+
+pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A folder in memory.
+#[derive(Clone, Default)]
+pub(crate) struct Files(BTreeMap<String, Arc<dyn BlockDevice>>);
+
+impl Files {
+    pub(crate) fn with(self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes: Vec<u8> = bytes.into();
+        self.with_device(name, Arc::new(MemoryDevice::new(bytes)))
+    }
+
+    pub(crate) fn with_device(mut self, name: &str, device: Arc<dyn BlockDevice>) -> Self {
+        self.0.insert(name.to_owned(), device);
+        self
+    }
+
+    pub(crate) fn open(&self, name: &str) -> BlockResult<DiskImage> {
+        let file = Locator::open(self, Path::new(name)).unwrap();
+        open_with(&file, &Arc::new(TableBudget::new()))
+    }
+
+    /// What opening `name` ends with: kind, position and sentence.
+    #[track_caller]
+    pub(crate) fn error(&self, name: &str) -> (BlockErrorKind, Option<u64>, String) {
+        let error = self.open(name).err().expect("an error");
+        (error.kind(), error.position(), error.message().to_owned())
+    }
+}
+
+impl Locator for Files {
+    fn open(&self, reference: &Path) -> BlockResult<Located> {
+        let name = reference.to_str().unwrap();
+        let device = self
+            .0
+            .get(name)
+            .ok_or_else(|| BlockError::missing("no such file"))?;
+        Ok(Located {
+            device: Arc::clone(device),
+            name: name.to_owned(),
+            files: Arc::new(self.clone()),
+        })
+    }
+}
+
+/// A device that notes where it was read.
+pub(crate) struct Recorder {
+    bytes: MemoryDevice,
+    pub(crate) reads: Mutex<Vec<(u64, usize)>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: MemoryDevice::new(bytes),
+            reads: Mutex::new(Vec::new()),
+        }
+    }
+}
+
+impl BlockDevice for Recorder {
+    fn size(&self) -> u64 {
+        self.bytes.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        self.reads.lock().unwrap().push((offset, buf.len()));
+        self.bytes.read_at(offset, buf)
+    }
+}
+
+/// The bytes of `device` at `offset`.
+pub(crate) fn read(device: &dyn BlockDevice, offset: u64, size: usize) -> BlockResult<Vec<u8>> {
+    let mut bytes = vec![0xEE; size];
+    device.read_at(offset, &mut bytes)?;
+    Ok(bytes)
+}
