@@ -48,7 +48,11 @@ pub(crate) struct Discovery {
 
 /// Finds every volume on `disks`, asking `managers` before partitions are believed.
 pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) -> Discovery {
-    let mut work = Worklist { managers, groups: BTreeMap::new(), found: Vec::new() };
+    let mut work = Worklist {
+        managers,
+        groups: BTreeMap::new(),
+        found: Vec::new(),
+    };
     let mut findings = Vec::new();
     let mut results = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
@@ -65,10 +69,17 @@ pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) ->
         findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
     }
     let volumes = work.assemble(&mut findings);
-    let mut volumes: Vec<Discovered> =
-        volumes.into_iter().take(MAX_VOLUMES).map(|volume| identify(volume, &mut findings)).collect();
+    let mut volumes: Vec<Discovered> = volumes
+        .into_iter()
+        .take(MAX_VOLUMES)
+        .map(|volume| identify(volume, &mut findings))
+        .collect();
     make_ids_unique(&mut volumes, &mut findings);
-    Discovery { disks: results, volumes, findings }
+    Discovery {
+        disks: results,
+        volumes,
+        findings,
+    }
 }
 
 struct Worklist<'a> {
@@ -113,7 +124,10 @@ impl Worklist<'_> {
         for (index, manager) in self.managers.iter().enumerate() {
             match manager.claim(region) {
                 Ok(Some(claim)) => {
-                    self.groups.entry((index, claim.group)).or_default().push(region.clone());
+                    self.groups
+                        .entry((index, claim.group))
+                        .or_default()
+                        .push(region.clone());
                     return Some(claim.hides);
                 }
                 Ok(None) => {}
@@ -132,7 +146,9 @@ impl Worklist<'_> {
                 break;
             }
             for ((manager, group), members) in groups {
-                let Some(manager) = self.managers.get(manager) else { continue };
+                let Some(manager) = self.managers.get(manager) else {
+                    continue;
+                };
                 for volume in manager.assemble(&group, &members, findings) {
                     let inner = Region {
                         disk: volume.extents.first().map_or(0, |extent| extent.disk),
@@ -171,13 +187,19 @@ fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option
     } else {
         match read(other) {
             Some(second) if second.scheme == "gpt" && !second.partitions.is_empty() => second,
-            Some(second) if known_volumes(device, &second) > known_volumes(device, &table) => second,
+            Some(second) if known_volumes(device, &second) > known_volumes(device, &table) => {
+                second
+            }
             _ => table,
         }
     };
     let protective = |kind| matches!(kind, PartitionType::Mbr(0xEE));
     if chosen.scheme == "mbr" {
-        if chosen.partitions.iter().any(|partition| protective(partition.kind)) {
+        if chosen
+            .partitions
+            .iter()
+            .any(|partition| protective(partition.kind))
+        {
             findings.push(Finding::error(
                 "gpt-damaged",
                 "protective MBR is there, its GPT is not: neither primary nor backup",
@@ -204,7 +226,11 @@ fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
     /// LIMIT: partitions looked at to decide on a sector size.
     const SAMPLE: usize = 16;
     let known = |part: &&partition::Partition| {
-        is_file_system(&Window { device, start: part.start, size: part.size })
+        is_file_system(&Window {
+            device,
+            start: part.start,
+            size: part.size,
+        })
     };
     table.partitions.iter().take(SAMPLE).filter(known).count()
 }
@@ -243,11 +269,16 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
         Ok(None) => (None, Some(unknown(&volume))),
         Err(error) => {
             let line = error_chain(&error);
-            findings.push(Finding::error("volume-unreadable", line.clone()).on_volume(&volume.id.0));
+            findings
+                .push(Finding::error("volume-unreadable", line.clone()).on_volume(&volume.id.0));
             (None, Some(line))
         }
     };
-    Discovered { volume, driver, reason }
+    Discovered {
+        volume,
+        driver,
+        reason,
+    }
 }
 
 /// Why a volume is not shown, in the words of its partition type where that helps.
@@ -273,7 +304,10 @@ fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
         findings.push(
             Finding::warning(
                 "duplicate-volume-id",
-                format!("two volumes have the id {}; this one is called {place}", volume.id),
+                format!(
+                    "two volumes have the id {}; this one is called {place}",
+                    volume.id
+                ),
             )
             .on_volume(&place.0),
         );

@@ -4,4 +4,7 @@ pub mod cache;
 mod discover;
 pub mod finding;
 pub mod partition;
+mod set;
 pub mod volume;
+
+pub use set::{Disk, DiskFailure, DiskSet, OpenOptions, SetVolume};

@@ -1,2 +1,11 @@
-//! The command line.
-fn main() {}
+//! The command line of volfold.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -320,6 +320,11 @@ pub trait FileData: Send + Sync {
     /// The size in bytes.
     fn size(&self) -> u64;
 
+    /// The bytes of memory that the open file takes, run list included.
+    fn memory(&self) -> u64 {
+        1024
+    }
+
     /// Fills `buf` from `offset`, and says how much of it; less than all only at the end of the
     /// file.
     ///

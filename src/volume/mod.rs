@@ -2,7 +2,11 @@
 
 #![cfg_attr(
     not(test),
-    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing
+    )
 )]
 
 use std::fmt;
@@ -156,11 +160,7 @@ pub static MANAGERS: &[&dyn VolumeManager] = &[];
 
 /// The regions of the partitions in `table`, as far as the disk has them, and findings about those
 /// that it has not.
-pub fn regions(
-    disk: usize,
-    device: &Arc<dyn BlockDevice>,
-    table: &PartitionTable,
-) -> Vec<Region> {
+pub fn regions(disk: usize, device: &Arc<dyn BlockDevice>, table: &PartitionTable) -> Vec<Region> {
     table
         .partitions
         .iter()

@@ -1,0 +1,292 @@
+//! Linux: the tree as a FUSE file system, by `/dev/fuse` or fusermount3, without libfuse.
+
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+use rustix::mount::UnmountFlags;
+use volfold_fs::FileSystem;
+
+use crate::{Mount, MountOptions, ProjectError, ProjectErrorKind, ProjectResult, Projector};
+
+mod server;
+
+use server::Server;
+
+/// The file system type that the kernel shows: `fuse.volfold`.
+const SUBTYPE: &str = "volfold";
+
+/// The helper that mounts for users without rights.
+const HELPER: &str = "fusermount3";
+
+/// What `/sys/class/bdi` gets as read-ahead where we may write there.
+const READ_AHEAD_KIB: u32 = 1024;
+
+/// Requests that the kernel may have under way in the background (read-ahead).
+const THREADS: usize = 2;
+
+/// The FUSE projector.
+pub struct Fuse;
+
+impl Projector for Fuse {
+    fn id(&self) -> &'static str {
+        "fuse"
+    }
+
+    fn mount(
+        &self,
+        tree: Arc<dyn FileSystem>,
+        folder: &Path,
+        options: &MountOptions,
+    ) -> ProjectResult<Box<dyn Mount>> {
+        check_host(options)?;
+        let mut config = Config::default();
+        config.mount_options = vec![
+            MountOption::FSName(source_name(&options.source)),
+            MountOption::Subtype(SUBTYPE.to_owned()),
+            MountOption::RO,
+            MountOption::NoSuid,
+            MountOption::NoDev,
+            MountOption::NoAtime,
+            MountOption::DefaultPermissions,
+        ];
+        config.acl = if options.allow_other {
+            SessionACL::All
+        } else {
+            SessionACL::Owner
+        };
+        config.n_threads = Some(if options.threads == 0 {
+            THREADS
+        } else {
+            options.threads
+        });
+        let server = Server::new(tree, options);
+        let session = Session::new(server, folder, &config)
+            .map_err(|error| mount_error(folder, options, &error))?;
+        raise_read_ahead(folder);
+        Ok(Box::new(Mounted {
+            session,
+            folder: folder.to_path_buf(),
+        }))
+    }
+
+    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
+        let flags = if force {
+            UnmountFlags::DETACH
+        } else {
+            UnmountFlags::empty()
+        };
+        match rustix::mount::unmount(folder, flags | UnmountFlags::NOFOLLOW) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::PERM) => unmount_by_helper(folder, force),
+            Err(error) => Err(unmount_error(folder, error.into())),
+        }
+    }
+
+    fn mounted(&self) -> ProjectResult<Vec<PathBuf>> {
+        let table = std::fs::read("/proc/self/mountinfo").map_err(|error| {
+            ProjectError::new(
+                ProjectErrorKind::Io,
+                format!("/proc/self/mountinfo: {error}"),
+            )
+        })?;
+        Ok(parse_mountinfo(&table))
+    }
+}
+
+/// A mounted session.
+struct Mounted {
+    session: Session<Server>,
+    folder: PathBuf,
+}
+
+impl Mount for Mounted {
+    fn serve(self: Box<Self>) -> ProjectResult<()> {
+        self.session.run().map_err(|error| {
+            ProjectError::new(
+                ProjectErrorKind::Io,
+                format!("{}: FUSE ended: {error}", self.folder.display()),
+            )
+        })
+    }
+}
+
+/// Commas would end the option, and the kernel cuts long ones.
+fn source_name(source: &str) -> String {
+    source
+        .chars()
+        .map(|c| if c == ',' || c.is_control() { '_' } else { c })
+        .take(200)
+        .collect()
+}
+
+fn check_host(options: &MountOptions) -> ProjectResult<()> {
+    if !Path::new("/dev/fuse").exists() {
+        return Err(ProjectError::new(
+            ProjectErrorKind::Unavailable,
+            "/dev/fuse is missing; load it with `modprobe fuse`, or give the container the device \
+             (--device /dev/fuse)",
+        ));
+    }
+    let root = rustix::process::geteuid().is_root();
+    if !root && helper().is_none() {
+        return Err(ProjectError::new(
+            ProjectErrorKind::Unavailable,
+            format!("{HELPER} is missing; install the package fuse3, or mount as root"),
+        ));
+    }
+    if options.allow_other && !root && !user_allow_other() {
+        return Err(ProjectError::new(
+            ProjectErrorKind::Unavailable,
+            "--allow-other is not allowed; put the line user_allow_other into /etc/fuse.conf",
+        ));
+    }
+    Ok(())
+}
+
+fn helper() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(HELPER))
+        .find(|file| file.is_file())
+}
+
+fn user_allow_other() -> bool {
+    let text = std::fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
+    text.lines().any(|line| line.trim() == "user_allow_other")
+}
+
+fn mount_error(folder: &Path, options: &MountOptions, error: &io::Error) -> ProjectError {
+    let reason = error.to_string();
+    let reason = reason
+        .trim()
+        .trim_start_matches("fusermount3: ")
+        .trim_start_matches("fusermount: ");
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied if options.allow_other => "; try without --allow-other",
+        io::ErrorKind::PermissionDenied => "; is FUSE allowed here?",
+        _ => "",
+    };
+    ProjectError::new(
+        ProjectErrorKind::Io,
+        format!("{}: cannot be mounted: {reason}{hint}", folder.display()),
+    )
+}
+
+fn unmount_error(folder: &Path, error: io::Error) -> ProjectError {
+    let shown = folder.display();
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => ProjectError::new(
+            ProjectErrorKind::Busy,
+            format!("{shown}: is in use; end the programs that use it, or add --force"),
+        ),
+        io::ErrorKind::InvalidInput => ProjectError::new(
+            ProjectErrorKind::NotMounted,
+            format!("{shown}: nothing is mounted there"),
+        ),
+        _ => ProjectError::new(ProjectErrorKind::Io, format!("{shown}: {error}")),
+    }
+}
+
+fn unmount_by_helper(folder: &Path, force: bool) -> ProjectResult<()> {
+    let flags: &[&str] = if force { &["-u", "-z"] } else { &["-u"] };
+    let output = Command::new(HELPER)
+        .args(flags)
+        .arg("--")
+        .arg(folder)
+        .output()
+        .map_err(|error| {
+            ProjectError::new(ProjectErrorKind::Unavailable, format!("{HELPER}: {error}"))
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let kind = if text.contains("busy") {
+        io::ErrorKind::ResourceBusy
+    } else if text.contains("not found") || text.contains("not mounted") {
+        io::ErrorKind::InvalidInput
+    } else {
+        io::ErrorKind::Other
+    };
+    Err(unmount_error(
+        folder,
+        io::Error::new(kind, text.trim().to_owned()),
+    ))
+}
+
+/// The kernel reads ahead 128 KiB by default; more pays on large files. Only root may raise it, and
+/// without it everything still works.
+fn raise_read_ahead(folder: &Path) {
+    let Ok(metadata) = rustix::fs::stat(folder) else {
+        return;
+    };
+    let (major, minor) = (
+        rustix::fs::major(metadata.st_dev),
+        rustix::fs::minor(metadata.st_dev),
+    );
+    let _ = std::fs::write(
+        format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"),
+        READ_AHEAD_KIB.to_string(),
+    );
+}
+
+/// The mount points of our type in the text of `/proc/self/mountinfo`.
+///
+/// A line: `36 35 98:0 /root /mount\040point options ... - type source options`.
+fn parse_mountinfo(table: &[u8]) -> Vec<PathBuf> {
+    let wanted = format!("fuse.{SUBTYPE}");
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+            let separator = fields.iter().position(|field| *field == b"-")?;
+            let is_ours = fields.get(separator + 1)? == &wanted.as_bytes();
+            is_ours.then_some(unescape(fields.get(4)?))
+        })
+        .collect()
+}
+
+/// Undoes the octal escapes of mountinfo (`\040` for a space).
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = tail
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        match octal {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+/// Whether `folder` answers; a folder whose process has died does not.
+pub fn is_alive(folder: &Path) -> bool {
+    rustix::fs::stat(folder).is_ok() && !folder.as_os_str().as_bytes().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_of_our_type_are_found_and_unescaped() {
+        let table = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            40 22 0:40 / /mnt/a\\040b\\134c ro,nosuid shared:1 - fuse.volfold a.vmdk ro\n\
+            41 22 0:41 / /mnt/other ro - fuse.sshfs host: ro\n";
+        assert_eq!(parse_mountinfo(table), [PathBuf::from("/mnt/a b\\c")]);
+    }
+}

@@ -1,0 +1,501 @@
+//! The requests of the kernel, answered from a [`FileSystem`].
+//!
+//! Nothing changes while mounted, so every answer may be kept for ever: entries, attributes, data,
+//! listings, links and the absence of names. `open` and `opendir` are answered with `ENOSYS`, after
+//! which the kernel does not ask again: no state is kept for an open file but its decoded run
+//! list, in a cache of bounded bytes.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use volfold_fs::{
+    DirCursor, DirEntry, FileData, FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind,
+    FsResult, Metadata, Name, NodeId, StreamName, Timestamp,
+};
+use volfold_images::error::error_chain;
+
+use crate::status::errno;
+use crate::{Log, MountOptions, Ownership, names};
+
+/// Nothing changes while mounted.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// The largest read that the kernel asks for.
+const MAX_READ: u32 = 1 << 20;
+
+/// LIMIT: bytes of decoded run lists that are kept for files that were read.
+const OPEN_FILES: u64 = 16 << 20;
+
+/// LIMIT: lines that failed requests write into the log of one mount.
+const MAX_LOG_LINES: u32 = 10_000;
+
+/// The offsets of `.` and `..` in a directory; entries follow behind.
+const DOTS: u64 = 2;
+
+/// What file content is cached by: the bytes its run list takes.
+#[derive(Clone)]
+struct ByRunList;
+
+impl Weighter<NodeId, Arc<dyn FileData>> for ByRunList {
+    fn weight(&self, _node: &NodeId, file: &Arc<dyn FileData>) -> u64 {
+        const OVERHEAD: u64 = 192;
+        file.memory().saturating_add(OVERHEAD)
+    }
+}
+
+/// Answers the requests for one mount.
+pub(super) struct Server {
+    tree: Arc<dyn FileSystem>,
+    root: NodeId,
+    files: Cache<NodeId, Arc<dyn FileData>, ByRunList>,
+    ownership: Ownership,
+    uid: u32,
+    gid: u32,
+    log: Log,
+    logged: AtomicU32,
+}
+
+thread_local! {
+    /// The bytes of one reply; grows to the largest read and stays.
+    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Server {
+    pub(super) fn new(tree: Arc<dyn FileSystem>, options: &MountOptions) -> Self {
+        Self {
+            root: tree.root(),
+            tree,
+            files: Cache::with_weighter(4096, OPEN_FILES, ByRunList),
+            ownership: options.ownership,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            log: options.log.clone(),
+            logged: AtomicU32::new(0),
+        }
+    }
+
+    /// The kernel's root is 1, whatever the tree's is; then the tree's node 1 takes the root's
+    /// number.
+    fn node(&self, ino: INodeNo) -> NodeId {
+        match ino.0 {
+            1 => self.root,
+            number if number == self.root.0 => NodeId(1),
+            number => NodeId(number),
+        }
+    }
+
+    fn ino(&self, node: NodeId) -> INodeNo {
+        match node {
+            root if root == self.root => INodeNo(1),
+            NodeId(1) => INodeNo(self.root.0),
+            NodeId(number) => INodeNo(number),
+        }
+    }
+
+    fn failed(&self, what: &str, node: NodeId, error: &FsError) -> Errno {
+        let expected = matches!(
+            error.kind(),
+            FsErrorKind::NotFound | FsErrorKind::NotADirectory
+        );
+        if !expected && self.logged.fetch_add(1, Ordering::Relaxed) < MAX_LOG_LINES {
+            (self.log)(&format!(
+                "{what} of inode {}: {}",
+                self.ino(node).0,
+                error_chain(error)
+            ));
+        }
+        errno(error.kind())
+    }
+
+    /// The content of `node`; opened once, also when several readers come at the same time.
+    fn file(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
+        self.files.get_or_insert_with(&node, || {
+            let file = self.tree.open(node, &StreamName::MAIN)?;
+            // INVARIANT: the kernel fills what a reply lacks up to the size it knows with zeros.
+            if file.size() != self.tree.metadata(node)?.size {
+                return Err(FsError::corrupt("two sizes are recorded for the file"));
+            }
+            Ok(file)
+        })
+    }
+
+    fn read_into(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
+        let file = self.file(node)?;
+        let wanted = file.size().saturating_sub(offset).min(buf.len() as u64) as usize;
+        let buf = &mut buf[..wanted];
+        let count = catch_unwind(AssertUnwindSafe(|| file.read_at(offset, buf)))
+            .unwrap_or_else(|_| Err(FsError::corrupt("the content made the reader fail")))?;
+        if count != wanted {
+            return Err(FsError::corrupt("content ends before the size of the file").at(offset));
+        }
+        Ok(count)
+    }
+
+    fn attributes(&self, metadata: &Metadata) -> FileAttr {
+        let guest = metadata
+            .owner
+            .filter(|_| self.ownership == Ownership::Guest);
+        let modified = system_time(metadata.times.modified);
+        FileAttr {
+            ino: self.ino(metadata.node),
+            size: metadata.size,
+            blocks: metadata.allocated.div_ceil(512),
+            atime: system_time(metadata.times.accessed),
+            mtime: modified,
+            ctime: system_time(metadata.times.changed),
+            crtime: metadata.times.created.map_or(modified, system_time),
+            kind: file_type(metadata.kind),
+            perm: guest.map_or_else(|| default_mode(metadata.kind), |owner| owner.mode),
+            nlink: metadata.links,
+            uid: guest.map_or(self.uid, |owner| owner.uid),
+            gid: guest.map_or(self.gid, |owner| owner.gid),
+            rdev: metadata.device.map_or(0, device_number),
+            blksize: 4096,
+            flags: 0,
+        }
+    }
+
+    /// What a listing says of an entry whose metadata is not there yet; not to be kept.
+    fn placeholder(&self, entry: &DirEntry<'_>) -> FileAttr {
+        FileAttr {
+            ino: self.ino(entry.node),
+            size: 0,
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind: file_type(entry.kind),
+            perm: default_mode(entry.kind),
+            nlink: 1,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        }
+    }
+
+    /// Finds `name`, also in its escaped form.
+    fn find(&self, parent: NodeId, name: &[u8]) -> FsResult<Metadata> {
+        let found = match self.tree.lookup(parent, Name::new(name)) {
+            Err(error) if error.kind() == FsErrorKind::NotFound => match names::to_guest(name) {
+                Some(guest) => self.tree.lookup(parent, Name::new(&guest)),
+                None => Err(error),
+            },
+            found => found,
+        };
+        self.tree.metadata(found?)
+    }
+
+    /// Gives the entries from the kernel's position `offset` to `add`, until it is full.
+    fn list(
+        &self,
+        ino: INodeNo,
+        offset: u64,
+        add: &mut dyn FnMut(u64, &[u8], &DirEntry<'_>) -> bool,
+    ) -> FsResult<()> {
+        let dir = self.node(ino);
+        for (at, name) in [(0, &b"."[..]), (1, b"..")] {
+            let entry = DirEntry {
+                name: Name::new(name),
+                node: dir,
+                kind: FileKind::Directory,
+                metadata: None,
+                next: DirCursor(at + 1),
+            };
+            if offset <= at && add(at + 1, name, &entry) {
+                return Ok(());
+            }
+        }
+        self.tree
+            .read_dir(dir, DirCursor(offset.saturating_sub(DOTS)), &mut |entry| {
+                let name = names::to_host(entry.name.as_bytes());
+                if add(entry.next.0.saturating_add(DOTS), &name, &entry) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+    }
+
+    /// `SEEK_DATA` and `SEEK_HOLE`; `None` if there is no data behind `offset`.
+    fn seek(&self, node: NodeId, offset: u64, hole: bool) -> FsResult<Option<u64>> {
+        let file = self.file(node)?;
+        let mut at = offset;
+        while at < file.size() {
+            let extent = file.extent_at(at)?;
+            if (extent.kind == FileExtentKind::Hole) == hole {
+                return Ok(Some(at));
+            }
+            at = at.saturating_add(extent.length.max(1));
+        }
+        Ok((hole && offset < file.size()).then_some(file.size()))
+    }
+}
+
+fn system_time(time: Timestamp) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(time.nanoseconds.into());
+    let seconds = Duration::from_secs(time.seconds.unsigned_abs());
+    let whole = if time.seconds < 0 {
+        UNIX_EPOCH.checked_sub(seconds)
+    } else {
+        UNIX_EPOCH.checked_add(seconds)
+    };
+    whole
+        .and_then(|whole| whole.checked_add(nanoseconds))
+        .unwrap_or(UNIX_EPOCH)
+}
+
+fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::Regular => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+        FileKind::CharDevice => FileType::CharDevice,
+        FileKind::BlockDevice => FileType::BlockDevice,
+        FileKind::Fifo => FileType::NamedPipe,
+        FileKind::Socket => FileType::Socket,
+    }
+}
+
+fn default_mode(kind: FileKind) -> u16 {
+    match kind {
+        FileKind::Directory => 0o555,
+        FileKind::Symlink => 0o777,
+        _ => 0o444,
+    }
+}
+
+/// The 32-bit form in which FUSE carries device numbers.
+fn device_number((major, minor): (u32, u32)) -> u32 {
+    (minor & 0xFF) | ((major & 0xFFF) << 8) | ((minor & !0xFF) << 12)
+}
+
+impl Filesystem for Server {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let _ = config.set_max_write(MAX_READ);
+        let _ = config.set_max_background(64);
+        for wanted in [
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_NO_OPEN_SUPPORT,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+            InitFlags::FUSE_MAX_PAGES,
+        ] {
+            // What an old kernel lacks costs speed, nothing else.
+            let _ = config.add_capabilities(wanted);
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let parent = self.node(parent);
+        match self.find(parent, name.as_bytes()) {
+            Ok(metadata) => {
+                let generation = Generation(metadata.generation);
+                reply.entry(&FOREVER, &self.attributes(&metadata), generation);
+            }
+            // An entry with inode 0 is an absence that the kernel may remember.
+            Err(error) if error.kind() == FsErrorKind::NotFound => {
+                let absent = DirEntry {
+                    name: Name::new(b""),
+                    node: parent,
+                    kind: FileKind::Regular,
+                    metadata: None,
+                    next: DirCursor::START,
+                };
+                let attributes = FileAttr {
+                    ino: INodeNo(0),
+                    ..self.placeholder(&absent)
+                };
+                reply.entry(&FOREVER, &attributes, Generation(0));
+            }
+            Err(error) => reply.error(self.failed("lookup below", parent, &error)),
+        }
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let node = self.node(ino);
+        match self.tree.metadata(node) {
+            Ok(metadata) => reply.attr(&FOREVER, &self.attributes(&metadata)),
+            Err(error) => reply.error(self.failed("metadata", node, &error)),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        let node = self.node(ino);
+        match self.tree.read_link(node) {
+            Ok(target) => reply.data(&target.0),
+            Err(error) => reply.error(self.failed("link target", node, &error)),
+        }
+    }
+
+    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let node = self.node(ino);
+        let size = size.min(MAX_READ) as usize;
+        REPLY.with_borrow_mut(|buf| {
+            if buf.len() < size {
+                buf.resize(size, 0);
+            }
+            match self.read_into(node, offset, &mut buf[..size]) {
+                Ok(count) => reply.data(&buf[..count]),
+                Err(error) => reply.error(self.failed("read", node, &error)),
+            }
+        });
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let outcome = self.list(ino, offset, &mut |next, name, entry| {
+            reply.add(
+                self.ino(entry.node),
+                next,
+                file_type(entry.kind),
+                OsStr::from_bytes(name),
+            )
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(self.failed("listing", self.node(ino), &error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let outcome = self.list(ino, offset, &mut |next, name, entry| {
+            let (attributes, ttl, generation) = match entry.metadata {
+                Some(known) => (self.attributes(known), FOREVER, known.generation),
+                None => (self.placeholder(entry), Duration::ZERO, 0),
+            };
+            let name = OsStr::from_bytes(name);
+            reply.add(
+                attributes.ino,
+                next,
+                name,
+                &ttl,
+                &attributes,
+                Generation(generation),
+            )
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(self.failed("listing", self.node(ino), &error)),
+        }
+    }
+
+    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let node = self.node(ino);
+        match self.tree.statistics(node) {
+            Ok(figures) => {
+                let unit = u64::from(figures.block_size.max(512));
+                let free = figures.size.saturating_sub(figures.used) / unit;
+                let (nodes, free_nodes) = figures.nodes.unwrap_or_default();
+                let unit = figures.block_size.max(512);
+                let blocks = figures.size / u64::from(unit);
+                reply.statfs(blocks, free, 0, nodes, free_nodes, unit, 255, unit);
+            }
+            Err(error) => reply.error(self.failed("statistics", node, &error)),
+        }
+    }
+
+    fn getxattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _size: u32,
+        reply: ReplyXattr,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        const SEEK_DATA: i32 = 3;
+        const SEEK_HOLE: i32 = 4;
+        let node = self.node(ino);
+        let (SEEK_DATA | SEEK_HOLE, Ok(from)) = (whence, u64::try_from(offset)) else {
+            return reply.error(Errno::EINVAL);
+        };
+        match self.seek(node, from, whence == SEEK_HOLE) {
+            Ok(Some(found)) => match i64::try_from(found) {
+                Ok(found) => reply.offset(found),
+                Err(_) => reply.error(Errno::EOVERFLOW),
+            },
+            Ok(None) => reply.error(Errno::ENXIO),
+            Err(error) => reply.error(self.failed("seek", node, &error)),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `volfold hash`: path, size and SHA-256 of every file.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use parking_lot::Mutex;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use volfold_fs::{FileKind, FileSystem, FsError, FsResult, NodeId, StreamName};
+use volfold_images::error::error_chain;
+
+use super::cat::{PIECE, name_of_volume, read_piece};
+use super::walk::{self, Event};
+use super::{Outcome, SetArguments, path_bytes, text};
+
+/// Show `path<TAB>size<TAB>sha256` for every regular file, sorted by path
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  volfold hash disk.vmdk
+  volfold hash disk.vmdk -p /System/Windows --json
+
+Tab, line feed, carriage return and \\ in paths are written \\t, \\n, \\r and \\\\. A file that
+cannot be read is named on stderr and has no line; the exit code is then 3.")]
+pub(crate) struct HashArguments {
+    /// Disk images that belong together
+    #[arg(required = true, value_name = "DISK")]
+    disks: Vec<PathBuf>,
+    /// Only below this path: /<volume>/dir
+    #[arg(short, long, value_name = "PATH", default_value = "/")]
+    path: OsString,
+    /// Print JSON, version 1
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    set: SetArguments,
+}
+
+#[derive(Serialize)]
+struct HashJson {
+    version: u32,
+    files: Vec<FileJson>,
+    failures: Vec<FailureJson>,
+}
+
+#[derive(Serialize)]
+struct FileJson {
+    path: String,
+    path_hex: Option<String>,
+    size: u64,
+    sha256: String,
+}
+
+#[derive(Serialize)]
+struct FailureJson {
+    path: String,
+    code: &'static str,
+    reason: String,
+}
+
+struct Job {
+    path: Vec<u8>,
+    node: NodeId,
+    size: u64,
+}
+
+type Failure = (Vec<u8>, FsError);
+
+pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
+    let Some((set, mut outcome)) = arguments.set.open(&arguments.disks) else {
+        return Ok(Outcome::Nothing);
+    };
+    let tree = set.tree(|_| true);
+    let path = name_of_volume(&set, &path_bytes(&arguments.path));
+    let mut failures = Vec::new();
+    let jobs = match collect(&tree, &path, &mut failures) {
+        Ok(jobs) => jobs,
+        Err(error) => {
+            text::complain(format_args!("{}", walk::path_error(&path, &error)));
+            return Ok(Outcome::Nothing);
+        }
+    };
+    let progress = progress_bar(jobs.iter().map(|job| job.size).sum());
+    let (digests, failed) = hash_all(&tree, &jobs, &progress);
+    progress.finish_and_clear();
+    failures.extend(failed);
+    failures.sort_by(|a, b| a.0.cmp(&b.0));
+    if !failures.is_empty() {
+        outcome = Outcome::Part;
+    }
+    for (path, error) in &failures {
+        let shown = String::from_utf8_lossy(path);
+        text::complain(format_args!(
+            "{shown}: {} [{}]",
+            error_chain(error),
+            error.code()
+        ));
+    }
+    print(arguments.json, &jobs, &digests, &failures)?;
+    Ok(outcome)
+}
+
+/// A bar on stderr, hidden where stderr is no terminal.
+pub(crate) fn progress_bar(total: u64) -> ProgressBar {
+    let style = "{bytes}/{total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left";
+    let bar = ProgressBar::new(total);
+    match indicatif::ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Every regular file at or below `path`, sorted by path.
+fn collect(tree: &dyn FileSystem, path: &[u8], failures: &mut Vec<Failure>) -> FsResult<Vec<Job>> {
+    let start = tree.metadata(walk::resolve(tree, path, true)?)?;
+    let mut jobs = Vec::new();
+    if start.kind != FileKind::Directory {
+        jobs.push(Job {
+            path: path.to_vec(),
+            node: start.node,
+            size: start.size,
+        });
+        return Ok(jobs);
+    }
+    let walked = walk::walk(tree, start.node, path, true, &mut |event| {
+        match event {
+            Event::Node(visit) if visit.metadata.kind == FileKind::Regular => jobs.push(Job {
+                path: visit.path.to_vec(),
+                node: visit.metadata.node,
+                size: visit.metadata.size,
+            }),
+            Event::Node(_) => {}
+            Event::Failed(path, error) => failures.push((path.to_vec(), error)),
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let Ok(()) = walked;
+    jobs.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(jobs)
+}
+
+/// The digests of `jobs` in their order; `None` where a file could not be read.
+fn hash_all(
+    tree: &dyn FileSystem,
+    jobs: &[Job],
+    progress: &ProgressBar,
+) -> (Vec<Option<[u8; 32]>>, Vec<Failure>) {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new((vec![None; jobs.len()], Vec::new()));
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let mut buf = vec![0; PIECE];
+                while let Some((index, job)) = {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    jobs.get(index).map(|job| (index, job))
+                } {
+                    let outcome = digest(tree, job.node, &mut buf, progress);
+                    let mut results = results.lock();
+                    match outcome {
+                        Ok(digest) => results.0[index] = Some(digest),
+                        Err(error) => results.1.push((job.path.clone(), error)),
+                    }
+                }
+            });
+        }
+    });
+    results.into_inner()
+}
+
+fn digest(
+    tree: &dyn FileSystem,
+    node: NodeId,
+    buf: &mut [u8],
+    progress: &ProgressBar,
+) -> FsResult<[u8; 32]> {
+    let file = tree.open(node, &StreamName::MAIN)?;
+    let mut hasher = Sha256::new();
+    let mut offset = 0;
+    while offset < file.size() {
+        let piece = read_piece(&*file, offset, buf)?;
+        hasher.update(piece);
+        offset += piece.len() as u64;
+        progress.inc(piece.len() as u64);
+    }
+    Ok(hasher.finalize().into())
+}
+
+fn print(
+    json: bool,
+    jobs: &[Job],
+    digests: &[Option<[u8; 32]>],
+    failures: &[Failure],
+) -> io::Result<()> {
+    let hex = |digest: &[u8; 32]| {
+        digest
+            .iter()
+            .fold(String::with_capacity(64), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
+    };
+    let done = jobs
+        .iter()
+        .zip(digests)
+        .filter_map(|(job, digest)| Some((job, digest.as_ref()?)));
+    let mut answer = Vec::new();
+    if json {
+        let files = done
+            .map(|(job, digest)| {
+                let (path, path_hex) = text::json_path(&job.path);
+                FileJson {
+                    path,
+                    path_hex,
+                    size: job.size,
+                    sha256: hex(digest),
+                }
+            })
+            .collect();
+        let failures = failures
+            .iter()
+            .map(|(path, error)| FailureJson {
+                path: text::json_path(path).0,
+                code: error.code(),
+                reason: error_chain(error),
+            })
+            .collect();
+        serde_json::to_writer_pretty(
+            &mut answer,
+            &HashJson {
+                version: 1,
+                files,
+                failures,
+            },
+        )?;
+        answer.push(b'\n');
+    } else {
+        for (job, digest) in done {
+            answer.extend_from_slice(&text::field(&job.path));
+            writeln!(answer, "\t{}\t{}", job.size, hex(digest))?;
+        }
+    }
+    text::answer(&answer)
+}

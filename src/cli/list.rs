@@ -1,0 +1,292 @@
+//! `volfold list`: disks, partitions, volumes and findings.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use volfold::finding::{Finding, Severity};
+use volfold::volume::{Health, Layout, VolumeExtent, VolumeId, VolumeType};
+use volfold::{Disk, DiskSet, SetVolume};
+use volfold_images::error::error_chain;
+
+use super::{Outcome, SetArguments, text};
+
+/// Show the disks, the volumes on them, and what is odd about them
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  volfold list disk.vmdk
+  volfold list disk1.vmdk disk2.vmdk --json
+
+The name in the first column of a volume is its folder below a mount, and the first part of every PATH.")]
+pub(crate) struct ListArguments {
+    /// Disk images that belong together
+    #[arg(required = true, value_name = "DISK")]
+    disks: Vec<PathBuf>,
+    /// Print JSON, version 1
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    set: SetArguments,
+}
+
+#[derive(Serialize)]
+struct ListJson<'a> {
+    version: u32,
+    disks: Vec<DiskJson<'a>>,
+    volumes: Vec<VolumeJson<'a>>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct DiskJson<'a> {
+    index: usize,
+    path: String,
+    format: &'a str,
+    variant: Option<&'a str>,
+    size: u64,
+    sector_size: u32,
+    chain: &'a [String],
+    partition_scheme: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct VolumeJson<'a> {
+    id: &'a VolumeId,
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: VolumeType,
+    layout: Layout,
+    health: Health,
+    size: u64,
+    extents: &'a [VolumeExtent],
+    partition: Option<PartitionJson>,
+    file_system: Option<FileSystemJson>,
+    readable: bool,
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PartitionJson {
+    number: u32,
+    first_lba: u64,
+    #[serde(rename = "type")]
+    kind: String,
+    type_name: Option<&'static str>,
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FileSystemJson {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    label: Option<String>,
+    uuid: Option<String>,
+    cluster_size: u32,
+    size: u64,
+    used: Option<u64>,
+}
+
+pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
+    let Some((set, mut outcome)) = arguments.set.open(&arguments.disks) else {
+        return Ok(Outcome::Nothing);
+    };
+    let mut findings = set.findings().to_vec();
+    let volumes: Vec<VolumeJson<'_>> = set
+        .volumes()
+        .iter()
+        .map(|volume| describe(volume, arguments.json, &mut findings))
+        .collect();
+    if findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error)
+    {
+        outcome = Outcome::Part;
+    }
+    let text = if arguments.json {
+        let disks = set.disks().iter().enumerate().map(disk_json).collect();
+        let json = ListJson {
+            version: 1,
+            disks,
+            volumes,
+            findings,
+        };
+        let mut text = serde_json::to_string_pretty(&json)?;
+        text.push('\n');
+        text
+    } else {
+        human(&set, &volumes, &findings)
+    };
+    text::answer(text.as_bytes())?;
+    Ok(outcome)
+}
+
+fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
+    DiskJson {
+        index,
+        path: disk.path.display().to_string(),
+        format: disk.format,
+        variant: disk.variant.as_deref(),
+        size: disk.size,
+        sector_size: disk.sector_size,
+        chain: &disk.chain,
+        partition_scheme: disk.partition_scheme,
+    }
+}
+
+/// Opens the volume's file system to tell of it; `used` reads whole bitmaps, so only on request.
+fn describe<'a>(
+    volume: &'a SetVolume,
+    with_usage: bool,
+    findings: &mut Vec<Finding>,
+) -> VolumeJson<'a> {
+    let id = &volume.volume.id;
+    let mut reason = volume.reason.clone();
+    let mut file_system = None;
+    if reason.is_none() {
+        match volume.file_system() {
+            Ok(opened) => {
+                let info = opened.info();
+                findings.extend(
+                    info.findings
+                        .iter()
+                        .map(|line| Finding::from_line(line).on_volume(&id.0)),
+                );
+                let used = if with_usage {
+                    opened.usage().ok().map(|usage| usage.used)
+                } else {
+                    None
+                };
+                file_system = Some(FileSystemJson {
+                    kind: info.kind,
+                    label: info.label.clone(),
+                    uuid: info.uuid.clone(),
+                    cluster_size: info.cluster_size,
+                    size: info.size,
+                    used,
+                });
+            }
+            Err(error) => {
+                let line = error_chain(&error);
+                findings.push(Finding::error("file-system-damaged", line.clone()).on_volume(&id.0));
+                reason = Some(line);
+            }
+        }
+    }
+    let partition = volume
+        .volume
+        .partition
+        .as_ref()
+        .map(|partition| PartitionJson {
+            number: partition.number,
+            first_lba: partition.first_lba,
+            kind: partition.kind.to_string(),
+            type_name: partition.kind.title(),
+            name: partition.name.clone(),
+        });
+    VolumeJson {
+        id,
+        name: &volume.name,
+        kind: volume.volume.kind,
+        layout: volume.volume.layout,
+        health: volume.volume.health,
+        size: volume.volume.size,
+        extents: &volume.volume.extents,
+        partition,
+        readable: file_system.is_some(),
+        file_system,
+        reason,
+    }
+}
+
+fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for (index, disk) in set.disks().iter().enumerate() {
+        let variant = disk
+            .variant
+            .as_ref()
+            .map(|variant| format!(" ({variant})"))
+            .unwrap_or_default();
+        let scheme = disk.partition_scheme.unwrap_or("no partitions");
+        let _ = writeln!(
+            text,
+            "disk{index}  {}  {}{variant}, {}, {scheme}",
+            disk.path.display(),
+            disk.format,
+            text::size(disk.size),
+        );
+        for parent in disk.chain.iter().skip(1) {
+            let _ = writeln!(text, "       on top of {parent}");
+        }
+    }
+    if !volumes.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&volume_table(volumes));
+    if !findings.is_empty() {
+        text.push('\n');
+    }
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Info => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        let object = match (&finding.volume, finding.disk) {
+            (Some(volume), _) => format!("{volume}: "),
+            (None, Some(disk)) => format!("disk{disk}: "),
+            (None, None) => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "{severity}: {object}{} [{}]",
+            finding.message, finding.code
+        );
+    }
+    text
+}
+
+/// The volumes in columns, the last of them free.
+fn volume_table(volumes: &[VolumeJson<'_>]) -> String {
+    let mut rows = vec![["VOLUME", "ID", "SIZE", "FILE SYSTEM", "STATE"].map(str::to_owned)];
+    for volume in volumes {
+        let health = match volume.health {
+            Health::Healthy => "healthy",
+            Health::Degraded => "degraded",
+            Health::Failed => "failed",
+        };
+        let (file_system, state) = match (&volume.file_system, &volume.reason) {
+            (Some(file_system), _) => (file_system.kind.to_owned(), health.to_owned()),
+            (None, reason) => ("-".to_owned(), reason.clone().unwrap_or_default()),
+        };
+        let name = if volume.readable { volume.name } else { "-" };
+        rows.push([
+            name.to_owned(),
+            volume.id.to_string(),
+            text::size(volume.size),
+            file_system,
+            state,
+        ]);
+    }
+    if rows.len() == 1 {
+        return "no volumes\n".to_owned();
+    }
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}

@@ -1,0 +1,205 @@
+//! The command line: arguments, messages, exit codes.
+//!
+//! stdout is the answer, stderr is talk. The commands use the facade of the library alone.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use volfold::{DiskSet, OpenOptions};
+use volfold_images::error::error_chain;
+
+mod cat;
+mod extract;
+mod formats;
+mod hash;
+mod list;
+mod ls;
+#[cfg(target_os = "linux")]
+mod mount;
+#[cfg(target_os = "linux")]
+mod mount_record;
+mod text;
+mod walk;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All was done.
+    Done,
+    /// Nothing was done.
+    Nothing,
+    /// Part was done; the answer or the messages say what is missing.
+    Part,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::Nothing => 1,
+            Outcome::Part => 3,
+        })
+    }
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  volfold list disk.vmdk
+  volfold mount disk.vmdk /mnt/disk      then: ls /mnt/disk; volfold unmount /mnt/disk
+  volfold ls disk.vmdk -p /System/Users
+  volfold extract disk.vmdk -p /System/Users -o saved
+
+Exit codes: 0 done, 1 nothing done, 2 wrong usage, 3 done in part.";
+
+/// Opens disk images and shows the volumes on them as folders; never writes to an image.
+#[derive(Parser)]
+#[command(name = "volfold", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    List(list::ListArguments),
+    #[cfg(target_os = "linux")]
+    Mount(mount::MountArguments),
+    #[cfg(target_os = "linux")]
+    Unmount(mount::UnmountArguments),
+    #[cfg(target_os = "linux")]
+    Mounts(mount::MountsArguments),
+    Ls(ls::LsArguments),
+    Cat(cat::CatArguments),
+    Extract(extract::ExtractArguments),
+    Hash(hash::HashArguments),
+    Formats(formats::FormatsArguments),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  volfold completions bash > ~/.bash_completion.d/volfold")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  volfold man | man -l -")]
+    Man,
+}
+
+/// How a set of images is opened; the same for every command that reads images.
+#[derive(Args, Clone)]
+pub(crate) struct SetArguments {
+    /// Also let images name files (extents, parents) in this folder; may be given several times
+    #[arg(long, value_name = "FOLDER", help_heading = "Images")]
+    pub(crate) allow_path: Vec<PathBuf>,
+    /// Bound of all caches together, in bytes or with K, M, G
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
+          help_heading = "Images")]
+    pub(crate) cache_size: u64,
+}
+
+impl SetArguments {
+    /// Opens `disks` as one set and tells of those that cannot be opened. `None` if there are none
+    /// left.
+    pub(crate) fn open(&self, disks: &[PathBuf]) -> Option<(DiskSet, Outcome)> {
+        let options = OpenOptions {
+            allowed: self.allow_path.clone(),
+            cache_size: self.cache_size,
+        };
+        let set = DiskSet::open(disks, &options);
+        for failure in set.failures() {
+            text::complain(format_args!(
+                "{}: {}",
+                failure.path.display(),
+                error_chain(&failure.error)
+            ));
+        }
+        if set.disks().is_empty() {
+            return None;
+        }
+        let outcome = if set.failures().is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Part
+        };
+        Some((set, outcome))
+    }
+}
+
+/// Yes, no, or for a terminal only.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Owner {
+    /// The user who mounts; modes 0444 and 0555
+    Me,
+    /// The guest's own users and modes
+    Guest,
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    quiet_panics();
+    match run(Arguments::parse().command) {
+        Ok(outcome) => outcome.into(),
+        // The reader of our answer went away (`| head`); that is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            text::complain(format_args!("the answer could not be written: {error}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(command: Command) -> std::io::Result<Outcome> {
+    match command {
+        Command::List(arguments) => list::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Mount(arguments) => mount::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Unmount(arguments) => mount::unmount(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Mounts(arguments) => mount::mounts(&arguments),
+        Command::Ls(arguments) => ls::run(&arguments),
+        Command::Cat(arguments) => cat::run(&arguments),
+        Command::Extract(arguments) => extract::run(&arguments),
+        Command::Hash(arguments) => hash::run(&arguments),
+        Command::Formats(arguments) => formats::run(&arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "volfold", &mut script);
+            text::answer(&script)?;
+            Ok(Outcome::Done)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
+            text::answer(&page)?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// A panic inside a reader is caught and becomes the error of its request; one line is enough.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        text::complain(format_args!(
+            "a reader gave up on structures it cannot handle ({place})"
+        ));
+    }));
+}
+
+/// The bytes of a path argument.
+pub(crate) fn path_bytes(path: &OsString) -> Vec<u8> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        path.as_bytes().to_vec()
+    }
+    #[cfg(not(unix))]
+    {
+        path.to_string_lossy().replace('\\', "/").into_bytes()
+    }
+}

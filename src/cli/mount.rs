@@ -1,0 +1,542 @@
+//! `volfold mount`, `unmount`, `mounts`.
+//!
+//! A mount in the background is this program again, started anew (a program with threads must not
+//! fork). It reports on its stdout, which is a pipe to the parent: lines of talk, then `ready` or
+//! the exit code. From then on it writes to its log file alone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use parking_lot::Mutex;
+use serde::Serialize;
+use volfold::DiskSet;
+use volfold_fs::Timestamp;
+use volfold_projector::fuse::Fuse;
+use volfold_projector::{Log, Mount, MountOptions, Ownership, Projector, process};
+
+use super::mount_record::{MountRecord, log_file};
+use super::{Outcome, Owner, SetArguments, text};
+
+/// How long `unmount` waits for the process to close the images.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a process that was told to end goes on for programs that still have files open.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Show every readable volume as a folder below FOLDER
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  volfold mount disk.vmdk /mnt/disk
+  volfold mount disk1.vmdk disk2.vmdk /mnt/disks --volume System
+  volfold unmount /mnt/disk
+
+Returns when FOLDER can be read and goes on in the background; messages then go to the log file
+that `volfold mounts` names. FOLDER is made if it is not there. Nothing is ever written to an image.")]
+pub(crate) struct MountArguments {
+    /// Disk images that belong together, and at the end the folder
+    #[arg(required = true, num_args = 2.., value_names = ["DISK", "FOLDER"])]
+    paths: Vec<PathBuf>,
+    /// Only this volume (folder name or id); may be given several times
+    #[arg(long, value_name = "VOLUME")]
+    volume: Vec<String>,
+    /// Stay in the foreground; messages go to stderr
+    #[arg(long)]
+    foreground: bool,
+    /// Whose files they are
+    #[arg(long, value_enum, default_value_t = Owner::Me)]
+    owner: Owner,
+    /// Let other users of this machine in
+    #[arg(long)]
+    allow_other: bool,
+    /// Threads that answer requests [default: what measured best]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    #[command(flatten)]
+    set: SetArguments,
+    /// The file that the background process writes its messages to
+    #[arg(long, hide = true)]
+    background_log: Option<PathBuf>,
+}
+
+/// Free a folder again; returns when the images are closed
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  volfold unmount /mnt/disk
+  volfold unmount /mnt/disk --force
+
+Also clears a folder whose process was killed.")]
+pub(crate) struct UnmountArguments {
+    /// The folder that was given to `mount`
+    folder: PathBuf,
+    /// Also while programs have files open in it; they get errors
+    #[arg(long)]
+    force: bool,
+}
+
+/// Show what is mounted now, by this user
+#[derive(Args)]
+#[command(after_help = "Example:\n  volfold mounts --json")]
+pub(crate) struct MountsArguments {
+    /// Print JSON, version 1
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
+    if arguments.foreground || arguments.background_log.is_some() {
+        return Ok(serve(arguments));
+    }
+    let Some((folder, _)) = arguments.paths.split_last() else {
+        return Ok(Outcome::Nothing);
+    };
+    let folder = plain_path(folder);
+    let log = match log_file(&folder) {
+        Ok(log) => log,
+        Err(error) => {
+            text::complain(format_args!("the log file cannot be made: {error}"));
+            return Ok(Outcome::Nothing);
+        }
+    };
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .arg("--background-log")
+        .arg(&log)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log_writer(&log)?)
+        .spawn()?;
+    let Some(report) = child.stdout.take() else {
+        return Ok(Outcome::Nothing);
+    };
+    for line in BufReader::new(report).lines() {
+        match line?.split_once(' ') {
+            Some(("say", talk)) => text::complain(format_args!("{talk}")),
+            Some(("ready", code)) => {
+                return Ok(if code == "3" {
+                    Outcome::Part
+                } else {
+                    Outcome::Done
+                });
+            }
+            _ => {}
+        }
+    }
+    let status = child.wait()?;
+    if !status.code().is_some_and(|code| code == 1) {
+        text::complain(format_args!(
+            "the background process ended ({status}); see {}",
+            log.display()
+        ));
+    }
+    Ok(Outcome::Nothing)
+}
+
+fn log_writer(log: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(log)
+}
+
+/// `path` made absolute and without `.` and `..`, without asking the host: a dead mount would not
+/// answer.
+fn plain_path(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut plain = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    // Links above the folder itself are resolved, as the kernel's table of mounts does.
+    match (plain.parent(), plain.file_name()) {
+        (Some(parent), Some(name)) => match parent.canonicalize() {
+            Ok(parent) => parent.join(name),
+            Err(_) => plain,
+        },
+        _ => plain,
+    }
+}
+
+/// Where the messages of a mount go: to the parent first, then to the log.
+#[derive(Clone)]
+struct Talk {
+    log: Option<Arc<Mutex<File>>>,
+    to_parent: bool,
+}
+
+impl Talk {
+    fn new(background_log: Option<&Path>) -> Self {
+        let log = background_log.and_then(|path| log_writer(path).ok());
+        Self {
+            log: log.map(|file| Arc::new(Mutex::new(file))),
+            to_parent: background_log.is_some(),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if self.to_parent {
+            let _ = writeln!(io::stdout().lock(), "say {line}");
+        }
+        self.note(line);
+    }
+
+    /// A line for the log alone; in the foreground for stderr.
+    fn note(&self, line: &str) {
+        match &self.log {
+            Some(log) => {
+                let now = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
+                let time = text::time(Timestamp {
+                    seconds,
+                    nanoseconds: 0,
+                });
+                let _ = writeln!(log.lock(), "{time} {line}");
+            }
+            None => text::complain(format_args!("{line}")),
+        }
+    }
+
+    /// Lets the parent go.
+    fn ready(&self, outcome: Outcome) {
+        if self.to_parent {
+            let code = if outcome == Outcome::Part { 3 } else { 0 };
+            let _ = writeln!(io::stdout().lock(), "ready {code}");
+        }
+    }
+}
+
+/// Mounts and answers requests until the folder is freed.
+fn serve(arguments: &MountArguments) -> Outcome {
+    if arguments.background_log.is_some() {
+        process::leave_terminal();
+    }
+    let talk = Talk::new(arguments.background_log.as_deref());
+    let Some((folder, disks)) = arguments.paths.split_last() else {
+        return Outcome::Nothing;
+    };
+    let folder = plain_path(folder);
+    let remove_folder = match prepare_folder(&folder) {
+        Ok(made) => made,
+        Err(line) => {
+            talk.say(&line);
+            return Outcome::Nothing;
+        }
+    };
+    let outcome = mount_at(arguments, disks, &folder, remove_folder, &talk);
+    if outcome == Outcome::Nothing && remove_folder {
+        let _ = std::fs::remove_dir(&folder);
+    }
+    outcome
+}
+
+fn mount_at(
+    arguments: &MountArguments,
+    disks: &[PathBuf],
+    folder: &Path,
+    remove_folder: bool,
+    talk: &Talk,
+) -> Outcome {
+    let Some((set, names, outcome)) = open_set(arguments, disks, talk) else {
+        return Outcome::Nothing;
+    };
+    let tree = set.tree(|volume| names.contains(&volume.name));
+    let log: Log = Arc::new({
+        let talk = talk.clone();
+        move |line: &str| talk.note(line)
+    });
+    let options = MountOptions {
+        source: disks
+            .iter()
+            .map(|disk| disk.display().to_string())
+            .collect::<Vec<_>>()
+            .join(":"),
+        ownership: match arguments.owner {
+            Owner::Me => Ownership::MountingUser,
+            Owner::Guest => Ownership::Guest,
+        },
+        allow_other: arguments.allow_other,
+        threads: arguments.threads,
+        log,
+    };
+    let mounted = match Fuse.mount(Arc::new(tree), folder, &options) {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            talk.say(&error.to_string());
+            return Outcome::Nothing;
+        }
+    };
+    let record = MountRecord {
+        folder: folder.to_path_buf(),
+        images: disks.iter().map(|disk| plain_path(disk)).collect(),
+        volumes: names,
+        pid: std::process::id(),
+        log: arguments.background_log.clone(),
+        remove_folder,
+    };
+    if let Err(error) = record.write() {
+        talk.say(&format!(
+            "`volfold mounts` will not show this mount: {error}"
+        ));
+    }
+    serve_until_freed(mounted, &record, outcome, talk)
+}
+
+/// Opens the set; the names of the volumes to show. `None` if there is nothing to show.
+fn open_set(
+    arguments: &MountArguments,
+    disks: &[PathBuf],
+    talk: &Talk,
+) -> Option<(DiskSet, Vec<String>, Outcome)> {
+    let options = volfold::OpenOptions {
+        allowed: arguments.set.allow_path.clone(),
+        cache_size: arguments.set.cache_size,
+    };
+    let set = DiskSet::open(disks, &options);
+    let mut outcome = Outcome::Done;
+    for failure in set.failures() {
+        let reason = volfold_images::error::error_chain(&failure.error);
+        talk.say(&format!("{}: {reason}", failure.path.display()));
+        outcome = Outcome::Part;
+    }
+    for finding in set.findings() {
+        talk.note(&format!("{} [{}]", finding.message, finding.code));
+    }
+    let mut wanted: Vec<&str> = arguments.volume.iter().map(String::as_str).collect();
+    let mut names = Vec::new();
+    for volume in set.volumes() {
+        let place = wanted
+            .iter()
+            .position(|w| *w == volume.name || *w == volume.volume.id.0);
+        if !arguments.volume.is_empty() && place.is_none() {
+            continue;
+        }
+        if let Some(place) = place {
+            wanted.remove(place);
+        }
+        match &volume.reason {
+            Some(reason) => {
+                talk.say(&format!("{}: not shown: {reason}", volume.volume.id));
+                outcome = Outcome::Part;
+            }
+            None => names.push(volume.name.clone()),
+        }
+    }
+    for missing in wanted {
+        talk.say(&format!(
+            "{missing}: no such volume; `volfold list` shows names and ids"
+        ));
+        outcome = Outcome::Part;
+    }
+    if names.is_empty() {
+        if set.failures().is_empty() {
+            talk.say("there is no volume to show; `volfold list` shows what was found");
+        }
+        return None;
+    }
+    Some((set, names, outcome))
+}
+
+fn serve_until_freed(
+    mounted: Box<dyn Mount>,
+    record: &MountRecord,
+    outcome: Outcome,
+    talk: &Talk,
+) -> Outcome {
+    let ending = process::on_termination({
+        let (record, talk) = (record.clone(), talk.clone());
+        move || end(&record, &talk)
+    });
+    if let Err(error) = ending {
+        talk.note(&format!(
+            "signals will end the mount without order: {error}"
+        ));
+    }
+    talk.note(&format!("mounted at {}", record.folder.display()));
+    talk.ready(outcome);
+    let served = mounted.serve();
+    record.clear();
+    match served {
+        Ok(()) => {
+            if talk.log.is_some() {
+                talk.note("unmounted");
+            }
+            outcome
+        }
+        Err(error) => {
+            talk.note(&error.to_string());
+            Outcome::Part
+        }
+    }
+}
+
+/// Frees the folder because a signal says so; files that are still open get errors after a while.
+fn end(record: &MountRecord, talk: &Talk) {
+    if Fuse.unmount(&record.folder, false).is_err() {
+        talk.note("folder is in use; it is freed all the same");
+        if let Err(error) = Fuse.unmount(&record.folder, true) {
+            talk.note(&error.to_string());
+        }
+    }
+    thread::sleep(GRACE);
+    record.clear();
+    std::process::exit(0);
+}
+
+/// Makes sure that `folder` is an empty folder; whether it was made.
+fn prepare_folder(folder: &Path) -> Result<bool, String> {
+    let shown = folder.display();
+    let mounted = Fuse.mounted().unwrap_or_default();
+    if mounted.iter().any(|other| other == folder) {
+        return Err(format!(
+            "{shown}: is mounted already; free it with `volfold unmount {shown}`"
+        ));
+    }
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(false),
+            Some(_) => Err(format!(
+                "{shown}: is not empty; give an empty or new folder"
+            )),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir(folder)
+            .map(|()| true)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("{shown}: cannot be made, the folder above it is not there")
+                }
+                _ => format!("{shown}: cannot be made: {error}"),
+            }),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(format!(
+            "{shown}: is not a folder; give an empty or new folder"
+        )),
+        Err(error) => Err(format!("{shown}: {error}")),
+    }
+}
+
+pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
+    let folder = plain_path(&arguments.folder);
+    let record = MountRecord::of(&folder);
+    let dead = record
+        .as_ref()
+        .is_none_or(|record| !process::is_running(record.pid));
+    let is_mounted = Fuse.mounted().unwrap_or_default().contains(&folder);
+    if !is_mounted {
+        if let Some(record) = record.filter(|_| dead) {
+            record.clear();
+            return Ok(Outcome::Done);
+        }
+        let shown = folder.display();
+        text::complain(format_args!(
+            "{shown}: nothing of volfold is mounted there; see `volfold mounts`"
+        ));
+        return Ok(Outcome::Nothing);
+    }
+    if let Err(error) = Fuse.unmount(&folder, arguments.force || (dead && record.is_some())) {
+        text::complain(format_args!("{error}"));
+        return Ok(Outcome::Nothing);
+    }
+    let Some(record) = record else {
+        return Ok(Outcome::Done);
+    };
+    let start = Instant::now();
+    while process::is_running(record.pid) {
+        if start.elapsed() > PATIENCE || (arguments.force && start.elapsed() > GRACE) {
+            text::complain(format_args!(
+                "{}: is free, but programs still read from it; process {} ends with them",
+                folder.display(),
+                record.pid
+            ));
+            return Ok(Outcome::Part);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    record.clear();
+    Ok(Outcome::Done)
+}
+
+#[derive(Serialize)]
+struct MountsJson {
+    version: u32,
+    mounts: Vec<MountJson>,
+}
+
+#[derive(Serialize)]
+struct MountJson {
+    folder: String,
+    images: Vec<String>,
+    volumes: Vec<String>,
+    pid: u32,
+    state: &'static str,
+    log: Option<String>,
+}
+
+pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
+    let mounted = match Fuse.mounted() {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            text::complain(format_args!("{error}"));
+            return Ok(Outcome::Nothing);
+        }
+    };
+    let mut mounts = Vec::new();
+    for record in MountRecord::all() {
+        let running = process::is_running(record.pid);
+        let state = match (mounted.contains(&record.folder), running) {
+            (true, true) => "mounted",
+            (true, false) => "dead",
+            (false, true) => "ending",
+            // Its process was killed and somebody else freed the folder.
+            (false, false) => {
+                record.clear();
+                continue;
+            }
+        };
+        let path = |path: &PathBuf| path.display().to_string();
+        mounts.push(MountJson {
+            folder: path(&record.folder),
+            images: record.images.iter().map(path).collect(),
+            volumes: record.volumes,
+            pid: record.pid,
+            state,
+            log: record.log.as_ref().map(path),
+        });
+    }
+    let mut answer = Vec::new();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut answer, &MountsJson { version: 1, mounts })?;
+        answer.push(b'\n');
+    } else {
+        for mount in &mounts {
+            let log = mount.log.as_deref().unwrap_or("stderr");
+            writeln!(
+                answer,
+                "{}  {}  pid {}",
+                mount.folder, mount.state, mount.pid
+            )?;
+            writeln!(answer, "  images:  {}", mount.images.join(", "))?;
+            writeln!(answer, "  volumes: {}", mount.volumes.join(", "))?;
+            writeln!(answer, "  log:     {log}")?;
+            if mount.state == "dead" {
+                writeln!(
+                    answer,
+                    "  its process has died; free it: volfold unmount {}",
+                    mount.folder
+                )?;
+            }
+        }
+    }
+    text::answer(&answer)?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,125 @@
+//! What is written down of a mount, so that other processes of the user find it.
+//!
+//! One JSON file per mount, in a folder that only the user can enter.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use volfold_projector::process;
+
+/// One mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MountRecord {
+    /// Where the volumes are.
+    pub(crate) folder: PathBuf,
+    /// The images as the user named them, made absolute.
+    pub(crate) images: Vec<PathBuf>,
+    /// The names of the volumes.
+    pub(crate) volumes: Vec<String>,
+    /// The process that answers.
+    pub(crate) pid: u32,
+    /// Where its messages go; `None` in the foreground.
+    pub(crate) log: Option<PathBuf>,
+    /// Whether the folder was made for the mount and goes with it.
+    pub(crate) remove_folder: bool,
+}
+
+/// The folder of the records and logs of this user, made if it is not there.
+///
+/// # Errors
+/// If it cannot be made, or somebody else made it.
+pub(crate) fn state_folder() -> io::Result<PathBuf> {
+    let user = process::user_id();
+    let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) if user != 0 && Path::new(&runtime).is_dir() => {
+            PathBuf::from(runtime).join("volfold")
+        }
+        _ if user == 0 => PathBuf::from("/run/volfold"),
+        _ => std::env::temp_dir().join(format!("volfold-{user}")),
+    };
+    let made = fs::DirBuilder::new().mode(0o700).create(&folder);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // In a folder for everybody somebody else could have been first.
+    let metadata = fs::symlink_metadata(&folder)?;
+    if !metadata.is_dir() || metadata.uid() != user {
+        let line = format!("{} belongs to somebody else; remove it", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+    Ok(folder)
+}
+
+/// A file name for the mount at `folder`: FNV-1a of its path.
+fn stem(folder: &Path) -> String {
+    let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
+    for byte in folder.as_os_str().as_bytes() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+    }
+    format!("{hash:016x}")
+}
+
+/// The log file of the mount at `folder`.
+///
+/// # Errors
+/// As [`state_folder`].
+pub(crate) fn log_file(folder: &Path) -> io::Result<PathBuf> {
+    Ok(state_folder()?.join(format!("{}.log", stem(folder))))
+}
+
+impl MountRecord {
+    /// Writes the record, whole or not at all.
+    ///
+    /// # Errors
+    /// If the host cannot write.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        let state = state_folder()?;
+        let stem = stem(&self.folder);
+        let new = state.join(format!("{stem}.new"));
+        fs::write(&new, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(new, state.join(format!("{stem}.json")))
+    }
+
+    /// Removes the record, and the folder that was made for the mount.
+    pub(crate) fn clear(&self) {
+        if let Ok(state) = state_folder() {
+            let _ = fs::remove_file(state.join(format!("{}.json", stem(&self.folder))));
+        }
+        if self.remove_folder {
+            // Only an empty folder goes, and what is in it now is not ours.
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+
+    /// The record of the mount at `folder`.
+    pub(crate) fn of(folder: &Path) -> Option<Self> {
+        let file = state_folder().ok()?.join(format!("{}.json", stem(folder)));
+        let record: Self = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+        (record.folder == folder).then_some(record)
+    }
+
+    /// All records of this user, sorted by folder.
+    pub(crate) fn all() -> Vec<Self> {
+        let Ok(entries) = state_folder().and_then(fs::read_dir) else {
+            return Vec::new();
+        };
+        let mut records: Vec<Self> = entries
+            .flatten()
+            .filter(|entry| {
+                entry
+                    .path()
+                    .extension()
+                    .is_some_and(|extension| extension == "json")
+            })
+            .filter_map(|entry| serde_json::from_slice(&fs::read(entry.path()).ok()?).ok())
+            .collect();
+        records.sort_by(|a, b| a.folder.cmp(&b.folder));
+        records
+    }
+}

@@ -1,0 +1,177 @@
+//! Words, numbers and times for people, and the two streams.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use volfold_fs::{FileKind, Metadata, Timestamp};
+
+/// Writes `bytes` to stdout.
+///
+/// # Errors
+/// If the reader is gone or the disk is full.
+pub(crate) fn answer(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// One line of talk, with the program's name.
+pub(crate) fn complain(message: fmt::Arguments<'_>) {
+    // Nobody is left to tell if stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "volfold: {message}");
+}
+
+/// `bytes` as one field of a line: tab, line feed, carriage return and backslash are escaped, and
+/// on a terminal all other control characters too.
+pub(crate) fn field(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let terminal = io::stdout().is_terminal();
+    let special = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b'\\');
+    let control = |byte: u8| terminal && (byte < 0x20 || byte == 0x7F);
+    if !bytes.iter().any(|byte| special(*byte) || control(*byte)) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut escaped = Vec::with_capacity(bytes.len() + 8);
+    for byte in bytes {
+        match byte {
+            b'\t' => escaped.extend(b"\\t"),
+            b'\n' => escaped.extend(b"\\n"),
+            b'\r' => escaped.extend(b"\\r"),
+            b'\\' => escaped.extend(b"\\\\"),
+            byte if control(*byte) => escaped.extend(format!("\\x{byte:02x}").into_bytes()),
+            byte => escaped.push(*byte),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// `1.5 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let power = (bytes.ilog2() / 10) as usize;
+    let value = bytes as f64 / 1024_f64.powi(power as i32);
+    format!("{value:.1} {}", UNITS[power - 1])
+}
+
+/// Bytes, or a number with K, M, G or T.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KIB" | "KB" => 10,
+        "M" | "MIB" | "MB" => 20,
+        "G" | "GIB" | "GB" => 30,
+        "T" | "TIB" | "TB" => 40,
+        unit => return Err(format!("unit {unit} is not one of K, M, G, T")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text} is not a size, as 64M is"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("{text} is too large"))
+}
+
+/// `2026-11-22T04:40:00Z`; proleptic Gregorian calendar.
+pub(crate) fn time(time: Timestamp) -> String {
+    let days = time.seconds.div_euclid(86_400);
+    let second = time.seconds.rem_euclid(86_400);
+    // Civil date from days since 1970, in eras of 400 years that begin on March 1st.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
+        second % 60
+    )
+}
+
+/// The letter of a kind, as `ls -l` and `find -printf %y` write it.
+pub(crate) fn kind_letter(kind: FileKind) -> char {
+    match kind {
+        FileKind::Regular => 'f',
+        FileKind::Directory => 'd',
+        FileKind::Symlink => 'l',
+        FileKind::CharDevice => 'c',
+        FileKind::BlockDevice => 'b',
+        FileKind::Fifo => 'p',
+        FileKind::Socket => 's',
+    }
+}
+
+/// `drwxr-xr-x`; without a guest's mode what a mount would show.
+pub(crate) fn mode(metadata: &Metadata) -> String {
+    let directory = metadata.kind == FileKind::Directory;
+    let mode = metadata
+        .owner
+        .map_or(if directory { 0o555 } else { 0o444 }, |owner| owner.mode);
+    let kind = match kind_letter(metadata.kind) {
+        'f' => '-',
+        letter => letter,
+    };
+    let mut text = String::from(kind);
+    for shift in [6, 3, 0] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(if bits & 1 != 0 { 'x' } else { '-' });
+    }
+    text
+}
+
+/// A path for JSON: text, and the exact bytes as hex where the text had to be changed.
+pub(crate) fn json_path(path: &[u8]) -> (String, Option<String>) {
+    match std::str::from_utf8(path) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => {
+            let hex = path.iter().map(|byte| format!("{byte:02x}")).collect();
+            (String::from_utf8_lossy(path).into_owned(), Some(hex))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_and_after_1970_are_civil_dates() {
+        let at = |seconds| {
+            time(Timestamp {
+                seconds,
+                nanoseconds: 0,
+            })
+        };
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(-1), "1969-12-31T23:59:59Z");
+        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(at(4_102_444_800), "2100-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn sizes_are_read_and_written_in_powers_of_1024() {
+        assert_eq!(parse_size("64M"), Ok(64 << 20));
+        assert_eq!(parse_size("123"), Ok(123));
+        assert!(parse_size("1X").is_err() && parse_size("M").is_err());
+        assert!(parse_size("99999999T").is_err());
+        assert_eq!(
+            (size(5), size(1536), size(1 << 40)),
+            ("5 B".into(), "1.5 KiB".into(), "1.0 TiB".into())
+        );
+    }
+}

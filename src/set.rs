@@ -1,0 +1,376 @@
+//! The facade: a set of disk images, opened together.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use volfold_fs::{
+    FileSystem, FileSystemDriver, FsError, FsResult, Identity, TreeVolume, VolumeReader, VolumeTree,
+};
+use volfold_images::error::error_chain;
+use volfold_images::{BlockDevice, BlockError, DiskImage, format, host};
+
+use crate::cache::{CachePool, SectorCache};
+use crate::discover::{Discovered, DiskSource, discover};
+use crate::finding::Finding;
+use crate::volume::{MANAGERS, Volume};
+
+/// Bytes of metadata that are read and kept at once.
+const METADATA_BLOCK: u32 = 32 << 10;
+
+/// Longest folder name in bytes; hosts allow 255.
+const MAX_NAME: usize = 200;
+
+/// How a disk set is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Folders into which references of images may lead, beside the image's own.
+    pub allowed: Vec<PathBuf>,
+    /// The bound of all sector caches together, in bytes.
+    pub cache_size: u64,
+}
+
+impl OpenOptions {
+    /// The default of [`OpenOptions::cache_size`]. ARCHITECTURE.md, section 8, has the reason.
+    pub const DEFAULT_CACHE_SIZE: u64 = 64 << 20;
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            allowed: Vec::new(),
+            cache_size: Self::DEFAULT_CACHE_SIZE,
+        }
+    }
+}
+
+/// An image that could not be opened.
+#[derive(Debug)]
+pub struct DiskFailure {
+    /// The image as the user named it.
+    pub path: PathBuf,
+    /// Why.
+    pub error: BlockError,
+}
+
+/// One disk of the set.
+pub struct Disk {
+    /// The image as the user named it.
+    pub path: PathBuf,
+    /// The image format's id.
+    pub format: &'static str,
+    /// The format's name for the variant.
+    pub variant: Option<String>,
+    /// The size of the virtual disk in bytes.
+    pub size: u64,
+    /// The size of a logical sector in bytes.
+    pub sector_size: u32,
+    /// The files of the snapshot chain, the given image first.
+    pub chain: Vec<String>,
+    /// The id of the partition scheme, `None` without partitions.
+    pub partition_scheme: Option<&'static str>,
+    /// The virtual disk.
+    pub device: Arc<dyn BlockDevice>,
+}
+
+/// One volume of the set, and the way into its file system.
+pub struct SetVolume {
+    /// How it lies on its disks.
+    pub volume: Volume,
+    /// The name of its folder, unique in the set.
+    pub name: String,
+    /// What tells it from others; empty where no driver knows the file system.
+    pub identity: Identity,
+    /// Why it cannot be shown, `None` if a driver knows it.
+    pub reason: Option<String>,
+    driver: Option<&'static dyn FileSystemDriver>,
+    reader: VolumeReader,
+}
+
+impl SetVolume {
+    /// The id of the driver that knows the file system.
+    pub fn driver_id(&self) -> Option<&'static str> {
+        self.driver.map(FileSystemDriver::id)
+    }
+
+    /// Opens the file system.
+    ///
+    /// # Errors
+    /// `Unsupported` where no driver knows it, or why its structures cannot be read.
+    pub fn file_system(&self) -> FsResult<Arc<dyn FileSystem>> {
+        match self.driver {
+            Some(driver) => driver.mount(self.reader.clone()),
+            None => Err(FsError::unsupported(
+                self.reason
+                    .clone()
+                    .unwrap_or_else(|| "no known file system".to_owned()),
+            )),
+        }
+    }
+}
+
+/// A set of disk images, and all volumes on them.
+pub struct DiskSet {
+    disks: Vec<Disk>,
+    failures: Vec<DiskFailure>,
+    volumes: Vec<Arc<SetVolume>>,
+    findings: Vec<Finding>,
+    pool: Arc<CachePool>,
+}
+
+impl DiskSet {
+    /// Opens the images at `paths` as one set. The order does not matter: disks are numbered by
+    /// path. An image that cannot be opened does not stop the others; see [`DiskSet::failures`].
+    pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Self {
+        let pool = CachePool::new(options.cache_size);
+        let (mut disks, mut failures, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ordered: Vec<&PathBuf> = paths.iter().collect();
+        ordered.sort();
+        let mut seen = HashSet::new();
+        for path in ordered {
+            let real = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            if !seen.insert(real) {
+                let line = format!("{} is given twice; once is enough", path.display());
+                findings.push(Finding::warning("disk-given-twice", line));
+                continue;
+            }
+            match open_disk(path, options, &pool) {
+                Ok((disk, notes)) => {
+                    let index = disks.len();
+                    findings.extend(
+                        notes
+                            .iter()
+                            .map(|line| Finding::from_line(line).on_disk(index)),
+                    );
+                    disks.push(disk);
+                }
+                Err(error) => failures.push(DiskFailure {
+                    path: path.clone(),
+                    error,
+                }),
+            }
+        }
+        let sources: Vec<DiskSource> = disks
+            .iter()
+            .map(|disk| DiskSource {
+                device: disk.device.clone(),
+            })
+            .collect();
+        let discovery = discover(&sources, MANAGERS);
+        for (disk, result) in disks.iter_mut().zip(discovery.disks) {
+            disk.partition_scheme = result.scheme;
+            disk.sector_size = result.sector_size;
+        }
+        findings.extend(discovery.findings);
+        let volumes = name_volumes(discovery.volumes, &pool, &mut findings);
+        Self {
+            disks,
+            failures,
+            volumes,
+            findings,
+            pool,
+        }
+    }
+
+    /// The disks that could be opened, by number.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// The images that could not be opened.
+    pub fn failures(&self) -> &[DiskFailure] {
+        &self.failures
+    }
+
+    /// All volumes, sorted by disk and place, also those that no driver knows.
+    pub fn volumes(&self) -> &[Arc<SetVolume>] {
+        &self.volumes
+    }
+
+    /// What was noticed on the way.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The bytes that the caches of the set hold now, and their bound.
+    pub fn cache_usage(&self) -> (u64, u64) {
+        (self.pool.used(), self.pool.capacity())
+    }
+
+    /// The volume that `wanted` names by folder name or id.
+    pub fn volume(&self, wanted: &str) -> Option<&Arc<SetVolume>> {
+        self.volumes
+            .iter()
+            .find(|volume| volume.name == wanted || volume.volume.id.0 == wanted)
+    }
+
+    /// One tree with a directory for every volume that a driver knows and that `choose` takes.
+    pub fn tree(&self, choose: impl Fn(&SetVolume) -> bool) -> VolumeTree {
+        let volumes = self
+            .volumes
+            .iter()
+            .filter(|volume| volume.driver.is_some() && choose(volume))
+            .map(|volume| {
+                let name = volume.name.clone();
+                let volume = volume.clone();
+                TreeVolume::new(name, move || volume.file_system())
+            });
+        VolumeTree::new(volumes.collect())
+    }
+}
+
+fn open_disk(
+    path: &Path,
+    options: &OpenOptions,
+    pool: &Arc<CachePool>,
+) -> Result<(Disk, Vec<String>), BlockError> {
+    let file = host::open_image_file(path, &options.allowed)?;
+    let DiskImage {
+        device,
+        format,
+        variant,
+        chain,
+        dear_block,
+        findings,
+    } = format::open(&file)?;
+    let device: Arc<dyn BlockDevice> = match dear_block {
+        Some(block) => Arc::new(SectorCache::new(pool, device, block)),
+        None => device,
+    };
+    let disk = Disk {
+        path: path.to_path_buf(),
+        format,
+        variant,
+        size: device.size(),
+        sector_size: device.sector_size(),
+        chain,
+        partition_scheme: None,
+        device,
+    };
+    Ok((disk, findings))
+}
+
+/// Gives every volume its folder name: label, else place; unique by a suffix in the order of ids.
+fn name_volumes(
+    discovered: Vec<Discovered>,
+    pool: &Arc<CachePool>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Arc<SetVolume>> {
+    let mut volumes: Vec<SetVolume> = Vec::new();
+    for Discovered {
+        volume,
+        driver,
+        mut reason,
+    } in discovered
+    {
+        let reader = VolumeReader {
+            metadata: Arc::new(SectorCache::new(
+                pool,
+                volume.device.clone(),
+                METADATA_BLOCK,
+            )),
+            data: volume.device.clone(),
+        };
+        let mut identity = Identity::default();
+        if let Some(driver) = driver {
+            match driver.identify(reader.clone()) {
+                Ok(known) => identity = known,
+                Err(error) => {
+                    let line =
+                        format!("{} cannot be read: {}", driver.title(), error_chain(&error));
+                    findings.push(
+                        Finding::error("file-system-damaged", line.clone()).on_volume(&volume.id.0),
+                    );
+                    reason = Some(line);
+                }
+            }
+        }
+        let name = identity
+            .label
+            .as_deref()
+            .map(folder_name)
+            .filter(|name| !name.is_empty());
+        let name = name.unwrap_or_else(|| volume.fallback_name.clone());
+        volumes.push(SetVolume {
+            volume,
+            name,
+            identity,
+            reason,
+            driver,
+            reader,
+        });
+    }
+    make_names_unique(&mut volumes);
+    volumes.into_iter().map(Arc::new).collect()
+}
+
+/// A label as a folder name that every host accepts.
+fn folder_name(label: &str) -> String {
+    let mut name = String::new();
+    for character in label.trim().chars() {
+        let bad = character.is_control() || r#"/\:*?"<>|"#.contains(character);
+        if name.len() + character.len_utf8() > MAX_NAME {
+            break;
+        }
+        name.push(if bad { '_' } else { character });
+    }
+    let name = name.trim_end_matches(['.', ' ']);
+    let stem = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_uppercase();
+    let device = ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str())
+        || (stem.len() == 4
+            && (stem.starts_with("COM") || stem.starts_with("LPT"))
+            && stem.ends_with(|digit: char| digit.is_ascii_digit()));
+    if device {
+        format!("{name}_")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Twins get `-2`, `-3` ... in the order of their ids; names that differ in case only are twins.
+fn make_names_unique(volumes: &mut [SetVolume]) {
+    let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, volume) in volumes.iter().enumerate() {
+        by_name
+            .entry(volume.name.to_lowercase())
+            .or_default()
+            .push(index);
+    }
+    let mut taken: HashSet<String> = by_name.keys().cloned().collect();
+    for mut twins in by_name.into_values() {
+        twins.sort_by(|a, b| volumes[*a].volume.id.cmp(&volumes[*b].volume.id));
+        for index in twins.into_iter().skip(1) {
+            let base = volumes[index].name.clone();
+            let free = (2_u32..)
+                .map(|n| format!("{base}-{n}"))
+                .find(|name| taken.insert(name.to_lowercase()));
+            if let Some(name) = free {
+                volumes[index].name = name;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_becomes_a_name_that_every_host_accepts() {
+        for (label, name) in [
+            ("System", "System"),
+            ("a/b:c", "a_b_c"),
+            ("..", ""),
+            ("trailing. ", "trailing"),
+            ("con", "con_"),
+            ("COM1.x", "COM1.x_"),
+            ("\u{1}\u{202e}x", "_\u{202e}x"),
+        ] {
+            assert_eq!(folder_name(label), name, "{label:?}");
+        }
+    }
+}
