@@ -71,7 +71,10 @@ pub trait FileSystemDriver: Send + Sync {
 }
 
 /// Every file-system driver of this build, in the order asked.
-pub static DRIVERS: &[&dyn FileSystemDriver] = &[];
+pub static DRIVERS: &[&dyn FileSystemDriver] = &[
+    #[cfg(feature = "ext4")]
+    &crate::ext4::Ext4Driver,
+];
 
 /// The driver that is surest of `volume`; the first of equals, `None` if nobody knows it.
 ///

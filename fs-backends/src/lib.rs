@@ -16,6 +16,8 @@
 pub mod confined;
 pub mod driver;
 pub mod error;
+#[cfg(feature = "ext4")]
+pub mod ext4;
 pub mod node;
 pub mod reference;
 pub mod tree;

@@ -1,0 +1,108 @@
+//! The block map: where the blocks of a file of ext2 and ext3 lie.
+//!
+//! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter
+//! "Direct/Indirect Block Addressing". Little-endian block numbers of 32 bits; 0 is a hole.
+//!
+//! | entry of the inode | maps                                        |
+//! |--------------------|---------------------------------------------|
+//! | 0 to 11            | a block of the file each                    |
+//! | 12                 | a block of block numbers                    |
+//! | 13                 | a block of numbers of such blocks           |
+//! | 14                 | and one level more                          |
+
+use zerocopy::byteorder::{LE, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::content::RunList;
+use super::inode::Inode;
+use super::volume::{Volume, damage_is_false};
+use crate::error::{FsError, FsResult};
+
+/// LIMIT: the map of one file; with blocks of 4 KiB it reaches to a terabyte.
+const MAX_MAP_BLOCKS: u64 = 1 << 18;
+
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawMap {
+    direct: [U32<LE>; 12],
+    indirect: [U32<LE>; 3],
+}
+const _: () = assert!(size_of::<RawMap>() == 60);
+
+/// Reads the map of `inode` as far as its size reaches. A damaged block of the map costs the
+/// blocks that it maps.
+///
+/// # Errors
+/// `Unsupported` if the map is larger than this build follows.
+pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
+    let (raw, _) = RawMap::ref_from_prefix(&inode.block)
+        .map_err(|_| FsError::corrupt("block map is cut short"))?;
+    let mut walk = Walk {
+        volume,
+        runs: RunList::default(),
+        next: 0,
+        end: inode.size.div_ceil(volume.superblock.block_size.get()),
+        per_block: volume.superblock.block_size.get() / 4,
+        // The blocks of a sound map are different ones.
+        budget: volume.superblock.blocks_count.min(MAX_MAP_BLOCKS),
+    };
+    for number in &raw.direct {
+        walk.entry(number.get(), 0)?;
+    }
+    for (number, level) in raw.indirect.iter().zip(1..) {
+        walk.entry(number.get(), level)?;
+    }
+    Ok(walk.runs)
+}
+
+struct Walk<'a> {
+    volume: &'a Volume,
+    runs: RunList,
+    /// The block of the file that the next entry maps first.
+    next: u64,
+    /// The block behind the last of the file.
+    end: u64,
+    per_block: u64,
+    budget: u64,
+}
+
+impl Walk<'_> {
+    /// Takes in the entry `number`; `level` counts the blocks of numbers between it and the data.
+    fn entry(&mut self, number: u32, level: u32) -> FsResult<()> {
+        if self.next >= self.end {
+            return Ok(());
+        }
+        let start = self.next;
+        let span = self.per_block.saturating_pow(level);
+        let number = u64::from(number);
+        if number != 0 {
+            let superblock = &self.volume.superblock;
+            let inside = number > superblock.first_data_block && number < superblock.blocks_count;
+            if level == 0 {
+                self.runs.push(start, 1, inside.then_some(number))?;
+            } else if !inside || !damage_is_false(self.block(number, level))? {
+                let reach = self.end.saturating_sub(start).min(span);
+                self.runs.push(start, reach, None)?;
+            }
+        }
+        self.next = start.saturating_add(span);
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Corrupt` if the block cannot be read; then nothing of it was taken in.
+    fn block(&mut self, number: u64, level: u32) -> FsResult<()> {
+        self.budget = self
+            .budget
+            .checked_sub(1)
+            .ok_or_else(|| FsError::unsupported("block map has too many blocks"))?;
+        let mut bytes = self.volume.block_buffer()?;
+        self.volume.read_block(number, &mut bytes)?;
+        let numbers = <[U32<LE>]>::ref_from_bytes(&bytes)
+            .map_err(|_| FsError::corrupt("block map is cut short"))?;
+        for number in numbers {
+            self.entry(number.get(), level.saturating_sub(1))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,407 @@
+//! Directories: lists of names with inode numbers.
+//!
+//! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter "Directory
+//! Entries". Little-endian. Every block is a chain of entries that fills it:
+//!
+//! | offset | size | field         | rule                                                      |
+//! |--------|------|---------------|-----------------------------------------------------------|
+//! | 0x00   | 4    | `inode`       | 0: no name, only room                                     |
+//! | 0x04   | 2    | `length`      | to the next entry, a multiple of 4; 0 and 65535: 64 KiB   |
+//! | 0x06   | 1    | `name_length` |                                                           |
+//! | 0x07   | 1    | `file_type`   | with filetype; else the high byte of `name_length`        |
+//! | 0x08   |      | name          |                                                           |
+//!
+//! With metadata_csum the last entry of a block has no inode, the length 12, the type 0xDE and a
+//! CRC-32C of all before it in place of its name. The interior blocks of a hashed directory look
+//! like blocks without names, so that reading all blocks in order finds every name once.
+//!
+//! A directory in its inode has two such chains, in the bytes 4 to 60 of `block` and in the
+//! attribute behind.
+
+use std::ops::{ControlFlow, Range};
+
+use volfold_images::{byte_count, bytes_to_index};
+use zerocopy::byteorder::{LE, U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::content::{Content, Piece};
+use super::crc32c;
+use super::features::{Incompat, RoCompat};
+use super::inode::{Flags, Inode};
+use super::nokey;
+use super::superblock::Superblock;
+use super::volume::{Volume, damage_is_false};
+use super::{block_map, extents, inline};
+use crate::error::{FsError, FsResult};
+use crate::node::FileKind;
+
+/// LIMIT: the bytes of one directory that are looked at, 2 GiB, as the kernel without large_dir.
+const MAX_BYTES: u64 = 1 << 31;
+/// LIMIT: after so many damaged blocks the rest of a directory is not looked at.
+const MAX_DAMAGED: u32 = 1024;
+const CHECKSUM_TYPE: u8 = 0xDE;
+/// The chains of a directory in its inode.
+const INLINE_FIRST: Range<usize> = 4..60;
+
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawEntry {
+    inode: U32<LE>,
+    length: U16<LE>,
+    name_length: u8,
+    file_type: u8,
+}
+const _: () = assert!(size_of::<RawEntry>() == 0x08);
+
+/// The entry that carries the checksum of a block.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawTail {
+    inode: U32<LE>,
+    length: U16<LE>,
+    name_length: u8,
+    file_type: u8,
+    checksum: U32<LE>,
+}
+const _: () = assert!(size_of::<RawTail>() == 0x0C);
+
+/// One name.
+pub(super) struct Entry<'a> {
+    pub(super) inode: u32,
+    pub(super) name: &'a [u8],
+    /// What the directory says the name is, if it says.
+    pub(super) kind: Option<FileKind>,
+    /// Where the entry begins in the directory.
+    pub(super) position: u64,
+    /// Where the next entry begins.
+    pub(super) next: u64,
+    /// Whether the walk met damage before.
+    pub(super) after_damage: bool,
+}
+
+/// A directory that can be walked.
+pub(super) struct Directory<'a> {
+    volume: &'a Volume,
+    inode: Inode,
+    source: Source,
+}
+
+enum Source {
+    Blocks(Content),
+    Inline(Vec<u8>),
+}
+
+/// How a walk went that its visitor did not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walked {
+    /// The visitor broke.
+    Stopped,
+    /// All names behind the start were visited, if not `damaged`.
+    ToTheEnd {
+        /// Whether some block or name could not be read.
+        damaged: bool,
+    },
+}
+
+type Visitor<'v> = dyn FnMut(&Entry<'_>) -> FsResult<ControlFlow<()>> + 'v;
+
+impl<'a> Directory<'a> {
+    /// The directory `inode`, whose bytes are `bytes`.
+    pub(super) fn open(volume: &'a Volume, inode: Inode, bytes: &[u8]) -> FsResult<Self> {
+        if inode.kind != FileKind::Directory {
+            return Err(FsError::not_a_directory());
+        }
+        let source = if inode.flags.has(Flags::INLINE_DATA) {
+            Source::Inline(inline::read(&inode, bytes)?)
+        } else {
+            Source::Blocks(content(volume, &inode)?)
+        };
+        Ok(Self {
+            volume,
+            inode,
+            source,
+        })
+    }
+
+    /// The bytes that names may be in.
+    pub(super) fn size(&self) -> u64 {
+        self.inode.size
+    }
+
+    /// Visits the names that begin at `from` or behind, without `.` and `..`.
+    ///
+    /// # Errors
+    /// What the visitor says, or why the host cannot read; damage is in the result.
+    pub(super) fn walk(&self, from: u64, visit: &mut Visitor<'_>) -> FsResult<Walked> {
+        let mut walk = Walk {
+            directory: self,
+            from,
+            damaged: 0,
+            presented: Vec::new(),
+        };
+        match &self.source {
+            Source::Inline(bytes) => walk.inline(bytes, visit),
+            Source::Blocks(content) => walk.blocks(content, visit),
+        }
+    }
+
+    /// Visits the one entry at `position`, which a walk gave before.
+    pub(super) fn visit_one(&self, position: u64, visit: &mut Visitor<'_>) -> FsResult<()> {
+        let mut once = |entry: &Entry<'_>| {
+            if entry.position == position {
+                return visit(entry);
+            }
+            Ok(ControlFlow::Break(()))
+        };
+        self.walk(position, &mut once).map(|_| ())
+    }
+}
+
+/// The content of `inode` as it lies in blocks.
+pub(super) fn content(volume: &Volume, inode: &Inode) -> FsResult<Content> {
+    let block_size = volume.superblock.block_size;
+    if inode.size > extents::ALL_BLOCKS.end.saturating_mul(block_size.get()) {
+        return Err(FsError::corrupt("inode has an impossible size"));
+    }
+    let runs = if inode.flags.has(Flags::EXTENTS) {
+        extents::read(volume, inode)?
+    } else {
+        block_map::read(volume, inode)?
+    };
+    Ok(Content::new(volume.data(), block_size, inode.size, runs))
+}
+
+struct Walk<'d> {
+    directory: &'d Directory<'d>,
+    from: u64,
+    damaged: u32,
+    presented: Vec<u8>,
+}
+
+impl Walk<'_> {
+    fn inline(&mut self, bytes: &[u8], visit: &mut Visitor<'_>) -> FsResult<Walked> {
+        for area in [INLINE_FIRST, INLINE_FIRST.end..bytes.len()] {
+            let origin = byte_count(area.start);
+            let chain = bytes.get(area).unwrap_or_default();
+            if self.chain(chain, origin, visit)?.is_break() {
+                return Ok(Walked::Stopped);
+            }
+        }
+        Ok(self.at_the_end())
+    }
+
+    fn blocks(&mut self, content: &Content, visit: &mut Visitor<'_>) -> FsResult<Walked> {
+        let superblock = &self.directory.volume.superblock;
+        let block_size = superblock.block_size.get();
+        let whole = self.directory.inode.size;
+        // The blocks of a sound directory are different ones.
+        let end = whole.min(MAX_BYTES).min(superblock.size());
+        let mut block = vec![0; bytes_to_index(block_size)?];
+        let mut offset = self.from.saturating_sub(self.from % superblock.block_size);
+        while offset < end {
+            let (piece, length) = content.bytes_at(offset);
+            let Piece::Data(at) = piece else {
+                // The kernel makes no holes in directories.
+                self.damage();
+                offset = offset.saturating_add(length.max(1));
+                continue;
+            };
+            if self.damaged > MAX_DAMAGED {
+                return Ok(self.at_the_end());
+            }
+            let number = at / superblock.block_size;
+            let read = self.directory.volume.read_block(number, &mut block);
+            if damage_is_false(read)? && sum_is_good(superblock, &self.directory.inode, &block) {
+                if self.chain(&block, offset, visit)?.is_break() {
+                    return Ok(Walked::Stopped);
+                }
+            } else {
+                self.damage();
+            }
+            offset = offset.saturating_add(block_size);
+        }
+        if end < whole {
+            self.damage();
+        }
+        Ok(self.at_the_end())
+    }
+
+    /// Visits the entries of a chain that began at `origin` in the directory.
+    fn chain(
+        &mut self,
+        bytes: &[u8],
+        origin: u64,
+        visit: &mut Visitor<'_>,
+    ) -> FsResult<ControlFlow<()>> {
+        let mut rest = bytes;
+        let mut position = origin;
+        // Every turn takes at least the 8 bytes of an entry.
+        while !rest.is_empty() {
+            let Some((raw, name, behind)) = split_entry(rest) else {
+                self.damage();
+                break;
+            };
+            let next = position.saturating_add(byte_count(rest.len().saturating_sub(behind.len())));
+            let counts = raw.inode.get() != 0 && position >= self.from;
+            if counts
+                && !matches!(name, b"." | b"..")
+                && self.visit(raw, name, position..next, visit)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+            position = next;
+            rest = behind;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn visit(
+        &mut self,
+        raw: &RawEntry,
+        name: &[u8],
+        place: Range<u64>,
+        visit: &mut Visitor<'_>,
+    ) -> FsResult<ControlFlow<()>> {
+        let directory = self.directory;
+        let name = if directory.inode.is_encrypted() {
+            nokey::present(name, &mut self.presented);
+            self.presented.as_slice()
+        } else {
+            name
+        };
+        if name.is_empty() || name.iter().any(|&byte| matches!(byte, 0 | b'/')) {
+            self.damage();
+            return Ok(ControlFlow::Continue(()));
+        }
+        let has_type = directory
+            .volume
+            .superblock
+            .features
+            .incompat(Incompat::FILETYPE);
+        visit(&Entry {
+            inode: raw.inode.get(),
+            name,
+            kind: kind(raw.file_type).filter(|_| has_type),
+            position: place.start,
+            next: place.end,
+            after_damage: self.damaged > 0,
+        })
+    }
+
+    fn damage(&mut self) {
+        self.damaged = self.damaged.saturating_add(1);
+    }
+
+    fn at_the_end(&self) -> Walked {
+        Walked::ToTheEnd {
+            damaged: self.damaged > 0,
+        }
+    }
+}
+
+/// The first entry of `bytes`, its name, and what follows it; `None` if it breaks the rules.
+fn split_entry(bytes: &[u8]) -> Option<(&RawEntry, &[u8], &[u8])> {
+    let (raw, body) = RawEntry::ref_from_prefix(bytes).ok()?;
+    let length = match raw.length.get() {
+        // Blocks of 64 KiB: one entry may fill all of it, which 16 bits cannot say.
+        0 | u16::MAX if bytes.len() == 0x1_0000 => 0x1_0000,
+        length => usize::from(length),
+    };
+    if !length.is_multiple_of(4) {
+        return None;
+    }
+    let (_, behind) = bytes.split_at_checked(length)?;
+    let room = length.checked_sub(size_of::<RawEntry>())?;
+    let name = body.get(..room)?.get(..usize::from(raw.name_length))?;
+    Some((raw, name, behind))
+}
+
+/// Whether the checksum of a directory block holds, where it has one.
+fn sum_is_good(superblock: &Superblock, inode: &Inode, block: &[u8]) -> bool {
+    if !superblock.features.ro_compat(RoCompat::METADATA_CSUM) {
+        return true;
+    }
+    let Ok((covered, tail)) = RawTail::ref_from_suffix(block) else {
+        return false;
+    };
+    let is_tail =
+        tail.inode.get() == 0 && tail.length.get() == 12 && tail.file_type == CHECKSUM_TYPE;
+    if !is_tail || is_interior(block) {
+        return true;
+    }
+    crc32c::update(inode.checksum_seed, covered) == tail.checksum.get()
+}
+
+/// Whether `block` is an interior block of a hashed directory, which holds no names.
+///
+/// QUIRK: Linux makes the root of the tree out of the first leaf and leaves the old end there, so
+/// the last bytes may look like a checksum entry that no entry leads to.
+fn is_interior(block: &[u8]) -> bool {
+    let mut rest = block;
+    for _ in 0..2 {
+        match split_entry(rest) {
+            Some((_, _, [])) => return true,
+            Some((_, _, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+    false
+}
+
+fn kind(file_type: u8) -> Option<FileKind> {
+    match file_type {
+        1 => Some(FileKind::Regular),
+        2 => Some(FileKind::Directory),
+        3 => Some(FileKind::CharDevice),
+        4 => Some(FileKind::BlockDevice),
+        5 => Some(FileKind::Fifo),
+        6 => Some(FileKind::Socket),
+        7 => Some(FileKind::Symlink),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(inode: u32, length: u16, name: &[u8]) -> Vec<u8> {
+        let mut bytes = inode.to_le_bytes().to_vec();
+        bytes.extend(length.to_le_bytes());
+        bytes.extend([u8::try_from(name.len()).unwrap(), 1]);
+        bytes.extend(name);
+        bytes.resize(usize::from(length).max(8), 0);
+        bytes
+    }
+
+    #[test]
+    fn an_entry_that_leaves_its_block_breaks_the_chain() {
+        for (length, name_length, good) in [
+            (16_u16, 5, true),
+            (12, 5, false),
+            (14, 2, false),
+            (20, 5, false),
+            (4, 0, false),
+        ] {
+            let mut bytes = entry(12, 16, b"hello");
+            bytes[4..6].copy_from_slice(&length.to_le_bytes());
+            bytes[6] = name_length;
+            assert_eq!(
+                split_entry(&bytes).is_some(),
+                good,
+                "{length} {name_length}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_entry_may_fill_a_block_of_64_kib() {
+        let mut bytes = entry(12, 16, b"hello");
+        bytes.resize(0x1_0000, 0);
+        for length in [0, u16::MAX] {
+            bytes[4..6].copy_from_slice(&length.to_le_bytes());
+            let (_, name, behind) = split_entry(&bytes).unwrap();
+            assert_eq!((name, behind.len()), (&b"hello"[..], 0));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Finding names in large directories: an index in memory, made at the first look.
+//!
+//! The hashed directories of ext4 are not descended: the index serves ext2 volumes as well, and a
+//! damaged hash tree hides no name.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use volfold_images::byte_count;
+
+use super::crc32c;
+use super::dir::{Directory, Walked};
+use crate::error::{FsError, FsErrorKind, FsResult};
+
+/// LIMIT: the memory of all indexes of a volume; one directory of a million names fits.
+const CAPACITY: u64 = 8 << 20;
+/// LIMIT: the names of one index. A directory with more is walked for every name.
+const MAX_NAMES: usize = 1_000_000;
+/// Directories of at most so many bytes are walked, which is as fast.
+const SMALL: u64 = 8192;
+
+/// The names of one directory, by hash.
+struct Index {
+    /// Hash of a name and position of its entry in units of 4 bytes, in order.
+    places: Vec<(u32, u32)>,
+    /// Whether there may be names that could not be read.
+    damaged: bool,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<u32, Arc<Index>> for ByBytes {
+    fn weight(&self, _: &u32, index: &Arc<Index>) -> u64 {
+        byte_count(index.places.len())
+            .saturating_mul(8)
+            .saturating_add(64)
+    }
+}
+
+/// The indexes of the directories that were used last, by inode number.
+pub(super) struct Indexes(
+    Cache<u32, Arc<Index>, ByBytes, DefaultHashBuilder, DefaultLifecycle<u32, Arc<Index>>>,
+);
+
+impl Indexes {
+    pub(super) fn new() -> FsResult<Self> {
+        // One shard, because a shard admits nothing above its part of the capacity.
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(256)
+            .weight_capacity(CAPACITY)
+            .shards(1)
+            .build()
+            .map_err(|error| {
+                FsError::new(FsErrorKind::Io, "no cache for directories").because(error.to_string())
+            })?;
+        Ok(Self(Cache::with_options(
+            options,
+            ByBytes,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        )))
+    }
+
+    /// The inode that `name` names in `directory`, whose inode number is `number`.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` if it was not found and part of the directory cannot be read.
+    pub(super) fn find(
+        &self,
+        directory: &Directory<'_>,
+        number: u32,
+        name: &[u8],
+    ) -> FsResult<u32> {
+        if directory.size() <= SMALL {
+            return walk_for(directory, name);
+        }
+        let index = match self.0.get(&number) {
+            Some(index) => index,
+            None => match Index::build(directory)? {
+                Some(index) => {
+                    let index = Arc::new(index);
+                    self.0.insert(number, index.clone());
+                    index
+                }
+                None => return walk_for(directory, name),
+            },
+        };
+        let hash = crc32c::sum(name);
+        let first = index.places.partition_point(|&(found, _)| found < hash);
+        let places = index.places.get(first..).unwrap_or_default();
+        let mut found = None;
+        for &(_, place) in places.iter().take_while(|&&(found, _)| found == hash) {
+            directory.visit_one(u64::from(place).saturating_mul(4), &mut |entry| {
+                if entry.name == name {
+                    found = Some(entry.inode);
+                }
+                Ok(ControlFlow::Break(()))
+            })?;
+            if let Some(inode) = found {
+                return Ok(inode);
+            }
+        }
+        Err(absent(index.damaged))
+    }
+}
+
+impl Index {
+    /// Walks all of `directory`; `None` if it has too many names.
+    fn build(directory: &Directory<'_>) -> FsResult<Option<Self>> {
+        let mut places = Vec::new();
+        let walked = directory.walk(0, &mut |entry| {
+            let Ok(place) = u32::try_from(entry.position / 4) else {
+                return Ok(ControlFlow::Break(()));
+            };
+            if places.len() >= MAX_NAMES {
+                return Ok(ControlFlow::Break(()));
+            }
+            places.push((crc32c::sum(entry.name), place));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let Walked::ToTheEnd { damaged } = walked else {
+            return Ok(None);
+        };
+        places.sort_unstable();
+        places.shrink_to_fit();
+        Ok(Some(Self { places, damaged }))
+    }
+}
+
+fn walk_for(directory: &Directory<'_>, name: &[u8]) -> FsResult<u32> {
+    let mut found = None;
+    let walked = directory.walk(0, &mut |entry| {
+        if entry.name != name {
+            return Ok(ControlFlow::Continue(()));
+        }
+        found = Some(entry.inode);
+        Ok(ControlFlow::Break(()))
+    })?;
+    found.ok_or_else(|| absent(walked == Walked::ToTheEnd { damaged: true }))
+}
+
+fn absent(damaged: bool) -> FsError {
+    if damaged {
+        damaged_directory()
+    } else {
+        FsError::not_found()
+    }
+}
+
+/// Part of a directory cannot be read.
+pub(super) fn damaged_directory() -> FsError {
+    FsError::corrupt("directory is damaged, some of its names cannot be read")
+}

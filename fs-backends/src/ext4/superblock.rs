@@ -1,0 +1,348 @@
+//! The superblock: the geometry, the features and the names of an ext2, ext3 or ext4 volume.
+//!
+//! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter "Super
+//! Block". Little-endian. 1024 bytes at byte 1024 of the volume, whatever the block size.
+//!
+//! | offset | size | field                | rule                                                  |
+//! |--------|------|----------------------|-------------------------------------------------------|
+//! | 0x000  | 4    | `inodes_count`       | highest inode number                                  |
+//! | 0x004  | 4    | `blocks_count_lo`    | more than `first_data_block`                          |
+//! | 0x00C  | 4    | `free_blocks_lo`     | not looked at, the group descriptors are summed       |
+//! | 0x014  | 4    | `first_data_block`   | 1 if blocks have 1 KiB, else 0                        |
+//! | 0x018  | 4    | `log_block_size`     | 0 to 6: 1 KiB to 64 KiB                               |
+//! | 0x01C  | 4    | `log_cluster_size`   | with bigalloc, not below `log_block_size`             |
+//! | 0x020  | 4    | `blocks_per_group`   | not 0                                                 |
+//! | 0x028  | 4    | `inodes_per_group`   | not 0                                                 |
+//! | 0x038  | 2    | `magic`              | 0xEF53                                                |
+//! | 0x03A  | 2    | `state`              | 1 clean, 2 errors, 4 orphans being recovered          |
+//! | 0x048  | 4    | `creator_os`         | 1 is Hurd, whose inodes have no high size bits        |
+//! | 0x04C  | 4    | `rev_level`          | 0: inodes have 128 bytes, no features                 |
+//! | 0x058  | 2    | `inode_size`         | power of two, 128 to the block size                   |
+//! | 0x05C  | 4    | `compat`             | feature bits                                          |
+//! | 0x060  | 4    | `incompat`           | feature bits; an unknown one forbids to read          |
+//! | 0x064  | 4    | `ro_compat`          | feature bits                                          |
+//! | 0x068  | 16   | `uuid`               |                                                       |
+//! | 0x078  | 16   | `volume_name`        | padded with 0                                         |
+//! | 0x0E0  | 4    | `journal_inum`       | inode of the journal, 0 if it is another device       |
+//! | 0x0FE  | 2    | `desc_size`          | with 64bit: power of two, 64 to the block size        |
+//! | 0x104  | 4    | `first_meta_bg`      | with meta_bg                                          |
+//! | 0x150  | 4    | `blocks_count_hi`    | with 64bit                                            |
+//! | 0x175  | 1    | `checksum_type`      | 1, CRC-32C                                            |
+//! | 0x24C  | 8    | `backup_bgs`         | with sparse_super2                                    |
+//! | 0x270  | 4    | `checksum_seed`      | with metadata_csum_seed                               |
+//! | 0x3FC  | 4    | `checksum`           | with metadata_csum: CRC-32C of the bytes before       |
+
+use std::mem::offset_of;
+use std::num::{NonZeroU32, NonZeroU64};
+
+use volfold_images::BlockDevice;
+use zerocopy::byteorder::{LE, U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::crc32c;
+use super::features::{Features, Incompat, RoCompat};
+use crate::error::{FsError, FsResult};
+
+/// Where the primary superblock lies.
+pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
+/// The position of the magic number in the volume.
+pub(super) const MAGIC_OFFSET: u64 = 0x438;
+pub(super) const MAGIC: u16 = 0xEF53;
+
+/// LIMIT: the largest block of the specification, 64 KiB.
+pub(super) const MAX_LOG_BLOCK_SIZE: u32 = 6;
+/// LIMIT: 2^20 groups are 128 TiB with blocks of 4 KiB; their table here takes 32 MiB.
+const MAX_GROUPS: u64 = 1 << 20;
+/// LIMIT: the specification's own bound of block numbers.
+const MAX_BLOCKS: u64 = 1 << 48;
+
+const STATE_ERRORS: u16 = 0x0002;
+const OS_HURD: u32 = 1;
+const CHECKSUM_CRC32C: u8 = 1;
+
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawSuperblock {
+    inodes_count: U32<LE>,
+    blocks_count_lo: U32<LE>,
+    reserved_blocks_lo: U32<LE>,
+    free_blocks_lo: U32<LE>,
+    free_inodes: U32<LE>,
+    first_data_block: U32<LE>,
+    log_block_size: U32<LE>,
+    log_cluster_size: U32<LE>,
+    blocks_per_group: U32<LE>,
+    clusters_per_group: U32<LE>,
+    inodes_per_group: U32<LE>,
+    unread_2c: [u8; 0x0C],
+    magic: U16<LE>,
+    state: U16<LE>,
+    unread_3c: [u8; 0x0C],
+    creator_os: U32<LE>,
+    rev_level: U32<LE>,
+    unread_50: [u8; 0x08],
+    inode_size: U16<LE>,
+    block_group_nr: U16<LE>,
+    compat: U32<LE>,
+    incompat: U32<LE>,
+    ro_compat: U32<LE>,
+    uuid: [u8; 16],
+    volume_name: [u8; 16],
+    unread_88: [u8; 0x58],
+    journal_inum: U32<LE>,
+    unread_e4: [u8; 0x1A],
+    desc_size: U16<LE>,
+    unread_100: [u8; 0x04],
+    first_meta_bg: U32<LE>,
+    unread_108: [u8; 0x48],
+    blocks_count_hi: U32<LE>,
+    unread_154: [u8; 0x21],
+    checksum_type: u8,
+    unread_176: [u8; 0xD6],
+    backup_bgs: [U32<LE>; 2],
+    unread_254: [u8; 0x1C],
+    checksum_seed: U32<LE>,
+    unread_274: [u8; 0x188],
+    checksum: U32<LE>,
+}
+const _: () = assert!(offset_of!(RawSuperblock, magic) == 0x038);
+const _: () = assert!(offset_of!(RawSuperblock, creator_os) == 0x048);
+const _: () = assert!(offset_of!(RawSuperblock, inode_size) == 0x058);
+const _: () = assert!(offset_of!(RawSuperblock, uuid) == 0x068);
+const _: () = assert!(offset_of!(RawSuperblock, journal_inum) == 0x0E0);
+const _: () = assert!(offset_of!(RawSuperblock, desc_size) == 0x0FE);
+const _: () = assert!(offset_of!(RawSuperblock, first_meta_bg) == 0x104);
+const _: () = assert!(offset_of!(RawSuperblock, blocks_count_hi) == 0x150);
+const _: () = assert!(offset_of!(RawSuperblock, checksum_type) == 0x175);
+const _: () = assert!(offset_of!(RawSuperblock, backup_bgs) == 0x24C);
+const _: () = assert!(offset_of!(RawSuperblock, checksum_seed) == 0x270);
+const _: () = assert!(offset_of!(RawSuperblock, checksum) == 0x3FC);
+const _: () = assert!(size_of::<RawSuperblock>() == 0x400);
+
+/// A checked superblock.
+#[derive(Clone, Debug)]
+pub(super) struct Superblock {
+    /// Bytes of a block.
+    pub(super) block_size: NonZeroU64,
+    /// Bytes of an allocation cluster; of a block without bigalloc.
+    pub(super) cluster_size: u64,
+    pub(super) blocks_count: u64,
+    pub(super) first_data_block: u64,
+    pub(super) blocks_per_group: NonZeroU64,
+    pub(super) group_count: u64,
+    pub(super) inodes_count: u32,
+    pub(super) inodes_per_group: NonZeroU32,
+    /// Bytes of an inode, at most a block.
+    pub(super) inode_size: u16,
+    /// Bytes of a group descriptor, at most a block.
+    pub(super) descriptor_size: u16,
+    pub(super) features: Features,
+    pub(super) first_meta_bg: u64,
+    pub(super) backup_groups: [u64; 2],
+    pub(super) journal_inode: u32,
+    pub(super) uuid: [u8; 16],
+    pub(super) label: Option<String>,
+    /// The sum that all other sums of metadata begin with.
+    pub(super) checksum_seed: u32,
+    pub(super) has_errors: bool,
+    pub(super) made_by_hurd: bool,
+}
+
+impl Superblock {
+    /// Reads and checks the primary superblock of `volume`.
+    pub(super) fn read(volume: &dyn BlockDevice) -> FsResult<Self> {
+        let mut bytes = [0; size_of::<RawSuperblock>()];
+        if volume.size() < SUPERBLOCK_OFFSET.saturating_mul(2) {
+            return Err(corrupt("volume is too small for a superblock", 0));
+        }
+        volume.read_at(SUPERBLOCK_OFFSET, &mut bytes)?;
+        Self::parse(&bytes)
+    }
+
+    /// Checks the superblock in `bytes`.
+    pub(super) fn parse(bytes: &[u8]) -> FsResult<Self> {
+        let (raw, _) = RawSuperblock::ref_from_prefix(bytes)
+            .map_err(|_| corrupt("superblock is cut short", 0))?;
+        if raw.magic.get() != MAGIC {
+            return Err(corrupt("superblock has a wrong magic number", 0x38));
+        }
+        let features = Features::parse(
+            raw.rev_level.get(),
+            raw.compat.get(),
+            raw.incompat.get(),
+            raw.ro_compat.get(),
+        )?;
+        check_sum(raw, &features)?;
+        if raw.log_block_size.get() > MAX_LOG_BLOCK_SIZE {
+            return Err(corrupt("superblock has an impossible block size", 0x18));
+        }
+        let block_size = 1024_u64
+            .checked_shl(raw.log_block_size.get())
+            .and_then(NonZeroU64::new)
+            .ok_or_else(|| corrupt("superblock has an impossible block size", 0x18))?;
+        let cluster_size = cluster_size(raw, &features, block_size)?;
+        let blocks_count = blocks_count(raw, &features)?;
+        let first_data_block = u64::from(raw.first_data_block.get());
+        let blocks_per_group = NonZeroU64::new(u64::from(raw.blocks_per_group.get()))
+            .ok_or_else(|| corrupt("superblock has groups without blocks", 0x20))?;
+        let group_count = blocks_count
+            .checked_sub(first_data_block)
+            .filter(|&blocks| blocks > 0)
+            .ok_or_else(|| corrupt("superblock has fewer blocks than it begins at", 0x04))?
+            .div_ceil(blocks_per_group.get());
+        if group_count > MAX_GROUPS {
+            return Err(
+                FsError::unsupported("file system has too many block groups")
+                    .at(SUPERBLOCK_OFFSET.saturating_add(0x20)),
+            );
+        }
+        let checksum_seed = if features.incompat(Incompat::CSUM_SEED) {
+            raw.checksum_seed.get()
+        } else {
+            crc32c::sum(&raw.uuid)
+        };
+        Ok(Self {
+            block_size,
+            cluster_size,
+            blocks_count,
+            first_data_block,
+            blocks_per_group,
+            group_count,
+            inodes_count: raw.inodes_count.get(),
+            inodes_per_group: inodes_per_group(raw, block_size)?,
+            inode_size: inode_size(raw, block_size)?,
+            descriptor_size: descriptor_size(raw, &features, block_size)?,
+            first_meta_bg: u64::from(raw.first_meta_bg.get()),
+            backup_groups: raw.backup_bgs.map(|group| u64::from(group.get())),
+            journal_inode: raw.journal_inum.get(),
+            uuid: raw.uuid,
+            label: label(&raw.volume_name),
+            checksum_seed,
+            has_errors: raw.state.get() & STATE_ERRORS != 0,
+            made_by_hurd: raw.creator_os.get() == OS_HURD,
+            features,
+        })
+    }
+
+    /// The position of `block` in the volume, if the file system has such a block.
+    pub(super) fn position(&self, block: u64) -> Option<u64> {
+        if block >= self.blocks_count {
+            return None;
+        }
+        block.checked_mul(self.block_size.get())
+    }
+
+    /// The size of the file system in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.blocks_count.saturating_mul(self.block_size.get())
+    }
+
+    /// The UUID in lower case with dashes, `None` if it is all zero.
+    pub(super) fn uuid_text(&self) -> Option<String> {
+        if self.uuid == [0; 16] {
+            return None;
+        }
+        let mut text = String::with_capacity(36);
+        for (index, byte) in self.uuid.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            text.push_str(&format!("{byte:02x}"));
+        }
+        Some(text)
+    }
+}
+
+fn check_sum(raw: &RawSuperblock, features: &Features) -> FsResult<()> {
+    if !features.ro_compat(RoCompat::METADATA_CSUM) {
+        return Ok(());
+    }
+    if raw.checksum_type != CHECKSUM_CRC32C {
+        return Err(
+            FsError::unsupported("superblock has an unknown kind of checksum")
+                .at(SUPERBLOCK_OFFSET.saturating_add(0x175)),
+        );
+    }
+    let covered = raw.as_bytes().get(..0x3FC).unwrap_or_default();
+    if crc32c::sum(covered) != raw.checksum.get() {
+        return Err(corrupt("superblock has a bad checksum", 0x3FC));
+    }
+    Ok(())
+}
+
+fn cluster_size(raw: &RawSuperblock, features: &Features, block: NonZeroU64) -> FsResult<u64> {
+    if !features.ro_compat(RoCompat::BIGALLOC) {
+        return Ok(block.get());
+    }
+    // LIMIT: clusters of 2^30 bytes, far beyond what mke2fs makes.
+    raw.log_cluster_size
+        .get()
+        .checked_add(10)
+        .filter(|&log| log <= 30)
+        .and_then(|log| 1_u64.checked_shl(log))
+        .filter(|&size| size >= block.get())
+        .ok_or_else(|| corrupt("superblock has an impossible cluster size", 0x1C))
+}
+
+fn blocks_count(raw: &RawSuperblock, features: &Features) -> FsResult<u64> {
+    let high = if features.incompat(Incompat::BIT64) {
+        u64::from(raw.blocks_count_hi.get())
+    } else {
+        0
+    };
+    let count = (high << 32) | u64::from(raw.blocks_count_lo.get());
+    if count > MAX_BLOCKS {
+        return Err(corrupt("superblock has too many blocks", 0x04));
+    }
+    Ok(count)
+}
+
+fn inodes_per_group(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<NonZeroU32> {
+    // One block of bitmap is all that a group has for its inodes.
+    NonZeroU32::new(raw.inodes_per_group.get())
+        .filter(|count| u64::from(count.get()) <= block_size.get().saturating_mul(8))
+        .ok_or_else(|| {
+            corrupt(
+                "superblock has an impossible number of inodes per group",
+                0x28,
+            )
+        })
+}
+
+fn inode_size(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<u16> {
+    if raw.rev_level.get() == 0 {
+        return Ok(128);
+    }
+    let size = raw.inode_size.get();
+    if size < 128 || !size.is_power_of_two() || u64::from(size) > block_size.get() {
+        return Err(corrupt("superblock has an impossible inode size", 0x58));
+    }
+    Ok(size)
+}
+
+fn descriptor_size(
+    raw: &RawSuperblock,
+    features: &Features,
+    block_size: NonZeroU64,
+) -> FsResult<u16> {
+    if !features.incompat(Incompat::BIT64) {
+        return Ok(32);
+    }
+    let size = raw.desc_size.get();
+    if size < 64 || !size.is_power_of_two() || u64::from(size) > block_size.get() {
+        return Err(corrupt(
+            "superblock has an impossible descriptor size",
+            0xFE,
+        ));
+    }
+    Ok(size)
+}
+
+fn label(name: &[u8; 16]) -> Option<String> {
+    let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+fn corrupt(message: &'static str, field: u64) -> FsError {
+    FsError::corrupt(message).at(SUPERBLOCK_OFFSET.saturating_add(field))
+}

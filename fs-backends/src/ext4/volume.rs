@@ -1,0 +1,112 @@
+//! A volume whose superblock and group descriptors are known: reads blocks and inodes by number.
+
+use std::sync::Arc;
+
+use volfold_images::{BlockDevice, bytes_to_index};
+
+use super::groups::Groups;
+use super::inode::Inode;
+use super::superblock::Superblock;
+use crate::driver::VolumeReader;
+use crate::error::{FsError, FsErrorKind, FsResult};
+
+/// What every part of the driver reads through.
+pub(super) struct Volume {
+    reader: VolumeReader,
+    pub(super) superblock: Superblock,
+    pub(super) groups: Groups,
+}
+
+impl Volume {
+    /// Reads superblock and group descriptors.
+    pub(super) fn read(reader: VolumeReader) -> FsResult<Self> {
+        let superblock = Superblock::read(&*reader.metadata)?;
+        let groups = Groups::read(&*reader.metadata, &superblock)?;
+        Ok(Self {
+            reader,
+            superblock,
+            groups,
+        })
+    }
+
+    /// The views of the device.
+    pub(super) fn reader(&self) -> &VolumeReader {
+        &self.reader
+    }
+
+    /// The view for file content.
+    pub(super) fn data(&self) -> Arc<dyn BlockDevice> {
+        self.reader.data.clone()
+    }
+
+    /// A buffer of one block.
+    pub(super) fn block_buffer(&self) -> FsResult<Vec<u8>> {
+        Ok(vec![0; bytes_to_index(self.superblock.block_size.get())?])
+    }
+
+    /// Fills `buffer` with the metadata block `block`, and tells its position.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no such block.
+    pub(super) fn read_block(&self, block: u64, buffer: &mut [u8]) -> FsResult<u64> {
+        let position = self
+            .superblock
+            .position(block)
+            .ok_or_else(|| FsError::corrupt(format!("block {block} is outside the file system")))?;
+        self.read_metadata(position, buffer)?;
+        Ok(position)
+    }
+
+    /// Reads the inode `number` with `scratch` as its buffer, which keeps the inode's bytes.
+    ///
+    /// # Errors
+    /// `NotFound` for a number that is no inode or one that is not in use.
+    pub(super) fn read_inode(&self, number: u32, scratch: &mut Vec<u8>) -> FsResult<Inode> {
+        let superblock = &self.superblock;
+        let index = number
+            .checked_sub(1)
+            .filter(|_| number <= superblock.inodes_count)
+            .ok_or_else(FsError::not_found)?;
+        let group = u64::from(index / superblock.inodes_per_group);
+        let within = u64::from(index % superblock.inodes_per_group);
+        if group >= superblock.group_count {
+            return Err(FsError::not_found());
+        }
+        let table = self.groups.inode_table(group).ok_or_else(|| {
+            FsError::corrupt(format!("descriptor of block group {group} is damaged"))
+        })?;
+        let position = superblock
+            .position(table)
+            .and_then(|start| {
+                start.checked_add(within.checked_mul(u64::from(superblock.inode_size))?)
+            })
+            .ok_or_else(|| FsError::corrupt("inode table is outside the file system"))?;
+        scratch.resize(usize::from(superblock.inode_size), 0);
+        self.read_metadata(position, scratch)?;
+        Inode::parse(superblock, number, scratch, position)
+    }
+
+    fn read_metadata(&self, position: u64, buffer: &mut [u8]) -> FsResult<()> {
+        let read = self.reader.metadata.read_at(position, buffer);
+        read.map_err(|error| cut_short(error.into(), position))
+    }
+}
+
+/// The same error; where the device is smaller than the file system says, `Corrupt`.
+pub(super) fn cut_short(error: FsError, position: u64) -> FsError {
+    if error.kind() == FsErrorKind::OutOfRange {
+        return FsError::corrupt("volume is shorter than its file system")
+            .at(position)
+            .because(error);
+    }
+    error
+}
+
+/// Says whether `result` is good; damage is `false`, any other error stays one.
+pub(super) fn damage_is_false<T>(result: FsResult<T>) -> FsResult<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == FsErrorKind::Corrupt => Ok(false),
+        Err(error) => Err(error),
+    }
+}
