@@ -1,5 +1,7 @@
 //! VMDK images that `qemu-img` made, compared byte by byte with the raw disk they were made from.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

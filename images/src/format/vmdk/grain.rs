@@ -203,3 +203,164 @@ impl CompressedGrain<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::BlockErrorKind;
+    use crate::format::vmdk::testing::{Files, GRAIN, SparseBuilder, deflate, read};
+
+    const CAPACITY: u64 = 4 << 20;
+    /// Where the builder puts the first grain of a stream of this capacity.
+    const FIRST: usize = 32 * 512;
+
+    fn stream() -> Vec<u8> {
+        SparseBuilder::new(CAPACITY)
+            .grain(0, 7)
+            .grain(3, 8)
+            .grain(700, 9)
+            .stream()
+            .build()
+    }
+
+    #[track_caller]
+    fn refuses(bytes: Vec<u8>, field: u64) -> String {
+        let image = Files::default()
+            .with("s.vmdk", bytes)
+            .open("s.vmdk")
+            .unwrap();
+        let error = read(&*image.device, 0, GRAIN).unwrap_err();
+        let position = FIRST as u64 + field;
+        assert_eq!(
+            (error.kind(), error.position()),
+            (BlockErrorKind::Corrupt, Some(position))
+        );
+        // The other grains are not harmed.
+        assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
+        error.message().to_owned()
+    }
+
+    /// The stream with other deflated bytes in its first grain; they have to fit its sector.
+    fn with_data(data: &[u8]) -> Vec<u8> {
+        let mut bytes = stream();
+        let size = u32::try_from(data.len()).unwrap();
+        bytes[FIRST + 8..FIRST + 12].copy_from_slice(&size.to_le_bytes());
+        bytes[FIRST + 12..FIRST + 12 + data.len()].copy_from_slice(data);
+        bytes
+    }
+
+    #[test]
+    fn grains_and_parts_of_grains_are_inflated() {
+        let image = Files::default()
+            .with("s.vmdk", stream())
+            .open("s.vmdk")
+            .unwrap();
+        assert_eq!(image.dear_block, Some(4096));
+        assert_eq!(read(&*image.device, 0, GRAIN).unwrap(), [7; GRAIN]);
+        assert_eq!(read(&*image.device, 4095, 3).unwrap(), [7, 0, 0]);
+        let bytes = read(&*image.device, 2 * 4096, 3 * GRAIN).unwrap();
+        assert_eq!(
+            (bytes[GRAIN - 1], bytes[GRAIN], bytes[2 * GRAIN]),
+            (0, 8, 0)
+        );
+        assert_eq!(read(&*image.device, 700 * 4096 + 1, 99).unwrap(), [9; 99]);
+    }
+
+    #[test]
+    fn a_marker_of_another_grain_is_corrupt() {
+        let mut bytes = stream();
+        bytes[FIRST] = 8;
+        let sentence = refuses(bytes, 0);
+        assert_eq!(sentence, "grain marker is for sector 8, not for sector 0");
+    }
+
+    #[test]
+    fn a_marker_with_an_impossible_size_is_corrupt() {
+        for size in [0, 4096 + 512 + 512 + 1, u32::MAX] {
+            let mut bytes = stream();
+            bytes[FIRST + 8..FIRST + 12].copy_from_slice(&size.to_le_bytes());
+            let sentence = refuses(bytes, 8);
+            assert_eq!(
+                sentence,
+                format!("grain marker has an impossible size of {size}")
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_deflate_stream_are_corrupt() {
+        refuses(with_data(&[0xFF; 40]), 12);
+        let mut data = deflate(&[7; GRAIN]);
+        *data.last_mut().unwrap() ^= 1;
+        refuses(with_data(&data), 12);
+    }
+
+    #[test]
+    fn a_grain_that_inflates_to_another_size_is_corrupt() {
+        let sentence = refuses(with_data(&deflate(&[7; GRAIN - 1])), 12);
+        assert_eq!(sentence, "compressed grain has 4095 bytes instead of 4096");
+        let sentence = refuses(with_data(&deflate(&[7; GRAIN + 1])), 12);
+        assert_eq!(
+            sentence,
+            "compressed grain does not end where its grain does"
+        );
+        let data = deflate(&[7; GRAIN]);
+        refuses(with_data(&data[..data.len() - 1]), 12);
+    }
+
+    #[test]
+    fn the_last_grain_may_end_with_the_disk() {
+        let capacity = CAPACITY + 1024;
+        let mut builder = SparseBuilder::new(capacity);
+        builder = builder.grain(1024, 5).stream();
+        let image = Files::default()
+            .with("s.vmdk", builder.build())
+            .open("s.vmdk")
+            .unwrap();
+        assert_eq!(read(&*image.device, CAPACITY, 1024).unwrap(), [5; 1024]);
+    }
+
+    #[test]
+    fn noise_that_does_not_deflate_is_read_in_two_steps() {
+        let mut state = 1_u64;
+        let noise: Vec<u8> = (0..65536)
+            .map(|_| {
+                state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+                state.to_be_bytes()[0]
+            })
+            .collect();
+        let mut file = vec![0; 512];
+        file.extend(8_u64.to_le_bytes());
+        let deflated = deflate(&noise);
+        assert!(deflated.len() > 16 * 1024);
+        file.extend(u32::try_from(deflated.len()).unwrap().to_le_bytes());
+        file.extend(deflated);
+        let whole = crate::device::MemoryDevice::new(file.clone());
+        let grain = |file| CompressedGrain {
+            file,
+            at: 512,
+            lba: 8,
+            grain_size: 65536,
+            needed: 65536,
+        };
+        let mut bytes = vec![0; 65536];
+        grain(&whole).read(0, &mut bytes).unwrap();
+        assert!(bytes == noise);
+        let mut part = vec![0; 1000];
+        grain(&whole).read(60_000, &mut part).unwrap();
+        assert!(part == noise[60_000..61_000]);
+
+        let cut = crate::device::MemoryDevice::new(file[..file.len() - 1].to_vec());
+        let error = grain(&cut).read(0, &mut bytes).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.position()),
+            (BlockErrorKind::Corrupt, Some(524))
+        );
+        let cut = crate::device::MemoryDevice::new(file[..520].to_vec());
+        let error = grain(&cut).read(0, &mut bytes).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.position()),
+            (BlockErrorKind::Corrupt, Some(512))
+        );
+    }
+}

@@ -123,7 +123,7 @@ impl Layer {
     ) -> BlockResult<Self> {
         let lines = descriptor.extents.clone();
         let mut layer = Self::empty(descriptor)?;
-        for line in &lines {
+        for line in lines.iter().filter(|line| line.size > 0) {
             let name = if line.file.is_empty() {
                 "extent".to_owned()
             } else {

@@ -189,3 +189,123 @@ fn note(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::device::ExtentKind;
+    use crate::error::BlockErrorKind;
+    use crate::format::vmdk::testing::{Files, SparseBuilder, read};
+
+    const CAPACITY: u64 = 4 << 20;
+    const FIRST: usize = 32 * 512;
+
+    fn stream() -> Vec<u8> {
+        SparseBuilder::new(CAPACITY)
+            .grain(1, 7)
+            .grain(3, 8)
+            .grain(700, 9)
+            .stream()
+            .build()
+    }
+
+    #[track_caller]
+    fn error_of(bytes: Vec<u8>) -> (BlockErrorKind, Option<u64>, String) {
+        Files::default().with("s.vmdk", bytes).error("s.vmdk")
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_short_is_readable_up_to_the_cut() {
+        let whole = stream();
+        // Behind the second grain, of one sector each.
+        for length in [FIRST + 2 * 512, FIRST + 2 * 512 + 14, FIRST + 2 * 512 + 20] {
+            let mut bytes = whole.clone();
+            bytes.truncate(length);
+            let image = Files::default()
+                .with("s.vmdk", bytes)
+                .open("s.vmdk")
+                .unwrap();
+            assert_eq!(image.device.size(), CAPACITY);
+            assert!(image.findings[0].starts_with("vmdk-cut-short: "));
+            assert_eq!(read(&*image.device, 2 * 4096 - 1, 2).unwrap(), [7, 0]);
+            assert_eq!(read(&*image.device, 4 * 4096 - 1, 1).unwrap(), [8]);
+            for (offset, size) in [(4 * 4096, 1), (4 * 4096 - 1, 2), (700 * 4096, 1)] {
+                let error = read(&*image.device, offset, size).unwrap_err();
+                assert_eq!(error.kind(), BlockErrorKind::Corrupt);
+            }
+            let kinds: Vec<_> = [0, 1, 2, 4, 701]
+                .map(|grain| image.device.extent_at(grain * 4096).unwrap().kind)
+                .into();
+            use ExtentKind::{Data, Zero};
+            assert_eq!(kinds, [Zero, Data, Zero, Data, Data]);
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_stream_do_not_hide_its_footer() {
+        let mut bytes = stream();
+        bytes.resize(bytes.len() + 5000, 0);
+        let image = Files::default()
+            .with("s.vmdk", bytes)
+            .open("s.vmdk")
+            .unwrap();
+        assert_eq!(image.findings, Vec::<String>::new());
+        assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
+        assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
+    }
+
+    #[test]
+    fn markers_that_are_no_stream_are_corrupt() {
+        // Out of order, behind the end, inside a grain, of an impossible size.
+        for (at, value) in [(0, 24_u32), (0, 1 << 20), (0, 9), (8, 100_000)] {
+            let mut bytes = stream();
+            bytes[FIRST + at..FIRST + at + 4].copy_from_slice(&value.to_le_bytes());
+            bytes.resize(bytes.len() + 200_000, 0);
+            let error = error_of(bytes);
+            let position = if value == 24 { FIRST + 512 } else { FIRST };
+            assert_eq!(error.0, BlockErrorKind::Corrupt);
+            assert_eq!(error.1, Some(u64::try_from(position).unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_extent_without_footer_and_grains_is_corrupt() {
+        let mut bytes = stream();
+        bytes.truncate(FIRST);
+        let error = error_of(bytes);
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(0x38)));
+    }
+
+    #[test]
+    fn a_plain_extent_without_directory_is_corrupt() {
+        let mut bytes = SparseBuilder::new(CAPACITY).grain(0, 1).build();
+        bytes[0x38..0x40].fill(0xFF);
+        let error = error_of(bytes);
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(0x38)));
+    }
+
+    #[test]
+    fn a_footer_that_contradicts_the_header_is_corrupt() {
+        let mut bytes = stream();
+        let footer = bytes.len() - 1024;
+        bytes[footer + 0x0C] ^= 8;
+        let error = error_of(bytes);
+        let position = u64::try_from(footer).unwrap();
+        assert_eq!(
+            (error.0, error.1),
+            (BlockErrorKind::Corrupt, Some(position))
+        );
+    }
+
+    #[test]
+    fn a_footer_that_points_to_itself_ends_the_search() {
+        let mut bytes = stream();
+        let footer = bytes.len() - 1024;
+        bytes[footer + 0x38..footer + 0x40].fill(0xFF);
+        let image = Files::default()
+            .with("s.vmdk", bytes)
+            .open("s.vmdk")
+            .unwrap();
+        assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
+        assert!(read(&*image.device, 701 * 4096, 1).is_err());
+    }
+}

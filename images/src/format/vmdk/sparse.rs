@@ -377,3 +377,301 @@ pub(super) fn footer_at(
         DirectoryPlace::InFooter => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::BlockErrorKind;
+    use crate::format::vmdk::header::MAX_DISK_BYTES;
+    use crate::format::vmdk::testing::{
+        DIRECTORY, Files, GRAIN, REDUNDANT_DIRECTORY, REDUNDANT_TABLE, Recorder, SparseBuilder,
+        TABLE, read,
+    };
+
+    const CAPACITY: u64 = 4 << 20;
+
+    fn three_grains() -> SparseBuilder {
+        SparseBuilder::new(CAPACITY)
+            .grain(0, 0xA0)
+            .grain(1, 0xA1)
+            .grain(600, 0xA2)
+    }
+
+    fn put(bytes: &mut [u8], at: usize, value: u32) {
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    #[track_caller]
+    fn read_error(bytes: Vec<u8>, offset: u64) -> (BlockErrorKind, Option<u64>, String) {
+        let image = Files::default()
+            .with("self.vmdk", bytes)
+            .open("self.vmdk")
+            .unwrap();
+        let error = read(&*image.device, offset, GRAIN).unwrap_err();
+        (error.kind(), error.position(), error.message().to_owned())
+    }
+
+    #[test]
+    fn a_read_joins_grains_and_holes() {
+        let files = Files::default().with("self.vmdk", three_grains().build());
+        let image = files.open("self.vmdk").unwrap();
+        assert_eq!(image.device.size(), CAPACITY);
+        assert_eq!(image.findings, Vec::<String>::new());
+        let bytes = read(&*image.device, 100, 3 * GRAIN).unwrap();
+        assert!(bytes[..GRAIN - 100].iter().all(|byte| *byte == 0xA0));
+        assert!(
+            bytes[GRAIN - 100..2 * GRAIN - 100]
+                .iter()
+                .all(|byte| *byte == 0xA1)
+        );
+        assert!(bytes[2 * GRAIN - 100..].iter().all(|byte| *byte == 0));
+        let bytes = read(&*image.device, 599 * 4096, 3 * GRAIN).unwrap();
+        assert_eq!(
+            (bytes[GRAIN - 1], bytes[GRAIN], bytes[2 * GRAIN]),
+            (0, 0xA2, 0)
+        );
+    }
+
+    #[test]
+    fn grains_that_follow_each_other_are_one_read() {
+        let file = Arc::new(Recorder::new(three_grains().build()));
+        let files = Files::default().with_device("self.vmdk", file.clone());
+        let image = files.open("self.vmdk").unwrap();
+        read(&*image.device, 10, GRAIN).unwrap();
+        file.reads.lock().unwrap().clear();
+        read(&*image.device, 10, 2 * GRAIN - 10).unwrap();
+        assert_eq!(
+            file.reads.lock().unwrap().as_slice(),
+            [(32 * 512 + 10, 2 * GRAIN - 10)]
+        );
+    }
+
+    #[test]
+    fn tables_beyond_the_budget_are_read_again_with_the_same_bytes() {
+        let file: Arc<dyn BlockDevice> = Arc::new(Recorder::new(three_grains().build()));
+        let mut start = [0; HEADER_BYTES];
+        file.read_at(0, &mut start).unwrap();
+        let header = SparseHeader::parse(&start, 0).unwrap();
+        let budget = Arc::new(TableBudget::without_kept_tables());
+        let extent = SparseExtent::open(file, header, &budget, &mut Vec::new()).unwrap();
+        let below = Below {
+            parent: None,
+            start: 0,
+        };
+        for _ in 0..2 {
+            let mut bytes = vec![0; 700 * GRAIN];
+            extent.read(0, &mut bytes, below).unwrap();
+            assert_eq!((bytes[0], bytes[GRAIN], bytes[2 * GRAIN]), (0xA0, 0xA1, 0));
+            assert_eq!(bytes[600 * GRAIN], 0xA2);
+        }
+    }
+
+    #[test]
+    fn a_damaged_grain_table_entry_is_taken_from_the_copy() {
+        let mut bytes = three_grains().build();
+        put(&mut bytes, TABLE + 4, u32::MAX);
+        let files = Files::default().with("self.vmdk", bytes);
+        let image = files.open("self.vmdk").unwrap();
+        assert_eq!(read(&*image.device, 4096, 1).unwrap(), [0xA1]);
+    }
+
+    #[test]
+    fn a_grain_outside_the_file_harms_only_its_own_reads() {
+        let mut bytes = three_grains().build();
+        put(&mut bytes, TABLE + 4, 0x1000_0000);
+        put(&mut bytes, REDUNDANT_TABLE + 4, 0x1000_0000);
+        let files = Files::default().with("self.vmdk", bytes.clone());
+        let image = files.open("self.vmdk").unwrap();
+        assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
+        assert_eq!(image.device.extent_at(0).unwrap().length, 4096);
+        let error = read_error(bytes, 4096);
+        assert_eq!(
+            (error.0, error.1),
+            (BlockErrorKind::Corrupt, Some(0x20_0000_0000))
+        );
+    }
+
+    #[test]
+    fn an_entry_of_one_without_zeroed_grains_is_corrupt() {
+        let mut bytes = three_grains().build();
+        put(&mut bytes, TABLE + 4, 1);
+        put(&mut bytes, REDUNDANT_TABLE + 4, 1);
+        let error = read_error(bytes, 4096);
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(512)));
+    }
+
+    #[test]
+    fn a_grain_cut_short_by_the_end_of_the_file_is_corrupt() {
+        let mut bytes = three_grains().build();
+        let end = bytes.len() - 512;
+        bytes.truncate(end);
+        let error = read_error(bytes.clone(), 600 * 4096);
+        let start = u64::try_from(end).unwrap() - 4096 + 512;
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(start)));
+        assert_eq!(error.2, "grain is cut short by the end of the file");
+        let image = Files::default()
+            .with("self.vmdk", bytes)
+            .open("self.vmdk")
+            .unwrap();
+        assert_eq!(
+            read(&*image.device, 600 * 4096, 3584).unwrap(),
+            [0xA2; 3584]
+        );
+    }
+
+    #[test]
+    fn a_damaged_grain_directory_is_taken_from_its_copy_with_a_finding() {
+        for damage in [0, u32::MAX] {
+            let mut bytes = three_grains().build();
+            put(&mut bytes, DIRECTORY + 4, damage);
+            let image = Files::default()
+                .with("self.vmdk", bytes)
+                .open("self.vmdk")
+                .unwrap();
+            assert_eq!(read(&*image.device, 600 * 4096, 1).unwrap(), [0xA2]);
+            assert_eq!(image.findings.len(), 1);
+            assert!(image.findings[0].starts_with("vmdk-grain-directory-damaged: 1 of 2 "));
+        }
+        let mut bytes = three_grains().build();
+        bytes[0x38..0x40].copy_from_slice(&0x0100_0000_u64.to_le_bytes());
+        let image = Files::default()
+            .with("self.vmdk", bytes)
+            .open("self.vmdk")
+            .unwrap();
+        assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
+        assert!(image.findings[0].starts_with("vmdk-grain-directory-damaged: 2 of 2 "));
+    }
+
+    #[test]
+    fn a_grain_table_outside_the_file_without_a_copy_is_corrupt() {
+        let mut bytes = three_grains().build();
+        put(&mut bytes, DIRECTORY + 4, 0x1000_0000);
+        put(&mut bytes, REDUNDANT_DIRECTORY + 4, 0);
+        let error = read_error(bytes, 600 * 4096);
+        assert_eq!(
+            (error.0, error.1),
+            (BlockErrorKind::Corrupt, Some(0x20_0000_0000))
+        );
+        assert_eq!(error.2, "grain table is not inside the file");
+    }
+
+    #[test]
+    fn grain_directories_outside_the_file_are_corrupt() {
+        let mut bytes = three_grains().build();
+        bytes[0x30..0x38].copy_from_slice(&0x0100_0000_u64.to_le_bytes());
+        bytes[0x38..0x40].copy_from_slice(&0x0200_0000_u64.to_le_bytes());
+        let error = Files::default().with("self.vmdk", bytes).error("self.vmdk");
+        assert_eq!(
+            (error.0, error.1),
+            (BlockErrorKind::Corrupt, Some(0x4_0000_0000))
+        );
+    }
+
+    #[test]
+    fn a_capacity_beyond_the_file_allocates_nothing() {
+        let mut bytes = three_grains().build();
+        bytes[0x0C..0x14].copy_from_slice(&(MAX_DISK_BYTES / 512).to_le_bytes());
+        let error = Files::default().with("self.vmdk", bytes).error("self.vmdk");
+        assert_eq!(error.0, BlockErrorKind::Corrupt);
+        assert_eq!(error.2, "grain directory is not inside the file");
+    }
+
+    #[test]
+    fn a_directory_beyond_the_budget_is_unsupported() {
+        let budget = TableBudget::new();
+        assert_eq!(budget.take_directory(1 << 20).unwrap(), 1 << 20);
+        let error = budget.take_directory((1 << 20) + 1).unwrap_err();
+        assert_eq!(error.kind(), BlockErrorKind::Unsupported);
+        assert!(budget.take_directory(u64::MAX).is_err());
+        assert!(budget.take_directory(1 << 20).is_ok());
+    }
+
+    #[test]
+    fn an_image_that_was_not_closed_has_a_finding() {
+        let mut bytes = three_grains().build();
+        bytes[0x48] = 1;
+        let image = Files::default()
+            .with("self.vmdk", bytes)
+            .open("self.vmdk")
+            .unwrap();
+        assert!(image.findings[0].starts_with("vmdk-unclean-shutdown: "));
+    }
+
+    #[test]
+    fn zeroed_grains_hide_the_parent_and_holes_do_not() {
+        let parent = SparseBuilder::new(CAPACITY / 2)
+            .grain(0, 1)
+            .grain(1, 2)
+            .grain(2, 3);
+        let child = SparseBuilder::new(CAPACITY)
+            .parent(1, "p.vmdk")
+            .grain(0, 9)
+            .zeroed(1);
+        let files = Files::default()
+            .with("self.vmdk", child.build())
+            .with("p.vmdk", parent.build());
+        let image = files.open("self.vmdk").unwrap();
+        let bytes = read(&*image.device, 0, 4 * GRAIN).unwrap();
+        let seen: Vec<_> = bytes.chunks(GRAIN).map(|grain| grain[GRAIN / 2]).collect();
+        assert_eq!(seen, [9, 0, 3, 0]);
+        // Behind the end of the parent there are zeros, also in a read across the end.
+        let bytes = read(&*image.device, CAPACITY / 2 - 512, 1024).unwrap();
+        assert_eq!(bytes, [0; 1024]);
+        let kinds: Vec<_> = (0..4)
+            .map(|grain| image.device.extent_at(grain * 4096).unwrap().kind)
+            .collect();
+        use ExtentKind::{Data, Zero};
+        assert_eq!(kinds, [Data, Zero, Data, Zero]);
+    }
+
+    #[test]
+    fn an_extent_reaches_over_its_neighbours_of_one_kind() {
+        let files = Files::default().with("self.vmdk", three_grains().zeroed(5).build());
+        let device = files.open("self.vmdk").unwrap().device;
+        let extent = device.extent_at(1000).unwrap();
+        assert_eq!(
+            (extent.kind, extent.length),
+            (ExtentKind::Data, 2 * 4096 - 1000)
+        );
+        let extent = device.extent_at(2 * 4096 + 1).unwrap();
+        assert_eq!(
+            (extent.kind, extent.length),
+            (ExtentKind::Zero, 598 * 4096 - 1)
+        );
+        let extent = device.extent_at(601 * 4096).unwrap();
+        assert_eq!(
+            (extent.kind, extent.length),
+            (ExtentKind::Zero, CAPACITY - 601 * 4096)
+        );
+        let error = device.extent_at(CAPACITY).unwrap_err();
+        assert_eq!(error.kind(), BlockErrorKind::OutOfRange);
+    }
+
+    #[test]
+    fn one_question_about_an_extent_touches_a_bounded_number_of_tables() {
+        let file = Arc::new(Recorder::new(SparseBuilder::new(200 << 20).build()));
+        let files = Files::default().with_device("self.vmdk", file.clone());
+        let device = files.open("self.vmdk").unwrap().device;
+        file.reads.lock().unwrap().clear();
+        let extent = device.extent_at(0).unwrap();
+        assert_eq!(extent.kind, ExtentKind::Zero);
+        assert_eq!(extent.length, (MAX_TABLES_PER_QUESTION + 1) * 512 * 4096);
+        assert!(file.reads.lock().unwrap().len() <= 17);
+    }
+
+    #[test]
+    fn absent_tables_are_stepped_over_without_a_read() {
+        let mut bytes = SparseBuilder::new(200 << 20).build();
+        let tables = 100;
+        for directory in [DIRECTORY, REDUNDANT_DIRECTORY] {
+            bytes[directory..directory + 4 * tables].fill(0);
+        }
+        let file = Arc::new(Recorder::new(bytes));
+        let files = Files::default().with_device("self.vmdk", file.clone());
+        let device = files.open("self.vmdk").unwrap().device;
+        file.reads.lock().unwrap().clear();
+        assert_eq!(device.extent_at(5).unwrap().length, (200 << 20) - 5);
+        assert_eq!(read(&*device, 100 << 20, 8).unwrap(), [0; 8]);
+        assert_eq!(file.reads.lock().unwrap().len(), 0);
+    }
+}
