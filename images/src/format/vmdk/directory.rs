@@ -41,13 +41,18 @@ const MAX_DIRECTORY_ENTRIES: usize = 1 << 21;
 /// LIMIT: grain tables of all files of an image that are kept in memory: 32 MiB.
 const MAX_KEPT_TABLES: usize = 1 << 14;
 
+/// LIMIT: markers of all files of an image that are looked at to stand in for a missing footer:
+/// 64 GiB of disk in grains of 64 KiB.
+const MAX_MARKERS: usize = 1 << 20;
+
 /// How much of the grain directory is read at once.
 const DIRECTORY_CHUNK: usize = 64 * 1024;
 
-/// What the tables of all files of one image may still take of memory.
+/// What the tables of all files of one image may still take of memory and time.
 pub(super) struct TableBudget {
     directory_entries: AtomicUsize,
     tables: AtomicUsize,
+    markers: AtomicUsize,
 }
 
 impl TableBudget {
@@ -55,13 +60,15 @@ impl TableBudget {
         Self {
             directory_entries: AtomicUsize::new(MAX_DIRECTORY_ENTRIES),
             tables: AtomicUsize::new(MAX_KEPT_TABLES),
+            markers: AtomicUsize::new(MAX_MARKERS),
         }
     }
 
     #[cfg(test)]
-    pub(super) fn without_kept_tables() -> Self {
+    pub(super) fn with(tables: usize, markers: usize) -> Self {
         Self {
-            tables: AtomicUsize::new(0),
+            tables: AtomicUsize::new(tables),
+            markers: AtomicUsize::new(markers),
             ..Self::new()
         }
     }
@@ -84,6 +91,10 @@ impl TableBudget {
 
     pub(super) fn take_table(&self) -> bool {
         take(&self.tables, 1)
+    }
+
+    pub(super) fn take_marker(&self) -> bool {
+        take(&self.markers, 1)
     }
 
     fn give_table_back(&self) {

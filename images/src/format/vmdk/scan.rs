@@ -27,9 +27,6 @@ use crate::format::vmdk::grain::{GrainMarker, MARKER_BYTES};
 use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
 use crate::format::vmdk::sparse::footer_at;
 
-/// LIMIT: blocks that are looked at: 64 GiB of disk in grains of 64 KiB.
-const MAX_BLOCKS: u32 = 1 << 20;
-
 const TYPE_END: u32 = 0;
 const TYPE_FOOTER: u32 = 3;
 
@@ -120,7 +117,7 @@ fn walk(
     let file_size = file.size();
     let mut at = header.over_head.max(SECTOR);
     let mut next_grain: u64 = 0;
-    for _ in 0..MAX_BLOCKS {
+    while budget.take_marker() {
         let mut bytes = [0; 16];
         let end_of_marker = at.saturating_add(16);
         if end_of_marker > file_size {
@@ -192,8 +189,12 @@ fn note(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::device::ExtentKind;
     use crate::error::BlockErrorKind;
+    use crate::format::vmdk::directory::TableBudget;
+    use crate::format::vmdk::open_with;
     use crate::format::vmdk::testing::{Files, SparseBuilder, read};
 
     const CAPACITY: u64 = 4 << 20;
@@ -294,6 +295,22 @@ mod tests {
             (error.0, error.1),
             (BlockErrorKind::Corrupt, Some(position))
         );
+    }
+
+    #[test]
+    fn the_search_spends_no_more_than_its_budget() {
+        let mut bytes = stream();
+        bytes.truncate(FIRST + 3 * 512);
+        let files = Files::default().with("s.vmdk", bytes);
+        for (tables, markers, is_enough) in [(9, 4, true), (9, 3, false), (1, 9, false)] {
+            let file = files.located("s.vmdk");
+            let budget = Arc::new(TableBudget::with(tables, markers));
+            let result = open_with(&file, &budget);
+            assert_eq!(result.is_ok(), is_enough);
+            if let Err(error) = result {
+                assert_eq!(error.kind(), BlockErrorKind::Corrupt);
+            }
+        }
     }
 
     #[test]

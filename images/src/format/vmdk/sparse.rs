@@ -452,7 +452,7 @@ mod tests {
         let mut start = [0; HEADER_BYTES];
         file.read_at(0, &mut start).unwrap();
         let header = SparseHeader::parse(&start, 0).unwrap();
-        let budget = Arc::new(TableBudget::without_kept_tables());
+        let budget = Arc::new(TableBudget::with(0, 0));
         let extent = SparseExtent::open(file, header, &budget, &mut Vec::new()).unwrap();
         let below = Below {
             parent: None,

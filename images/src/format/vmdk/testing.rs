@@ -222,8 +222,12 @@ impl Files {
         self
     }
 
+    pub(crate) fn located(&self, name: &str) -> Located {
+        Locator::open(self, Path::new(name)).unwrap()
+    }
+
     pub(crate) fn open(&self, name: &str) -> BlockResult<DiskImage> {
-        let file = Locator::open(self, Path::new(name)).unwrap();
+        let file = self.located(name);
         open_with(&file, &Arc::new(TableBudget::new()))
     }
 
