@@ -1,0 +1,1 @@
+"""The parts of make.py: one module per family of images."""
