@@ -1,12 +1,12 @@
 //! Files of the host, opened read-only and shared.
 
-use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::fs::{File, Metadata};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[cfg(windows)]
 use crate::bytes::byte_count;
-use crate::device::{BlockDevice, Extent, check_range, data_to_the_end};
+use crate::device::{BlockDevice, Extent, ExtentKind, check_range, data_to_the_end};
 use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::locator::{Located, Locator};
 
@@ -26,17 +26,19 @@ impl HostFile {
     /// `MissingPart` if there is no such file, `Io` with the host's reason otherwise; `Unsupported`
     /// for a folder or a special file that has no size.
     pub fn open(path: &Path) -> BlockResult<Self> {
-        let file = open_shared(path).map_err(|error| {
+        let cannot_open = |error: std::io::Error| {
             let kind = match error.kind() {
                 std::io::ErrorKind::NotFound => BlockErrorKind::MissingPart,
                 _ => BlockErrorKind::Io,
             };
             BlockError::new(kind, "cannot be opened").because(error)
-        })?;
+        };
+        // Before the open, since to open some character devices is to act on them; and after it,
+        // since the name may mean another file by then.
+        check_type(&std::fs::metadata(path).map_err(cannot_open)?)?;
+        let file = open_shared(path).map_err(cannot_open)?;
         let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(BlockError::unsupported("is a folder, not an image"));
-        }
+        check_type(&metadata)?;
         let size = if metadata.is_file() {
             metadata.len()
         } else {
@@ -46,15 +48,33 @@ impl HostFile {
     }
 }
 
+/// Refuses what has no size: folders, pipes, sockets, character devices.
+fn check_type(metadata: &Metadata) -> BlockResult<()> {
+    if metadata.is_dir() {
+        return Err(BlockError::unsupported("is a folder, not an image"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let file_type = metadata.file_type();
+        if !file_type.is_file() && !file_type.is_block_device() {
+            return Err(BlockError::unsupported(
+                "is neither a file nor a block device",
+            ));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(unix)]
 fn open_shared(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    // A named pipe in the place of an image must not hang the open; O_NONBLOCK means nothing for
-    // files and block devices.
-    const O_NONBLOCK: i32 = 0o4000;
+    // A named pipe that came into the place of an image must not hang the open; the flag means
+    // nothing for files and block devices.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     std::fs::OpenOptions::new()
         .read(true)
-        .custom_flags(O_NONBLOCK)
+        .custom_flags(flags)
         .open(path)
 }
 
@@ -63,20 +83,38 @@ fn open_shared(path: &Path) -> std::io::Result<File> {
     File::open(path)
 }
 
-/// The size of a block device. Pipes, sockets and character devices have none.
+/// The size of a block device.
 fn device_size(file: &File) -> BlockResult<u64> {
     use std::io::{Seek, SeekFrom};
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        if !file.metadata()?.file_type().is_block_device() {
-            return Err(BlockError::unsupported(
-                "is neither a file nor a block device",
-            ));
-        }
-    }
     let mut cursor = file;
     Ok(cursor.seek(SeekFrom::End(0))?)
+}
+
+/// How the host says what is at `offset` of a sparse file; `None` where it cannot.
+///
+/// This moves the file's cursor, which nothing reads: every read has a position.
+#[cfg(target_os = "linux")]
+fn host_extent(file: &File, offset: u64, size: u64) -> Option<Extent> {
+    use rustix::fs::{SeekFrom, seek};
+    let (kind, end) = match seek(file, SeekFrom::Data(offset)) {
+        Ok(data) if data > offset => (ExtentKind::Zero, data),
+        Ok(_) => (ExtentKind::Data, seek(file, SeekFrom::Hole(offset)).ok()?),
+        // No data up to the end; but a file that was cut short has no end to speak of.
+        Err(rustix::io::Errno::NXIO) if file.metadata().ok()?.len() >= size => {
+            (ExtentKind::Zero, size)
+        }
+        Err(_) => return None,
+    };
+    let length = end
+        .min(size)
+        .checked_sub(offset)
+        .filter(|length| *length > 0)?;
+    Some(Extent { kind, length })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn host_extent(_file: &File, _offset: u64, _size: u64) -> Option<Extent> {
+    None
 }
 
 #[cfg(unix)]
@@ -118,7 +156,8 @@ impl BlockDevice for HostFile {
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
-        data_to_the_end(offset, self.size)
+        let data = data_to_the_end(offset, self.size)?;
+        Ok(host_extent(&self.file, offset, self.size).unwrap_or(data))
     }
 }
 
@@ -190,25 +229,41 @@ fn host_path(reference: &Path) -> PathBuf {
     }
 }
 
+/// Whether a path may be there though it could not be resolved. A folder of another machine that
+/// this user may not enter is not such a case: what counts is the file beside the image.
+fn hides_a_file(error: &std::io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        std::io::ErrorKind::NotFound
+            | std::io::ErrorKind::NotADirectory
+            | std::io::ErrorKind::PermissionDenied
+            | std::io::ErrorKind::InvalidInput
+            | std::io::ErrorKind::InvalidFilename
+    )
+}
+
 impl Locator for HostLocator {
     fn open(&self, reference: &Path) -> BlockResult<Located> {
-        let wanted = host_path(reference);
-        let mut candidates = vec![self.beside.join(&wanted)];
-        // An absolute path of another machine usually means the file beside the image.
-        if let Some(name) = wanted.file_name()
-            && wanted
-                .components()
-                .any(|part| !matches!(part, Component::CurDir))
-        {
-            candidates.push(self.beside.join(name));
-            candidates.extend(self.allowed.iter().map(|folder| folder.join(name)));
-        }
         let shown = reference.display();
+        let wanted = host_path(reference);
+        let Some(name) = wanted.file_name() else {
+            return Err(BlockError::refused(format!(
+                "image names {shown}, which is no file"
+            )));
+        };
+        // An absolute path of another machine usually means the file beside the image.
+        let mut candidates = vec![self.beside.join(&wanted), self.beside.join(name)];
+        candidates.extend(self.allowed.iter().map(|folder| folder.join(name)));
         let mut refused = None;
         for candidate in candidates {
             // Links are resolved before the policy looks, so none can lead outside.
-            let Ok(real) = std::fs::canonicalize(&candidate) else {
-                continue;
+            let real = match std::fs::canonicalize(&candidate) {
+                Ok(real) => real,
+                Err(error) if hides_a_file(&error) => {
+                    let sentence = format!("{shown} cannot be resolved");
+                    return Err(BlockError::new(BlockErrorKind::Io, sentence).because(error));
+                }
+                Err(_) => continue,
             };
             if !self.permits(&real) {
                 refused = Some(real);
@@ -234,5 +289,272 @@ impl Locator for HostLocator {
             )),
             None => BlockError::missing(format!("{shown} is missing; put it beside the image")),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A folder with an image in its sub-folder `in`, removed in the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("volfold-host-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(path.join("in")).unwrap();
+            fs::create_dir_all(path.join("out")).unwrap();
+            let folder = Self(fs::canonicalize(path).unwrap());
+            folder.write("in/image", b"image");
+            folder
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn write(&self, name: &str, bytes: &[u8]) {
+            fs::write(self.path(name), bytes).unwrap();
+        }
+
+        fn resolve(&self, reference: &str, allowed: &[&str]) -> BlockResult<Located> {
+            let allowed: Vec<_> = allowed.iter().map(|name| self.path(name)).collect();
+            let image = open_image_file(&self.path("in/image"), &allowed).unwrap();
+            image.files.open(Path::new(reference))
+        }
+
+        #[track_caller]
+        fn refuses(&self, reference: &str, kind: BlockErrorKind) -> String {
+            let error = self.resolve(reference, &[]).err().expect("an error");
+            assert_eq!(error.kind(), kind, "{error}");
+            error.message().to_owned()
+        }
+
+        #[track_caller]
+        fn gives(&self, reference: &str, allowed: &[&str], wanted: &[u8]) {
+            let located = self.resolve(reference, allowed).unwrap();
+            assert_eq!(contents(&*located.device), wanted);
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn contents(device: &dyn BlockDevice) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(device.size()).unwrap()];
+        device.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_file_beside_the_image_is_found() {
+        let folder = Folder::new();
+        folder.write("in/part", b"part");
+        folder.gives("part", &[], b"part");
+        folder.gives("./part", &[], b"part");
+        folder.gives(".\\part", &[], b"part");
+        let absolute = folder.path("in/part");
+        folder.gives(absolute.to_str().unwrap(), &[], b"part");
+    }
+
+    #[test]
+    fn a_path_of_another_machine_means_the_file_beside_the_image() {
+        let folder = Folder::new();
+        folder.write("in/part", b"part");
+        folder.gives("/no/such/folder/part", &[], b"part");
+        folder.gives("C:\\Virtual Machines\\a\\part", &[], b"part");
+        folder.gives("..\\a\\part", &[], b"part");
+        folder.gives("in/image/part", &[], b"part");
+    }
+
+    #[test]
+    fn a_missing_file_is_named_as_the_image_names_it() {
+        let folder = Folder::new();
+        for reference in ["part", "/a/part", "sub\\part", "a\0b"] {
+            let sentence = folder.refuses(reference, BlockErrorKind::MissingPart);
+            let wanted = format!("{reference} is missing; put it beside the image");
+            assert_eq!(sentence, wanted);
+        }
+    }
+
+    #[test]
+    fn a_file_outside_is_refused_until_its_folder_is_allowed() {
+        let folder = Folder::new();
+        folder.write("out/part", b"part");
+        let absolute = folder.path("out/part");
+        for reference in ["../out/part", "..\\out\\part", absolute.to_str().unwrap()] {
+            let sentence = folder.refuses(reference, BlockErrorKind::Refused);
+            let option = format!("--allow-path {}", folder.path("out").display());
+            assert!(sentence.ends_with(&option), "{sentence}");
+            folder.gives(reference, &["out"], b"part");
+        }
+        folder.gives("/another/machine/part", &["out"], b"part");
+        // The files that an allowed file names may lie beside it.
+        folder.write("out/base", b"base");
+        let part = folder.resolve("part", &["out"]).unwrap();
+        assert_eq!(
+            contents(&*part.files.open(Path::new("base")).unwrap().device),
+            b"base"
+        );
+    }
+
+    #[test]
+    fn a_reference_to_no_file_is_refused() {
+        let folder = Folder::new();
+        for reference in ["", ".", "..", "/", "../..", "\\"] {
+            folder.refuses(reference, BlockErrorKind::Refused);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_no_image() {
+        let folder = Folder::new();
+        fs::create_dir(folder.path("in/part")).unwrap();
+        let sentence = folder.refuses("part", BlockErrorKind::Unsupported);
+        assert_eq!(sentence, "is a folder, not an image");
+        assert!(open_image_file(&folder.path("in"), &[]).is_err());
+    }
+
+    #[test]
+    fn an_allowed_folder_has_to_be_there() {
+        let folder = Folder::new();
+        let error = open_image_file(&folder.path("in/image"), &[folder.path("none")]).err();
+        assert_eq!(error.unwrap().kind(), BlockErrorKind::Io);
+        let error = open_image_file(&folder.path("in/none"), &[]).err();
+        assert_eq!(error.unwrap().kind(), BlockErrorKind::MissingPart);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_gives_io_to_the_reads_that_need_the_lost_bytes() {
+        let folder = Folder::new();
+        let path = folder.path("in/image");
+        folder.write("in/image", &[7; 4096]);
+        let file = HostFile::open(&path).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(1000)
+            .unwrap();
+        let mut buf = [0; 600];
+        file.read_at(400, &mut buf).unwrap();
+        assert_eq!(buf, [7; 600]);
+        let error = file.read_at(401, &mut buf).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.position()),
+            (BlockErrorKind::Io, Some(401))
+        );
+        // What is gone is not said to be zeros.
+        assert_eq!(file.extent_at(2000).unwrap().kind, ExtentKind::Data);
+        let error = file.read_at(3500, &mut buf).unwrap_err();
+        assert_eq!(error.kind(), BlockErrorKind::OutOfRange);
+    }
+
+    #[test]
+    fn the_extents_of_a_file_cover_it_and_never_call_data_zero() {
+        let folder = Folder::new();
+        let path = folder.path("in/image");
+        let size = 8 << 20;
+        let mut wanted = vec![0; size];
+        wanted[1 << 20..2 << 20].fill(3);
+        wanted[size - 1] = 4;
+        {
+            use std::io::{Seek, SeekFrom, Write};
+            let mut file = File::create(&path).unwrap();
+            file.seek(SeekFrom::Start(1 << 20)).unwrap();
+            file.write_all(&wanted[1 << 20..2 << 20]).unwrap();
+            file.seek(SeekFrom::Start(u64::try_from(size - 1).unwrap()))
+                .unwrap();
+            file.write_all(&[4]).unwrap();
+        }
+        let file = HostFile::open(&path).unwrap();
+        let mut at = 0;
+        while at < file.size() {
+            let extent = file.extent_at(at).unwrap();
+            let end = at + extent.length;
+            assert!(extent.length > 0 && end <= file.size());
+            if extent.kind == ExtentKind::Zero {
+                let range = usize::try_from(at).unwrap()..usize::try_from(end).unwrap();
+                assert!(wanted[range].iter().all(|byte| *byte == 0));
+            }
+            at = end;
+        }
+        assert!(file.extent_at(at).is_err());
+        assert!(contents(&file) == wanted);
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
+
+        use super::*;
+
+        #[test]
+        fn a_link_is_judged_by_where_it_leads() {
+            let folder = Folder::new();
+            folder.write("in/part", b"part");
+            folder.write("out/secret", b"secret");
+            symlink("part", folder.path("in/good")).unwrap();
+            symlink("../out/secret", folder.path("in/bad")).unwrap();
+            symlink("../out", folder.path("in/folder")).unwrap();
+            symlink("loop", folder.path("in/loop")).unwrap();
+            folder.gives("good", &[], b"part");
+            folder.gives("bad", &["out"], b"secret");
+            folder.refuses("bad", BlockErrorKind::Refused);
+            folder.refuses("folder/secret", BlockErrorKind::Refused);
+            folder.refuses("loop", BlockErrorKind::Io);
+        }
+
+        #[test]
+        fn a_link_to_an_image_stands_for_the_image() {
+            let folder = Folder::new();
+            folder.write("in/part", b"part");
+            symlink("../in/image", folder.path("out/link")).unwrap();
+            let image = open_image_file(&folder.path("out/link"), &[]).unwrap();
+            assert_eq!(contents(&*image.device), b"image");
+            let part = image.files.open(Path::new("part")).unwrap();
+            assert_eq!(contents(&*part.device), b"part");
+        }
+
+        #[test]
+        fn pipes_sockets_and_character_devices_are_no_images() {
+            let folder = Folder::new();
+            let status = std::process::Command::new("mkfifo")
+                .arg(folder.path("in/pipe"))
+                .status();
+            assert!(status.unwrap().success());
+            let _socket = UnixListener::bind(folder.path("in/socket")).unwrap();
+            symlink("/dev/zero", folder.path("in/zero")).unwrap();
+            let sentence = "is neither a file nor a block device";
+            for name in ["pipe", "socket"] {
+                assert_eq!(folder.refuses(name, BlockErrorKind::Unsupported), sentence);
+            }
+            folder.refuses("zero", BlockErrorKind::Refused);
+            let error = HostFile::open(Path::new("/dev/zero")).err().unwrap();
+            assert_eq!(error.message(), sentence);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn holes_of_a_file_are_known_where_the_host_knows_them() {
+        let folder = Folder::new();
+        let path = folder.path("in/image");
+        let file = File::create(&path).unwrap();
+        file.set_len(1 << 20).unwrap();
+        let file = HostFile::open(&path).unwrap();
+        // A host without holes calls it data.
+        let extent = file.extent_at(5).unwrap();
+        assert_eq!(extent.length, (1 << 20) - 5);
     }
 }

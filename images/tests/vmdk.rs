@@ -267,8 +267,10 @@ fn a_split_image_larger_than_its_first_extent_is_joined() {
             .read_at((5 << 30) - 4096, &mut buf[..4096])
             .unwrap();
         assert!(buf[..4096].iter().all(|byte| *byte == 0));
-        let is_sparse = subformat.ends_with("Sparse");
-        assert_eq!(zero_bytes(&*image.device) > 4 << 30, is_sparse);
+        // A host file system with holes tells of them in flat extents, too.
+        if subformat.ends_with("Sparse") {
+            assert!(zero_bytes(&*image.device) > 4 << 30);
+        }
     }
 }
 

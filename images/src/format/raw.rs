@@ -32,3 +32,54 @@ impl ImageFormat for Raw {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{BlockDevice, MemoryDevice};
+    use crate::error::{BlockError, BlockErrorKind};
+    use crate::format;
+    use crate::locator::Locator;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    struct Nothing;
+
+    impl Locator for Nothing {
+        fn open(&self, _reference: &Path) -> BlockResult<Located> {
+            Err(BlockError::missing("there is nothing"))
+        }
+    }
+
+    fn open(bytes: &[u8]) -> DiskImage {
+        let file = Located {
+            device: Arc::new(MemoryDevice::new(bytes)),
+            name: "disk.img".to_owned(),
+            files: Arc::new(Nothing),
+        };
+        format::open(&file).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_nobody_else_knows_is_the_disk_itself() {
+        let image = open(b"anything at all");
+        assert_eq!(
+            (image.format, image.variant, image.dear_block),
+            ("raw", None, None)
+        );
+        assert_eq!(image.chain, ["disk.img"]);
+        let mut bytes = [0; 3];
+        image.device.read_at(12, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"all");
+        let error = image.device.read_at(13, &mut bytes).unwrap_err();
+        assert_eq!(error.kind(), BlockErrorKind::OutOfRange);
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_disk() {
+        let image = open(b"");
+        assert_eq!(image.device.size(), 0);
+        image.device.read_at(0, &mut []).unwrap();
+        assert!(image.device.extent_at(0).is_err());
+    }
+}
