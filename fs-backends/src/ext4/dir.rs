@@ -22,7 +22,7 @@ use std::ops::{ControlFlow, Range};
 
 use volfold_images::{byte_count, bytes_to_index};
 use zerocopy::byteorder::{LE, U16, U32};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::content::{Content, Piece};
 use super::crc32c;
@@ -40,6 +40,10 @@ const MAX_BYTES: u64 = 1 << 31;
 /// LIMIT: after so many damaged blocks the rest of a directory is not looked at.
 const MAX_DAMAGED: u32 = 1024;
 const CHECKSUM_TYPE: u8 = 0xDE;
+/// Where the root of a hashed directory has its counts, behind `.`, `..` and 8 bytes on the hash.
+const ROOT_COUNTS_AT: usize = 0x20;
+/// Hash and block number.
+const INTERIOR_ENTRY: usize = 8;
 /// The chains of a directory in its inode.
 const INLINE_FIRST: Range<usize> = 4..60;
 
@@ -64,6 +68,23 @@ struct RawTail {
     checksum: U32<LE>,
 }
 const _: () = assert!(size_of::<RawTail>() == 0x0C);
+
+/// How many entries an interior block of a hashed directory has, and has room for.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawCounts {
+    limit: U16<LE>,
+    count: U16<LE>,
+}
+
+/// What follows the last possible entry of an interior block.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawInteriorTail {
+    reserved: U32<LE>,
+    checksum: U32<LE>,
+}
+const _: () = assert!(size_of::<RawInteriorTail>() == 0x08);
 
 /// One name.
 pub(super) struct Entry<'a> {
@@ -324,28 +345,42 @@ fn sum_is_good(superblock: &Superblock, inode: &Inode, block: &[u8]) -> bool {
     let Ok((covered, tail)) = RawTail::ref_from_suffix(block) else {
         return false;
     };
+    if let Some(count_at) = interior_counts(block) {
+        return interior_sum_is_good(inode, block, count_at).unwrap_or(false);
+    }
     let is_tail =
         tail.inode.get() == 0 && tail.length.get() == 12 && tail.file_type == CHECKSUM_TYPE;
-    if !is_tail || is_interior(block) {
-        return true;
-    }
-    crc32c::update(inode.checksum_seed, covered) == tail.checksum.get()
+    is_tail && crc32c::update(inode.checksum_seed, covered) == tail.checksum.get()
 }
 
-/// Whether `block` is an interior block of a hashed directory, which holds no names.
+/// Checks an interior block of a hashed directory whose entry counts are at `count_at`.
+fn interior_sum_is_good(inode: &Inode, block: &[u8], count_at: usize) -> Option<bool> {
+    let (counts, _) = RawCounts::ref_from_prefix(block.get(count_at..)?).ok()?;
+    let end = |entries: &U16<LE>| {
+        let bytes = usize::from(entries.get()).checked_mul(INTERIOR_ENTRY)?;
+        bytes.checked_add(count_at)
+    };
+    let covered = block.get(..end(&counts.count)?)?;
+    let (tail, _) = RawInteriorTail::ref_from_prefix(block.get(end(&counts.limit)?..)?).ok()?;
+    let sum = crc32c::update(inode.checksum_seed, covered);
+    let sum = crc32c::update(sum, tail.reserved.as_bytes());
+    Some(crc32c::update(sum, &[0; 4]) == tail.checksum.get())
+}
+
+/// Where the entry counts are, if `block` is an interior block of a hashed directory: one entry
+/// without a name, or `.` and `..` alone, fill it.
 ///
 /// QUIRK: Linux makes the root of the tree out of the first leaf and leaves the old end there, so
 /// the last bytes may look like a checksum entry that no entry leads to.
-fn is_interior(block: &[u8]) -> bool {
-    let mut rest = block;
-    for _ in 0..2 {
-        match split_entry(rest) {
-            Some((_, _, [])) => return true,
-            Some((_, _, behind)) => rest = behind,
-            None => return false,
-        }
+fn interior_counts(block: &[u8]) -> Option<usize> {
+    match split_entry(block)? {
+        (raw, _, []) if raw.inode.get() == 0 => Some(size_of::<RawEntry>()),
+        (_, b".", behind) => match split_entry(behind)? {
+            (_, b"..", []) => Some(ROOT_COUNTS_AT),
+            _ => None,
+        },
+        _ => None,
     }
-    false
 }
 
 fn kind(file_type: u8) -> Option<FileKind> {

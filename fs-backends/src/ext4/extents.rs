@@ -44,8 +44,11 @@ use super::volume::{Volume, damage_is_false};
 use crate::error::{FsError, FsResult};
 
 const MAGIC: u16 = 0xF30A;
-/// LIMIT: the specification's own bound.
-const MAX_DEPTH: u16 = 5;
+/// LIMIT: the specification's bound is 5.
+///
+/// QUIRK: libext2fs (e2fsprogs 1.42) could leave deeper trees than needed, up to 7, and e2fsck
+/// calls them clean.
+const MAX_DEPTH: u16 = 8;
 /// LIMIT: a longer extent is one that was reserved and not yet written.
 const MAX_LENGTH: u16 = 32768;
 /// LIMIT: the tree of one file, a quarter of a gigabyte with blocks of 4 KiB.

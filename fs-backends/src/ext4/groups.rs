@@ -121,17 +121,21 @@ impl Groups {
     }
 
     fn push(&mut self, superblock: &Superblock, group: u64, bytes: Option<&[u8]>) {
-        let table = bytes.and_then(|bytes| self.parse(superblock, group, bytes));
-        if table.is_none() {
+        let good =
+            bytes.is_some_and(|bytes| sum_is_good(superblock, group, bytes).unwrap_or(false));
+        // With metadata_csum every inode proves itself that it is the one asked for, so that the
+        // table may be used on trial.
+        let usable = good || superblock.features.ro_compat(RoCompat::METADATA_CSUM);
+        let table = bytes
+            .filter(|_| usable)
+            .and_then(|bytes| self.parse(superblock, bytes));
+        if table.is_none() || !good {
             self.damaged = self.damaged.saturating_add(1);
         }
         self.inode_tables.push(table);
     }
 
-    fn parse(&mut self, superblock: &Superblock, group: u64, bytes: &[u8]) -> Option<u64> {
-        if !sum_is_good(superblock, group, bytes)? {
-            return None;
-        }
+    fn parse(&mut self, superblock: &Superblock, bytes: &[u8]) -> Option<u64> {
         let (raw, rest) = RawDescriptor::ref_from_prefix(bytes).ok()?;
         let mut table = u64::from(raw.inode_table_lo.get());
         let mut free_clusters = u64::from(raw.free_blocks_lo.get());

@@ -45,6 +45,8 @@ pub(super) const ROOT: u32 = 2;
 
 /// The bytes of an inode of revision 0, and the part that all have.
 pub(super) const OLD_SIZE: usize = 0x80;
+/// Targets of so many bytes do not fit into `block` with the 0 behind them.
+pub(super) const FAST_LINK: u64 = 60;
 const CHECKSUM_LO_AT: usize = 0x7C;
 const CHECKSUM_HI_AT: usize = 0x82;
 
@@ -125,7 +127,7 @@ pub(super) struct Inode {
     pub(super) extra_size: u16,
     /// The sum that those of its extent and directory blocks begin with.
     pub(super) checksum_seed: u32,
-    /// Whether its content takes blocks of its own, beside those of extended attributes.
+    /// Whether a link has blocks of its own for its target.
     pub(super) has_blocks: bool,
     allocated: u64,
     generation: u32,
@@ -161,6 +163,7 @@ impl Inode {
         let kind = kind(raw.mode.get())
             .ok_or_else(|| FsError::corrupt("inode has an unknown file type").at(at))?;
         let flags = Flags(raw.flags.get());
+        let size = size(superblock, raw, kind, at)?;
         let attribute_block = raw.file_acl_lo.get() != 0 || raw.file_acl_high.get() != 0;
         let allocated = allocated(superblock, raw, flags);
         let attribute_bytes = if attribute_block {
@@ -171,12 +174,17 @@ impl Inode {
         Ok(Self {
             number,
             kind,
-            size: size(superblock, raw, kind, at)?,
+            size,
             flags,
             block: raw.block,
             extra_size: extra.extra_isize.get(),
             checksum_seed,
-            has_blocks: allocated > attribute_bytes,
+            has_blocks: if superblock.features.incompat(Incompat::EA_INODE) {
+                // Attributes in inodes of their own count as blocks here.
+                size >= FAST_LINK
+            } else {
+                allocated > attribute_bytes
+            },
             allocated,
             generation: raw.generation.get(),
             links: u32::from(raw.links_count.get()),

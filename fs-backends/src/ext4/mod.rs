@@ -15,7 +15,11 @@ mod groups;
 mod index;
 mod inline;
 mod inode;
+mod journal;
+mod journal_tags;
 mod nokey;
+mod recovery;
+mod replayed;
 mod superblock;
 mod volume;
 
@@ -27,7 +31,7 @@ use volfold_images::{BlockDevice, Confidence, bytes_to_index};
 use self::content::InlineContent;
 use self::dir::{Directory, Walked};
 use self::index::{Indexes, damaged_directory};
-use self::inode::{Flags, Inode};
+use self::inode::{FAST_LINK, Flags, Inode};
 use self::superblock::{MAGIC, MAGIC_OFFSET, MAX_LOG_BLOCK_SIZE};
 use self::volume::Volume;
 use crate::driver::{FileSystemDriver, VolumeReader};
@@ -39,8 +43,6 @@ use crate::node::{
 
 /// LIMIT: a link target, far above the 4096 bytes that Linux follows.
 const MAX_TARGET: u64 = 65536;
-/// The longest target that lies in the inode.
-const FAST_TARGET: u64 = 60;
 /// In a cursor: part of the directory before it could not be read.
 const CURSOR_DAMAGED: u64 = 1 << 62;
 
@@ -88,18 +90,21 @@ struct Ext4 {
 impl Ext4 {
     fn mount(reader: VolumeReader) -> FsResult<Self> {
         let device_size = reader.data.size();
-        let volume = Volume::read(reader)?;
-        let info = info(&volume, device_size, Vec::new());
+        let (volume, findings) = recovery::read(reader)?;
+        let info = info(&volume, device_size, findings);
         let file_system = Self {
             volume,
             info,
             indexes: Indexes::new()?,
         };
-        let root = file_system.inode(NodeId(u64::from(inode::ROOT)))?.0;
-        if root.kind != FileKind::Directory {
-            return Err(FsError::corrupt("root inode is not a directory"));
+        match file_system.inode(file_system.root()) {
+            Ok((root, _)) if root.kind == FileKind::Directory => Ok(file_system),
+            Ok(_) => Err(FsError::corrupt("root inode is not a directory")),
+            Err(error) if error.kind() == FsErrorKind::NotFound => {
+                Err(FsError::corrupt("root inode is not in use"))
+            }
+            Err(error) => Err(error),
         }
-        Ok(file_system)
     }
 
     /// The inode of `node`, and its bytes.
@@ -191,8 +196,8 @@ impl FileSystem for Ext4 {
         if inode.is_encrypted() {
             return Err(FsError::encrypted());
         }
-        if inode.size > MAX_TARGET {
-            return Err(FsError::corrupt("link target is too long"));
+        if inode.size == 0 || inode.size > MAX_TARGET {
+            return Err(FsError::corrupt("link target has an impossible length"));
         }
         let size = bytes_to_index(inode.size)?;
         if inode.flags.has(Flags::INLINE_DATA) {
@@ -200,7 +205,7 @@ impl FileSystem for Ext4 {
         }
         if !inode.has_blocks {
             return match inode.block.get(..size) {
-                Some(target) if inode.size < FAST_TARGET => Ok(LinkTarget(target.to_vec())),
+                Some(target) if inode.size < FAST_LINK => Ok(LinkTarget(target.to_vec())),
                 _ => Err(FsError::corrupt("link target leaves its inode")),
             };
         }
@@ -235,6 +240,9 @@ impl FileSystem for Ext4 {
 
 fn info(volume: &Volume, device_size: u64, mut findings: Vec<String>) -> FsInfo {
     let superblock = &volume.superblock;
+    if superblock.is_backup {
+        findings.push("ext4-backup-superblock: the primary superblock is damaged".to_owned());
+    }
     if superblock.has_errors {
         findings.push("ext4-errors: the file system is marked as having errors".to_owned());
     }

@@ -1,7 +1,8 @@
 //! The superblock: the geometry, the features and the names of an ext2, ext3 or ext4 volume.
 //!
 //! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter "Super
-//! Block". Little-endian. 1024 bytes at byte 1024 of the volume, whatever the block size.
+//! Block". Little-endian. 1024 bytes at byte 1024 of the volume, whatever the block size. Backups
+//! begin some of the other block groups.
 //!
 //! | offset | size | field                | rule                                                  |
 //! |--------|------|----------------------|-------------------------------------------------------|
@@ -18,6 +19,7 @@
 //! | 0x048  | 4    | `creator_os`         | 1 is Hurd, whose inodes have no high size bits        |
 //! | 0x04C  | 4    | `rev_level`          | 0: inodes have 128 bytes, no features                 |
 //! | 0x058  | 2    | `inode_size`         | power of two, 128 to the block size                   |
+//! | 0x05A  | 2    | `block_group_nr`     | the group of this copy                                |
 //! | 0x05C  | 4    | `compat`             | feature bits                                          |
 //! | 0x060  | 4    | `incompat`           | feature bits; an unknown one forbids to read          |
 //! | 0x064  | 4    | `ro_compat`          | feature bits                                          |
@@ -41,7 +43,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc32c;
 use super::features::{Features, Incompat, RoCompat};
-use crate::error::{FsError, FsResult};
+use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// Where the primary superblock lies.
 pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
@@ -145,18 +147,47 @@ pub(super) struct Superblock {
     /// The sum that all other sums of metadata begin with.
     pub(super) checksum_seed: u32,
     pub(super) has_errors: bool,
+    /// Whether this is the backup in place of a damaged primary one.
+    pub(super) is_backup: bool,
     pub(super) made_by_hurd: bool,
 }
 
 impl Superblock {
-    /// Reads and checks the primary superblock of `volume`.
+    /// Reads and checks the primary superblock of `volume`; if it is damaged, the backup in
+    /// group 1.
     pub(super) fn read(volume: &dyn BlockDevice) -> FsResult<Self> {
         let mut bytes = [0; size_of::<RawSuperblock>()];
         if volume.size() < SUPERBLOCK_OFFSET.saturating_mul(2) {
             return Err(corrupt("volume is too small for a superblock", 0));
         }
         volume.read_at(SUPERBLOCK_OFFSET, &mut bytes)?;
-        Self::parse(&bytes)
+        let error = match Self::parse(&bytes) {
+            Err(error) if error.kind() == FsErrorKind::Corrupt => error,
+            other => return other,
+        };
+        for log_block_size in 0..=MAX_LOG_BLOCK_SIZE {
+            if let Some(backup) = Self::read_backup(volume, log_block_size) {
+                return Ok(backup);
+            }
+        }
+        Err(error)
+    }
+
+    /// The backup in group 1 of a volume with blocks of that size and groups as large as can be,
+    /// as mke2fs makes them.
+    fn read_backup(volume: &dyn BlockDevice, log_block_size: u32) -> Option<Self> {
+        let block_size = 1024_u64.checked_shl(log_block_size)?;
+        let first = u64::from(log_block_size == 0);
+        let block = block_size.checked_mul(8)?.checked_add(first)?;
+        let mut bytes = [0; size_of::<RawSuperblock>()];
+        volume
+            .read_at(block.checked_mul(block_size)?, &mut bytes)
+            .ok()?;
+        let mut found = Self::parse(&bytes).ok()?;
+        found.is_backup = true;
+        let (raw, _) = RawSuperblock::ref_from_prefix(&bytes).ok()?;
+        let in_group_1 = raw.block_group_nr.get() == 1 && found.block_size.get() == block_size;
+        in_group_1.then_some(found)
     }
 
     /// Checks the superblock in `bytes`.
@@ -219,6 +250,7 @@ impl Superblock {
             label: label(&raw.volume_name),
             checksum_seed,
             has_errors: raw.state.get() & STATE_ERRORS != 0,
+            is_backup: false,
             made_by_hurd: raw.creator_os.get() == OS_HURD,
             features,
         })

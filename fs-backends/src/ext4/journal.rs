@@ -1,0 +1,425 @@
+//! The journal (JBD2): changes that were promised but not yet written to their places.
+//!
+//! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter "Journal
+//! (jbd2)". Big-endian. The journal is a file of blocks; each block of its own begins with
+//!
+//! | offset | size | field       | rule                                                         |
+//! |--------|------|-------------|--------------------------------------------------------------|
+//! | 0x00   | 4    | `magic`     | 0xC03B3998                                                   |
+//! | 0x04   | 4    | `kind`      | 1 descriptor, 2 commit, 3 and 4 superblock, 5 revocation     |
+//! | 0x08   | 4    | `sequence`  | number of the transaction                                    |
+//!
+//! The superblock is block 0:
+//!
+//! | offset | size | field       | rule                                                         |
+//! |--------|------|-------------|--------------------------------------------------------------|
+//! | 0x0C   | 4    | `block_size`| that of the file system                                      |
+//! | 0x10   | 4    | `blocks`    | at most those of the file                                    |
+//! | 0x14   | 4    | `first`     | first block of the log                                       |
+//! | 0x18   | 4    | `sequence`  | of the first transaction                                     |
+//! | 0x1C   | 4    | `start`     | where the first transaction begins, 0 if there is none       |
+//! | 0x28   | 4    | `incompat`  | feature bits; an unknown one forbids to replay               |
+//! | 0x30   | 16   | `uuid`      | checksums begin with it                                      |
+//! | 0x50   | 1    | `checksum_type` | 4, CRC-32C                                               |
+//! | 0x54   | 4    | `fast_blocks` | with fast_commit: blocks at the end that are not the log   |
+//! | 0xFC   | 4    | `checksum`  | with checksums: CRC-32C of 1024 bytes, this field taken as 0 |
+//!
+//! A transaction is a number of descriptors, each followed by the blocks it names, of revocations,
+//! and a commit block. What has no commit block did not happen. Nothing is written here: the
+//! blocks are served from the journal in place of their old selves, see [`super::replayed`].
+
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+
+use volfold_images::byte_count;
+use zerocopy::byteorder::{BE, LE, U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::content::{Content, Piece};
+use super::crc32c;
+use super::journal_tags::{self, Tag};
+use super::volume::Volume;
+use crate::error::{FsError, FsResult};
+use crate::node::FileData;
+
+/// What a block of the journal begins with; also put back into blocks that began with it.
+pub(super) const MAGIC: u32 = 0xC03B_3998;
+/// LIMIT: blocks of the log that are looked at; mke2fs makes at most 2^18 by itself.
+const MAX_LOG_BLOCKS: u64 = 1 << 20;
+const CHECKSUM_AT: usize = 0xFC;
+/// Where a commit block keeps its checksum.
+const COMMIT_CHECKSUM_AT: usize = 0x10;
+const CHECKSUM_CRC32C: u8 = 4;
+
+const FAST_HEAD: u16 = 9;
+
+const REVOKE: u32 = 0x01;
+const BIT64: u32 = 0x02;
+const ASYNC_COMMIT: u32 = 0x04;
+const CSUM_V2: u32 = 0x08;
+const CSUM_V3: u32 = 0x10;
+const FAST_COMMIT: u32 = 0x20;
+const KNOWN: u32 = REVOKE | BIT64 | ASYNC_COMMIT | CSUM_V2 | CSUM_V3 | FAST_COMMIT;
+
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawHeader {
+    magic: U32<BE>,
+    kind: U32<BE>,
+    sequence: U32<BE>,
+}
+const _: () = assert!(size_of::<RawHeader>() == 0x0C);
+
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawSuperblock {
+    header: RawHeader,
+    block_size: U32<BE>,
+    blocks: U32<BE>,
+    first: U32<BE>,
+    sequence: U32<BE>,
+    start: U32<BE>,
+    errno: U32<BE>,
+    compat: U32<BE>,
+    incompat: U32<BE>,
+    ro_compat: U32<BE>,
+    uuid: [u8; 16],
+    unread_40: [u8; 0x10],
+    checksum_type: u8,
+    unread_51: [u8; 0x03],
+    fast_blocks: U32<BE>,
+    unread_58: [u8; 0xA4],
+    checksum: U32<BE>,
+}
+const _: () = assert!(offset_of!(RawSuperblock, start) == 0x1C);
+const _: () = assert!(offset_of!(RawSuperblock, uuid) == 0x30);
+const _: () = assert!(offset_of!(RawSuperblock, checksum_type) == 0x50);
+const _: () = assert!(offset_of!(RawSuperblock, checksum) == CHECKSUM_AT);
+
+/// How the area of fast commits begins, if there are any. Little-endian, unlike all else here.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawFastHead {
+    tag: U16<LE>,
+    length: U16<LE>,
+    features: U32<LE>,
+    sequence: U32<LE>,
+}
+const _: () = assert!(size_of::<RawFastHead>() == 0x0C);
+
+/// How blocks of this journal are laid out and summed.
+pub(super) struct Layout {
+    pub(super) bit64: bool,
+    pub(super) csum_v2: bool,
+    pub(super) csum_v3: bool,
+    /// The sum that all others begin with.
+    pub(super) seed: u32,
+}
+
+impl Layout {
+    pub(super) fn has_sums(&self) -> bool {
+        self.csum_v2 || self.csum_v3
+    }
+}
+
+/// Where the newest copy of a block lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Copy {
+    /// The position of the copy on the volume.
+    pub(super) position: u64,
+    /// Whether the first four bytes are [`MAGIC`] and were taken out.
+    pub(super) escaped: bool,
+}
+
+/// What the journal holds that is not in its place.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    /// By block of the file system.
+    pub(super) copies: BTreeMap<u64, Copy>,
+    pub(super) transactions: u64,
+    /// Why the log was not read further, if it did not end as logs do.
+    pub(super) stopped: Option<String>,
+}
+
+/// Reads all committed transactions of the journal `content`.
+///
+/// # Errors
+/// `Corrupt` if the journal is damaged inside a committed transaction, `Unsupported` if it is of
+/// an unknown kind.
+pub(super) fn read(volume: &Volume, content: &Content) -> FsResult<Replay> {
+    let mut block = volume.block_buffer()?;
+    read_block(content, volume, 0, &mut block)?;
+    let Some(mut log) = Log::open(volume, content, &block)? else {
+        return Ok(Replay::default());
+    };
+    // Each turn takes at least one block of the budget.
+    while log.step(&mut block)? {}
+    log.look_for_fast_commits(&mut block)?;
+    Ok(log.replay)
+}
+
+struct Log<'a> {
+    volume: &'a Volume,
+    content: &'a Content,
+    layout: Layout,
+    first: u64,
+    end: u64,
+    next: u64,
+    sequence: u32,
+    budget: u64,
+    has_fast_commits: bool,
+    replay: Replay,
+    /// The blocks of the transaction that is being read.
+    pending: Vec<(u64, Copy)>,
+    revoked: Vec<u64>,
+    /// Whether a copy in that transaction has a bad checksum.
+    bad_copy: bool,
+}
+
+impl<'a> Log<'a> {
+    /// Checks the journal superblock in `block`; `None` if the journal is empty.
+    fn open(volume: &'a Volume, content: &'a Content, block: &[u8]) -> FsResult<Option<Self>> {
+        let (raw, _) = RawSuperblock::ref_from_prefix(block)
+            .map_err(|_| FsError::corrupt("journal superblock is cut short"))?;
+        if raw.header.magic.get() != MAGIC || !matches!(raw.header.kind.get(), 3 | 4) {
+            return Err(FsError::corrupt("journal superblock has a wrong signature"));
+        }
+        let block_size = volume.superblock.block_size.get();
+        if u64::from(raw.block_size.get()) != block_size {
+            return Err(FsError::corrupt("journal has a wrong block size"));
+        }
+        // A superblock of version 1 has no features.
+        let has_features = raw.header.kind.get() == 4;
+        let incompat = if has_features { raw.incompat.get() } else { 0 };
+        check_features(incompat)?;
+        let layout = Layout {
+            bit64: incompat & BIT64 != 0,
+            csum_v2: incompat & CSUM_V2 != 0,
+            csum_v3: incompat & CSUM_V3 != 0,
+            seed: crc32c::sum(&raw.uuid),
+        };
+        if layout.has_sums() {
+            if raw.checksum_type != CHECKSUM_CRC32C {
+                return Err(FsError::unsupported(
+                    "journal has an unknown kind of checksum",
+                ));
+            }
+            let covered = block.get(..1024).unwrap_or_default();
+            if sum_without(u32::MAX, covered, CHECKSUM_AT) != Some(raw.checksum.get()) {
+                return Err(FsError::corrupt("journal superblock has a bad checksum"));
+            }
+        }
+        if raw.start.get() == 0 {
+            return Ok(None);
+        }
+        let fast = match incompat & FAST_COMMIT {
+            0 => 0,
+            // 0 stands for 256.
+            _ if raw.fast_blocks.get() == 0 => 256,
+            _ => u64::from(raw.fast_blocks.get()),
+        };
+        let blocks = u64::from(raw.blocks.get());
+        let end = blocks.saturating_sub(fast);
+        let first = u64::from(raw.first.get());
+        let start = u64::from(raw.start.get());
+        if blocks > content.size().div_ceil(block_size)
+            || first == 0
+            || start < first
+            || start >= end
+        {
+            return Err(FsError::corrupt("journal superblock has impossible bounds"));
+        }
+        Ok(Some(Self {
+            volume,
+            content,
+            layout,
+            first,
+            end,
+            next: start,
+            sequence: raw.sequence.get(),
+            budget: end.saturating_sub(first).min(MAX_LOG_BLOCKS),
+            has_fast_commits: fast > 0,
+            replay: Replay::default(),
+            pending: Vec::new(),
+            revoked: Vec::new(),
+            bad_copy: false,
+        }))
+    }
+
+    /// Takes in the next block of the log, with the blocks that it names; false at the end.
+    fn step(&mut self, block: &mut [u8]) -> FsResult<bool> {
+        let Some(number) = self.advance() else {
+            self.stop("the log runs around in a circle");
+            return Ok(false);
+        };
+        read_block(self.content, self.volume, number, block)?;
+        let (header, _) = RawHeader::ref_from_prefix(block)
+            .map_err(|_| FsError::corrupt("journal block is cut short"))?;
+        if header.magic.get() != MAGIC || header.sequence.get() != self.sequence {
+            return Ok(false);
+        }
+        match header.kind.get() {
+            1 => self.descriptor(block),
+            2 => self.commit(block),
+            5 => self.revocation(block),
+            _ => Ok(false),
+        }
+    }
+
+    fn descriptor(&mut self, block: &[u8]) -> FsResult<bool> {
+        if !self.tail_is_good(block) {
+            self.stop("a descriptor block has a bad checksum");
+            return Ok(false);
+        }
+        let Some(tags) = journal_tags::parse(&self.layout, block) else {
+            self.stop("a descriptor block is damaged");
+            return Ok(false);
+        };
+        let mut copy = self.volume.block_buffer()?;
+        for tag in tags {
+            let Some(number) = self.advance() else {
+                self.stop("the log runs around in a circle");
+                return Ok(false);
+            };
+            self.copy(&tag, number, &mut copy)?;
+        }
+        Ok(true)
+    }
+
+    fn copy(&mut self, tag: &Tag, number: u64, bytes: &mut [u8]) -> FsResult<()> {
+        let position = position(self.content, self.volume, number)?;
+        if self.layout.has_sums() {
+            read_block(self.content, self.volume, number, bytes)?;
+            let sum = crc32c::update(self.layout.seed, &self.sequence.to_be_bytes());
+            if !tag.sum_is(crc32c::update(sum, bytes)) {
+                self.bad_copy = true;
+            }
+        }
+        let copy = Copy {
+            position,
+            escaped: tag.escaped,
+        };
+        self.pending.push((tag.block, copy));
+        Ok(())
+    }
+
+    fn revocation(&mut self, block: &[u8]) -> FsResult<bool> {
+        if !self.tail_is_good(block) {
+            self.stop("a revocation block has a bad checksum");
+            return Ok(false);
+        }
+        match journal_tags::parse_revocation(&self.layout, block) {
+            Some(blocks) => {
+                self.revoked.extend(blocks);
+                Ok(true)
+            }
+            None => {
+                self.stop("a revocation block is damaged");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Makes the blocks of the transaction count.
+    fn commit(&mut self, block: &[u8]) -> FsResult<bool> {
+        if self.layout.has_sums() {
+            let stored = block
+                .get(COMMIT_CHECKSUM_AT..)
+                .and_then(<[u8]>::first_chunk);
+            let sum = sum_without(self.layout.seed, block, COMMIT_CHECKSUM_AT);
+            if sum != stored.map(|&bytes| u32::from_be_bytes(bytes)) {
+                self.stop("a commit block has a bad checksum");
+                return Ok(false);
+            }
+        }
+        if self.bad_copy {
+            return Err(FsError::corrupt("journal block has a bad checksum"));
+        }
+        for (block, copy) in self.pending.drain(..) {
+            self.replay.copies.insert(block, copy);
+        }
+        // A revoked block was freed: older copies, those of this transaction too, must not count.
+        for block in self.revoked.drain(..) {
+            self.replay.copies.remove(&block);
+        }
+        self.replay.transactions = self.replay.transactions.saturating_add(1);
+        self.sequence = self.sequence.wrapping_add(1);
+        Ok(true)
+    }
+
+    /// Notes if changes follow the last transaction in a form that is not read.
+    fn look_for_fast_commits(&mut self, block: &mut [u8]) -> FsResult<()> {
+        if !self.has_fast_commits || self.replay.stopped.is_some() {
+            return Ok(());
+        }
+        read_block(self.content, self.volume, self.end, block)?;
+        let (raw, _) = RawFastHead::ref_from_prefix(block)
+            .map_err(|_| FsError::corrupt("journal block is cut short"))?;
+        if raw.tag.get() == FAST_HEAD && raw.sequence.get() == self.sequence {
+            self.stop("fast commits are not read");
+        }
+        Ok(())
+    }
+
+    /// The number of the next block of the log, `None` once all were seen.
+    fn advance(&mut self) -> Option<u64> {
+        self.budget = self.budget.checked_sub(1)?;
+        let number = self.next;
+        let next = number.saturating_add(1);
+        self.next = if next >= self.end { self.first } else { next };
+        Some(number)
+    }
+
+    fn stop(&mut self, why: &str) {
+        self.replay.stopped = Some(why.to_owned());
+    }
+
+    /// Whether the checksum in the last four bytes of a descriptor or revocation block holds.
+    fn tail_is_good(&self, block: &[u8]) -> bool {
+        if !self.layout.has_sums() {
+            return true;
+        }
+        let at = block.len().saturating_sub(4);
+        let stored = block.last_chunk().map(|&bytes| u32::from_be_bytes(bytes));
+        sum_without(self.layout.seed, block, at) == stored
+    }
+}
+
+fn check_features(incompat: u32) -> FsResult<()> {
+    let unknown = incompat & !KNOWN;
+    if unknown != 0 {
+        let message = format!("journal uses unknown features {unknown:#x}");
+        return Err(FsError::unsupported(message));
+    }
+    if incompat & ASYNC_COMMIT != 0 && incompat & (CSUM_V2 | CSUM_V3) == 0 {
+        // Only sums of version 1 would tell whether all blocks of a transaction arrived.
+        return Err(FsError::unsupported(
+            "journal has asynchronous commits without checksums",
+        ));
+    }
+    Ok(())
+}
+
+/// The sum of `bytes` with the four at `at` taken as 0.
+fn sum_without(seed: u32, bytes: &[u8], at: usize) -> Option<u32> {
+    let sum = crc32c::update(seed, bytes.get(..at)?);
+    let sum = crc32c::update(sum, &[0; 4]);
+    Some(crc32c::update(sum, bytes.get(at.checked_add(4)?..)?))
+}
+
+fn read_block(content: &Content, volume: &Volume, number: u64, block: &mut [u8]) -> FsResult<()> {
+    let offset = number.saturating_mul(volume.superblock.block_size.get());
+    if byte_count(content.read_at(offset, block)?) < byte_count(block.len()) {
+        return Err(FsError::corrupt("journal file is cut short"));
+    }
+    Ok(())
+}
+
+/// Where the block `number` of the journal lies on the volume.
+fn position(content: &Content, volume: &Volume, number: u64) -> FsResult<u64> {
+    let offset = number.saturating_mul(volume.superblock.block_size.get());
+    match content.bytes_at(offset) {
+        (Piece::Data(position), _) => Ok(position),
+        _ => Err(FsError::corrupt("journal file has holes")),
+    }
+}
