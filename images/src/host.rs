@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 #[cfg(windows)]
 use crate::bytes::byte_count;
-use crate::device::{BlockDevice, Extent, ExtentKind, check_range, data_to_the_end};
+use crate::device::{BlockDevice, Extent, check_range, data_to_the_end};
 use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::locator::{Located, Locator};
 
@@ -96,6 +96,9 @@ fn device_size(file: &File) -> BlockResult<u64> {
 #[cfg(target_os = "linux")]
 fn host_extent(file: &File, offset: u64, size: u64) -> Option<Extent> {
     use rustix::fs::{SeekFrom, seek};
+
+    use crate::device::ExtentKind;
+
     let (kind, end) = match seek(file, SeekFrom::Data(offset)) {
         Ok(data) if data > offset => (ExtentKind::Zero, data),
         Ok(_) => (ExtentKind::Data, seek(file, SeekFrom::Hole(offset)).ok()?),
@@ -298,6 +301,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::device::ExtentKind;
 
     /// A folder with an image in its sub-folder `in`, removed in the end.
     struct Folder(PathBuf);

@@ -58,7 +58,7 @@ impl DiskExtent {
                 buf.fill(0);
                 Ok(())
             }
-            Source::NoAccess => Err(BlockError::refused("extent is marked NOACCESS")),
+            Source::NoAccess => Err(BlockError::refused("is marked NOACCESS")),
         };
         result.map_err(|error| self.named(error))
     }

@@ -93,7 +93,9 @@ impl Layer {
         } else {
             let device = Arc::clone(&file.device);
             let extent = SparseExtent::open(device, header, budget, &mut layer.findings)?;
-            layer.add(&line, String::new(), Source::Sparse(extent));
+            let source = Source::Sparse(extent);
+            layer.check_size(&line, &source);
+            layer.add(&line, String::new(), source);
         }
         Ok(layer)
     }
@@ -129,20 +131,20 @@ impl Layer {
             } else {
                 format!("extent {}", line.file)
             };
-            let source = layer
-                .source(line, files, budget)
-                .map_err(|error| match error.kind() {
-                    BlockErrorKind::MissingPart => error,
-                    _ => error.within(&name),
-                })?;
+            let before = layer.findings.len();
+            let source = layer.source(line, &name, files, budget)?;
+            layer.check_size(line, &source);
+            name_findings(layer.findings.get_mut(before..).unwrap_or_default(), &name);
             layer.add(line, name, source);
         }
         Ok(layer)
     }
 
+    /// Opens the extent of `line`, which messages call `name`.
     fn source(
         &mut self,
         line: &ExtentLine,
+        name: &str,
         files: &dyn Locator,
         budget: &Arc<TableBudget>,
     ) -> BlockResult<Source> {
@@ -156,24 +158,16 @@ impl Layer {
             .open(Path::new(&line.file))
             .map_err(|error| missing("extent", &line.file, error))?;
         match &line.extent_type {
-            ExtentType::Sparse => self.sparse(&file.device, budget).map(Source::Sparse),
-            ExtentType::Flat { offset } => {
-                let end = offset.saturating_add(line.size);
-                if end > file.device.size() {
-                    self.findings.push(format!(
-                        "vmdk-extent-short: {} has {} of {end} bytes; what is missing cannot be \
-                         read",
-                        line.file,
-                        file.device.size()
-                    ));
-                }
-                Ok(Source::Flat {
-                    file: file.device,
-                    offset: *offset,
-                })
-            }
-            ExtentType::Other(name) => Err(BlockError::unsupported(format!(
-                "is of the type {name}, which cannot be read yet"
+            ExtentType::Sparse => self
+                .sparse(&file.device, budget)
+                .map(Source::Sparse)
+                .map_err(|error| error.within(name)),
+            ExtentType::Flat { offset } => Ok(Source::Flat {
+                file: file.device,
+                offset: *offset,
+            }),
+            ExtentType::Other(other) => Err(BlockError::unsupported(format!(
+                "{name} is of the type {other}, which cannot be read yet"
             ))),
             ExtentType::Zero => Ok(Source::Zero),
         }
@@ -194,6 +188,33 @@ impl Layer {
         SparseExtent::open(Arc::clone(file), header, budget, &mut self.findings)
     }
 
+    /// Makes messages of this layer begin with `part`.
+    pub(super) fn call(&mut self, part: &str) {
+        name_findings(&mut self.findings, part);
+        for extent in &mut self.extents {
+            extent.name = if extent.name.is_empty() {
+                part.to_owned()
+            } else {
+                format!("{part}: {}", extent.name)
+            };
+        }
+    }
+
+    /// Notes that an extent has less than its line promises.
+    fn check_size(&mut self, line: &ExtentLine, source: &Source) {
+        let (found, wanted) = match source {
+            Source::Flat { file, offset } => (file.size(), offset.saturating_add(line.size)),
+            Source::Sparse(extent) => (extent.size(), line.size),
+            Source::Zero | Source::NoAccess => return,
+        };
+        if found < wanted {
+            self.findings.push(format!(
+                "vmdk-extent-short: the file has {found} of {wanted} bytes; what is missing \
+                 cannot be read"
+            ));
+        }
+    }
+
     /// Puts an extent behind the others.
     fn add(&mut self, line: &ExtentLine, name: String, source: Source) {
         if line.size == 0 {
@@ -201,14 +222,6 @@ impl Layer {
         }
         if let Source::Sparse(extent) = &source {
             self.dear_block = self.dear_block.max(extent.dear_block());
-            if extent.size() < line.size {
-                self.findings.push(format!(
-                    "vmdk-extent-short: the sparse extent has {} of {} bytes; what is missing \
-                     cannot be read",
-                    extent.size(),
-                    line.size
-                ));
-            }
         }
         let start = self
             .extents
@@ -223,13 +236,22 @@ impl Layer {
     }
 }
 
+/// Puts the name of `part` between the code and the sentence of each finding.
+fn name_findings(findings: &mut [String], part: &str) {
+    for finding in findings {
+        if let Some((code, sentence)) = finding.split_once(": ") {
+            *finding = format!("{code}: {part}: {sentence}");
+        }
+    }
+}
+
 /// What a failed search for the part `reference` means to the user.
 pub(super) fn missing(part: &str, reference: &str, error: BlockError) -> BlockError {
     match error.kind() {
         BlockErrorKind::MissingPart => BlockError::missing(format!(
             "{part} {reference} is missing; put it beside the image"
         )),
-        _ => error,
+        _ => error.within(&format!("{part} {reference}")),
     }
 }
 

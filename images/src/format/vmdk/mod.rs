@@ -93,8 +93,7 @@ fn open_with(file: &Located, budget: &Arc<TableBudget>) -> BlockResult<DiskImage
         let name = format!("parent {}", link.hint);
         let parent = files
             .open(Path::new(&link.hint))
-            .map_err(|error| layer::missing("parent", &link.hint, error))
-            .map_err(|error| within_unless_missing(error, &name))?;
+            .map_err(|error| layer::missing("parent", &link.hint, error))?;
         if chain.contains(&parent.name) {
             let sentence = format!("{name} is also a child of this image");
             return Err(BlockError::new(BlockErrorKind::Corrupt, sentence));
@@ -103,21 +102,14 @@ fn open_with(file: &Located, budget: &Arc<TableBudget>) -> BlockResult<DiskImage
             let sentence = format!("{name} is no VMDK and so has no content id to check");
             return Err(BlockError::unsupported(sentence));
         }
-        let layer =
-            Layer::open(&parent, budget).map_err(|error| within_unless_missing(error, &name))?;
+        let mut layer = Layer::open(&parent, budget).map_err(|error| error.within(&name))?;
+        layer.call(&name);
         check_content(&name, link.cid, layer.descriptor.cid)?;
         layers.push(layer);
         chain.push(parent.name);
         files = parent.files;
     }
     Ok(assemble(layers, chain))
-}
-
-fn within_unless_missing(error: BlockError, part: &str) -> BlockError {
-    match error.kind() {
-        BlockErrorKind::MissingPart => error,
-        _ => error.within(part),
-    }
 }
 
 /// A parent that was written to after the snapshot would show wrong bytes through the holes.
@@ -221,7 +213,7 @@ mod tests {
         assert_eq!(image.device.extent_at(5 * 512).unwrap().length, 3 * 512);
         let error = read(&*image.device, last - 512, 1024).unwrap_err();
         assert_eq!(error.kind(), BlockErrorKind::Refused);
-        assert_eq!(error.message(), "extent gone: extent is marked NOACCESS");
+        assert_eq!(error.message(), "extent gone: is marked NOACCESS");
     }
 
     #[test]
@@ -230,7 +222,10 @@ mod tests {
             .with("d.vmdk", text("RW 4 FLAT \"f\" 1"))
             .with("f", vec![3; 4 * 512]);
         let image = files.open("d.vmdk").unwrap();
-        assert!(image.findings[0].starts_with("vmdk-extent-short: f has 2048 of 2560 bytes"));
+        assert!(
+            image.findings[0]
+                .starts_with("vmdk-extent-short: extent f: the file has 2048 of 2560 bytes")
+        );
         assert_eq!(read(&*image.device, 2 * 512, 512).unwrap(), [3; 512]);
         let error = read(&*image.device, 3 * 512 - 1, 2).unwrap_err();
         assert_eq!(
@@ -246,7 +241,7 @@ mod tests {
             .with("d.vmdk", text("RW 2056 SPARSE \"s\""))
             .with("s", SparseBuilder::new(CAPACITY).descriptor(None).build());
         let image = files.open("d.vmdk").unwrap();
-        assert!(image.findings[0].starts_with("vmdk-extent-short: "));
+        assert!(image.findings[0].starts_with("vmdk-extent-short: extent s: the file has "));
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
         let error = read(&*image.device, CAPACITY - 1, 2).unwrap_err();
         assert_eq!(
@@ -278,12 +273,12 @@ mod tests {
             (
                 "RW 8 VMFSSPARSE \"f\"",
                 Unsupported,
-                "extent f: is of the type VMFSSPARSE",
+                "extent f is of the type VMFSSPARSE",
             ),
             (
                 "RW 8 SESPARSE \"f\"",
                 Unsupported,
-                "extent f: is of the type SESPARSE",
+                "extent f is of the type SESPARSE",
             ),
             (
                 "createType=\"fullDevice\"\nRW 8 FLAT \"f\"",
@@ -434,6 +429,42 @@ mod tests {
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [5]);
         let error = chain(MAX_CHAIN + 1).error("64");
         assert_eq!(error.0, BlockErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_failed_read_of_the_parent_names_it() {
+        let mut base = SparseBuilder::new(CAPACITY).grain(0, 1).build();
+        base.truncate(base.len() - 1);
+        let files = Files::default()
+            .with(
+                "c.vmdk",
+                SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build(),
+            )
+            .with("base.vmdk", base);
+        let image = files.open("c.vmdk").unwrap();
+        let error = read(&*image.device, 0, 4096).unwrap_err();
+        let sentence = "parent base.vmdk: grain is cut short by the end of the file";
+        assert_eq!(
+            (error.kind(), error.message()),
+            (BlockErrorKind::Corrupt, sentence)
+        );
+    }
+
+    #[test]
+    fn a_finding_names_the_parent_and_the_extent_it_is_about() {
+        let mut extent = SparseBuilder::new(CAPACITY).descriptor(None).build();
+        extent[0x48] = 1;
+        let files = Files::default()
+            .with(
+                "c.vmdk",
+                SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build(),
+            )
+            .with("base.vmdk", text("RW 2048 SPARSE \"s\""))
+            .with("s", extent);
+        let findings = files.open("c.vmdk").unwrap().findings;
+        let start = "vmdk-unclean-shutdown: parent base.vmdk: extent s: the file was not closed";
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].starts_with(start), "{}", findings[0]);
     }
 
     #[test]

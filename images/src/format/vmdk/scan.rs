@@ -84,7 +84,7 @@ pub(super) fn rebuild(
                 .saturating_mul(header.grain_size)
                 .min(header.capacity);
             findings.push(format!(
-                "vmdk-cut-short: the image has no footer; only the first {known} of {} bytes \
+                "vmdk-cut-short: the file has no footer; only the first {known} of {} bytes \
                  can be read",
                 header.capacity
             ));

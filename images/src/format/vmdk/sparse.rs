@@ -103,7 +103,7 @@ impl SparseExtent {
         let file_size = file.size();
         if header.unclean_shutdown {
             findings.push(
-                "vmdk-unclean-shutdown: the image was not closed; the last writes may be missing"
+                "vmdk-unclean-shutdown: the file was not closed; the last writes may be missing"
                     .to_owned(),
             );
         }
@@ -464,6 +464,33 @@ mod tests {
             assert_eq!((bytes[0], bytes[GRAIN], bytes[2 * GRAIN]), (0xA0, 0xA1, 0));
             assert_eq!(bytes[600 * GRAIN], 0xA2);
         }
+    }
+
+    #[test]
+    fn many_readers_of_one_extent_see_the_same_bytes() {
+        let mut builder = SparseBuilder::new(16 << 20);
+        for number in (0..4096).step_by(3) {
+            builder = builder.grain(number, number.to_le_bytes()[0] | 1);
+        }
+        let files = Files::default().with("self.vmdk", builder.build());
+        let device = files.open("self.vmdk").unwrap().device;
+        std::thread::scope(|scope| {
+            for first in 0..4_u64 {
+                let device = &device;
+                scope.spawn(move || {
+                    for number in (first..4096).step_by(5) {
+                        let bytes = read(&**device, number * 4096, 8).unwrap();
+                        let is_stored = number % 3 == 0;
+                        let wanted = if is_stored {
+                            number.to_le_bytes()[0] | 1
+                        } else {
+                            0
+                        };
+                        assert_eq!(bytes, [wanted; 8]);
+                    }
+                });
+            }
+        });
     }
 
     #[test]
