@@ -83,6 +83,17 @@ impl Extents {
         self
     }
 
+    /// Whether two runs share bytes of the volume.
+    #[cfg(feature = "fat")]
+    pub(super) fn has_overlap(&self) -> bool {
+        let placed = self.runs.iter().filter(|run| run.place != HOLE);
+        let mut places: Vec<(u64, u64)> = placed.map(|run| (run.place, run.length)).collect();
+        places.sort_unstable();
+        places
+            .array_windows()
+            .any(|[(place, length), (next, _)]| place.saturating_add(*length) > *next)
+    }
+
     /// The index of the run that holds `offset`.
     fn find(&self, offset: u64) -> usize {
         self.runs.partition_point(|run| run.end() <= offset)

@@ -2,9 +2,13 @@
 //!
 //! The names and types of those crates stay in this folder.
 
-#[cfg(feature = "ntfs")]
+#[cfg(feature = "ext4")]
+pub mod ext4;
+#[cfg(any(feature = "ntfs", feature = "fat"))]
 mod extents;
+#[cfg(feature = "fat")]
+pub mod fat;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
-#[cfg(feature = "ntfs")]
+#[cfg(any(feature = "ntfs", feature = "fat"))]
 mod wtf8;

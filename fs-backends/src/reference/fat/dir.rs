@@ -1,0 +1,417 @@
+//! Directories of FAT: short entries and the long names before them.
+//!
+//! Short entry, 32 bytes, little-endian:
+//!
+//! | offset | size | field          | rule                                          |
+//! |--------|------|----------------|-----------------------------------------------|
+//! | 0x00   | 11   | `name`         | 0xE5 first: deleted; 0 first: no more entries |
+//! | 0x0B   | 1    | `attributes`   | 0x08 label, 0x10 directory, 0x0F long name    |
+//! | 0x0C   | 1    | `case`         | 0x08 base, 0x10 extension in lower case       |
+//! | 0x0D   | 1    | `created_10ms` | 0 to 199                                      |
+//! | 0x0E   | 2    | `created_time` | like `modified_time`                          |
+//! | 0x10   | 2    | `created_date` |                                               |
+//! | 0x12   | 2    | `accessed_date`|                                               |
+//! | 0x14   | 2    | `cluster_high` | FAT32 only                                    |
+//! | 0x16   | 2    | `modified_time`| hours 5, minutes 6, two seconds 5 bits        |
+//! | 0x18   | 2    | `modified_date`| years from 1980 7, month 4, day 5 bits        |
+//! | 0x1A   | 2    | `cluster_low`  |                                               |
+//! | 0x1C   | 4    | `size`         | 0 in a directory                              |
+//!
+//! Long name entry; up to 20 of them stand before their short entry, the last part first:
+//!
+//! | offset | size | field          | rule                                          |
+//! |--------|------|----------------|-----------------------------------------------|
+//! | 0x00   | 1    | `order`        | 1 to 20; 0x40 in the last part                |
+//! | 0x01   | 10   | `name_0`       | UTF-16, ends with 0 then 0xFFFF               |
+//! | 0x0B   | 1    | `attributes`   | 0x0F                                          |
+//! | 0x0D   | 1    | `checksum`     | of the short name                             |
+//! | 0x0E   | 12   | `name_1`       |                                               |
+//! | 0x1C   | 4    | `name_2`       |                                               |
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem::{offset_of, size_of};
+
+use volfold_images::byte_count;
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::super::wtf8;
+use super::names;
+use crate::node::{Times, Timestamp};
+
+/// The size of every entry.
+pub(super) const ENTRY: usize = 32;
+/// LIMIT: the specification's bound of a directory: 65,536 entries.
+pub(super) const MAX_DIRECTORY: u64 = 65536 * 32;
+
+const LABEL: u8 = 0x08;
+const DIRECTORY: u8 = 0x10;
+const LONG_NAME: u8 = 0x0F;
+const DELETED: u8 = 0xE5;
+/// Code units in one long name entry, and entries in one long name.
+const PART: usize = 13;
+const MAX_PARTS: u8 = 20;
+
+/// A short entry as it is on the volume.
+#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawEntry {
+    name: [u8; 11],
+    attributes: u8,
+    case: u8,
+    created_10ms: u8,
+    created_time: U16,
+    created_date: U16,
+    accessed_date: U16,
+    cluster_high: U16,
+    modified_time: U16,
+    modified_date: U16,
+    cluster_low: U16,
+    size: U32,
+}
+const _: () = assert!(offset_of!(RawEntry, cluster_high) == 0x14);
+const _: () = assert!(size_of::<RawEntry>() == ENTRY);
+
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawLongName {
+    order: u8,
+    name_0: [u8; 10],
+    attributes: u8,
+    kind: u8,
+    checksum: u8,
+    name_1: [u8; 12],
+    cluster: U16,
+    name_2: [u8; 4],
+}
+const _: () = assert!(offset_of!(RawLongName, name_1) == 0x0E);
+const _: () = assert!(size_of::<RawLongName>() == ENTRY);
+
+impl RawEntry {
+    /// The entry in `bytes`, if a node can be one: not free, no label, no part of a long name.
+    pub(super) fn parse(bytes: &[u8; ENTRY]) -> Option<Self> {
+        let entry = Self::read_from_bytes(bytes).ok()?;
+        let is_node = !matches!(entry.name, [0 | DELETED, ..]) && entry.attributes & LABEL == 0;
+        is_node.then_some(entry)
+    }
+
+    pub(super) fn is_directory(&self) -> bool {
+        self.attributes & DIRECTORY != 0
+    }
+
+    pub(super) fn attributes(&self) -> u32 {
+        u32::from(self.attributes & 0x37)
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        u64::from(self.size.get())
+    }
+
+    /// The first cluster; the high half counts on FAT32 alone.
+    pub(super) fn first_cluster(&self, is_fat32: bool) -> u32 {
+        let low = u32::from(self.cluster_low.get());
+        match is_fat32 {
+            true => (u32::from(self.cluster_high.get()) << 16 | low) & 0x0FFF_FFFF,
+            false => low,
+        }
+    }
+
+    /// The times; they are local without a zone, and taken for UTC.
+    pub(super) fn times(&self) -> Times {
+        let modified = timestamp(self.modified_date.get(), self.modified_time.get(), 0);
+        let created = timestamp(
+            self.created_date.get(),
+            self.created_time.get(),
+            self.created_10ms,
+        );
+        Times {
+            modified,
+            accessed: timestamp(self.accessed_date.get(), 0, 0),
+            changed: modified,
+            created: (self.created_date.get() != 0).then_some(created),
+        }
+    }
+}
+
+/// Days before a month, by its number; the numbers that are no month count as the first day.
+const DAYS_BEFORE: [i64; 16] = [
+    0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 0, 0, 0,
+];
+
+fn timestamp(date: u16, time: u16, hundredths: u8) -> Timestamp {
+    let year = i64::from(date >> 9);
+    let month = usize::from(date >> 5 & 0x0F);
+    let day = i64::from((date & 0x1F).max(1)).saturating_sub(1);
+    // 1980 is a leap year, 2100 (year 120) is not; the format ends in 2107.
+    let mut leap_days = year.saturating_add(3) / 4;
+    if year > 120 {
+        leap_days = leap_days.saturating_sub(1);
+    }
+    if year % 4 == 0 && year != 120 && (3..=12).contains(&month) {
+        leap_days = leap_days.saturating_add(1);
+    }
+    let days = year
+        .saturating_mul(365)
+        .saturating_add(leap_days)
+        .saturating_add(DAYS_BEFORE.get(month).copied().unwrap_or(0))
+        .saturating_add(day)
+        .saturating_add(3652);
+    let minutes = i64::from(time >> 11)
+        .saturating_mul(60)
+        .saturating_add(i64::from(time >> 5 & 0x3F));
+    let seconds = minutes
+        .saturating_mul(60)
+        .saturating_add(i64::from(time & 0x1F).saturating_mul(2))
+        .saturating_add(i64::from(hundredths / 100));
+    Timestamp {
+        seconds: days.saturating_mul(86_400).saturating_add(seconds),
+        nanoseconds: u32::from(hundredths % 100).saturating_mul(10_000_000),
+    }
+}
+
+/// A name of a directory.
+pub(super) struct ListedEntry {
+    /// WTF-8.
+    pub(super) name: Box<[u8]>,
+    /// Where the short entry begins, in the directory.
+    pub(super) offset: u64,
+    pub(super) raw: RawEntry,
+}
+
+/// The names of a directory, in their order on the volume.
+#[derive(Default)]
+pub(super) struct Listing {
+    pub(super) entries: Vec<ListedEntry>,
+    /// Hashes of the names as they compare, long and short, with the index of the entry; sorted.
+    by_name: Vec<(u64, u32)>,
+    /// The volume label, in the root directory.
+    pub(super) label: Option<[u8; 11]>,
+    /// The entry that ends a directory before its last cluster was met.
+    pub(super) is_ended: bool,
+}
+
+impl Listing {
+    /// Reads the directory `bytes`.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        let mut listing = Self::default();
+        let mut long = LongName::default();
+        let (entries, _) = bytes.as_chunks::<ENTRY>();
+        let mut offset: u64 = 0;
+        for entry in entries {
+            match entry[0] {
+                0 => {
+                    listing.is_ended = true;
+                    break;
+                }
+                DELETED => long = LongName::default(),
+                _ if entry[0x0B] == LONG_NAME => long.add(entry),
+                _ => listing.add(entry, offset, std::mem::take(&mut long)),
+            }
+            offset = offset.saturating_add(byte_count(ENTRY));
+        }
+        listing.by_name.sort_unstable();
+        listing.by_name.shrink_to_fit();
+        listing.entries.shrink_to_fit();
+        listing
+    }
+
+    fn add(&mut self, bytes: &[u8; ENTRY], offset: u64, long: LongName) {
+        let Some(raw) = RawEntry::parse(bytes) else {
+            if let Some((label, _)) = bytes.split_first_chunk::<11>() {
+                self.label.get_or_insert(*label);
+            }
+            return;
+        };
+        let mut short = names::short_name(&raw.name, raw.case);
+        if raw.is_directory() && matches!(&raw.name, b".          " | b"..         ") {
+            return;
+        }
+        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let mut shown = long.finish(&raw.name).unwrap_or_else(|| short.clone());
+        let name = wtf8::encode(shown.iter().copied()).into_boxed_slice();
+        for units in [&mut shown, &mut short] {
+            names::fold(units);
+            let key = (hash(units), index);
+            if self.by_name.last() != Some(&key) {
+                self.by_name.push(key);
+            }
+        }
+        self.entries.push(ListedEntry { name, offset, raw });
+    }
+
+    /// The entry that `name` means, by its long or its short name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<&ListedEntry> {
+        let wanted = names::folded(name)?;
+        let key = hash(&wanted);
+        let start = self.by_name.partition_point(|(hash, _)| *hash < key);
+        let candidates = self.by_name.get(start..).unwrap_or_default();
+        let mut candidates = candidates
+            .iter()
+            .take_while(|(hash, _)| *hash == key)
+            .filter_map(|(_, index)| self.entries.get(usize::try_from(*index).ok()?))
+            .filter(|entry| {
+                let mut short = names::short_name(&entry.raw.name, entry.raw.case);
+                names::fold(&mut short);
+                short == wanted || names::folded(&entry.name).as_ref() == Some(&wanted)
+            });
+        let first = candidates.next()?;
+        if *first.name == *name {
+            return Some(first);
+        }
+        Some(
+            candidates
+                .find(|entry| *entry.name == *name)
+                .unwrap_or(first),
+        )
+    }
+
+    /// About what the listing takes in memory.
+    pub(super) fn weight(&self) -> u64 {
+        let names: usize = self.entries.iter().map(|entry| entry.name.len()).sum();
+        let fixed = size_of::<ListedEntry>().saturating_add(48);
+        byte_count(names.saturating_add(self.entries.len().saturating_mul(fixed)))
+    }
+}
+
+fn hash(units: &[u16]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    units.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The parts of a long name that were met so far.
+#[derive(Default)]
+struct LongName {
+    units: Vec<u16>,
+    /// The order of the part met last; 0 if there is none.
+    order: u8,
+    checksum: u8,
+}
+
+impl LongName {
+    /// Takes the next part; one that does not continue the name drops it.
+    fn add(&mut self, bytes: &[u8; ENTRY]) {
+        let Ok(raw) = RawLongName::read_from_bytes(bytes) else {
+            return;
+        };
+        let order = raw.order & !0x40;
+        if raw.order & 0x40 != 0 {
+            *self = Self::default();
+            if (1..=MAX_PARTS).contains(&order) {
+                self.order = order;
+                self.checksum = raw.checksum;
+                self.units = vec![0; usize::from(order).saturating_mul(PART)];
+            }
+        } else if self.order > 1
+            && order == self.order.saturating_sub(1)
+            && raw.checksum == self.checksum
+        {
+            self.order = order;
+        } else {
+            *self = Self::default();
+        }
+        if self.order > 0 {
+            let start = usize::from(self.order.saturating_sub(1)).saturating_mul(PART);
+            let parts = [&raw.name_0[..], &raw.name_1, &raw.name_2];
+            let part = parts.into_iter().flat_map(wtf8::units_le);
+            for (to, from) in self.units.iter_mut().skip(start).zip(part) {
+                *to = from;
+            }
+        }
+    }
+
+    /// The name, if it is whole and belongs to the short name `raw`.
+    fn finish(mut self, raw: &[u8; 11]) -> Option<Vec<u16>> {
+        if self.order != 1 || self.checksum != names::checksum(raw) {
+            return None;
+        }
+        let end = self.units.iter().position(|unit| *unit == 0);
+        self.units.truncate(end.unwrap_or(self.units.len()));
+        (!self.units.is_empty()).then_some(self.units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short(name: &[u8; 11], attributes: u8) -> [u8; 32] {
+        let mut entry = [0; 32];
+        entry[..11].copy_from_slice(name);
+        entry[11] = attributes;
+        entry
+    }
+
+    fn long(name: &str, for_short: &[u8; 11]) -> Vec<u8> {
+        let mut units: Vec<u16> = name.encode_utf16().chain([0]).collect();
+        units.resize(units.len().div_ceil(13) * 13, 0xFFFF);
+        let parts = units.len() / 13;
+        let mut bytes = Vec::new();
+        for (index, part) in units.chunks(13).enumerate().rev() {
+            let part: Vec<u8> = part.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+            let mut entry = [0; 32];
+            entry[0] = (index as u8 + 1) | if index + 1 == parts { 0x40 } else { 0 };
+            entry[1..11].copy_from_slice(&part[..10]);
+            entry[11] = 0x0F;
+            entry[13] = names::checksum(for_short);
+            entry[14..26].copy_from_slice(&part[10..22]);
+            entry[28..].copy_from_slice(&part[22..]);
+            bytes.extend(entry);
+        }
+        bytes
+    }
+
+    fn names(listing: &Listing) -> Vec<String> {
+        let names = listing.entries.iter();
+        names
+            .map(|entry| String::from_utf8_lossy(&entry.name).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn long_names_belong_to_the_short_name_behind_them() {
+        let mut bytes = short(b"MY DISK    ", 0x08).to_vec();
+        bytes.extend(long("A long name of two parts.text", b"ALONGN~1TEX"));
+        bytes.extend(short(b"ALONGN~1TEX", 0x20));
+        bytes.extend(long("stray.txt", b"OTHER   TXT"));
+        bytes.extend(short(b"STRAY~1 TXT", 0x20));
+        bytes.extend(short(b"\xE5ELETED TXT", 0x20));
+        bytes.extend(short(b".          ", 0x10));
+        bytes.extend(short(b"DIR        ", 0x10));
+        bytes.extend([0; 32]);
+        bytes.extend(short(b"BEHIND     ", 0x20));
+        let listing = Listing::parse(&bytes);
+        let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
+        assert_eq!(names(&listing), shown);
+        assert_eq!(listing.label, Some(*b"MY DISK    "));
+        for name in ["a LONG name of two parts.TEXT", "alongn~1.tex"] {
+            let found = listing.find(name.as_bytes()).unwrap();
+            assert_eq!(found.offset, 4 * 32, "{name}");
+        }
+        assert!(listing.find(b"behind").is_none());
+    }
+
+    #[test]
+    fn a_long_name_with_a_gap_is_dropped() {
+        let whole = long("A long name of two parts.text", b"ALONGN~1TEX");
+        for gap in [0, 1, 2] {
+            let mut bytes = whole.clone();
+            bytes.drain(gap * 32..(gap + 1) * 32);
+            bytes.extend(short(b"ALONGN~1TEX", 0x20));
+            assert_eq!(names(&Listing::parse(&bytes)), ["ALONGN~1.TEX"], "{gap}");
+        }
+    }
+
+    #[test]
+    fn times_count_from_1980_to_2107() {
+        let at = |date, time, hundredths| timestamp(date, time, hundredths);
+        assert_eq!(at(0x21, 0, 0).seconds, 315_532_800);
+        assert_eq!(at(0, 0, 0).seconds, 315_532_800);
+        // 2000-03-01 12:34:57.5
+        let time = at(20 << 9 | 3 << 5 | 1, 12 << 11 | 34 << 5 | 28, 150);
+        assert_eq!((time.seconds, time.nanoseconds), (951_914_097, 500_000_000));
+        // 2100-03-01 and 2107-12-31
+        assert_eq!(at(120 << 9 | 3 << 5 | 1, 0, 0).seconds, 4_107_542_400);
+        assert_eq!(at(127 << 9 | 12 << 5 | 31, 0, 0).seconds, 4_354_732_800);
+    }
+}
