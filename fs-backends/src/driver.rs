@@ -72,6 +72,10 @@ pub trait FileSystemDriver: Send + Sync {
 
 /// Every file-system driver of this build, in the order asked.
 pub static DRIVERS: &[&dyn FileSystemDriver] = &[
+    #[cfg(feature = "ntfs")]
+    &crate::reference::ntfs::NtfsDriver,
+    #[cfg(feature = "fat")]
+    &crate::reference::fat::FatDriver,
     #[cfg(feature = "ext4")]
     &crate::ext4::Ext4Driver,
 ];
