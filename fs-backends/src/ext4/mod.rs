@@ -23,6 +23,11 @@ mod replayed;
 mod superblock;
 mod volume;
 
+#[cfg(all(test, unix))]
+mod hostile_tests;
+#[cfg(all(test, unix))]
+mod tests;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
