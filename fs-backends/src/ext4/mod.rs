@@ -23,9 +23,11 @@ mod replayed;
 mod superblock;
 mod volume;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod hostile_tests;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::ops::ControlFlow;
