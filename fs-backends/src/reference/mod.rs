@@ -10,5 +10,8 @@ mod extents;
 pub mod fat;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
+#[cfg(test)]
+#[cfg(any(feature = "ntfs", feature = "fat"))]
+mod testing;
 #[cfg(any(feature = "ntfs", feature = "fat"))]
 mod wtf8;

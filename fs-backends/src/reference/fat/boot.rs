@@ -261,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn fat32_with_few_clusters_stays_fat32() {
+        let mut bytes = floppy();
+        bytes[0x11..0x13].fill(0);
+        bytes[0x16] = 0;
+        bytes[0x24] = 23;
+        bytes[0x28] = 0x81;
+        bytes[0x2C] = 2;
+        let boot = Boot::parse(&bytes).unwrap();
+        assert_eq!((boot.kind, boot.root), (FatKind::Fat32, Root::Chain(2)));
+        assert_eq!(boot.table, 24 * 512, "the second table is the active one");
+    }
+
+    #[test]
     fn what_is_not_fat_is_refused() {
         for (at, value) in [
             (0x00, 0x33),

@@ -125,7 +125,7 @@ impl FatFileSystem {
         });
         let info = FsInfo {
             kind: boot.kind.id(),
-            label: boot.label.clone(),
+            label: None,
             uuid,
             case: CaseRule::Insensitive,
             cluster_size: boot.cluster_size,
@@ -141,13 +141,14 @@ impl FatFileSystem {
         };
         match mounted.opened(ROOT) {
             Ok(root) => {
-                if let Some(label) = root.listing.label.as_ref().and_then(label_text) {
-                    mounted.info.label = Some(label);
-                }
+                // Like Windows and blkid, the label is the one in the root directory; that in the
+                // boot sector is what it was when the volume was made.
+                mounted.info.label = root.listing.label.as_ref().and_then(label_text);
             }
             Err(error) => {
                 let finding = format!("fat-root: root directory cannot be read: {error}");
                 mounted.info.findings.push(finding);
+                mounted.info.label = mounted.boot.label.clone();
             }
         }
         Ok(mounted)
@@ -411,3 +412,6 @@ impl FileSystem for FatFileSystem {
         Ok(Arc::new(file))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -378,3 +378,6 @@ fn read_label(volume: &Volume, findings: &mut Vec<String>) -> FsResult<Option<St
     }
     Ok(label.filter(|label| !label.is_empty()))
 }
+
+#[cfg(test)]
+mod tests;
