@@ -247,6 +247,7 @@ def gpt_hybrid():
     image = gpt_disk("gpt-hybrid-mbr")
     table = read(image)
     tools.run("sgdisk", "-h", "1:2", image, env=tools.fixed())
+    tools.patch(image, 440, b"\x01\x00\xed\x5e")  # sgdisk draws the disk signature
     return finish(
         "gpt-hybrid-mbr", image, "partitions 1 and 2 are in the MBR as well (sgdisk -h 1:2)",
         findings=["gpt-hybrid-mbr"], table=table, by="sfdisk --json before the hybrid MBR",

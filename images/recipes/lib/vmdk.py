@@ -209,12 +209,12 @@ def cid_mismatch():
     os.remove(os.path.join(where, "grandchild.vmdk"))
     path = os.path.join(where, "child.vmdk")
     data = tools.peek(path, 0, os.path.getsize(path))
-    raw = virtual_disk(path)
     write(path, re.sub(rb"parentCID=[0-9a-f]{8}", b"parentCID=0badc1d0", data, count=1))
-    fixture = finish("vmdk-cid-mismatch", where, "child.vmdk", raw=raw)
-    fixture.record["note"] = "the parent's content id is not the one that the child names"
-    fixture.record["verified"] = ["qemu-img convert -O raw before the patch", "mtools mcopy"]
-    return fixture.expect(findings=["vmdk-cid-mismatch"])
+    note = "the parent's content id is not the one that the child names"
+    fixture = broken("vmdk-cid-mismatch", where, "child.vmdk", note, kind="Corrupt", names="base.vmdk")
+    judge = tools.run("qemu-io", "-r", "-f", "vmdk", "-c", "read 0 512", path, check=False)
+    assert b"Invalid argument" in judge, judge
+    return fixture.verified("qemu-io read: Invalid argument")
 
 
 @recipe("vmdk-extent-missing")
