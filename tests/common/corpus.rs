@@ -1,0 +1,101 @@
+//! The public corpus beside the checkout: real images, with facts found by independent tools.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::fixtures::{SparseWriter, part_name};
+use super::{unpack_by_tool, user_folder};
+
+/// `MANIFEST.json`, as far as the tests use it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One image, or a collection of small ones.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) format: String,
+    #[serde(default)]
+    pub(crate) tags: Vec<String>,
+    #[serde(default)]
+    pub(crate) files: Vec<CorpusFile>,
+    #[serde(default)]
+    pub(crate) disks: Vec<CorpusDisk>,
+    #[serde(default)]
+    pub(crate) volumes: Vec<CorpusVolume>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusFile {
+    pub(crate) name: String,
+    pub(crate) stored: String,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusDisk {
+    pub(crate) name: String,
+    pub(crate) virtual_size: Option<u64>,
+    pub(crate) content_sha256: Option<String>,
+    pub(crate) qemu_format: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusVolume {
+    pub(crate) disk: Option<String>,
+    pub(crate) offset: Option<u64>,
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    #[serde(default)]
+    pub(crate) listings: Vec<CorpusListing>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusListing {
+    pub(crate) file: String,
+    pub(crate) tool: String,
+}
+
+/// The folder of the corpus, if it is there.
+pub(crate) fn folder() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    folder.join("MANIFEST.json").is_file().then_some(folder)
+}
+
+/// The entries of the corpus in `folder`.
+pub(crate) fn manifest(folder: &Path) -> Manifest {
+    let bytes = fs::read(folder.join("MANIFEST.json")).expect("MANIFEST.json");
+    serde_json::from_slice(&bytes).expect("MANIFEST.json")
+}
+
+/// Unpacks all files of `entry` beside each other and gives their folder.
+pub(crate) fn unpack(corpus: &Path, entry: &Entry) -> PathBuf {
+    let folder = user_folder("volfold-corpus").join(&entry.id);
+    for file in &entry.files {
+        let target = folder.join(&file.name);
+        if fs::metadata(&target).is_ok_and(|facts| facts.len() == file.size) {
+            continue;
+        }
+        fs::create_dir_all(target.parent().expect("a folder")).expect("the cache folder");
+        let stored = corpus.join(&file.stored);
+        let bytes = match stored.extension().and_then(|extension| extension.to_str()) {
+            Some("xz") => unpack_by_tool("xz", &stored),
+            Some("gz") if !file.name.ends_with(".gz") => unpack_by_tool("gzip", &stored),
+            Some("bz2") => unpack_by_tool("bzip2", &stored),
+            _ => fs::read(&stored).expect("a stored file"),
+        };
+        let part = part_name(&target);
+        let mut out = SparseWriter::create(&part);
+        out.write(&bytes);
+        assert_eq!(out.finish(), file.sha256, "{}", file.name);
+        fs::rename(&part, &target).expect("rename in the cache folder");
+    }
+    folder
+}

@@ -1,0 +1,74 @@
+//! What the integration tests share: the test images, listings, and comparisons with them.
+
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "each test is a program that uses a part of this, and stops by a panic"
+)]
+
+pub(crate) mod compare;
+pub(crate) mod corpus;
+pub(crate) mod fixtures;
+pub(crate) mod gzip;
+pub(crate) mod listing;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Whether the test may go on: `tool` can be started here. If not, it says so; in CI it fails.
+pub(crate) fn needs(tool: &str) -> bool {
+    let there = Command::new("sh")
+        .args(["-c", "command -v \"$0\"", tool])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    there || skip(tool)
+}
+
+/// Whether the test may go on: there is something at `path`. If not, it says so; in CI it fails.
+pub(crate) fn needs_path(path: &str) -> bool {
+    Path::new(path).exists() || skip(path)
+}
+
+/// Says that a test is skipped for want of `what`; fails in CI. Always `false`.
+pub(crate) fn skip(what: &str) -> bool {
+    assert!(std::env::var_os("CI").is_none(), "CI lacks {what}");
+    println!("skipped: needs {what}");
+    false
+}
+
+/// `<temporary folder>/<name>-<user>`, made if missing.
+pub(crate) fn user_folder(name: &str) -> PathBuf {
+    let user = Command::new("id").arg("-u").output().map_or_else(
+        |_| "user".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    );
+    let folder = std::env::temp_dir().join(format!("{name}-{user}"));
+    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    folder
+}
+
+/// What `tool -dc path` gives.
+pub(crate) fn unpack_by_tool(tool: &str, path: &Path) -> Vec<u8> {
+    let output = Command::new(tool).arg("-dc").arg(path).output();
+    let output = output.unwrap_or_else(|error| panic!("{tool}: {error}"));
+    assert!(output.status.success(), "{tool} -dc {}", path.display());
+    output.stdout
+}
+
+/// The SHA-256 of `bytes` in lower-case hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&<sha2::Sha256 as sha2::Digest>::digest(bytes))
+}
+
+/// `bytes` in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
