@@ -18,8 +18,8 @@ use super::inode::Inode;
 use super::volume::{Volume, damage_is_false};
 use crate::error::{FsError, FsResult};
 
-/// LIMIT: the map of one file; with blocks of 4 KiB it reaches to a terabyte.
-const MAX_MAP_BLOCKS: u64 = 1 << 18;
+/// LIMIT: the bytes of the map of one file; with blocks of 4 KiB it reaches to a terabyte.
+const MAX_BYTES: u64 = 1 << 30;
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -44,7 +44,10 @@ pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
         end: inode.size.div_ceil(volume.superblock.block_size.get()),
         per_block: volume.superblock.block_size.get() / 4,
         // The blocks of a sound map are different ones.
-        budget: volume.superblock.blocks_count.min(MAX_MAP_BLOCKS),
+        budget: volume
+            .superblock
+            .blocks_count
+            .min(MAX_BYTES / volume.superblock.block_size),
     };
     for number in &raw.direct {
         walk.entry(number.get(), 0)?;

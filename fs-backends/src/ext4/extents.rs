@@ -51,8 +51,8 @@ const MAGIC: u16 = 0xF30A;
 const MAX_DEPTH: u16 = 8;
 /// LIMIT: a longer extent is one that was reserved and not yet written.
 const MAX_LENGTH: u16 = 32768;
-/// LIMIT: the tree of one file, a quarter of a gigabyte with blocks of 4 KiB.
-const MAX_NODES: u64 = 1 << 16;
+/// LIMIT: the bytes of the tree of one file, enough for 22 million extents.
+const MAX_BYTES: u64 = 256 << 20;
 /// The blocks that a file can have.
 pub(super) const ALL_BLOCKS: Range<u64> = 0..1 << 32;
 
@@ -100,7 +100,10 @@ pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
         inode,
         runs: RunList::default(),
         // The nodes of a sound tree are blocks of their own.
-        budget: volume.superblock.blocks_count.min(MAX_NODES),
+        budget: volume
+            .superblock
+            .blocks_count
+            .min(MAX_BYTES / volume.superblock.block_size),
     };
     walk.node(&inode.block, None, ALL_BLOCKS)?;
     Ok(walk.runs)

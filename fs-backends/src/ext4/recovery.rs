@@ -76,7 +76,7 @@ fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<St
     let mut findings = Vec::new();
     if let Some(why) = replay.stopped {
         findings.push(format!(
-            "ext4-journal-damaged: {why}; changes after that are missing"
+            "ext4-journal-damaged: {why}; changes after that may be missing"
         ));
     }
     if replay.copies.is_empty() {

@@ -19,10 +19,10 @@ use crate::node::FileExtentKind;
 use crate::reference::ext4::Ext4View;
 
 /// A folder of the host that goes with the test.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("volfold-ext4-{}-{number}", std::process::id());
@@ -31,7 +31,7 @@ impl Scratch {
         Self(path)
     }
 
-    fn tree(&self) -> PathBuf {
+    pub(super) fn tree(&self) -> PathBuf {
         self.0.join("tree")
     }
 
@@ -55,7 +55,7 @@ impl Scratch {
     }
 
     /// The bytes of a volume with the tree in it; `None` if mke2fs is not there.
-    fn volume(&self, size: &str, options: &[&str]) -> Option<Vec<u8>> {
+    pub(super) fn volume(&self, size: &str, options: &[&str]) -> Option<Vec<u8>> {
         let mut arguments = vec!["-q", "-F", "-d", "tree", "-L", "a label"];
         arguments.extend(["-U", "01234567-89ab-cdef-0123-456789abcdef"]);
         arguments.extend(options);
