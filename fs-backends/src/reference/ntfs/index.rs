@@ -12,7 +12,7 @@ use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 use super::super::wtf8;
 use super::record::{FileRecord, FileReference, kind};
 use super::volume::Volume;
-use crate::error::{FsError, FsResult};
+use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 
 /// LIMIT: names of one directory, and bytes of all its names: about 96 MiB of a listing.
 const MAX_NAMES: usize = 1 << 21;
@@ -123,7 +123,7 @@ pub(super) fn list(volume: &Volume, dir: &FileRecord) -> FsResult<Listing> {
     });
     match walk {
         Err(error) if listing.entries.is_empty() => return Err(error),
-        Err(error) if error.kind() == crate::error::FsErrorKind::Unsupported => return Err(error),
+        Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
         Err(error) => listing.damaged(&error),
         Ok(()) => {}
     }
@@ -203,6 +203,13 @@ fn check_index(volume: &Volume, dir: &FileRecord) -> FsResult<u64> {
         return Err(reader
             .corrupt("has an index record size that cannot be")
             .into());
+    }
+    if !volume.is_joined_by_crate(dir, kind::INDEX_ALLOCATION, I30)? {
+        return Err(FsError::new(
+            FsErrorKind::Undecodable(Reason::ATTRIBUTE_LIST),
+            "directory index is spread over several file records",
+        )
+        .at(dir.position()));
     }
     let index = volume.stream(dir, kind::INDEX_ALLOCATION, I30)?;
     let size = index.map_or(0, |index| index.size.min(volume.reader.metadata.size()));

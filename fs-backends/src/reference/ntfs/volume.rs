@@ -12,10 +12,11 @@
 //! | 0x10   | 8    | `record`      | file reference of the record that holds it |
 //! | 0x18   | 2    | `instance`    | which attribute of that record             |
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use ntfs::Ntfs;
-use volfold_images::{ByteReader, byte_count, bytes_to_index};
+use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 
 use super::super::extents::{BytesFile, ExtentFile, Extents};
 use super::record::{Attribute, FileRecord, FileReference, Form, kind};
@@ -211,6 +212,34 @@ impl Volume {
         Ok(())
     }
 
+    /// Whether the crate `ntfs` joins the pieces of the attribute `kind` with `name` rightly: it
+    /// does if there is one, or if none is in the base record and all have one instance number.
+    ///
+    /// # Errors
+    /// Why the attribute list cannot be read.
+    pub(super) fn is_joined_by_crate(
+        &self,
+        base: &FileRecord,
+        kind: u32,
+        name: &[u8],
+    ) -> FsResult<bool> {
+        let first = Cell::new(None);
+        let is_joined = Cell::new(true);
+        let look = |entry: &ListEntry<'_>| {
+            if entry.kind == kind && entry.name == name {
+                let in_base = entry.record.number() == base.number();
+                match first.get() {
+                    None => first.set(Some((in_base, entry.instance))),
+                    Some(piece) if piece == (false, entry.instance) && !in_base => {}
+                    Some(_) => is_joined.set(false),
+                }
+            }
+            false
+        };
+        self.visit(base, look, |_| Ok(()))?;
+        Ok(is_joined.get())
+    }
+
     /// The record `reference`, which has to extend `base`.
     fn extension(&self, base: &FileRecord, reference: FileReference) -> FsResult<FileRecord> {
         let record = self.record(reference.number())?;
@@ -281,7 +310,7 @@ impl Volume {
             return Err(FsError::corrupt("attribute is longer than it may be"));
         }
         let mut bytes = vec![0; bytes_to_index(stream.size)?];
-        let file = self.file(stream)?;
+        let file = content(stream, &self.reader.metadata)?;
         file.read_at(0, &mut bytes)?;
         Ok(bytes)
     }
@@ -291,19 +320,23 @@ impl Volume {
     /// # Errors
     /// `Undecodable` or `Encrypted` if the stored bytes are not the content.
     pub(super) fn file(&self, stream: Stream) -> FsResult<Arc<dyn FileData>> {
-        if let Some(reason) = stream.refusal() {
-            return Err(match reason {
-                FsErrorKind::Undecodable(reason) => FsError::undecodable(reason),
-                _ => FsError::encrypted(),
-            });
-        }
-        match stream.content {
-            Content::Resident(bytes) => Ok(Arc::new(BytesFile(bytes))),
-            Content::Runs(extents) => {
-                let device = self.reader.data.clone();
-                let file = ExtentFile::new(device, extents, stream.size, stream.valid)?;
-                Ok(Arc::new(file))
-            }
+        content(stream, &self.reader.data)
+    }
+}
+
+/// The content of `stream`, whose runs lie on `device`.
+fn content(stream: Stream, device: &Arc<dyn BlockDevice>) -> FsResult<Arc<dyn FileData>> {
+    if let Some(reason) = stream.refusal() {
+        return Err(match reason {
+            FsErrorKind::Undecodable(reason) => FsError::undecodable(reason),
+            _ => FsError::encrypted(),
+        });
+    }
+    match stream.content {
+        Content::Resident(bytes) => Ok(Arc::new(BytesFile(bytes))),
+        Content::Runs(extents) => {
+            let file = ExtentFile::new(device.clone(), extents, stream.size, stream.valid)?;
+            Ok(Arc::new(file))
         }
     }
 }
