@@ -167,7 +167,7 @@ impl Volume {
     /// `NotFound` if the record is not in use or extends another; why it cannot be read.
     pub(super) fn node(&self, number: u64) -> FsResult<FileRecord> {
         let record = self.record(number)?;
-        if record.is_in_use() && record.base().number() == 0 {
+        if record.is_in_use() && record.base() == FileReference(0) {
             Ok(record)
         } else {
             Err(FsError::not_found())
