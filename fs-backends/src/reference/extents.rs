@@ -69,11 +69,7 @@ impl Extents {
         if self.runs.len() >= MAX_RUNS {
             return Err(FsError::unsupported("file has too many runs"));
         }
-        self.runs.push(Run {
-            start,
-            length,
-            place,
-        });
+        self.runs.push(Run { start, length, place });
         Ok(())
     }
 
@@ -176,12 +172,7 @@ impl ExtentFile {
         if extents.end() < size {
             return Err(FsError::corrupt("run list is shorter than the file"));
         }
-        Ok(Self {
-            device,
-            extents: extents.finish(),
-            size,
-            valid: valid.min(size),
-        })
+        Ok(Self { device, extents: extents.finish(), size, valid: valid.min(size) })
     }
 }
 
@@ -194,10 +185,8 @@ impl FileData for ExtentFile {
         let count = self.size.saturating_sub(offset).min(byte_count(buf.len()));
         let stored = self.valid.saturating_sub(offset).min(count);
         let count = bytes_to_index(count)?;
-        let (stored, zero) = buf
-            .get_mut(..count)
-            .unwrap_or_default()
-            .split_at_mut(bytes_to_index(stored)?);
+        let (stored, zero) =
+            buf.get_mut(..count).unwrap_or_default().split_at_mut(bytes_to_index(stored)?);
         if !stored.is_empty() {
             self.extents.read(&*self.device, offset, stored)?;
         }
@@ -208,10 +197,7 @@ impl FileData for ExtentFile {
     fn extent_at(&self, offset: u64) -> FsResult<FileExtent> {
         let left = inside(self.size, offset)?;
         let Some(valid) = self.valid.checked_sub(offset).filter(|valid| *valid > 0) else {
-            return Ok(FileExtent {
-                kind: FileExtentKind::Hole,
-                length: left,
-            });
+            return Ok(FileExtent { kind: FileExtentKind::Hole, length: left });
         };
         let (place, length) = self
             .extents
@@ -226,15 +212,9 @@ impl FileData for ExtentFile {
                 } else {
                     (FileExtentKind::Data, length.min(on_volume))
                 };
-                Ok(FileExtent {
-                    kind,
-                    length: length.min(valid),
-                })
+                Ok(FileExtent { kind, length: length.min(valid) })
             }
-            None => Ok(FileExtent {
-                kind: FileExtentKind::Hole,
-                length: length.min(left),
-            }),
+            None => Ok(FileExtent { kind: FileExtentKind::Hole, length: length.min(left) }),
         }
     }
 }
@@ -293,10 +273,7 @@ mod tests {
         let file = ExtentFile::new(device(), extents, 14, 10).unwrap();
         let mut buf = [9; 20];
         assert_eq!(file.read_at(0, &mut buf).unwrap(), 14);
-        assert_eq!(
-            buf[..14],
-            [16, 17, 18, 19, 0, 0, 100, 101, 102, 103, 0, 0, 0, 0]
-        );
+        assert_eq!(buf[..14], [16, 17, 18, 19, 0, 0, 100, 101, 102, 103, 0, 0, 0, 0]);
         assert_eq!(file.read_at(5, &mut buf[..2]).unwrap(), 2);
         assert_eq!(buf[..2], [0, 100]);
         assert_eq!(file.read_at(14, &mut buf).unwrap(), 0);
@@ -307,10 +284,7 @@ mod tests {
             .collect();
         let (data, hole) = (FileExtentKind::Data, FileExtentKind::Hole);
         assert_eq!(kinds, [(data, 4), (hole, 1), (data, 4), (hole, 3)]);
-        assert_eq!(
-            file.extent_at(14).unwrap_err().kind(),
-            FsErrorKind::OutOfRange
-        );
+        assert_eq!(file.extent_at(14).unwrap_err().kind(), FsErrorKind::OutOfRange);
     }
 
     #[test]
@@ -320,22 +294,14 @@ mod tests {
         let mut buf = [0; 8];
         assert_eq!(file.read_at(0, &mut buf).unwrap(), 8);
         let error = file.read_at(8, &mut buf).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (FsErrorKind::Corrupt, Some(250))
-        );
+        assert_eq!((error.kind(), error.position()), (FsErrorKind::Corrupt, Some(250)));
     }
 
     #[test]
     fn a_run_list_shorter_than_the_file_is_corrupt() {
-        let error = ExtentFile::new(device(), extents(&[(Some(0), 8)]), 9, 9)
-            .err()
-            .unwrap();
+        let error = ExtentFile::new(device(), extents(&[(Some(0), 8)]), 9, 9).err().unwrap();
         assert_eq!(error.kind(), FsErrorKind::Corrupt);
-        let error = Extents::default()
-            .push(Some(u64::MAX - 4), 8)
-            .err()
-            .unwrap();
+        let error = Extents::default().push(Some(u64::MAX - 4), 8).err().unwrap();
         assert_eq!(error.kind(), FsErrorKind::Corrupt);
     }
 }

@@ -181,20 +181,15 @@ impl Common {
                 _ => 0,
             };
         }
-        let table_size = table_sectors
-            .checked_mul(self.sector)
-            .filter(|size| *size > 0)?;
+        let table_size = table_sectors.checked_mul(self.sector).filter(|size| *size > 0)?;
         let tables_start = self.reserved.checked_mul(self.sector)?;
         let root_start =
             tables_start.checked_add(table_size.checked_mul(u64::from(self.tables))?)?;
-        let root_length = u64::from(self.root_entries)
-            .checked_mul(32)?
-            .checked_next_multiple_of(self.sector)?;
+        let root_length =
+            u64::from(self.root_entries).checked_mul(32)?.checked_next_multiple_of(self.sector)?;
         let data = root_start.checked_add(root_length)?;
         let size = self.sectors.checked_mul(self.sector)?;
-        let cluster_size = self
-            .sector
-            .checked_mul(u64::from(self.sectors_per_cluster))?;
+        let cluster_size = self.sector.checked_mul(u64::from(self.sectors_per_cluster))?;
         let by_size = size.checked_sub(data)?.checked_div(cluster_size)?;
         // QUIRK: like the Linux driver, the layout is FAT32 by its empty 16-bit table length and
         // not by the number of clusters: mkfs.fat and Windows write FAT32 with few clusters.
@@ -223,9 +218,7 @@ impl Common {
             table_size,
             root,
             data,
-            clusters: u32::try_from(clusters)
-                .ok()
-                .filter(|clusters| *clusters > 0)?,
+            clusters: u32::try_from(clusters).ok().filter(|clusters| *clusters > 0)?,
             size,
             is_dirty: false,
             serial: None,
@@ -251,10 +244,7 @@ mod tests {
         let boot = Boot::parse(&floppy()).unwrap();
         assert_eq!(boot.kind, FatKind::Fat12);
         assert_eq!((boot.table, boot.table_size), (512, 9 * 512));
-        let root = Root::Fixed {
-            position: 19 * 512,
-            length: 14 * 512,
-        };
+        let root = Root::Fixed { position: 19 * 512, length: 14 * 512 };
         assert_eq!((boot.root, boot.data), (root, 33 * 512));
         assert_eq!((boot.clusters, boot.size), (2847, 2880 * 512));
         assert!(!boot.is_named);

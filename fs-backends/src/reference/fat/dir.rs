@@ -119,11 +119,8 @@ impl RawEntry {
     /// The times; they are local without a zone, and taken for UTC.
     pub(super) fn times(&self) -> Times {
         let modified = timestamp(self.modified_date.get(), self.modified_time.get(), 0);
-        let created = timestamp(
-            self.created_date.get(),
-            self.created_time.get(),
-            self.created_10ms,
-        );
+        let created =
+            timestamp(self.created_date.get(), self.created_time.get(), self.created_10ms);
         Times {
             modified,
             accessed: timestamp(self.accessed_date.get(), 0, 0),
@@ -134,9 +131,7 @@ impl RawEntry {
 }
 
 /// Days before a month, by its number; the numbers that are no month count as the first day.
-const DAYS_BEFORE: [i64; 16] = [
-    0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 0, 0, 0,
-];
+const DAYS_BEFORE: [i64; 16] = [0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 0, 0, 0];
 
 fn timestamp(date: u16, time: u16, hundredths: u8) -> Timestamp {
     let year = i64::from(date >> 9);
@@ -156,9 +151,8 @@ fn timestamp(date: u16, time: u16, hundredths: u8) -> Timestamp {
         .saturating_add(DAYS_BEFORE.get(month).copied().unwrap_or(0))
         .saturating_add(day)
         .saturating_add(3652);
-    let minutes = i64::from(time >> 11)
-        .saturating_mul(60)
-        .saturating_add(i64::from(time >> 5 & 0x3F));
+    let minutes =
+        i64::from(time >> 11).saturating_mul(60).saturating_add(i64::from(time >> 5 & 0x3F));
     let seconds = minutes
         .saturating_mul(60)
         .saturating_add(i64::from(time & 0x1F).saturating_mul(2))
@@ -258,11 +252,7 @@ impl Listing {
         if *first.name == *name {
             return Some(first);
         }
-        Some(
-            candidates
-                .find(|entry| *entry.name == *name)
-                .unwrap_or(first),
-        )
+        Some(candidates.find(|entry| *entry.name == *name).unwrap_or(first))
     }
 
     /// About what the listing takes in memory.
@@ -363,9 +353,7 @@ mod tests {
 
     fn names(listing: &Listing) -> Vec<String> {
         let names = listing.entries.iter();
-        names
-            .map(|entry| String::from_utf8_lossy(&entry.name).into_owned())
-            .collect()
+        names.map(|entry| String::from_utf8_lossy(&entry.name).into_owned()).collect()
     }
 
     #[test]

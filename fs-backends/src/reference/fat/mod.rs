@@ -168,12 +168,9 @@ impl FatFileSystem {
 
     fn can_hold_entries(&self, position: u64) -> bool {
         let in_root = match self.boot.root {
-            Root::Fixed {
-                position: start,
-                length,
-            } => position
-                .checked_sub(start)
-                .is_some_and(|offset| offset < length),
+            Root::Fixed { position: start, length } => {
+                position.checked_sub(start).is_some_and(|offset| offset < length)
+            }
             Root::Chain(_) => false,
         };
         let end = position.saturating_add(byte_count(ENTRY));
@@ -254,19 +251,11 @@ impl FatFileSystem {
             return Err(error);
         }
         let damage = damage.filter(|_| !listing.is_ended);
-        Ok(Opened {
-            extents,
-            listing,
-            damage: damage.map(|error| error.to_string()),
-        })
+        Ok(Opened { extents, listing, damage: damage.map(|error| error.to_string()) })
     }
 
     fn describe(&self, node: NodeId, entry: &RawEntry) -> Metadata {
-        let size = if entry.is_directory() {
-            0
-        } else {
-            entry.size()
-        };
+        let size = if entry.is_directory() { 0 } else { entry.size() };
         let cluster = u64::from(self.boot.cluster_size);
         Metadata {
             node,
@@ -285,11 +274,7 @@ impl FatFileSystem {
 }
 
 fn kind(entry: &RawEntry) -> FileKind {
-    if entry.is_directory() {
-        FileKind::Directory
-    } else {
-        FileKind::Regular
-    }
+    if entry.is_directory() { FileKind::Directory } else { FileKind::Regular }
 }
 
 /// Whether the second entry of the table says that the volume was closed and read without errors.
@@ -318,10 +303,7 @@ impl FileSystem for FatFileSystem {
     fn usage(&self) -> FsResult<Usage> {
         let free = Table::new(&*self.reader.metadata, &self.boot).count_free()?;
         let used = u64::from(self.boot.clusters.saturating_sub(free));
-        Ok(Usage {
-            used: used.saturating_mul(u64::from(self.boot.cluster_size)),
-            nodes: None,
-        })
+        Ok(Usage { used: used.saturating_mul(u64::from(self.boot.cluster_size)), nodes: None })
     }
 
     fn root(&self) -> NodeId {
@@ -381,9 +363,9 @@ impl FileSystem for FatFileSystem {
         }
         match &opened.damage {
             None => Ok(()),
-            Some(damage) => Err(FsError::corrupt(format!(
-                "directory can be listed in part only: {damage}"
-            ))),
+            Some(damage) => {
+                Err(FsError::corrupt(format!("directory can be listed in part only: {damage}")))
+            }
         }
     }
 

@@ -28,11 +28,7 @@ const ESCAPED_E5: u8 = 0x05;
 pub(super) fn decode_padded(bytes: &[u8]) -> Vec<u16> {
     let end = bytes.iter().rposition(|byte| *byte != b' ');
     let length = end.map_or(0, |end| end.saturating_add(1));
-    bytes
-        .iter()
-        .take(length)
-        .map(|byte| decode_byte(*byte))
-        .collect()
+    bytes.iter().take(length).map(|byte| decode_byte(*byte)).collect()
 }
 
 fn decode_byte(byte: u8) -> u16 {
@@ -93,8 +89,7 @@ fn single(mut characters: impl Iterator<Item = char>) -> Option<char> {
 
 /// The checksum of an 8.3 name that its long name entries carry.
 pub(super) fn checksum(raw: &[u8; 11]) -> u8 {
-    raw.iter()
-        .fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
+    raw.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
 #[cfg(test)]
@@ -117,10 +112,7 @@ mod tests {
 
     #[test]
     fn names_compare_without_case() {
-        let (a, b) = (
-            "Stra\u{df}e \u{e9}\u{3b1}.TXT",
-            "stra\u{df}E \u{c9}\u{391}.txt",
-        );
+        let (a, b) = ("Stra\u{df}e \u{e9}\u{3b1}.TXT", "stra\u{df}E \u{c9}\u{391}.txt");
         assert_eq!(folded(a.as_bytes()), folded(b.as_bytes()));
         assert_ne!(folded(b"a"), folded(b"b"));
         assert_eq!(folded(b"\xFF"), None);

@@ -31,13 +31,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(device: &'a dyn BlockDevice, boot: &'a Boot) -> Self {
-        Self {
-            device,
-            boot,
-            window: Vec::new(),
-            window_start: 0,
-            window_size: WINDOW,
-        }
+        Self { device, boot, window: Vec::new(), window_start: 0, window_size: WINDOW }
     }
 
     /// The raw entry of `cluster`, 12, 16 or 28 bits.
@@ -132,16 +126,13 @@ impl<'a> Table<'a> {
 impl Boot {
     /// Whether `cluster` is one of the volume.
     pub(super) fn has_cluster(&self, cluster: u32) -> bool {
-        cluster
-            .checked_sub(2)
-            .is_some_and(|index| index < self.clusters)
+        cluster.checked_sub(2).is_some_and(|index| index < self.clusters)
     }
 
     /// The position of `cluster`.
     fn position(&self, cluster: u32) -> u64 {
         let index = u64::from(cluster.saturating_sub(2));
-        self.data
-            .saturating_add(index.saturating_mul(u64::from(self.cluster_size)))
+        self.data.saturating_add(index.saturating_mul(u64::from(self.cluster_size)))
     }
 
     /// The run list of the `wanted` bytes in the chain that begins with `first`. What the chain
@@ -177,8 +168,7 @@ impl Boot {
         if !self.has_cluster(first) {
             return Err(FsError::corrupt("directory begins outside the volume"));
         }
-        self.follow(device, first, limit)
-            .map(|(extents, _)| extents)
+        self.follow(device, first, limit).map(|(extents, _)| extents)
     }
 
     /// The run list, and whether it has all the bytes wanted.

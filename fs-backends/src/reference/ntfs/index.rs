@@ -45,11 +45,7 @@ struct ListedName {
 
 impl Listing {
     fn new() -> Self {
-        Self {
-            names: Vec::new(),
-            entries: Vec::new(),
-            damage: None,
-        }
+        Self { names: Vec::new(), entries: Vec::new(), damage: None }
     }
 
     /// What the listing takes in memory.
@@ -145,9 +141,8 @@ pub(super) fn find(
     with_index(volume, dir, |index, cursor| {
         for exact in [true, false] {
             let mut finder = index.finder();
-            let found = finder.find(cursor, |entry| {
-                upcase.compare(name, wtf8::units_le(entry.name().0), exact)
-            });
+            let found = finder
+                .find(cursor, |entry| upcase.compare(name, wtf8::units_le(entry.name().0), exact));
             if let Some(entry) = found {
                 let entry = entry.map_err(from_crate)?;
                 return Ok(file_reference(entry.file_reference()));
@@ -176,10 +171,7 @@ fn with_index<R>(
     let guarded = AssertUnwindSafe(|| {
         let mut cursor = VolumeCursor::new(&*volume.reader.metadata, budget);
         cursor.split = split;
-        let file = volume
-            .ntfs
-            .file(&mut cursor, dir.number())
-            .map_err(from_crate)?;
+        let file = volume.ntfs.file(&mut cursor, dir.number()).map_err(from_crate)?;
         let index = file.directory_index(&mut cursor).map_err(from_crate)?;
         work(&index, &mut cursor)
     });
@@ -200,9 +192,7 @@ fn check_index(volume: &Volume, dir: &FileRecord) -> FsResult<u64> {
     let record_size = reader.u32_le()?;
     // LIMIT: Windows writes index records of 4 KiB, or of one cluster of at most 64 KiB.
     if !(512..=65536).contains(&record_size) || !record_size.is_power_of_two() {
-        return Err(reader
-            .corrupt("has an index record size that cannot be")
-            .into());
+        return Err(reader.corrupt("has an index record size that cannot be").into());
     }
     if !volume.is_joined_by_crate(dir, kind::INDEX_ALLOCATION, I30)? {
         return Err(FsError::new(
@@ -213,10 +203,7 @@ fn check_index(volume: &Volume, dir: &FileRecord) -> FsResult<u64> {
     }
     let index = volume.stream(dir, kind::INDEX_ALLOCATION, I30)?;
     let size = index.map_or(0, |index| index.size.min(volume.reader.metadata.size()));
-    Ok(size
-        .saturating_mul(16)
-        .saturating_add(BASE_BUDGET)
-        .min(MAX_BUDGET))
+    Ok(size.saturating_mul(16).saturating_add(BASE_BUDGET).min(MAX_BUDGET))
 }
 
 /// What the crate says, as an error of ours; an error of the device comes back as it was.
@@ -255,11 +242,7 @@ impl Upcase {
             let single = upper.next().filter(|_| upper.next().is_none())?;
             u16::try_from(u32::from(single)).ok()
         };
-        Self(
-            (0..=u16::MAX)
-                .map(|unit| upper(unit).unwrap_or(unit))
-                .collect(),
-        )
+        Self((0..=u16::MAX).map(|unit| upper(unit).unwrap_or(unit)).collect())
     }
 
     fn upper(&self, unit: u16) -> u16 {
@@ -276,11 +259,7 @@ impl Upcase {
     ) -> Ordering {
         let upper = name.iter().map(|unit| self.upper(*unit));
         let order = upper.cmp(other.clone().map(|unit| self.upper(unit)));
-        if exact && order == Ordering::Equal {
-            name.iter().copied().cmp(other)
-        } else {
-            order
-        }
+        if exact && order == Ordering::Equal { name.iter().copied().cmp(other) } else { order }
     }
 }
 
@@ -298,14 +277,7 @@ pub(super) struct VolumeCursor<'a> {
 impl<'a> VolumeCursor<'a> {
     /// A cursor that gives out at most `budget` bytes.
     pub(super) fn new(device: &'a dyn BlockDevice, budget: u64) -> Self {
-        Self {
-            device,
-            position: 0,
-            piece: Vec::new(),
-            piece_start: 0,
-            budget,
-            split: None,
-        }
+        Self { device, position: 0, piece: Vec::new(), piece_start: 0, budget, split: None }
     }
 
     fn is_spent(&self) -> bool {
@@ -325,11 +297,7 @@ impl<'a> VolumeCursor<'a> {
 
     fn fill(&mut self) -> FsResult<()> {
         let start = self.position & !byte_count(PIECE - 1);
-        let length = self
-            .device
-            .size()
-            .saturating_sub(start)
-            .min(byte_count(PIECE));
+        let length = self.device.size().saturating_sub(start).min(byte_count(PIECE));
         self.piece.resize(bytes_to_index(length)?, 0);
         self.piece_start = start;
         if let Err(error) = self.device.read_at(start, &mut self.piece) {

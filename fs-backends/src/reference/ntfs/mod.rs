@@ -189,11 +189,7 @@ impl NtfsFileSystem {
 
     fn directory(&self, dir: NodeId) -> FsResult<FileRecord> {
         let record = self.volume.node(dir.0)?;
-        if record.is_directory() {
-            Ok(record)
-        } else {
-            Err(FsError::not_a_directory())
-        }
+        if record.is_directory() { Ok(record) } else { Err(FsError::not_a_directory()) }
     }
 }
 
@@ -207,11 +203,7 @@ impl FileSystem for NtfsFileSystem {
         let stream = self.volume.stream(&record, kind::DATA, &[])?;
         let stream = stream.ok_or_else(|| FsError::corrupt("$Bitmap has no $DATA"))?;
         let bitmap = self.volume.file(stream)?;
-        let clusters = self
-            .info
-            .size
-            .checked_div(self.volume.cluster_size)
-            .unwrap_or(0);
+        let clusters = self.info.size.checked_div(self.volume.cluster_size).unwrap_or(0);
         let whole = clusters / 8;
         let tail = u32::try_from(clusters % 8).unwrap_or(0);
         if bitmap.size() < clusters.div_ceil(8) {
@@ -233,15 +225,10 @@ impl FileSystem for NtfsFileSystem {
             let mut last = [0];
             bitmap.read_at(whole, &mut last)?;
             let mask = !0xFF_u8.checked_shl(tail).unwrap_or(0);
-            let bits = last
-                .iter()
-                .map(|byte| u64::from((byte & mask).count_ones()));
+            let bits = last.iter().map(|byte| u64::from((byte & mask).count_ones()));
             used = used.saturating_add(bits.sum());
         }
-        Ok(Usage {
-            used: used.saturating_mul(self.volume.cluster_size),
-            nodes: None,
-        })
+        Ok(Usage { used: used.saturating_mul(self.volume.cluster_size), nodes: None })
     }
 
     fn root(&self) -> NodeId {
@@ -282,11 +269,7 @@ impl FileSystem for NtfsFileSystem {
                 .metadata(NodeId(reference.number()))
                 .ok()
                 .filter(|metadata| metadata.generation == u64::from(reference.sequence()));
-            let listed = if is_directory {
-                FileKind::Directory
-            } else {
-                FileKind::Regular
-            };
+            let listed = if is_directory { FileKind::Directory } else { FileKind::Regular };
             let entry = DirEntry {
                 name: Name::new(name),
                 node: NodeId(reference.number()),
@@ -300,10 +283,10 @@ impl FileSystem for NtfsFileSystem {
         }
         match &listing.damage {
             None => Ok(()),
-            Some(damage) => Err(FsError::corrupt(format!(
-                "directory can be listed in part only: {damage}"
-            ))
-            .at(dir.position())),
+            Some(damage) => {
+                Err(FsError::corrupt(format!("directory can be listed in part only: {damage}"))
+                    .at(dir.position()))
+            }
         }
     }
 

@@ -195,10 +195,7 @@ impl FileRecord {
 
     /// The attributes, in the order of the record. An error ends them.
     pub(super) fn attributes(&self) -> Attributes<'_> {
-        Attributes {
-            record: self,
-            next: Some(self.first_attribute),
-        }
+        Attributes { record: self, next: Some(self.first_attribute) }
     }
 }
 
@@ -301,11 +298,7 @@ impl<'a> NonResident<'a> {
             .ok_or_else(|| corrupt("run list leaves the attribute", 0x20))?;
         let lowest_vcn = raw.lowest_vcn.get();
         // `highest_vcn` is -1 where there are no clusters.
-        let clusters = raw
-            .highest_vcn
-            .get()
-            .wrapping_add(1)
-            .checked_sub(lowest_vcn);
+        let clusters = raw.highest_vcn.get().wrapping_add(1).checked_sub(lowest_vcn);
         let mut allocated = raw.allocated_size.get();
         if flags & 0x80FF != 0
             && runs_start >= 0x48

@@ -73,9 +73,7 @@ pub(super) fn target(bytes: &[u8]) -> FsResult<Vec<u8>> {
     if tag == TAG_LX_SYMLINK {
         let version = data.u32_le()?;
         if version != 2 {
-            return Err(FsError::unsupported(
-                "symbolic link of Linux has another version than 2",
-            ));
+            return Err(FsError::unsupported("symbolic link of Linux has another version than 2"));
         }
         return Ok(data.take(data.remaining())?.to_vec());
     }
@@ -162,14 +160,8 @@ mod tests {
             (r"\x", "/x"),
         ];
         for (stored, shown) in cases {
-            assert_eq!(
-                target(&link(TAG_SYMLINK, stored, 12)).unwrap(),
-                shown.as_bytes()
-            );
-            assert_eq!(
-                target(&link(TAG_MOUNT_POINT, stored, 8)).unwrap(),
-                shown.as_bytes()
-            );
+            assert_eq!(target(&link(TAG_SYMLINK, stored, 12)).unwrap(), shown.as_bytes());
+            assert_eq!(target(&link(TAG_MOUNT_POINT, stored, 8)).unwrap(), shown.as_bytes());
         }
         let mut lx = TAG_LX_SYMLINK.to_le_bytes().to_vec();
         lx.extend([7, 0, 0, 0, 2, 0, 0, 0]);

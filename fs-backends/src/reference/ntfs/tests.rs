@@ -14,10 +14,8 @@ fn volume() -> Option<Vec<u8>> {
     scratch.write("big", &noise(300_000, 1));
     scratch.write("stream", &noise(20_000, 2));
     scratch.blank(8 << 20);
-    let made = scratch.run(
-        "mkntfs",
-        &["-F", "-q", "-Q", "-c", "4096", "-L", "A label", "image"],
-    ) && scratch.run("ntfscp", &["image", "small", "Small file.txt"])
+    let made = scratch.run("mkntfs", &["-F", "-q", "-Q", "-c", "4096", "-L", "A label", "image"])
+        && scratch.run("ntfscp", &["image", "small", "Small file.txt"])
         && scratch.run("ntfscp", &["image", "big", "big.bin"])
         && scratch.run("ntfscp", &["-N", "alt", "image", "stream", "big.bin"]);
     made.then(|| scratch.image())
@@ -83,10 +81,7 @@ fn a_volume_of_mkntfs_reads_back() {
     let fs = mount(&NtfsDriver, image).unwrap();
     assert_eq!(fs.info().label.as_deref(), Some("A label"));
     assert_eq!(fs.info().uuid.as_ref().map(String::len), Some(16));
-    assert_eq!(
-        (fs.info().cluster_size, fs.info().size),
-        (4096, (8 << 20) - 512)
-    );
+    assert_eq!((fs.info().cluster_size, fs.info().size), (4096, (8 << 20) - 512));
     assert!(fs.info().findings.is_empty());
     assert!((1 << 20..4 << 20).contains(&fs.usage().unwrap().used));
     assert_eq!(read(&*fs, "small FILE.txt").unwrap(), b"some text");
@@ -123,10 +118,7 @@ fn names_that_are_not_there_say_why() {
 fn stored_bytes_that_are_not_the_content_are_refused() {
     let Some(image) = volume() else { return };
     let compressed = FsErrorKind::Undecodable(Reason::NTFS_COMPRESSED);
-    for (at, bit, kind) in [
-        (0x0C, 0x01, compressed),
-        (0x0D, 0x40, FsErrorKind::Encrypted),
-    ] {
+    for (at, bit, kind) in [(0x0C, 0x01, compressed), (0x0D, 0x40, FsErrorKind::Encrypted)] {
         let image = bent(&image, "big.bin", |record| {
             let data = attribute(record, 0x80);
             record[data + at] |= bit;
@@ -156,23 +148,15 @@ fn bytes_behind_the_initialized_size_are_zero() {
     let mut expected = noise(300_000, 1);
     expected[100_001..].fill(0);
     assert!(read(&*fs, "big.bin").unwrap() == expected);
-    let file = fs
-        .open(find(&*fs, "big.bin").unwrap(), &StreamName::MAIN)
-        .unwrap();
+    let file = fs.open(find(&*fs, "big.bin").unwrap(), &StreamName::MAIN).unwrap();
     let extent = file.extent_at(100_001).unwrap();
-    assert_eq!(
-        (extent.kind, extent.length),
-        (FileExtentKind::Hole, 199_999)
-    );
+    assert_eq!((extent.kind, extent.length), (FileExtentKind::Hole, 199_999));
 }
 
 #[test]
 fn reparse_points_are_links_or_refused() {
     let Some(image) = volume() else { return };
-    for (tag, reason) in [
-        (0x8000_0017_u32, Reason::WOF),
-        (0x8000_0013, Reason::DEDUPLICATED),
-    ] {
+    for (tag, reason) in [(0x8000_0017_u32, Reason::WOF), (0x8000_0013, Reason::DEDUPLICATED)] {
         let image = bent(&image, "big.bin", |record| {
             let value = [&tag.to_le_bytes()[..], &[0; 4]].concat();
             add_reparse(record, &value);

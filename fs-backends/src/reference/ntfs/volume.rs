@@ -75,9 +75,7 @@ impl Volume {
         let record_size = bytes_to_index(u64::from(ntfs.file_record_size()))?;
         // LIMIT: Windows writes records of 1024 and 4096 bytes.
         if !(512..=4096).contains(&record_size) || !record_size.is_multiple_of(512) {
-            return Err(FsError::unsupported(
-                "file record size is none of 512 to 4096 bytes",
-            ));
+            return Err(FsError::unsupported("file record size is none of 512 to 4096 bytes"));
         }
         let mut volume = Self {
             reader,
@@ -90,9 +88,7 @@ impl Volume {
         let position = volume.ntfs.mft_position().value();
         let position = position
             .ok_or_else(|| FsError::corrupt("boot sector gives no place of the file table"))?;
-        volume
-            .mft
-            .push(Some(position.get()), byte_count(record_size))?;
+        volume.mft.push(Some(position.get()), byte_count(record_size))?;
         let record = volume.record(0)?;
         for attribute in record.attributes() {
             if attribute?.kind == kind::ATTRIBUTE_LIST {
@@ -136,11 +132,7 @@ impl Volume {
         let size = byte_count(self.record_size);
         number
             .checked_mul(size)
-            .filter(|offset| {
-                offset
-                    .checked_add(size)
-                    .is_some_and(|end| end <= self.mft_size)
-            })
+            .filter(|offset| offset.checked_add(size).is_some_and(|end| end <= self.mft_size))
             .ok_or_else(FsError::not_found)
     }
 
@@ -250,10 +242,8 @@ impl Volume {
         if belongs {
             Ok(record)
         } else {
-            Err(
-                FsError::corrupt("attribute list names a record of another file")
-                    .at(record.position()),
-            )
+            Err(FsError::corrupt("attribute list names a record of another file")
+                .at(record.position()))
         }
     }
 
@@ -423,9 +413,7 @@ impl StreamBuilder {
     }
 
     fn finish(self) -> FsResult<Stream> {
-        let stream = self
-            .stream
-            .ok_or_else(|| FsError::corrupt("attribute is missing"))?;
+        let stream = self.stream.ok_or_else(|| FsError::corrupt("attribute is missing"))?;
         if let Content::Runs(extents) = &stream.content
             && extents.end() < stream.size
         {
@@ -485,9 +473,7 @@ impl<'a> ListEntry<'a> {
                 return Ok(attribute);
             }
         }
-        Err(
-            FsError::corrupt("attribute list names an attribute that is not there")
-                .at(record.position()),
-        )
+        Err(FsError::corrupt("attribute list names an attribute that is not there")
+            .at(record.position()))
     }
 }
