@@ -13,7 +13,7 @@ use volfold_images::{BlockDevice, BlockError, DiskImage, format, host};
 use crate::cache::{CachePool, SectorCache};
 use crate::discover::{Discovered, DiskSource, discover};
 use crate::finding::Finding;
-use crate::volume::{MANAGERS, Volume};
+use crate::volume::{MANAGERS, Volume, VolumeExtent};
 
 /// Bytes of metadata that are read and kept at once.
 const METADATA_BLOCK: u32 = 32 << 10;
@@ -71,6 +71,8 @@ pub struct Disk {
     pub partition_scheme: Option<&'static str>,
     /// The virtual disk.
     pub device: Arc<dyn BlockDevice>,
+    /// Whether reads of the device go through the cache.
+    cached: bool,
 }
 
 /// One volume of the set, and the way into its file system.
@@ -162,7 +164,7 @@ impl DiskSet {
             disk.sector_size = result.sector_size;
         }
         findings.extend(discovery.findings);
-        let volumes = name_volumes(discovery.volumes, &pool, &mut findings);
+        let volumes = name_volumes(discovery.volumes, &disks, &pool, &mut findings);
         Self {
             disks,
             failures,
@@ -246,13 +248,27 @@ fn open_disk(
         chain,
         partition_scheme: None,
         device,
+        cached: dear_block.is_some(),
     };
     Ok((disk, findings))
+}
+
+/// The two views of a volume. Blocks of dear disks are cached below the volume already.
+fn reader(volume: &Volume, disks: &[Disk], pool: &Arc<CachePool>) -> VolumeReader {
+    let is_cached = |extent: &VolumeExtent| disks.get(extent.disk).is_some_and(|disk| disk.cached);
+    let data = volume.device.clone();
+    if volume.extents.iter().all(is_cached) {
+        VolumeReader::uncached(data)
+    } else {
+        let metadata = Arc::new(SectorCache::new(pool, data.clone(), METADATA_BLOCK));
+        VolumeReader { data, metadata }
+    }
 }
 
 /// Gives every volume its folder name: label, else place; unique by a suffix in the order of ids.
 fn name_volumes(
     discovered: Vec<Discovered>,
+    disks: &[Disk],
     pool: &Arc<CachePool>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
@@ -263,14 +279,7 @@ fn name_volumes(
         mut reason,
     } in discovered
     {
-        let reader = VolumeReader {
-            metadata: Arc::new(SectorCache::new(
-                pool,
-                volume.device.clone(),
-                METADATA_BLOCK,
-            )),
-            data: volume.device.clone(),
-        };
+        let reader = reader(&volume, disks, pool);
         let mut identity = Identity::default();
         if let Some(driver) = driver {
             match driver.identify(reader.clone()) {

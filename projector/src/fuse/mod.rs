@@ -1,7 +1,7 @@
 //! Linux: the tree as a FUSE file system, by `/dev/fuse` or fusermount3, without libfuse.
 
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ mod server;
 
 use server::Server;
 
-/// The file system type that the kernel shows: `fuse.volfold`.
-const SUBTYPE: &str = "volfold";
+/// What the source of our mounts begins with in the kernel's table; the type is `fuse`, as others'.
+const SOURCE_PREFIX: &str = "volfold:";
 
 /// The helper that mounts for users without rights.
 const HELPER: &str = "fusermount3";
@@ -25,7 +25,7 @@ const HELPER: &str = "fusermount3";
 /// What `/sys/class/bdi` gets as read-ahead where we may write there.
 const READ_AHEAD_KIB: u32 = 1024;
 
-/// Requests that the kernel may have under way in the background (read-ahead).
+/// Threads that answer requests. ARCHITECTURE.md, section 9, has the measurement.
 const THREADS: usize = 2;
 
 /// The FUSE projector.
@@ -46,7 +46,6 @@ impl Projector for Fuse {
         let mut config = Config::default();
         config.mount_options = vec![
             MountOption::FSName(source_name(&options.source)),
-            MountOption::Subtype(SUBTYPE.to_owned()),
             MountOption::RO,
             MountOption::NoSuid,
             MountOption::NoDev,
@@ -93,7 +92,10 @@ impl Projector for Fuse {
                 format!("/proc/self/mountinfo: {error}"),
             )
         })?;
-        Ok(parse_mountinfo(&table))
+        Ok(parse_mountinfo(&table)
+            .into_iter()
+            .map(|mount| mount.folder)
+            .collect())
     }
 }
 
@@ -116,7 +118,7 @@ impl Mount for Mounted {
 
 /// Commas would end the option, and the kernel cuts long ones.
 fn source_name(source: &str) -> String {
-    source
+    format!("{SOURCE_PREFIX}{source}")
         .chars()
         .map(|c| if c == ',' || c.is_control() { '_' } else { c })
         .take(200)
@@ -220,32 +222,56 @@ fn unmount_by_helper(folder: &Path, force: bool) -> ProjectResult<()> {
 
 /// The kernel reads ahead 128 KiB by default; more pays on large files. Only root may raise it, and
 /// without it everything still works.
+///
+/// The device number comes from the table of mounts: nobody answers a `stat` of the folder yet.
 fn raise_read_ahead(folder: &Path) {
-    let Ok(metadata) = rustix::fs::stat(folder) else {
-        return;
-    };
-    let (major, minor) = (
-        rustix::fs::major(metadata.st_dev),
-        rustix::fs::minor(metadata.st_dev),
-    );
-    let _ = std::fs::write(
-        format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"),
-        READ_AHEAD_KIB.to_string(),
-    );
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let folder = absolute(folder);
+    let device = parse_mountinfo(&table)
+        .into_iter()
+        .rev()
+        .find(|mount| mount.folder == folder);
+    if let Some(device) = device.map(|mount| mount.device) {
+        let file = format!("/sys/class/bdi/{device}/read_ahead_kb");
+        let _ = std::fs::write(file, READ_AHEAD_KIB.to_string());
+    }
 }
 
-/// The mount points of our type in the text of `/proc/self/mountinfo`.
+/// `folder` as the kernel's table names it: links above it resolved, the folder itself not asked.
+fn absolute(folder: &Path) -> PathBuf {
+    match (folder.parent().map(Path::canonicalize), folder.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => folder.to_path_buf(),
+    }
+}
+
+/// One line of the table of mounts.
+#[derive(Debug, PartialEq, Eq)]
+struct MountLine {
+    folder: PathBuf,
+    /// `major:minor` of the file system.
+    device: String,
+}
+
+/// Our mount points in the text of `/proc/self/mountinfo`.
 ///
 /// A line: `36 35 98:0 /root /mount\040point options ... - type source options`.
-fn parse_mountinfo(table: &[u8]) -> Vec<PathBuf> {
-    let wanted = format!("fuse.{SUBTYPE}");
+fn parse_mountinfo(table: &[u8]) -> Vec<MountLine> {
     table
         .split(|byte| *byte == b'\n')
         .filter_map(|line| {
             let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
             let separator = fields.iter().position(|field| *field == b"-")?;
-            let is_ours = fields.get(separator + 1)? == &wanted.as_bytes();
-            is_ours.then_some(unescape(fields.get(4)?))
+            let is_fuse = fields.get(separator + 1)?.starts_with(b"fuse");
+            let is_ours = is_fuse
+                && fields
+                    .get(separator + 2)?
+                    .starts_with(SOURCE_PREFIX.as_bytes());
+            let device = String::from_utf8_lossy(fields.get(2)?).into_owned();
+            is_ours.then_some(MountLine {
+                folder: unescape(fields.get(4)?),
+                device,
+            })
         })
         .collect()
 }
@@ -273,20 +299,19 @@ fn unescape(field: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
 
-/// Whether `folder` answers; a folder whose process has died does not.
-pub fn is_alive(folder: &Path) -> bool {
-    rustix::fs::stat(folder).is_ok() && !folder.as_os_str().as_bytes().is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn mount_points_of_our_type_are_found_and_unescaped() {
+    fn our_mount_points_are_found_and_unescaped() {
         let table = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
-            40 22 0:40 / /mnt/a\\040b\\134c ro,nosuid shared:1 - fuse.volfold a.vmdk ro\n\
-            41 22 0:41 / /mnt/other ro - fuse.sshfs host: ro\n";
-        assert_eq!(parse_mountinfo(table), [PathBuf::from("/mnt/a b\\c")]);
+            40 22 0:40 / /mnt/a\\040b\\134c ro,nosuid shared:1 - fuse volfold:a.vmdk ro\n\
+            41 22 0:41 / /mnt/other ro - fuse.sshfs volfold@host: ro\n";
+        let expected = MountLine {
+            folder: "/mnt/a b\\c".into(),
+            device: "0:40".to_owned(),
+        };
+        assert_eq!(parse_mountinfo(table), [expected]);
     }
 }
