@@ -102,11 +102,15 @@ fn host_extent(file: &File, offset: u64, size: u64) -> Option<Extent> {
     let (kind, end) = match seek(file, SeekFrom::Data(offset)) {
         Ok(data) if data > offset => (ExtentKind::Zero, data),
         Ok(_) => (ExtentKind::Data, seek(file, SeekFrom::Hole(offset)).ok()?),
-        // No data up to the end; but a file that was cut short has no end to speak of.
-        Err(rustix::io::Errno::NXIO) if file.metadata().ok()?.len() >= size => {
+        // No data up to the end, if the host knows of holes at all; but a file that was cut short
+        // has no end to speak of.
+        Err(_) => {
+            let hole_here = seek(file, SeekFrom::Hole(offset)).is_ok_and(|hole| hole == offset);
+            if !hole_here || file.metadata().ok()?.len() < size {
+                return None;
+            }
             (ExtentKind::Zero, size)
         }
-        Err(_) => return None,
     };
     let length = end
         .min(size)

@@ -11,7 +11,6 @@
 pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod fixtures;
-pub(crate) mod gzip;
 pub(crate) mod listing;
 
 use std::path::{Path, PathBuf};
