@@ -36,9 +36,7 @@ impl CachePool {
     /// A pool of at most `capacity` bytes.
     pub fn new(capacity: u64) -> Arc<Self> {
         // The guess only sizes the tables.
-        let blocks = usize::try_from(capacity / (32 << 10))
-            .unwrap_or(usize::MAX)
-            .max(16);
+        let blocks = usize::try_from(capacity / (32 << 10)).unwrap_or(usize::MAX).max(16);
         Arc::new(Self {
             blocks: Cache::with_weighter(blocks, capacity, ByBytes),
             capacity,
@@ -69,12 +67,7 @@ impl SectorCache {
     /// Caches `device` in blocks of `block_size` bytes, a power of two.
     pub fn new(pool: &Arc<CachePool>, device: Arc<dyn BlockDevice>, block_size: u32) -> Self {
         let id = pool.next_device.fetch_add(1, Ordering::Relaxed);
-        Self {
-            pool: pool.clone(),
-            device,
-            id,
-            block_size: u64::from(block_size.max(512)),
-        }
+        Self { pool: pool.clone(), device, id, block_size: u64::from(block_size.max(512)) }
     }
 
     /// The block with number `index`; read if nobody has it, waited for if somebody reads it.
@@ -95,9 +88,7 @@ impl SectorCache {
 
     fn read_block(&self, index: u64) -> BlockResult<Arc<[u8]>> {
         let start = index.saturating_mul(self.block_size);
-        let length = self
-            .block_size
-            .min(self.device.size().saturating_sub(start));
+        let length = self.block_size.min(self.device.size().saturating_sub(start));
         let mut bytes = vec![0; bytes_to_index(length)?];
         self.device.read_at(start, &mut bytes)?;
         Ok(bytes.into())
@@ -156,12 +147,7 @@ mod tests {
     impl Slow {
         fn new(size: u64) -> Self {
             let (reads, delay) = (AtomicUsize::new(0), Duration::ZERO);
-            Self {
-                size,
-                reads,
-                broken_from: u64::MAX,
-                delay,
-            }
+            Self { size, reads, broken_from: u64::MAX, delay }
         }
     }
 
@@ -191,13 +177,7 @@ mod tests {
     fn reads_across_blocks_and_up_to_the_end_are_right() {
         let pool = CachePool::new(1 << 20);
         let cache = SectorCache::new(&pool, Arc::new(Slow::new(10_000)), 1024);
-        for (offset, length) in [
-            (0, 10_000),
-            (1000, 100),
-            (1023, 2),
-            (9_990, 10),
-            (10_000, 0),
-        ] {
+        for (offset, length) in [(0, 10_000), (1000, 100), (1023, 2), (9_990, 10), (10_000, 0)] {
             let mut buf = vec![0; length];
             cache.read_at(offset, &mut buf).unwrap();
             assert_eq!(buf, expected(offset, length), "{offset}+{length}");
@@ -234,10 +214,7 @@ mod tests {
         let cache = SectorCache::new(&pool, Arc::new(slow), 4096);
         let mut buf = [0; 8];
         for _ in 0..2 {
-            assert_eq!(
-                cache.read_at(5000, &mut buf).unwrap_err().kind(),
-                BlockErrorKind::Io
-            );
+            assert_eq!(cache.read_at(5000, &mut buf).unwrap_err().kind(), BlockErrorKind::Io);
             cache.read_at(0, &mut buf).unwrap();
         }
     }
@@ -259,9 +236,6 @@ mod tests {
         let before = device.reads.load(Ordering::SeqCst);
         hot(&mut buf);
         let missed = device.reads.load(Ordering::SeqCst) - before;
-        assert!(
-            missed <= 3,
-            "{missed} of 32 hot blocks were lost to one scan"
-        );
+        assert!(missed <= 3, "{missed} of 32 hot blocks were lost to one scan");
     }
 }

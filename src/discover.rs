@@ -48,11 +48,7 @@ pub(crate) struct Discovery {
 
 /// Finds every volume on `disks`, asking `managers` before partitions are believed.
 pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) -> Discovery {
-    let mut work = Worklist {
-        managers,
-        groups: BTreeMap::new(),
-        found: Vec::new(),
-    };
+    let mut work = Worklist { managers, groups: BTreeMap::new(), found: Vec::new() };
     let mut findings = Vec::new();
     let mut results = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
@@ -75,11 +71,7 @@ pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) ->
         .map(|volume| identify(volume, &mut findings))
         .collect();
     make_ids_unique(&mut volumes, &mut findings);
-    Discovery {
-        disks: results,
-        volumes,
-        findings,
-    }
+    Discovery { disks: results, volumes, findings }
 }
 
 struct Worklist<'a> {
@@ -124,10 +116,7 @@ impl Worklist<'_> {
         for (index, manager) in self.managers.iter().enumerate() {
             match manager.claim(region) {
                 Ok(Some(claim)) => {
-                    self.groups
-                        .entry((index, claim.group))
-                        .or_default()
-                        .push(region.clone());
+                    self.groups.entry((index, claim.group)).or_default().push(region.clone());
                     return Some(claim.hides);
                 }
                 Ok(None) => {}
@@ -195,11 +184,7 @@ fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option
     };
     let protective = |kind| matches!(kind, PartitionType::Mbr(0xEE));
     if chosen.scheme == "mbr" {
-        if chosen
-            .partitions
-            .iter()
-            .any(|partition| protective(partition.kind))
-        {
+        if chosen.partitions.iter().any(|partition| protective(partition.kind)) {
             findings.push(Finding::error(
                 "gpt-damaged",
                 "protective MBR is there, its GPT is not: neither primary nor backup",
@@ -226,11 +211,7 @@ fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
     /// LIMIT: partitions looked at to decide on a sector size.
     const SAMPLE: usize = 16;
     let known = |part: &&partition::Partition| {
-        is_file_system(&Window {
-            device,
-            start: part.start,
-            size: part.size,
-        })
+        is_file_system(&Window { device, start: part.start, size: part.size })
     };
     table.partitions.iter().take(SAMPLE).filter(known).count()
 }
@@ -274,11 +255,7 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
             (None, Some(line))
         }
     };
-    Discovered {
-        volume,
-        driver,
-        reason,
-    }
+    Discovered { volume, driver, reason }
 }
 
 /// Why a volume is not shown, in the words of its partition type where that helps.
@@ -304,10 +281,7 @@ fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
         findings.push(
             Finding::warning(
                 "duplicate-volume-id",
-                format!(
-                    "two volumes have the id {}; this one is called {place}",
-                    volume.id
-                ),
+                format!("two volumes have the id {}; this one is called {place}", volume.id),
             )
             .on_volume(&place.0),
         );

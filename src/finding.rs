@@ -32,13 +32,7 @@ pub struct Finding {
 impl Finding {
     /// A finding of `severity` about nothing in particular yet.
     pub fn new(severity: Severity, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            severity,
-            code: code.to_owned(),
-            disk: None,
-            volume: None,
-            message: message.into(),
-        }
+        Self { severity, code: code.to_owned(), disk: None, volume: None, message: message.into() }
     }
 
     /// A doubtful thing.

@@ -37,10 +37,7 @@ impl OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self {
-            allowed: Vec::new(),
-            cache_size: Self::DEFAULT_CACHE_SIZE,
-        }
+        Self { allowed: Vec::new(), cache_size: Self::DEFAULT_CACHE_SIZE }
     }
 }
 
@@ -103,9 +100,7 @@ impl SetVolume {
         match self.driver {
             Some(driver) => driver.mount(self.reader.clone()),
             None => Err(FsError::unsupported(
-                self.reason
-                    .clone()
-                    .unwrap_or_else(|| "no known file system".to_owned()),
+                self.reason.clone().unwrap_or_else(|| "no known file system".to_owned()),
             )),
         }
     }
@@ -139,25 +134,15 @@ impl DiskSet {
             match open_disk(path, options, &pool) {
                 Ok((disk, notes)) => {
                     let index = disks.len();
-                    findings.extend(
-                        notes
-                            .iter()
-                            .map(|line| Finding::from_line(line).on_disk(index)),
-                    );
+                    findings
+                        .extend(notes.iter().map(|line| Finding::from_line(line).on_disk(index)));
                     disks.push(disk);
                 }
-                Err(error) => failures.push(DiskFailure {
-                    path: path.clone(),
-                    error,
-                }),
+                Err(error) => failures.push(DiskFailure { path: path.clone(), error }),
             }
         }
-        let sources: Vec<DiskSource> = disks
-            .iter()
-            .map(|disk| DiskSource {
-                device: disk.device.clone(),
-            })
-            .collect();
+        let sources: Vec<DiskSource> =
+            disks.iter().map(|disk| DiskSource { device: disk.device.clone() }).collect();
         let discovery = discover(&sources, MANAGERS);
         for (disk, result) in disks.iter_mut().zip(discovery.disks) {
             disk.partition_scheme = result.scheme;
@@ -165,13 +150,7 @@ impl DiskSet {
         }
         findings.extend(discovery.findings);
         let volumes = name_volumes(discovery.volumes, &disks, &pool, &mut findings);
-        Self {
-            disks,
-            failures,
-            volumes,
-            findings,
-            pool,
-        }
+        Self { disks, failures, volumes, findings, pool }
     }
 
     /// The disks that could be opened, by number.
@@ -201,22 +180,19 @@ impl DiskSet {
 
     /// The volume that `wanted` names by folder name or id.
     pub fn volume(&self, wanted: &str) -> Option<&Arc<SetVolume>> {
-        self.volumes
-            .iter()
-            .find(|volume| volume.name == wanted || volume.volume.id.0 == wanted)
+        self.volumes.iter().find(|volume| volume.name == wanted || volume.volume.id.0 == wanted)
     }
 
     /// One tree with a directory for every volume that a driver knows and that `choose` takes.
     pub fn tree(&self, choose: impl Fn(&SetVolume) -> bool) -> VolumeTree {
-        let volumes = self
-            .volumes
-            .iter()
-            .filter(|volume| volume.driver.is_some() && choose(volume))
-            .map(|volume| {
-                let name = volume.name.clone();
-                let volume = volume.clone();
-                TreeVolume::new(name, move || volume.file_system())
-            });
+        let volumes =
+            self.volumes.iter().filter(|volume| volume.driver.is_some() && choose(volume)).map(
+                |volume| {
+                    let name = volume.name.clone();
+                    let volume = volume.clone();
+                    TreeVolume::new(name, move || volume.file_system())
+                },
+            );
         VolumeTree::new(volumes.collect())
     }
 }
@@ -227,14 +203,7 @@ fn open_disk(
     pool: &Arc<CachePool>,
 ) -> Result<(Disk, Vec<String>), BlockError> {
     let file = host::open_image_file(path, &options.allowed)?;
-    let DiskImage {
-        device,
-        format,
-        variant,
-        chain,
-        dear_block,
-        findings,
-    } = format::open(&file)?;
+    let DiskImage { device, format, variant, chain, dear_block, findings } = format::open(&file)?;
     let device: Arc<dyn BlockDevice> = match dear_block {
         Some(block) => Arc::new(SectorCache::new(pool, device, block)),
         None => device,
@@ -273,12 +242,7 @@ fn name_volumes(
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
-    for Discovered {
-        volume,
-        driver,
-        mut reason,
-    } in discovered
-    {
+    for Discovered { volume, driver, mut reason } in discovered {
         let reader = reader(&volume, disks, pool);
         let mut identity = Identity::default();
         if let Some(driver) = driver {
@@ -294,20 +258,9 @@ fn name_volumes(
                 }
             }
         }
-        let name = identity
-            .label
-            .as_deref()
-            .map(folder_name)
-            .filter(|name| !name.is_empty());
+        let name = identity.label.as_deref().map(folder_name).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| volume.fallback_name.clone());
-        volumes.push(SetVolume {
-            volume,
-            name,
-            identity,
-            reason,
-            driver,
-            reader,
-        });
+        volumes.push(SetVolume { volume, name, identity, reason, driver, reader });
     }
     make_names_unique(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
@@ -324,30 +277,19 @@ fn folder_name(label: &str) -> String {
         name.push(if bad { '_' } else { character });
     }
     let name = name.trim_end_matches(['.', ' ']);
-    let stem = name
-        .split('.')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_uppercase();
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
     let device = ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str())
         || (stem.len() == 4
             && (stem.starts_with("COM") || stem.starts_with("LPT"))
             && stem.ends_with(|digit: char| digit.is_ascii_digit()));
-    if device {
-        format!("{name}_")
-    } else {
-        name.to_owned()
-    }
+    if device { format!("{name}_") } else { name.to_owned() }
 }
 
 /// Twins get `-2`, `-3` ... in the order of their ids; names that differ in case only are twins.
 fn make_names_unique(volumes: &mut [SetVolume]) {
     let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, volume) in volumes.iter().enumerate() {
-        by_name
-            .entry(volume.name.to_lowercase())
-            .or_default()
-            .push(index);
+        by_name.entry(volume.name.to_lowercase()).or_default().push(index);
     }
     let mut taken: HashSet<String> = by_name.keys().cloned().collect();
     for mut twins in by_name.into_values() {

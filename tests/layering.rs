@@ -39,9 +39,7 @@ fn sources() -> Vec<Source> {
         files(&root().join(folder), &mut found);
     }
     let tests: Vec<PathBuf> = found.iter().flat_map(|path| test_modules(path)).collect();
-    let product = found
-        .into_iter()
-        .filter(|path| !tests.iter().any(|test| path.starts_with(test)));
+    let product = found.into_iter().filter(|path| !tests.iter().any(|test| path.starts_with(test)));
     product
         .map(|path| {
             let text = fs::read_to_string(&path).expect("a source");
@@ -68,9 +66,7 @@ fn test_modules(path: &Path) -> Vec<PathBuf> {
             .lines()
             .find(|line| !line.is_empty() && !line.starts_with("#["))
             .unwrap_or_default();
-        let declared = line
-            .strip_suffix(';')
-            .and_then(|line| line.rsplit_once("mod "));
+        let declared = line.strip_suffix(';').and_then(|line| line.rsplit_once("mod "));
         if let Some((_, name)) = declared {
             modules.push(folder.join(format!("{name}.rs")));
             modules.push(folder.join(name));
@@ -87,10 +83,7 @@ fn without_text(text: &str) -> String {
     while at < bytes.len() {
         let rest = &bytes[at..];
         if rest.starts_with(b"//") {
-            at += rest
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .unwrap_or(rest.len());
+            at += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
         } else if rest.starts_with(b"/*") {
             at += text[at..].find("*/").map_or(rest.len(), |end| end + 2);
         } else if rest.starts_with(b"'\"'") || rest.starts_with(b"'\\\"'") {
@@ -113,20 +106,14 @@ fn without_text(text: &str) -> String {
 
 /// The length of the raw string that `rest` begins with.
 fn raw_string(rest: &[u8]) -> Option<usize> {
-    let hashes = rest
-        .strip_prefix(b"r")?
-        .iter()
-        .take_while(|byte| **byte == b'#')
-        .count();
+    let hashes = rest.strip_prefix(b"r")?.iter().take_while(|byte| **byte == b'#').count();
     if rest.get(1 + hashes) != Some(&b'"') {
         return None;
     }
     let mut close = vec![b'"'];
     close.resize(1 + hashes, b'#');
     let body = &rest[2 + hashes..];
-    let end = body
-        .windows(close.len())
-        .position(|window| window == close)?;
+    let end = body.windows(close.len()).position(|window| window == close)?;
     Some(2 + hashes + end + close.len())
 }
 
@@ -176,29 +163,18 @@ fn only_in(words: &[&str], allowed: &[&str]) {
             wrong.push(format!("{}: {word}", source.path));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "only {allowed:?} may name these:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "only {allowed:?} may name these:\n{}", wrong.join("\n"));
 }
 
 /// Fails for every source below `place` that names one of `words`.
 fn never_in(place: &str, words: &[&str]) {
     let mut wrong = Vec::new();
-    for source in sources()
-        .iter()
-        .filter(|source| source.path.starts_with(place))
-    {
+    for source in sources().iter().filter(|source| source.path.starts_with(place)) {
         for word in words.iter().filter(|word| names(&source.code, word)) {
             wrong.push(format!("{}: {word}", source.path));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{place} may not name these:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{place} may not name these:\n{}", wrong.join("\n"));
 }
 
 /// The crates of ours that the manifest in `folder` names as dependencies of the product.
@@ -225,55 +201,30 @@ fn own_dependencies(folder: &str) -> Vec<String> {
 fn crates_depend_downwards_only() {
     assert_eq!(own_dependencies("images"), [""; 0]);
     assert_eq!(own_dependencies("fs-backends"), ["volfold-images"]);
-    assert_eq!(
-        own_dependencies("projector"),
-        ["volfold-fs", "volfold-images"]
-    );
+    assert_eq!(own_dependencies("projector"), ["volfold-fs", "volfold-images"]);
 }
 
 #[test]
 fn the_projector_knows_no_backend() {
-    never_in(
-        "projector/",
-        &[
-            "DRIVERS",
-            "ntfs",
-            "fatfs",
-            "ext4_view",
-            "ext4",
-            "FileSystemDriver",
-        ],
-    );
+    never_in("projector/", &["DRIVERS", "ntfs", "fatfs", "ext4_view", "ext4", "FileSystemDriver"]);
 }
 
 #[test]
 fn partition_knows_no_volumes_and_no_file_systems() {
-    never_in(
-        "src/partition/",
-        &["volfold_fs", "crate::volume", "VolumeManager", "MANAGERS"],
-    );
+    never_in("src/partition/", &["volfold_fs", "crate::volume", "VolumeManager", "MANAGERS"]);
 }
 
 #[test]
 fn volume_knows_no_file_systems() {
-    never_in(
-        "src/volume/",
-        &["volfold_fs", "FileSystem", "FileSystemDriver", "DRIVERS"],
-    );
+    never_in("src/volume/", &["volfold_fs", "FileSystem", "FileSystemDriver", "DRIVERS"]);
 }
 
 #[test]
 fn the_command_line_uses_the_facade_alone() {
     // `formats` reads the registries, as section 5 wants.
-    for source in sources()
-        .iter()
-        .filter(|source| source.path.starts_with("src/cli/"))
-    {
+    for source in sources().iter().filter(|source| source.path.starts_with("src/cli/")) {
         if source.path != "src/cli/formats.rs" {
-            never_in(
-                &source.path,
-                &["volfold_images::format", "crate::discover", "ImageFormat"],
-            );
+            never_in(&source.path, &["volfold_images::format", "crate::discover", "ImageFormat"]);
         }
     }
 }
@@ -290,33 +241,19 @@ fn the_argument_parser_stays_in_the_command_line() {
 
 #[test]
 fn host_files_and_the_network_are_opened_in_three_places_only() {
-    only_in(
-        &["std::fs", "std::net"],
-        &["images/src/host", "projector/", "src/cli/"],
-    );
+    only_in(&["std::fs", "std::net"], &["images/src/host", "projector/", "src/cli/"]);
 }
 
 #[test]
 fn outside_parsers_stay_in_the_reference_backends() {
-    only_in(
-        &["::ntfs::", "fatfs::", "ext4_view::"],
-        &["fs-backends/src/reference/"],
-    );
+    only_in(&["::ntfs::", "fatfs::", "ext4_view::"], &["fs-backends/src/reference/"]);
 }
 
 #[test]
 fn unsafe_code_is_forbidden_outside_the_projector() {
-    for file in [
-        "src/lib.rs",
-        "src/main.rs",
-        "images/src/lib.rs",
-        "fs-backends/src/lib.rs",
-    ] {
+    for file in ["src/lib.rs", "src/main.rs", "images/src/lib.rs", "fs-backends/src/lib.rs"] {
         let text = fs::read_to_string(root().join(file)).expect(file);
-        assert!(
-            text.contains("#![forbid(unsafe_code)]"),
-            "{file} does not forbid unsafe code"
-        );
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{file} does not forbid unsafe code");
     }
 }
 

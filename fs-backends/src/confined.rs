@@ -56,9 +56,7 @@ impl<T: 'static> Confined<T> {
                 FsError::new(FsErrorKind::Io, "no thread for the file system").because(error)
             })?;
         outcome.recv().map_err(|_| crashed())??;
-        Ok(Self {
-            jobs: Mutex::new(jobs),
-        })
+        Ok(Self { jobs: Mutex::new(jobs) })
     }
 
     /// Runs `work` on the worker and waits for its answer.
@@ -93,21 +91,19 @@ mod tests {
     #[test]
     fn a_panic_harms_only_its_own_request() {
         let worker = Confined::new("test", || Ok(1_u32)).unwrap();
-        worker.run(|value| Ok(*value = 5)).unwrap();
+        let set = |value: &mut u32| {
+            *value = 5;
+            Ok(())
+        };
+        worker.run(set).unwrap();
         let error = worker.run::<()>(|_| panic!("hostile bytes")).unwrap_err();
         assert_eq!(error.kind(), FsErrorKind::Corrupt);
-        assert_eq!(
-            worker.run(|value| Ok(*value)).unwrap(),
-            1,
-            "the value was built anew"
-        );
+        assert_eq!(worker.run(|value| Ok(*value)).unwrap(), 1, "the value was built anew");
     }
 
     #[test]
     fn a_value_that_cannot_be_built_is_the_error_of_new() {
-        let error = Confined::<u32>::new("test", || Err(FsError::not_found()))
-            .err()
-            .unwrap();
+        let error = Confined::<u32>::new("test", || Err(FsError::not_found())).err().unwrap();
         assert_eq!(error.kind(), FsErrorKind::NotFound);
     }
 }

@@ -19,10 +19,7 @@ pub struct VolumeReader {
 impl VolumeReader {
     /// Both views are `device` itself.
     pub fn uncached(device: Arc<dyn BlockDevice>) -> Self {
-        Self {
-            data: device.clone(),
-            metadata: device,
-        }
+        Self { data: device.clone(), metadata: device }
     }
 }
 
@@ -57,10 +54,7 @@ pub trait FileSystemDriver: Send + Sync {
     fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
         let file_system = self.mount(volume)?;
         let info = file_system.info();
-        Ok(Identity {
-            label: info.label.clone(),
-            uuid: info.uuid.clone(),
-        })
+        Ok(Identity { label: info.label.clone(), uuid: info.uuid.clone() })
     }
 
     /// Reads the file system's root structures.
@@ -75,7 +69,7 @@ pub static DRIVERS: &[&dyn FileSystemDriver] = &[
     #[cfg(feature = "ntfs")]
     &crate::reference::ntfs::NtfsDriver,
     #[cfg(feature = "fat")]
-    &crate::reference::fat::FatDriver,
+    &crate::fat::FatDriver,
     #[cfg(feature = "ext4")]
     &crate::ext4::Ext4Driver,
 ];

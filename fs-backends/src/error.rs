@@ -86,12 +86,7 @@ pub struct FsError {
 impl FsError {
     /// An error of `kind`; `message` is lower case, without a full stop, and names the structure.
     pub fn new(kind: FsErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            position: None,
-            source: None,
-        }
+        Self { kind, message: message.into(), position: None, source: None }
     }
 
     /// The bytes contradict the specification.
@@ -131,10 +126,7 @@ impl FsError {
 
     /// The content is not in reach.
     pub fn undecodable(reason: Reason) -> Self {
-        Self::new(
-            FsErrorKind::Undecodable(reason),
-            format!("content cannot be decoded ({reason})"),
-        )
+        Self::new(FsErrorKind::Undecodable(reason), format!("content cannot be decoded ({reason})"))
     }
 
     /// The same error with a byte position in the volume.
@@ -198,9 +190,7 @@ impl fmt::Display for FsError {
 
 impl Error for FsError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| -> &(dyn Error + 'static) { source })
+        self.source.as_deref().map(|source| -> &(dyn Error + 'static) { source })
     }
 }
 
@@ -216,11 +206,6 @@ impl From<BlockError> for FsError {
         };
         let message = error.message().to_owned();
         let position = error.position();
-        Self {
-            kind,
-            message: message.into(),
-            position,
-            source: Some(error.into()),
-        }
+        Self { kind, message: message.into(), position, source: Some(error.into()) }
     }
 }

@@ -6,11 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::indexing_slicing
-    )
+    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
 pub mod confined;
@@ -18,15 +14,24 @@ pub mod driver;
 pub mod error;
 #[cfg(feature = "ext4")]
 pub mod ext4;
+#[cfg(any(feature = "ntfs", feature = "fat"))]
+mod extents;
+#[cfg(feature = "fat")]
+pub mod fat;
 pub mod node;
 pub mod reference;
+#[cfg(test)]
+#[cfg(any(feature = "ntfs", feature = "fat"))]
+mod testing;
 pub mod tree;
+#[cfg(any(feature = "ntfs", feature = "fat"))]
+mod wtf8;
 
 pub use driver::{DRIVERS, FileSystemDriver, Identity, VolumeReader, detect};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, FsStatistics, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo, StreamName, Times,
-    Timestamp, Usage,
+    FileSystem, FsInfo, FsStatistics, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo,
+    StreamName, Times, Timestamp, Usage,
 };
 pub use tree::{TreeVolume, VolumeTree};

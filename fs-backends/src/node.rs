@@ -40,7 +40,7 @@ impl fmt::Debug for Name<'_> {
 }
 
 /// A position in a directory; `START` or what an entry gave as `next`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DirCursor(pub u64);
 
 impl DirCursor {
@@ -338,15 +338,11 @@ pub trait FileData: Send + Sync {
     /// `OutOfRange` at or behind the end.
     fn extent_at(&self, offset: u64) -> FsResult<FileExtent> {
         match self.size().checked_sub(offset) {
-            None | Some(0) => Err(FsError::new(
-                FsErrorKind::OutOfRange,
-                "offset is behind the end of the file",
-            )
-            .at(offset)),
-            Some(length) => Ok(FileExtent {
-                kind: FileExtentKind::Data,
-                length,
-            }),
+            None | Some(0) => {
+                Err(FsError::new(FsErrorKind::OutOfRange, "offset is behind the end of the file")
+                    .at(offset))
+            }
+            Some(length) => Ok(FileExtent { kind: FileExtentKind::Data, length }),
         }
     }
 }

@@ -37,11 +37,7 @@ impl TreeVolume {
         name: impl Into<Vec<u8>>,
         open: impl Fn() -> FsResult<Arc<dyn FileSystem>> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            name: name.into(),
-            open: Box::new(open),
-            opened: OnceLock::new(),
-        }
+        Self { name: name.into(), open: Box::new(open), opened: OnceLock::new() }
     }
 
     fn get(&self) -> FsResult<&Arc<dyn FileSystem>> {
@@ -79,12 +75,8 @@ impl VolumeTree {
     /// The volume that `node` lies in, its number, and the volume's own id of the node.
     fn inside(&self, node: NodeId) -> FsResult<(u64, &Arc<dyn FileSystem>, NodeId)> {
         let number = node.0 >> VOLUME_SHIFT;
-        let index = number
-            .checked_sub(1)
-            .and_then(|index| usize::try_from(index).ok());
-        let volume = index
-            .and_then(|index| self.volumes.get(index))
-            .ok_or_else(no_such_node)?;
+        let index = number.checked_sub(1).and_then(|index| usize::try_from(index).ok());
+        let volume = index.and_then(|index| self.volumes.get(index)).ok_or_else(no_such_node)?;
         let volume = volume.get()?;
         let own = NodeId(node.0 & ((1 << VOLUME_SHIFT) - 1));
         Ok((number, volume, swap_root(own, volume.root())))
@@ -96,11 +88,8 @@ fn no_such_node() -> FsError {
 }
 
 fn guarded<T>(work: impl FnOnce() -> FsResult<T>) -> FsResult<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(FsError::corrupt(
-            "file system structures made the reader fail",
-        ))
-    })
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(FsError::corrupt("file system structures made the reader fail")))
 }
 
 /// In the tree every volume's root has the own id 0, known before the volume is opened. The node
@@ -130,10 +119,7 @@ impl FileSystem for VolumeTree {
 
     fn statistics(&self, node: NodeId) -> FsResult<FsStatistics> {
         if node == ROOT {
-            return Ok(FsStatistics {
-                block_size: 4096,
-                ..FsStatistics::default()
-            });
+            return Ok(FsStatistics { block_size: 4096, ..FsStatistics::default() });
         }
         let (_, volume, own) = self.inside(node)?;
         guarded(|| volume.statistics(own))
@@ -146,19 +132,11 @@ impl FileSystem for VolumeTree {
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
         if dir == ROOT {
             let wanted = |volume: &TreeVolume| volume.name == name.as_bytes();
-            let index = self
-                .volumes
-                .iter()
-                .position(wanted)
-                .ok_or_else(FsError::not_found)?;
+            let index = self.volumes.iter().position(wanted).ok_or_else(FsError::not_found)?;
             return Ok(volume_root(index));
         }
         let (number, volume, own) = self.inside(dir)?;
-        Ok(outer(
-            number,
-            guarded(|| volume.lookup(own, name))?,
-            volume.root(),
-        ))
+        Ok(outer(number, guarded(|| volume.lookup(own, name))?, volume.root()))
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
@@ -188,14 +166,8 @@ impl FileSystem for VolumeTree {
             match entry.metadata {
                 None => emit(entry),
                 Some(metadata) => {
-                    let metadata = Metadata {
-                        node: entry.node,
-                        ..metadata.clone()
-                    };
-                    emit(DirEntry {
-                        metadata: Some(&metadata),
-                        ..entry
-                    })
+                    let metadata = Metadata { node: entry.node, ..metadata.clone() };
+                    emit(DirEntry { metadata: Some(&metadata), ..entry })
                 }
             }
         };

@@ -29,12 +29,7 @@ impl<'a> ByteReader<'a> {
     /// A cursor over `bytes`, which began at `origin` in the device; `structure` is the name that
     /// errors use.
     pub fn new(structure: &'static str, bytes: &'a [u8], origin: u64) -> Self {
-        Self {
-            bytes,
-            next: 0,
-            origin,
-            structure,
-        }
+        Self { bytes, next: 0, origin, structure }
     }
 
     /// The position of the next byte in the device.
@@ -152,10 +147,7 @@ mod tests {
         let mut reader = ByteReader::new("test table", &[1, 0, 0, 0, 9], 0x100);
         assert_eq!(reader.u32_le().unwrap(), 1);
         let error = reader.u16_le().unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::Corrupt, Some(0x104))
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(0x104)));
         assert_eq!(error.message(), "test table is cut short");
         assert_eq!(reader.u8().unwrap(), 9);
     }

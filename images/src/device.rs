@@ -56,10 +56,7 @@ pub trait BlockDevice: Send + Sync {
 pub(crate) fn data_to_the_end(offset: u64, size: u64) -> BlockResult<Extent> {
     match size.checked_sub(offset) {
         None | Some(0) => Err(BlockError::out_of_range(offset, 1, size)),
-        Some(length) => Ok(Extent {
-            kind: ExtentKind::Data,
-            length,
-        }),
+        Some(length) => Ok(Extent { kind: ExtentKind::Data, length }),
     }
 }
 
@@ -103,10 +100,7 @@ pub struct MemoryDevice {
 impl MemoryDevice {
     /// A device over `bytes` with sectors of 512 bytes.
     pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            sector_size: 512,
-        }
+        Self { bytes: bytes.into(), sector_size: 512 }
     }
 
     /// The same device with sectors of `sector_size` bytes.
@@ -135,11 +129,7 @@ impl BlockDevice for MemoryDevice {
                 buf.copy_from_slice(bytes);
                 Ok(())
             }
-            None => Err(BlockError::out_of_range(
-                offset,
-                byte_count(buf.len()),
-                self.size(),
-            )),
+            None => Err(BlockError::out_of_range(offset, byte_count(buf.len()), self.size())),
         }
     }
 }
@@ -158,11 +148,7 @@ impl Slice {
     /// `OutOfRange` if they are not inside `device`.
     pub fn new(device: Arc<dyn BlockDevice>, start: u64, size: u64) -> BlockResult<Self> {
         match start.checked_add(size) {
-            Some(end) if end <= device.size() => Ok(Self {
-                device,
-                start,
-                size,
-            }),
+            Some(end) if end <= device.size() => Ok(Self { device, start, size }),
             _ => Err(BlockError::out_of_range(start, size, device.size())),
         }
     }
@@ -186,10 +172,7 @@ impl BlockDevice for Slice {
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         let rest = data_to_the_end(offset, self.size)?;
         let below = self.device.extent_at(self.start.saturating_add(offset))?;
-        Ok(Extent {
-            kind: below.kind,
-            length: below.length.min(rest.length),
-        })
+        Ok(Extent { kind: below.kind, length: below.length.min(rest.length) })
     }
 }
 
@@ -207,10 +190,7 @@ mod tests {
         slice.read_at(0, &mut buf).unwrap();
         assert_eq!(buf, [16, 17, 18, 19, 20, 21, 22, 23]);
         let error = slice.read_at(1, &mut buf).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::OutOfRange, Some(1))
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::OutOfRange, Some(1)));
     }
 
     #[test]

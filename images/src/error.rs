@@ -38,12 +38,7 @@ pub struct BlockError {
 impl BlockError {
     /// An error of `kind`; `message` is lower case, without a full stop, and names the structure.
     pub fn new(kind: BlockErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            position: None,
-            source: None,
-        }
+        Self { kind, message: message.into(), position: None, source: None }
     }
 
     /// The bytes of the structure that begins at `at` contradict the specification, at the field
@@ -125,9 +120,7 @@ impl fmt::Display for BlockError {
 
 impl Error for BlockError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| -> &(dyn Error + 'static) { source })
+        self.source.as_deref().map(|source| -> &(dyn Error + 'static) { source })
     }
 }
 

@@ -39,11 +39,7 @@ impl HostFile {
         let file = open_shared(path).map_err(cannot_open)?;
         let metadata = file.metadata()?;
         check_type(&metadata)?;
-        let size = if metadata.is_file() {
-            metadata.len()
-        } else {
-            device_size(&file)?
-        };
+        let size = if metadata.is_file() { metadata.len() } else { device_size(&file)? };
         Ok(Self { file, size })
     }
 }
@@ -58,9 +54,7 @@ fn check_type(metadata: &Metadata) -> BlockResult<()> {
         use std::os::unix::fs::FileTypeExt;
         let file_type = metadata.file_type();
         if !file_type.is_file() && !file_type.is_block_device() {
-            return Err(BlockError::unsupported(
-                "is neither a file nor a block device",
-            ));
+            return Err(BlockError::unsupported("is neither a file nor a block device"));
         }
     }
     Ok(())
@@ -72,10 +66,7 @@ fn open_shared(path: &Path) -> std::io::Result<File> {
     // A named pipe that came into the place of an image must not hang the open; the flag means
     // nothing for files and block devices.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
+    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 #[cfg(windows)]
@@ -112,10 +103,7 @@ fn host_extent(file: &File, offset: u64, size: u64) -> Option<Extent> {
             (ExtentKind::Zero, size)
         }
     };
-    let length = end
-        .min(size)
-        .checked_sub(offset)
-        .filter(|length| *length > 0)?;
+    let length = end.min(size).checked_sub(offset).filter(|length| *length > 0)?;
     Some(Extent { kind, length })
 }
 
@@ -156,9 +144,7 @@ impl BlockDevice for HostFile {
                 std::io::ErrorKind::UnexpectedEof => "file has become shorter while it was open",
                 _ => "the host could not read",
             };
-            BlockError::new(BlockErrorKind::Io, sentence)
-                .at(offset)
-                .because(error)
+            BlockError::new(BlockErrorKind::Io, sentence).at(offset).because(error)
         })
     }
 
@@ -192,10 +178,7 @@ impl HostLocator {
             })
         };
         let beside = canonical(parent_folder(image))?;
-        let allowed = allowed
-            .iter()
-            .map(|path| canonical(path))
-            .collect::<BlockResult<_>>()?;
+        let allowed = allowed.iter().map(|path| canonical(path)).collect::<BlockResult<_>>()?;
         Ok(Self { beside, allowed })
     }
 
@@ -221,11 +204,7 @@ pub fn open_image_file(path: &Path, allowed: &[PathBuf]) -> BlockResult<Located>
     // A link to an image stands for the image: its parts lie beside the real file.
     let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let files = Arc::new(HostLocator::new(&real, allowed)?);
-    Ok(Located {
-        device,
-        name: path.display().to_string(),
-        files,
-    })
+    Ok(Located { device, name: path.display().to_string(), files })
 }
 
 /// `reference` as a path of this host: `\` separates as well, since Windows wrote most images.
@@ -254,9 +233,7 @@ impl Locator for HostLocator {
         let shown = reference.display();
         let wanted = host_path(reference);
         let Some(name) = wanted.file_name() else {
-            return Err(BlockError::refused(format!(
-                "image names {shown}, which is no file"
-            )));
+            return Err(BlockError::refused(format!("image names {shown}, which is no file")));
         };
         // An absolute path of another machine usually means the file beside the image.
         let mut candidates = vec![self.beside.join(&wanted), self.beside.join(name)];
@@ -278,15 +255,8 @@ impl Locator for HostLocator {
             }
             let device = Arc::new(HostFile::open(&real)?);
             let beside = parent_folder(&real).to_path_buf();
-            let files = Arc::new(Self {
-                beside,
-                allowed: self.allowed.clone(),
-            });
-            return Ok(Located {
-                device,
-                name: real.display().to_string(),
-                files,
-            });
+            let files = Arc::new(Self { beside, allowed: self.allowed.clone() });
+            return Ok(Located { device, name: real.display().to_string(), files });
         }
         Err(match refused {
             Some(real) => BlockError::refused(format!(
@@ -409,10 +379,7 @@ mod tests {
         // The files that an allowed file names may lie beside it.
         folder.write("out/base", b"base");
         let part = folder.resolve("part", &["out"]).unwrap();
-        assert_eq!(
-            contents(&*part.files.open(Path::new("base")).unwrap().device),
-            b"base"
-        );
+        assert_eq!(contents(&*part.files.open(Path::new("base")).unwrap().device), b"base");
     }
 
     #[test]
@@ -447,20 +414,12 @@ mod tests {
         let path = folder.path("in/image");
         folder.write("in/image", &[7; 4096]);
         let file = HostFile::open(&path).unwrap();
-        fs::OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(1000)
-            .unwrap();
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000).unwrap();
         let mut buf = [0; 600];
         file.read_at(400, &mut buf).unwrap();
         assert_eq!(buf, [7; 600]);
         let error = file.read_at(401, &mut buf).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::Io, Some(401))
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Io, Some(401)));
         // What is gone is not said to be zeros.
         assert_eq!(file.extent_at(2000).unwrap().kind, ExtentKind::Data);
         let error = file.read_at(3500, &mut buf).unwrap_err();
@@ -480,8 +439,7 @@ mod tests {
             let mut file = File::create(&path).unwrap();
             file.seek(SeekFrom::Start(1 << 20)).unwrap();
             file.write_all(&wanted[1 << 20..2 << 20]).unwrap();
-            file.seek(SeekFrom::Start(u64::try_from(size - 1).unwrap()))
-                .unwrap();
+            file.seek(SeekFrom::Start(u64::try_from(size - 1).unwrap())).unwrap();
             file.write_all(&[4]).unwrap();
         }
         let file = HostFile::open(&path).unwrap();
@@ -537,9 +495,7 @@ mod tests {
         #[test]
         fn pipes_sockets_and_character_devices_are_no_images() {
             let folder = Folder::new();
-            let status = std::process::Command::new("mkfifo")
-                .arg(folder.path("in/pipe"))
-                .status();
+            let status = std::process::Command::new("mkfifo").arg(folder.path("in/pipe")).status();
             assert!(status.unwrap().success());
             let _socket = UnixListener::bind(folder.path("in/socket")).unwrap();
             symlink("/dev/zero", folder.path("in/zero")).unwrap();

@@ -33,11 +33,7 @@ impl Folder {
     /// Runs a tool of QEMU in the folder.
     #[track_caller]
     fn run(&self, tool: &str, arguments: &[&str]) {
-        let output = Command::new(tool)
-            .args(arguments)
-            .current_dir(&self.0)
-            .output()
-            .unwrap();
+        let output = Command::new(tool).args(arguments).current_dir(&self.0).output().unwrap();
         assert!(
             output.status.success(),
             "{tool} {arguments:?}: {}",
@@ -184,17 +180,7 @@ fn check_subformat(subformat: &str, options: &str) {
     let options = format!("subformat={subformat}{options}");
     folder.run(
         "qemu-img",
-        &[
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "vmdk",
-            "-o",
-            &options,
-            "disk.raw",
-            "disk.vmdk",
-        ],
+        &["convert", "-f", "raw", "-O", "vmdk", "-o", &options, "disk.raw", "disk.vmdk"],
     );
     let image = folder.open("disk.vmdk");
     assert_eq!(image.variant.as_deref(), Some(subformat));
@@ -246,10 +232,7 @@ fn a_split_image_larger_than_its_first_extent_is_joined() {
     for subformat in ["twoGbMaxExtentSparse", "twoGbMaxExtentFlat"] {
         let folder = Folder::new();
         let options = format!("subformat={subformat}");
-        folder.run(
-            "qemu-img",
-            &["create", "-f", "vmdk", "-o", &options, "disk.vmdk", "5G"],
-        );
+        folder.run("qemu-img", &["create", "-f", "vmdk", "-o", &options, "disk.vmdk", "5G"]);
         // Each extent but the last has 2 GiB.
         let cut: u64 = 0x8000_0000;
         let write = format!("write -P 0x5A {} 256k", cut - 128 * 1024);
@@ -262,10 +245,7 @@ fn a_split_image_larger_than_its_first_extent_is_joined() {
             .flat_map(|kib| [if (128..384).contains(&kib) { 0x5A } else { 0 }; 1024])
             .collect();
         assert!(buf == wanted);
-        image
-            .device
-            .read_at((5 << 30) - 4096, &mut buf[..4096])
-            .unwrap();
+        image.device.read_at((5 << 30) - 4096, &mut buf[..4096]).unwrap();
         assert!(buf[..4096].iter().all(|byte| *byte == 0));
         // A host file system with holes tells of them in flat extents, too.
         if subformat.ends_with("Sparse") {
@@ -282,15 +262,7 @@ fn an_extent_of_a_split_image_alone_says_what_to_open() {
     let folder = Folder::new();
     folder.run(
         "qemu-img",
-        &[
-            "create",
-            "-f",
-            "vmdk",
-            "-o",
-            "subformat=twoGbMaxExtentSparse",
-            "disk.vmdk",
-            "4M",
-        ],
+        &["create", "-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", "disk.vmdk", "4M"],
     );
     let file = open_image_file(&folder.file("disk-s001.vmdk"), &[]).unwrap();
     let error = format::open(&file).err().unwrap();
@@ -305,10 +277,7 @@ fn a_renamed_sparse_image_is_its_own_extent() {
     }
     let folder = Folder::new();
     folder.run("qemu-img", &["create", "-f", "vmdk", "old.vmdk", "4M"]);
-    folder.run(
-        "qemu-io",
-        &["-f", "vmdk", "-c", "write -P 7 1M 64k", "old.vmdk"],
-    );
+    folder.run("qemu-io", &["-f", "vmdk", "-c", "write -P 7 1M 64k", "old.vmdk"]);
     fs::rename(folder.file("old.vmdk"), folder.file("new.vmdk")).unwrap();
     let image = folder.open("new.vmdk");
     let mut wanted = vec![0; 4 << 20];
@@ -328,24 +297,11 @@ fn a_chain_shows_the_newest_bytes_and_names_its_files() {
         let options = format!("subformat={base_format}");
         folder.run(
             "qemu-img",
-            &[
-                "convert",
-                "-f",
-                "raw",
-                "-O",
-                "vmdk",
-                "-o",
-                &options,
-                "disk.raw",
-                "base.vmdk",
-            ],
+            &["convert", "-f", "raw", "-O", "vmdk", "-o", &options, "disk.raw", "base.vmdk"],
         );
         let mut parent = "base.vmdk";
         for (index, child) in ["one.vmdk", "two.vmdk"].into_iter().enumerate() {
-            folder.run(
-                "qemu-img",
-                &["create", "-f", "vmdk", "-b", parent, "-F", "vmdk", child],
-            );
+            folder.run("qemu-img", &["create", "-f", "vmdk", "-b", parent, "-F", "vmdk", child]);
             let at = 1_000_448 + index * 100_352;
             let write = format!("write -P {} {at} 300k", index + 17);
             folder.run("qemu-io", &["-f", "vmdk", "-c", &write, child]);
@@ -378,25 +334,10 @@ fn a_parent_that_was_written_to_is_refused_with_both_content_ids() {
     }
     let folder = Folder::new();
     folder.run("qemu-img", &["create", "-f", "vmdk", "base.vmdk", "4M"]);
-    folder.run(
-        "qemu-img",
-        &[
-            "create",
-            "-f",
-            "vmdk",
-            "-b",
-            "base.vmdk",
-            "-F",
-            "vmdk",
-            "child.vmdk",
-        ],
-    );
+    folder
+        .run("qemu-img", &["create", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", "child.vmdk"]);
     let mut base = fs::read(folder.file("base.vmdk")).unwrap();
-    let at = base
-        .windows(5)
-        .position(|bytes| bytes == b"\nCID=")
-        .unwrap()
-        + 5;
+    let at = base.windows(5).position(|bytes| bytes == b"\nCID=").unwrap() + 5;
     base[at..at + 8].copy_from_slice(b"0badc1d0");
     fs::write(folder.file("base.vmdk"), base).unwrap();
     let file = open_image_file(&folder.file("child.vmdk"), &[]).unwrap();

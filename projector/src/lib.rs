@@ -48,10 +48,7 @@ pub struct ProjectError {
 impl ProjectError {
     /// An error of `kind`; `message` has object, reason and next step.
     pub fn new(kind: ProjectErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 
     /// What the caller should do.

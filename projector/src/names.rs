@@ -35,10 +35,7 @@ pub fn to_host(name: &[u8]) -> Cow<'_, [u8]> {
 /// The guest's name of the host's `name`, if it holds anything that [`to_host`] moved.
 pub fn to_guest(name: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(name).ok()?;
-    if !text
-        .chars()
-        .any(|character| (ESCAPE_BASE..=EMPTY).contains(&u32::from(character)))
-    {
+    if !text.chars().any(|character| (ESCAPE_BASE..=EMPTY).contains(&u32::from(character))) {
         return None;
     }
     if text.chars().eq(char::from_u32(EMPTY)) {
@@ -77,15 +74,7 @@ mod tests {
 
     #[test]
     fn names_that_no_host_bears_are_moved_and_come_back() {
-        for name in [
-            &b""[..],
-            b".",
-            b"..",
-            b"a/b",
-            b"a\0",
-            b"/etc/passwd",
-            b"../x",
-        ] {
+        for name in [&b""[..], b".", b"..", b"a/b", b"a\0", b"/etc/passwd", b"../x"] {
             let host = to_host(name);
             assert!(!host.is_empty() && !host.contains(&b'/') && !host.contains(&0));
             assert!(&*host != b"." && &*host != b"..");
@@ -95,14 +84,7 @@ mod tests {
 
     #[test]
     fn ordinary_names_stay_as_they_are() {
-        for name in [
-            &b"a"[..],
-            b"...",
-            b".hidden",
-            "ä\u{1F600}".as_bytes(),
-            b"\xff\xfe",
-            b"a:b",
-        ] {
+        for name in [&b"a"[..], b"...", b".hidden", "ä\u{1F600}".as_bytes(), b"\xff\xfe", b"a:b"] {
             assert!(matches!(to_host(name), Cow::Borrowed(same) if same == name));
             assert_eq!(to_guest(name), None);
         }

@@ -13,13 +13,11 @@ use signal_hook::iterator::Signals;
 /// If the host refuses the handlers or the thread.
 pub fn on_termination(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            if signals.forever().next().is_some() {
-                end();
-            }
-        })?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if signals.forever().next().is_some() {
+            end();
+        }
+    })?;
     Ok(())
 }
 
@@ -36,9 +34,7 @@ pub fn user_id() -> u32 {
 
 /// Whether a process with this number lives.
 pub fn is_running(pid: u32) -> bool {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| match rustix::process::test_kill_process(pid) {
         Ok(()) => true,
         Err(error) => error == rustix::io::Errno::PERM,

@@ -54,11 +54,7 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
                 out.flush()?;
                 let line = walk::path_error(&path, &error);
                 text::complain(format_args!("{line}; {offset} bytes were written"));
-                return Ok(if offset == 0 {
-                    Outcome::Nothing
-                } else {
-                    Outcome::Part
-                });
+                return Ok(if offset == 0 { Outcome::Nothing } else { Outcome::Part });
             }
         }
         offset += PIECE as u64;
@@ -76,9 +72,7 @@ pub(crate) fn read_piece<'a>(
     let wanted = file.size().saturating_sub(offset).min(buf.len() as u64) as usize;
     let count = file.read_at(offset, &mut buf[..wanted])?;
     if count < wanted {
-        return Err(volfold_fs::FsError::corrupt(
-            "content ends before the size of the file",
-        ));
+        return Err(volfold_fs::FsError::corrupt("content ends before the size of the file"));
     }
     Ok(&buf[..wanted])
 }
@@ -86,14 +80,9 @@ pub(crate) fn read_piece<'a>(
 /// `path` with the folder name in place of a volume id.
 pub(crate) fn name_of_volume(set: &DiskSet, path: &[u8]) -> Vec<u8> {
     let rest = path.strip_prefix(b"/").unwrap_or(path);
-    let end = rest
-        .iter()
-        .position(|byte| *byte == b'/')
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
     let (first, below) = rest.split_at(end);
-    let volume = std::str::from_utf8(first)
-        .ok()
-        .and_then(|wanted| set.volume(wanted));
+    let volume = std::str::from_utf8(first).ok().and_then(|wanted| set.volume(wanted));
     let first = volume.map_or(first, |volume| volume.name.as_bytes());
     [b"/", first, below].concat()
 }

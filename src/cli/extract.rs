@@ -61,11 +61,8 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
         return Ok(Outcome::Nothing);
     };
     let tree = set.tree(|_| true);
-    let mut paths: Vec<Vec<u8>> = arguments
-        .path
-        .iter()
-        .map(|path| name_of_volume(&set, &path_bytes(path)))
-        .collect();
+    let mut paths: Vec<Vec<u8>> =
+        arguments.path.iter().map(|path| name_of_volume(&set, &path_bytes(path))).collect();
     if paths.is_empty() {
         paths.push(b"/".to_vec());
     }
@@ -149,18 +146,12 @@ impl<'a> Extraction<'a> {
             Ok(style) => progress.with_style(style),
             Err(_) => progress,
         };
-        Self {
-            tree,
-            progress,
-            later: Mutex::default(),
-            counts: Mutex::default(),
-        }
+        Self { tree, progress, later: Mutex::default(), counts: Mutex::default() }
     }
 
     fn fail(&self, line: &str) {
         self.counts.lock().1 += 1;
-        self.progress
-            .suspend(|| text::complain(format_args!("{line}")));
+        self.progress.suspend(|| text::complain(format_args!("{line}")));
     }
 
     fn fail_at(&self, path: &[u8], reason: &str) {
@@ -171,9 +162,7 @@ impl<'a> Extraction<'a> {
     fn copy(&self, output: &Dir, path: &[u8], node: NodeId) {
         let (jobs, queue) = sync_channel::<Job>(QUEUE);
         let queue = Mutex::new(queue);
-        let workers = thread::available_parallelism()
-            .map_or(2, usize::from)
-            .max(2);
+        let workers = thread::available_parallelism().map_or(2, usize::from).max(2);
         thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| self.write_files(&queue));
@@ -189,10 +178,8 @@ impl<'a> Extraction<'a> {
             Err(error) => return self.fail_at(path, &error_chain(&error)),
         };
         let mut place = PathBuf::new();
-        let parts: Vec<&[u8]> = path
-            .split(|b| *b == b'/')
-            .filter(|part| !part.is_empty())
-            .collect();
+        let parts: Vec<&[u8]> =
+            path.split(|b| *b == b'/').filter(|part| !part.is_empty()).collect();
         let is_directory = metadata.kind == FileKind::Directory;
         let (parents, last) = match parts.split_last() {
             Some((last, parents)) if !is_directory => (parents, Some(*last)),
@@ -203,27 +190,17 @@ impl<'a> Extraction<'a> {
         }
         let opened = match place.as_os_str().is_empty() {
             true => output.try_clone(),
-            false => output
-                .create_dir_all(&place)
-                .and_then(|()| output.open_dir(&place)),
+            false => output.create_dir_all(&place).and_then(|()| output.open_dir(&place)),
         };
         let dir = match opened {
             Ok(dir) => Arc::new(dir),
             Err(error) => return self.fail_at(path, &error.to_string()),
         };
         if let Some(name) = last {
-            let visit = Visit {
-                path,
-                name,
-                metadata: &metadata,
-                depth: 0,
-            };
+            let visit = Visit { path, name, metadata: &metadata, depth: 0 };
             return self.take(&dir, &place, &visit, &jobs);
         }
-        self.later
-            .lock()
-            .directory_times
-            .push((place.clone(), metadata));
+        self.later.lock().directory_times.push((place.clone(), metadata));
         let mut above = vec![(place, dir)];
         let walked = walk::walk(self.tree, node, path, true, &mut |event| {
             match event {
@@ -257,9 +234,7 @@ impl<'a> Extraction<'a> {
             Ok(inner) => {
                 let place = place.join(&name);
                 let mut later = self.later.lock();
-                later
-                    .directory_times
-                    .push((place.clone(), visit.metadata.clone()));
+                later.directory_times.push((place.clone(), visit.metadata.clone()));
                 above.push((place, Arc::new(inner)));
             }
             Err(error) => self.fail_at(visit.path, &error.to_string()),
@@ -359,8 +334,7 @@ impl<'a> Extraction<'a> {
                 Ok(_) => return Err("content ends before the size of the file".to_owned()),
                 Err(error) => return Err(format!("{} [{}]", error_chain(&error), error.code())),
             }
-            file.write_all(&buf[..wanted])
-                .map_err(|error| error.to_string())?;
+            file.write_all(&buf[..wanted]).map_err(|error| error.to_string())?;
             offset += wanted as u64;
             self.progress.inc(wanted as u64);
         }
@@ -402,9 +376,7 @@ fn make_link(dir: &Dir, name: &OsStr, target: &[u8]) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn make_link(_dir: &Dir, _name: &OsStr, _target: &[u8]) -> io::Result<()> {
-    Err(io::Error::other(
-        "symbolic links are not made on this system",
-    ))
+    Err(io::Error::other("symbolic links are not made on this system"))
 }
 
 fn file_times(metadata: &Metadata) -> FileTimes {
@@ -421,7 +393,5 @@ fn system_time(time: Timestamp) -> SystemTime {
         UNIX_EPOCH.checked_add(seconds)
     };
     let nanoseconds = Duration::from_nanos(time.nanoseconds.into());
-    whole
-        .and_then(|whole| whole.checked_add(nanoseconds))
-        .unwrap_or(UNIX_EPOCH)
+    whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(UNIX_EPOCH)
 }

@@ -42,11 +42,9 @@ pub(crate) fn run(arguments: &FormatsArguments) -> io::Result<Outcome> {
         image_formats: entries(FORMATS.iter().map(|format| (format.id(), format.title()))),
         partition_schemes: entries(SCHEMES.iter().map(|scheme| (scheme.id(), scheme.title()))),
         volume_managers: entries(
-            [("basic", "partitions and whole disks")].into_iter().chain(
-                MANAGERS
-                    .iter()
-                    .map(|manager| (manager.id(), manager.title())),
-            ),
+            [("basic", "partitions and whole disks")]
+                .into_iter()
+                .chain(MANAGERS.iter().map(|manager| (manager.id(), manager.title()))),
         ),
         file_systems: entries(DRIVERS.iter().map(|driver| (driver.id(), driver.title()))),
     };

@@ -96,11 +96,7 @@ pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
     }
     for (path, error) in &failures {
         let shown = String::from_utf8_lossy(path);
-        text::complain(format_args!(
-            "{shown}: {} [{}]",
-            error_chain(error),
-            error.code()
-        ));
+        text::complain(format_args!("{shown}: {} [{}]", error_chain(error), error.code()));
     }
     print(arguments.json, &jobs, &digests, &failures)?;
     Ok(outcome)
@@ -121,11 +117,7 @@ fn collect(tree: &dyn FileSystem, path: &[u8], failures: &mut Vec<Failure>) -> F
     let start = tree.metadata(walk::resolve(tree, path, true)?)?;
     let mut jobs = Vec::new();
     if start.kind != FileKind::Directory {
-        jobs.push(Job {
-            path: path.to_vec(),
-            node: start.node,
-            size: start.size,
-        });
+        jobs.push(Job { path: path.to_vec(), node: start.node, size: start.size });
         return Ok(jobs);
     }
     let walked = walk::walk(tree, start.node, path, true, &mut |event| {
@@ -200,28 +192,18 @@ fn print(
     failures: &[Failure],
 ) -> io::Result<()> {
     let hex = |digest: &[u8; 32]| {
-        digest
-            .iter()
-            .fold(String::with_capacity(64), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     };
-    let done = jobs
-        .iter()
-        .zip(digests)
-        .filter_map(|(job, digest)| Some((job, digest.as_ref()?)));
+    let done = jobs.iter().zip(digests).filter_map(|(job, digest)| Some((job, digest.as_ref()?)));
     let mut answer = Vec::new();
     if json {
         let files = done
             .map(|(job, digest)| {
                 let (path, path_hex) = text::json_path(&job.path);
-                FileJson {
-                    path,
-                    path_hex,
-                    size: job.size,
-                    sha256: hex(digest),
-                }
+                FileJson { path, path_hex, size: job.size, sha256: hex(digest) }
             })
             .collect();
         let failures = failures
@@ -232,14 +214,7 @@ fn print(
                 reason: error_chain(error),
             })
             .collect();
-        serde_json::to_writer_pretty(
-            &mut answer,
-            &HashJson {
-                version: 1,
-                files,
-                failures,
-            },
-        )?;
+        serde_json::to_writer_pretty(&mut answer, &HashJson { version: 1, files, failures })?;
         answer.push(b'\n');
     } else {
         for (job, digest) in done {

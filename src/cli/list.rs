@@ -99,20 +99,12 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
         .iter()
         .map(|volume| describe(volume, arguments.json, &mut findings))
         .collect();
-    if findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error)
-    {
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
         outcome = Outcome::Part;
     }
     let text = if arguments.json {
         let disks = set.disks().iter().enumerate().map(disk_json).collect();
-        let json = ListJson {
-            version: 1,
-            disks,
-            volumes,
-            findings,
-        };
+        let json = ListJson { version: 1, disks, volumes, findings };
         let mut text = serde_json::to_string_pretty(&json)?;
         text.push('\n');
         text
@@ -150,15 +142,10 @@ fn describe<'a>(
             Ok(opened) => {
                 let info = opened.info();
                 findings.extend(
-                    info.findings
-                        .iter()
-                        .map(|line| Finding::from_line(line).on_volume(&id.0)),
+                    info.findings.iter().map(|line| Finding::from_line(line).on_volume(&id.0)),
                 );
-                let used = if with_usage {
-                    opened.usage().ok().map(|usage| usage.used)
-                } else {
-                    None
-                };
+                let used =
+                    if with_usage { opened.usage().ok().map(|usage| usage.used) } else { None };
                 file_system = Some(FileSystemJson {
                     kind: info.kind,
                     label: info.label.clone(),
@@ -175,17 +162,13 @@ fn describe<'a>(
             }
         }
     }
-    let partition = volume
-        .volume
-        .partition
-        .as_ref()
-        .map(|partition| PartitionJson {
-            number: partition.number,
-            first_lba: partition.first_lba,
-            kind: partition.kind.to_string(),
-            type_name: partition.kind.title(),
-            name: partition.name.clone(),
-        });
+    let partition = volume.volume.partition.as_ref().map(|partition| PartitionJson {
+        number: partition.number,
+        first_lba: partition.first_lba,
+        kind: partition.kind.to_string(),
+        type_name: partition.kind.title(),
+        name: partition.name.clone(),
+    });
     VolumeJson {
         id,
         name: &volume.name,
@@ -204,11 +187,8 @@ fn describe<'a>(
 fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> String {
     let mut text = String::new();
     for (index, disk) in set.disks().iter().enumerate() {
-        let variant = disk
-            .variant
-            .as_ref()
-            .map(|variant| format!(" ({variant})"))
-            .unwrap_or_default();
+        let variant =
+            disk.variant.as_ref().map(|variant| format!(" ({variant})")).unwrap_or_default();
         let scheme = disk.partition_scheme.unwrap_or("no partitions");
         let _ = writeln!(
             text,
@@ -239,11 +219,7 @@ fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> Str
             (None, Some(disk)) => format!("disk{disk}: "),
             (None, None) => String::new(),
         };
-        let _ = writeln!(
-            text,
-            "{severity}: {object}{} [{}]",
-            finding.message, finding.code
-        );
+        let _ = writeln!(text, "{severity}: {object}{} [{}]", finding.message, finding.code);
     }
     text
 }
@@ -281,11 +257,8 @@ fn volume_table(volumes: &[VolumeJson<'_>]) -> String {
     }
     let mut text = String::new();
     for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     text

@@ -85,29 +85,18 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
     };
     printer.begin()?;
     if start.kind == FileKind::Directory {
-        walk::walk(
-            &tree,
-            start.node,
-            &path,
-            arguments.recursive,
-            &mut |event| match event {
-                Event::Node(visit) => printer.entry(&visit),
-                Event::Failed(path, error) => {
-                    outcome = Outcome::Part;
-                    let shown = String::from_utf8_lossy(path);
-                    text::complain(format_args!("{shown}: {}", error_chain(&error)));
-                    Ok(())
-                }
-            },
-        )?;
+        walk::walk(&tree, start.node, &path, arguments.recursive, &mut |event| match event {
+            Event::Node(visit) => printer.entry(&visit),
+            Event::Failed(path, error) => {
+                outcome = Outcome::Part;
+                let shown = String::from_utf8_lossy(path);
+                text::complain(format_args!("{shown}: {}", error_chain(&error)));
+                Ok(())
+            }
+        })?;
     } else {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        printer.entry(&Visit {
-            path: &path,
-            name,
-            metadata: &start,
-            depth: 0,
-        })?;
+        printer.entry(&Visit { path: &path, name, metadata: &start, depth: 0 })?;
     }
     printer.end()?;
     Ok(outcome)
@@ -151,18 +140,13 @@ impl<W: Write> Printer<'_, W> {
                 text::time(metadata.times.modified),
             )?;
         }
-        let shown = if self.arguments.recursive {
-            visit.path
-        } else {
-            visit.name
-        };
+        let shown = if self.arguments.recursive { visit.path } else { visit.name };
         self.out.write_all(&text::field(shown))?;
         match metadata.kind {
             FileKind::Directory => self.out.write_all(b"/")?,
             FileKind::Symlink if self.arguments.long => {
                 self.out.write_all(b" -> ")?;
-                self.out
-                    .write_all(&text::field(&self.target(metadata).unwrap_or_default()))?;
+                self.out.write_all(&text::field(&self.target(metadata).unwrap_or_default()))?;
             }
             _ => {}
         }
@@ -170,20 +154,13 @@ impl<W: Write> Printer<'_, W> {
     }
 
     fn target(&self, metadata: &Metadata) -> Option<Vec<u8>> {
-        self.tree
-            .read_link(metadata.node)
-            .ok()
-            .map(|target| target.0)
+        self.tree.read_link(metadata.node).ok().map(|target| target.0)
     }
 
     fn entry_json(&mut self, visit: &Visit<'_>) -> io::Result<()> {
         let metadata = visit.metadata;
         let (path, path_hex) = text::json_path(visit.path);
-        let target = if metadata.kind == FileKind::Symlink {
-            self.target(metadata)
-        } else {
-            None
-        };
+        let target = if metadata.kind == FileKind::Symlink { self.target(metadata) } else { None };
         let times = &metadata.times;
         let entry = EntryJson {
             path,
@@ -202,8 +179,7 @@ impl<W: Write> Printer<'_, W> {
             attributes: metadata.attributes.map(|attributes| attributes.0),
             target: target.map(|target| text::json_path(&target).0),
         };
-        self.out
-            .write_all(if self.first { b"\n" } else { b",\n" })?;
+        self.out.write_all(if self.first { b"\n" } else { b",\n" })?;
         self.first = false;
         serde_json::to_writer(&mut self.out, &entry)?;
         Ok(())

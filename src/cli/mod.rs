@@ -102,10 +102,7 @@ impl SetArguments {
     /// Opens `disks` as one set and tells of those that cannot be opened. `None` if there are none
     /// left.
     pub(crate) fn open(&self, disks: &[PathBuf]) -> Option<(DiskSet, Outcome)> {
-        let options = OpenOptions {
-            allowed: self.allow_path.clone(),
-            cache_size: self.cache_size,
-        };
+        let options = OpenOptions { allowed: self.allow_path.clone(), cache_size: self.cache_size };
         let set = DiskSet::open(disks, &options);
         for failure in set.failures() {
             text::complain(format_args!(
@@ -117,11 +114,7 @@ impl SetArguments {
         if set.disks().is_empty() {
             return None;
         }
-        let outcome = if set.failures().is_empty() {
-            Outcome::Done
-        } else {
-            Outcome::Part
-        };
+        let outcome = if set.failures().is_empty() { Outcome::Done } else { Outcome::Part };
         Some((set, outcome))
     }
 }
@@ -181,13 +174,8 @@ fn run(command: Command) -> std::io::Result<Outcome> {
 /// A panic inside a reader is caught and becomes the error of its request; one line is enough.
 fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic
-            .location()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        text::complain(format_args!(
-            "a reader gave up on structures it cannot handle ({place})"
-        ));
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        text::complain(format_args!("a reader gave up on structures it cannot handle ({place})"));
     }));
 }
 

@@ -120,17 +120,13 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
         match line?.split_once(' ') {
             Some(("say", talk)) => text::complain(format_args!("{talk}")),
             Some(("ready", code)) => {
-                return Ok(if code == "3" {
-                    Outcome::Part
-                } else {
-                    Outcome::Done
-                });
+                return Ok(if code == "3" { Outcome::Part } else { Outcome::Done });
             }
             _ => {}
         }
     }
     let status = child.wait()?;
-    if !status.code().is_some_and(|code| code == 1) {
+    if status.code() != Some(1) {
         text::complain(format_args!(
             "the background process ended ({status}); see {}",
             log.display()
@@ -194,14 +190,9 @@ impl Talk {
     fn note(&self, line: &str) {
         match &self.log {
             Some(log) => {
-                let now = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
-                let time = text::time(Timestamp {
-                    seconds,
-                    nanoseconds: 0,
-                });
+                let time = text::time(Timestamp { seconds, nanoseconds: 0 });
                 let _ = writeln!(log.lock(), "{time} {line}");
             }
             None => text::complain(format_args!("{line}")),
@@ -257,11 +248,7 @@ fn mount_at(
         move |line: &str| talk.note(line)
     });
     let options = MountOptions {
-        source: disks
-            .iter()
-            .map(|disk| disk.display().to_string())
-            .collect::<Vec<_>>()
-            .join(":"),
+        source: disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":"),
         ownership: match arguments.owner {
             Owner::Me => Ownership::MountingUser,
             Owner::Guest => Ownership::Guest,
@@ -286,9 +273,7 @@ fn mount_at(
         remove_folder,
     };
     if let Err(error) = record.write() {
-        talk.say(&format!(
-            "`volfold mounts` will not show this mount: {error}"
-        ));
+        talk.say(&format!("`volfold mounts` will not show this mount: {error}"));
     }
     serve_until_freed(mounted, &record, outcome, talk)
 }
@@ -316,9 +301,7 @@ fn open_set(
     let mut wanted: Vec<&str> = arguments.volume.iter().map(String::as_str).collect();
     let mut names = Vec::new();
     for volume in set.volumes() {
-        let place = wanted
-            .iter()
-            .position(|w| *w == volume.name || *w == volume.volume.id.0);
+        let place = wanted.iter().position(|w| *w == volume.name || *w == volume.volume.id.0);
         if !arguments.volume.is_empty() && place.is_none() {
             continue;
         }
@@ -334,9 +317,7 @@ fn open_set(
         }
     }
     for missing in wanted {
-        talk.say(&format!(
-            "{missing}: no such volume; `volfold list` shows names and ids"
-        ));
+        talk.say(&format!("{missing}: no such volume; `volfold list` shows names and ids"));
         outcome = Outcome::Part;
     }
     if names.is_empty() {
@@ -359,9 +340,7 @@ fn serve_until_freed(
         move || end(&record, &talk)
     });
     if let Err(error) = ending {
-        talk.note(&format!(
-            "signals will end the mount without order: {error}"
-        ));
+        talk.note(&format!("signals will end the mount without order: {error}"));
     }
     talk.note(&format!("mounted at {}", record.folder.display()));
     talk.ready(outcome);
@@ -399,28 +378,24 @@ fn prepare_folder(folder: &Path) -> Result<bool, String> {
     let shown = folder.display();
     let mounted = Fuse.mounted().unwrap_or_default();
     if mounted.iter().any(|other| other == folder) {
-        return Err(format!(
-            "{shown}: is mounted already; free it with `volfold unmount {shown}`"
-        ));
+        return Err(format!("{shown}: is mounted already; free it with `volfold unmount {shown}`"));
     }
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
             None => Ok(false),
-            Some(_) => Err(format!(
-                "{shown}: is not empty; give an empty or new folder"
-            )),
+            Some(_) => Err(format!("{shown}: is not empty; give an empty or new folder")),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir(folder)
-            .map(|()| true)
-            .map_err(|error| match error.kind() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir(folder).map(|()| true).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => {
                     format!("{shown}: cannot be made, the folder above it is not there")
                 }
                 _ => format!("{shown}: cannot be made: {error}"),
-            }),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(format!(
-            "{shown}: is not a folder; give an empty or new folder"
-        )),
+            })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(format!("{shown}: is not a folder; give an empty or new folder"))
+        }
         Err(error) => Err(format!("{shown}: {error}")),
     }
 }
@@ -428,9 +403,7 @@ fn prepare_folder(folder: &Path) -> Result<bool, String> {
 pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
     let folder = plain_path(&arguments.folder);
     let record = MountRecord::of(&folder);
-    let dead = record
-        .as_ref()
-        .is_none_or(|record| !process::is_running(record.pid));
+    let dead = record.as_ref().is_none_or(|record| !process::is_running(record.pid));
     let is_mounted = Fuse.mounted().unwrap_or_default().contains(&folder);
     if !is_mounted {
         if let Some(record) = record.filter(|_| dead) {
@@ -520,11 +493,7 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
     } else {
         for mount in &mounts {
             let log = mount.log.as_deref().unwrap_or("stderr");
-            writeln!(
-                answer,
-                "{}  {}  pid {}",
-                mount.folder, mount.state, mount.pid
-            )?;
+            writeln!(answer, "{}  {}  pid {}", mount.folder, mount.state, mount.pid)?;
             writeln!(answer, "  images:  {}", mount.images.join(", "))?;
             writeln!(answer, "  volumes: {}", mount.volumes.join(", "))?;
             writeln!(answer, "  log:     {log}")?;

@@ -111,12 +111,7 @@ impl MountRecord {
         };
         let mut records: Vec<Self> = entries
             .flatten()
-            .filter(|entry| {
-                entry
-                    .path()
-                    .extension()
-                    .is_some_and(|extension| extension == "json")
-            })
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
             .filter_map(|entry| serde_json::from_slice(&fs::read(entry.path()).ok()?).ok())
             .collect();
         records.sort_by(|a, b| a.folder.cmp(&b.folder));

@@ -67,12 +67,8 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         "T" | "TIB" | "TB" => 40,
         unit => return Err(format!("unit {unit} is not one of K, M, G, T")),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{text} is not a size, as 64M is"))?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text} is too large"))
+    let number: u64 = digits.parse().map_err(|_| format!("{text} is not a size, as 64M is"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too large"))
 }
 
 /// `2026-11-22T04:40:00Z`; proleptic Gregorian calendar.
@@ -88,17 +84,10 @@ pub(crate) fn time(time: Timestamp) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 {
-        month_index + 3
-    } else {
-        month_index - 9
-    };
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
-        second % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
 }
 
 /// The letter of a kind, as `ls -l` and `find -printf %y` write it.
@@ -117,9 +106,7 @@ pub(crate) fn kind_letter(kind: FileKind) -> char {
 /// `drwxr-xr-x`; without a guest's mode what a mount would show.
 pub(crate) fn mode(metadata: &Metadata) -> String {
     let directory = metadata.kind == FileKind::Directory;
-    let mode = metadata
-        .owner
-        .map_or(if directory { 0o555 } else { 0o444 }, |owner| owner.mode);
+    let mode = metadata.owner.map_or(if directory { 0o555 } else { 0o444 }, |owner| owner.mode);
     let kind = match kind_letter(metadata.kind) {
         'f' => '-',
         letter => letter,
@@ -151,12 +138,7 @@ mod tests {
 
     #[test]
     fn times_before_and_after_1970_are_civil_dates() {
-        let at = |seconds| {
-            time(Timestamp {
-                seconds,
-                nanoseconds: 0,
-            })
-        };
+        let at = |seconds| time(Timestamp { seconds, nanoseconds: 0 });
         assert_eq!(at(0), "1970-01-01T00:00:00Z");
         assert_eq!(at(-1), "1969-12-31T23:59:59Z");
         assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");

@@ -55,10 +55,7 @@ pub(crate) fn resolve(tree: &dyn FileSystem, path: &[u8], follow: bool) -> FsRes
 }
 
 fn split(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty())
-        .map(<[u8]>::to_vec)
-        .collect()
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 /// One node met on a walk.
@@ -125,12 +122,7 @@ pub(crate) fn walk<E>(
                 continue;
             }
         };
-        visit(Event::Node(Visit {
-            path: &path,
-            name: &child.name,
-            metadata: &metadata,
-            depth,
-        }))?;
+        visit(Event::Node(Visit { path: &path, name: &child.name, metadata: &metadata, depth }))?;
         if !recursive || child.kind != FileKind::Directory {
             continue;
         }
@@ -140,11 +132,7 @@ pub(crate) fn walk<E>(
             continue;
         }
         let children = children(tree, child.node, &path, visit)?.into_iter();
-        levels.push(Level {
-            dir: child.node,
-            children,
-            base: path.len(),
-        });
+        levels.push(Level { dir: child.node, children, base: path.len() });
     }
     Ok(())
 }

@@ -146,20 +146,14 @@ impl Copy {
                 continue;
             }
             let first_lba = raw.first_lba.get();
-            let Some(sectors) = raw
-                .last_lba
-                .get()
-                .checked_sub(first_lba)
-                .and_then(|n| n.checked_add(1))
+            let Some(sectors) =
+                raw.last_lba.get().checked_sub(first_lba).and_then(|n| n.checked_add(1))
             else {
                 copy.bad_entries.push(number);
                 continue;
             };
             let units: Vec<u16> = raw.name.iter().map(|unit| unit.get()).collect();
-            let name = units
-                .split(|unit| *unit == 0)
-                .next()
-                .map(String::from_utf16_lossy);
+            let name = units.split(|unit| *unit == 0).next().map(String::from_utf16_lossy);
             copy.partitions.push(Partition {
                 number,
                 start: first_lba.saturating_mul(sector),
@@ -228,10 +222,7 @@ impl PartitionScheme for Gpt {
         let has_protective = record
             .as_ref()
             .is_some_and(|record| record.entries.iter().any(|e| e.kind == mbr::PROTECTIVE));
-        let last_lba = device
-            .size()
-            .checked_div(sector_size.into())
-            .and_then(|n| n.checked_sub(1));
+        let last_lba = device.size().checked_div(sector_size.into()).and_then(|n| n.checked_sub(1));
         let Some(last_lba) = last_lba.filter(|last| *last > 1) else {
             return Ok(None);
         };
@@ -277,11 +268,7 @@ fn note_record(record: Option<&mbr::Record>, findings: &mut Vec<Finding>) {
             "GPT has no protective MBR; the GPT is used",
         )),
         Some(record) => {
-            let others = record
-                .entries
-                .iter()
-                .filter(|e| e.kind != mbr::PROTECTIVE)
-                .count();
+            let others = record.entries.iter().filter(|e| e.kind != mbr::PROTECTIVE).count();
             if others > 0 {
                 findings.push(Finding::new(
                     crate::finding::Severity::Info,
@@ -344,10 +331,7 @@ fn choose(
 /// What the type GUID is commonly called.
 pub(super) fn type_title(kind: Guid) -> Option<&'static str> {
     let text = kind.to_string();
-    TYPES
-        .iter()
-        .find(|(guid, _)| *guid == text)
-        .map(|(_, title)| *title)
+    TYPES.iter().find(|(guid, _)| *guid == text).map(|(_, title)| *title)
 }
 
 static TYPES: &[(&str, &str)] = &[
@@ -356,15 +340,9 @@ static TYPES: &[(&str, &str)] = &[
     ("e3c9e316-0b5c-4db8-817d-f92df00215ae", "Microsoft reserved"),
     ("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7", "Windows basic data"),
     ("de94bba4-06d1-4d40-a16a-bfd50179d6ac", "Windows recovery"),
-    (
-        "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3",
-        "Windows LDM metadata",
-    ),
+    ("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3", "Windows LDM metadata"),
     ("af9b60a0-1431-4f62-bc68-3311714a69ad", "Windows LDM data"),
-    (
-        "e75caf8f-f680-4cee-afa3-b001e56efc2d",
-        "Windows Storage Spaces",
-    ),
+    ("e75caf8f-f680-4cee-afa3-b001e56efc2d", "Windows Storage Spaces"),
     ("0fc63daf-8483-4772-8e79-3d69d8477de4", "Linux"),
     ("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f", "Linux swap"),
     ("e6d6d379-f507-44c2-a23c-238f2a3df928", "Linux LVM"),
@@ -388,10 +366,7 @@ mod tests {
 
     impl GptBuilder {
         fn new(sector: usize) -> Self {
-            let mut builder = Self {
-                disk: vec![0; sector * 256],
-                sector,
-            };
+            let mut builder = Self { disk: vec![0; sector * 256], sector };
             let mut entries = vec![0; 512];
             for (slot, (first, last)) in [(40_u64, 79_u64), (80, 99)].into_iter().enumerate() {
                 let entry = &mut entries[slot * 128..][..128];
@@ -452,11 +427,7 @@ mod tests {
     }
 
     fn codes(table: &PartitionTable) -> Vec<&str> {
-        table
-            .findings
-            .iter()
-            .map(|finding| finding.code.as_str())
-            .collect()
+        table.findings.iter().map(|finding| finding.code.as_str()).collect()
     }
 
     #[test]
@@ -465,10 +436,7 @@ mod tests {
             let table = GptBuilder::new(sector).table().unwrap();
             assert_eq!((table.scheme, codes(&table)), ("gpt", vec![]));
             let [first, second] = table.partitions.try_into().unwrap();
-            assert_eq!(
-                (first.start, first.size),
-                (40 * sector as u64, 40 * sector as u64)
-            );
+            assert_eq!((first.start, first.size), (40 * sector as u64, 40 * sector as u64));
             assert_eq!((second.number, second.name.as_deref()), (2, Some("b")));
             assert_eq!(second.guid, Some(Guid([0x22; 16])));
         }
@@ -492,49 +460,29 @@ mod tests {
 
     #[test]
     fn two_damaged_copies_are_an_error_and_no_partitions() {
-        let table = GptBuilder::new(512)
-            .flip(512 + 60)
-            .flip(255 * 512 + 60)
-            .table()
-            .unwrap();
+        let table = GptBuilder::new(512).flip(512 + 60).flip(255 * 512 + 60).table().unwrap();
         assert_eq!(codes(&table), ["gpt-damaged"]);
         assert!(table.partitions.is_empty());
     }
 
     #[test]
     fn an_mbr_without_the_protective_entry_wins_over_an_old_gpt() {
-        assert_eq!(
-            GptBuilder::new(512).mbr(&[0x07]).table().unwrap().scheme,
-            "mbr"
-        );
+        assert_eq!(GptBuilder::new(512).mbr(&[0x07]).table().unwrap().scheme, "mbr");
     }
 
     #[test]
     fn a_hybrid_mbr_is_noted_and_the_gpt_used() {
         let table = GptBuilder::new(512).mbr(&[0xEE, 0x07]).table().unwrap();
-        assert_eq!(
-            (table.scheme, codes(&table)),
-            ("gpt", vec!["gpt-hybrid-mbr"])
-        );
+        assert_eq!((table.scheme, codes(&table)), ("gpt", vec!["gpt-hybrid-mbr"]));
     }
 
     #[test]
     fn counts_beyond_the_limits_are_damage() {
-        for (field, value) in [
-            (80, u32::MAX),
-            (84, 64),
-            (84, 1 << 31),
-            (12, 13),
-            (12, u32::MAX),
-        ] {
+        for (field, value) in [(80, u32::MAX), (84, 64), (84, 1 << 31), (12, 13), (12, u32::MAX)] {
             let mut builder = GptBuilder::new(512);
             builder.disk[512 + field..][..4].copy_from_slice(&value.to_le_bytes());
             builder.seal(1);
-            assert_eq!(
-                codes(&builder.table().unwrap()),
-                ["gpt-primary-damaged"],
-                "{field}"
-            );
+            assert_eq!(codes(&builder.table().unwrap()), ["gpt-primary-damaged"], "{field}");
         }
     }
 

@@ -115,14 +115,8 @@ impl Record {
             .collect();
         // The boot sector of a file system has the magic too, and code or text where the entries
         // would be.
-        let plausible = raw
-            .entries
-            .iter()
-            .all(|entry| matches!(entry.status, 0x00 | 0x80));
-        plausible.then_some(Self {
-            signature: raw.signature.get(),
-            entries,
-        })
+        let plausible = raw.entries.iter().all(|entry| matches!(entry.status, 0x00 | 0x80));
+        plausible.then_some(Self { signature: raw.signature.get(), entries })
     }
 }
 
@@ -202,11 +196,7 @@ fn read_logical(
     };
     loop {
         if seen.contains(&record_lba) {
-            note(
-                table,
-                "mbr-extended-loop",
-                "chain of extended boot records is a loop".into(),
-            );
+            note(table, "mbr-extended-loop", "chain of extended boot records is a loop".into());
             return Ok(());
         }
         if number.saturating_sub(FIRST_LOGICAL) >= MAX_LOGICAL {
@@ -227,12 +217,7 @@ fn read_logical(
             return Ok(());
         };
         for entry in record.entries.iter().filter(|entry| !entry.is_extended()) {
-            push(
-                table,
-                number,
-                record_lba.saturating_add(entry.first_lba),
-                *entry,
-            );
+            push(table, number, record_lba.saturating_add(entry.first_lba), *entry);
             number = number.saturating_add(1);
         }
         match record.entries.iter().find(|entry| entry.is_extended()) {
@@ -303,19 +288,11 @@ mod tests {
     }
 
     fn lbas(table: &PartitionTable) -> Vec<(u32, u64, u64)> {
-        table
-            .partitions
-            .iter()
-            .map(|part| (part.number, part.first_lba, part.size / 512))
-            .collect()
+        table.partitions.iter().map(|part| (part.number, part.first_lba, part.size / 512)).collect()
     }
 
     fn codes(table: &PartitionTable) -> Vec<&str> {
-        table
-            .findings
-            .iter()
-            .map(|finding| finding.code.as_str())
-            .collect()
+        table.findings.iter().map(|finding| finding.code.as_str()).collect()
     }
 
     #[test]
@@ -355,29 +332,14 @@ mod tests {
 
     #[test]
     fn overlaps_and_partitions_past_the_end_are_findings() {
-        let table = MbrBuilder::new(100)
-            .record(0, &[(7, 1, 50), (7, 30, 90)])
-            .table()
-            .unwrap();
+        let table = MbrBuilder::new(100).record(0, &[(7, 1, 50), (7, 30, 90)]).table().unwrap();
         assert_eq!(codes(&table), ["partition-past-end", "partitions-overlap"]);
     }
 
     #[test]
     fn code_where_the_entries_would_be_is_no_table() {
-        assert!(
-            MbrBuilder::new(8)
-                .record(0, &[(7, 1, 5)])
-                .byte(0x1BE, 0x33)
-                .table()
-                .is_none()
-        );
-        assert!(
-            MbrBuilder::new(8)
-                .record(0, &[(7, 1, 5)])
-                .byte(0x1FF, 0)
-                .table()
-                .is_none()
-        );
+        assert!(MbrBuilder::new(8).record(0, &[(7, 1, 5)]).byte(0x1BE, 0x33).table().is_none());
+        assert!(MbrBuilder::new(8).record(0, &[(7, 1, 5)]).byte(0x1FF, 0).table().is_none());
         assert!(MbrBuilder::new(8).record(0, &[]).table().is_none());
     }
 }

@@ -2,11 +2,7 @@
 
 #![cfg_attr(
     not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::indexing_slicing
-    )
+    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
 use std::fmt;
@@ -150,10 +146,7 @@ fn check_geometry(table: &mut PartitionTable, disk_size: u64) {
         if partition.start.saturating_add(partition.size) > disk_size {
             found.push(Finding::warning(
                 "partition-past-end",
-                format!(
-                    "partition {} reaches past the end of the disk",
-                    partition.number
-                ),
+                format!("partition {} reaches past the end of the disk", partition.number),
             ));
         }
     }

@@ -23,11 +23,8 @@ pub(super) fn present_part(
 
 /// The volume that `region` is by itself.
 pub fn volume(region: Region) -> Volume {
-    let extent = VolumeExtent {
-        disk: region.disk,
-        offset: region.start,
-        length: region.device.size(),
-    };
+    let extent =
+        VolumeExtent { disk: region.disk, offset: region.start, length: region.device.size() };
     let disk_name = format!("disk{}", region.disk);
     let name = match &region.partition {
         Some(partition) => format!("{disk_name}-p{}", partition.number),
@@ -54,11 +51,7 @@ pub fn volume(region: Region) -> Volume {
         fallback_name: name,
         kind,
         layout,
-        health: if whole {
-            Health::Healthy
-        } else {
-            Health::Failed
-        },
+        health: if whole { Health::Healthy } else { Health::Failed },
         size: region.size,
         device: region.device,
         extents: vec![extent],

@@ -103,9 +103,7 @@ pub(crate) fn compare(fs: &dyn FileSystem, rows: &[Row]) -> FsResult<Comparison>
     found.retain(|_, node| directories || node.kind != FileKind::Directory);
     for path in found.keys() {
         let shown = String::from_utf8_lossy(path);
-        result
-            .differences
-            .push(format!("{shown}: not in the listing"));
+        result.differences.push(format!("{shown}: not in the listing"));
     }
     Ok(result)
 }
@@ -143,11 +141,7 @@ fn compare_node(fs: &dyn FileSystem, row: &Row, found: &Found, shown: &str, out:
 
 fn compare_stream(fs: &dyn FileSystem, row: &Row, out: &mut Comparison) {
     let shown = String::from_utf8_lossy(&row.path).into_owned();
-    let colon = row
-        .path
-        .iter()
-        .rposition(|byte| *byte == b':')
-        .expect("path:stream");
+    let colon = row.path.iter().rposition(|byte| *byte == b':').expect("path:stream");
     let stream = StreamName(row.path[colon + 1..].to_vec());
     match find(fs, &row.path[..colon]) {
         Err(error) => out.differences.push(format!("{shown}: {error}")),
@@ -163,9 +157,7 @@ fn compare_stream(fs: &dyn FileSystem, row: &Row, out: &mut Comparison) {
 pub(crate) fn find(fs: &dyn FileSystem, path: &[u8]) -> FsResult<NodeId> {
     path.split(|byte| *byte == b'/')
         .filter(|part| !part.is_empty())
-        .try_fold(fs.root(), |node, part| {
-            fs.lookup(node, volfold_fs::Name::new(&part))
-        })
+        .try_fold(fs.root(), |node, part| fs.lookup(node, volfold_fs::Name::new(&part)))
 }
 
 fn compare_content(
@@ -176,9 +168,7 @@ fn compare_content(
     shown: &str,
     out: &mut Comparison,
 ) {
-    let read = fs
-        .open(node, stream)
-        .and_then(|data| Ok((data.size(), hash(&*data)?)));
+    let read = fs.open(node, stream).and_then(|data| Ok((data.size(), hash(&*data)?)));
     match read {
         Err(error) => {
             let code = match error.kind() {
@@ -192,8 +182,7 @@ fn compare_content(
             out.refused.push((shown.to_owned(), code));
         }
         Ok(_) if row.unreadable => {
-            out.differences
-                .push(format!("{shown}: was read though nobody can"));
+            out.differences.push(format!("{shown}: was read though nobody can"));
         }
         Ok((size, digest)) => {
             if row.size.is_some_and(|wanted| wanted != size) {

@@ -196,11 +196,7 @@ fn unpack(file: &StoredFile, target: &Path) {
         out.write(&packed);
     }
     let digest = out.finish();
-    assert_eq!(
-        digest, file.sha256,
-        "{} does not belong to INDEX.json",
-        file.stored
-    );
+    assert_eq!(digest, file.sha256, "{} does not belong to INDEX.json", file.stored);
     fs::rename(&part, target).expect("rename in the cache folder");
 }
 
@@ -225,11 +221,7 @@ const BLOCK: usize = 64 << 10;
 impl SparseWriter {
     pub(crate) fn create(path: &Path) -> Self {
         let file = File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self {
-            file,
-            size: 0,
-            digest: sha2::Digest::new(),
-        }
+        Self { file, size: 0, digest: sha2::Digest::new() }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
@@ -237,9 +229,7 @@ impl SparseWriter {
         for block in bytes.chunks(BLOCK) {
             if block != &[0; BLOCK][..block.len()] {
                 self.file.seek(SeekFrom::Start(self.size)).expect("seek");
-                self.file
-                    .write_all(block)
-                    .expect("write to the cache folder");
+                self.file.write_all(block).expect("write to the cache folder");
             }
             self.size += block.len() as u64;
         }

@@ -23,9 +23,7 @@ pub(crate) struct Row {
 
 /// The rows of the listing in `bytes`.
 pub(crate) fn parse(bytes: &[u8]) -> Vec<Row> {
-    let mut lines = bytes
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
+    let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let header = lines.next().expect("a listing has a header");
     assert_eq!(header, b"path\tsize\tsha256\ttype\tmtime\textra");
     lines.map(parse_row).collect()
@@ -46,12 +44,7 @@ fn parse_row(line: &[u8]) -> Row {
         panic!("row has {} columns: {}", columns.len(), line.escape_ascii());
     };
     let text = |column: &[u8]| String::from_utf8(column.to_vec()).expect("text");
-    let number = |column: &[u8]| {
-        text(column)
-            .split('.')
-            .next()
-            .and_then(|n| n.parse::<i64>().ok())
-    };
+    let number = |column: &[u8]| text(column).split('.').next().and_then(|n| n.parse::<i64>().ok());
     Row {
         path: unescape(path),
         size: number(size).and_then(|size| size.try_into().ok()),

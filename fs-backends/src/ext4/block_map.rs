@@ -44,10 +44,7 @@ pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
         end: inode.size.div_ceil(volume.superblock.block_size.get()),
         per_block: volume.superblock.block_size.get() / 4,
         // The blocks of a sound map are different ones.
-        budget: volume
-            .superblock
-            .blocks_count
-            .min(MAX_BYTES / volume.superblock.block_size),
+        budget: volume.superblock.blocks_count.min(MAX_BYTES / volume.superblock.block_size),
     };
     for number in &raw.direct {
         walk.entry(number.get(), 0)?;

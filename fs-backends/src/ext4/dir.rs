@@ -137,11 +137,7 @@ impl<'a> Directory<'a> {
         } else {
             Source::Blocks(content(volume, &inode)?)
         };
-        Ok(Self {
-            volume,
-            inode,
-            source,
-        })
+        Ok(Self { volume, inode, source })
     }
 
     /// The bytes that names may be in.
@@ -154,12 +150,7 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// What the visitor says, or why the host cannot read; damage is in the result.
     pub(super) fn walk(&self, from: u64, visit: &mut Visitor<'_>) -> FsResult<Walked> {
-        let mut walk = Walk {
-            directory: self,
-            from,
-            damaged: 0,
-            presented: Vec::new(),
-        };
+        let mut walk = Walk { directory: self, from, damaged: 0, presented: Vec::new() };
         match &self.source {
             Source::Inline(bytes) => walk.inline(bytes, visit),
             Source::Blocks(content) => walk.blocks(content, visit),
@@ -294,11 +285,7 @@ impl Walk<'_> {
             self.damage();
             return Ok(ControlFlow::Continue(()));
         }
-        let has_type = directory
-            .volume
-            .superblock
-            .features
-            .incompat(Incompat::FILETYPE);
+        let has_type = directory.volume.superblock.features.incompat(Incompat::FILETYPE);
         visit(&Entry {
             inode: raw.inode.get(),
             name,
@@ -314,9 +301,7 @@ impl Walk<'_> {
     }
 
     fn at_the_end(&self) -> Walked {
-        Walked::ToTheEnd {
-            damaged: self.damaged > 0,
-        }
+        Walked::ToTheEnd { damaged: self.damaged > 0 }
     }
 }
 
@@ -411,21 +396,13 @@ mod tests {
 
     #[test]
     fn an_entry_that_leaves_its_block_breaks_the_chain() {
-        for (length, name_length, good) in [
-            (16_u16, 5, true),
-            (12, 5, false),
-            (14, 2, false),
-            (20, 5, false),
-            (4, 0, false),
-        ] {
+        for (length, name_length, good) in
+            [(16_u16, 5, true), (12, 5, false), (14, 2, false), (20, 5, false), (4, 0, false)]
+        {
             let mut bytes = entry(12, 16, b"hello");
             bytes[4..6].copy_from_slice(&length.to_le_bytes());
             bytes[6] = name_length;
-            assert_eq!(
-                split_entry(&bytes).is_some(),
-                good,
-                "{length} {name_length}"
-            );
+            assert_eq!(split_entry(&bytes).is_some(), good, "{length} {name_length}");
         }
     }
 

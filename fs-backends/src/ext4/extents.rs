@@ -100,10 +100,7 @@ pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
         inode,
         runs: RunList::default(),
         // The nodes of a sound tree are blocks of their own.
-        budget: volume
-            .superblock
-            .blocks_count
-            .min(MAX_BYTES / volume.superblock.block_size),
+        budget: volume.superblock.blocks_count.min(MAX_BYTES / volume.superblock.block_size),
     };
     walk.node(&inode.block, None, ALL_BLOCKS)?;
     Ok(walk.runs)
@@ -170,8 +167,7 @@ impl Walk<'_> {
                     .checked_add(length)
                     .is_some_and(|end| end <= self.volume.superblock.blocks_count);
             let physical = inside.then_some(start);
-            self.runs
-                .push(u64::from(extent.block.get()), length, physical)?;
+            self.runs.push(u64::from(extent.block.get()), length, physical)?;
         }
         Ok(())
     }
@@ -188,10 +184,7 @@ impl Walk<'_> {
             }
             next = start.saturating_add(1);
         }
-        let ends = indexes
-            .iter()
-            .skip(1)
-            .map(|index| u64::from(index.block.get()));
+        let ends = indexes.iter().skip(1).map(|index| u64::from(index.block.get()));
         let mut bytes = self.volume.block_buffer()?;
         for (index, end) in indexes.iter().zip(ends.chain([range.end])) {
             let start = u64::from(index.block.get());
@@ -221,24 +214,16 @@ impl Walk<'_> {
     }
 
     fn check_sum(&self, bytes: &[u8]) -> FsResult<()> {
-        if !self
-            .volume
-            .superblock
-            .features
-            .ro_compat(RoCompat::METADATA_CSUM)
-        {
+        if !self.volume.superblock.features.ro_compat(RoCompat::METADATA_CSUM) {
             return Ok(());
         }
         let (header, _) = RawHeader::ref_from_prefix(bytes).map_err(|_| damaged("is cut short"))?;
-        let covered = usize::from(header.max.get())
-            .saturating_add(1)
-            .saturating_mul(size_of::<RawExtent>());
+        let covered =
+            usize::from(header.max.get()).saturating_add(1).saturating_mul(size_of::<RawExtent>());
         let (covered, tail) = bytes
             .split_at_checked(covered)
             .ok_or_else(|| damaged("has more room than its block"))?;
-        let stored = tail
-            .first_chunk()
-            .ok_or_else(|| damaged("has no room for its checksum"))?;
+        let stored = tail.first_chunk().ok_or_else(|| damaged("has no room for its checksum"))?;
         if crc32c::update(self.inode.checksum_seed, covered) != u32::from_le_bytes(*stored) {
             return Err(damaged("has a bad checksum"));
         }

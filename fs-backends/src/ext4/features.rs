@@ -86,11 +86,7 @@ impl Features {
         ro_compat: u32,
     ) -> FsResult<Self> {
         if revision == 0 {
-            return Ok(Self {
-                compat: 0,
-                incompat: 0,
-                ro_compat: 0,
-            });
+            return Ok(Self { compat: 0, incompat: 0, ro_compat: 0 });
         }
         let at = SUPERBLOCK_OFFSET.saturating_add(0x60);
         if incompat & Incompat::JOURNAL_DEV.0 != 0 {
@@ -104,11 +100,7 @@ impl Features {
             let message = format!("file system uses unknown incompatible features {unknown:#x}");
             return Err(FsError::unsupported(message).at(at));
         }
-        Ok(Self {
-            compat,
-            incompat,
-            ro_compat,
-        })
+        Ok(Self { compat, incompat, ro_compat })
     }
 
     pub(super) fn compat(&self, bit: Compat) -> bool {
@@ -150,11 +142,7 @@ mod tests {
             (0, 0x42, 0, "ext4"),
         ] {
             let features = Features::parse(1, compat, incompat, ro_compat).unwrap();
-            assert_eq!(
-                features.kind(),
-                kind,
-                "{compat:x} {incompat:x} {ro_compat:x}"
-            );
+            assert_eq!(features.kind(), kind, "{compat:x} {incompat:x} {ro_compat:x}");
         }
     }
 

@@ -80,12 +80,7 @@ impl Groups {
     pub(super) fn read(volume: &dyn BlockDevice, superblock: &Superblock) -> FsResult<Self> {
         let mut groups = Self::default();
         let size = u64::from(superblock.descriptor_size);
-        let per_block = superblock
-            .block_size
-            .get()
-            .checked_div(size)
-            .unwrap_or(1)
-            .max(1);
+        let per_block = superblock.block_size.get().checked_div(size).unwrap_or(1).max(1);
         let mut block = vec![0; bytes_to_index(superblock.block_size.get())?];
         let mut first = 0;
         let mut table_block = 0;
@@ -126,9 +121,7 @@ impl Groups {
         // With metadata_csum every inode proves itself that it is the one asked for, so that the
         // table may be used on trial.
         let usable = good || superblock.features.ro_compat(RoCompat::METADATA_CSUM);
-        let table = bytes
-            .filter(|_| usable)
-            .and_then(|bytes| self.parse(superblock, bytes));
+        let table = bytes.filter(|_| usable).and_then(|bytes| self.parse(superblock, bytes));
         if table.is_none() || !good {
             self.damaged = self.damaged.saturating_add(1);
         }
@@ -210,9 +203,7 @@ fn table_location(superblock: &Superblock, index: u64, per_block: u64) -> u64 {
     // QUIRK: bigalloc volumes of mke2fs with blocks of 1 KiB count from block 0, and keep the
     // superblock of group 0 in block 1.
     let boot_block = u64::from(own_block == 1 && index == 0 && superblock.first_data_block == 0);
-    start
-        .saturating_add(u64::from(has_superblock(superblock, group)))
-        .saturating_add(boot_block)
+    start.saturating_add(u64::from(has_superblock(superblock, group))).saturating_add(boot_block)
 }
 
 /// Whether `group` begins with a copy of the superblock.
@@ -226,9 +217,7 @@ fn has_superblock(superblock: &Superblock, group: u64) -> bool {
     if !superblock.features.ro_compat(RoCompat::SPARSE_SUPER) || group == 1 {
         return true;
     }
-    [3_u64, 5, 7]
-        .into_iter()
-        .any(|base| is_power_of(base, group))
+    [3_u64, 5, 7].into_iter().any(|base| is_power_of(base, group))
 }
 
 fn is_power_of(base: u64, number: u64) -> bool {

@@ -46,11 +46,7 @@ fn exercise(image: &[u8]) {
         }
         let _ = fs.read_dir(node, DirCursor::START, &mut |entry| {
             open.push(entry.node);
-            if open.len() > 200 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if open.len() > 200 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         let _ = fs.lookup(node, Name::new("name 59"));
         let _ = fs.read_link(node);
@@ -71,12 +67,7 @@ fn no_changed_byte_brings_the_reader_down() {
     for options in [
         &["-t", "ext4", "-O", "^has_journal,^metadata_csum"][..],
         &["-t", "ext2"],
-        &[
-            "-t",
-            "ext4",
-            "-O",
-            "^has_journal,^metadata_csum,inline_data",
-        ],
+        &["-t", "ext4", "-O", "^has_journal,^metadata_csum,inline_data"],
     ] {
         let Some(image) = small_volume(options) else {
             return;
@@ -141,10 +132,7 @@ fn a_directory_block_with_a_bad_checksum_is_told_at_the_end() {
     };
     let fs = mount(&image).unwrap();
     let dir = fs.lookup(fs.root(), Name::new("dir")).unwrap();
-    let at = image
-        .windows(7)
-        .position(|bytes| bytes == b"name 59")
-        .unwrap();
+    let at = image.windows(7).position(|bytes| bytes == b"name 59").unwrap();
     image[at] = b'N';
     let fs = mount(&image).unwrap();
     let mut count = 0;
@@ -194,31 +182,16 @@ fn a_superblock_with_one_thing_wrong_says_what() {
     };
     for (at, bytes, message) in [
         (0x38, &[0, 0][..], "superblock has a wrong magic number"),
-        (
-            0x18,
-            &[7, 0, 0, 0],
-            "superblock has an impossible block size",
-        ),
+        (0x18, &[7, 0, 0, 0], "superblock has an impossible block size"),
         (0x20, &[0, 0, 0, 0], "superblock has groups without blocks"),
-        (
-            0x28,
-            &[0, 0, 0, 0],
-            "superblock has an impossible number of inodes per group",
-        ),
+        (0x28, &[0, 0, 0, 0], "superblock has an impossible number of inodes per group"),
         (0x58, &[0x81, 0], "superblock has an impossible inode size"),
-        (
-            0x04,
-            &[0, 0, 0, 0],
-            "superblock has fewer blocks than it begins at",
-        ),
+        (0x04, &[0, 0, 0, 0], "superblock has fewer blocks than it begins at"),
     ] {
         let mut bent = image.clone();
         bent[1024 + at..1024 + at + bytes.len()].copy_from_slice(bytes);
         let error = mount(&bent).err().unwrap();
-        assert_eq!(
-            (error.kind(), error.message()),
-            (FsErrorKind::Corrupt, message)
-        );
+        assert_eq!((error.kind(), error.message()), (FsErrorKind::Corrupt, message));
         assert_eq!(error.position(), Some(1024 + u64::try_from(at).unwrap()));
     }
     let mut bent = image;

@@ -34,9 +34,7 @@ struct ByBytes;
 
 impl Weighter<u32, Arc<Index>> for ByBytes {
     fn weight(&self, _: &u32, index: &Arc<Index>) -> u64 {
-        byte_count(index.places.len())
-            .saturating_mul(8)
-            .saturating_add(64)
+        byte_count(index.places.len()).saturating_mul(8).saturating_add(64)
     }
 }
 
@@ -143,11 +141,7 @@ fn walk_for(directory: &Directory<'_>, name: &[u8]) -> FsResult<u32> {
 }
 
 fn absent(damaged: bool) -> FsError {
-    if damaged {
-        damaged_directory()
-    } else {
-        FsError::not_found()
-    }
+    if damaged { damaged_directory() } else { FsError::not_found() }
 }
 
 /// Part of a directory cannot be read.

@@ -47,7 +47,7 @@ pub(super) fn read(inode: &Inode, bytes: &[u8]) -> FsResult<Vec<u8>> {
     Ok(content)
 }
 
-/// The inline content of a file or link, cut to its size.
+/// The inline content of a link, cut to its size.
 ///
 /// # Errors
 /// `Corrupt` if the inode has fewer bytes than its size.
@@ -58,7 +58,7 @@ pub(super) fn read_sized(inode: &Inode, bytes: &[u8]) -> FsResult<Vec<u8>> {
             content.truncate(size);
             Ok(content)
         }
-        _ => Err(FsError::corrupt("inline data is shorter than the file")),
+        _ => Err(FsError::corrupt("inline data is shorter than the link")),
     }
 }
 
@@ -95,9 +95,7 @@ fn value<'a>(entry: &RawEntry, values: &'a [u8]) -> FsResult<&'a [u8]> {
         return Ok(&[]);
     }
     let start = usize::from(entry.value_offset.get());
-    let end = usize::try_from(entry.value_size.get())
-        .ok()
-        .and_then(|size| start.checked_add(size));
+    let end = usize::try_from(entry.value_size.get()).ok().and_then(|size| start.checked_add(size));
     end.and_then(|end| values.get(start..end))
         .ok_or_else(|| FsError::corrupt("inline data leaves its inode"))
 }

@@ -166,11 +166,7 @@ impl Inode {
         let size = size(superblock, raw, kind, at)?;
         let attribute_block = raw.file_acl_lo.get() != 0 || raw.file_acl_high.get() != 0;
         let allocated = allocated(superblock, raw, flags);
-        let attribute_bytes = if attribute_block {
-            superblock.cluster_size
-        } else {
-            0
-        };
+        let attribute_bytes = if attribute_block { superblock.cluster_size } else { 0 };
         Ok(Self {
             number,
             kind,
@@ -278,11 +274,7 @@ fn check_sum(raw: &RawInode, extra: &RawExtra, bytes: &[u8], seed: u32, at: u64)
     } else {
         sum & 0xFFFF == low
     };
-    if good {
-        Ok(())
-    } else {
-        Err(FsError::corrupt("inode has a bad checksum").at(at))
-    }
+    if good { Ok(()) } else { Err(FsError::corrupt("inode has a bad checksum").at(at)) }
 }
 
 fn kind(mode: u16) -> Option<FileKind> {
@@ -301,11 +293,7 @@ fn kind(mode: u16) -> Option<FileKind> {
 fn size(superblock: &Superblock, raw: &RawInode, kind: FileKind, at: u64) -> FsResult<u64> {
     // In a directory of ext2 the upper half is the block of its access control list.
     let large = kind == FileKind::Regular || superblock.features.incompat(Incompat::LARGEDIR);
-    let high = if large {
-        u64::from(raw.size_high.get())
-    } else {
-        0
-    };
+    let high = if large { u64::from(raw.size_high.get()) } else { 0 };
     let size = (high << 32) | u64::from(raw.size_lo.get());
     if i64::try_from(size).is_err() {
         return Err(FsError::corrupt("inode has a negative size").at(at));
@@ -319,11 +307,7 @@ fn allocated(superblock: &Superblock, raw: &RawInode, flags: Flags) -> u64 {
         return low.saturating_mul(512);
     }
     let count = (u64::from(raw.blocks_high.get()) << 32) | low;
-    let unit = if flags.has(Flags::HUGE_FILE) {
-        superblock.block_size.get()
-    } else {
-        512
-    };
+    let unit = if flags.has(Flags::HUGE_FILE) { superblock.block_size.get() } else { 512 };
     count.saturating_mul(unit)
 }
 
@@ -342,11 +326,7 @@ fn timestamp(seconds: i32, extra: u32) -> Timestamp {
     let nanoseconds = extra >> 2;
     Timestamp {
         seconds: i64::from(seconds).saturating_add(epoch),
-        nanoseconds: if nanoseconds < 1_000_000_000 {
-            nanoseconds
-        } else {
-            0
-        },
+        nanoseconds: if nanoseconds < 1_000_000_000 { nanoseconds } else { 0 },
     }
 }
 
@@ -356,24 +336,11 @@ mod tests {
 
     #[test]
     fn a_time_counts_its_epoch_bits_and_its_sign() {
-        assert_eq!(
-            timestamp(-1, 0),
-            Timestamp {
-                seconds: -1,
-                nanoseconds: 0
-            }
-        );
+        assert_eq!(timestamp(-1, 0), Timestamp { seconds: -1, nanoseconds: 0 });
         assert_eq!(
             timestamp(0, (999_999_999 << 2) | 1),
-            Timestamp {
-                seconds: 1 << 32,
-                nanoseconds: 999_999_999
-            }
+            Timestamp { seconds: 1 << 32, nanoseconds: 999_999_999 }
         );
-        assert_eq!(
-            timestamp(5, u32::MAX).nanoseconds,
-            0,
-            "not a number of nanoseconds"
-        );
+        assert_eq!(timestamp(5, u32::MAX).nanoseconds, 0, "not a number of nanoseconds");
     }
 }

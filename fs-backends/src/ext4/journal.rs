@@ -200,9 +200,7 @@ impl<'a> Log<'a> {
         };
         if layout.has_sums() {
             if raw.checksum_type != CHECKSUM_CRC32C {
-                return Err(FsError::unsupported(
-                    "journal has an unknown kind of checksum",
-                ));
+                return Err(FsError::unsupported("journal has an unknown kind of checksum"));
             }
             let covered = block.get(..1024).unwrap_or_default();
             if sum_without(u32::MAX, covered, CHECKSUM_AT) != Some(raw.checksum.get()) {
@@ -295,10 +293,7 @@ impl<'a> Log<'a> {
                 self.bad_copy = true;
             }
         }
-        let copy = Copy {
-            position,
-            escaped: tag.escaped,
-        };
+        let copy = Copy { position, escaped: tag.escaped };
         self.pending.push((tag.block, copy));
         Ok(())
     }
@@ -323,9 +318,7 @@ impl<'a> Log<'a> {
     /// Makes the blocks of the transaction count.
     fn commit(&mut self, block: &[u8]) -> FsResult<bool> {
         if self.layout.has_sums() {
-            let stored = block
-                .get(COMMIT_CHECKSUM_AT..)
-                .and_then(<[u8]>::first_chunk);
+            let stored = block.get(COMMIT_CHECKSUM_AT..).and_then(<[u8]>::first_chunk);
             let sum = sum_without(self.layout.seed, block, COMMIT_CHECKSUM_AT);
             if sum != stored.map(|&bytes| u32::from_be_bytes(bytes)) {
                 self.stop("a commit block has a bad checksum");
@@ -395,9 +388,7 @@ fn check_features(incompat: u32) -> FsResult<()> {
     }
     if incompat & ASYNC_COMMIT != 0 && incompat & (CSUM_V2 | CSUM_V3) == 0 {
         // Only sums of version 1 would tell whether all blocks of a transaction arrived.
-        return Err(FsError::unsupported(
-            "journal has asynchronous commits without checksums",
-        ));
+        return Err(FsError::unsupported("journal has asynchronous commits without checksums"));
     }
     Ok(())
 }

@@ -57,11 +57,7 @@ impl Tag {
 
 /// The tags of a descriptor block, `None` if it is damaged.
 pub(super) fn parse(layout: &Layout, block: &[u8]) -> Option<Vec<Tag>> {
-    let used = if layout.has_sums() {
-        block.len().checked_sub(4)?
-    } else {
-        block.len()
-    };
+    let used = if layout.has_sums() { block.len().checked_sub(4)? } else { block.len() };
     let mut reader = ByteReader::new("journal descriptor", block.get(..used)?, 0);
     reader.skip(HEADER).ok()?;
     let mut tags = Vec::new();
@@ -92,22 +88,14 @@ fn parse_tag(layout: &Layout, reader: &mut ByteReader<'_>) -> Option<(Tag, u32)>
     } else {
         sum = Sum::Low(reader.u16_be().ok()?);
         flags = u32::from(reader.u16_be().ok()?);
-        high = if layout.bit64 {
-            reader.u32_be().ok()?
-        } else {
-            0
-        };
+        high = if layout.bit64 { reader.u32_be().ok()? } else { 0 };
         // QUIRK: Linux counts two bytes more for a tag with checksums of version 2.
         if layout.csum_v2 {
             reader.skip(2).ok()?;
         }
     }
     let high = if layout.bit64 { u64::from(high) } else { 0 };
-    let tag = Tag {
-        block: (high << 32) | low,
-        escaped: flags & ESCAPED != 0,
-        sum,
-    };
+    let tag = Tag { block: (high << 32) | low, escaped: flags & ESCAPED != 0, sum };
     Some((tag, flags))
 }
 
@@ -116,11 +104,7 @@ pub(super) fn parse_revocation(layout: &Layout, block: &[u8]) -> Option<Vec<u64>
     let mut reader = ByteReader::new("journal revocation", block, 0);
     reader.skip(HEADER).ok()?;
     let used = usize::try_from(reader.u32_be().ok()?).ok()?;
-    let limit = if layout.has_sums() {
-        block.len().checked_sub(4)?
-    } else {
-        block.len()
-    };
+    let limit = if layout.has_sums() { block.len().checked_sub(4)? } else { block.len() };
     if used > limit {
         return None;
     }
@@ -142,12 +126,7 @@ mod tests {
     use super::*;
 
     fn layout(bit64: bool, csum_v2: bool, csum_v3: bool) -> Layout {
-        Layout {
-            bit64,
-            csum_v2,
-            csum_v3,
-            seed: 0,
-        }
+        Layout { bit64, csum_v2, csum_v3, seed: 0 }
     }
 
     fn descriptor(tags: &[&[u8]]) -> Vec<u8> {

@@ -99,11 +99,7 @@ impl Ext4 {
         let device_size = reader.data.size();
         let (volume, findings) = recovery::read(reader)?;
         let info = info(&volume, device_size, findings);
-        let file_system = Self {
-            volume,
-            info,
-            indexes: Indexes::new()?,
-        };
+        let file_system = Self { volume, info, indexes: Indexes::new()? };
         match file_system.inode(file_system.root()) {
             Ok((root, _)) if root.kind == FileKind::Directory => Ok(file_system),
             Ok(_) => Err(FsError::corrupt("root inode is not a directory")),
@@ -175,11 +171,7 @@ impl FileSystem for Ext4 {
                 Err(_) => None,
             };
             let known = metadata.as_ref().map(|metadata| metadata.kind);
-            let damage = if entry.after_damage {
-                CURSOR_DAMAGED
-            } else {
-                before
-            };
+            let damage = if entry.after_damage { CURSOR_DAMAGED } else { before };
             Ok(emit(DirEntry {
                 name: Name::new(entry.name),
                 node: NodeId(u64::from(entry.inode)),
@@ -239,7 +231,8 @@ impl FileSystem for Ext4 {
             return Err(FsError::encrypted());
         }
         if inode.flags.has(Flags::INLINE_DATA) {
-            return Ok(Arc::new(InlineContent(inline::read_sized(&inode, &bytes)?)));
+            let bytes = inline::read(&inode, &bytes)?;
+            return Ok(Arc::new(InlineContent { bytes, size: inode.size }));
         }
         Ok(Arc::new(dir::content(&self.volume, &inode)?))
     }

@@ -47,9 +47,7 @@ pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<String>)> {
 fn replay(volume: &Volume) -> FsResult<Replay> {
     let superblock = &volume.superblock;
     if !superblock.features.compat(Compat::HAS_JOURNAL) {
-        return Err(FsError::corrupt(
-            "file system needs its journal and has none",
-        ));
+        return Err(FsError::corrupt("file system needs its journal and has none"));
     }
     if superblock.journal_inode == 0 {
         let message = "journal is on another device";
@@ -75,9 +73,7 @@ fn check(inode: &Inode) -> FsResult<()> {
 fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<String>)> {
     let mut findings = Vec::new();
     if let Some(why) = replay.stopped {
-        findings.push(format!(
-            "ext4-journal-damaged: {why}; changes after that may be missing"
-        ));
+        findings.push(format!("ext4-journal-damaged: {why}; changes after that may be missing"));
     }
     if replay.copies.is_empty() {
         return Ok((None, findings));
@@ -86,10 +82,8 @@ fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<St
     let copies: Arc<[(u64, Copy)]> = positions(&volume.superblock, &replay.copies)?;
     let view = |device| Arc::new(Replayed::new(device, copies.clone(), block_size));
     let reader = volume.reader();
-    let reader = VolumeReader {
-        data: view(reader.data.clone()),
-        metadata: view(reader.metadata.clone()),
-    };
+    let reader =
+        VolumeReader { data: view(reader.data.clone()), metadata: view(reader.metadata.clone()) };
     findings.push(format!(
         "ext4-journal-replayed: {} transactions with {} blocks are read from the journal",
         replay.transactions,
@@ -106,9 +100,7 @@ fn positions(
         .iter()
         .map(|(&block, &copy)| match superblock.position(block) {
             Some(position) => Ok((position, copy)),
-            None => Err(FsError::corrupt(
-                "journal names a block outside the file system",
-            )),
+            None => Err(FsError::corrupt("journal names a block outside the file system")),
         })
         .collect()
 }

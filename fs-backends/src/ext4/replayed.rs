@@ -22,11 +22,7 @@ impl Replayed {
         copies: Arc<[(u64, Copy)]>,
         block_size: u64,
     ) -> Self {
-        Self {
-            device,
-            copies,
-            block_size,
-        }
+        Self { device, copies, block_size }
     }
 
     /// The copy that holds the byte at `offset` or the first one behind, with its position.
@@ -38,8 +34,7 @@ impl Replayed {
 
     /// Fills `part` from byte `into` of a copied block.
     fn read_copy(&self, copy: Copy, into: u64, part: &mut [u8]) -> BlockResult<()> {
-        self.device
-            .read_at(copy.position.saturating_add(into), part)?;
+        self.device.read_at(copy.position.saturating_add(into), part)?;
         if copy.escaped {
             let magic = MAGIC.to_be_bytes();
             let skip = usize::try_from(into).unwrap_or(usize::MAX);
@@ -118,16 +113,10 @@ mod tests {
     #[test]
     fn a_read_across_a_copied_block_joins_old_and_new() {
         let bytes: Vec<u8> = (0..8_u8).flat_map(|block| [block; 1024]).collect();
-        let copy = |block: u64, escaped| Copy {
-            position: block * 1024,
-            escaped,
-        };
+        let copy = |block: u64, escaped| Copy { position: block * 1024, escaped };
         let copies = [(1024, copy(6, false)), (2048, copy(7, true))];
-        let device = Replayed::new(
-            Arc::new(MemoryDevice::new(bytes)),
-            Arc::from(copies.as_slice()),
-            1024,
-        );
+        let device =
+            Replayed::new(Arc::new(MemoryDevice::new(bytes)), Arc::from(copies.as_slice()), 1024);
         let mut buf = [9; 3072];
         device.read_at(512, &mut buf).unwrap();
         let mut expected = vec![0; 512];
@@ -138,11 +127,7 @@ mod tests {
         assert_eq!(buf[..], expected[..]);
         let mut two = [0; 2];
         device.read_at(2050, &mut two).unwrap();
-        assert_eq!(
-            two,
-            [0x39, 0x98],
-            "the escape is undone inside the block as well"
-        );
+        assert_eq!(two, [0x39, 0x98], "the escape is undone inside the block as well");
         assert_eq!(device.extent_at(0).unwrap().length, 1024);
         assert!(device.read_at(8191, &mut two).is_err());
     }

@@ -180,9 +180,7 @@ impl Superblock {
         let first = u64::from(log_block_size == 0);
         let block = block_size.checked_mul(8)?.checked_add(first)?;
         let mut bytes = [0; size_of::<RawSuperblock>()];
-        volume
-            .read_at(block.checked_mul(block_size)?, &mut bytes)
-            .ok()?;
+        volume.read_at(block.checked_mul(block_size)?, &mut bytes).ok()?;
         let mut found = Self::parse(&bytes).ok()?;
         found.is_backup = true;
         let (raw, _) = RawSuperblock::ref_from_prefix(&bytes).ok()?;
@@ -222,10 +220,8 @@ impl Superblock {
             .ok_or_else(|| corrupt("superblock has fewer blocks than it begins at", 0x04))?
             .div_ceil(blocks_per_group.get());
         if group_count > MAX_GROUPS {
-            return Err(
-                FsError::unsupported("file system has too many block groups")
-                    .at(SUPERBLOCK_OFFSET.saturating_add(0x20)),
-            );
+            return Err(FsError::unsupported("file system has too many block groups")
+                .at(SUPERBLOCK_OFFSET.saturating_add(0x20)));
         }
         let checksum_seed = if features.incompat(Incompat::CSUM_SEED) {
             raw.checksum_seed.get()
@@ -290,10 +286,8 @@ fn check_sum(raw: &RawSuperblock, features: &Features) -> FsResult<()> {
         return Ok(());
     }
     if raw.checksum_type != CHECKSUM_CRC32C {
-        return Err(
-            FsError::unsupported("superblock has an unknown kind of checksum")
-                .at(SUPERBLOCK_OFFSET.saturating_add(0x175)),
-        );
+        return Err(FsError::unsupported("superblock has an unknown kind of checksum")
+            .at(SUPERBLOCK_OFFSET.saturating_add(0x175)));
     }
     let covered = raw.as_bytes().get(..0x3FC).unwrap_or_default();
     if crc32c::sum(covered) != raw.checksum.get() {
@@ -317,11 +311,8 @@ fn cluster_size(raw: &RawSuperblock, features: &Features, block: NonZeroU64) -> 
 }
 
 fn blocks_count(raw: &RawSuperblock, features: &Features) -> FsResult<u64> {
-    let high = if features.incompat(Incompat::BIT64) {
-        u64::from(raw.blocks_count_hi.get())
-    } else {
-        0
-    };
+    let high =
+        if features.incompat(Incompat::BIT64) { u64::from(raw.blocks_count_hi.get()) } else { 0 };
     let count = (high << 32) | u64::from(raw.blocks_count_lo.get());
     if count > MAX_BLOCKS {
         return Err(corrupt("superblock has too many blocks", 0x04));
@@ -333,12 +324,7 @@ fn inodes_per_group(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<Non
     // One block of bitmap is all that a group has for its inodes.
     NonZeroU32::new(raw.inodes_per_group.get())
         .filter(|count| u64::from(count.get()) <= block_size.get().saturating_mul(8))
-        .ok_or_else(|| {
-            corrupt(
-                "superblock has an impossible number of inodes per group",
-                0x28,
-            )
-        })
+        .ok_or_else(|| corrupt("superblock has an impossible number of inodes per group", 0x28))
 }
 
 fn inode_size(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<u16> {
@@ -362,10 +348,7 @@ fn descriptor_size(
     }
     let size = raw.desc_size.get();
     if size < 64 || !size.is_power_of_two() || u64::from(size) > block_size.get() {
-        return Err(corrupt(
-            "superblock has an impossible descriptor size",
-            0xFE,
-        ));
+        return Err(corrupt("superblock has an impossible descriptor size", 0xFE));
     }
     Ok(size)
 }

@@ -83,9 +83,7 @@ impl Drop for Scratch {
 }
 
 fn pattern(length: usize, seed: usize) -> Vec<u8> {
-    (0..length)
-        .map(|index| u8::try_from((index / 7 + index * seed) % 251).unwrap())
-        .collect()
+    (0..length).map(|index| u8::try_from((index / 7 + index * seed) % 251).unwrap()).collect()
 }
 
 fn plant(root: &Path) {
@@ -104,12 +102,7 @@ fn plant(root: &Path) {
     symlink("x/".repeat(70), root.join("long")).unwrap();
     fs::create_dir_all(root.join("a/b/c")).unwrap();
     fs::write(root.join("a/b/c/deep"), b"deep").unwrap();
-    for name in [
-        &b"\xff\xfe odd"[..],
-        b"two\nlines",
-        b" ",
-        "n\u{e4}me".as_bytes(),
-    ] {
+    for name in [&b"\xff\xfe odd"[..], b"two\nlines", b" ", "n\u{e4}me".as_bytes()] {
         fs::write(root.join(OsStr::from_bytes(name)), name).unwrap();
     }
     fs::write(root.join("n".repeat(255)), b"long name").unwrap();
@@ -165,11 +158,7 @@ fn same_as_source(fs: &dyn FileSystem, dir: NodeId, source: &Path, owned: bool) 
         assert_eq!(found.kind, kind);
         assert_eq!(found.times.modified.seconds, expected.mtime(), "{path:?}");
         if owned {
-            let links = if kind == FileKind::Directory {
-                found.links
-            } else {
-                1
-            };
+            let links = if kind == FileKind::Directory { found.links } else { 1 };
             assert!(found.links == links || u64::from(found.links) == expected.nlink());
             let owner = found.owner.unwrap();
             assert_eq!(u32::from(owner.mode), expected.mode() & 0o7777);
@@ -207,10 +196,7 @@ fn every_layout_that_mke2fs_makes_reads_as_its_source() {
         ("ext4", "-t ext4 -b 1024 -O meta_bg,^resize_inode -g 1024"),
         ("ext4", "-t ext4 -b 4096 -O bigalloc -C 65536"),
         ("ext4", "-t ext4 -b 1024 -O bigalloc -C 16384"),
-        (
-            "ext4",
-            "-t ext4 -b 1024 -O metadata_csum_seed,sparse_super2,flex_bg,ea_inode",
-        ),
+        ("ext4", "-t ext4 -b 1024 -O metadata_csum_seed,sparse_super2,flex_bg,ea_inode"),
         ("ext4", "-t ext4 -b 4096 -O inline_data -I 512"),
     ] {
         if options.contains("inline_data") {
@@ -309,11 +295,9 @@ fn a_dirty_journal_is_read_as_if_it_were_replayed() {
     let scratch = Scratch::new();
     plant(&scratch.tree());
     fs::write(scratch.0.join("block"), pattern(4096, 17)).unwrap();
-    for options in [
-        "-t ext4 -b 4096",
-        "-t ext4 -b 4096 -O ^metadata_csum,^64bit",
-        "-t ext3 -b 4096",
-    ] {
+    for options in
+        ["-t ext4 -b 4096", "-t ext4 -b 4096 -O ^metadata_csum,^64bit", "-t ext3 -b 4096"]
+    {
         let words: Vec<&str> = options.split(' ').collect();
         let Some(clean) = scratch.volume("16M", &words) else {
             return;
@@ -324,28 +308,18 @@ fn a_dirty_journal_is_read_as_if_it_were_replayed() {
         let (inode, bytes) = opened(&fs::read(scratch.0.join("image")).unwrap(), node);
         assert!(!bytes.is_empty());
         let third = inode + 2;
-        let sums = if options.contains('^') || options.contains("ext3") {
-            ""
-        } else {
-            " -c -v 3"
-        };
+        let sums = if options.contains('^') || options.contains("ext3") { "" } else { " -c -v 3" };
         let dirty = scratch.debugfs(&format!("jo{sums}\njw -b {third} block\njc\n"));
         let fs = mount(dirty.clone()).unwrap();
         let findings = &fs.info().findings;
-        assert!(
-            findings[0].starts_with("ext4-journal-replayed: 1 "),
-            "{options}: {findings:?}"
-        );
+        assert!(findings[0].starts_with("ext4-journal-replayed: 1 "), "{options}: {findings:?}");
         let mut expected = pattern(700_001, 5);
         expected[8192..12288].copy_from_slice(&pattern(4096, 17));
         assert!(content(&*fs, node_of(&*fs)) == expected, "{options}");
 
         scratch.debugfs(&format!("jo{sums}\njw -r {third}\njc\n"));
         let fs = mount(scratch.image()).unwrap();
-        assert!(
-            content(&*fs, node_of(&*fs)) == pattern(700_001, 5),
-            "revoked: {options}"
-        );
+        assert!(content(&*fs, node_of(&*fs)) == pattern(700_001, 5), "revoked: {options}");
     }
 }
 

@@ -22,11 +22,7 @@ impl Volume {
     pub(super) fn read(reader: VolumeReader) -> FsResult<Self> {
         let superblock = Superblock::read(&*reader.metadata)?;
         let groups = Groups::read(&*reader.metadata, &superblock)?;
-        Ok(Self {
-            reader,
-            superblock,
-            groups,
-        })
+        Ok(Self { reader, superblock, groups })
     }
 
     /// The views of the device.

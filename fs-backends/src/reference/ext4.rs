@@ -55,12 +55,7 @@ impl FileSystemDriver for Ext4View {
             Ok(State::new(fs))
         })?);
         let (label, uuid) = worker.run(|state| {
-            let label = state
-                .fs
-                .label()
-                .to_str()
-                .map(str::to_owned)
-                .unwrap_or_default();
+            let label = state.fs.label().to_str().map(str::to_owned).unwrap_or_default();
             Ok((label, state.fs.uuid().to_string()))
         })?;
         let info = FsInfo {
@@ -131,10 +126,7 @@ impl State {
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
-        let found = self
-            .fs
-            .symlink_metadata(self.path(node)?)
-            .map_err(convert)?;
+        let found = self.fs.symlink_metadata(self.path(node)?).map_err(convert)?;
         let modified = timestamp(found.modified());
         Ok(Metadata {
             node,
@@ -149,11 +141,7 @@ impl State {
                 changed: modified,
                 created: found.created().map(timestamp),
             },
-            owner: Some(Owner {
-                uid: found.uid(),
-                gid: found.gid(),
-                mode: found.mode(),
-            }),
+            owner: Some(Owner { uid: found.uid(), gid: found.gid(), mode: found.mode() }),
             device: None,
             attributes: None,
             unreadable: None,
@@ -284,11 +272,7 @@ impl FileSystem for View {
             let file = state.fs.open(state.path(node)?).map_err(convert)?;
             Ok(file.metadata().len())
         })?;
-        Ok(Arc::new(Content {
-            worker: self.worker.clone(),
-            node,
-            size,
-        }))
+        Ok(Arc::new(Content { worker: self.worker.clone(), node, size }))
     }
 }
 
@@ -309,9 +293,7 @@ impl FileData for Content {
         let mut filled = 0_usize;
         for piece in buf.chunks_mut(MAX_READ) {
             let (node, length) = (self.node, piece.len());
-            let bytes = self
-                .worker
-                .run(move |state| state.read(node, position, length))?;
+            let bytes = self.worker.run(move |state| state.read(node, position, length))?;
             for (to, from) in piece.iter_mut().zip(&bytes) {
                 *to = *from;
             }
@@ -338,10 +320,7 @@ fn kind(file_type: FileType) -> FileKind {
 }
 
 fn timestamp(time: ext4_view::Timestamp) -> Timestamp {
-    Timestamp {
-        seconds: time.seconds(),
-        nanoseconds: time.nanoseconds(),
-    }
+    Timestamp { seconds: time.seconds(), nanoseconds: time.nanoseconds() }
 }
 
 fn convert(error: Ext4Error) -> FsError {

@@ -63,10 +63,7 @@ mod tests {
     #[test]
     fn a_file_that_nobody_else_knows_is_the_disk_itself() {
         let image = open(b"anything at all");
-        assert_eq!(
-            (image.format, image.variant, image.dear_block),
-            ("raw", None, None)
-        );
+        assert_eq!((image.format, image.variant, image.dear_block), ("raw", None, None));
         assert_eq!(image.chain, ["disk.img"]);
         let mut bytes = [0; 3];
         image.device.read_at(12, &mut bytes).unwrap();

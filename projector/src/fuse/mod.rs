@@ -52,32 +52,17 @@ impl Projector for Fuse {
             MountOption::NoAtime,
             MountOption::DefaultPermissions,
         ];
-        config.acl = if options.allow_other {
-            SessionACL::All
-        } else {
-            SessionACL::Owner
-        };
-        config.n_threads = Some(if options.threads == 0 {
-            THREADS
-        } else {
-            options.threads
-        });
+        config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+        config.n_threads = Some(if options.threads == 0 { THREADS } else { options.threads });
         let server = Server::new(tree, options);
         let session = Session::new(server, folder, &config)
             .map_err(|error| mount_error(folder, options, &error))?;
         raise_read_ahead(folder);
-        Ok(Box::new(Mounted {
-            session,
-            folder: folder.to_path_buf(),
-        }))
+        Ok(Box::new(Mounted { session, folder: folder.to_path_buf() }))
     }
 
     fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
-        let flags = if force {
-            UnmountFlags::DETACH
-        } else {
-            UnmountFlags::empty()
-        };
+        let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
         match rustix::mount::unmount(folder, flags | UnmountFlags::NOFOLLOW) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::PERM) => unmount_by_helper(folder, force),
@@ -87,15 +72,9 @@ impl Projector for Fuse {
 
     fn mounted(&self) -> ProjectResult<Vec<PathBuf>> {
         let table = std::fs::read("/proc/self/mountinfo").map_err(|error| {
-            ProjectError::new(
-                ProjectErrorKind::Io,
-                format!("/proc/self/mountinfo: {error}"),
-            )
+            ProjectError::new(ProjectErrorKind::Io, format!("/proc/self/mountinfo: {error}"))
         })?;
-        Ok(parse_mountinfo(&table)
-            .into_iter()
-            .map(|mount| mount.folder)
-            .collect())
+        Ok(parse_mountinfo(&table).into_iter().map(|mount| mount.folder).collect())
     }
 }
 
@@ -151,9 +130,7 @@ fn check_host(options: &MountOptions) -> ProjectResult<()> {
 
 fn helper() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(HELPER))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(HELPER)).find(|file| file.is_file())
 }
 
 fn user_allow_other() -> bool {
@@ -163,10 +140,8 @@ fn user_allow_other() -> bool {
 
 fn mount_error(folder: &Path, options: &MountOptions, error: &io::Error) -> ProjectError {
     let reason = error.to_string();
-    let reason = reason
-        .trim()
-        .trim_start_matches("fusermount3: ")
-        .trim_start_matches("fusermount: ");
+    let reason =
+        reason.trim().trim_start_matches("fusermount3: ").trim_start_matches("fusermount: ");
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied if options.allow_other => "; try without --allow-other",
         io::ErrorKind::PermissionDenied => "; is FUSE allowed here?",
@@ -195,12 +170,8 @@ fn unmount_error(folder: &Path, error: io::Error) -> ProjectError {
 
 fn unmount_by_helper(folder: &Path, force: bool) -> ProjectResult<()> {
     let flags: &[&str] = if force { &["-u", "-z"] } else { &["-u"] };
-    let output = Command::new(HELPER)
-        .args(flags)
-        .arg("--")
-        .arg(folder)
-        .output()
-        .map_err(|error| {
+    let output =
+        Command::new(HELPER).args(flags).arg("--").arg(folder).output().map_err(|error| {
             ProjectError::new(ProjectErrorKind::Unavailable, format!("{HELPER}: {error}"))
         })?;
     if output.status.success() {
@@ -214,10 +185,7 @@ fn unmount_by_helper(folder: &Path, force: bool) -> ProjectResult<()> {
     } else {
         io::ErrorKind::Other
     };
-    Err(unmount_error(
-        folder,
-        io::Error::new(kind, text.trim().to_owned()),
-    ))
+    Err(unmount_error(folder, io::Error::new(kind, text.trim().to_owned())))
 }
 
 /// The kernel reads ahead 128 KiB by default; more pays on large files. Only root may raise it, and
@@ -227,10 +195,7 @@ fn unmount_by_helper(folder: &Path, force: bool) -> ProjectResult<()> {
 fn raise_read_ahead(folder: &Path) {
     let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let folder = absolute(folder);
-    let device = parse_mountinfo(&table)
-        .into_iter()
-        .rev()
-        .find(|mount| mount.folder == folder);
+    let device = parse_mountinfo(&table).into_iter().rev().find(|mount| mount.folder == folder);
     if let Some(device) = device.map(|mount| mount.device) {
         let file = format!("/sys/class/bdi/{device}/read_ahead_kb");
         let _ = std::fs::write(file, READ_AHEAD_KIB.to_string());
@@ -263,15 +228,10 @@ fn parse_mountinfo(table: &[u8]) -> Vec<MountLine> {
             let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
             let separator = fields.iter().position(|field| *field == b"-")?;
             let is_fuse = fields.get(separator + 1)?.starts_with(b"fuse");
-            let is_ours = is_fuse
-                && fields
-                    .get(separator + 2)?
-                    .starts_with(SOURCE_PREFIX.as_bytes());
+            let is_ours =
+                is_fuse && fields.get(separator + 2)?.starts_with(SOURCE_PREFIX.as_bytes());
             let device = String::from_utf8_lossy(fields.get(2)?).into_owned();
-            is_ours.then_some(MountLine {
-                folder: unescape(fields.get(4)?),
-                device,
-            })
+            is_ours.then_some(MountLine { folder: unescape(fields.get(4)?), device })
         })
         .collect()
 }
@@ -308,10 +268,7 @@ mod tests {
         let table = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
             40 22 0:40 / /mnt/a\\040b\\134c ro,nosuid shared:1 - fuse volfold:a.vmdk ro\n\
             41 22 0:41 / /mnt/other ro - fuse.sshfs volfold@host: ro\n";
-        let expected = MountLine {
-            folder: "/mnt/a b\\c".into(),
-            device: "0:40".to_owned(),
-        };
+        let expected = MountLine { folder: "/mnt/a b\\c".into(), device: "0:40".to_owned() };
         assert_eq!(parse_mountinfo(table), [expected]);
     }
 }

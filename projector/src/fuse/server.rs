@@ -107,16 +107,9 @@ impl Server {
     }
 
     fn failed(&self, what: &str, node: NodeId, error: &FsError) -> Errno {
-        let expected = matches!(
-            error.kind(),
-            FsErrorKind::NotFound | FsErrorKind::NotADirectory
-        );
+        let expected = matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory);
         if !expected && self.logged.fetch_add(1, Ordering::Relaxed) < MAX_LOG_LINES {
-            (self.log)(&format!(
-                "{what} of inode {}: {}",
-                self.ino(node).0,
-                error_chain(error)
-            ));
+            (self.log)(&format!("{what} of inode {}: {}", self.ino(node).0, error_chain(error)));
         }
         errno(error.kind())
     }
@@ -146,9 +139,7 @@ impl Server {
     }
 
     fn attributes(&self, metadata: &Metadata) -> FileAttr {
-        let guest = metadata
-            .owner
-            .filter(|_| self.ownership == Ownership::Guest);
+        let guest = metadata.owner.filter(|_| self.ownership == Ownership::Guest);
         let modified = system_time(metadata.times.modified);
         FileAttr {
             ino: self.ino(metadata.node),
@@ -222,15 +213,14 @@ impl Server {
                 return Ok(());
             }
         }
-        self.tree
-            .read_dir(dir, DirCursor(offset.saturating_sub(DOTS)), &mut |entry| {
-                let name = names::to_host(entry.name.as_bytes());
-                if add(entry.next.0.saturating_add(DOTS), &name, &entry) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
+        self.tree.read_dir(dir, DirCursor(offset.saturating_sub(DOTS)), &mut |entry| {
+            let name = names::to_host(entry.name.as_bytes());
+            if add(entry.next.0.saturating_add(DOTS), &name, &entry) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`; `None` if there is no data behind `offset`.
@@ -256,9 +246,7 @@ fn system_time(time: Timestamp) -> SystemTime {
     } else {
         UNIX_EPOCH.checked_add(seconds)
     };
-    whole
-        .and_then(|whole| whole.checked_add(nanoseconds))
-        .unwrap_or(UNIX_EPOCH)
+    whole.and_then(|whole| whole.checked_add(nanoseconds)).unwrap_or(UNIX_EPOCH)
 }
 
 fn file_type(kind: FileKind) -> FileType {
@@ -320,10 +308,7 @@ impl Filesystem for Server {
                     metadata: None,
                     next: DirCursor::START,
                 };
-                let attributes = FileAttr {
-                    ino: INodeNo(0),
-                    ..self.placeholder(&absent)
-                };
+                let attributes = FileAttr { ino: INodeNo(0), ..self.placeholder(&absent) };
                 reply.entry(&FOREVER, &attributes, Generation(0));
             }
             Err(error) => reply.error(self.failed("lookup below", parent, &error)),
@@ -402,12 +387,7 @@ impl Filesystem for Server {
         mut reply: ReplyDirectory,
     ) {
         let outcome = self.list(ino, offset, &mut |next, name, entry| {
-            reply.add(
-                self.ino(entry.node),
-                next,
-                file_type(entry.kind),
-                OsStr::from_bytes(name),
-            )
+            reply.add(self.ino(entry.node), next, file_type(entry.kind), OsStr::from_bytes(name))
         });
         match outcome {
             Ok(()) => reply.ok(),
@@ -429,14 +409,7 @@ impl Filesystem for Server {
                 None => (self.placeholder(entry), Duration::ZERO, 0),
             };
             let name = OsStr::from_bytes(name);
-            reply.add(
-                attributes.ino,
-                next,
-                name,
-                &ttl,
-                &attributes,
-                Generation(generation),
-            )
+            reply.add(attributes.ino, next, name, &ttl, &attributes, Generation(generation))
         });
         match outcome {
             Ok(()) => reply.ok(),

@@ -9,10 +9,10 @@ use ntfs::structured_values::{NtfsFileName, NtfsFileNamespace};
 use ntfs::{NtfsError, NtfsIndex};
 use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 
-use super::super::wtf8;
 use super::record::{FileRecord, FileReference, kind};
 use super::volume::Volume;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
+use crate::wtf8;
 
 /// LIMIT: names of one directory, and bytes of all its names: about 96 MiB of a listing.
 const MAX_NAMES: usize = 1 << 21;

@@ -29,13 +29,13 @@ use self::index::{Listing, Upcase, VolumeCursor, from_crate};
 use self::node::Node;
 use self::record::{FileRecord, Form, kind};
 use self::volume::Volume;
-use super::wtf8;
 use crate::driver::{FileSystemDriver, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{
     CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
     Name, NodeId, StreamInfo, StreamName, Usage,
 };
+use crate::wtf8;
 
 mod index;
 mod node;

@@ -2,7 +2,6 @@
 
 use volfold_images::ByteReader;
 
-use super::super::wtf8;
 use super::index::I30;
 use super::record::{Attribute, FileRecord, Form, kind};
 use super::reparse::{self, Interix, Meaning};
@@ -11,6 +10,7 @@ use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{
     Attributes, FileKind, Metadata, NodeId, StreamInfo, StreamName, Times, Timestamp,
 };
+use crate::wtf8;
 
 /// Seconds from 1601 to 1970.
 const UNIX_EPOCH: i64 = 11_644_473_600;

@@ -14,9 +14,9 @@
 
 use volfold_images::ByteReader;
 
-use super::super::wtf8;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::node::FileKind;
+use crate::wtf8;
 
 /// LIMIT: the specification's bound of a reparse buffer, with its header.
 pub(super) const MAX_REPARSE: u64 = 16 * 1024 + 24;

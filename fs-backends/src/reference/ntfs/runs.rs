@@ -9,8 +9,8 @@
 
 use volfold_images::{BlockResult, ByteReader};
 
-use super::super::extents::Extents;
 use crate::error::{FsError, FsResult};
+use crate::extents::Extents;
 
 /// Appends the runs in `bytes`, which lie at `position` of the volume, to `extents`, and says
 /// how many clusters they have.

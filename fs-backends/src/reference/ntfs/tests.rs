@@ -1,11 +1,9 @@
 //! Volumes made by mkntfs and ntfscp, as they are and with one field bent.
 
-use super::super::testing::{
-    Scratch, content, exercise_bent, find, kind_of, list, mount, noise, read,
-};
 use super::*;
 use crate::error::Reason;
 use crate::node::FileExtentKind;
+use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount, noise, read};
 
 /// A volume with a resident and a non-resident file, the latter with an alternate stream.
 fn volume() -> Option<Vec<u8>> {

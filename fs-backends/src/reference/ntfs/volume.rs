@@ -18,11 +18,11 @@ use std::sync::Arc;
 use ntfs::Ntfs;
 use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 
-use super::super::extents::{BytesFile, ExtentFile, Extents};
 use super::record::{Attribute, FileRecord, FileReference, Form, kind};
 use super::runs;
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
+use crate::extents::{BytesFile, ExtentFile, Extents};
 use crate::node::FileData;
 
 /// LIMIT: bytes of an attribute list; the bound that Windows keeps.

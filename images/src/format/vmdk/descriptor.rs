@@ -185,26 +185,19 @@ impl Descriptor {
 }
 
 fn access(word: &str) -> Option<Access> {
-    [
-        ("RW", Access::ReadWrite),
-        ("RDONLY", Access::ReadOnly),
-        ("NOACCESS", Access::Forbidden),
-    ]
-    .into_iter()
-    .find_map(|(name, access)| word.eq_ignore_ascii_case(name).then_some(access))
+    [("RW", Access::ReadWrite), ("RDONLY", Access::ReadOnly), ("NOACCESS", Access::Forbidden)]
+        .into_iter()
+        .find_map(|(name, access)| word.eq_ignore_ascii_case(name).then_some(access))
 }
 
 /// The first word of `text`, and what follows.
 fn next_word(text: &str) -> (&str, &str) {
     let text = text.trim_start();
-    text.split_once(|c: char| c.is_ascii_whitespace())
-        .unwrap_or((text, ""))
+    text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""))
 }
 
 fn unquoted(value: &str) -> &str {
-    value
-        .strip_prefix('"')
-        .map_or(value, |rest| rest.strip_suffix('"').unwrap_or(rest))
+    value.strip_prefix('"').map_or(value, |rest| rest.strip_suffix('"').unwrap_or(rest))
 }
 
 /// The line of an extent behind its access.
@@ -246,12 +239,7 @@ fn extent_line(access: Access, rest: &str, at: u64) -> BlockResult<ExtentLine> {
     if needs_file && file.is_empty() {
         return Err(corrupt("names no file"));
     }
-    Ok(ExtentLine {
-        access,
-        size,
-        extent_type,
-        file: file.to_owned(),
-    })
+    Ok(ExtentLine { access, size, extent_type, file: file.to_owned() })
 }
 
 fn content_id((value, at): (&str, u64)) -> BlockResult<u32> {
@@ -266,10 +254,7 @@ fn parent_link(keys: &Keys<'_>) -> BlockResult<Option<ParentLink>> {
     let cid = keys.parent_cid.map(content_id).transpose()?;
     match (cid, hint, keys.parent_cid) {
         (Some(NO_PARENT), ..) | (None, None, _) => Ok(None),
-        (Some(cid), Some((hint, _)), _) => Ok(Some(ParentLink {
-            cid,
-            hint: hint.to_owned(),
-        })),
+        (Some(cid), Some((hint, _)), _) => Ok(Some(ParentLink { cid, hint: hint.to_owned() })),
         (Some(_), None, place) => {
             let at = place.map_or(0, |(_, at)| at);
             let sentence = "descriptor has a parent but does not name its file";
@@ -300,9 +285,7 @@ fn windows_1252(byte: u8) -> char {
         '\u{178}',
     ];
     let high = byte.checked_sub(0x80).map(usize::from);
-    high.and_then(|index| HIGH.get(index))
-        .copied()
-        .unwrap_or_else(|| char::from(byte))
+    high.and_then(|index| HIGH.get(index)).copied().unwrap_or_else(|| char::from(byte))
 }
 
 #[cfg(test)]
@@ -349,10 +332,7 @@ mod tests {
         let descriptor = parse(text).unwrap();
         assert_eq!(descriptor.cid, Some(0xfb18_3c20));
         let parent = descriptor.parent.unwrap();
-        assert_eq!(
-            (parent.cid, parent.hint.as_str()),
-            (1, "C:\\vm\\base disk.vmdk")
-        );
+        assert_eq!((parent.cid, parent.hint.as_str()), (1, "C:\\vm\\base disk.vmdk"));
         let files: Vec<_> = descriptor.extents.iter().map(|e| e.file.as_str()).collect();
         assert_eq!(files, ["a b.vmdk", "flat.bin", ""]);
         let flat = ExtentType::Flat { offset: 2048 };

@@ -66,11 +66,7 @@ impl TableBudget {
 
     #[cfg(test)]
     pub(super) fn with(tables: usize, markers: usize) -> Self {
-        Self {
-            tables: AtomicUsize::new(tables),
-            markers: AtomicUsize::new(markers),
-            ..Self::new()
-        }
+        Self { tables: AtomicUsize::new(tables), markers: AtomicUsize::new(markers), ..Self::new() }
     }
 
     /// Takes the grain directory of an extent with `tables` tables.
@@ -82,11 +78,7 @@ impl TableBudget {
             )
         };
         let count = usize::try_from(tables).map_err(|_| too_large())?;
-        if take(&self.directory_entries, count) {
-            Ok(count)
-        } else {
-            Err(too_large())
-        }
+        if take(&self.directory_entries, count) { Ok(count) } else { Err(too_large()) }
     }
 
     pub(super) fn take_table(&self) -> bool {
@@ -103,10 +95,7 @@ impl TableBudget {
 }
 
 fn take(left: &AtomicUsize, count: usize) -> bool {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        left.checked_sub(count)
-    })
-    .is_ok()
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(count)).is_ok()
 }
 
 /// A grain table, decoded.
@@ -176,9 +165,7 @@ impl GrainDirectory {
         budget: Arc<TableBudget>,
     ) -> BlockResult<(Self, u64)> {
         let is_inside = |offset: u64| {
-            let end = tables
-                .checked_mul(ENTRY_BYTES)
-                .and_then(|size| size.checked_add(offset));
+            let end = tables.checked_mul(ENTRY_BYTES).and_then(|size| size.checked_add(offset));
             end.is_some_and(|end| end <= rule.file_size)
         };
         // INVARIANT: nothing is allocated for a directory that the file does not hold.
@@ -221,23 +208,12 @@ impl GrainDirectory {
         tables: Box<[OnceLock<Box<Table>>]>,
         budget: Arc<TableBudget>,
     ) -> Self {
-        Self {
-            file,
-            rule,
-            entries: vec![0; tables.len()].into(),
-            tables,
-            redundant: None,
-            budget,
-        }
+        Self { file, rule, entries: vec![0; tables.len()].into(), tables, redundant: None, budget }
     }
 
     /// A view for the grains of one request.
     pub(super) fn lookup(&self) -> Lookup<'_> {
-        Lookup {
-            directory: self,
-            index: u64::MAX,
-            table: Current::Absent,
-        }
+        Lookup { directory: self, index: u64::MAX, table: Current::Absent }
     }
 
     /// Loads the table `index`: from memory, or from the file.
@@ -261,19 +237,13 @@ impl GrainDirectory {
         if slot.set(Box::new(table)).is_err() {
             self.budget.give_table_back();
         }
-        Ok(slot
-            .get()
-            .map_or(Current::Absent, |table| Current::Kept(table)))
+        Ok(slot.get().map_or(Current::Absent, |table| Current::Kept(table)))
     }
 
     fn read_table(&self, index: usize, entry: u32) -> BlockResult<Table> {
         let at = u64::from(entry).saturating_mul(SECTOR);
         let mut table = if self.rule.is_bad_table(entry) {
-            Err(BlockError::corrupt(
-                "grain table is not inside the file",
-                at,
-                0,
-            ))
+            Err(BlockError::corrupt("grain table is not inside the file", at, 0))
         } else {
             read_table(&*self.file, at)
         };
@@ -301,8 +271,7 @@ impl GrainDirectory {
         };
         let mut entry = [0; 4];
         let offset = byte_count(index).saturating_mul(ENTRY_BYTES);
-        self.file
-            .read_at(directory.saturating_add(offset), &mut entry)?;
+        self.file.read_at(directory.saturating_add(offset), &mut entry)?;
         let entry = u32::from_le_bytes(entry);
         if entry == 0 || self.rule.is_bad_table(entry) {
             return Ok(None);
@@ -397,9 +366,6 @@ impl Lookup<'_> {
         };
         let directory = self.directory;
         directory.entries.get(index) == Some(&0)
-            && directory
-                .tables
-                .get(index)
-                .is_some_and(|table| table.get().is_none())
+            && directory.tables.get(index).is_some_and(|table| table.get().is_none())
     }
 }

@@ -75,23 +75,14 @@ impl DiskExtent {
                 extent.extent_at(offset, self.below(parent))
             }
             Source::Sparse(_) | Source::NoAccess => data_to_the_end(offset, self.size),
-            Source::Zero => Ok(Extent {
-                kind: ExtentKind::Zero,
-                length: rest,
-            }),
+            Source::Zero => Ok(Extent { kind: ExtentKind::Zero, length: rest }),
         };
         let extent = result.map_err(|error| self.named(error))?;
-        Ok(Extent {
-            kind: extent.kind,
-            length: extent.length.min(rest),
-        })
+        Ok(Extent { kind: extent.kind, length: extent.length.min(rest) })
     }
 
     fn below<'a>(&self, parent: Option<&'a dyn BlockDevice>) -> Below<'a> {
-        Below {
-            parent,
-            start: self.start,
-        }
+        Below { parent, start: self.start }
     }
 
     fn named(&self, error: BlockError) -> BlockError {
@@ -126,21 +117,13 @@ impl VmdkDisk {
         size: u64,
         parent: Option<Arc<dyn BlockDevice>>,
     ) -> Self {
-        Self {
-            extents,
-            size,
-            parent,
-        }
+        Self { extents, size, parent }
     }
 
     /// The extent at `offset`, which is inside the disk.
     fn extent(&self, offset: u64) -> BlockResult<&DiskExtent> {
-        let behind = self
-            .extents
-            .partition_point(|extent| extent.start <= offset);
-        let extent = behind
-            .checked_sub(1)
-            .and_then(|index| self.extents.get(index));
+        let behind = self.extents.partition_point(|extent| extent.start <= offset);
+        let extent = behind.checked_sub(1).and_then(|index| self.extents.get(index));
         extent.ok_or_else(|| {
             BlockError::new(BlockErrorKind::OutOfRange, "disk has no extent here").at(offset)
         })
@@ -159,10 +142,7 @@ impl BlockDevice for VmdkDisk {
         while !rest.is_empty() {
             let extent = self.extent(position)?;
             let within = position.saturating_sub(extent.start);
-            let length = extent
-                .size
-                .saturating_sub(within)
-                .min(byte_count(rest.len()));
+            let length = extent.size.saturating_sub(within).min(byte_count(rest.len()));
             let part = rest.split_off_mut(..bytes_to_index(length)?);
             extent.read(within, part.unwrap_or_default(), self.parent.as_deref())?;
             position = position.saturating_add(length);

@@ -49,18 +49,13 @@ impl GrainMarker {
     /// The marker at the front of `bytes`; `None` if they are fewer than a marker.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (raw, _) = RawMarker::ref_from_prefix(bytes).ok()?;
-        Some(Self {
-            lba: raw.lba.get(),
-            size: u64::from(raw.size.get()),
-        })
+        Some(Self { lba: raw.lba.get(), size: u64::from(raw.size.get()) })
     }
 
     /// LIMIT: a deflated grain is hardly larger than the grain; a stored block of deflate costs 5
     /// bytes for at most 64 KiB, the stream 6. An eighth and a sector more is far beyond that.
     pub(super) fn has_possible_size(self, grain_size: u64) -> bool {
-        let most = grain_size
-            .saturating_add(grain_size / 8)
-            .saturating_add(SECTOR);
+        let most = grain_size.saturating_add(grain_size / 8).saturating_add(SECTOR);
         self.size != 0 && self.size <= most
     }
 }
@@ -107,11 +102,7 @@ impl CompressedGrain<'_> {
     }
 
     fn read_with(self, scratch: &mut Scratch, skip: u64, buf: &mut [u8]) -> BlockResult<()> {
-        let Scratch {
-            deflated,
-            grain,
-            inflater,
-        } = scratch;
+        let Scratch { deflated, grain, inflater } = scratch;
         self.read_deflated(deflated)?;
         let inflater = inflater.get_or_insert_with(|| Decompress::new(true));
         if skip == 0 && byte_count(buf.len()) == self.grain_size {
@@ -126,11 +117,7 @@ impl CompressedGrain<'_> {
                 buf.copy_from_slice(bytes);
                 Ok(())
             }
-            None => Err(BlockError::out_of_range(
-                skip,
-                byte_count(buf.len()),
-                self.grain_size,
-            )),
+            None => Err(BlockError::out_of_range(skip, byte_count(buf.len()), self.grain_size)),
         }
     }
 
@@ -148,10 +135,8 @@ impl CompressedGrain<'_> {
             return Err(BlockError::corrupt(sentence, self.at, 0x08));
         }
         if marker.lba != self.lba {
-            let sentence = format!(
-                "grain marker is for sector {}, not for sector {}",
-                marker.lba, self.lba
-            );
+            let sentence =
+                format!("grain marker is for sector {}, not for sector {}", marker.lba, self.lba);
             return Err(BlockError::corrupt(sentence, self.at, 0x00));
         }
         let whole = MARKER_BYTES.saturating_add(marker.size);
@@ -178,9 +163,8 @@ impl CompressedGrain<'_> {
     ) -> BlockResult<()> {
         let data = deflated.get(size_of::<RawMarker>()..).unwrap_or_default();
         inflater.reset(true);
-        let status = inflater
-            .decompress(data, grain, FlushDecompress::Finish)
-            .map_err(|error| {
+        let status =
+            inflater.decompress(data, grain, FlushDecompress::Finish).map_err(|error| {
                 BlockError::corrupt("compressed grain cannot be inflated", self.at, MARKER_BYTES)
                     .because(error)
             })?;
@@ -190,10 +174,7 @@ impl CompressedGrain<'_> {
         }
         let made = inflater.total_out();
         if made < self.needed {
-            let sentence = format!(
-                "compressed grain has {made} bytes instead of {}",
-                self.needed
-            );
+            let sentence = format!("compressed grain has {made} bytes instead of {}", self.needed);
             return Err(BlockError::corrupt(sentence, self.at, MARKER_BYTES));
         }
         // What lies behind the end of the disk is zeros, not the last user's bytes.
@@ -215,26 +196,15 @@ mod tests {
     const FIRST: usize = 32 * 512;
 
     fn stream() -> Vec<u8> {
-        SparseBuilder::new(CAPACITY)
-            .grain(0, 7)
-            .grain(3, 8)
-            .grain(700, 9)
-            .stream()
-            .build()
+        SparseBuilder::new(CAPACITY).grain(0, 7).grain(3, 8).grain(700, 9).stream().build()
     }
 
     #[track_caller]
     fn refuses(bytes: Vec<u8>, field: u64) -> String {
-        let image = Files::default()
-            .with("s.vmdk", bytes)
-            .open("s.vmdk")
-            .unwrap();
+        let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
         let error = read(&*image.device, 0, GRAIN).unwrap_err();
         let position = FIRST as u64 + field;
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::Corrupt, Some(position))
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(position)));
         // The other grains are not harmed.
         assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
         error.message().to_owned()
@@ -251,18 +221,12 @@ mod tests {
 
     #[test]
     fn grains_and_parts_of_grains_are_inflated() {
-        let image = Files::default()
-            .with("s.vmdk", stream())
-            .open("s.vmdk")
-            .unwrap();
+        let image = Files::default().with("s.vmdk", stream()).open("s.vmdk").unwrap();
         assert_eq!(image.dear_block, Some(4096));
         assert_eq!(read(&*image.device, 0, GRAIN).unwrap(), [7; GRAIN]);
         assert_eq!(read(&*image.device, 4095, 3).unwrap(), [7, 0, 0]);
         let bytes = read(&*image.device, 2 * 4096, 3 * GRAIN).unwrap();
-        assert_eq!(
-            (bytes[GRAIN - 1], bytes[GRAIN], bytes[2 * GRAIN]),
-            (0, 8, 0)
-        );
+        assert_eq!((bytes[GRAIN - 1], bytes[GRAIN], bytes[2 * GRAIN]), (0, 8, 0));
         assert_eq!(read(&*image.device, 700 * 4096 + 1, 99).unwrap(), [9; 99]);
     }
 
@@ -280,10 +244,7 @@ mod tests {
             let mut bytes = stream();
             bytes[FIRST + 8..FIRST + 12].copy_from_slice(&size.to_le_bytes());
             let sentence = refuses(bytes, 8);
-            assert_eq!(
-                sentence,
-                format!("grain marker has an impossible size of {size}")
-            );
+            assert_eq!(sentence, format!("grain marker has an impossible size of {size}"));
         }
     }
 
@@ -300,10 +261,7 @@ mod tests {
         let sentence = refuses(with_data(&deflate(&[7; GRAIN - 1])), 12);
         assert_eq!(sentence, "compressed grain has 4095 bytes instead of 4096");
         let sentence = refuses(with_data(&deflate(&[7; GRAIN + 1])), 12);
-        assert_eq!(
-            sentence,
-            "compressed grain does not end where its grain does"
-        );
+        assert_eq!(sentence, "compressed grain does not end where its grain does");
         let data = deflate(&[7; GRAIN]);
         refuses(with_data(&data[..data.len() - 1]), 12);
     }
@@ -313,10 +271,7 @@ mod tests {
         let capacity = CAPACITY + 1024;
         let mut builder = SparseBuilder::new(capacity);
         builder = builder.grain(1024, 5).stream();
-        let image = Files::default()
-            .with("s.vmdk", builder.build())
-            .open("s.vmdk")
-            .unwrap();
+        let image = Files::default().with("s.vmdk", builder.build()).open("s.vmdk").unwrap();
         assert_eq!(read(&*image.device, CAPACITY, 1024).unwrap(), [5; 1024]);
     }
 
@@ -336,13 +291,8 @@ mod tests {
         file.extend(u32::try_from(deflated.len()).unwrap().to_le_bytes());
         file.extend(deflated);
         let whole = crate::device::MemoryDevice::new(file.clone());
-        let grain = |file| CompressedGrain {
-            file,
-            at: 512,
-            lba: 8,
-            grain_size: 65536,
-            needed: 65536,
-        };
+        let grain =
+            |file| CompressedGrain { file, at: 512, lba: 8, grain_size: 65536, needed: 65536 };
         let mut bytes = vec![0; 65536];
         grain(&whole).read(0, &mut bytes).unwrap();
         assert!(bytes == noise);
@@ -352,15 +302,9 @@ mod tests {
 
         let cut = crate::device::MemoryDevice::new(file[..file.len() - 1].to_vec());
         let error = grain(&cut).read(0, &mut bytes).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::Corrupt, Some(524))
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(524)));
         let cut = crate::device::MemoryDevice::new(file[..520].to_vec());
         let error = grain(&cut).read(0, &mut bytes).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::Corrupt, Some(512))
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(512)));
     }
 }

@@ -214,11 +214,7 @@ impl RawHeader {
             let sentence = "sparse header has a grain size that is no power of two of at least 8";
             return Err(corrupt(sentence, at, field));
         }
-        let most = if compressed {
-            MAX_COMPRESSED_GRAIN_SECTORS
-        } else {
-            MAX_GRAIN_SECTORS
-        };
+        let most = if compressed { MAX_COMPRESSED_GRAIN_SECTORS } else { MAX_GRAIN_SECTORS };
         if sectors > most {
             let sentence =
                 format!("sparse header has grains of {sectors} sectors, more than {most}");

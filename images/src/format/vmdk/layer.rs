@@ -162,10 +162,7 @@ impl Layer {
                 .sparse(&file.device, budget)
                 .map(Source::Sparse)
                 .map_err(|error| error.within(name)),
-            ExtentType::Flat { offset } => Ok(Source::Flat {
-                file: file.device,
-                offset: *offset,
-            }),
+            ExtentType::Flat { offset } => Ok(Source::Flat { file: file.device, offset: *offset }),
             ExtentType::Other(other) => Err(BlockError::unsupported(format!(
                 "{name} is of the type {other}, which cannot be read yet"
             ))),
@@ -223,16 +220,8 @@ impl Layer {
         if let Source::Sparse(extent) = &source {
             self.dear_block = self.dear_block.max(extent.dear_block());
         }
-        let start = self
-            .extents
-            .last()
-            .map_or(0, |last| last.start.saturating_add(last.size));
-        self.extents.push(DiskExtent {
-            start,
-            size: line.size,
-            name,
-            source,
-        });
+        let start = self.extents.last().map_or(0, |last| last.start.saturating_add(last.size));
+        self.extents.push(DiskExtent { start, size: line.size, name, source });
     }
 }
 
@@ -248,9 +237,9 @@ fn name_findings(findings: &mut [String], part: &str) {
 /// What a failed search for the part `reference` means to the user.
 pub(super) fn missing(part: &str, reference: &str, error: BlockError) -> BlockError {
     match error.kind() {
-        BlockErrorKind::MissingPart => BlockError::missing(format!(
-            "{part} {reference} is missing; put it beside the image"
-        )),
+        BlockErrorKind::MissingPart => {
+            BlockError::missing(format!("{part} {reference} is missing; put it beside the image"))
+        }
         _ => error.within(&format!("{part} {reference}")),
     }
 }

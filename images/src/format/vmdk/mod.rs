@@ -65,11 +65,7 @@ impl ImageFormat for Vmdk {
         let is_vmdk = bytes.starts_with(&header::MAGIC)
             || bytes.starts_with(&COWD_MAGIC)
             || descriptor::has_signature(&bytes);
-        Ok(if is_vmdk {
-            Confidence::Certain
-        } else {
-            Confidence::No
-        })
+        Ok(if is_vmdk { Confidence::Certain } else { Confidence::No })
     }
 
     fn open(&self, file: &Located) -> BlockResult<DiskImage> {
@@ -82,10 +78,7 @@ fn open_with(file: &Located, budget: &Arc<TableBudget>) -> BlockResult<DiskImage
     let mut layers = vec![Layer::open(file, budget)?];
     let mut chain = vec![file.name.clone()];
     let mut files = Arc::clone(&file.files);
-    while let Some(link) = layers
-        .last()
-        .and_then(|layer| layer.descriptor.parent.clone())
-    {
+    while let Some(link) = layers.last().and_then(|layer| layer.descriptor.parent.clone()) {
         if chain.len() >= MAX_CHAIN {
             let sentence = format!("chain of parents is longer than {MAX_CHAIN} images");
             return Err(BlockError::unsupported(sentence));
@@ -126,9 +119,7 @@ fn check_content(parent: &str, wanted: u32, found: Option<u32>) -> BlockResult<(
 
 /// Stacks `layers`, the given image first.
 fn assemble(layers: Vec<Layer>, chain: Vec<String>) -> DiskImage {
-    let variant = layers
-        .first()
-        .and_then(|layer| layer.descriptor.create_type.clone());
+    let variant = layers.first().and_then(|layer| layer.descriptor.create_type.clone());
     let dear_block = layers.iter().filter_map(|layer| layer.dear_block).max();
     let mut findings = Vec::new();
     let mut device: Option<Arc<dyn BlockDevice>> = None;
@@ -183,19 +174,8 @@ mod tests {
                      RW 2048 SPARSE \"s\"\nNOACCESS 8 FLAT \"gone\"\nRW 2 VMFS \"f\"",
                 ),
             )
-            .with(
-                "f",
-                (0..16_u8)
-                    .flat_map(|sector| [sector; 512])
-                    .collect::<Vec<_>>(),
-            )
-            .with(
-                "s",
-                SparseBuilder::new(CAPACITY)
-                    .descriptor(None)
-                    .grain(0, 0x55)
-                    .build(),
-            );
+            .with("f", (0..16_u8).flat_map(|sector| [sector; 512]).collect::<Vec<_>>())
+            .with("s", SparseBuilder::new(CAPACITY).descriptor(None).grain(0, 0x55).build());
         let image = files.open("d.vmdk").unwrap();
         assert_eq!(image.variant.as_deref(), Some("custom"));
         assert_eq!(image.chain, ["d.vmdk"]);
@@ -205,10 +185,7 @@ mod tests {
         assert_eq!(seen, [8, 0, 0, 0, 0, 0, 0, 0, 0, 0x55]);
         let last = (8 + 8 + 2048 + 8) * 512;
         assert_eq!(read(&*image.device, last + 512, 1).unwrap(), [1]);
-        assert_eq!(
-            image.device.extent_at(9 * 512).unwrap().kind,
-            ExtentKind::Zero
-        );
+        assert_eq!(image.device.extent_at(9 * 512).unwrap().kind, ExtentKind::Zero);
         assert_eq!(image.device.extent_at(9 * 512).unwrap().length, 7 * 512);
         assert_eq!(image.device.extent_at(5 * 512).unwrap().length, 3 * 512);
         let error = read(&*image.device, last - 512, 1024).unwrap_err();
@@ -218,9 +195,8 @@ mod tests {
 
     #[test]
     fn a_short_flat_extent_opens_with_a_finding_and_lacks_only_its_end() {
-        let files = Files::default()
-            .with("d.vmdk", text("RW 4 FLAT \"f\" 1"))
-            .with("f", vec![3; 4 * 512]);
+        let files =
+            Files::default().with("d.vmdk", text("RW 4 FLAT \"f\" 1")).with("f", vec![3; 4 * 512]);
         let image = files.open("d.vmdk").unwrap();
         assert!(
             image.findings[0]
@@ -228,10 +204,7 @@ mod tests {
         );
         assert_eq!(read(&*image.device, 2 * 512, 512).unwrap(), [3; 512]);
         let error = read(&*image.device, 3 * 512 - 1, 2).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::Corrupt, Some(2048))
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(2048)));
         assert_eq!(image.device.extent_at(3 * 512).unwrap().length, 512);
     }
 
@@ -244,51 +217,27 @@ mod tests {
         assert!(image.findings[0].starts_with("vmdk-extent-short: extent s: the file has "));
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
         let error = read(&*image.device, CAPACITY - 1, 2).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.position()),
-            (BlockErrorKind::Corrupt, Some(CAPACITY))
-        );
-        assert_eq!(
-            image.device.extent_at(CAPACITY).unwrap().kind,
-            ExtentKind::Data
-        );
+        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(CAPACITY)));
+        assert_eq!(image.device.extent_at(CAPACITY).unwrap().kind, ExtentKind::Data);
     }
 
     #[test]
     fn an_extent_that_is_missing_is_named() {
-        let error = Files::default()
-            .with("d.vmdk", text("RW 8 FLAT \"d-flat.vmdk\""))
-            .error("d.vmdk");
+        let error =
+            Files::default().with("d.vmdk", text("RW 8 FLAT \"d-flat.vmdk\"")).error("d.vmdk");
         assert_eq!(error.0, BlockErrorKind::MissingPart);
-        assert_eq!(
-            error.2,
-            "extent d-flat.vmdk is missing; put it beside the image"
-        );
+        assert_eq!(error.2, "extent d-flat.vmdk is missing; put it beside the image");
     }
 
     #[test]
     fn formats_that_are_not_read_say_so() {
         use BlockErrorKind::{Refused, Unsupported};
         for (lines, kind, part) in [
-            (
-                "RW 8 VMFSSPARSE \"f\"",
-                Unsupported,
-                "extent f is of the type VMFSSPARSE",
-            ),
-            (
-                "RW 8 SESPARSE \"f\"",
-                Unsupported,
-                "extent f is of the type SESPARSE",
-            ),
-            (
-                "createType=\"fullDevice\"\nRW 8 FLAT \"f\"",
-                Refused,
-                "stands for a disk of",
-            ),
+            ("RW 8 VMFSSPARSE \"f\"", Unsupported, "extent f is of the type VMFSSPARSE"),
+            ("RW 8 SESPARSE \"f\"", Unsupported, "extent f is of the type SESPARSE"),
+            ("createType=\"fullDevice\"\nRW 8 FLAT \"f\"", Refused, "stands for a disk of"),
         ] {
-            let files = Files::default()
-                .with("d.vmdk", text(lines))
-                .with("f", [0; 4096]);
+            let files = Files::default().with("d.vmdk", text(lines)).with("f", [0; 4096]);
             let error = files.error("d.vmdk");
             assert_eq!(error.0, kind);
             assert!(error.2.starts_with(part), "{}", error.2);
@@ -307,11 +256,7 @@ mod tests {
                 .with("s", bytes)
                 .error("d.vmdk");
             assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(0)));
-            assert!(
-                error.2.starts_with("extent s: sparse header "),
-                "{}",
-                error.2
-            );
+            assert!(error.2.starts_with("extent s: sparse header "), "{}", error.2);
         }
     }
 
@@ -336,10 +281,7 @@ mod tests {
         }
         let line = Some("NOACCESS 8 SPARSE \"s.vmdk\"");
         let bytes = SparseBuilder::new(CAPACITY).descriptor(line).build();
-        let image = Files::default()
-            .with("s.vmdk", bytes)
-            .open("s.vmdk")
-            .unwrap();
+        let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
         assert!(read(&*image.device, 0, 1).is_err());
     }
 
@@ -357,16 +299,11 @@ mod tests {
 
     #[test]
     fn a_parent_has_to_be_there_unchanged_and_a_vmdk() {
-        let child = SparseBuilder::new(CAPACITY)
-            .parent(0xABC, "base.vmdk")
-            .build();
+        let child = SparseBuilder::new(CAPACITY).parent(0xABC, "base.vmdk").build();
         let files = Files::default().with("c.vmdk", child);
         let error = files.error("c.vmdk");
         assert_eq!(error.0, BlockErrorKind::MissingPart);
-        assert_eq!(
-            error.2,
-            "parent base.vmdk is missing; put it beside the image"
-        );
+        assert_eq!(error.2, "parent base.vmdk is missing; put it beside the image");
 
         let base = SparseBuilder::new(CAPACITY).build();
         let error = files.clone().with("base.vmdk", base).error("c.vmdk");
@@ -377,15 +314,9 @@ mod tests {
         );
 
         let base = SparseBuilder::new(CAPACITY).descriptor(Some("RW 2048 SPARSE \"x\""));
-        let error = files
-            .clone()
-            .with("base.vmdk", base.build())
-            .error("c.vmdk");
+        let error = files.clone().with("base.vmdk", base.build()).error("c.vmdk");
         assert_eq!(error.0, BlockErrorKind::Corrupt);
-        assert_eq!(
-            error.2,
-            "parent base.vmdk has no CID, where 00000abc is wanted"
-        );
+        assert_eq!(error.2, "parent base.vmdk has no CID, where 00000abc is wanted");
 
         let error = files.clone().with("base.vmdk", [0; 512]).error("c.vmdk");
         assert_eq!(error.0, BlockErrorKind::Unsupported);
@@ -399,10 +330,7 @@ mod tests {
     fn a_chain_that_leads_back_to_itself_is_corrupt() {
         let a = SparseBuilder::new(CAPACITY).parent(0xC, "b.vmdk").build();
         let b = SparseBuilder::new(CAPACITY).parent(0xC, "a.vmdk").build();
-        let error = Files::default()
-            .with("a.vmdk", a)
-            .with("b.vmdk", b)
-            .error("a.vmdk");
+        let error = Files::default().with("a.vmdk", a).with("b.vmdk", b).error("a.vmdk");
         assert_eq!(error.0, BlockErrorKind::Corrupt);
         assert_eq!(error.2, "parent a.vmdk is also a child of this image");
     }
@@ -422,10 +350,7 @@ mod tests {
         };
         let image = chain(MAX_CHAIN).open("63").unwrap();
         assert_eq!(image.chain.len(), MAX_CHAIN);
-        assert_eq!(
-            (image.chain[0].as_str(), image.chain[63].as_str()),
-            ("63", "0")
-        );
+        assert_eq!((image.chain[0].as_str(), image.chain[63].as_str()), ("63", "0"));
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [5]);
         let error = chain(MAX_CHAIN + 1).error("64");
         assert_eq!(error.0, BlockErrorKind::Unsupported);
@@ -436,18 +361,12 @@ mod tests {
         let mut base = SparseBuilder::new(CAPACITY).grain(0, 1).build();
         base.truncate(base.len() - 1);
         let files = Files::default()
-            .with(
-                "c.vmdk",
-                SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build(),
-            )
+            .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build())
             .with("base.vmdk", base);
         let image = files.open("c.vmdk").unwrap();
         let error = read(&*image.device, 0, 4096).unwrap_err();
         let sentence = "parent base.vmdk: grain is cut short by the end of the file";
-        assert_eq!(
-            (error.kind(), error.message()),
-            (BlockErrorKind::Corrupt, sentence)
-        );
+        assert_eq!((error.kind(), error.message()), (BlockErrorKind::Corrupt, sentence));
     }
 
     #[test]
@@ -455,10 +374,7 @@ mod tests {
         let mut extent = SparseBuilder::new(CAPACITY).descriptor(None).build();
         extent[0x48] = 1;
         let files = Files::default()
-            .with(
-                "c.vmdk",
-                SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build(),
-            )
+            .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build())
             .with("base.vmdk", text("RW 2048 SPARSE \"s\""))
             .with("s", extent);
         let findings = files.open("c.vmdk").unwrap().findings;
@@ -470,14 +386,8 @@ mod tests {
     #[test]
     fn a_compressed_parent_makes_the_image_dear() {
         let files = Files::default()
-            .with(
-                "c.vmdk",
-                SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build(),
-            )
-            .with(
-                "base.vmdk",
-                SparseBuilder::new(CAPACITY).grain(2, 6).stream().build(),
-            );
+            .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build())
+            .with("base.vmdk", SparseBuilder::new(CAPACITY).grain(2, 6).stream().build());
         let image = files.open("c.vmdk").unwrap();
         assert_eq!(image.dear_block, Some(4096));
         assert_eq!(read(&*image.device, 2 * 4096, 1).unwrap(), [6]);

@@ -59,11 +59,7 @@ pub(super) fn rebuild(
     match walk(&**file, header, budget, &mut found)? {
         Outcome::Footer(footer) => {
             let DirectoryPlace::At(primary) = footer.directory else {
-                return Err(BlockError::corrupt(
-                    "footer names no grain directory",
-                    0,
-                    0x38,
-                ));
+                return Err(BlockError::corrupt("footer names no grain directory", 0, 0x38));
             };
             let (directory, _) = GrainDirectory::read(
                 Arc::clone(file),
@@ -80,9 +76,7 @@ pub(super) fn rebuild(
             Err(BlockError::corrupt(sentence, 0, 0x38))
         }
         Outcome::Cut(next_grain) => {
-            let known = next_grain
-                .saturating_mul(header.grain_size)
-                .min(header.capacity);
+            let known = next_grain.saturating_mul(header.grain_size).min(header.capacity);
             findings.push(format!(
                 "vmdk-cut-short: the file has no footer; only the first {known} of {} bytes \
                  can be read",
@@ -201,12 +195,7 @@ mod tests {
     const FIRST: usize = 32 * 512;
 
     fn stream() -> Vec<u8> {
-        SparseBuilder::new(CAPACITY)
-            .grain(1, 7)
-            .grain(3, 8)
-            .grain(700, 9)
-            .stream()
-            .build()
+        SparseBuilder::new(CAPACITY).grain(1, 7).grain(3, 8).grain(700, 9).stream().build()
     }
 
     #[track_caller]
@@ -221,10 +210,7 @@ mod tests {
         for length in [FIRST + 2 * 512, FIRST + 2 * 512 + 14, FIRST + 2 * 512 + 20] {
             let mut bytes = whole.clone();
             bytes.truncate(length);
-            let image = Files::default()
-                .with("s.vmdk", bytes)
-                .open("s.vmdk")
-                .unwrap();
+            let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
             assert_eq!(image.device.size(), CAPACITY);
             assert!(image.findings[0].starts_with("vmdk-cut-short: "));
             assert_eq!(read(&*image.device, 2 * 4096 - 1, 2).unwrap(), [7, 0]);
@@ -245,10 +231,7 @@ mod tests {
     fn bytes_behind_the_stream_do_not_hide_its_footer() {
         let mut bytes = stream();
         bytes.resize(bytes.len() + 5000, 0);
-        let image = Files::default()
-            .with("s.vmdk", bytes)
-            .open("s.vmdk")
-            .unwrap();
+        let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
         assert_eq!(image.findings, Vec::<String>::new());
         assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
@@ -291,10 +274,7 @@ mod tests {
         bytes[footer + 0x0C] ^= 8;
         let error = error_of(bytes);
         let position = u64::try_from(footer).unwrap();
-        assert_eq!(
-            (error.0, error.1),
-            (BlockErrorKind::Corrupt, Some(position))
-        );
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(position)));
     }
 
     #[test]
@@ -318,10 +298,7 @@ mod tests {
         let mut bytes = stream();
         let footer = bytes.len() - 1024;
         bytes[footer + 0x38..footer + 0x40].fill(0xFF);
-        let image = Files::default()
-            .with("s.vmdk", bytes)
-            .open("s.vmdk")
-            .unwrap();
+        let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
         assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
         assert!(read(&*image.device, 701 * 4096, 1).is_err());
     }

@@ -57,15 +57,9 @@ impl Below<'_> {
         match self.parent {
             Some(parent) if offset < parent.size() => {
                 let extent = parent.extent_at(offset)?;
-                Ok(Extent {
-                    kind: extent.kind,
-                    length: extent.length.min(length),
-                })
+                Ok(Extent { kind: extent.kind, length: extent.length.min(length) })
             }
-            _ => Ok(Extent {
-                kind: ExtentKind::Zero,
-                length,
-            }),
+            _ => Ok(Extent { kind: ExtentKind::Zero, length }),
         }
     }
 }
@@ -111,14 +105,8 @@ impl SparseExtent {
             DirectoryPlace::At(_) => header,
             DirectoryPlace::InFooter => footer(&*file, &header)?.unwrap_or(header),
         };
-        let tables = header
-            .capacity
-            .div_ceil(header.grain_size)
-            .div_ceil(GRAINS_PER_TABLE);
-        let rule = EntryRule {
-            zeroed_grains: header.zeroed_grains,
-            file_size,
-        };
+        let tables = header.capacity.div_ceil(header.grain_size).div_ceil(GRAINS_PER_TABLE);
+        let rule = EntryRule { zeroed_grains: header.zeroed_grains, file_size };
         let (directory, known) = if let DirectoryPlace::At(primary) = header.directory {
             let redundant = header.redundant;
             let (directory, replaced) = GrainDirectory::read(
@@ -172,9 +160,7 @@ impl SparseExtent {
         let mut position = offset;
         while !rest.is_empty() {
             let run = self.run(&mut lookup, position, byte_count(rest.len()))?;
-            let part = rest
-                .split_off_mut(..bytes_to_index(run.length)?)
-                .unwrap_or_default();
+            let part = rest.split_off_mut(..bytes_to_index(run.length)?).unwrap_or_default();
             match run.grain {
                 Grain::Hole => below.read(position, part)?,
                 Grain::Zeroed => part.fill(0),
@@ -246,10 +232,7 @@ impl SparseExtent {
             last = next;
             length = length.saturating_add(self.grain_size);
         }
-        Ok(Run {
-            grain,
-            length: length.min(most),
-        })
+        Ok(Run { grain, length: length.min(most) })
     }
 
     /// The kind of the bytes at `offset`, and how far they reach. The work is bounded, so the
@@ -261,10 +244,7 @@ impl SparseExtent {
         check_range(offset, 1, self.capacity)?;
         let rest = self.capacity.saturating_sub(offset);
         if offset >= self.known {
-            return Ok(Extent {
-                kind: ExtentKind::Data,
-                length: rest,
-            });
+            return Ok(Extent { kind: ExtentKind::Data, length: rest });
         }
         let has_parent = below.parent.is_some();
         let mut lookup = self.directory.lookup();
@@ -275,14 +255,8 @@ impl SparseExtent {
         let length = end.saturating_sub(offset).min(rest);
         match kind {
             Kind::Below => below.extent_at(offset, length),
-            Kind::Zero => Ok(Extent {
-                kind: ExtentKind::Zero,
-                length,
-            }),
-            Kind::Data => Ok(Extent {
-                kind: ExtentKind::Data,
-                length,
-            }),
+            Kind::Zero => Ok(Extent { kind: ExtentKind::Zero, length }),
+            Kind::Data => Ok(Extent { kind: ExtentKind::Data, length }),
         }
     }
 
@@ -391,10 +365,7 @@ mod tests {
     const CAPACITY: u64 = 4 << 20;
 
     fn three_grains() -> SparseBuilder {
-        SparseBuilder::new(CAPACITY)
-            .grain(0, 0xA0)
-            .grain(1, 0xA1)
-            .grain(600, 0xA2)
+        SparseBuilder::new(CAPACITY).grain(0, 0xA0).grain(1, 0xA1).grain(600, 0xA2)
     }
 
     fn put(bytes: &mut [u8], at: usize, value: u32) {
@@ -403,10 +374,7 @@ mod tests {
 
     #[track_caller]
     fn read_error(bytes: Vec<u8>, offset: u64) -> (BlockErrorKind, Option<u64>, String) {
-        let image = Files::default()
-            .with("self.vmdk", bytes)
-            .open("self.vmdk")
-            .unwrap();
+        let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
         let error = read(&*image.device, offset, GRAIN).unwrap_err();
         (error.kind(), error.position(), error.message().to_owned())
     }
@@ -419,17 +387,10 @@ mod tests {
         assert_eq!(image.findings, Vec::<String>::new());
         let bytes = read(&*image.device, 100, 3 * GRAIN).unwrap();
         assert!(bytes[..GRAIN - 100].iter().all(|byte| *byte == 0xA0));
-        assert!(
-            bytes[GRAIN - 100..2 * GRAIN - 100]
-                .iter()
-                .all(|byte| *byte == 0xA1)
-        );
+        assert!(bytes[GRAIN - 100..2 * GRAIN - 100].iter().all(|byte| *byte == 0xA1));
         assert!(bytes[2 * GRAIN - 100..].iter().all(|byte| *byte == 0));
         let bytes = read(&*image.device, 599 * 4096, 3 * GRAIN).unwrap();
-        assert_eq!(
-            (bytes[GRAIN - 1], bytes[GRAIN], bytes[2 * GRAIN]),
-            (0, 0xA2, 0)
-        );
+        assert_eq!((bytes[GRAIN - 1], bytes[GRAIN], bytes[2 * GRAIN]), (0, 0xA2, 0));
     }
 
     #[test]
@@ -440,10 +401,7 @@ mod tests {
         read(&*image.device, 10, GRAIN).unwrap();
         file.reads.lock().unwrap().clear();
         read(&*image.device, 10, 2 * GRAIN - 10).unwrap();
-        assert_eq!(
-            file.reads.lock().unwrap().as_slice(),
-            [(32 * 512 + 10, 2 * GRAIN - 10)]
-        );
+        assert_eq!(file.reads.lock().unwrap().as_slice(), [(32 * 512 + 10, 2 * GRAIN - 10)]);
     }
 
     #[test]
@@ -454,10 +412,7 @@ mod tests {
         let header = SparseHeader::parse(&start, 0).unwrap();
         let budget = Arc::new(TableBudget::with(0, 0));
         let extent = SparseExtent::open(file, header, &budget, &mut Vec::new()).unwrap();
-        let below = Below {
-            parent: None,
-            start: 0,
-        };
+        let below = Below { parent: None, start: 0 };
         for _ in 0..2 {
             let mut bytes = vec![0; 700 * GRAIN];
             extent.read(0, &mut bytes, below).unwrap();
@@ -481,11 +436,7 @@ mod tests {
                     for number in (first..4096).step_by(5) {
                         let bytes = read(&**device, number * 4096, 8).unwrap();
                         let is_stored = number % 3 == 0;
-                        let wanted = if is_stored {
-                            number.to_le_bytes()[0] | 1
-                        } else {
-                            0
-                        };
+                        let wanted = if is_stored { number.to_le_bytes()[0] | 1 } else { 0 };
                         assert_eq!(bytes, [wanted; 8]);
                     }
                 });
@@ -512,10 +463,7 @@ mod tests {
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
         assert_eq!(image.device.extent_at(0).unwrap().length, 4096);
         let error = read_error(bytes, 4096);
-        assert_eq!(
-            (error.0, error.1),
-            (BlockErrorKind::Corrupt, Some(0x20_0000_0000))
-        );
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(0x20_0000_0000)));
     }
 
     #[test]
@@ -536,14 +484,8 @@ mod tests {
         let start = u64::try_from(end).unwrap() - 4096 + 512;
         assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(start)));
         assert_eq!(error.2, "grain is cut short by the end of the file");
-        let image = Files::default()
-            .with("self.vmdk", bytes)
-            .open("self.vmdk")
-            .unwrap();
-        assert_eq!(
-            read(&*image.device, 600 * 4096, 3584).unwrap(),
-            [0xA2; 3584]
-        );
+        let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
+        assert_eq!(read(&*image.device, 600 * 4096, 3584).unwrap(), [0xA2; 3584]);
     }
 
     #[test]
@@ -551,20 +493,14 @@ mod tests {
         for damage in [0, u32::MAX] {
             let mut bytes = three_grains().build();
             put(&mut bytes, DIRECTORY + 4, damage);
-            let image = Files::default()
-                .with("self.vmdk", bytes)
-                .open("self.vmdk")
-                .unwrap();
+            let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
             assert_eq!(read(&*image.device, 600 * 4096, 1).unwrap(), [0xA2]);
             assert_eq!(image.findings.len(), 1);
             assert!(image.findings[0].starts_with("vmdk-grain-directory-damaged: 1 of 2 "));
         }
         let mut bytes = three_grains().build();
         bytes[0x38..0x40].copy_from_slice(&0x0100_0000_u64.to_le_bytes());
-        let image = Files::default()
-            .with("self.vmdk", bytes)
-            .open("self.vmdk")
-            .unwrap();
+        let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
         assert!(image.findings[0].starts_with("vmdk-grain-directory-damaged: 2 of 2 "));
     }
@@ -575,10 +511,7 @@ mod tests {
         put(&mut bytes, DIRECTORY + 4, 0x1000_0000);
         put(&mut bytes, REDUNDANT_DIRECTORY + 4, 0);
         let error = read_error(bytes, 600 * 4096);
-        assert_eq!(
-            (error.0, error.1),
-            (BlockErrorKind::Corrupt, Some(0x20_0000_0000))
-        );
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(0x20_0000_0000)));
         assert_eq!(error.2, "grain table is not inside the file");
     }
 
@@ -588,10 +521,7 @@ mod tests {
         bytes[0x30..0x38].copy_from_slice(&0x0100_0000_u64.to_le_bytes());
         bytes[0x38..0x40].copy_from_slice(&0x0200_0000_u64.to_le_bytes());
         let error = Files::default().with("self.vmdk", bytes).error("self.vmdk");
-        assert_eq!(
-            (error.0, error.1),
-            (BlockErrorKind::Corrupt, Some(0x4_0000_0000))
-        );
+        assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(0x4_0000_0000)));
     }
 
     #[test]
@@ -617,26 +547,16 @@ mod tests {
     fn an_image_that_was_not_closed_has_a_finding() {
         let mut bytes = three_grains().build();
         bytes[0x48] = 1;
-        let image = Files::default()
-            .with("self.vmdk", bytes)
-            .open("self.vmdk")
-            .unwrap();
+        let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
         assert!(image.findings[0].starts_with("vmdk-unclean-shutdown: "));
     }
 
     #[test]
     fn zeroed_grains_hide_the_parent_and_holes_do_not() {
-        let parent = SparseBuilder::new(CAPACITY / 2)
-            .grain(0, 1)
-            .grain(1, 2)
-            .grain(2, 3);
-        let child = SparseBuilder::new(CAPACITY)
-            .parent(1, "p.vmdk")
-            .grain(0, 9)
-            .zeroed(1);
-        let files = Files::default()
-            .with("self.vmdk", child.build())
-            .with("p.vmdk", parent.build());
+        let parent = SparseBuilder::new(CAPACITY / 2).grain(0, 1).grain(1, 2).grain(2, 3);
+        let child = SparseBuilder::new(CAPACITY).parent(1, "p.vmdk").grain(0, 9).zeroed(1);
+        let files =
+            Files::default().with("self.vmdk", child.build()).with("p.vmdk", parent.build());
         let image = files.open("self.vmdk").unwrap();
         let bytes = read(&*image.device, 0, 4 * GRAIN).unwrap();
         let seen: Vec<_> = bytes.chunks(GRAIN).map(|grain| grain[GRAIN / 2]).collect();
@@ -644,9 +564,8 @@ mod tests {
         // Behind the end of the parent there are zeros, also in a read across the end.
         let bytes = read(&*image.device, CAPACITY / 2 - 512, 1024).unwrap();
         assert_eq!(bytes, [0; 1024]);
-        let kinds: Vec<_> = (0..4)
-            .map(|grain| image.device.extent_at(grain * 4096).unwrap().kind)
-            .collect();
+        let kinds: Vec<_> =
+            (0..4).map(|grain| image.device.extent_at(grain * 4096).unwrap().kind).collect();
         use ExtentKind::{Data, Zero};
         assert_eq!(kinds, [Data, Zero, Data, Zero]);
     }
@@ -656,20 +575,11 @@ mod tests {
         let files = Files::default().with("self.vmdk", three_grains().zeroed(5).build());
         let device = files.open("self.vmdk").unwrap().device;
         let extent = device.extent_at(1000).unwrap();
-        assert_eq!(
-            (extent.kind, extent.length),
-            (ExtentKind::Data, 2 * 4096 - 1000)
-        );
+        assert_eq!((extent.kind, extent.length), (ExtentKind::Data, 2 * 4096 - 1000));
         let extent = device.extent_at(2 * 4096 + 1).unwrap();
-        assert_eq!(
-            (extent.kind, extent.length),
-            (ExtentKind::Zero, 598 * 4096 - 1)
-        );
+        assert_eq!((extent.kind, extent.length), (ExtentKind::Zero, 598 * 4096 - 1));
         let extent = device.extent_at(601 * 4096).unwrap();
-        assert_eq!(
-            (extent.kind, extent.length),
-            (ExtentKind::Zero, CAPACITY - 601 * 4096)
-        );
+        assert_eq!((extent.kind, extent.length), (ExtentKind::Zero, CAPACITY - 601 * 4096));
         let error = device.extent_at(CAPACITY).unwrap_err();
         assert_eq!(error.kind(), BlockErrorKind::OutOfRange);
     }

@@ -123,11 +123,7 @@ impl SparseBuilder {
         let mut file = self.header(at_end);
         file.extend(self.descriptor.iter().flat_map(|text| text.bytes()));
         file.resize((16 + 8 * usize::try_from(tables).unwrap()) * 512, 0);
-        if self.is_stream {
-            self.finish_stream(file)
-        } else {
-            self.finish_plain(file)
-        }
+        if self.is_stream { self.finish_stream(file) } else { self.finish_plain(file) }
     }
 
     fn finish_plain(&self, mut file: Vec<u8>) -> Vec<u8> {
@@ -150,10 +146,7 @@ impl SparseBuilder {
         }
         let first = 16 + 8 * self.tables();
         for (index, number) in self.grains.keys().enumerate() {
-            put_grain(
-                *number,
-                first + GRAIN_SECTORS * u64::try_from(index).unwrap(),
-            );
+            put_grain(*number, first + GRAIN_SECTORS * u64::try_from(index).unwrap());
         }
         for bytes in self.grains.values() {
             file.extend(bytes);
@@ -242,10 +235,7 @@ impl Files {
 impl Locator for Files {
     fn open(&self, reference: &Path) -> BlockResult<Located> {
         let name = reference.to_str().unwrap();
-        let device = self
-            .0
-            .get(name)
-            .ok_or_else(|| BlockError::missing("no such file"))?;
+        let device = self.0.get(name).ok_or_else(|| BlockError::missing("no such file"))?;
         Ok(Located {
             device: Arc::clone(device),
             name: name.to_owned(),
@@ -262,10 +252,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes: MemoryDevice::new(bytes),
-            reads: Mutex::new(Vec::new()),
-        }
+        Self { bytes: MemoryDevice::new(bytes), reads: Mutex::new(Vec::new()) }
     }
 }
 

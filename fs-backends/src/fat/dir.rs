@@ -35,9 +35,9 @@ use volfold_images::byte_count;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::super::wtf8;
 use super::names;
 use crate::node::{Times, Timestamp};
+use crate::wtf8;
 
 /// The size of every entry.
 pub(super) const ENTRY: usize = 32;

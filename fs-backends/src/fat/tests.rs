@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
-use super::super::testing::{
-    Scratch, exercise_bent, find, kind_of, list, mount, noise, read, tree,
-};
 use super::*;
 use crate::error::FsErrorKind;
+use crate::testing::{Scratch, exercise_bent, find, kind_of, list, mount, noise, read, tree};
 
 /// The files of every volume here.
 fn files() -> BTreeMap<String, Vec<u8>> {

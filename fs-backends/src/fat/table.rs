@@ -2,9 +2,9 @@
 
 use volfold_images::{BlockDevice, byte_count, bytes_to_index};
 
-use super::super::extents::Extents;
 use super::boot::{Boot, FatKind};
 use crate::error::{FsError, FsResult};
+use crate::extents::Extents;
 
 /// Bytes of the table that are read at once when a chain is followed.
 const WINDOW: usize = 4096;

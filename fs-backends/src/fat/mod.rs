@@ -19,9 +19,9 @@ use volfold_images::{BlockDevice, Confidence, byte_count, bytes_to_index};
 use self::boot::{Boot, FatKind, Root, label_text};
 use self::dir::{ENTRY, Listing, MAX_DIRECTORY, RawEntry};
 use self::table::Table;
-use super::extents::{BytesFile, ExtentFile, Extents};
 use crate::driver::{FileSystemDriver, VolumeReader};
 use crate::error::{FsError, FsResult};
+use crate::extents::{BytesFile, ExtentFile, Extents};
 use crate::node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
     Metadata, Name, NodeId, StreamName, Times, Usage,

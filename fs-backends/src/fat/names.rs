@@ -1,6 +1,6 @@
 //! Names of FAT: 8.3 names in code page 437, and how names compare.
 
-use super::super::wtf8;
+use crate::wtf8;
 
 /// The upper half of code page 437, what Linux takes for 8.3 names if nothing else is said.
 const CODE_PAGE_437: [u16; 128] = [
