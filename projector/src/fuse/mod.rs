@@ -25,8 +25,9 @@ const HELPER: &str = "fusermount3";
 /// What `/sys/class/bdi` gets as read-ahead where we may write there.
 const READ_AHEAD_KIB: u32 = 1024;
 
-/// Threads that answer requests. ARCHITECTURE.md, section 9, has the measurement.
-const THREADS: usize = 2;
+/// Threads that answer requests, at least and at most. One is a little faster when everything is in
+/// memory; with two a slow read does not hold the others up. docs/PERFORMANCE.md has the figures.
+const THREADS: std::ops::RangeInclusive<usize> = 2..=8;
 
 /// The FUSE projector.
 pub struct Fuse;
@@ -53,7 +54,12 @@ impl Projector for Fuse {
             MountOption::DefaultPermissions,
         ];
         config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
-        config.n_threads = Some(if options.threads == 0 { THREADS } else { options.threads });
+        config.n_threads = Some(match options.threads {
+            0 => std::thread::available_parallelism()
+                .map_or(*THREADS.start(), usize::from)
+                .clamp(*THREADS.start(), *THREADS.end()),
+            wanted => wanted,
+        });
         let server = Server::new(tree, options);
         let session = Session::new(server, folder, &config)
             .map_err(|error| mount_error(folder, options, &error))?;
