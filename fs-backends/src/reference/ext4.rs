@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, File, FileType, Path, PathBuf};
+use parking_lot::Mutex;
 use volfold_images::{BlockDevice, Confidence, byte_count, bytes_to_index};
 
 use crate::confined::Confined;
@@ -49,10 +50,13 @@ impl FileSystemDriver for Ext4View {
         let mut log_block_size = [0; 4];
         volume.data.read_at(0x418, &mut log_block_size)?;
         let shift = u32::from_le_bytes(log_block_size);
+        // INVARIANT: the numbers of nodes outlive the worker's value, which is built anew after a
+        // panic.
+        let seen = Arc::new(Mutex::new(Seen::new()));
         let worker = Arc::new(Confined::new("ext4-view", move || {
             let device = Device(volume.data.clone());
             let fs = Ext4::load(Box::new(device)).map_err(convert)?;
-            Ok(State::new(fs))
+            Ok(State { fs, seen: seen.clone(), open: Vec::new() })
         })?);
         let (label, uuid) = worker.run(|state| {
             let label = state.fs.label().to_str().map(str::to_owned).unwrap_or_default();
@@ -87,46 +91,49 @@ impl Ext4Read for Device {
 /// What lives on the worker.
 struct State {
     fs: Ext4,
-    /// The path of each node, counted from 1.
-    paths: Vec<PathBuf>,
-    nodes: HashMap<Vec<u8>, NodeId>,
+    seen: Arc<Mutex<Seen>>,
     /// The last used comes last.
     open: Vec<(NodeId, File)>,
 }
 
-impl State {
-    fn new(fs: Ext4) -> Self {
-        Self {
-            fs,
-            paths: vec![PathBuf::new("/")],
-            nodes: HashMap::from([(b"/".to_vec(), NodeId(1))]),
-            open: Vec::new(),
-        }
-    }
+/// The paths that were seen, and their numbers.
+struct Seen {
+    /// The path of each node, counted from 1.
+    paths: Vec<PathBuf>,
+    nodes: HashMap<Vec<u8>, NodeId>,
+}
 
-    fn path(&self, node: NodeId) -> FsResult<Path<'_>> {
+impl Seen {
+    fn new() -> Self {
+        Self { paths: vec![PathBuf::new("/")], nodes: HashMap::from([(b"/".to_vec(), NodeId(1))]) }
+    }
+}
+
+impl State {
+    fn path(&self, node: NodeId) -> FsResult<PathBuf> {
         let index = node.0.checked_sub(1).ok_or_else(FsError::not_found)?;
-        let path = self.paths.get(bytes_to_index(index)?);
-        path.map(PathBuf::as_path).ok_or_else(FsError::not_found)
+        let seen = self.seen.lock();
+        seen.paths.get(bytes_to_index(index)?).cloned().ok_or_else(FsError::not_found)
     }
 
     fn node(&mut self, path: PathBuf) -> FsResult<NodeId> {
+        let mut seen = self.seen.lock();
         let bytes: &[u8] = path.as_ref();
-        if let Some(&node) = self.nodes.get(bytes) {
+        if let Some(&node) = seen.nodes.get(bytes) {
             return Ok(node);
         }
-        if self.paths.len() >= MAX_PATHS {
+        if seen.paths.len() >= MAX_PATHS {
             return Err(FsError::unsupported("tree has too many paths"));
         }
         let bytes = bytes.to_vec();
-        self.paths.push(path);
-        let node = NodeId(byte_count(self.paths.len()));
-        self.nodes.insert(bytes, node);
+        seen.paths.push(path);
+        let node = NodeId(byte_count(seen.paths.len()));
+        seen.nodes.insert(bytes, node);
         Ok(node)
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
-        let found = self.fs.symlink_metadata(self.path(node)?).map_err(convert)?;
+        let found = self.fs.symlink_metadata(self.path(node)?.as_path()).map_err(convert)?;
         let modified = timestamp(found.modified());
         Ok(Metadata {
             node,
@@ -152,7 +159,7 @@ impl State {
         if self.metadata(dir)?.kind != FileKind::Directory {
             return Err(FsError::not_a_directory());
         }
-        let entries = self.fs.read_dir(self.path(dir)?).map_err(convert)?;
+        let entries = self.fs.read_dir(self.path(dir)?.as_path()).map_err(convert)?;
         let mut list = Vec::new();
         // INVARIANT: every entry takes one of the paths, which are bounded.
         for entry in entries {
@@ -172,7 +179,7 @@ impl State {
         let index = self.open.iter().position(|(open, _)| *open == node);
         let mut file = match index {
             Some(index) => self.open.remove(index).1,
-            None => self.fs.open(self.path(node)?).map_err(convert)?,
+            None => self.fs.open(self.path(node)?.as_path()).map_err(convert)?,
         };
         if file.position() != offset {
             file.seek_to(offset).map_err(convert)?;
@@ -215,6 +222,10 @@ impl FileSystem for View {
 
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
         let name = name.as_bytes().to_vec();
+        // The crate goes by paths; these would be paths of another node.
+        if name.is_empty() || name.contains(&b'/') {
+            return Err(FsError::not_found());
+        }
         self.worker.run(move |state| {
             if state.metadata(dir)?.kind != FileKind::Directory {
                 return Err(FsError::not_a_directory());
@@ -255,7 +266,7 @@ impl FileSystem for View {
 
     fn read_link(&self, node: NodeId) -> FsResult<LinkTarget> {
         self.worker.run(move |state| {
-            let target = state.fs.read_link(state.path(node)?).map_err(convert)?;
+            let target = state.fs.read_link(state.path(node)?.as_path()).map_err(convert)?;
             let bytes: &[u8] = target.as_ref();
             Ok(LinkTarget(bytes.to_vec()))
         })
@@ -269,7 +280,7 @@ impl FileSystem for View {
             if state.metadata(node)?.kind == FileKind::Symlink {
                 return Err(FsError::unsupported("node has no content"));
             }
-            let file = state.fs.open(state.path(node)?).map_err(convert)?;
+            let file = state.fs.open(state.path(node)?.as_path()).map_err(convert)?;
             Ok(file.metadata().len())
         })?;
         Ok(Arc::new(Content { worker: self.worker.clone(), node, size }))
@@ -289,6 +300,10 @@ impl FileData for Content {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
+        // The crate walks to a position behind the end, however far that is.
+        if offset >= self.size {
+            return Ok(0);
+        }
         let mut position = offset;
         let mut filled = 0_usize;
         for piece in buf.chunks_mut(MAX_READ) {
