@@ -1,0 +1,106 @@
+//! The conformance suite, run on every file-system driver over every volume it knows.
+
+#![allow(
+    clippy::allow_attributes,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops by a panic"
+)]
+
+mod common;
+mod conformance;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::fixtures::{Fixture, VolumeFacts, index};
+use conformance::{Case, Report, View};
+use volfold::{DiskSet, OpenOptions};
+use volfold_fs::reference::ext4::Ext4View;
+use volfold_fs::{DRIVERS, FileSystemDriver, VolumeReader};
+use volfold_images::{BlockDevice, Confidence};
+
+/// What the reference refuses as a whole.
+const GAPS: [(&str, &str); 1] = [("ext4-view", "ext4-inline-data")];
+
+/// Every volume of the fixtures that has a listing, and its bytes.
+fn volumes() -> Vec<(&'static Fixture, &'static VolumeFacts, Arc<dyn BlockDevice>)> {
+    let mut volumes = Vec::new();
+    for fixture in index().fixtures.values() {
+        let set = DiskSet::open(&fixture.paths(), &OpenOptions::default());
+        for facts in fixture.volumes.iter().filter(|facts| facts.listing.is_some()) {
+            let place = format!("{} at {}", fixture.name, facts.offset);
+            let volume = set.volumes().iter().find(|volume| {
+                let first = volume.volume.extents.first();
+                first.is_some_and(|extent| extent.offset == facts.offset)
+            });
+            let volume = volume.unwrap_or_else(|| panic!("{place}: no volume"));
+            volumes.push((fixture, facts, volume.volume.device.clone()));
+        }
+    }
+    volumes
+}
+
+/// Runs the suite with `driver` on all volumes that it knows.
+fn conform(driver: &dyn FileSystemDriver, view: View) {
+    let mut all = Report::default();
+    let mut runs = 0;
+    for (fixture, facts, device) in volumes() {
+        let known = driver.probe(&*device).expect("the first sectors can be read");
+        if known == Confidence::No {
+            continue;
+        }
+        let name = format!("{} on {} at {}", driver.id(), fixture.name, facts.offset);
+        let start = Instant::now();
+        let fs = match driver.mount(VolumeReader::uncached(device)) {
+            Ok(fs) => fs,
+            Err(error) if GAPS.contains(&(driver.id(), &fixture.name)) => {
+                println!("{name}: refused: {error}");
+                continue;
+            }
+            Err(error) => {
+                all.problems.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let rows = facts.rows();
+        let case = Case { name, fs: &*fs, rows: &rows, errors: &facts.errors, view };
+        let report = conformance::run(&case);
+        println!("{}: {} ms, {report}", case.name, start.elapsed().as_millis());
+        all.add(report);
+        runs += 1;
+    }
+    println!("{}: {runs} volumes", driver.id());
+    assert!(runs > 0, "no volume of {}", driver.id());
+    all.assert_good();
+}
+
+fn driver(id: &str) -> &'static dyn FileSystemDriver {
+    *DRIVERS.iter().find(|driver| driver.id() == id).expect("a driver of this build")
+}
+
+#[test]
+fn ntfs_conforms() {
+    conform(driver("ntfs"), View::Whole);
+}
+
+#[test]
+fn fat_conforms() {
+    conform(driver("fat"), View::Whole);
+}
+
+#[test]
+fn ext4_conforms() {
+    conform(driver("ext4"), View::Whole);
+}
+
+#[test]
+fn the_reference_of_ext4_conforms() {
+    conform(&Ext4View, View::Reference);
+}
+
+#[test]
+fn every_driver_is_tested_here() {
+    let ids: Vec<&str> = DRIVERS.iter().map(|driver| driver.id()).collect();
+    assert_eq!(ids, ["ntfs", "fat", "ext4"], "give a new driver its test");
+}
