@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
         .arg(&log)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(log_writer(&log)?)
+        .stderr(File::create(&log)?)
         .spawn()?;
     let Some(report) = child.stdout.take() else {
         return Ok(Outcome::Nothing);
