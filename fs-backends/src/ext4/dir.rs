@@ -24,8 +24,8 @@ use volfold_images::{byte_count, bytes_to_index};
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::checksum;
 use super::content::{Content, Piece};
-use super::crc32c;
 use super::features::{Incompat, RoCompat};
 use super::inode::{Flags, Inode};
 use super::nokey;
@@ -335,7 +335,7 @@ fn sum_is_good(superblock: &Superblock, inode: &Inode, block: &[u8]) -> bool {
     }
     let is_tail =
         tail.inode.get() == 0 && tail.length.get() == 12 && tail.file_type == CHECKSUM_TYPE;
-    is_tail && crc32c::update(inode.checksum_seed, covered) == tail.checksum.get()
+    is_tail && checksum::update(inode.checksum_seed, covered) == tail.checksum.get()
 }
 
 /// Checks an interior block of a hashed directory whose entry counts are at `count_at`.
@@ -347,9 +347,9 @@ fn interior_sum_is_good(inode: &Inode, block: &[u8], count_at: usize) -> Option<
     };
     let covered = block.get(..end(&counts.count)?)?;
     let (tail, _) = RawInteriorTail::ref_from_prefix(block.get(end(&counts.limit)?..)?).ok()?;
-    let sum = crc32c::update(inode.checksum_seed, covered);
-    let sum = crc32c::update(sum, tail.reserved.as_bytes());
-    Some(crc32c::update(sum, &[0; 4]) == tail.checksum.get())
+    let sum = checksum::update(inode.checksum_seed, covered);
+    let sum = checksum::update(sum, tail.reserved.as_bytes());
+    Some(checksum::update(sum, &[0; 4]) == tail.checksum.get())
 }
 
 /// Where the entry counts are, if `block` is an interior block of a hashed directory: one entry

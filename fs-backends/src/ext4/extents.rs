@@ -36,8 +36,8 @@ use std::ops::Range;
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::checksum;
 use super::content::RunList;
-use super::crc32c;
 use super::features::RoCompat;
 use super::inode::Inode;
 use super::volume::{Volume, damage_is_false};
@@ -224,7 +224,7 @@ impl Walk<'_> {
             .split_at_checked(covered)
             .ok_or_else(|| damaged("has more room than its block"))?;
         let stored = tail.first_chunk().ok_or_else(|| damaged("has no room for its checksum"))?;
-        if crc32c::update(self.inode.checksum_seed, covered) != u32::from_le_bytes(*stored) {
+        if checksum::update(self.inode.checksum_seed, covered) != u32::from_le_bytes(*stored) {
             return Err(damaged("has a bad checksum"));
         }
         Ok(())

@@ -23,7 +23,7 @@ use volfold_images::{BlockDevice, bytes_to_index};
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::crc32c;
+use super::checksum;
 use super::features::{Compat, Incompat, RoCompat};
 use super::superblock::Superblock;
 use crate::error::{FsErrorKind, FsResult};
@@ -157,9 +157,9 @@ fn sum_is_good(superblock: &Superblock, group: u64, bytes: &[u8]) -> Option<bool
     let stored = bytes.get(CHECKSUM_AT..)?.first_chunk()?;
     let stored = u16::from_le_bytes(*stored);
     if features.ro_compat(RoCompat::METADATA_CSUM) {
-        let sum = crc32c::update(superblock.checksum_seed, &number);
-        let sum = crc32c::update(crc32c::update(sum, before), &[0, 0]);
-        let [low, high, ..] = crc32c::update(sum, after).to_le_bytes();
+        let sum = checksum::update(superblock.checksum_seed, &number);
+        let sum = checksum::update(checksum::update(sum, before), &[0, 0]);
+        let [low, high, ..] = checksum::update(sum, after).to_le_bytes();
         return Some(u16::from_le_bytes([low, high]) == stored);
     }
     if features.ro_compat(RoCompat::GDT_CSUM) {

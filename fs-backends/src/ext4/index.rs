@@ -10,7 +10,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use volfold_images::byte_count;
 
-use super::crc32c;
+use super::checksum;
 use super::dir::{Directory, Walked};
 use crate::error::{FsError, FsErrorKind, FsResult};
 
@@ -86,7 +86,7 @@ impl Indexes {
                 None => return walk_for(directory, name),
             },
         };
-        let hash = crc32c::sum(name);
+        let hash = checksum::sum(name);
         let first = index.places.partition_point(|&(found, _)| found < hash);
         let places = index.places.get(first..).unwrap_or_default();
         let mut found = None;
@@ -116,7 +116,7 @@ impl Index {
             if places.len() >= MAX_NAMES {
                 return Ok(ControlFlow::Break(()));
             }
-            places.push((crc32c::sum(entry.name), place));
+            places.push((checksum::sum(entry.name), place));
             Ok(ControlFlow::Continue(()))
         })?;
         let Walked::ToTheEnd { damaged } = walked else {

@@ -34,7 +34,7 @@ use std::mem::offset_of;
 use zerocopy::byteorder::{I32, LE, U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::crc32c;
+use super::checksum;
 use super::features::{Incompat, RoCompat};
 use super::superblock::Superblock;
 use crate::error::{FsError, FsErrorKind, FsResult};
@@ -249,8 +249,8 @@ fn extra_fields(rest: &[u8], at: u64) -> FsResult<RawExtra> {
 }
 
 fn checksum_seed(superblock: &Superblock, number: u32, generation: u32) -> u32 {
-    let seed = crc32c::update(superblock.checksum_seed, &number.to_le_bytes());
-    crc32c::update(seed, &generation.to_le_bytes())
+    let seed = checksum::update(superblock.checksum_seed, &number.to_le_bytes());
+    checksum::update(seed, &generation.to_le_bytes())
 }
 
 /// The sum covers the whole inode with its own two fields taken as 0.
@@ -258,15 +258,15 @@ fn check_sum(raw: &RawInode, extra: &RawExtra, bytes: &[u8], seed: u32, at: u64)
     let has_high = extra.extra_isize.get() >= 4;
     let zeros = [0; 2];
     let part = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
-    let mut sum = crc32c::update(seed, part(0, CHECKSUM_LO_AT));
-    sum = crc32c::update(sum, &zeros);
+    let mut sum = checksum::update(seed, part(0, CHECKSUM_LO_AT));
+    sum = checksum::update(sum, &zeros);
     let after_low = CHECKSUM_LO_AT.saturating_add(2);
     if has_high {
-        sum = crc32c::update(sum, part(after_low, CHECKSUM_HI_AT));
-        sum = crc32c::update(sum, &zeros);
-        sum = crc32c::update(sum, part(CHECKSUM_HI_AT.saturating_add(2), bytes.len()));
+        sum = checksum::update(sum, part(after_low, CHECKSUM_HI_AT));
+        sum = checksum::update(sum, &zeros);
+        sum = checksum::update(sum, part(CHECKSUM_HI_AT.saturating_add(2), bytes.len()));
     } else {
-        sum = crc32c::update(sum, part(after_low, bytes.len()));
+        sum = checksum::update(sum, part(after_low, bytes.len()));
     }
     let low = u32::from(raw.checksum_lo.get());
     let good = if has_high {

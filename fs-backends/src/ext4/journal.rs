@@ -35,8 +35,8 @@ use volfold_images::byte_count;
 use zerocopy::byteorder::{BE, LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::checksum;
 use super::content::{Content, Piece};
-use super::crc32c;
 use super::journal_tags::{self, Tag};
 use super::volume::Volume;
 use crate::error::{FsError, FsResult};
@@ -196,7 +196,7 @@ impl<'a> Log<'a> {
             bit64: incompat & BIT64 != 0,
             csum_v2: incompat & CSUM_V2 != 0,
             csum_v3: incompat & CSUM_V3 != 0,
-            seed: crc32c::sum(&raw.uuid),
+            seed: checksum::sum(&raw.uuid),
         };
         if layout.has_sums() {
             if raw.checksum_type != CHECKSUM_CRC32C {
@@ -288,8 +288,8 @@ impl<'a> Log<'a> {
         let position = position(self.content, self.volume, number)?;
         if self.layout.has_sums() {
             read_block(self.content, self.volume, number, bytes)?;
-            let sum = crc32c::update(self.layout.seed, &self.sequence.to_be_bytes());
-            if !tag.sum_is(crc32c::update(sum, bytes)) {
+            let sum = checksum::update(self.layout.seed, &self.sequence.to_be_bytes());
+            if !tag.sum_is(checksum::update(sum, bytes)) {
                 self.bad_copy = true;
             }
         }
@@ -395,9 +395,9 @@ fn check_features(incompat: u32) -> FsResult<()> {
 
 /// The sum of `bytes` with the four at `at` taken as 0.
 fn sum_without(seed: u32, bytes: &[u8], at: usize) -> Option<u32> {
-    let sum = crc32c::update(seed, bytes.get(..at)?);
-    let sum = crc32c::update(sum, &[0; 4]);
-    Some(crc32c::update(sum, bytes.get(at.checked_add(4)?..)?))
+    let sum = checksum::update(seed, bytes.get(..at)?);
+    let sum = checksum::update(sum, &[0; 4]);
+    Some(checksum::update(sum, bytes.get(at.checked_add(4)?..)?))
 }
 
 fn read_block(content: &Content, volume: &Volume, number: u64, block: &mut [u8]) -> FsResult<()> {

@@ -6,8 +6,8 @@
 //! view of the volume. A damaged structure harms the calls that need it.
 
 mod block_map;
+mod checksum;
 mod content;
-mod crc32c;
 mod dir;
 mod extents;
 mod features;

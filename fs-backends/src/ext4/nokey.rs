@@ -4,7 +4,7 @@
 //! base64url, so that two names never look alike. Where that is longer than a name may be, the
 //! checksum of the whole stands for the end.
 
-use super::crc32c;
+use super::checksum;
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// The longest cipher text that base64url shows in 254 bytes.
@@ -21,7 +21,7 @@ pub(super) fn present(stored: &[u8], shown: &mut Vec<u8>) {
         return;
     }
     encode(stored.get(..SHOWN_PART).unwrap_or_default(), shown);
-    shown.extend_from_slice(format!(".{:08x}", crc32c::sum(stored)).as_bytes());
+    shown.extend_from_slice(format!(".{:08x}", checksum::sum(stored)).as_bytes());
 }
 
 fn encode(bytes: &[u8], text: &mut Vec<u8>) {

@@ -41,7 +41,7 @@ use volfold_images::BlockDevice;
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::crc32c;
+use super::checksum;
 use super::features::{Features, Incompat, RoCompat};
 use crate::error::{FsError, FsErrorKind, FsResult};
 
@@ -226,7 +226,7 @@ impl Superblock {
         let checksum_seed = if features.incompat(Incompat::CSUM_SEED) {
             raw.checksum_seed.get()
         } else {
-            crc32c::sum(&raw.uuid)
+            checksum::sum(&raw.uuid)
         };
         Ok(Self {
             block_size,
@@ -290,7 +290,7 @@ fn check_sum(raw: &RawSuperblock, features: &Features) -> FsResult<()> {
             .at(SUPERBLOCK_OFFSET.saturating_add(0x175)));
     }
     let covered = raw.as_bytes().get(..0x3FC).unwrap_or_default();
-    if crc32c::sum(covered) != raw.checksum.get() {
+    if checksum::sum(covered) != raw.checksum.get() {
         return Err(corrupt("superblock has a bad checksum", 0x3FC));
     }
     Ok(())

@@ -1,71 +1,7 @@
-//! Mounts any bytes as a FAT volume and touches what can be reached.
+//! Any bytes as a volume of FAT12, FAT16 or FAT32.
 
 #![no_main]
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
 use libfuzzer_sys::fuzz_target;
-use volfold_fs::reference::fat::FatDriver;
-use volfold_fs::{DirCursor, FileSystem, FileSystemDriver, NodeId, StreamName, VolumeReader};
-use volfold_images::MemoryDevice;
 
-const MAX_NODES: usize = 300;
-const MAX_STREAMS: usize = 8;
-const MAX_EXTENTS: usize = 100;
-
-fuzz_target!(|data: &[u8]| {
-    let volume = VolumeReader::uncached(Arc::new(MemoryDevice::new(data)));
-    let Ok(fs) = FatDriver.mount(volume) else {
-        return;
-    };
-    let _ = fs.usage();
-    let mut nodes = vec![fs.root()];
-    let mut next = 0;
-    while let Some(&node) = nodes.get(next) {
-        next += 1;
-        list(&*fs, node, &mut nodes);
-        read(&*fs, node);
-        let _ = fs.metadata(node);
-        let _ = fs.read_link(node);
-    }
-});
-
-fn list(fs: &dyn FileSystem, dir: NodeId, nodes: &mut Vec<NodeId>) {
-    let mut cursor = DirCursor::START;
-    let _ = fs.read_dir(dir, cursor, &mut |entry| {
-        assert!(entry.next > cursor, "the cursor goes on");
-        cursor = entry.next;
-        if nodes.len() >= MAX_NODES {
-            return ControlFlow::Break(());
-        }
-        nodes.push(entry.node);
-        let _ = fs.lookup(dir, entry.name);
-        ControlFlow::Continue(())
-    });
-}
-
-fn read(fs: &dyn FileSystem, node: NodeId) {
-    let mut streams = vec![StreamName::MAIN];
-    streams.extend(fs.streams(node).into_iter().flatten().map(|info| info.name));
-    for stream in streams.iter().take(MAX_STREAMS) {
-        let Ok(file) = fs.open(node, stream) else {
-            continue;
-        };
-        let mut buf = vec![0; 64 * 1024];
-        if let Ok(count) = file.read_at(0, &mut buf) {
-            assert_eq!(count as u64, file.size().min(64 * 1024));
-        }
-        let mut offset = 0;
-        for _ in 0..MAX_EXTENTS {
-            if offset >= file.size() {
-                break;
-            }
-            let Ok(extent) = file.extent_at(offset) else {
-                break;
-            };
-            assert!(extent.length > 0 && extent.length <= file.size() - offset);
-            offset += extent.length;
-        }
-    }
-}
+fuzz_target!(|data: &[u8]| volfold_fuzz::touch_volume(&volfold_fs::fat::FatDriver, data));
