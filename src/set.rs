@@ -87,9 +87,10 @@ pub struct SetVolume {
 }
 
 impl SetVolume {
-    /// The id of the driver that knows the file system.
-    pub fn driver_id(&self) -> Option<&'static str> {
-        self.driver.map(FileSystemDriver::id)
+    /// Whether a driver knows the file system and cannot read it: something is lost. A volume that
+    /// nobody knows has a reason too, but nothing was promised of it.
+    pub fn is_damaged(&self) -> bool {
+        self.driver.is_some() && self.reason.is_some()
     }
 
     /// Opens the file system.
@@ -183,16 +184,14 @@ impl DiskSet {
         self.volumes.iter().find(|volume| volume.name == wanted || volume.volume.id.0 == wanted)
     }
 
-    /// One tree with a directory for every volume that a driver knows and that `choose` takes.
+    /// One tree with a directory for every readable volume that `choose` takes.
     pub fn tree(&self, choose: impl Fn(&SetVolume) -> bool) -> VolumeTree {
-        let volumes =
-            self.volumes.iter().filter(|volume| volume.driver.is_some() && choose(volume)).map(
-                |volume| {
-                    let name = volume.name.clone();
-                    let volume = volume.clone();
-                    TreeVolume::new(name, move || volume.file_system())
-                },
-            );
+        let readable = |volume: &&Arc<SetVolume>| volume.reason.is_none() && choose(volume);
+        let volumes = self.volumes.iter().filter(readable).map(|volume| {
+            let name = volume.name.clone();
+            let volume = volume.clone();
+            TreeVolume::new(name, move || volume.file_system())
+        });
         VolumeTree::new(volumes.collect())
     }
 }

@@ -30,10 +30,9 @@ pub(crate) struct CatArguments {
 }
 
 pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
-    let Some((set, outcome)) = arguments.set.open(&arguments.disks) else {
+    let Some((set, tree, outcome)) = arguments.set.open_tree(&arguments.disks) else {
         return Ok(Outcome::Nothing);
     };
-    let tree = set.tree(|_| true);
     let path = name_of_volume(&set, &path_bytes(&arguments.path));
     let file =
         walk::resolve(&tree, &path, true).and_then(|node| tree.open(node, &StreamName::MAIN));

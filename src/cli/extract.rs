@@ -57,10 +57,9 @@ pub(crate) struct ExtractArguments {
 }
 
 pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
-    let Some((set, outcome)) = arguments.set.open(&arguments.disks) else {
+    let Some((set, tree, outcome)) = arguments.set.open_tree(&arguments.disks) else {
         return Ok(Outcome::Nothing);
     };
-    let tree = set.tree(|_| true);
     let mut paths: Vec<Vec<u8>> =
         arguments.path.iter().map(|path| name_of_volume(&set, &path_bytes(path))).collect();
     if paths.is_empty() {

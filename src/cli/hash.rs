@@ -73,10 +73,9 @@ struct Job {
 type Failure = (Vec<u8>, FsError);
 
 pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
-    let Some((set, mut outcome)) = arguments.set.open(&arguments.disks) else {
+    let Some((set, tree, mut outcome)) = arguments.set.open_tree(&arguments.disks) else {
         return Ok(Outcome::Nothing);
     };
-    let tree = set.tree(|_| true);
     let path = name_of_volume(&set, &path_bytes(&arguments.path));
     let mut failures = Vec::new();
     let jobs = match collect(&tree, &path, &mut failures) {

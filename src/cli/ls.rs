@@ -63,10 +63,9 @@ struct EntryJson {
 }
 
 pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
-    let Some((set, mut outcome)) = arguments.set.open(&arguments.disks) else {
+    let Some((set, tree, mut outcome)) = arguments.set.open_tree(&arguments.disks) else {
         return Ok(Outcome::Nothing);
     };
-    let tree = set.tree(|_| true);
     let path = path_bytes(&arguments.path);
     let path = super::cat::name_of_volume(&set, &path);
     let start = walk::resolve(&tree, &path, true).and_then(|node| tree.metadata(node));

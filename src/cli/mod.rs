@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use volfold::{DiskSet, OpenOptions};
+use volfold_fs::VolumeTree;
 use volfold_images::error::error_chain;
 
 mod cat;
@@ -43,6 +44,10 @@ impl From<Outcome> for ExitCode {
         })
     }
 }
+
+/// What is said of a set on which nothing can be shown.
+pub(crate) const NO_VOLUME: &str =
+    "there is no readable volume; `volfold list` shows what was found";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -117,9 +122,26 @@ impl SetArguments {
         let outcome = if set.failures().is_empty() { Outcome::Done } else { Outcome::Part };
         Some((set, outcome))
     }
+
+    /// The same with the tree of all readable volumes; tells of damaged ones. `None` if there is
+    /// nothing to show.
+    pub(crate) fn open_tree(&self, disks: &[PathBuf]) -> Option<(DiskSet, VolumeTree, Outcome)> {
+        let (set, mut outcome) = self.open(disks)?;
+        for volume in set.volumes().iter().filter(|volume| volume.is_damaged()) {
+            let reason = volume.reason.as_deref().unwrap_or_default();
+            text::complain(format_args!("{}: {reason}", volume.volume.id));
+            outcome = Outcome::Part;
+        }
+        if set.volumes().iter().all(|volume| volume.reason.is_some()) {
+            text::complain(format_args!("{NO_VOLUME}"));
+            return None;
+        }
+        let tree = set.tree(|_| true);
+        Some((set, tree, outcome))
+    }
 }
 
-/// Yes, no, or for a terminal only.
+/// Whose files a mount shows.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Owner {
     /// The user who mounts; modes 0444 and 0555

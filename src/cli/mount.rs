@@ -21,7 +21,7 @@ use volfold_projector::fuse::Fuse;
 use volfold_projector::{Log, Mount, MountOptions, Ownership, Projector, process};
 
 use super::mount_record::{MountRecord, log_file};
-use super::{Outcome, Owner, SetArguments, text};
+use super::{NO_VOLUME, Outcome, Owner, SetArguments, text};
 
 /// How long `unmount` waits for the process to close the images.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,6 +31,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Show every readable volume as a folder below FOLDER
 #[derive(Args)]
+#[command(override_usage = "volfold mount [OPTIONS] <DISK>... <FOLDER>")]
 #[command(after_help = "\
 Examples:
   volfold mount disk.vmdk /mnt/disk
@@ -311,7 +312,9 @@ fn open_set(
         match &volume.reason {
             Some(reason) => {
                 talk.say(&format!("{}: not shown: {reason}", volume.volume.id));
-                outcome = Outcome::Part;
+                if volume.is_damaged() || place.is_some() {
+                    outcome = Outcome::Part;
+                }
             }
             None => names.push(volume.name.clone()),
         }
@@ -322,7 +325,7 @@ fn open_set(
     }
     if names.is_empty() {
         if set.failures().is_empty() {
-            talk.say("there is no volume to show; `volfold list` shows what was found");
+            talk.say(NO_VOLUME);
         }
         return None;
     }

@@ -1,7 +1,7 @@
 //! The raw image: the file is the disk.
 
 use crate::device::BlockDevice;
-use crate::error::BlockResult;
+use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::format::{Confidence, DiskImage, ImageFormat};
 use crate::locator::Located;
 
@@ -22,6 +22,9 @@ impl ImageFormat for Raw {
     }
 
     fn open(&self, file: &Located) -> BlockResult<DiskImage> {
+        if file.device.size() == 0 {
+            return Err(BlockError::new(BlockErrorKind::Corrupt, "image is empty"));
+        }
         Ok(DiskImage {
             device: file.device.clone(),
             format: self.id(),
@@ -36,8 +39,7 @@ impl ImageFormat for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{BlockDevice, MemoryDevice};
-    use crate::error::{BlockError, BlockErrorKind};
+    use crate::device::MemoryDevice;
     use crate::format;
     use crate::locator::Locator;
     use std::path::Path;
@@ -51,18 +53,18 @@ mod tests {
         }
     }
 
-    fn open(bytes: &[u8]) -> DiskImage {
+    fn open(bytes: &[u8]) -> BlockResult<DiskImage> {
         let file = Located {
             device: Arc::new(MemoryDevice::new(bytes)),
             name: "disk.img".to_owned(),
             files: Arc::new(Nothing),
         };
-        format::open(&file).unwrap()
+        format::open(&file)
     }
 
     #[test]
     fn a_file_that_nobody_else_knows_is_the_disk_itself() {
-        let image = open(b"anything at all");
+        let image = open(b"anything at all").unwrap();
         assert_eq!((image.format, image.variant, image.dear_block), ("raw", None, None));
         assert_eq!(image.chain, ["disk.img"]);
         let mut bytes = [0; 3];
@@ -73,10 +75,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_an_empty_disk() {
-        let image = open(b"");
-        assert_eq!(image.device.size(), 0);
-        image.device.read_at(0, &mut []).unwrap();
-        assert!(image.device.extent_at(0).is_err());
+    fn an_empty_file_is_no_disk() {
+        let error = open(b"").err().unwrap();
+        assert_eq!((error.kind(), error.message()), (BlockErrorKind::Corrupt, "image is empty"));
     }
 }
