@@ -1,14 +1,18 @@
 //! Programs that know nothing of volfold, over a mount of the sample.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test stops by a panic")]
+#![expect(clippy::expect_used, reason = "a test stops by a panic")]
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
+use std::thread;
+
+use common::mounted::Folder;
+use common::program::{Output, Scratch, run, volfold};
 
 /// The signature of the EICAR file, in two halves so that this file is not found itself.
 const SIGNATURE: &str = concat!(
@@ -16,51 +20,12 @@ const SIGNATURE: &str = concat!(
     "45494341522d5354414e444152442d414e544956495255532d544553542d46494c452124482b482a\n"
 );
 
-/// A mount of the sample, freed at the end whatever happens.
-struct Mounted {
-    folder: PathBuf,
-    scratch: PathBuf,
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/sample.vmdk")
 }
 
-impl Mounted {
-    fn new(name: &str) -> Self {
-        let scratch = common::user_folder(&format!("volfold-{name}-{}", std::process::id()));
-        let folder = scratch.join("mnt");
-        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/sample.vmdk");
-        let mut command = volfold();
-        let output = limited(command.arg("mount").arg(sample).arg(&folder));
-        assert!(output.status.success(), "mount: {output:?}");
-        Self { folder, scratch }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let output = limited(volfold().arg("unmount").arg(&self.folder));
-        if !output.status.success() {
-            limited(volfold().args(["unmount", "--force"]).arg(&self.folder));
-        }
-        if !self.folder.exists() {
-            let _ = fs::remove_dir_all(&self.scratch);
-        }
-    }
-}
-
-fn volfold() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_volfold"))
-}
-
-/// Runs `command` to its end, for a minute at most: a mount that hangs must not hang the tests.
-fn limited(command: &mut Command) -> Output {
-    let mut limited = Command::new("timeout");
-    limited.args(["-s", "KILL", "60"]).arg(command.get_program()).args(command.get_args());
-    limited.stdin(Stdio::null()).output().expect("the program starts")
-}
-
-fn start(program: &str, arguments: &[&Path]) -> Child {
-    let mut command = Command::new("timeout");
-    command.args(["-s", "KILL", "60", program, "-a"]).args(arguments);
-    command.stdin(Stdio::null()).spawn().expect("the program starts")
+fn program(name: &str, arguments: &[&Path]) -> Output {
+    run(Command::new(name).args(arguments))
 }
 
 /// Path below the mount to SHA-256, of the sample's own list.
@@ -100,61 +65,54 @@ fn clamscan_finds_the_test_virus_in_every_volume() {
     if !common::needs_path("/dev/fuse") || !common::needs("clamscan") {
         return;
     }
-    let mounted = Mounted::new("clamscan");
-    let signatures = mounted.scratch.join("eicar.ndb");
+    let scratch = Scratch::new("signatures");
+    let signatures = scratch.join("eicar.ndb");
     fs::write(&signatures, SIGNATURE).expect("a signature file");
-    let mut scan = Command::new("clamscan");
-    scan.args(["-r", "--no-summary", "-d"]).arg(signatures).arg(&mounted.folder);
-    let output = limited(&mut scan);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "clamscan's code for a find\n{text}");
+    let folder = Folder::mounted("clamscan", &[sample()]);
+    let options = ["-r", "--no-summary", "-d"].map(Path::new);
+    let output = program("clamscan", &[&options[..], &[&signatures, folder.path()]].concat());
+    let text = output.text();
+    assert_eq!(output.code, Some(1), "clamscan's code for a find\n{text}");
     for volume in ["Windows", "BOOT", "linux"] {
-        let file = mounted.folder.join(volume).join("eicar.com");
+        let file = folder.join(volume).join("eicar.com");
         let line = format!("{}: Eicar-Test.UNOFFICIAL FOUND", file.display());
         assert!(text.contains(&line), "{volume}\n{text}");
     }
 }
 
 #[test]
-fn copies_by_cp_rsync_tar_and_extract_hold_the_listed_files() {
+fn cp_rsync_tar_and_grep_at_once_and_extract_give_the_listed_files() {
     if !["cp", "rsync", "tar", "grep"].into_iter().all(common::needs)
         || !common::needs_path("/dev/fuse")
     {
         return;
     }
-    let mounted = Mounted::new("copies");
-    let (by_cp, by_rsync) = (mounted.scratch.join("cp"), mounted.scratch.join("rsync"));
-    let (by_tar, extracted) = (mounted.scratch.join("tar"), mounted.scratch.join("extract"));
-    let mut copies = [
-        start("cp", &[&mounted.folder, &by_cp]),
-        start("rsync", &[&mounted.folder.join(""), &by_rsync]),
-    ];
-    let archive = mounted.scratch.join("all.tar");
-    let tar = limited(
-        Command::new("tar")
-            .arg("--sparse")
-            .arg("-cf")
-            .arg(&archive)
-            .arg("-C")
-            .arg(&mounted.folder)
-            .arg("."),
-    );
-    let grep =
-        limited(Command::new("grep").args(["-r", "-l", "on this disk"]).arg(&mounted.folder));
-    for copy in &mut copies {
-        assert!(copy.wait().expect("the copy ends").success());
-    }
-    assert!(tar.status.success() && tar.stderr.is_empty(), "{tar:?}");
-    assert!(grep.status.success() && grep.stderr.is_empty(), "{grep:?}");
+    let folder = Folder::mounted("copies", &[sample()]);
+    let scratch = Scratch::new("copies-out");
+    let [by_cp, by_rsync, by_tar, extracted] =
+        ["cp", "rsync", "tar", "extract"].map(|name| scratch.join(name));
+    let archive = scratch.join("all.tar");
+    let (mount, below) = (folder.path(), folder.join(""));
+    let word = Path::new;
+    thread::scope(|scope| {
+        let all = [
+            scope.spawn(|| program("cp", &[word("-a"), mount, &by_cp])),
+            scope.spawn(|| program("rsync", &[word("-a"), &below, &by_rsync])),
+            scope.spawn(|| {
+                let options = ["--sparse", "-cf"].map(Path::new);
+                program("tar", &[&options[..], &[&archive, word("-C"), mount, word(".")]].concat())
+            }),
+            scope.spawn(|| program("grep", &[word("-r"), word("-l"), word("on this disk"), mount])),
+        ];
+        for one in all {
+            let output = one.join().expect("the thread ends");
+            assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+        }
+    });
     fs::create_dir(&by_tar).expect("a folder");
-    assert!(
-        limited(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&by_tar))
-            .status
-            .success()
-    );
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/sample.vmdk");
-    let extract = limited(volfold().arg("extract").arg(sample).arg("-o").arg(&extracted));
-    assert!(extract.status.success(), "{extract:?}");
+    program("tar", &[word("-xf"), &archive, word("-C"), &by_tar]).code(0);
+    let sample = sample();
+    volfold([word("extract"), &sample, word("-o"), &extracted]).code(0);
     let expected = expected();
     assert!(!expected.is_empty());
     for copy in [&by_cp, &by_rsync, &by_tar, &extracted] {
