@@ -150,7 +150,7 @@ fn mount_error(folder: &Path, options: &MountOptions, error: &io::Error) -> Proj
         reason.trim().trim_start_matches("fusermount3: ").trim_start_matches("fusermount: ");
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied if options.allow_other => "; try without --allow-other",
-        io::ErrorKind::PermissionDenied => "; is FUSE allowed here?",
+        io::ErrorKind::PermissionDenied => "; is /dev/fuse open to all users (mode 0666)?",
         _ => "",
     };
     ProjectError::new(
