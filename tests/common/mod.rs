@@ -12,6 +12,9 @@ pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod fixtures;
 pub(crate) mod listing;
+#[cfg(target_os = "linux")]
+pub(crate) mod mounted;
+pub(crate) mod program;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
