@@ -65,6 +65,10 @@ pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) ->
         findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
     }
     let volumes = work.assemble(&mut findings);
+    if let Some(left) = volumes.len().checked_sub(MAX_VOLUMES).filter(|left| *left > 0) {
+        let line = format!("{left} volumes beyond the first {MAX_VOLUMES} are left out");
+        findings.push(Finding::error("too-many-volumes", line));
+    }
     let mut volumes: Vec<Discovered> = volumes
         .into_iter()
         .take(MAX_VOLUMES)
@@ -152,6 +156,11 @@ impl Worklist<'_> {
                     }
                 }
             }
+        }
+        if !self.groups.is_empty() {
+            let line =
+                format!("volumes lie in volumes more than {MAX_DEPTH} deep; the rest is left");
+            findings.push(Finding::error("volumes-too-deep", line));
         }
         done
     }
@@ -287,5 +296,94 @@ fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
         );
         volume.id = place;
         seen.insert(volume.id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use volfold_images::{BlockResult, MemoryDevice};
+
+    use super::*;
+    use crate::volume::{Claim, Health};
+
+    /// Claims disks that begin with `MEMBER`, and joins them to one volume per group; a first
+    /// byte behind the word names the group.
+    struct Joiner;
+
+    impl VolumeManager for Joiner {
+        fn id(&self) -> &'static str {
+            "joiner"
+        }
+
+        fn title(&self) -> &'static str {
+            "a manager for tests"
+        }
+
+        fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
+            let mut bytes = [0; 7];
+            region.device.read_at(0, &mut bytes)?;
+            let [word @ .., group] = bytes;
+            let group = GroupId(char::from(group).to_string());
+            Ok((word == *b"MEMBER").then_some(Claim { group, hides: vec![1] }))
+        }
+
+        fn assemble(
+            &self,
+            group: &GroupId,
+            members: &[Region],
+            _findings: &mut Vec<Finding>,
+        ) -> Vec<Volume> {
+            let mut volume = volume::basic::volume(members[0].clone());
+            volume.id = VolumeId(format!("joined:{}:{}", group.0, members.len()));
+            volume.device = Arc::new(MemoryDevice::new(vec![0; 512]));
+            vec![volume]
+        }
+    }
+
+    fn disk(head: &[u8], partition: Option<(u8, u32)>) -> DiskSource {
+        let mut bytes = vec![0; 64 * 512];
+        bytes[..head.len()].copy_from_slice(head);
+        if let Some((kind, first)) = partition {
+            bytes[0x1BE + 4] = kind;
+            bytes[0x1BE + 8..0x1BE + 12].copy_from_slice(&first.to_le_bytes());
+            bytes[0x1BE + 12] = 16;
+            bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+        }
+        DiskSource { device: Arc::new(MemoryDevice::new(bytes)) }
+    }
+
+    fn ids(discovery: &Discovery) -> Vec<&str> {
+        discovery.volumes.iter().map(|found| found.volume.id.0.as_str()).collect()
+    }
+
+    #[test]
+    fn a_claimed_disk_joins_its_group_and_hides_its_partitions() {
+        let disks =
+            [disk(b"MEMBERa", Some((7, 8))), disk(b"", Some((7, 8))), disk(b"MEMBERa", None)];
+        let discovery = discover(&disks, &[&Joiner]);
+        assert_eq!(ids(&discovery), ["disk1-p1", "joined:a:2"]);
+    }
+
+    #[test]
+    fn a_partition_past_the_end_is_listed_with_what_there_is() {
+        let discovery = discover(&[disk(b"", Some((7, 60)))], &[]);
+        let found = &discovery.volumes[0];
+        assert_eq!((found.volume.size, found.volume.device.size()), (16 * 512, 4 * 512));
+        assert_eq!(found.volume.health, Health::Failed);
+        assert_eq!(discovery.findings[0].code, "partition-past-end");
+        assert!(found.reason.as_deref().is_some_and(|reason| reason.contains("NTFS/exFAT")));
+    }
+
+    #[test]
+    fn a_protective_mbr_without_its_gpt_is_an_error() {
+        let discovery = discover(&[disk(b"", Some((0xEE, 1)))], &[]);
+        assert!(discovery.findings.iter().any(|finding| finding.code == "gpt-damaged"));
+    }
+
+    #[test]
+    fn an_empty_disk_is_one_volume_that_nobody_knows() {
+        let discovery = discover(&[disk(b"", None)], &[]);
+        assert_eq!(ids(&discovery), ["disk0"]);
+        assert_eq!(discovery.disks[0].scheme, None);
     }
 }

@@ -279,11 +279,7 @@ impl<'a> Extraction<'a> {
             let Ok(job) = next else { return };
             match self.write_file(&job, &mut buf) {
                 Ok(()) => self.counts.lock().0 += 1,
-                Err(reason) => {
-                    // Nothing half-written stays under a name that looks whole.
-                    let _ = job.dir.remove_file(&job.name);
-                    self.fail_at(&job.path, &reason);
-                }
+                Err(reason) => self.fail_at(&job.path, &reason),
             }
         }
     }
@@ -298,6 +294,22 @@ impl<'a> Extraction<'a> {
         options.write(true).create_new(true);
         let file = job.dir.open_with(&job.name, &options).map_err(host)?;
         let mut file = file.into_std();
+        self.copy_content(&*data, &mut file, buf)
+            .and_then(|()| file.set_times(file_times(&job.metadata)).map_err(host))
+            .inspect_err(|_| {
+                // Nothing half-written stays under a name that looks whole.
+                let _ = job.dir.remove_file(&job.name);
+            })
+    }
+
+    /// Writes what `data` holds into the new `file`; holes stay holes.
+    fn copy_content(
+        &self,
+        data: &dyn FileData,
+        file: &mut std::fs::File,
+        buf: &mut [u8],
+    ) -> Result<(), String> {
+        let host = |error: io::Error| error.to_string();
         let size = data.size();
         let mut offset = 0;
         while offset < size {
@@ -308,12 +320,11 @@ impl<'a> Extraction<'a> {
             if extent.kind == FileExtentKind::Hole {
                 file.seek(SeekFrom::Start(end)).map_err(host)?;
             } else {
-                self.copy_range(&*data, &mut file, offset, end, buf)?;
+                self.copy_range(data, file, offset, end, buf)?;
             }
             offset = end;
         }
-        file.set_len(size).map_err(host)?;
-        file.set_times(file_times(&job.metadata)).map_err(host)
+        file.set_len(size).map_err(host)
     }
 
     fn copy_range(
