@@ -16,8 +16,8 @@
 //! | 0x30   | 8    | `last_usable_lba`   | not looked at                                      |
 //! | 0x38   | 16   | `disk_guid`         |                                                    |
 //! | 0x48   | 8    | `entries_lba`       | the partition entry array                          |
-//! | 0x50   | 4    | `entry_count`       | at most [`MAX_ENTRIES`]                            |
-//! | 0x54   | 4    | `entry_size`        | 128 times a power of two, at most [`MAX_ENTRY_SIZE`] |
+//! | 0x50   | 4    | `entry_count`       | at most `MAX_ENTRIES`                            |
+//! | 0x54   | 4    | `entry_size`        | 128 times a power of two, at most `MAX_ENTRY_SIZE` |
 //! | 0x58   | 4    | `entries_crc32`     | of the whole array                                 |
 //!
 //! An entry:

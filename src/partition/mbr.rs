@@ -8,7 +8,7 @@
 //! | 0x000  | 440  | `code`      | not looked at                                      |
 //! | 0x1B8  | 4    | `signature` | the disk's id; 0: none                             |
 //! | 0x1BC  | 2    | `unknown`   | 0 or 0x5A5A (copy protected)                       |
-//! | 0x1BE  | 64   | `entries`   | four of 16 bytes, see [`RawEntry`]                 |
+//! | 0x1BE  | 64   | `entries`   | four of 16 bytes, see `RawEntry`                 |
 //! | 0x1FE  | 2    | `magic`     | 0x55 0xAA                                          |
 //!
 //! An entry:

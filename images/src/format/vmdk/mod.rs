@@ -1,7 +1,7 @@
 //! VMDK, the disk image of VMware, in the forms that its hosted products and exports write.
 //!
-//! Specification: VMware Virtual Disk Format 5.0. A [`descriptor`], text of its own or embedded in
-//! the first extent, names the extents and the parent. An extent is flat, or [`sparse`]: made of
+//! Specification: VMware Virtual Disk Format 5.0. A `descriptor`, text of its own or embedded in
+//! the first extent, names the extents and the parent. An extent is flat, or `sparse`: made of
 //! grains, perhaps compressed. A disk with a parent holds what was written since a snapshot; the
 //! rest shows through from the parent, which must still have the content id that the child noted.
 //!
