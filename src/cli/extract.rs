@@ -365,13 +365,14 @@ impl<'a> Extraction<'a> {
             }
         }
         for (place, metadata) in later.directory_times.iter().rev() {
-            let opened = if place.as_os_str().is_empty() {
-                output.try_clone()
-            } else {
-                output.open_dir(place)
-            };
+            // The tree of volumes has no times of its own.
+            if place.as_os_str().is_empty() {
+                continue;
+            }
+            // The handle of a `Dir` is for finding names only; times need one to read from.
+            let opened = output.open_dir(place).and_then(|dir| dir.open("."));
             // A folder whose time cannot be set is a folder all the same.
-            let _ = opened.and_then(|dir| dir.into_std_file().set_times(file_times(metadata)));
+            let _ = opened.and_then(|dir| dir.into_std().set_times(file_times(metadata)));
         }
         self.progress.finish_and_clear();
         *self.counts.lock()
