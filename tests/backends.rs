@@ -13,7 +13,7 @@ mod conformance;
 use std::sync::Arc;
 use std::time::Instant;
 
-use common::fixtures::{Fixture, VolumeFacts, index};
+use common::fixtures::{Fixture, VolumeFacts, fixture, index};
 use conformance::{Case, Report, View};
 use volfold::{DiskSet, OpenOptions};
 use volfold_fs::reference::ext4::Ext4View;
@@ -97,6 +97,38 @@ fn ext4_conforms() {
 #[test]
 fn the_reference_of_ext4_conforms() {
     conform(&Ext4View, View::Reference);
+}
+
+#[test]
+fn an_image_that_lost_its_end_gives_errors_or_the_right_bytes() {
+    let open = |name: &str| {
+        let set = DiskSet::open(&fixture(name).paths(), &OpenOptions::default());
+        set.disks()[0].device.clone()
+    };
+    // The markers of a stream tell all that its lost tables did.
+    for (whole, cut, loses) in [
+        ("vmdk-stream-optimized", "vmdk-stream-truncated", false),
+        ("vmdk-monolithic-sparse", "vmdk-truncated", true),
+    ] {
+        let expected = fixture(cut).expect.and_then(|expected| expected.reads);
+        assert_eq!(expected.as_deref(), Some("an error or the right bytes"), "{cut}");
+        let (whole, cut_device) = (open(whole), open(cut));
+        assert_eq!(whole.size(), cut_device.size(), "{cut}");
+        let (mut good, mut lost) = (0, 0);
+        for offset in (0..whole.size()).step_by(512) {
+            let (mut wanted, mut found) = ([0; 512], [0xA5; 512]);
+            whole.read_at(offset, &mut wanted).expect("the whole image");
+            match cut_device.read_at(offset, &mut found) {
+                Ok(()) => {
+                    assert_eq!(wanted, found, "{cut} at {offset}");
+                    good += 1;
+                }
+                Err(_) => lost += 1,
+            }
+        }
+        println!("{cut}: {good} sectors good, {lost} lost");
+        assert!(good > 0 && (lost > 0) == loses, "{cut}: {good} good, {lost} lost");
+    }
 }
 
 #[test]
