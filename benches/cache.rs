@@ -5,6 +5,8 @@
 //! 2. A warm random read of 4 KiB through the cache is not slower than one without it, with one
 //!    thread and with two.
 
+#![expect(clippy::expect_used, reason = "a benchmark stops by a panic")]
+
 use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Shows a file system tree on the host.
 //!
-//! A [`Projector`] takes any [`FileSystem`](volfold_fs::FileSystem) and makes a folder of it:
+//! A [`Projector`] takes any [`FileSystem`] and makes a folder of it:
 //! [`fuse`] on Linux. It knows neither image formats nor partitions nor a concrete backend.
 
 // No file here holds an `unsafe` block; the Windows projector will need them in its own folder.
