@@ -114,7 +114,7 @@ fn rate(device: &Arc<dyn BlockDevice>, threads: u64) -> f64 {
                 let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let mut buf = [0; READ];
                 let mut count = 0_u64;
-                while count % 1024 != 0 || start.elapsed() < span {
+                while !count.is_multiple_of(1024) || start.elapsed() < span {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let offset = (state >> 33) % (HOT_SIZE / READ as u64) * READ as u64;
                     device.read_at(offset, &mut buf).expect("a read");
