@@ -21,7 +21,6 @@ pub mod fat;
 pub mod node;
 pub mod reference;
 #[cfg(test)]
-#[cfg(any(feature = "ntfs", feature = "fat"))]
 mod testing;
 pub mod tree;
 #[cfg(any(feature = "ntfs", feature = "fat"))]

@@ -1,4 +1,4 @@
-//! What the tests of NTFS and FAT share: volumes made by tools of the host, and a walk.
+//! What the tests of the backends share: volumes made by tools of the host, and a walk.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::error::{FsErrorKind, FsResult};
 use crate::node::{DirCursor, FileData, FileKind, FileSystem, Metadata, Name, NodeId, StreamName};
 
 /// A folder of the host that goes with the test.
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
     pub(super) fn new(kind: &str) -> Self {

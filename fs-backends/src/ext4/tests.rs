@@ -8,50 +8,35 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use volfold_images::MemoryDevice;
 
 use super::*;
 use crate::node::FileExtentKind;
 use crate::reference::ext4::Ext4View;
+use crate::testing;
 
-/// A folder of the host that goes with the test.
-pub(super) struct Scratch(PathBuf);
+/// A folder of the host with a folder `tree`, of which volumes are made.
+pub(super) struct Scratch(testing::Scratch);
 
 impl Scratch {
     pub(super) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("volfold-ext4-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(path.join("tree")).unwrap();
-        Self(path)
+        let scratch = testing::Scratch::new("ext4");
+        fs::create_dir_all(scratch.0.join("tree")).unwrap();
+        Self(scratch)
     }
 
     pub(super) fn tree(&self) -> PathBuf {
-        self.0.join("tree")
+        self.path("tree")
     }
 
-    /// Runs a tool of e2fsprogs; false if it is not there.
     fn run(&self, tool: &str, arguments: &[&str]) -> bool {
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-        let output = Command::new(tool)
-            .args(arguments)
-            .env("PATH", path)
-            .current_dir(&self.0)
-            .stdin(Stdio::null())
-            .output();
-        let Ok(output) = output else {
-            assert!(std::env::var_os("CI").is_none(), "{tool} is needed");
-            println!("skipped: needs {tool}");
-            return false;
-        };
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{tool} {arguments:?}: {text}");
-        true
+        self.0.run(tool, arguments)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.0.join(name)
     }
 
     /// The bytes of a volume with the tree in it; `None` if mke2fs is not there.
@@ -60,25 +45,19 @@ impl Scratch {
         arguments.extend(["-U", "01234567-89ab-cdef-0123-456789abcdef"]);
         arguments.extend(options);
         arguments.extend(["image", size]);
-        let _ = fs::remove_file(self.0.join("image"));
+        let _ = fs::remove_file(self.path("image"));
         self.run("mke2fs", &arguments).then(|| self.image())
     }
 
     fn image(&self) -> Vec<u8> {
-        fs::read(self.0.join("image")).unwrap()
+        fs::read(self.path("image")).unwrap()
     }
 
     /// Lets debugfs do `commands` to the volume made last.
     fn debugfs(&self, commands: &str) -> Vec<u8> {
-        fs::write(self.0.join("commands"), commands).unwrap();
+        fs::write(self.path("commands"), commands).unwrap();
         assert!(self.run("debugfs", &["-w", "-f", "commands", "image"]));
         self.image()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -294,7 +273,7 @@ fn nodes_that_are_no_files_say_what_they_are() {
 fn a_dirty_journal_is_read_as_if_it_were_replayed() {
     let scratch = Scratch::new();
     plant(&scratch.tree());
-    fs::write(scratch.0.join("block"), pattern(4096, 17)).unwrap();
+    fs::write(scratch.path("block"), pattern(4096, 17)).unwrap();
     for options in
         ["-t ext4 -b 4096", "-t ext4 -b 4096 -O ^metadata_csum,^64bit", "-t ext3 -b 4096"]
     {
@@ -305,7 +284,7 @@ fn a_dirty_journal_is_read_as_if_it_were_replayed() {
         let node_of = |fs: &dyn FileSystem| fs.lookup(fs.root(), Name::new("large")).unwrap();
         let fs = mount(clean).unwrap();
         let node = node_of(&*fs);
-        let (inode, bytes) = opened(&fs::read(scratch.0.join("image")).unwrap(), node);
+        let (inode, bytes) = opened(&fs::read(scratch.path("image")).unwrap(), node);
         assert!(!bytes.is_empty());
         let third = inode + 2;
         let sums = if options.contains('^') || options.contains("ext3") { "" } else { " -c -v 3" };
