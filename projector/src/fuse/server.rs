@@ -1,9 +1,9 @@
 //! The requests of the kernel, answered from a [`FileSystem`].
 //!
 //! Nothing changes while mounted, so every answer may be kept for ever: entries, attributes, data,
-//! listings, links and the absence of names. `open` and `opendir` are answered with `ENOSYS`, after
-//! which the kernel does not ask again: no state is kept for an open file but its decoded run
-//! list, in a cache of bounded bytes.
+//! listings, links and the absence of names. Where the kernel can do without (Linux 5.1 and later),
+//! `open` and `opendir` are answered with `ENOSYS`, after which it does not ask again. No state is
+//! kept for an open file but its decoded run list, in a cache of bounded bytes.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr,
+    Request,
 };
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -67,6 +68,8 @@ pub(super) struct Server {
     gid: u32,
     log: Log,
     logged: AtomicU32,
+    /// What the kernel can do without asking.
+    unasked: InitFlags,
 }
 
 thread_local! {
@@ -85,6 +88,7 @@ impl Server {
             gid: rustix::process::getegid().as_raw(),
             log: options.log.clone(),
             logged: AtomicU32::new(0),
+            unasked: InitFlags::empty(),
         }
     }
 
@@ -289,6 +293,7 @@ impl Filesystem for Server {
             // What an old kernel lacks costs speed, nothing else.
             let _ = config.add_capabilities(wanted);
         }
+        self.unasked = config.capabilities();
         Ok(())
     }
 
@@ -331,12 +336,23 @@ impl Filesystem for Server {
         }
     }
 
-    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+    fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.unasked.contains(InitFlags::FUSE_NO_OPEN_SUPPORT) {
+            return reply.error(Errno::ENOSYS);
+        }
+        let node = self.node(ino);
+        match self.file(node) {
+            Ok(_) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(error) => reply.error(self.failed("open", node, &error)),
+        }
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+        if self.unasked.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
+            return reply.error(Errno::ENOSYS);
+        }
+        let keep = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+        reply.opened(FileHandle(0), keep);
     }
 
     fn flush(
