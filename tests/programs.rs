@@ -119,3 +119,19 @@ fn cp_rsync_tar_and_grep_at_once_and_extract_give_the_listed_files() {
         assert_eq!(found(copy), expected, "{}", copy.display());
     }
 }
+
+#[test]
+fn tar_with_sparse_fails_over_what_cannot_be_decoded_and_writes_no_zeros() {
+    if !common::needs_path("/dev/fuse") || !common::needs("tar") {
+        return;
+    }
+    let fixture = common::fixtures::fixture("ntfs-compressed");
+    let folder = Folder::mounted("sparse", &[fixture.path()]);
+    let scratch = Scratch::new("sparse-out");
+    let archive = scratch.join("all.tar");
+    let options = ["--sparse", "-cf"].map(Path::new);
+    let arguments = [&options[..], &[&archive, Path::new("-C"), folder.path(), Path::new(".")]];
+    let output = program("tar", &arguments.concat());
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("Operation not supported"), "{output:?}");
+}

@@ -115,7 +115,8 @@ pub struct Metadata {
     pub kind: FileKind,
     /// The size of the content in bytes; of a link's target for links.
     pub size: u64,
-    /// The bytes that the content takes on the volume.
+    /// The bytes that the content takes on the volume. Programs take a file with none for one hole
+    /// and do not read it, so 0 means that all of the content is zeros.
     pub allocated: u64,
     /// How many names it has. Directories: 2 and one for every sub-directory where the file system
     /// counts them, else 1.

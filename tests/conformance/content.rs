@@ -76,6 +76,12 @@ fn refused(case: &Case<'_>, seen: &Seen, kind: FsErrorKind, report: &mut Report)
             format!("{}: {kind:?}, not {said:?}", seen.shown())
         });
     }
+    // What is shown as a hole is not read at all by `tar --sparse` and others: zeros in silence.
+    let (size, allocated) = (seen.metadata.size, seen.metadata.allocated);
+    let no_hole = allocated >= size || seen.metadata.unreadable.is_some();
+    report.check("refused files are no holes", no_hole, || {
+        format!("{}: {allocated} of {size} bytes are allocated", seen.shown())
+    });
     if let Ok(data) = case.fs.open(seen.node, &StreamName::MAIN) {
         let size = data.size();
         for offset in [0, 1, size / 2, size.saturating_sub(1)] {
@@ -165,6 +171,11 @@ fn random(file: &Held<'_>, report: &mut Report) {
 /// Extents cover the file; holes are zeros, and what is unreadable is not read.
 fn extents(case: &Case<'_>, file: &Held<'_>, report: &mut Report) {
     let size = file.bytes.len() as u64;
+    let is_hole = file.seen.metadata.allocated == 0;
+    let no_data = !is_hole || file.bytes.iter().all(|byte| *byte == 0);
+    report.check("files with data are no holes", no_data, || {
+        format!("{}: data, and nothing allocated", file.seen.shown())
+    });
     let mut at = 0;
     while at < size {
         let extent = match file.data.extent_at(at) {

@@ -201,12 +201,14 @@ impl Inode {
     pub(super) fn metadata(&self) -> Metadata {
         let content = matches!(self.kind, FileKind::Regular | FileKind::Symlink);
         let unreadable = (content && self.is_encrypted()).then_some(FsErrorKind::Encrypted);
+        // Inline data has no blocks, and yet it is no hole; Linux counts it the same way.
+        let inline = if self.flags.has(Flags::INLINE_DATA) { self.size } else { 0 };
         Metadata {
             node: NodeId(u64::from(self.number)),
             generation: u64::from(self.generation),
             kind: self.kind,
             size: self.size,
-            allocated: self.allocated,
+            allocated: self.allocated.saturating_add(inline),
             links: self.links,
             times: self.times,
             owner: Some(self.owner),

@@ -145,10 +145,16 @@ impl Server {
     fn attributes(&self, metadata: &Metadata) -> FileAttr {
         let guest = metadata.owner.filter(|_| self.ownership == Ownership::Guest);
         let modified = system_time(metadata.times.modified);
+        // INVARIANT: what cannot be read is never shown as a hole. `tar --sparse` and others would
+        // write zeros for it without reading.
+        let allocated = match metadata.unreadable {
+            Some(_) => metadata.allocated.max(metadata.size),
+            None => metadata.allocated,
+        };
         FileAttr {
             ino: self.ino(metadata.node),
             size: metadata.size,
-            blocks: metadata.allocated.div_ceil(512),
+            blocks: allocated.div_ceil(512),
             atime: system_time(metadata.times.accessed),
             mtime: modified,
             ctime: system_time(metadata.times.changed),
@@ -228,8 +234,13 @@ impl Server {
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`; `None` if there is no data behind `offset`.
+    ///
+    /// INVARIANT: what cannot be read is data, so that programs try to read it and are told.
     fn seek(&self, node: NodeId, offset: u64, hole: bool) -> FsResult<Option<u64>> {
-        let file = self.file(node)?;
+        let Ok(file) = self.file(node) else {
+            let size = self.tree.metadata(node)?.size;
+            return Ok((offset < size).then_some(if hole { size } else { offset }));
+        };
         let mut at = offset;
         while at < file.size() {
             let extent = file.extent_at(at)?;

@@ -170,7 +170,11 @@ impl Gathered {
                     return Ok(());
                 }
                 match form {
-                    Form::Resident(value) => self.size = length(value),
+                    Form::Resident(value) => {
+                        self.size = length(value);
+                        // In the record a value takes whole units of 8 bytes.
+                        self.allocated = self.size.checked_next_multiple_of(8).unwrap_or(self.size);
+                    }
                     Form::NonResident(piece) => {
                         self.size = piece.size;
                         self.allocated = piece.allocated;
