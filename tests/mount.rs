@@ -336,6 +336,29 @@ fn chosen_volumes_are_shown_alone() {
 }
 
 #[test]
+fn files_belong_to_the_mounting_user_or_with_an_option_to_the_guests() {
+    if !can_mount() {
+        return;
+    }
+    let disk = [fixture("ext4").path()];
+    // mke2fs gives lost+found to root, with mode 0700.
+    for (arguments, mode, user) in [
+        (&[][..], 0o555, rustix::process::geteuid().as_raw()),
+        (&["--owner", "guest"][..], 0o700, 0),
+    ] {
+        let folder = Folder::new("owner");
+        folder.mount(&disk, arguments).code(0);
+        let root = folder.path().to_path_buf();
+        let facts = within("metadata", move || {
+            let volume = fs::read_dir(root).expect("volumes").flatten().next();
+            let found = volume.expect("a volume").path().join("lost+found");
+            fs::metadata(found).expect("lost+found")
+        });
+        assert_eq!((facts.mode() & 0o7777, facts.uid()), (mode, user));
+    }
+}
+
+#[test]
 fn a_folder_in_use_is_freed_by_force_only() {
     if !can_mount() {
         return;
