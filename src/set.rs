@@ -113,7 +113,6 @@ pub struct DiskSet {
     failures: Vec<DiskFailure>,
     volumes: Vec<Arc<SetVolume>>,
     findings: Vec<Finding>,
-    pool: Arc<CachePool>,
 }
 
 impl DiskSet {
@@ -151,7 +150,7 @@ impl DiskSet {
         }
         findings.extend(discovery.findings);
         let volumes = name_volumes(discovery.volumes, &disks, &pool, &mut findings);
-        Self { disks, failures, volumes, findings, pool }
+        Self { disks, failures, volumes, findings }
     }
 
     /// The disks that could be opened, by number.
@@ -172,11 +171,6 @@ impl DiskSet {
     /// What was noticed on the way.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
-    }
-
-    /// The bytes that the caches of the set hold now, and their bound.
-    pub fn cache_usage(&self) -> (u64, u64) {
-        (self.pool.used(), self.pool.capacity())
     }
 
     /// The volume that `wanted` names by folder name or id.

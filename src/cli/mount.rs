@@ -324,7 +324,7 @@ fn open_set(
         outcome = Outcome::Part;
     }
     if names.is_empty() {
-        if set.failures().is_empty() {
+        if set.failures().is_empty() && arguments.volume.is_empty() {
             talk.say(NO_VOLUME);
         }
         return None;
