@@ -180,13 +180,18 @@ impl DiskSet {
 
     /// One tree with a directory for every readable volume that `choose` takes.
     pub fn tree(&self, choose: impl Fn(&SetVolume) -> bool) -> VolumeTree {
+        VolumeTree::new(self.tree_volumes(choose))
+    }
+
+    /// The directories of [`DiskSet::tree`].
+    pub fn tree_volumes(&self, choose: impl Fn(&SetVolume) -> bool) -> Vec<TreeVolume> {
         let readable = |volume: &&Arc<SetVolume>| volume.reason.is_none() && choose(volume);
         let volumes = self.volumes.iter().filter(readable).map(|volume| {
             let name = volume.name.clone();
             let volume = volume.clone();
             TreeVolume::new(name, move || volume.file_system())
         });
-        VolumeTree::new(volumes.collect())
+        volumes.collect()
     }
 }
 

@@ -23,8 +23,7 @@ pub mod reference;
 #[cfg(test)]
 mod testing;
 pub mod tree;
-#[cfg(any(feature = "ntfs", feature = "fat"))]
-mod wtf8;
+pub mod wtf8;
 
 pub use driver::{DRIVERS, FileSystemDriver, Identity, VolumeReader, detect};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};

@@ -40,6 +40,19 @@ impl TreeVolume {
         Self { name: name.into(), open: Box::new(open), opened: OnceLock::new() }
     }
 
+    /// The name of the directory.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// The file system below it, opened at the first call.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub fn open(&self) -> FsResult<Arc<dyn FileSystem>> {
+        self.get().cloned()
+    }
+
     fn get(&self) -> FsResult<&Arc<dyn FileSystem>> {
         if let Some(opened) = self.opened.get() {
             return Ok(opened);

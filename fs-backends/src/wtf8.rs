@@ -4,14 +4,14 @@
 //! is written as the three bytes that UTF-8 would use for its number.
 
 /// The code units `units` as WTF-8.
-pub(super) fn encode(units: impl IntoIterator<Item = u16>) -> Vec<u8> {
+pub fn encode(units: impl IntoIterator<Item = u16>) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_to(units, &mut bytes);
     bytes
 }
 
 /// Appends the code units `units` to `bytes` as WTF-8.
-pub(super) fn encode_to(units: impl IntoIterator<Item = u16>, bytes: &mut Vec<u8>) {
+pub fn encode_to(units: impl IntoIterator<Item = u16>, bytes: &mut Vec<u8>) {
     let mut buf = [0; 4];
     for unit in char::decode_utf16(units) {
         match unit {
@@ -27,13 +27,13 @@ pub(super) fn encode_to(units: impl IntoIterator<Item = u16>, bytes: &mut Vec<u8
 }
 
 /// The code units of little-endian UTF-16 `bytes`; an odd last byte is left out.
-pub(super) fn units_le(bytes: &[u8]) -> impl Iterator<Item = u16> + Clone + '_ {
+pub fn units_le(bytes: &[u8]) -> impl Iterator<Item = u16> + Clone + '_ {
     let (pairs, _) = bytes.as_chunks::<2>();
     pairs.iter().map(|pair| u16::from_le_bytes(*pair))
 }
 
 /// The code units of the WTF-8 name `bytes`, or `None` if it is none.
-pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<u16>> {
+pub fn decode(mut bytes: &[u8]) -> Option<Vec<u16>> {
     let mut units = Vec::with_capacity(bytes.len());
     loop {
         let valid = match std::str::from_utf8(bytes) {

@@ -1,24 +1,28 @@
 //! Shows a file system tree on the host.
 //!
-//! A [`Projector`] takes any [`FileSystem`] and makes a folder of it:
-//! [`fuse`] on Linux. It knows neither image formats nor partitions nor a concrete backend.
+//! A [`Projector`] takes volumes, each a [`volfold_fs::FileSystem`], and makes a folder of them:
+//! `fuse` on Linux, `winfsp` on Windows. It knows neither image formats nor partitions nor a
+//! concrete backend.
 
-// No file here holds an `unsafe` block; the Windows projector will need them in its own folder.
+// Only what calls functions of Windows holds `unsafe` blocks, and says so.
 #![deny(unsafe_code)]
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use volfold_fs::FileSystem;
+use volfold_fs::TreeVolume;
 
 #[cfg(target_os = "linux")]
 pub mod fuse;
+#[cfg(windows)]
+mod links;
 pub mod names;
-#[cfg(target_os = "linux")]
 pub mod process;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub mod status;
+#[cfg(windows)]
+pub mod winfsp;
 
 /// What every fallible call of this crate returns.
 pub type ProjectResult<T> = Result<T, ProjectError>;
@@ -66,6 +70,7 @@ impl fmt::Display for ProjectError {
 impl std::error::Error for ProjectError {}
 
 /// Whose files the folder shows.
+#[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ownership {
     /// The user who mounted, with modes 0444 and 0555.
@@ -75,55 +80,91 @@ pub enum Ownership {
     Guest,
 }
 
+/// Who may read the folder, beside SYSTEM and the administrators.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// The user who mounted.
+    #[default]
+    Me,
+    /// Everybody.
+    Everyone,
+}
+
+/// Where the volumes appear.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// As directories below the folder.
+    #[default]
+    Folder,
+    /// The same, and known to the Mount Manager; needs an administrator.
+    MountManager,
+    /// One volume as a drive with this letter.
+    Letter(char),
+}
+
 /// Takes one line for the log.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// How a tree is shown.
+/// How volumes are shown.
 #[derive(Clone)]
 pub struct MountOptions {
     /// What `mount` and `df` call the source.
     pub source: String,
     /// Whose files the folder shows.
+    #[cfg(target_os = "linux")]
     pub ownership: Ownership,
     /// Let other users of the host in.
+    #[cfg(target_os = "linux")]
     pub allow_other: bool,
+    /// Who may read.
+    #[cfg(windows)]
+    pub access: Access,
+    /// Where the volumes appear.
+    #[cfg(windows)]
+    pub place: Place,
     /// Threads that answer requests; 0: what measured best.
     pub threads: usize,
     /// Where lines about failed requests go.
     pub log: Log,
 }
 
-/// A way to show a tree on the host.
+/// A way to show volumes on the host.
 pub trait Projector: Send + Sync {
     /// The lower-case name: `fuse`.
     fn id(&self) -> &'static str;
 
-    /// Shows `tree` at `folder`, which must exist and be empty.
+    /// Shows each of `volumes` as a directory in `folder`, which must exist and be empty.
     ///
     /// # Errors
     /// Why the host does not do it.
     fn mount(
         &self,
-        tree: Arc<dyn FileSystem>,
+        volumes: Vec<TreeVolume>,
         folder: &Path,
         options: &MountOptions,
     ) -> ProjectResult<Box<dyn Mount>>;
 
-    /// Frees `folder`; with `force` also while programs have files open in it.
+    /// Frees `folder`, whichever process mounted it; with `force` also while programs have files
+    /// open in it, where the host makes a difference.
     ///
     /// # Errors
     /// `Busy`, `NotMounted`, or the host's reason.
     fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()>;
 
-    /// The folders that show a tree of ours now, also those whose process has died.
+    /// Whether `folder` shows volumes of ours now, or did until its process died.
     ///
     /// # Errors
     /// If the host does not tell.
-    fn mounted(&self) -> ProjectResult<Vec<PathBuf>>;
+    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool>;
 }
 
-/// A tree that is shown.
+/// Volumes that are shown.
 pub trait Mount: Send {
+    /// What frees the folder from another thread, whether programs have files open in it or not.
+    fn stopper(&self) -> Box<dyn Fn() + Send + Sync>;
+
     /// Answers requests until the folder is freed.
     ///
     /// # Errors
@@ -131,8 +172,10 @@ pub trait Mount: Send {
     fn serve(self: Box<Self>) -> ProjectResult<()>;
 }
 
-/// Every projector of this build.
+/// Every projector of this build, the best first; none on hosts without.
 pub static PROJECTORS: &[&dyn Projector] = &[
     #[cfg(target_os = "linux")]
     &fuse::Fuse,
+    #[cfg(windows)]
+    &winfsp::WinFsp,
 ];

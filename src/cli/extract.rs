@@ -97,20 +97,6 @@ fn empty_folder(folder: &Path) -> io::Result<Dir> {
     Ok(dir)
 }
 
-/// The host's name of a guest's.
-fn host_name(name: &[u8]) -> OsString {
-    let host = names::to_host(name);
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt;
-        OsStr::from_bytes(&host).to_os_string()
-    }
-    #[cfg(not(unix))]
-    {
-        OsString::from(String::from_utf8_lossy(&host).into_owned())
-    }
-}
-
 /// A file that waits for a writer.
 struct Job {
     dir: Arc<Dir>,
@@ -185,7 +171,7 @@ impl<'a> Extraction<'a> {
             _ => (parts.as_slice(), None),
         };
         for part in parents {
-            place.push(host_name(part));
+            place.push(names::to_host(part));
         }
         let opened = match place.as_os_str().is_empty() {
             true => output.try_clone(),
@@ -228,7 +214,7 @@ impl<'a> Extraction<'a> {
         if visit.metadata.kind != FileKind::Directory {
             return self.take(&dir, &place, visit, jobs);
         }
-        let name = host_name(visit.name);
+        let name = names::to_host(visit.name);
         match dir.create_dir(&name).and_then(|()| dir.open_dir(&name)) {
             Ok(inner) => {
                 let place = place.join(&name);
@@ -242,7 +228,7 @@ impl<'a> Extraction<'a> {
 
     /// A node that is no directory.
     fn take(&self, dir: &Arc<Dir>, place: &Path, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
-        let name = host_name(visit.name);
+        let name = names::to_host(visit.name);
         match visit.metadata.kind {
             FileKind::Regular => {
                 if visit.metadata.links > 1 {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use volfold::{DiskSet, OpenOptions};
 use volfold_fs::VolumeTree;
 use volfold_images::error::error_chain;
@@ -17,9 +17,8 @@ mod formats;
 mod hash;
 mod list;
 mod ls;
-#[cfg(target_os = "linux")]
 mod mount;
-#[cfg(target_os = "linux")]
+mod mount_host;
 mod mount_record;
 mod text;
 mod walk;
@@ -69,11 +68,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     List(list::ListArguments),
-    #[cfg(target_os = "linux")]
     Mount(mount::MountArguments),
-    #[cfg(target_os = "linux")]
     Unmount(mount::UnmountArguments),
-    #[cfg(target_os = "linux")]
     Mounts(mount::MountsArguments),
     Ls(ls::LsArguments),
     Cat(cat::CatArguments),
@@ -141,15 +137,6 @@ impl SetArguments {
     }
 }
 
-/// Whose files a mount shows.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Owner {
-    /// The user who mounts; modes 0444 and 0555
-    Me,
-    /// The guest's own users and modes
-    Guest,
-}
-
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     quiet_panics();
@@ -167,11 +154,8 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command) -> std::io::Result<Outcome> {
     match command {
         Command::List(arguments) => list::run(&arguments),
-        #[cfg(target_os = "linux")]
         Command::Mount(arguments) => mount::run(&arguments),
-        #[cfg(target_os = "linux")]
         Command::Unmount(arguments) => mount::unmount(&arguments),
-        #[cfg(target_os = "linux")]
         Command::Mounts(arguments) => mount::mounts(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),
@@ -211,5 +195,17 @@ pub(crate) fn path_bytes(path: &OsString) -> Vec<u8> {
     #[cfg(not(unix))]
     {
         path.to_string_lossy().replace('\\', "/").into_bytes()
+    }
+}
+
+/// Ends the program as the argument parser does for wrong usage of `command`.
+pub(crate) fn usage_error(command: &str, line: &str) -> ! {
+    let mut arguments = Arguments::command();
+    let known = arguments.find_subcommand_mut(command);
+    let error =
+        clap::Error::raw(clap::error::ErrorKind::MissingRequiredArgument, format!("{line}\n"));
+    match known {
+        Some(command) => error.with_cmd(command).exit(),
+        None => error.exit(),
     }
 }

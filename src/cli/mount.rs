@@ -17,11 +17,11 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::DiskSet;
 use volfold_fs::Timestamp;
-use volfold_projector::fuse::Fuse;
-use volfold_projector::{Log, Mount, MountOptions, Ownership, Projector, process};
+use volfold_projector::{Log, Mount, PROJECTORS, Projector, process};
 
+use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, log_file};
-use super::{NO_VOLUME, Outcome, Owner, SetArguments, text};
+use super::{NO_VOLUME, Outcome, SetArguments, text};
 
 /// How long `unmount` waits for the process to close the images.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,20 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a process that was told to end goes on for programs that still have files open.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// What is said where folders cannot be shown at all.
+const NO_PROJECTOR: &str = "this system has no way to show folders; `volfold extract` copies files";
+
 /// Show every readable volume as a folder below FOLDER
 #[derive(Args)]
 #[command(override_usage = "volfold mount [OPTIONS] <DISK>... <FOLDER>")]
-#[command(after_help = "\
-Examples:
-  volfold mount disk.vmdk /mnt/disk
-  volfold mount disk1.vmdk disk2.vmdk /mnt/disks --volume System
-  volfold unmount /mnt/disk
-
-Returns when FOLDER can be read and goes on in the background; messages then go to the log file
-that `volfold mounts` names. FOLDER is made if it is not there. Nothing is ever written to an image.")]
+#[command(after_help = mount_host::MOUNT_HELP)]
 pub(crate) struct MountArguments {
     /// Disk images that belong together, and at the end the folder
-    #[arg(required = true, num_args = 2.., value_names = ["DISK", "FOLDER"])]
+    #[arg(required = true, num_args = 1.., value_names = ["DISK", "FOLDER"])]
     paths: Vec<PathBuf>,
     /// Only this volume (folder name or id); may be given several times
     #[arg(long, value_name = "VOLUME")]
@@ -50,12 +46,8 @@ pub(crate) struct MountArguments {
     /// Stay in the foreground; messages go to stderr
     #[arg(long)]
     foreground: bool,
-    /// Whose files they are
-    #[arg(long, value_enum, default_value_t = Owner::Me)]
-    owner: Owner,
-    /// Let other users of this machine in
-    #[arg(long)]
-    allow_other: bool,
+    #[command(flatten)]
+    host: HostArguments,
     /// Threads that answer requests [default: what measured best]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -68,12 +60,7 @@ pub(crate) struct MountArguments {
 
 /// Free a folder again; returns when the images are closed
 #[derive(Args)]
-#[command(after_help = "\
-Examples:
-  volfold unmount /mnt/disk
-  volfold unmount /mnt/disk --force
-
-Also clears a folder whose process was killed.")]
+#[command(after_help = mount_host::UNMOUNT_HELP)]
 pub(crate) struct UnmountArguments {
     /// The folder that was given to `mount`
     folder: PathBuf,
@@ -91,14 +78,24 @@ pub(crate) struct MountsArguments {
     json: bool,
 }
 
+impl MountArguments {
+    /// What is mounted, and where, made absolute.
+    fn disks_and_folder(&self) -> (&[PathBuf], PathBuf) {
+        match (self.host.letter(), self.paths.split_last()) {
+            (None, Some((folder, disks))) => (disks, plain_path(folder)),
+            (letter, _) => (&self.paths, letter.unwrap_or_default()),
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
+    if arguments.disks_and_folder().0.is_empty() {
+        super::usage_error("mount", "give at least one DISK and, behind it, the FOLDER");
+    }
     if arguments.foreground || arguments.background_log.is_some() {
         return Ok(serve(arguments));
     }
-    let Some((folder, _)) = arguments.paths.split_last() else {
-        return Ok(Outcome::Nothing);
-    };
-    let folder = plain_path(folder);
+    let (_, folder) = arguments.disks_and_folder();
     let log = match log_file(&folder) {
         Ok(log) => log,
         Err(error) => {
@@ -106,14 +103,16 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
             return Ok(Outcome::Nothing);
         }
     };
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    command
         .args(std::env::args_os().skip(1))
         .arg("--background-log")
         .arg(&log)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(File::create(&log)?)
-        .spawn()?;
+        .stderr(File::create(&log)?);
+    process::detach(&mut command);
+    let mut child = command.spawn()?;
     let Some(report) = child.stdout.take() else {
         return Ok(Outcome::Nothing);
     };
@@ -143,6 +142,9 @@ fn log_writer(log: &Path) -> io::Result<File> {
 /// `path` made absolute and without `.` and `..`, without asking the host: a dead mount would not
 /// answer.
 fn plain_path(path: &Path) -> PathBuf {
+    if mount_host::is_letter(path) {
+        return path.to_path_buf();
+    }
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let mut plain = PathBuf::new();
     for part in absolute.components() {
@@ -153,6 +155,9 @@ fn plain_path(path: &Path) -> PathBuf {
             Component::CurDir => {}
             other => plain.push(other),
         }
+    }
+    if cfg!(windows) {
+        return plain;
     }
     // Links above the folder itself are resolved, as the kernel's table of mounts does.
     match (plain.parent(), plain.file_name()) {
@@ -215,18 +220,19 @@ fn serve(arguments: &MountArguments) -> Outcome {
         process::leave_terminal();
     }
     let talk = Talk::new(arguments.background_log.as_deref());
-    let Some((folder, disks)) = arguments.paths.split_last() else {
+    let Some(projector) = PROJECTORS.first() else {
+        talk.say(NO_PROJECTOR);
         return Outcome::Nothing;
     };
-    let folder = plain_path(folder);
-    let remove_folder = match prepare_folder(&folder) {
+    let (disks, folder) = arguments.disks_and_folder();
+    let remove_folder = match prepare_folder(*projector, &folder) {
         Ok(made) => made,
         Err(line) => {
             talk.say(&line);
             return Outcome::Nothing;
         }
     };
-    let outcome = mount_at(arguments, disks, &folder, remove_folder, &talk);
+    let outcome = mount_at(*projector, arguments, (disks, &folder), remove_folder, &talk);
     if outcome == Outcome::Nothing && remove_folder {
         let _ = std::fs::remove_dir(&folder);
     }
@@ -234,31 +240,23 @@ fn serve(arguments: &MountArguments) -> Outcome {
 }
 
 fn mount_at(
+    projector: &dyn Projector,
     arguments: &MountArguments,
-    disks: &[PathBuf],
-    folder: &Path,
+    (disks, folder): (&[PathBuf], &Path),
     remove_folder: bool,
     talk: &Talk,
 ) -> Outcome {
     let Some((set, names, outcome)) = open_set(arguments, disks, talk) else {
         return Outcome::Nothing;
     };
-    let tree = set.tree(|volume| names.contains(&volume.name));
+    let volumes = set.tree_volumes(|volume| names.contains(&volume.name));
     let log: Log = Arc::new({
         let talk = talk.clone();
         move |line: &str| talk.note(line)
     });
-    let options = MountOptions {
-        source: disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":"),
-        ownership: match arguments.owner {
-            Owner::Me => Ownership::MountingUser,
-            Owner::Guest => Ownership::Guest,
-        },
-        allow_other: arguments.allow_other,
-        threads: arguments.threads,
-        log,
-    };
-    let mounted = match Fuse.mount(Arc::new(tree), folder, &options) {
+    let source = disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":");
+    let options = arguments.host.options(source, arguments.threads, log);
+    let mounted = match projector.mount(volumes, folder, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
             talk.say(&error.to_string());
@@ -339,8 +337,8 @@ fn serve_until_freed(
     talk: &Talk,
 ) -> Outcome {
     let ending = process::on_termination({
-        let (record, talk) = (record.clone(), talk.clone());
-        move || end(&record, &talk)
+        let (record, talk, stop) = (record.clone(), talk.clone(), mounted.stopper());
+        move || end(&*stop, &record, &talk)
     });
     if let Err(error) = ending {
         talk.note(&format!("signals will end the mount without order: {error}"));
@@ -363,25 +361,27 @@ fn serve_until_freed(
     }
 }
 
-/// Frees the folder because a signal says so; files that are still open get errors after a while.
-fn end(record: &MountRecord, talk: &Talk) {
-    if Fuse.unmount(&record.folder, false).is_err() {
-        talk.note("folder is in use; it is freed all the same");
-        if let Err(error) = Fuse.unmount(&record.folder, true) {
-            talk.note(&error.to_string());
-        }
-    }
+/// Frees the folder because the host asks the process to end; programs that still have files open
+/// have a moment.
+fn end(stop: &dyn Fn(), record: &MountRecord, talk: &Talk) {
+    talk.note("asked to end");
+    stop();
     thread::sleep(GRACE);
     record.clear();
     std::process::exit(0);
 }
 
 /// Makes sure that `folder` is an empty folder; whether it was made.
-fn prepare_folder(folder: &Path) -> Result<bool, String> {
+fn prepare_folder(projector: &dyn Projector, folder: &Path) -> Result<bool, String> {
     let shown = folder.display();
-    let mounted = Fuse.mounted().unwrap_or_default();
-    if mounted.iter().any(|other| other == folder) {
+    if projector.is_mounted(folder).unwrap_or(false) {
         return Err(format!("{shown}: is mounted already; free it with `volfold unmount {shown}`"));
+    }
+    if mount_host::is_letter(folder) {
+        return match mount_host::is_letter_free(folder) {
+            true => Ok(false),
+            false => Err(format!("{shown}: is a drive already; take another letter")),
+        };
     }
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {
@@ -404,10 +404,14 @@ fn prepare_folder(folder: &Path) -> Result<bool, String> {
 }
 
 pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
+    let Some(projector) = PROJECTORS.first() else {
+        text::complain(format_args!("{NO_PROJECTOR}"));
+        return Ok(Outcome::Nothing);
+    };
     let folder = plain_path(&arguments.folder);
     let record = MountRecord::of(&folder);
     let dead = record.as_ref().is_none_or(|record| !process::is_running(record.pid));
-    let is_mounted = Fuse.mounted().unwrap_or_default().contains(&folder);
+    let is_mounted = projector.is_mounted(&folder).unwrap_or(true);
     if !is_mounted {
         if let Some(record) = record.filter(|_| dead) {
             record.clear();
@@ -419,7 +423,7 @@ pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
         ));
         return Ok(Outcome::Nothing);
     }
-    if let Err(error) = Fuse.unmount(&folder, arguments.force || (dead && record.is_some())) {
+    if let Err(error) = projector.unmount(&folder, arguments.force || (dead && record.is_some())) {
         text::complain(format_args!("{error}"));
         return Ok(Outcome::Nothing);
     }
@@ -459,17 +463,12 @@ struct MountJson {
 }
 
 pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
-    let mounted = match Fuse.mounted() {
-        Ok(mounted) => mounted,
-        Err(error) => {
-            text::complain(format_args!("{error}"));
-            return Ok(Outcome::Nothing);
-        }
-    };
     let mut mounts = Vec::new();
     for record in MountRecord::all() {
         let running = process::is_running(record.pid);
-        let state = match (mounted.contains(&record.folder), running) {
+        let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
+        let mounted = PROJECTORS.first().map(is_mounted).transpose();
+        let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
             (true, true) => "mounted",
             (true, false) => "dead",
             (false, true) => "ending",

@@ -4,12 +4,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use volfold_projector::process;
+use volfold_projector::process::state_folder;
 
 /// One mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,38 +26,18 @@ pub(crate) struct MountRecord {
     pub(crate) remove_folder: bool,
 }
 
-/// The folder of the records and logs of this user, made if it is not there.
-///
-/// # Errors
-/// If it cannot be made, or somebody else made it.
-pub(crate) fn state_folder() -> io::Result<PathBuf> {
-    let user = process::user_id();
-    let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(runtime) if user != 0 && Path::new(&runtime).is_dir() => {
-            PathBuf::from(runtime).join("volfold")
-        }
-        _ if user == 0 => PathBuf::from("/run/volfold"),
-        _ => std::env::temp_dir().join(format!("volfold-{user}")),
-    };
-    let made = fs::DirBuilder::new().mode(0o700).create(&folder);
-    match made {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+/// `folder` without regard to case where the host has none.
+fn same_case(folder: &Path) -> PathBuf {
+    match folder.to_str() {
+        Some(text) if cfg!(windows) => PathBuf::from(text.to_lowercase()),
+        _ => folder.to_path_buf(),
     }
-    // In a folder for everybody somebody else could have been first.
-    let metadata = fs::symlink_metadata(&folder)?;
-    if !metadata.is_dir() || metadata.uid() != user {
-        let line = format!("{} belongs to somebody else; remove it", folder.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
-    }
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-    Ok(folder)
 }
 
 /// A file name for the mount at `folder`: FNV-1a of its path.
 fn stem(folder: &Path) -> String {
     let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
-    for byte in folder.as_os_str().as_bytes() {
+    for byte in same_case(folder).as_os_str().as_encoded_bytes() {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
     }
     format!("{hash:016x}")
@@ -101,7 +79,7 @@ impl MountRecord {
     pub(crate) fn of(folder: &Path) -> Option<Self> {
         let file = state_folder().ok()?.join(format!("{}.json", stem(folder)));
         let record: Self = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-        (record.folder == folder).then_some(record)
+        (same_case(&record.folder) == same_case(folder)).then_some(record)
     }
 
     /// All records of this user, sorted by folder.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use rustix::mount::UnmountFlags;
-use volfold_fs::FileSystem;
+use volfold_fs::{TreeVolume, VolumeTree};
 
 use crate::{Mount, MountOptions, ProjectError, ProjectErrorKind, ProjectResult, Projector};
 
@@ -39,7 +39,7 @@ impl Projector for Fuse {
 
     fn mount(
         &self,
-        tree: Arc<dyn FileSystem>,
+        volumes: Vec<TreeVolume>,
         folder: &Path,
         options: &MountOptions,
     ) -> ProjectResult<Box<dyn Mount>> {
@@ -60,7 +60,7 @@ impl Projector for Fuse {
                 .clamp(*THREADS.start(), *THREADS.end()),
             wanted => wanted,
         });
-        let server = Server::new(tree, options);
+        let server = Server::new(Arc::new(VolumeTree::new(volumes)), options);
         let session = Session::new(server, folder, &config)
             .map_err(|error| mount_error(folder, options, &error))?;
         raise_read_ahead(folder);
@@ -76,11 +76,11 @@ impl Projector for Fuse {
         }
     }
 
-    fn mounted(&self) -> ProjectResult<Vec<PathBuf>> {
+    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
         let table = std::fs::read("/proc/self/mountinfo").map_err(|error| {
             ProjectError::new(ProjectErrorKind::Io, format!("/proc/self/mountinfo: {error}"))
         })?;
-        Ok(parse_mountinfo(&table).into_iter().map(|mount| mount.folder).collect())
+        Ok(parse_mountinfo(&table).iter().any(|mount| mount.folder == folder))
     }
 }
 
@@ -91,6 +91,16 @@ struct Mounted {
 }
 
 impl Mount for Mounted {
+    fn stopper(&self) -> Box<dyn Fn() + Send + Sync> {
+        let folder = self.folder.clone();
+        Box::new(move || {
+            if Fuse.unmount(&folder, false).is_err() {
+                // Files that are still open get errors when the process ends.
+                let _ = Fuse.unmount(&folder, true);
+            }
+        })
+    }
+
     fn serve(self: Box<Self>) -> ProjectResult<()> {
         self.session.run().map_err(|error| {
             ProjectError::new(

@@ -224,7 +224,7 @@ impl Server {
             }
         }
         self.tree.read_dir(dir, DirCursor(offset.saturating_sub(DOTS)), &mut |entry| {
-            let name = names::to_host(entry.name.as_bytes());
+            let name = names::to_unix(entry.name.as_bytes());
             if add(entry.next.0.saturating_add(DOTS), &name, &entry) {
                 ControlFlow::Break(())
             } else {

@@ -1,0 +1,65 @@
+use std::io;
+use std::os::windows::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use windows_sys::Win32::Foundation::{CloseHandle, STILL_ACTIVE};
+use windows_sys::Win32::System::Threading::{
+    CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, GetExitCodeProcess, OpenProcess,
+    PROCESS_QUERY_LIMITED_INFORMATION,
+};
+
+/// Calls `end` once, on a thread of its own, when the process is asked to end: Ctrl-C, Ctrl-Break,
+/// the console closing, the user signing out, the system going down.
+///
+/// # Errors
+/// If the host refuses the handler.
+pub fn on_termination(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut end = Some(end);
+    ctrlc::set_handler(move || {
+        if let Some(end) = end.take() {
+            end();
+        }
+    })
+    .map_err(io::Error::other)
+}
+
+/// Makes `command` start apart from the console, so that closing it does not end the process.
+pub fn detach(command: &mut Command) {
+    command.creation_flags(CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP);
+}
+
+/// Leaves the terminal; a process that was started by [`detach`] has none.
+pub fn leave_terminal() {}
+
+/// The folder for what is written down of this user's mounts; made if it is not there.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn state_folder() -> io::Result<PathBuf> {
+    let local = std::env::var_os("LOCALAPPDATA").map(PathBuf::from).or_else(|| {
+        std::env::var_os("USERPROFILE").map(|home| PathBuf::from(home).join(r"AppData\Local"))
+    });
+    let Some(local) = local else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "%LOCALAPPDATA% is not set"));
+    };
+    let folder = local.join("volfold");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Whether a process with this number lives.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub fn is_running(pid: u32) -> bool {
+    // SAFETY: the handle is closed once, and not used behind that.
+    unsafe {
+        let process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
+        if process.is_null() {
+            return false;
+        }
+        let mut code = 0;
+        let told = GetExitCodeProcess(process, &raw mut code);
+        CloseHandle(process);
+        told != 0 && code == STILL_ACTIVE.cast_unsigned()
+    }
+}

@@ -1,0 +1,148 @@
+//! What `mount` asks for on one host and not on another.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use volfold_projector::{Log, MountOptions};
+
+#[cfg(not(windows))]
+pub(crate) const MOUNT_HELP: &str = "\
+Examples:
+  volfold mount disk.vmdk /mnt/disk
+  volfold mount disk1.vmdk disk2.vmdk /mnt/disks --volume System
+  volfold unmount /mnt/disk
+
+Returns when FOLDER can be read and goes on in the background; messages then go to the log file
+that `volfold mounts` names. FOLDER is made if it is not there. Nothing is ever written to an image.";
+
+#[cfg(windows)]
+pub(crate) const MOUNT_HELP: &str = "\
+Examples:
+  volfold mount disk.vmdk C:\\mnt\\disk
+  volfold mount disk1.vmdk disk2.vmdk C:\\mnt\\disks --volume System
+  volfold mount disk.vmdk --volume System --letter X:
+  volfold unmount C:\\mnt\\disk
+
+Returns when FOLDER can be read and goes on in the background; messages then go to the log file
+that `volfold mounts` names. FOLDER is made if it is not there; it must lie on a local NTFS volume.
+Nothing is ever written to an image. Needs WinFsp, https://winfsp.dev";
+
+#[cfg(not(windows))]
+pub(crate) const UNMOUNT_HELP: &str = "\
+Examples:
+  volfold unmount /mnt/disk
+  volfold unmount /mnt/disk --force
+
+Also clears a folder whose process was killed.";
+
+#[cfg(windows)]
+pub(crate) const UNMOUNT_HELP: &str = "\
+Examples:
+  volfold unmount C:\\mnt\\disk
+  volfold unmount X:
+
+Programs that have files open in it get errors. Also clears a folder whose process was killed.";
+
+/// Whose files a mount shows.
+#[cfg(not(windows))]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Owner {
+    /// The user who mounts; modes 0444 and 0555
+    Me,
+    /// The guest's own users and modes
+    Guest,
+}
+
+/// Who may read a mount.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Readers {
+    /// The user who mounts, SYSTEM and administrators
+    Me,
+    /// Everybody
+    Everyone,
+}
+
+/// The arguments that only this host has.
+#[derive(Args)]
+pub(crate) struct HostArguments {
+    /// Whose files they are
+    #[cfg(not(windows))]
+    #[arg(long, value_enum, default_value_t = Owner::Me)]
+    owner: Owner,
+    /// Let other users of this machine in
+    #[cfg(not(windows))]
+    #[arg(long)]
+    allow_other: bool,
+    /// Who may read
+    #[cfg(windows)]
+    #[arg(long, value_enum, default_value_t = Readers::Me)]
+    access: Readers,
+    /// Tell the Mount Manager, so that volumes have a name by GUID; needs an administrator
+    #[cfg(windows)]
+    #[arg(long, conflicts_with = "letter")]
+    mount_manager: bool,
+    /// Show one volume as this drive instead of below a FOLDER
+    #[cfg(windows)]
+    #[arg(long, value_name = "X:", value_parser = parse_letter)]
+    letter: Option<char>,
+}
+
+impl HostArguments {
+    /// The drive that takes the place of FOLDER.
+    #[cfg_attr(not(windows), expect(clippy::unused_self, reason = "other hosts have no drives"))]
+    pub(crate) fn letter(&self) -> Option<PathBuf> {
+        #[cfg(windows)]
+        return self.letter.map(|letter| PathBuf::from(format!("{letter}:")));
+        #[cfg(not(windows))]
+        return None;
+    }
+
+    /// How the volumes are shown.
+    pub(crate) fn options(&self, source: String, threads: usize, log: Log) -> MountOptions {
+        #[cfg(windows)]
+        {
+            use volfold_projector::{Access, Place};
+            let place = match (self.letter, self.mount_manager) {
+                (Some(letter), _) => Place::Letter(letter),
+                (None, true) => Place::MountManager,
+                (None, false) => Place::Folder,
+            };
+            let access = match self.access {
+                Readers::Me => Access::Me,
+                Readers::Everyone => Access::Everyone,
+            };
+            MountOptions { source, access, place, threads, log }
+        }
+        #[cfg(not(windows))]
+        {
+            use volfold_projector::Ownership;
+            let ownership = match self.owner {
+                Owner::Me => Ownership::MountingUser,
+                Owner::Guest => Ownership::Guest,
+            };
+            MountOptions { source, ownership, allow_other: self.allow_other, threads, log }
+        }
+    }
+}
+
+/// A drive: one letter, with or without a colon.
+#[cfg(windows)]
+fn parse_letter(text: &str) -> Result<char, String> {
+    let mut characters = text.trim_end_matches(['\\', '/']).trim_end_matches(':').chars();
+    match (characters.next(), characters.next()) {
+        (Some(letter), None) if letter.is_ascii_alphabetic() => Ok(letter.to_ascii_uppercase()),
+        _ => Err("give one letter, as in X:".to_owned()),
+    }
+}
+
+/// Whether `path` is a drive and not a folder: `X:`.
+pub(crate) fn is_letter(path: &Path) -> bool {
+    cfg!(windows)
+        && matches!(path.as_os_str().as_encoded_bytes(), [letter, b':'] if letter.is_ascii_alphabetic())
+}
+
+/// Whether no drive has the letter of `path` yet.
+pub(crate) fn is_letter_free(path: &Path) -> bool {
+    std::fs::metadata(format!("{}\\", path.display())).is_err()
+}
