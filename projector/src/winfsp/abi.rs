@@ -288,30 +288,47 @@ pub type ReparsePointByName = unsafe extern "C" fn(
     *mut usize,
 ) -> NtStatus;
 
+/// `FspVersion`.
+pub type Version = unsafe extern "C" fn(*mut u32) -> NtStatus;
+
+/// `FspFileSystemCreate`.
+pub type Create = unsafe extern "C" fn(
+    *const u16,
+    *const VolumeParams,
+    *const Interface,
+    *mut FileSystemPtr,
+) -> NtStatus;
+
+/// `FspFileSystemDelete` and `FspFileSystemStopDispatcher`.
+pub type OnFileSystem = unsafe extern "C" fn(FileSystemPtr);
+
+/// `FspFileSystemSetMountPointEx`.
+pub type SetMountPointEx = unsafe extern "C" fn(FileSystemPtr, *const u16, *mut c_void) -> NtStatus;
+
+/// `FspFileSystemStartDispatcher`.
+pub type StartDispatcher = unsafe extern "C" fn(FileSystemPtr, u32) -> NtStatus;
+
+/// `FspFileSystemResolveReparsePoints`.
+pub type ResolveReparsePoints = unsafe extern "C" fn(
+    FileSystemPtr,
+    ReparsePointByName,
+    *mut c_void,
+    *const u16,
+    u32,
+    u8,
+    *mut IoStatusBlock,
+    *mut c_void,
+    *mut usize,
+) -> NtStatus;
+
 /// The functions of the DLL that are called here.
 #[derive(Clone, Copy)]
 pub struct Functions {
-    pub version: unsafe extern "C" fn(*mut u32) -> NtStatus,
-    pub create: unsafe extern "C" fn(
-        *const u16,
-        *const VolumeParams,
-        *const Interface,
-        *mut FileSystemPtr,
-    ) -> NtStatus,
-    pub delete: unsafe extern "C" fn(FileSystemPtr),
-    pub set_mount_point_ex:
-        unsafe extern "C" fn(FileSystemPtr, *const u16, *mut c_void) -> NtStatus,
-    pub start_dispatcher: unsafe extern "C" fn(FileSystemPtr, u32) -> NtStatus,
-    pub stop_dispatcher: unsafe extern "C" fn(FileSystemPtr),
-    pub resolve_reparse_points: unsafe extern "C" fn(
-        FileSystemPtr,
-        ReparsePointByName,
-        *mut c_void,
-        *const u16,
-        u32,
-        u8,
-        *mut IoStatusBlock,
-        *mut c_void,
-        *mut usize,
-    ) -> NtStatus,
+    pub version: Version,
+    pub create: Create,
+    pub delete: OnFileSystem,
+    pub set_mount_point_ex: SetMountPointEx,
+    pub start_dispatcher: StartDispatcher,
+    pub stop_dispatcher: OnFileSystem,
+    pub resolve_reparse_points: ResolveReparsePoints,
 }

@@ -14,7 +14,7 @@ use windows_sys::Win32::System::Registry::{
     HKEY_LOCAL_MACHINE, RRF_RT_REG_SZ, RRF_SUBKEY_WOW6432KEY, RegGetValueW,
 };
 
-use super::abi::Functions;
+use super::abi::{self, Functions};
 use crate::{ProjectError, ProjectErrorKind, ProjectResult};
 
 /// What has to be shown with every use of WinFsp, by its licence.
@@ -95,21 +95,24 @@ impl Library {
             })
         };
         macro_rules! function {
-            ($name:literal) => {
+            ($name:literal, $type:ty) => {
                 // SAFETY: the headers declare the function so.
                 unsafe {
-                    std::mem::transmute::<unsafe extern "system" fn() -> isize, _>(find($name)?)
+                    std::mem::transmute::<unsafe extern "system" fn() -> isize, $type>(find($name)?)
                 }
             };
         }
         let functions = Functions {
-            version: function!(c"FspVersion"),
-            create: function!(c"FspFileSystemCreate"),
-            delete: function!(c"FspFileSystemDelete"),
-            set_mount_point_ex: function!(c"FspFileSystemSetMountPointEx"),
-            start_dispatcher: function!(c"FspFileSystemStartDispatcher"),
-            stop_dispatcher: function!(c"FspFileSystemStopDispatcher"),
-            resolve_reparse_points: function!(c"FspFileSystemResolveReparsePoints"),
+            version: function!(c"FspVersion", abi::Version),
+            create: function!(c"FspFileSystemCreate", abi::Create),
+            delete: function!(c"FspFileSystemDelete", abi::OnFileSystem),
+            set_mount_point_ex: function!(c"FspFileSystemSetMountPointEx", abi::SetMountPointEx),
+            start_dispatcher: function!(c"FspFileSystemStartDispatcher", abi::StartDispatcher),
+            stop_dispatcher: function!(c"FspFileSystemStopDispatcher", abi::OnFileSystem),
+            resolve_reparse_points: function!(
+                c"FspFileSystemResolveReparsePoints",
+                abi::ResolveReparsePoints
+            ),
         };
         let mut number = 0;
         // SAFETY: the function writes one `u32`.
