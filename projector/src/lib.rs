@@ -135,6 +135,11 @@ pub trait Projector: Send + Sync {
     /// The lower-case name: `fuse`.
     fn id(&self) -> &'static str;
 
+    /// What a user should know of the way itself before it is used.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// Shows each of `volumes` as a directory in `folder`, which must exist and be empty.
     ///
     /// # Errors

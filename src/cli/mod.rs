@@ -20,6 +20,8 @@ mod ls;
 mod mount;
 mod mount_host;
 mod mount_record;
+#[cfg(windows)]
+mod service;
 mod text;
 mod walk;
 
@@ -57,9 +59,19 @@ Examples:
 
 Exit codes: 0 done, 1 nothing done, 2 wrong usage, 3 done in part.";
 
+/// The licence of WinFsp wants its notice where users see it.
+#[cfg(windows)]
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nFolders by WinFsp - Windows File System Proxy, Copyright (C) Bill Zissimopoulos\n",
+    "https://github.com/winfsp/winfsp"
+);
+#[cfg(not(windows))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Opens disk images and shows the volumes on them as folders; never writes to an image.
 #[derive(Parser)]
-#[command(name = "volfold", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "volfold", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -71,6 +83,8 @@ enum Command {
     Mount(mount::MountArguments),
     Unmount(mount::UnmountArguments),
     Mounts(mount::MountsArguments),
+    #[cfg(windows)]
+    Service(service::ServiceArguments),
     Ls(ls::LsArguments),
     Cat(cat::CatArguments),
     Extract(extract::ExtractArguments),
@@ -157,6 +171,8 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         Command::Mount(arguments) => mount::run(&arguments),
         Command::Unmount(arguments) => mount::unmount(&arguments),
         Command::Mounts(arguments) => mount::mounts(&arguments),
+        #[cfg(windows)]
+        Command::Service(arguments) => service::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),

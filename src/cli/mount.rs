@@ -224,6 +224,9 @@ fn serve(arguments: &MountArguments) -> Outcome {
         talk.say(NO_PROJECTOR);
         return Outcome::Nothing;
     };
+    if let Some(warning) = projector.warning() {
+        talk.say(&warning);
+    }
     let (disks, folder) = arguments.disks_and_folder();
     let remove_folder = match prepare_folder(*projector, &folder) {
         Ok(made) => made,

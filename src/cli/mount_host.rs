@@ -25,7 +25,10 @@ Examples:
 
 Returns when FOLDER can be read and goes on in the background; messages then go to the log file
 that `volfold mounts` names. FOLDER is made if it is not there; it must lie on a local NTFS volume.
-Nothing is ever written to an image. Needs WinFsp, https://winfsp.dev";
+Nothing is ever written to an image.
+
+Needs WinFsp - Windows File System Proxy, Copyright (C) Bill Zissimopoulos,
+https://github.com/winfsp/winfsp";
 
 #[cfg(not(windows))]
 pub(crate) const UNMOUNT_HELP: &str = "\

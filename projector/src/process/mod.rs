@@ -1,5 +1,7 @@
 //! What a mount that goes on in the background needs of the host.
 
+#[cfg(windows)]
+pub mod service;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]

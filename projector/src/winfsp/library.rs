@@ -17,10 +17,6 @@ use windows_sys::Win32::System::Registry::{
 use super::abi::{self, Functions};
 use crate::{ProjectError, ProjectErrorKind, ProjectResult};
 
-/// What has to be shown with every use of WinFsp, by its licence.
-pub const NOTICE: &str = "WinFsp - Windows File System Proxy, Copyright (C) Bill Zissimopoulos, \
-                          https://github.com/winfsp/winfsp";
-
 /// The first version that has all that is used here.
 const OLDEST: Version = Version { major: 2, minor: 1 };
 

@@ -28,7 +28,7 @@ mod reparse;
 mod security;
 pub mod server;
 
-pub use library::{Library, NOTICE};
+pub use library::Library;
 pub use server::VolumeServer;
 
 use abi::{FileSystemPtr, NtStatus};
@@ -49,6 +49,10 @@ impl Projector for WinFsp {
         "winfsp"
     }
 
+    fn warning(&self) -> Option<String> {
+        Library::installed().ok()?.warning()
+    }
+
     fn mount(
         &self,
         volumes: Vec<TreeVolume>,
@@ -56,9 +60,6 @@ impl Projector for WinFsp {
         options: &MountOptions,
     ) -> ProjectResult<Box<dyn Mount>> {
         let library = Library::installed()?;
-        if let Some(warning) = library.warning() {
-            (options.log)(&warning);
-        }
         if let Place::Letter(_) = options.place
             && volumes.len() != 1
         {

@@ -1,0 +1,229 @@
+//! The program as a service of Windows, and the folder that only the system writes to.
+
+#![expect(unsafe_code, reason = "the host is asked by its own functions")]
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::windows::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use windows_service::service::{
+    ServiceAccess, ServiceControl, ServiceControlAccept, ServiceErrorControl, ServiceExitCode,
+    ServiceInfo, ServiceStartType, ServiceState, ServiceStatus, ServiceType,
+};
+use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+use windows_service::{define_windows_service, service_dispatcher};
+use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
+    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
+    SetFileSecurityW,
+};
+
+/// The name of the service.
+const NAME: &str = "volfold";
+
+/// How long a stop may take before Windows ends the process.
+const STOP_TIME: Duration = Duration::from_secs(30);
+
+/// SYSTEM and the administrators may do everything, nobody else anything.
+const SYSTEM_ONLY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
+
+/// SYSTEM and the administrators.
+const SYSTEM_OWNERS: [&str; 2] = ["S-1-5-18", "S-1-5-32-544"];
+
+type Work = Box<dyn Fn(&Receiver<()>) + Send + Sync>;
+
+/// What the service does; Windows calls a function without arguments of ours.
+static WORK: OnceLock<Work> = OnceLock::new();
+
+fn failed(error: windows_service::Error) -> io::Error {
+    match error {
+        windows_service::Error::Winapi(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// Registers the program with `arguments` as a service that starts with Windows as SYSTEM, and
+/// starts it.
+///
+/// # Errors
+/// `PermissionDenied` without the rights of an administrator, or why Windows refuses.
+pub fn install(arguments: Vec<OsString>) -> io::Result<()> {
+    let access = ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE;
+    let manager = ServiceManager::local_computer(None::<&OsStr>, access).map_err(failed)?;
+    let info = ServiceInfo {
+        name: NAME.into(),
+        display_name: "volfold: disk images as folders".into(),
+        service_type: ServiceType::OWN_PROCESS,
+        start_type: ServiceStartType::AutoStart,
+        error_control: ServiceErrorControl::Normal,
+        executable_path: std::env::current_exe()?,
+        launch_arguments: arguments,
+        dependencies: Vec::new(),
+        account_name: None,
+        account_password: None,
+    };
+    let access = ServiceAccess::START | ServiceAccess::CHANGE_CONFIG;
+    let service = manager.create_service(&info, access).map_err(failed)?;
+    let text = "Shows the volumes on disk images as folders, by its list of mounts";
+    // The service works without a description.
+    let _ = service.set_description(text);
+    service.start::<&OsStr>(&[]).map_err(failed)
+}
+
+/// Stops the service and removes it.
+///
+/// # Errors
+/// `PermissionDenied` without the rights of an administrator; if there is no such service, or it
+/// does not stop.
+pub fn uninstall() -> io::Result<()> {
+    let access = ServiceManagerAccess::CONNECT;
+    let manager = ServiceManager::local_computer(None::<&OsStr>, access).map_err(failed)?;
+    let access = ServiceAccess::QUERY_STATUS | ServiceAccess::STOP | ServiceAccess::DELETE;
+    let service = manager.open_service(NAME, access).map_err(failed)?;
+    // It may have stopped by itself.
+    let _ = service.stop();
+    let start = Instant::now();
+    while service.query_status().map_err(failed)?.current_state != ServiceState::Stopped {
+        if start.elapsed() > STOP_TIME {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the service does not stop"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    service.delete().map_err(failed)
+}
+
+define_windows_service!(service_main, service_body);
+
+/// Does `work` as the service; it gets where the request to stop arrives.
+///
+/// # Errors
+/// If the process was not started by the service manager.
+pub fn run(work: impl Fn(&Receiver<()>) + Send + Sync + 'static) -> io::Result<()> {
+    let _ = WORK.set(Box::new(work));
+    service_dispatcher::start(NAME, service_main).map_err(failed)
+}
+
+fn service_body(_arguments: Vec<OsString>) {
+    let (send, stop) = channel();
+    let handler = move |control| match control {
+        ServiceControl::Stop | ServiceControl::Shutdown => {
+            let _ = send.send(());
+            ServiceControlHandlerResult::NoError
+        }
+        ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
+        _ => ServiceControlHandlerResult::NotImplemented,
+    };
+    let Ok(status) = service_control_handler::register(NAME, handler) else {
+        return;
+    };
+    let report = |current_state, controls_accepted| {
+        let _ = status.set_service_status(ServiceStatus {
+            service_type: ServiceType::OWN_PROCESS,
+            current_state,
+            controls_accepted,
+            exit_code: ServiceExitCode::Win32(0),
+            checkpoint: 0,
+            wait_hint: STOP_TIME,
+            process_id: None,
+        });
+    };
+    let accepted = ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN;
+    report(ServiceState::Running, accepted);
+    if let Some(work) = WORK.get() {
+        work(&stop);
+    }
+    report(ServiceState::Stopped, ServiceControlAccept::empty());
+}
+
+/// The folder for what the service reads and writes, which nobody but SYSTEM and the administrators
+/// can enter; made if it is not there.
+///
+/// # Errors
+/// If it cannot be made, or somebody else made it.
+pub fn system_folder() -> io::Result<PathBuf> {
+    let data = std::env::var_os("ProgramData")
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "%ProgramData% is not set"))?;
+    let folder = Path::new(&data).join("volfold");
+    match std::fs::create_dir(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // Every user may make folders there, so somebody else could have been first.
+    if !SYSTEM_OWNERS.contains(&owner(&folder)?.as_str()) {
+        let line = format!("{} belongs to somebody else; remove it", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
+    }
+    let wide = wide(folder.as_os_str());
+    let text = wide_text(SYSTEM_ONLY);
+    let mut descriptor = std::ptr::null_mut();
+    // SAFETY: both texts end with 0, `descriptor` is a valid place and freed once.
+    let done = unsafe {
+        if ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            text.as_ptr(),
+            SDDL_REVISION_1,
+            &raw mut descriptor,
+            std::ptr::null_mut(),
+        ) == 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+        let done = SetFileSecurityW(wide.as_ptr(), what, descriptor);
+        LocalFree(descriptor);
+        done
+    };
+    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(folder) }
+}
+
+/// The security identifier of the owner of `path`.
+fn owner(path: &Path) -> io::Result<String> {
+    let wide = wide(path.as_os_str());
+    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let none = std::ptr::null_mut();
+    // SAFETY: the name ends with 0; the results are valid places or null.
+    let status = unsafe {
+        GetNamedSecurityInfoW(
+            wide.as_ptr(),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &raw mut owner,
+            none,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status.cast_signed()));
+    }
+    let mut text = std::ptr::null_mut();
+    // SAFETY: `owner` lies in `descriptor`; both results are freed once they are copied.
+    unsafe {
+        let done = ConvertSidToStringSidW(owner, &raw mut text);
+        LocalFree(descriptor);
+        if done == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
+        let shown = String::from_utf16_lossy(std::slice::from_raw_parts(text, length));
+        LocalFree(text.cast());
+        Ok(shown)
+    }
+}
+
+fn wide(text: &OsStr) -> Vec<u16> {
+    text.encode_wide().chain([0]).collect()
+}
+
+fn wide_text(text: &str) -> Vec<u16> {
+    text.encode_utf16().chain([0]).collect()
+}
