@@ -4,19 +4,27 @@ use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(windows)]
-use crate::bytes::byte_count;
 use crate::device::{BlockDevice, Extent, check_range, data_to_the_end};
 use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::locator::{Located, Locator};
 
-/// A file or block device of the host.
+mod drive;
+#[cfg(unix)]
+#[path = "unix.rs"]
+mod os;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod os;
+
+/// A file, block device or drive of the host.
 ///
-/// Opened for reading only. Its size is taken once; a file that shrinks later gives `Io` to the
-/// reads that need the lost bytes.
+/// Opened for reading only, and shared with whoever writes it. Its size is taken once; a file that
+/// shrinks later gives `Io` to the reads that need the lost bytes.
 pub struct HostFile {
     file: File,
     size: u64,
+    /// The sector size of a drive that gives whole sectors only.
+    sector_size: Option<u32>,
 }
 
 impl HostFile {
@@ -26,22 +34,46 @@ impl HostFile {
     /// `MissingPart` if there is no such file, `Io` with the host's reason otherwise; `Unsupported`
     /// for a folder or a special file that has no size.
     pub fn open(path: &Path) -> BlockResult<Self> {
-        let cannot_open = |error: std::io::Error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::NotFound => BlockErrorKind::MissingPart,
-                _ => BlockErrorKind::Io,
-            };
-            BlockError::new(kind, "cannot be opened").because(error)
-        };
+        if os::is_drive(path) {
+            return Self::open_drive(path);
+        }
         // Before the open, since to open some character devices is to act on them; and after it,
         // since the name may mean another file by then.
         check_type(&std::fs::metadata(path).map_err(cannot_open)?)?;
-        let file = open_shared(path).map_err(cannot_open)?;
+        let file = os::open(path).map_err(cannot_open)?;
         let metadata = file.metadata()?;
         check_type(&metadata)?;
         let size = if metadata.is_file() { metadata.len() } else { device_size(&file)? };
-        Ok(Self { file, size })
+        Ok(Self { file, size, sector_size: None })
     }
+
+    fn open_drive(path: &Path) -> BlockResult<Self> {
+        let file = os::open(path).map_err(|error| {
+            let sentence = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    "cannot be opened; drives are read by administrators only"
+                }
+                _ => return cannot_open(error),
+            };
+            BlockError::new(BlockErrorKind::Io, sentence).because(error)
+        })?;
+        let (sector_size, size) =
+            drive::measure(&|offset, buf| os::read_exact_at(&file, buf, offset))?;
+        Ok(Self { file, size, sector_size: Some(sector_size) })
+    }
+}
+
+fn cannot_open(error: std::io::Error) -> BlockError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => BlockErrorKind::MissingPart,
+        _ => BlockErrorKind::Io,
+    };
+    let sentence = if os::is_locked(&error) {
+        "is locked by another program; close it there, or open a copy or a snapshot"
+    } else {
+        "cannot be opened"
+    };
+    BlockError::new(kind, sentence).because(error)
 }
 
 /// Refuses what has no size: folders, pipes, sockets, character devices.
@@ -49,29 +81,10 @@ fn check_type(metadata: &Metadata) -> BlockResult<()> {
     if metadata.is_dir() {
         return Err(BlockError::unsupported("is a folder, not an image"));
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        let file_type = metadata.file_type();
-        if !file_type.is_file() && !file_type.is_block_device() {
-            return Err(BlockError::unsupported("is neither a file nor a block device"));
-        }
+    if !os::has_bytes(metadata) {
+        return Err(BlockError::unsupported("is neither a file nor a block device"));
     }
     Ok(())
-}
-
-#[cfg(unix)]
-fn open_shared(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // A named pipe that came into the place of an image must not hang the open; the flag means
-    // nothing for files and block devices.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
-#[cfg(windows)]
-fn open_shared(path: &Path) -> std::io::Result<File> {
-    File::open(path)
 }
 
 /// The size of a block device.
@@ -81,67 +94,28 @@ fn device_size(file: &File) -> BlockResult<u64> {
     Ok(cursor.seek(SeekFrom::End(0))?)
 }
 
-/// How the host says what is at `offset` of a sparse file; `None` where it cannot.
-///
-/// This moves the file's cursor, which nothing reads: every read has a position.
-#[cfg(target_os = "linux")]
-fn host_extent(file: &File, offset: u64, size: u64) -> Option<Extent> {
-    use rustix::fs::{SeekFrom, seek};
-
-    use crate::device::ExtentKind;
-
-    let (kind, end) = match seek(file, SeekFrom::Data(offset)) {
-        Ok(data) if data > offset => (ExtentKind::Zero, data),
-        Ok(_) => (ExtentKind::Data, seek(file, SeekFrom::Hole(offset)).ok()?),
-        // No data up to the end, if the host knows of holes at all; but a file that was cut short
-        // has no end to speak of.
-        Err(_) => {
-            let hole_here = seek(file, SeekFrom::Hole(offset)).is_ok_and(|hole| hole == offset);
-            if !hole_here || file.metadata().ok()?.len() < size {
-                return None;
-            }
-            (ExtentKind::Zero, size)
-        }
-    };
-    let length = end.min(size).checked_sub(offset).filter(|length| *length > 0)?;
-    Some(Extent { kind, length })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn host_extent(_file: &File, _offset: u64, _size: u64) -> Option<Extent> {
-    None
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    file.read_exact_at(buf, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buf: &mut [u8], mut offset: u64) -> std::io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !buf.is_empty() {
-        let count = file.seek_read(buf, offset)?;
-        if count == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        buf = buf.get_mut(count..).unwrap_or_default();
-        offset = offset.saturating_add(byte_count(count));
-    }
-    Ok(())
-}
-
 impl BlockDevice for HostFile {
     fn size(&self) -> u64 {
         self.size
     }
 
+    fn sector_size(&self) -> u32 {
+        self.sector_size.unwrap_or(512)
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
         check_range(offset, buf.len(), self.size)?;
-        read_exact_at(&self.file, buf, offset).map_err(|error| {
+        let read = |offset, buf: &mut [u8]| os::read_exact_at(&self.file, buf, offset);
+        let done = match self.sector_size {
+            None => read(offset, buf),
+            Some(sector_size) => drive::read_sectors(sector_size, offset, buf, &read),
+        };
+        done.map_err(|error| {
             let sentence = match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => "file has become shorter while it was open",
+                _ if os::is_locked(&error) => {
+                    "another program has locked a part of the file; close it there, or open a copy"
+                }
                 _ => "the host could not read",
             };
             BlockError::new(BlockErrorKind::Io, sentence).at(offset).because(error)
@@ -150,7 +124,7 @@ impl BlockDevice for HostFile {
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         let data = data_to_the_end(offset, self.size)?;
-        Ok(host_extent(&self.file, offset, self.size).unwrap_or(data))
+        Ok(os::extent(&self.file, offset, self.size).unwrap_or(data))
     }
 }
 
@@ -169,12 +143,9 @@ impl HostLocator {
     /// `Io` if one of the folders cannot be resolved.
     pub fn new(image: &Path, allowed: &[PathBuf]) -> BlockResult<Self> {
         let canonical = |path: &Path| {
-            std::fs::canonicalize(path).map_err(|error| {
-                BlockError::new(
-                    BlockErrorKind::Io,
-                    format!("folder {} cannot be resolved", path.display()),
-                )
-                .because(error)
+            os::real_path(path).map_err(|error| {
+                let sentence = format!("folder {} cannot be resolved", os::shown(path));
+                BlockError::new(BlockErrorKind::Io, sentence).because(error)
             })
         };
         let beside = canonical(parent_folder(image))?;
@@ -201,17 +172,23 @@ fn parent_folder(path: &Path) -> &Path {
 /// As [`HostFile::open`] and [`HostLocator::new`].
 pub fn open_image_file(path: &Path, allowed: &[PathBuf]) -> BlockResult<Located> {
     let device = Arc::new(HostFile::open(path)?);
+    if os::is_drive(path) {
+        let files = Arc::new(Nowhere);
+        return Ok(Located { device, name: path.display().to_string(), files });
+    }
     // A link to an image stands for the image: its parts lie beside the real file.
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let real = os::real_path(path).unwrap_or_else(|_| path.to_path_buf());
     let files = Arc::new(HostLocator::new(&real, allowed)?);
     Ok(Located { device, name: path.display().to_string(), files })
 }
 
-/// `reference` as a path of this host: `\` separates as well, since Windows wrote most images.
-fn host_path(reference: &Path) -> PathBuf {
-    match reference.to_str() {
-        Some(text) if cfg!(unix) && text.contains('\\') => PathBuf::from(text.replace('\\', "/")),
-        _ => reference.to_path_buf(),
+/// The policy for what has no folder: a drive.
+struct Nowhere;
+
+impl Locator for Nowhere {
+    fn open(&self, reference: &Path) -> BlockResult<Located> {
+        let shown = reference.display();
+        Err(BlockError::refused(format!("a drive names {shown}, and no file lies beside a drive")))
     }
 }
 
@@ -231,17 +208,21 @@ fn hides_a_file(error: &std::io::Error) -> bool {
 impl Locator for HostLocator {
     fn open(&self, reference: &Path) -> BlockResult<Located> {
         let shown = reference.display();
-        let wanted = host_path(reference);
-        let Some(name) = wanted.file_name() else {
+        let wanted = os::host_path(reference);
+        let Some(name) = wanted.file_name().filter(|name| os::is_plain(Path::new(name))) else {
             return Err(BlockError::refused(format!("image names {shown}, which is no file")));
         };
+        let mut candidates = Vec::new();
+        if os::may_ask(self, &wanted) {
+            candidates.push(self.beside.join(&wanted));
+        }
         // An absolute path of another machine usually means the file beside the image.
-        let mut candidates = vec![self.beside.join(&wanted), self.beside.join(name)];
+        candidates.push(self.beside.join(name));
         candidates.extend(self.allowed.iter().map(|folder| folder.join(name)));
         let mut refused = None;
         for candidate in candidates {
             // Links are resolved before the policy looks, so none can lead outside.
-            let real = match std::fs::canonicalize(&candidate) {
+            let real = match os::real_path(&candidate) {
                 Ok(real) => real,
                 Err(error) if hides_a_file(&error) => {
                     let sentence = format!("{shown} cannot be resolved");
@@ -256,13 +237,13 @@ impl Locator for HostLocator {
             let device = Arc::new(HostFile::open(&real)?);
             let beside = parent_folder(&real).to_path_buf();
             let files = Arc::new(Self { beside, allowed: self.allowed.clone() });
-            return Ok(Located { device, name: real.display().to_string(), files });
+            return Ok(Located { device, name: os::shown(&real).into_owned(), files });
         }
         Err(match refused {
             Some(real) => BlockError::refused(format!(
                 "image names {}, which is outside its folder; allow it with --allow-path {}",
-                real.display(),
-                parent_folder(&real).display()
+                os::shown(&real),
+                os::shown(parent_folder(&real))
             )),
             None => BlockError::missing(format!("{shown} is missing; put it beside the image")),
         })
@@ -357,7 +338,8 @@ mod tests {
     #[test]
     fn a_missing_file_is_named_as_the_image_names_it() {
         let folder = Folder::new();
-        for reference in ["part", "/a/part", "sub\\part", "a\0b"] {
+        let no_text = if cfg!(unix) { "a\0b" } else { "a" };
+        for reference in ["part", "/a/part", "sub\\part", no_text] {
             let sentence = folder.refuses(reference, BlockErrorKind::MissingPart);
             let wanted = format!("{reference} is missing; put it beside the image");
             assert_eq!(sentence, wanted);
@@ -371,7 +353,7 @@ mod tests {
         let absolute = folder.path("out/part");
         for reference in ["../out/part", "..\\out\\part", absolute.to_str().unwrap()] {
             let sentence = folder.refuses(reference, BlockErrorKind::Refused);
-            let option = format!("--allow-path {}", folder.path("out").display());
+            let option = format!("--allow-path {}", os::shown(&folder.path("out")));
             assert!(sentence.ends_with(&option), "{sentence}");
             folder.gives(reference, &["out"], b"part");
         }
@@ -506,6 +488,137 @@ mod tests {
             folder.refuses("zero", BlockErrorKind::Refused);
             let error = HostFile::open(Path::new("/dev/zero")).err().unwrap();
             assert_eq!(error.message(), sentence);
+        }
+    }
+
+    #[cfg(windows)]
+    mod windows {
+        use std::os::windows::fs::OpenOptionsExt;
+
+        use super::*;
+
+        /// The locator of an image in `folder`.
+        fn locator(folder: &Folder) -> HostLocator {
+            HostLocator::new(&folder.path("in/image"), &[]).unwrap()
+        }
+
+        #[test]
+        fn no_image_makes_windows_call_a_server_or_a_device() {
+            let folder = Folder::new();
+            let locator = locator(&folder);
+            let letter = os::shown(&folder.0).chars().next().unwrap();
+            let other = if letter == 'X' { 'Y' } else { 'X' };
+            for reference in [
+                r"\\server\share\part",
+                "//server/share/part",
+                r"\/server/share/part",
+                r"\\?\UNC\server\share\part",
+                r"\\.\PhysicalDrive0",
+                r"\\.\PhysicalDrive0\part",
+                r"\\.\pipe\part",
+                r"\\?\GLOBALROOT\Device\Harddisk0\part",
+                r"\\?\Volume{5eed0001-0000-4000-8000-000000000002}\part",
+                r"\??\C:\part",
+                r"a\NUL\part",
+                r"..\CON\part",
+                r"a:b\part",
+                r"a::$DATA\part",
+                &format!("{letter}:part"),
+                &format!("{other}:part"),
+                &format!(r"{other}:\part"),
+                &format!(r"\\?\{other}:\part"),
+            ] {
+                assert!(!os::may_ask(&locator, Path::new(reference)), "{reference}");
+            }
+            for reference in ["part", r"..\a\part", r"\a\part", &format!(r"{letter}:\a\part")] {
+                assert!(os::may_ask(&locator, Path::new(reference)), "{reference}");
+            }
+        }
+
+        #[test]
+        fn of_such_a_path_the_last_name_counts() {
+            let folder = Folder::new();
+            folder.write("in/part", b"part");
+            for reference in [
+                r"\\server\share\part",
+                "//server/share/part",
+                r"\\?\UNC\server\share\part",
+                r"\\.\pipe\part",
+                r"\\?\GLOBALROOT\Device\Harddisk0\part",
+                r"C:part",
+                r"X:\a\part",
+            ] {
+                folder.gives(reference, &[], b"part");
+            }
+        }
+
+        #[test]
+        fn names_of_devices_and_streams_are_refused() {
+            let folder = Folder::new();
+            folder.write("in/part", b"part");
+            for reference in [
+                "NUL",
+                "CON",
+                "nul.vmdk",
+                "COM1",
+                r"a\NUL",
+                "aa:b",
+                "part:stream",
+                "part::$DATA",
+                "part.",
+                "part ",
+                "pa*t",
+                r"\\.\PhysicalDrive0",
+                r"\\?\PhysicalDrive0",
+            ] {
+                folder.refuses(reference, BlockErrorKind::Refused);
+            }
+        }
+
+        #[test]
+        fn a_running_machine_keeps_its_disk() {
+            let folder = Folder::new();
+            let path = folder.path("in/image");
+            let _writer = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            let file = HostFile::open(&path).unwrap();
+            assert_eq!(contents(&file), b"image");
+            // Our handle keeps nobody from writing, renaming or deleting.
+            fs::OpenOptions::new().write(true).open(&path).unwrap();
+            fs::rename(&path, folder.path("in/other")).unwrap();
+            fs::remove_file(folder.path("in/other")).unwrap();
+        }
+
+        #[test]
+        fn a_locked_image_is_named_as_such() {
+            let folder = Folder::new();
+            let path = folder.path("in/image");
+            let _owner = fs::OpenOptions::new().read(true).share_mode(0).open(&path).unwrap();
+            let error = HostFile::open(&path).err().unwrap();
+            assert_eq!(error.kind(), BlockErrorKind::Io);
+            assert!(error.message().starts_with("is locked by another program"), "{error}");
+        }
+
+        #[test]
+        fn paths_may_be_long() {
+            let folder = Folder::new();
+            let deep = (0..8).fold(folder.path("in"), |path, _| path.join("a".repeat(100)));
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("image"), b"deep").unwrap();
+            fs::write(deep.join("part"), b"part").unwrap();
+            let path = PathBuf::from(os::shown(&deep.join("image")).into_owned());
+            assert!(!os::shown(&path).starts_with(r"\\?"));
+            let image = open_image_file(&path, &[]).unwrap();
+            assert_eq!(contents(&*image.device), b"deep");
+            let part = image.files.open(Path::new(r"..\image\part")).unwrap();
+            assert_eq!(contents(&*part.device), b"part");
+            assert!(!part.name.starts_with(r"\\?"), "{}", part.name);
+        }
+
+        #[test]
+        fn devices_are_no_images() {
+            for name in ["NUL", "CON", r"\\.\NUL", r"\\.\pipe\volfold-none"] {
+                assert!(open_image_file(Path::new(name), &[]).is_err(), "{name}");
+            }
         }
     }
 

@@ -1,0 +1,98 @@
+//! What files of the host need on Unix.
+
+use std::borrow::Cow;
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::HostLocator;
+use crate::device::Extent;
+
+/// No drive of Unix asks for whole sectors.
+pub(super) fn is_drive(_path: &Path) -> bool {
+    false
+}
+
+/// Whether there are bytes at positions in what `metadata` is of.
+pub(super) fn has_bytes(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let file_type = metadata.file_type();
+    file_type.is_file() || file_type.is_block_device()
+}
+
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // A named pipe that came into the place of an image must not hang the open; the flag means
+    // nothing for files and block devices.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+pub(super) fn read_exact_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    file.read_exact_at(buf, offset)
+}
+
+/// Locks of Unix are advice; they keep nobody from reading.
+pub(super) fn is_locked(_error: &io::Error) -> bool {
+    false
+}
+
+/// How the host says what is at `offset` of a sparse file; `None` where it cannot.
+///
+/// This moves the file's cursor, which nothing reads: every read has a position.
+#[cfg(target_os = "linux")]
+pub(super) fn extent(file: &File, offset: u64, size: u64) -> Option<Extent> {
+    use rustix::fs::{SeekFrom, seek};
+
+    use crate::device::ExtentKind;
+
+    let (kind, end) = match seek(file, SeekFrom::Data(offset)) {
+        Ok(data) if data > offset => (ExtentKind::Zero, data),
+        Ok(_) => (ExtentKind::Data, seek(file, SeekFrom::Hole(offset)).ok()?),
+        // No data up to the end, if the host knows of holes at all; but a file that was cut short
+        // has no end to speak of.
+        Err(_) => {
+            let hole_here = seek(file, SeekFrom::Hole(offset)).is_ok_and(|hole| hole == offset);
+            if !hole_here || file.metadata().ok()?.len() < size {
+                return None;
+            }
+            (ExtentKind::Zero, size)
+        }
+    };
+    let length = end.min(size).checked_sub(offset).filter(|length| *length > 0)?;
+    Some(Extent { kind, length })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn extent(_file: &File, _offset: u64, _size: u64) -> Option<Extent> {
+    None
+}
+
+/// `path` as people write it.
+pub(super) fn shown(path: &Path) -> Cow<'_, str> {
+    path.to_string_lossy()
+}
+
+/// The path of `path` without links.
+pub(super) fn real_path(path: &Path) -> io::Result<PathBuf> {
+    std::fs::canonicalize(path)
+}
+
+/// `reference` as a path of this host: `\` separates as well, since Windows wrote most images.
+pub(super) fn host_path(reference: &Path) -> PathBuf {
+    match reference.to_str() {
+        Some(text) if text.contains('\\') => PathBuf::from(text.replace('\\', "/")),
+        _ => reference.to_path_buf(),
+    }
+}
+
+/// Whether the host may be asked what is at `reference`.
+pub(super) fn may_ask(_locator: &HostLocator, _reference: &Path) -> bool {
+    true
+}
+
+/// Whether `name` can be the name of a file.
+pub(super) fn is_plain(_name: &Path) -> bool {
+    true
+}
