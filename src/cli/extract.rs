@@ -41,7 +41,8 @@ Examples:
   volfold extract disk.vmdk -p /System/Users/a -p /System/Users/b -o saved
 
 The folder must be new or empty. What is at /System/Users/a comes out as saved/System/Users/a.
-Device nodes, pipes and sockets are named on stderr and left out; the exit code is then 3.")]
+Device nodes, pipes and sockets (on Windows also symbolic links) are named on stderr and left out;
+the exit code is then 3.")]
 pub(crate) struct ExtractArguments {
     /// Disk images that belong together
     #[arg(required = true, value_name = "DISK")]
@@ -250,6 +251,9 @@ impl<'a> Extraction<'a> {
                     self.fail_at(visit.path, "no writer is left");
                 }
             }
+            FileKind::Symlink if cfg!(not(unix)) => {
+                self.fail_at(visit.path, "is a symbolic link; left out on this system");
+            }
             FileKind::Symlink => match self.tree.read_link(visit.metadata.node) {
                 Ok(target) => self.later.lock().links.push((dir.clone(), name, target.0)),
                 Err(error) => self.fail_at(visit.path, &error_chain(&error)),
@@ -373,7 +377,7 @@ fn make_link(dir: &Dir, name: &OsStr, target: &[u8]) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn make_link(_dir: &Dir, _name: &OsStr, _target: &[u8]) -> io::Result<()> {
-    Err(io::Error::other("symbolic links are not made on this system"))
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn file_times(metadata: &Metadata) -> FileTimes {

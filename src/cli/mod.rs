@@ -2,7 +2,7 @@
 //!
 //! stdout is the answer, stderr is talk. The commands use the facade of the library alone.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -201,17 +201,15 @@ fn quiet_panics() {
     }));
 }
 
-/// The bytes of a path argument.
-pub(crate) fn path_bytes(path: &OsString) -> Vec<u8> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt;
-        path.as_bytes().to_vec()
+/// The bytes of a path argument: as they are on Unix, WTF-8 on Windows, where `\` separates too.
+pub(crate) fn path_bytes(path: &OsStr) -> Vec<u8> {
+    let mut bytes = path.as_encoded_bytes().to_vec();
+    if cfg!(windows) {
+        for byte in bytes.iter_mut().filter(|byte| **byte == b'\\') {
+            *byte = b'/';
+        }
     }
-    #[cfg(not(unix))]
-    {
-        path.to_string_lossy().replace('\\', "/").into_bytes()
-    }
+    bytes
 }
 
 /// Ends the program as the argument parser does for wrong usage of `command`.

@@ -23,11 +23,14 @@ pub(crate) fn complain(message: fmt::Arguments<'_>) {
 }
 
 /// `bytes` as one field of a line: tab, line feed, carriage return and backslash are escaped, and
-/// on a terminal all other control characters too.
+/// on a terminal all other control characters too. A terminal of Windows takes text alone, so
+/// there what is not ASCII is escaped in a name that is no text.
 pub(crate) fn field(bytes: &[u8]) -> Cow<'_, [u8]> {
     let terminal = io::stdout().is_terminal();
     let special = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b'\\');
-    let control = |byte: u8| terminal && (byte < 0x20 || byte == 0x7F);
+    let no_text = cfg!(windows) && terminal && std::str::from_utf8(bytes).is_err();
+    let control =
+        |byte: u8| terminal && (byte < 0x20 || byte == 0x7F) || no_text && !byte.is_ascii();
     if !bytes.iter().any(|byte| special(*byte) || control(*byte)) {
         return Cow::Borrowed(bytes);
     }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use volfold_fs::{
     DirCursor, FileKind, FileSystem, FsError, FsErrorKind, FsResult, Metadata, Name, NodeId,
 };
+use volfold_projector::names;
 
 /// LIMIT: how deep directories may lie; hosts stop at paths of 4096 bytes.
 const MAX_DEPTH: usize = 2048;
@@ -32,7 +33,7 @@ pub(crate) fn resolve(tree: &dyn FileSystem, path: &[u8], follow: bool) -> FsRes
             }
             _ => {}
         }
-        let next = tree.lookup(here, Name::new(&part))?;
+        let next = lookup(tree, here, &part)?;
         let last = parts.is_empty();
         if trail.len() >= 2 && (!last || follow) {
             let metadata = tree.metadata(next)?;
@@ -52,6 +53,14 @@ pub(crate) fn resolve(tree: &dyn FileSystem, path: &[u8], follow: bool) -> FsRes
         trail.push(next);
     }
     Ok(*trail.last().unwrap_or(&tree.root()))
+}
+
+/// The entry `name` of `dir`; the name may also be written as a mount shows it.
+fn lookup(tree: &dyn FileSystem, dir: NodeId, name: &[u8]) -> FsResult<NodeId> {
+    tree.lookup(dir, Name::new(name)).or_else(|error| match names::to_guest(name) {
+        Some(guest) if error.kind() == FsErrorKind::NotFound => tree.lookup(dir, Name::new(&guest)),
+        _ => Err(error),
+    })
 }
 
 fn split(path: &[u8]) -> Vec<Vec<u8>> {
