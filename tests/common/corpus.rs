@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::fixtures::{SparseWriter, part_name};
-use super::{unpack_by_tool, user_folder};
+use super::{put_in_place, unpack_by_tool, user_folder};
 
 /// `MANIFEST.json`, as far as the tests use it.
 #[derive(Debug, Deserialize)]
@@ -75,6 +75,26 @@ pub(crate) fn manifest(folder: &Path) -> Manifest {
     serde_json::from_slice(&bytes).expect("MANIFEST.json")
 }
 
+/// Whether this build is meant to read `entry` as a whole.
+pub(crate) fn in_scope(entry: &Entry) -> bool {
+    const LEFT_OUT: [&str; 10] = [
+        "ldm",
+        "md",
+        "lvm2",
+        "bitlocker",
+        "corrupt",
+        "truncated",
+        "missing-parent",
+        "missing-extent",
+        "ewf",
+        "large-virtual",
+    ];
+    let known = |format: &Option<String>| matches!(format.as_deref(), None | Some("raw" | "vmdk"));
+    entry.kind == "image"
+        && !entry.tags.iter().any(|tag| LEFT_OUT.contains(&tag.as_str()))
+        && entry.disks.iter().any(|disk| known(&disk.qemu_format))
+}
+
 /// Unpacks all files of `entry` beside each other and gives their folder.
 pub(crate) fn unpack(corpus: &Path, entry: &Entry) -> PathBuf {
     let folder = user_folder("volfold-corpus").join(&entry.id);
@@ -95,7 +115,7 @@ pub(crate) fn unpack(corpus: &Path, entry: &Entry) -> PathBuf {
         let mut out = SparseWriter::create(&part);
         out.write(&bytes);
         assert_eq!(out.finish(), file.sha256, "{}", file.name);
-        fs::rename(&part, &target).expect("rename in the cache folder");
+        put_in_place(&part, &target);
     }
     folder
 }

@@ -197,7 +197,7 @@ fn unpack(file: &StoredFile, target: &Path) {
     }
     let digest = out.finish();
     assert_eq!(digest, file.sha256, "{} does not belong to INDEX.json", file.stored);
-    fs::rename(&part, target).expect("rename in the cache folder");
+    super::put_in_place(&part, target);
 }
 
 /// A name beside `target` that no other process or thread takes.

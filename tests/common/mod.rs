@@ -42,8 +42,14 @@ pub(crate) fn skip(what: &str) -> bool {
     false
 }
 
-/// `<temporary folder>/<name>-<user>`, made if missing.
+/// `<temporary folder>/<name>-<user>`, made if missing; `VOLFOLD_TEST_CACHE` names another place, so
+/// that the tests of another system on this machine find what was unpacked.
 pub(crate) fn user_folder(name: &str) -> PathBuf {
+    if let Some(cache) = std::env::var_os("VOLFOLD_TEST_CACHE") {
+        let folder = PathBuf::from(cache).join(name);
+        std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+        return folder;
+    }
     let user = Command::new("id").arg("-u").output().map_or_else(
         |_| "user".to_owned(),
         |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
@@ -51,6 +57,15 @@ pub(crate) fn user_folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("{name}-{user}"));
     std::fs::create_dir_all(&folder).expect("a folder for temporary files");
     folder
+}
+
+/// Moves `part` to `target`. Other test processes may have done so, and may have it open.
+pub(crate) fn put_in_place(part: &Path, target: &Path) {
+    if let Err(error) = std::fs::rename(part, target) {
+        let size = |path: &Path| std::fs::metadata(path).map(|facts| facts.len()).ok();
+        assert!(size(target) == size(part), "{}: {error}", target.display());
+        let _ = std::fs::remove_file(part);
+    }
 }
 
 /// What `tool -dc path` gives.
