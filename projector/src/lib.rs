@@ -19,6 +19,8 @@ pub mod fuse;
 mod links;
 pub mod names;
 pub mod process;
+#[cfg(windows)]
+mod security;
 #[cfg(any(target_os = "linux", windows))]
 pub mod status;
 #[cfg(windows)]

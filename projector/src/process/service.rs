@@ -1,10 +1,7 @@
 //! The program as a service of Windows, and the folder that only the system writes to.
 
-#![expect(unsafe_code, reason = "the host is asked by its own functions")]
-
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
@@ -17,15 +14,8 @@ use windows_service::service::{
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{define_windows_service, service_dispatcher};
-use windows_sys::Win32::Foundation::LocalFree;
-use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
-    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
-};
-use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
-    SetFileSecurityW,
-};
+
+use crate::security;
 
 /// The name of the service.
 const NAME: &str = "volfold";
@@ -158,72 +148,11 @@ pub fn system_folder() -> io::Result<PathBuf> {
         _ => {}
     }
     // Every user may make folders there, so somebody else could have been first.
-    if !SYSTEM_OWNERS.contains(&owner(&folder)?.as_str()) {
+    let owner = security::owner(&folder)?;
+    if !SYSTEM_OWNERS.contains(&owner.as_str()) && owner != security::current_user()? {
         let line = format!("{} belongs to somebody else; remove it", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
     }
-    let wide = wide(folder.as_os_str());
-    let text = wide_text(SYSTEM_ONLY);
-    let mut descriptor = std::ptr::null_mut();
-    // SAFETY: both texts end with 0, `descriptor` is a valid place and freed once.
-    let done = unsafe {
-        if ConvertStringSecurityDescriptorToSecurityDescriptorW(
-            text.as_ptr(),
-            SDDL_REVISION_1,
-            &raw mut descriptor,
-            std::ptr::null_mut(),
-        ) == 0
-        {
-            return Err(io::Error::last_os_error());
-        }
-        let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
-        let done = SetFileSecurityW(wide.as_ptr(), what, descriptor);
-        LocalFree(descriptor);
-        done
-    };
-    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(folder) }
-}
-
-/// The security identifier of the owner of `path`.
-fn owner(path: &Path) -> io::Result<String> {
-    let wide = wide(path.as_os_str());
-    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
-    let none = std::ptr::null_mut();
-    // SAFETY: the name ends with 0; the results are valid places or null.
-    let status = unsafe {
-        GetNamedSecurityInfoW(
-            wide.as_ptr(),
-            SE_FILE_OBJECT,
-            OWNER_SECURITY_INFORMATION,
-            &raw mut owner,
-            none,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            &raw mut descriptor,
-        )
-    };
-    if status != 0 {
-        return Err(io::Error::from_raw_os_error(status.cast_signed()));
-    }
-    let mut text = std::ptr::null_mut();
-    // SAFETY: `owner` lies in `descriptor`; both results are freed once they are copied.
-    unsafe {
-        let done = ConvertSidToStringSidW(owner, &raw mut text);
-        LocalFree(descriptor);
-        if done == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
-        let shown = String::from_utf16_lossy(std::slice::from_raw_parts(text, length));
-        LocalFree(text.cast());
-        Ok(shown)
-    }
-}
-
-fn wide(text: &OsStr) -> Vec<u16> {
-    text.encode_wide().chain([0]).collect()
-}
-
-fn wide_text(text: &str) -> Vec<u16> {
-    text.encode_utf16().chain([0]).collect()
+    security::protect(&folder, SYSTEM_ONLY)?;
+    Ok(folder)
 }

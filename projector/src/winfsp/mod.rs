@@ -17,6 +17,7 @@ use volfold_images::error::error_chain;
 
 use crate::{
     Mount, MountOptions, Place, ProjectError, ProjectErrorKind, ProjectResult, Projector, names,
+    security,
 };
 
 pub mod abi;
@@ -25,7 +26,6 @@ mod host;
 pub mod library;
 mod listing;
 mod reparse;
-mod security;
 pub mod server;
 
 pub use library::Library;

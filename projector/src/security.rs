@@ -1,12 +1,21 @@
-//! Who may read: one security descriptor for all files of a mount.
+//! Security descriptors and identifiers of Windows: who may read a mount, and who wrote a folder.
+
+#![expect(unsafe_code, reason = "the host is asked by its own functions")]
 
 use std::io;
+use std::os::windows::ffi::OsStrExt;
+use std::path::Path;
 
 use windows_sys::Win32::Foundation::{CloseHandle, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
+    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
 };
-use windows_sys::Win32::Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser};
+use windows_sys::Win32::Security::{
+    DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW, TOKEN_QUERY, TOKEN_USER,
+    TokenUser,
+};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
 use crate::Access;
@@ -18,7 +27,7 @@ use crate::Access;
 ///
 /// # Errors
 /// If the host does not tell who the user is.
-pub(super) fn descriptor(access: Access) -> io::Result<Vec<u8>> {
+pub(crate) fn descriptor(access: Access) -> io::Result<Vec<u8>> {
     let reader = match access {
         Access::Me => current_user()?,
         Access::Everyone => "WD".to_owned(),
@@ -31,7 +40,7 @@ pub(super) fn descriptor(access: Access) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`descriptor`].
-pub(super) fn private() -> io::Result<String> {
+pub(crate) fn private() -> io::Result<String> {
     Ok(format!("D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{})", current_user()?))
 }
 
@@ -61,7 +70,7 @@ fn parse(text: &str) -> io::Result<Vec<u8>> {
 }
 
 /// The security identifier of the user who runs this process: `S-1-5-...`.
-fn current_user() -> io::Result<String> {
+pub(crate) fn current_user() -> io::Result<String> {
     let mut token = std::ptr::null_mut();
     // SAFETY: the pseudo handle of the process needs no closing; `token` is a valid place.
     if unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token) } == 0 {
@@ -86,13 +95,66 @@ fn current_user() -> io::Result<String> {
     if told == 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut text = std::ptr::null_mut();
-    // SAFETY: `buffer` holds a `TOKEN_USER` whose SID lies in it; `text` is a valid place.
-    let done = unsafe {
-        let user = &*buffer.as_ptr().cast::<TOKEN_USER>();
-        ConvertSidToStringSidW(user.User.Sid, &raw mut text)
+    // SAFETY: `buffer` holds a `TOKEN_USER` whose SID lies in it.
+    unsafe { identifier_text((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) }
+}
+
+/// The security identifier of the owner of the file or folder at `path`.
+///
+/// # Errors
+/// If the host does not tell.
+pub(crate) fn owner(path: &Path) -> io::Result<String> {
+    let wide = wide(path);
+    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the name ends with 0; the results are valid places or null.
+    let status = unsafe {
+        GetNamedSecurityInfoW(
+            wide.as_ptr(),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &raw mut owner,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &raw mut descriptor,
+        )
     };
-    if done == 0 {
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status.cast_signed()));
+    }
+    // SAFETY: `owner` lies in `descriptor`, which is freed behind its last use.
+    unsafe {
+        let text = identifier_text(owner);
+        LocalFree(descriptor);
+        text
+    }
+}
+
+/// Gives the file or folder at `path` the access list that `text` describes, and none of its
+/// parents'.
+///
+/// # Errors
+/// If the host refuses.
+pub(crate) fn protect(path: &Path, text: &str) -> io::Result<()> {
+    let (wide, mut descriptor) = (wide(path), parse(text)?);
+    let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+    // SAFETY: the name ends with 0, the descriptor is self-relative and complete.
+    let done = unsafe { SetFileSecurityW(wide.as_ptr(), what, descriptor.as_mut_ptr().cast()) };
+    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn wide(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+/// `identifier` as text: `S-1-5-...`.
+///
+/// # Safety
+/// It must point to a security identifier.
+unsafe fn identifier_text(identifier: PSID) -> io::Result<String> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: by the contract of this function; `text` is a valid place.
+    if unsafe { ConvertSidToStringSidW(identifier, &raw mut text) } == 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the function gave a text that ends with 0, freed once it is copied.
