@@ -317,6 +317,19 @@ fn folders_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn paths_behind_two_dashes_are_paths() {
+    if !can_mount() {
+        return;
+    }
+    let folder = Folder::new("dashes");
+    let disk = fixture("sample").path();
+    let mount = ["mount".as_ref(), "--".as_ref(), disk.as_os_str(), folder.path().as_os_str()];
+    volfold(mount).code(0);
+    assert!(folder.is_mounted());
+    folder.unmount(&[]).code(0);
+}
+
+#[test]
 fn chosen_volumes_are_shown_alone() {
     if !can_mount() {
         return;

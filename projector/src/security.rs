@@ -2,9 +2,10 @@
 
 #![expect(unsafe_code, reason = "the host is asked by its own functions")]
 
+use std::ffi::OsString;
 use std::io;
-use std::os::windows::ffi::OsStrExt;
-use std::path::Path;
+use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use windows_sys::Win32::Foundation::{CloseHandle, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
@@ -16,7 +17,9 @@ use windows_sys::Win32::Security::{
     PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW, TOKEN_QUERY, TOKEN_USER,
     TokenUser,
 };
+use windows_sys::Win32::System::Com::CoTaskMemFree;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+use windows_sys::Win32::UI::Shell::{FOLDERID_ProgramData, SHGetKnownFolderPath};
 
 use crate::Access;
 
@@ -141,6 +144,28 @@ pub(crate) fn protect(path: &Path, text: &str) -> io::Result<()> {
     // SAFETY: the name ends with 0, the descriptor is self-relative and complete.
     let done = unsafe { SetFileSecurityW(wide.as_ptr(), what, descriptor.as_mut_ptr().cast()) };
     if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The folder for what programs keep for all users; not by the environment, which is the user's.
+///
+/// # Errors
+/// If the host does not tell.
+pub(crate) fn program_data() -> io::Result<PathBuf> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: the result is a valid place; it ends with 0 and is freed once it is copied, also after
+    // a failure.
+    unsafe {
+        let result =
+            SHGetKnownFolderPath(&FOLDERID_ProgramData, 0, std::ptr::null_mut(), &raw mut text);
+        if result != 0 {
+            CoTaskMemFree(text.cast());
+            return Err(io::Error::other(format!("ProgramData is not known ({result:#010x})")));
+        }
+        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
+        let path = OsString::from_wide(std::slice::from_raw_parts(text, length));
+        CoTaskMemFree(text.cast());
+        Ok(path.into())
+    }
 }
 
 fn wide(path: &Path) -> Vec<u16> {

@@ -104,10 +104,13 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
         }
     };
     let mut command = Command::new(std::env::current_exe()?);
+    // In front of all else, since behind `--` it would be one more path.
+    let mut given = std::env::args_os().skip(1);
     command
-        .args(std::env::args_os().skip(1))
+        .args(given.next())
         .arg("--background-log")
         .arg(&log)
+        .args(given)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(File::create(&log)?);

@@ -109,8 +109,8 @@ pub(crate) fn run(arguments: &ServiceArguments) -> io::Result<Outcome> {
     let result = match &arguments.command {
         ServiceCommand::Install { list } => install(list),
         ServiceCommand::Uninstall => service::uninstall().map_err(|error| refused(&error)),
-        ServiceCommand::Run => service::run(serve).map_err(|_| {
-            "this is what Windows starts; `volfold service install` registers it".to_owned()
+        ServiceCommand::Run => service::run(serve).map_err(|error| {
+            format!("this is what Windows starts, `volfold service install` registers it: {error}")
         }),
     };
     Ok(match result {
@@ -136,15 +136,16 @@ fn install(list: &Path) -> Result<(), String> {
     service::install(vec!["service".into(), "run".into()]).map_err(|error| refused(&error))
 }
 
-/// What the service does until it is told to stop.
-fn serve(stop: &Receiver<()>) {
-    let Ok(folder) = service::system_folder() else {
-        return;
-    };
+/// What the service does until it is told to stop. Windows shows the error as the service's own.
+fn serve(stop: &Receiver<()>) -> io::Result<()> {
+    let folder = service::system_folder()?;
     let mut log = Log { path: folder.join("service.log") };
     let list = match MountList::read(&folder.join("service.toml")) {
         Ok(list) => list.mount,
-        Err(line) => return log.line(&line),
+        Err(line) => {
+            log.line(&line);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, line));
+        }
     };
     let mut waiting: Vec<&ListedMount> = list.iter().collect();
     let mut mounted = Vec::new();
@@ -168,6 +169,7 @@ fn serve(stop: &Receiver<()>) {
     for mount in mounted {
         mount.end(&mut log);
     }
+    Ok(())
 }
 
 impl ListedMount {

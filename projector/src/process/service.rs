@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ const SYSTEM_ONLY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 /// SYSTEM and the administrators.
 const SYSTEM_OWNERS: [&str; 2] = ["S-1-5-18", "S-1-5-32-544"];
 
-type Work = Box<dyn Fn(&Receiver<()>) + Send + Sync>;
+type Work = Box<dyn Fn(&Receiver<()>) -> io::Result<()> + Send + Sync>;
 
 /// What the service does; Windows calls a function without arguments of ours.
 static WORK: OnceLock<Work> = OnceLock::new();
@@ -97,7 +97,9 @@ define_windows_service!(service_main, service_body);
 ///
 /// # Errors
 /// If the process was not started by the service manager.
-pub fn run(work: impl Fn(&Receiver<()>) + Send + Sync + 'static) -> io::Result<()> {
+pub fn run(
+    work: impl Fn(&Receiver<()>) -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<()> {
     let _ = WORK.set(Box::new(work));
     service_dispatcher::start(NAME, service_main).map_err(failed)
 }
@@ -115,23 +117,27 @@ fn service_body(_arguments: Vec<OsString>) {
     let Ok(status) = service_control_handler::register(NAME, handler) else {
         return;
     };
-    let report = |current_state, controls_accepted| {
+    let report = |current_state, controls_accepted, exit_code| {
         let _ = status.set_service_status(ServiceStatus {
             service_type: ServiceType::OWN_PROCESS,
             current_state,
             controls_accepted,
-            exit_code: ServiceExitCode::Win32(0),
+            exit_code,
             checkpoint: 0,
             wait_hint: STOP_TIME,
             process_id: None,
         });
     };
     let accepted = ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN;
-    report(ServiceState::Running, accepted);
-    if let Some(work) = WORK.get() {
-        work(&stop);
-    }
-    report(ServiceState::Stopped, ServiceControlAccept::empty());
+    report(ServiceState::Running, accepted, ServiceExitCode::Win32(0));
+    let exit_code = match WORK.get().map(|work| work(&stop)) {
+        Some(Err(error)) => match error.raw_os_error() {
+            Some(code) => ServiceExitCode::Win32(code.cast_unsigned()),
+            None => ServiceExitCode::ServiceSpecific(1),
+        },
+        _ => ServiceExitCode::Win32(0),
+    };
+    report(ServiceState::Stopped, ServiceControlAccept::empty(), exit_code);
 }
 
 /// The folder for what the service reads and writes, which nobody but SYSTEM and the administrators
@@ -140,9 +146,7 @@ fn service_body(_arguments: Vec<OsString>) {
 /// # Errors
 /// If it cannot be made, or somebody else made it.
 pub fn system_folder() -> io::Result<PathBuf> {
-    let data = std::env::var_os("ProgramData")
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "%ProgramData% is not set"))?;
-    let folder = Path::new(&data).join("volfold");
+    let folder = security::program_data()?.join("volfold");
     match std::fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}

@@ -3,7 +3,12 @@ use std::os::windows::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use windows_sys::Win32::Foundation::{CloseHandle, STILL_ACTIVE};
+use windows_sys::Win32::Foundation::{
+    CloseHandle, HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation,
+};
+use windows_sys::Win32::System::Console::{
+    GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
+};
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, GetExitCodeProcess, OpenProcess,
     PROCESS_QUERY_LIMITED_INFORMATION,
@@ -25,8 +30,16 @@ pub fn on_termination(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Makes `command` start apart from the console, so that closing it does not end the process.
+///
+/// A new process gets every handle that may be inherited, and whoever reads what this one prints
+/// would wait for the new one as well; so its own are not inherited from here on.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
 pub fn detach(command: &mut Command) {
     command.creation_flags(CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP);
+    for number in [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
+        // SAFETY: takes any handle; one that is none is refused.
+        unsafe { SetHandleInformation(GetStdHandle(number), HANDLE_FLAG_INHERIT, 0) };
+    }
 }
 
 /// Leaves the terminal; a process that was started by [`detach`] has none.
