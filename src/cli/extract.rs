@@ -1,11 +1,10 @@
 //! `volfold extract`: files out of the images, with their times and holes.
 //!
-//! Everything is created below one folder through a handle of that folder, from names made legal
-//! for the host, in a folder that was empty; links are made last. So no name and no link of a guest
-//! can lead outside.
+//! Everything is created below one folder ([`Output`]), from names made legal for the host, in a
+//! folder that was empty; links are made last. So no name and no link of a guest can lead outside.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::FileTimes;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,8 +13,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
 use clap::Args;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
@@ -24,9 +21,10 @@ use volfold_fs::{
     Timestamp,
 };
 use volfold_images::error::error_chain;
-use volfold_projector::names;
 
 use super::cat::{PIECE, name_of_volume};
+use super::host_names::HostNames;
+use super::output::Output;
 use super::walk::{self, Event, Visit};
 use super::{Outcome, SetArguments, path_bytes, text};
 
@@ -88,19 +86,25 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
     })
 }
 
-/// A handle of `folder`, made if it is not there.
-fn empty_folder(folder: &Path) -> io::Result<Dir> {
-    std::fs::create_dir_all(folder)?;
-    let dir = Dir::open_ambient_dir(folder, ambient_authority())?;
-    if dir.entries()?.next().is_some() {
+/// The folder `folder`, made if it is not there.
+fn empty_folder(folder: &Path) -> io::Result<Output> {
+    let output = Output::open(folder)?;
+    if !output.is_empty()? {
         return Err(io::Error::other("is not empty; give a new or empty folder"));
     }
-    Ok(dir)
+    Ok(output)
+}
+
+/// A directory of the output.
+struct Place {
+    path: PathBuf,
+    dir: Arc<Output>,
+    names: HostNames,
 }
 
 /// A file that waits for a writer.
 struct Job {
-    dir: Arc<Dir>,
+    dir: Arc<Output>,
     name: OsString,
     path: Vec<u8>,
     metadata: Metadata,
@@ -109,7 +113,7 @@ struct Job {
 /// What can only be made when all files are there.
 #[derive(Default)]
 struct Later {
-    links: Vec<(Arc<Dir>, OsString, Vec<u8>)>,
+    links: Vec<(Arc<Output>, OsString, Vec<u8>)>,
     twins: Vec<(PathBuf, PathBuf)>,
     directory_times: Vec<(PathBuf, Metadata)>,
     first_names: HashMap<NodeId, PathBuf>,
@@ -145,7 +149,7 @@ impl<'a> Extraction<'a> {
     }
 
     /// Copies the node at `path` and all below it to the same path below `output`.
-    fn copy(&self, output: &Dir, path: &[u8], node: NodeId) {
+    fn copy(&self, output: &Output, path: &[u8], node: NodeId) {
         let (jobs, queue) = sync_channel::<Job>(QUEUE);
         let queue = Mutex::new(queue);
         let workers = thread::available_parallelism().map_or(2, usize::from).max(2);
@@ -158,7 +162,7 @@ impl<'a> Extraction<'a> {
         });
     }
 
-    fn feed(&self, output: &Dir, path: &[u8], node: NodeId, jobs: SyncSender<Job>) {
+    fn feed(&self, output: &Output, path: &[u8], node: NodeId, jobs: SyncSender<Job>) {
         let metadata = match self.tree.metadata(node) {
             Ok(metadata) => metadata,
             Err(error) => return self.fail_at(path, &error_chain(&error)),
@@ -171,23 +175,27 @@ impl<'a> Extraction<'a> {
             Some((last, parents)) if !is_directory => (parents, Some(*last)),
             _ => (parts.as_slice(), None),
         };
+        let mut names = HostNames::of(self.tree, self.tree.root());
+        let mut above = Vec::new();
         for part in parents {
-            place.push(names::to_host(part));
+            place.push(names.get(part));
+            above.extend([b"/", *part].concat());
+            // What is not there has no twins; the walk then tells what is wrong.
+            names = match walk::resolve(self.tree, &above, true) {
+                Ok(dir) => HostNames::of(self.tree, dir),
+                Err(_) => HostNames::default(),
+            };
         }
-        let opened = match place.as_os_str().is_empty() {
-            true => output.try_clone(),
-            false => output.create_dir_all(&place).and_then(|()| output.open_dir(&place)),
-        };
-        let dir = match opened {
+        let dir = match output.below(&place) {
             Ok(dir) => Arc::new(dir),
             Err(error) => return self.fail_at(path, &error.to_string()),
         };
         if let Some(name) = last {
             let visit = Visit { path, name, metadata: &metadata, depth: 0 };
-            return self.take(&dir, &place, &visit, &jobs);
+            return self.take(&Place { path: place, dir, names }, &visit, &jobs);
         }
         self.later.lock().directory_times.push((place.clone(), metadata));
-        let mut above = vec![(place, dir)];
+        let mut above = vec![Arc::new(Place { path: place, dir, names })];
         let walked = walk::walk(self.tree, node, path, true, &mut |event| {
             match event {
                 Event::Failed(path, error) => self.fail_at(path, &error_chain(&error)),
@@ -202,38 +210,34 @@ impl<'a> Extraction<'a> {
     }
 
     /// One node of the walk; `above` ends with the directory that it lies in.
-    fn node(
-        &self,
-        above: &mut Vec<(PathBuf, Arc<Dir>)>,
-        visit: &Visit<'_>,
-        jobs: &SyncSender<Job>,
-    ) {
+    fn node(&self, above: &mut Vec<Arc<Place>>, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
         // A directory that could not be made was complained of; what lies in it has no place.
-        let Some((place, dir)) = above.get(visit.depth).cloned() else {
+        let Some(place) = above.get(visit.depth).cloned() else {
             return;
         };
         if visit.metadata.kind != FileKind::Directory {
-            return self.take(&dir, &place, visit, jobs);
+            return self.take(&place, visit, jobs);
         }
-        let name = names::to_host(visit.name);
-        match dir.create_dir(&name).and_then(|()| dir.open_dir(&name)) {
-            Ok(inner) => {
-                let place = place.join(&name);
+        let name = place.names.get(visit.name);
+        match place.dir.create_dir(&name) {
+            Ok(dir) => {
+                let path = place.path.join(&name);
                 let mut later = self.later.lock();
-                later.directory_times.push((place.clone(), visit.metadata.clone()));
-                above.push((place, Arc::new(inner)));
+                later.directory_times.push((path.clone(), visit.metadata.clone()));
+                let names = HostNames::of(self.tree, visit.metadata.node);
+                above.push(Arc::new(Place { path, dir: Arc::new(dir), names }));
             }
             Err(error) => self.fail_at(visit.path, &error.to_string()),
         }
     }
 
     /// A node that is no directory.
-    fn take(&self, dir: &Arc<Dir>, place: &Path, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
-        let name = names::to_host(visit.name);
+    fn take(&self, place: &Place, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
+        let name = place.names.get(visit.name);
         match visit.metadata.kind {
             FileKind::Regular => {
                 if visit.metadata.links > 1 {
-                    let here = place.join(&name);
+                    let here = place.path.join(&name);
                     let mut later = self.later.lock();
                     if let Some(first) = later.first_names.get(&visit.metadata.node).cloned() {
                         later.twins.push((first, here));
@@ -242,7 +246,7 @@ impl<'a> Extraction<'a> {
                     later.first_names.insert(visit.metadata.node, here);
                 }
                 let job = Job {
-                    dir: dir.clone(),
+                    dir: place.dir.clone(),
                     name,
                     path: visit.path.to_vec(),
                     metadata: visit.metadata.clone(),
@@ -255,7 +259,7 @@ impl<'a> Extraction<'a> {
                 self.fail_at(visit.path, "is a symbolic link; left out on this system");
             }
             FileKind::Symlink => match self.tree.read_link(visit.metadata.node) {
-                Ok(target) => self.later.lock().links.push((dir.clone(), name, target.0)),
+                Ok(target) => self.later.lock().links.push((place.dir.clone(), name, target.0)),
                 Err(error) => self.fail_at(visit.path, &error_chain(&error)),
             },
             _ => self.fail_at(visit.path, "is a device node, pipe or socket; left out"),
@@ -280,10 +284,7 @@ impl<'a> Extraction<'a> {
             .tree
             .open(job.metadata.node, &StreamName::MAIN)
             .map_err(|error| format!("{} [{}]", error_chain(&error), error.code()))?;
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        let file = job.dir.open_with(&job.name, &options).map_err(host)?;
-        let mut file = file.into_std();
+        let mut file = job.dir.create_file(&job.name).map_err(host)?;
         self.copy_content(&*data, &mut file, buf)
             .and_then(|()| file.set_times(file_times(&job.metadata)).map_err(host))
             .inspect_err(|_| {
@@ -342,15 +343,15 @@ impl<'a> Extraction<'a> {
     }
 
     /// Makes hard links, then symbolic links, then sets the times of directories, deepest first.
-    fn finish(self, output: &Dir) -> (u64, u64) {
+    fn finish(self, output: &Output) -> (u64, u64) {
         let later = std::mem::take(&mut *self.later.lock());
         for (first, second) in &later.twins {
-            if let Err(error) = output.hard_link(first, output, second) {
+            if let Err(error) = output.hard_link(first, second) {
                 self.fail(&format!("{}: {error}", second.display()));
             }
         }
         for (dir, name, target) in &later.links {
-            if let Err(error) = make_link(dir, name, target) {
+            if let Err(error) = dir.symlink(name, target) {
                 self.fail(&format!("{}: {error}", Path::new(name).display()));
             }
         }
@@ -359,25 +360,12 @@ impl<'a> Extraction<'a> {
             if place.as_os_str().is_empty() {
                 continue;
             }
-            // The handle of a `Dir` is for finding names only; times need one to read from.
-            let opened = output.open_dir(place).and_then(|dir| dir.open("."));
             // A folder whose time cannot be set is a folder all the same.
-            let _ = opened.and_then(|dir| dir.into_std().set_times(file_times(metadata)));
+            let _ = output.set_times(place, file_times(metadata));
         }
         self.progress.finish_and_clear();
         *self.counts.lock()
     }
-}
-
-#[cfg(unix)]
-fn make_link(dir: &Dir, name: &OsStr, target: &[u8]) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    dir.symlink_contents(Path::new(OsStr::from_bytes(target)), name)
-}
-
-#[cfg(not(unix))]
-fn make_link(_dir: &Dir, _name: &OsStr, _target: &[u8]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn file_times(metadata: &Metadata) -> FileTimes {

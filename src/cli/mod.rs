@@ -15,11 +15,13 @@ mod cat;
 mod extract;
 mod formats;
 mod hash;
+mod host_names;
 mod list;
 mod ls;
 mod mount;
 mod mount_host;
 mod mount_record;
+mod output;
 #[cfg(windows)]
 mod service;
 mod text;
