@@ -40,6 +40,7 @@ impl Place {
             .args(arguments)
             .env("VOLFOLD_TEST_WINFSP", double())
             .env("VOLFOLD_DOUBLE_REPORT", self.scratch.join("report"))
+            .env("VOLFOLD_TEST_ANY_FOLDER", "1")
             .env("LOCALAPPDATA", self.scratch.path())
             .env("CI", "");
         command
@@ -159,6 +160,20 @@ fn what_winfsp_refuses_is_said_in_one_line() {
     refused("VOLFOLD_DOUBLE_MOUNT_POINT", "0xc0000022", "may not mount there");
     refused("VOLFOLD_DOUBLE_MOUNT_POINT", "0xc0000035", "is there already");
     refused("VOLFOLD_DOUBLE_MOUNT_POINT", "0xc00000ca", "is on a network share");
+}
+
+#[test]
+fn a_file_system_without_mount_points_is_refused() {
+    let place = Place::new("plain");
+    let disk = fixture("fat12").path();
+    let arguments = [OsStr::new("mount"), disk.as_os_str(), place.folder.as_os_str()];
+    let mut command = place.command(&arguments);
+    let output = run(command.env_remove("VOLFOLD_TEST_ANY_FOLDER"));
+    // The volumes of wine are of this kind, those of Windows are not.
+    if output.code == Some(1) {
+        output.says("lies on a file system without mount points; give a folder on a local NTFS");
+        assert!(!place.folder.exists());
+    }
 }
 
 #[test]

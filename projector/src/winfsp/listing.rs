@@ -91,10 +91,8 @@ impl Listing {
                 entry.info = file_info(&metadata);
             }
         }
-        for (followed, entry) in raw.entries.iter_mut().enumerate() {
-            if followed >= MAX_FOLLOWED || entry.info.reparse_tag != tag::SYMLINK {
-                continue;
-            }
+        let links = raw.entries.iter_mut().filter(|entry| entry.info.reparse_tag == tag::SYMLINK);
+        for entry in links.take(MAX_FOLLOWED) {
             let target = links::follow(fs, trail, entry.node).ok().flatten();
             if target.is_some_and(|target| target.kind == FileKind::Directory) {
                 entry.info.file_attributes |= attribute::DIRECTORY;
