@@ -5,7 +5,7 @@
 //! names. As a library it lets a test put its own requests: see [`Double`].
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "it is called, and calls back, with raw pointers")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test stops by a panic")]
+#![expect(clippy::expect_used, reason = "a test stops by a panic")]
 
 use std::ffi::OsString;
 use std::os::windows::ffi::OsStringExt;

@@ -98,6 +98,9 @@ fn symlink_data(path: &[u16]) -> Vec<u8> {
     words.iter().chain(path).flat_map(|unit| unit.to_le_bytes()).collect()
 }
 
+/// Tells the reparse data of a path; the flag says that it has to be a directory.
+type Ask<'a> = dyn Fn(&[u16], bool) -> Result<Vec<u8>, NtStatus> + 'a;
+
 enum Resolved {
     /// The path to go on with.
     Path(Vec<u16>),
@@ -109,7 +112,7 @@ fn resolve(
     path: &[u16],
     index: usize,
     resolve_last: bool,
-    ask: &dyn Fn(&[u16], bool) -> Result<Vec<u8>, NtStatus>,
+    ask: &Ask<'_>,
 ) -> Result<Resolved, NtStatus> {
     // What is resolved, and what comes behind it, the next part last.
     let mut done: Vec<u16> = path.get(..index).unwrap_or_default().to_vec();
