@@ -25,6 +25,7 @@ mod control;
 mod host;
 pub mod library;
 mod listing;
+mod page;
 mod reparse;
 pub mod server;
 

@@ -17,10 +17,11 @@ use volfold_fs::{
 use volfold_images::error::error_chain;
 
 use super::abi::{
-    self, DirInfo, FileInfo, FileSystemPtr, Functions, Interface, IoStatusBlock, NtStatus,
-    OpenFileInfo, VolumeInfo, VolumeParams, flags, valid,
+    DirInfo, FileInfo, FileSystemPtr, Functions, Interface, IoStatusBlock, NtStatus, OpenFileInfo,
+    VolumeInfo, VolumeParams, flags, valid,
 };
 use super::listing::{Listing, attribute, file_info, fold, tag};
+use super::page::Page;
 use super::reparse;
 use crate::Log;
 use crate::status::{self, nt_status};
@@ -269,8 +270,12 @@ impl VolumeServer {
         Ok(listing)
     }
 
-    /// Walks `path`, which begins with a separator.
-    fn walk<'a>(&self, path: &'a [u16]) -> Result<Found<'a>, Lost> {
+    /// Walks `path`, which begins with a separator; `spelled` gets it as the guest spells it.
+    fn walk<'a>(
+        &self,
+        path: &'a [u16],
+        mut spelled: Option<&mut Vec<u16>>,
+    ) -> Result<Found<'a>, Lost> {
         let mut found = Found {
             info: self.root_info,
             node: self.root,
@@ -301,6 +306,11 @@ impl VolumeServer {
                 kind => nt_status(kind),
             })?;
             (found.node, found.info, found.stream) = (entry.node, entry.info, stream);
+            if let Some(spelled) = &mut spelled {
+                spelled.push(SEPARATOR);
+                spelled.extend_from_slice(listing.name(entry));
+                spelled.extend_from_slice(&rest[name.len()..end]);
+            }
             if !is_last {
                 if found.info.reparse_tag == tag::SYMLINK {
                     return Err(Lost::Link(u32::try_from(at).unwrap_or(0)));
@@ -533,94 +543,6 @@ fn serial_number(uuid: &str) -> u32 {
     std::str::from_utf8(last).ok().and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or(0)
 }
 
-/// A buffer of records that each begin at a multiple of 8, as `FspFileSystemAddDirInfo` fills it.
-struct Page<'a> {
-    buf: &'a mut [u8],
-    used: usize,
-    /// Whether records are put into a page with others.
-    aligned: bool,
-}
-
-impl<'a> Page<'a> {
-    fn new(buf: &'a mut [u8]) -> Self {
-        Self { buf, used: 0, aligned: true }
-    }
-
-    /// A page for one record, without padding behind it.
-    fn single(buf: &'a mut [u8]) -> Self {
-        Self { buf, used: 0, aligned: false }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    fn push(&mut self, info: &FileInfo, name: &[u16], next: u64) -> bool {
-        let size = size_of::<DirInfo>() + 2 * name.len();
-        let head = DirInfo {
-            size: u16::try_from(size).unwrap_or(0),
-            file_info: *info,
-            next_offset: next,
-            padding: [0; 2],
-        };
-        // SAFETY: `DirInfo` is plain data of 104 bytes; the padding behind `size` is overwritten.
-        let mut bytes = unsafe { bytes_of::<DirInfo, 104>(&head) };
-        bytes[2..8].fill(0);
-        self.push_record(&bytes, name)
-    }
-
-    fn push_stream(&mut self, size: u64, allocation_size: u64, name: &[u16]) -> bool {
-        let mut bytes = [0; size_of::<abi::StreamInfo>()];
-        let length = bytes.len() + 2 * name.len();
-        bytes[..2].copy_from_slice(&u16::try_from(length).unwrap_or(0).to_le_bytes());
-        bytes[8..16].copy_from_slice(&size.to_le_bytes());
-        bytes[16..24].copy_from_slice(&allocation_size.to_le_bytes());
-        self.push_record(&bytes, name)
-    }
-
-    fn push_record(&mut self, head: &[u8], name: &[u16]) -> bool {
-        let size = head.len() + 2 * name.len();
-        let padded = if self.aligned { size.next_multiple_of(8) } else { size };
-        let Some(slot) = self.buf.get_mut(self.used..self.used + padded) else {
-            return false;
-        };
-        slot[..head.len()].copy_from_slice(head);
-        for (unit, bytes) in name.iter().zip(slot[head.len()..].as_chunks_mut::<2>().0) {
-            *bytes = unit.to_le_bytes();
-        }
-        slot[size..].fill(0);
-        self.used += padded;
-        true
-    }
-
-    /// What to answer when the next record does not fit: an empty page would be the end of the list.
-    fn full(&self) -> Result<(), NtStatus> {
-        if self.is_empty() { Err(status::BUFFER_OVERFLOW) } else { Ok(()) }
-    }
-
-    /// Marks the end of the list, if there is room; if not, the next page will be empty.
-    fn end(&mut self) {
-        if let Some(slot) = self.buf.get_mut(self.used..self.used + 2) {
-            slot.fill(0);
-            self.used += 2;
-        }
-    }
-}
-
-/// The bytes of `value`.
-///
-/// # Safety
-/// `T` must be plain data of `N` bytes; bytes of padding have no certain value.
-unsafe fn bytes_of<T: Copy, const N: usize>(value: &T) -> [u8; N] {
-    const { assert!(size_of::<T>() == N) };
-    let mut bytes = [0; N];
-    // SAFETY: both are `N` bytes long and do not overlap.
-    unsafe {
-        std::ptr::copy_nonoverlapping(std::ptr::from_ref(value).cast(), bytes.as_mut_ptr(), N)
-    };
-    bytes
-}
-
 /// The server that `fs` was made with.
 ///
 /// # Safety
@@ -700,7 +622,7 @@ unsafe extern "C" fn get_security_by_name(
     answer(|| {
         // SAFETY: as for every callback.
         let (server, path) = unsafe { (server(fs), wide(path)) };
-        let (value, result) = match server.walk(path) {
+        let (value, result) = match server.walk(path, None) {
             Ok(found) => (found.info.file_attributes, Ok(())),
             Err(Lost::Link(index)) => (index, Err(status::REPARSE)),
             Err(Lost::Status(status)) => return Err(status),
@@ -726,11 +648,15 @@ unsafe extern "C" fn open(
     answer(|| {
         // SAFETY: as for every callback.
         let (server, path) = unsafe { (server(fs), wide(path)) };
-        let found = match server.walk(path) {
+        let mut spelled = Vec::with_capacity(path.len() + 8);
+        let found = match server.walk(path, Some(&mut spelled)) {
             Ok(found) => found,
             Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
             Err(Lost::Status(status)) => return Err(status),
         };
+        if spelled.is_empty() {
+            spelled.extend_from_slice(path);
+        }
         let is_directory = found.info.file_attributes & attribute::DIRECTORY != 0;
         if granted & WRITE_ACCESS != 0 && !is_directory {
             // The cache manager would take the bytes and lose them later.
@@ -740,51 +666,27 @@ unsafe extern "C" fn open(
         // SAFETY: both are valid; `info` lies in the beginning of an `OpenFileInfo`.
         unsafe {
             *info = handle.info;
-            server.normalized_name(path, info.cast());
+            give_name(&spelled, info.cast());
             *context = Box::into_raw(handle).cast();
         }
         Ok(())
     })
 }
 
-impl VolumeServer {
-    /// Writes `path` as the guest spells it, which is what programs are shown.
-    ///
-    /// # Safety
-    /// `out` must be valid with a buffer of the size that it tells.
-    unsafe fn normalized_name(&self, path: &[u16], out: *mut OpenFileInfo) {
-        // SAFETY: by the contract of this function.
-        let (buffer, room) =
-            unsafe { ((*out).normalized_name, usize::from((*out).normalized_name_size) / 2) };
-        let mut name: Vec<u16> = Vec::with_capacity(path.len());
-        let mut trail = vec![self.root];
-        for part in path.split(|unit| *unit == SEPARATOR).filter(|part| !part.is_empty()) {
-            let (plain, _) = split_stream(part);
-            name.push(SEPARATOR);
-            let Ok(listing) = self.listing(&trail) else {
-                return;
-            };
-            match listing.find(plain) {
-                Ok(entry) => {
-                    name.extend_from_slice(listing.name(entry));
-                    trail.push(entry.node);
-                }
-                Err(_) => name.extend_from_slice(plain),
-            }
-            name.extend_from_slice(&part[plain.len()..]);
-        }
-        if name.is_empty() {
-            name.push(SEPARATOR);
-        }
+/// Writes `name`, a path as the guest spells it, to where programs are shown it from.
+///
+/// # Safety
+/// `out` must be valid with a buffer of the size that it tells.
+unsafe fn give_name(name: &[u16], out: *mut OpenFileInfo) {
+    // SAFETY: by the contract of this function; the buffer holds `room` units.
+    unsafe {
+        let room = usize::from((*out).normalized_name_size) / 2;
         let Ok(size) = u16::try_from(2 * name.len()) else {
             return;
         };
-        if name.len() <= room && !buffer.is_null() {
-            // SAFETY: the buffer holds `room` units.
-            unsafe {
-                std::ptr::copy_nonoverlapping(name.as_ptr(), buffer, name.len());
-                (*out).normalized_name_size = size;
-            }
+        if name.len() <= room && !(*out).normalized_name.is_null() {
+            std::ptr::copy_nonoverlapping(name.as_ptr(), (*out).normalized_name, name.len());
+            (*out).normalized_name_size = size;
         }
     }
 }
@@ -957,7 +859,7 @@ unsafe extern "C" fn reparse_point_by_name(
         // SAFETY: as for every callback.
         unsafe {
             let (server, path) = (server(fs), wide(path));
-            let found = match server.walk(path) {
+            let found = match server.walk(path, None) {
                 Ok(found) => found,
                 Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
                 Err(Lost::Status(status)) => return Err(status),
