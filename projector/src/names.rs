@@ -6,6 +6,7 @@
 //! are. One byte has one escape on every host, and [`to_guest`] takes any of them back.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 
 /// Where the byte 0 is moved to; the others follow in order.
@@ -14,7 +15,7 @@ const ESCAPE_BASE: u16 = 0xF000;
 /// The name that stands for an empty one.
 const EMPTY: u16 = 0xF100;
 
-/// Where the digit 0 of a twin's number is moved to; see [`twin_suffix`].
+/// Where the digit 0 of a twin's number is moved to; see [`part_twins`].
 const TWIN_BASE: u16 = 0xF130;
 
 /// The guest's name `name` as a name of this host.
@@ -128,11 +129,60 @@ fn is_device(name: &[u16]) -> bool {
     }
 }
 
-/// Appends what tells the `number`th of several names apart that are one name to Windows: its
-/// digits, moved to U+F130. They are counted in the order of their bytes; the first has no suffix.
-pub fn twin_suffix(number: usize, units: &mut Vec<u16>) {
-    let digits = number.to_string();
-    units.extend(digits.bytes().map(|digit| TWIN_BASE + u16::from(digit - b'0')));
+/// LIMIT: code units of a name, of every file system of Windows.
+pub const MAX_WINDOWS: usize = 255;
+
+/// Those of the names `guests` of one directory that Windows would take for another's, or that are
+/// too long for it: their places, and the names they get.
+///
+/// The first by its bytes keeps its name. To the others their number is added, in digits moved to
+/// U+F130: of `README` and `readme` the second becomes `readme`, U+F132.
+pub fn part_twins(guests: &[&[u8]]) -> Vec<(usize, Vec<u16>)> {
+    let mut order: Vec<usize> = (0..guests.len()).collect();
+    order.sort_by_key(|place| guests[*place]);
+    let mut taken = HashSet::with_capacity(guests.len());
+    let mut late = Vec::new();
+    for place in order {
+        let mut units = Vec::with_capacity(guests[place].len());
+        to_windows(guests[place], &mut units);
+        if units.len() > MAX_WINDOWS || !taken.insert(folded(&units)) {
+            late.push((place, units));
+        }
+    }
+    let mut numbers: HashMap<Vec<u16>, usize> = HashMap::new();
+    for (_, units) in &mut late {
+        let number = numbers.entry(folded(units)).or_insert(1);
+        let plain = std::mem::take(units);
+        while units.is_empty() || !taken.insert(folded(units)) {
+            *number += 1;
+            let digits = number.to_string();
+            units.clear();
+            units.extend(&plain[..plain.len().min(MAX_WINDOWS - digits.len())]);
+            units.extend(digits.bytes().map(|digit| TWIN_BASE + u16::from(digit - b'0')));
+        }
+    }
+    late
+}
+
+fn folded(name: &[u16]) -> Vec<u16> {
+    name.iter().map(|unit| fold(*unit)).collect()
+}
+
+/// The upper case of one code unit, as Windows compares names.
+pub fn fold(unit: u16) -> u16 {
+    if let Ok(byte) = u8::try_from(unit)
+        && byte.is_ascii()
+    {
+        return byte.to_ascii_uppercase().into();
+    }
+    let Some(character) = char::from_u32(unit.into()) else {
+        return unit;
+    };
+    let mut upper = character.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(single), None) => u16::try_from(u32::from(single)).unwrap_or(unit),
+        _ => unit,
+    }
 }
 
 /// The guest's name of the host's `name`, if it holds anything that was moved.
@@ -237,5 +287,36 @@ mod tests {
     fn superscript_digits_make_devices_too() {
         assert_eq!(windows("lpt\u{B9}".as_bytes()), "\u{F06C}pt\u{B9}");
         assert_eq!(windows("lpt\u{B4}".as_bytes()), "lpt\u{B4}");
+    }
+
+    fn parted(guests: &[&str]) -> Vec<(String, String)> {
+        let bytes: Vec<&[u8]> = guests.iter().map(|guest| guest.as_bytes()).collect();
+        let parted = part_twins(&bytes).into_iter();
+        parted
+            .map(|(place, host)| (guests[place].to_owned(), String::from_utf16(&host).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn twins_get_numbers_in_the_order_of_their_bytes() {
+        assert!(parted(&["a", "b", "A.txt", "con", "a.TXT2"]).is_empty());
+        let wanted = [("Readme", "Readme\u{F132}"), ("readme", "readme\u{F133}")];
+        let wanted: Vec<_> = wanted.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        assert_eq!(parted(&["readme", "README", "Readme"]), wanted);
+        assert_eq!(parted(&["Readme", "readme", "README"]), wanted);
+        assert_eq!(parted(&["\u{C4}", "\u{E4}"]).len(), 1);
+    }
+
+    #[test]
+    fn a_number_does_not_meet_a_name_that_is_there() {
+        let host = parted(&["A", "a", "a\u{F132}"]);
+        assert_eq!(host, [("a".to_owned(), "a\u{F133}".to_owned())]);
+    }
+
+    #[test]
+    fn names_too_long_for_windows_are_cut_and_numbered() {
+        let long = "\u{E4}".repeat(256);
+        let [(guest, host)] = &parted(&[&long])[..] else { panic!("one name") };
+        assert_eq!((guest, host.encode_utf16().count()), (&long, 255));
     }
 }

@@ -4,7 +4,6 @@
 //! fewer names. So every directory that is entered is listed once, its names are made Windows' own
 //! ([`names::to_windows`]), twins get a suffix, and lookups and listings are answered from that.
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
@@ -14,13 +13,11 @@ use volfold_fs::{
 };
 
 use super::abi::FileInfo;
-use crate::{links, names};
+use crate::links;
+use crate::names::{self, MAX_WINDOWS, fold};
 
 /// LIMIT: names of one directory.
 const MAX_NAMES: usize = 4 << 20;
-
-/// LIMIT: code units of one name, as the volume tells the driver.
-pub(super) const MAX_COMPONENT: usize = 255;
 
 /// LIMIT: links of one directory that are followed to see whether they lead to a directory.
 const MAX_FOLLOWED: usize = 4096;
@@ -158,46 +155,21 @@ impl Listing {
 
     fn has_twins(&self) -> bool {
         self.by_name.windows(2).any(|pair| pair[0].0 == pair[1].0)
-            || self.entries.iter().any(|entry| usize::from(entry.length) > MAX_COMPONENT)
+            || self.entries.iter().any(|entry| usize::from(entry.length) > MAX_WINDOWS)
     }
 
     /// Gives every name that Windows would take for another's, or that is too long for it, a suffix
     /// by the order of the guest's bytes.
     fn part_twins(&mut self, guest: &Guest) {
-        let mut order: Vec<u32> = (0_u32..).take(self.entries.len()).collect();
-        order.sort_by(|a, b| guest.name(*a).cmp(guest.name(*b)));
-        let fold_all = |name: &[u16]| name.iter().map(|unit| fold(*unit)).collect::<Vec<u16>>();
-        let mut taken: HashSet<Vec<u16>> = HashSet::with_capacity(order.len());
-        let mut late = Vec::new();
-        for index in order {
-            let name = self.name(&self.entries[index as usize]);
-            if name.len() > MAX_COMPONENT || !taken.insert(fold_all(name)) {
-                late.push(index);
-            }
-        }
-        let mut counts: std::collections::HashMap<Vec<u16>, usize> =
-            std::collections::HashMap::new();
-        for index in late {
-            let name = self.name(&self.entries[index as usize]).to_vec();
-            let number = counts.entry(fold_all(&name)).or_insert(1);
-            let new = loop {
-                *number += 1;
-                let mut suffix = Vec::new();
-                names::twin_suffix(*number, &mut suffix);
-                let mut new = name[..name.len().min(MAX_COMPONENT - suffix.len())].to_vec();
-                new.extend(suffix);
-                if taken.insert(fold_all(&new)) {
-                    break new;
-                }
-            };
-            let entry = &mut self.entries[index as usize];
+        let all: Vec<&[u8]> = (0..self.entries.len()).map(|index| guest.name(index)).collect();
+        for (index, new) in names::part_twins(&all) {
             // Offsets were bounded when the names were read; a suffix is short.
             let (Ok(start), Ok(length)) =
                 (u32::try_from(self.units.len()), u16::try_from(new.len()))
             else {
                 continue;
             };
-            (entry.start, entry.length) = (start, length);
+            (self.entries[index].start, self.entries[index].length) = (start, length);
             self.units.extend(new);
         }
         self.index();
@@ -212,8 +184,7 @@ struct Guest {
 }
 
 impl Guest {
-    fn name(&self, index: u32) -> &[u8] {
-        let index = index as usize;
+    fn name(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         &self.bytes[start..self.ends[index] as usize]
     }
@@ -315,23 +286,6 @@ pub(super) fn file_time(time: Timestamp) -> u64 {
     steps.saturating_add(u64::from(time.nanoseconds / 100)).min(i64::MAX as u64)
 }
 
-/// The upper case of one code unit, as Windows compares names.
-pub(super) fn fold(unit: u16) -> u16 {
-    if let Ok(byte) = u8::try_from(unit)
-        && byte.is_ascii()
-    {
-        return byte.to_ascii_uppercase().into();
-    }
-    let Some(character) = char::from_u32(unit.into()) else {
-        return unit;
-    };
-    let mut upper = character.to_uppercase();
-    match (upper.next(), upper.next()) {
-        (Some(single), None) => u16::try_from(u32::from(single)).unwrap_or(unit),
-        _ => unit,
-    }
-}
-
 /// Whether two names are one to Windows.
 pub(super) fn same(a: &[u16], b: &[u16]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || fold(*a) == fold(*b))
@@ -340,8 +294,8 @@ pub(super) fn same(a: &[u16], b: &[u16]) -> bool {
 fn hash(name: &[u16]) -> u64 {
     use std::hash::Hasher;
     let mut hasher = HASHER.build_hasher();
-    let mut folded = [0; 2 * MAX_COMPONENT];
-    for part in name.chunks(MAX_COMPONENT) {
+    let mut folded = [0; 2 * MAX_WINDOWS];
+    for part in name.chunks(MAX_WINDOWS) {
         for (unit, bytes) in part.iter().zip(folded.as_chunks_mut::<2>().0) {
             *bytes = fold(*unit).to_le_bytes();
         }

@@ -20,11 +20,11 @@ use super::abi::{
     DirInfo, FileInfo, FileSystemPtr, Functions, Interface, IoStatusBlock, NtStatus, OpenFileInfo,
     VolumeInfo, VolumeParams, flags, valid,
 };
-use super::listing::{Listing, attribute, file_info, fold, tag};
+use super::listing::{Listing, attribute, file_info, tag};
 use super::page::Page;
 use super::reparse;
-use crate::Log;
 use crate::status::{self, nt_status};
+use crate::{Log, names};
 
 /// LIMIT: bytes of the listings of directories that are kept.
 const LISTINGS: u64 = 24 << 20;
@@ -202,13 +202,13 @@ impl VolumeServer {
         let sectors = (info.cluster_size / 512).clamp(1, 128);
         let mut file_system_name = [0; 16];
         for (unit, slot) in info.kind.encode_utf16().zip(&mut file_system_name[..15]) {
-            *slot = fold(unit);
+            *slot = names::fold(unit);
         }
         VolumeParams {
             version: 504,
             sector_size: 512,
             sectors_per_allocation_unit: u16::try_from(sectors).unwrap_or(8),
-            max_component_length: 255,
+            max_component_length: names::MAX_WINDOWS as u16,
             volume_creation_time: self.root_info.creation_time,
             volume_serial_number: serial_number(info.uuid.as_deref().unwrap_or_default()),
             transact_timeout: 0,
@@ -787,7 +787,7 @@ unsafe extern "C" fn get_dir_info_by_name(
     answer(|| {
         // SAFETY: as for every callback; the DLL gives room for a name of 255 units.
         unsafe {
-            let room = size_of::<DirInfo>() + 2 * super::listing::MAX_COMPONENT;
+            let room = size_of::<DirInfo>() + 2 * names::MAX_WINDOWS;
             let buf = std::slice::from_raw_parts_mut(out.cast::<u8>(), room);
             server(fs).find_in(handle(context), wide(name), &mut Page::single(buf))
         }
