@@ -17,7 +17,10 @@ use common::fixtures::{Fixture, VolumeFacts, fixture, index};
 use conformance::{Case, Report, View};
 use volfold::{DiskSet, OpenOptions};
 use volfold_fs::reference::ext4::Ext4View;
-use volfold_fs::{DRIVERS, FileSystemDriver, VolumeReader};
+use volfold_fs::reference::ntfs::NtfsDriver as NtfsCrate;
+use volfold_fs::{
+    DRIVERS, FileSystem, FileSystemDriver, FsErrorKind, Metadata, NodeId, Reason, VolumeReader,
+};
 use volfold_images::{BlockDevice, Confidence};
 
 /// What the reference refuses as a whole.
@@ -82,6 +85,62 @@ fn driver(id: &str) -> &'static dyn FileSystemDriver {
 #[test]
 fn ntfs_conforms() {
     conform(driver("ntfs"), View::Whole);
+}
+
+#[test]
+fn the_reference_of_ntfs_conforms() {
+    conform(&NtfsCrate, View::Whole);
+}
+
+/// What one reader of NTFS says of a node, as far as the reference is able to say it.
+fn said_of(fs: &dyn FileSystem, node: NodeId) -> String {
+    let unreadable = |metadata: &Metadata| match metadata.unreadable {
+        // The reference has a code for all that it does not decode.
+        Some(FsErrorKind::Undecodable(Reason::NTFS_COMPRESSED)) => None,
+        other => other,
+    };
+    let metadata = fs.metadata(node).map(|metadata| {
+        let unreadable = unreadable(&metadata);
+        format!("{:?}", Metadata { unreadable, ..metadata })
+    });
+    let streams = fs.streams(node).map(|streams| format!("{streams:?}"));
+    let link = fs.read_link(node).map_err(|error| error.kind());
+    let text = |result: volfold_fs::FsResult<String>| match result {
+        Ok(text) => text,
+        Err(error) => format!("{:?}", error.kind()),
+    };
+    format!("{}; {}; {link:?}", text(metadata), text(streams))
+}
+
+#[test]
+fn both_readers_of_ntfs_say_the_same_of_every_node() {
+    let (mut volumes_seen, mut nodes) = (0, 0);
+    for (fixture, facts, device) in volumes() {
+        let reader = VolumeReader::uncached(device);
+        if NtfsCrate.probe(&*reader.data).expect("the first sectors") == Confidence::No {
+            continue;
+        }
+        let name = format!("{} at {}", fixture.name, facts.offset);
+        let ours = driver("ntfs").mount(reader.clone()).expect(&name);
+        let theirs = NtfsCrate.mount(reader).expect(&name);
+        let (info, other) = (ours.info(), theirs.info());
+        assert_eq!((&info.label, &info.uuid, info.size), (&other.label, &other.uuid, other.size));
+        let (used, other) = (ours.usage().expect(&name), theirs.usage().expect(&name));
+        assert_eq!(used, other, "{name}");
+        let found = common::compare::walk(&*ours).expect(&name);
+        let other = common::compare::walk(&*theirs).expect(&name);
+        let paths = |found: &std::collections::BTreeMap<Vec<u8>, common::compare::Found>| {
+            found.iter().map(|(path, found)| (path.clone(), found.node)).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&found), paths(&other), "{name}");
+        for found in found.values() {
+            assert_eq!(said_of(&*ours, found.node), said_of(&*theirs, found.node), "{name}");
+            nodes += 1;
+        }
+        volumes_seen += 1;
+    }
+    println!("{nodes} nodes of {volumes_seen} volumes");
+    assert!(volumes_seen > 10 && nodes > 2000, "{nodes} nodes of {volumes_seen} volumes");
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub trait FileSystemDriver: Send + Sync {
 /// Every file-system driver of this build, in the order asked.
 pub static DRIVERS: &[&dyn FileSystemDriver] = &[
     #[cfg(feature = "ntfs")]
-    &crate::reference::ntfs::NtfsDriver,
+    &crate::ntfs::NtfsDriver,
     #[cfg(feature = "fat")]
     &crate::fat::FatDriver,
     #[cfg(feature = "ext4")]

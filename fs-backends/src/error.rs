@@ -14,10 +14,12 @@ pub type FsResult<T> = Result<T, FsError>;
 pub struct Reason(&'static str);
 
 impl Reason {
-    /// NTFS data compressed with LZNT1.
+    /// NTFS data compressed in a way that is not known.
     pub const NTFS_COMPRESSED: Self = Self("ntfs-compressed");
     /// NTFS data compressed by the Windows overlay filter (CompactOS, WIM boot).
     pub const WOF: Self = Self("wof-compressed");
+    /// NTFS data that lies in a WIM file, by the Windows overlay filter or a mounted WIM.
+    pub const WOF_WIM: Self = Self("wof-wim");
     /// NTFS data moved to the chunk store of data deduplication.
     pub const DEDUPLICATED: Self = Self("deduplicated");
     /// A cloud placeholder whose data is not on the volume.

@@ -7,37 +7,36 @@ use volfold_images::{BlockDevice, byte_count, bytes_to_index};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{FileData, FileExtent, FileExtentKind};
 
-/// LIMIT: runs of one file, 48 MiB of them. NTFS itself ends near 2.5 million runs, where its
+/// LIMIT: runs of one file, 64 MiB of them. NTFS itself ends near 2.5 million runs, where its
 /// attribute list reaches 256 KiB.
-const MAX_RUNS: usize = 1 << 21;
+const MAX_RUNS: usize = 1 << 22;
 
 /// The `place` of a run that takes no place on the volume.
 const HOLE: u64 = u64::MAX;
 
-/// A run of bytes that lie together, or of a hole.
+/// Where a run of bytes that lie together, or of a hole, begins; it ends where the next begins.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     start: u64,
-    length: u64,
     place: u64,
-}
-
-impl Run {
-    fn end(&self) -> u64 {
-        self.start.saturating_add(self.length)
-    }
 }
 
 /// The run list of a file, sorted and without gaps from byte 0.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extents {
     runs: Vec<Run>,
+    end: u64,
 }
 
 impl Extents {
     /// The offset behind the last run.
     pub(super) fn end(&self) -> u64 {
-        self.runs.last().map_or(0, Run::end)
+        self.end
+    }
+
+    /// The bytes of memory that the list takes.
+    pub(super) fn memory(&self) -> u64 {
+        byte_count(self.runs.capacity().saturating_mul(size_of::<Run>()))
     }
 
     /// Appends `length` bytes at `place` of the volume, or a hole.
@@ -48,28 +47,24 @@ impl Extents {
         if length == 0 {
             return Ok(());
         }
-        let start = self.end();
+        let start = self.end;
         let place = place.unwrap_or(HOLE);
-        if start.checked_add(length).is_none()
-            || (place != HOLE && place.checked_add(length).is_none_or(|end| end == HOLE))
-        {
-            return Err(FsError::corrupt("run of a file is too long"));
-        }
-        if let Some(last) = self.runs.last_mut() {
-            let joins = match (last.place, place) {
-                (HOLE, HOLE) => true,
-                (HOLE, _) | (_, HOLE) => false,
-                (before, place) => before.saturating_add(last.length) == place,
-            };
-            if joins {
-                last.length = last.length.saturating_add(length);
-                return Ok(());
+        let end = start
+            .checked_add(length)
+            .filter(|_| place == HOLE || place.checked_add(length).is_some_and(|end| end != HOLE));
+        let end = end.ok_or_else(|| FsError::corrupt("run of a file is too long"))?;
+        let joins = self.runs.last().is_some_and(|last| match (last.place, place) {
+            (HOLE, HOLE) => true,
+            (HOLE, _) | (_, HOLE) => false,
+            (before, place) => before.saturating_add(start.saturating_sub(last.start)) == place,
+        });
+        if !joins {
+            if self.runs.len() >= MAX_RUNS {
+                return Err(FsError::unsupported("file has too many runs"));
             }
+            self.runs.push(Run { start, place });
         }
-        if self.runs.len() >= MAX_RUNS {
-            return Err(FsError::unsupported("file has too many runs"));
-        }
-        self.runs.push(Run { start, length, place });
+        self.end = end;
         Ok(())
     }
 
@@ -82,29 +77,36 @@ impl Extents {
     /// Whether two runs share bytes of the volume.
     #[cfg(feature = "fat")]
     pub(super) fn has_overlap(&self) -> bool {
-        let placed = self.runs.iter().filter(|run| run.place != HOLE);
-        let mut places: Vec<(u64, u64)> = placed.map(|run| (run.place, run.length)).collect();
+        let ends = self.runs.iter().skip(1).map(|run| run.start).chain([self.end]);
+        let placed = self.runs.iter().zip(ends).filter(|(run, _)| run.place != HOLE);
+        let mut places: Vec<(u64, u64)> =
+            placed.map(|(run, end)| (run.place, end.saturating_sub(run.start))).collect();
         places.sort_unstable();
         places
             .array_windows()
             .any(|[(place, length), (next, _)]| place.saturating_add(*length) > *next)
     }
 
-    /// The index of the run that holds `offset`.
-    fn find(&self, offset: u64) -> usize {
-        self.runs.partition_point(|run| run.end() <= offset)
+    /// The runs from the one that holds `offset`.
+    fn from(&self, offset: u64) -> &[Run] {
+        let behind = self.runs.partition_point(|run| run.start <= offset);
+        self.runs.get(behind.saturating_sub(1)..).unwrap_or_default()
     }
 
     /// Where the byte at `offset` lies and how many bytes follow it there; the place is `None` in
     /// a hole, the answer is `None` behind the end.
     pub(super) fn at(&self, offset: u64) -> Option<(Option<u64>, u64)> {
-        let run = self.runs.get(self.find(offset))?;
-        let skipped = offset.saturating_sub(run.start);
-        let rest = run.length.saturating_sub(skipped);
+        if offset >= self.end {
+            return None;
+        }
+        let runs = self.from(offset);
+        let run = runs.first()?;
+        let end = runs.get(1).map_or(self.end, |next| next.start);
+        let rest = end.saturating_sub(offset);
         if run.place == HOLE {
             Some((None, rest))
         } else {
-            Some((Some(run.place.saturating_add(skipped)), rest))
+            Some((Some(run.place.saturating_add(offset.saturating_sub(run.start))), rest))
         }
     }
 
@@ -120,13 +122,14 @@ impl Extents {
     ) -> FsResult<()> {
         let mut rest = buf;
         let mut offset = offset;
-        let runs = self.runs.get(self.find(offset)..).unwrap_or_default();
-        for run in runs {
-            if rest.is_empty() {
+        let mut runs = self.from(offset).iter().peekable();
+        while let Some(run) = runs.next() {
+            let end = runs.peek().map_or(self.end, |next| next.start);
+            if rest.is_empty() || offset >= end {
                 break;
             }
             let skipped = offset.saturating_sub(run.start);
-            let length = run.length.saturating_sub(skipped);
+            let length = end.saturating_sub(offset);
             let count = bytes_to_index(length.min(byte_count(rest.len())))?;
             let (part, behind) = rest.split_at_mut(count);
             if run.place == HOLE {
@@ -181,6 +184,10 @@ impl FileData for ExtentFile {
         self.size
     }
 
+    fn memory(&self) -> u64 {
+        self.extents.memory().saturating_add(byte_count(size_of::<Self>()))
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
         let count = self.size.saturating_sub(offset).min(byte_count(buf.len()));
         let stored = self.valid.saturating_sub(offset).min(count);
@@ -227,6 +234,10 @@ impl FileData for BytesFile {
         byte_count(self.0.len())
     }
 
+    fn memory(&self) -> u64 {
+        byte_count(self.0.capacity().saturating_add(size_of::<Self>()))
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
         let start = bytes_to_index(offset.min(self.size()))?;
         let bytes = self.0.get(start..).unwrap_or_default();
@@ -239,7 +250,7 @@ impl FileData for BytesFile {
 }
 
 /// How many bytes of a file of `size` bytes follow `offset`.
-fn inside(size: u64, offset: u64) -> FsResult<u64> {
+pub(super) fn inside(size: u64, offset: u64) -> FsResult<u64> {
     match size.checked_sub(offset) {
         None | Some(0) => {
             let message = "offset is behind the end of the file";

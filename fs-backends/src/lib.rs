@@ -19,6 +19,8 @@ mod extents;
 #[cfg(feature = "fat")]
 pub mod fat;
 pub mod node;
+#[cfg(feature = "ntfs")]
+pub mod ntfs;
 pub mod reference;
 #[cfg(test)]
 mod testing;

@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| volfold_fuzz::touch_volume(&volfold_fs::reference::ntfs::NtfsDriver, data));
+fuzz_target!(|data: &[u8]| volfold_fuzz::touch_volume(&volfold_fs::ntfs::NtfsDriver, data));

@@ -1,4 +1,5 @@
-//! NTFS: directories by the crate `ntfs`, file records and content by own code.
+//! NTFS: directories by the crate `ntfs`, file records and content by own code: a second opinion
+//! for tests.
 //!
 //! The crate walks and searches the B-trees of directories. What it hands out as content cannot
 //! be trusted (compressed and encrypted streams as they are stored, bytes behind the initialized
@@ -54,16 +55,16 @@ const LISTING_CACHE: u64 = 4 << 20;
 /// Bytes of `$Bitmap` that are read at once.
 const BITMAP_PIECE: usize = 64 * 1024;
 
-/// NTFS, read with the help of the crate `ntfs`.
+/// NTFS, read with the help of the crate `ntfs`. Not one of [`crate::DRIVERS`].
 pub struct NtfsDriver;
 
 impl FileSystemDriver for NtfsDriver {
     fn id(&self) -> &'static str {
-        "ntfs"
+        "ntfs-crate"
     }
 
     fn title(&self) -> &'static str {
-        "NTFS"
+        "NTFS by the crate ntfs"
     }
 
     fn probe(&self, volume: &dyn BlockDevice) -> FsResult<Confidence> {

@@ -1,0 +1,132 @@
+//! Bits of little-endian 16-bit words, the highest first, with bytes between them.
+
+use super::Broken;
+
+/// Words behind the end that may be looked at: a decoder looks further than it takes.
+const MAX_OVERRUN: u32 = 2;
+
+/// A reader of bits and bytes.
+pub(super) struct BitReader<'a> {
+    rest: &'a [u8],
+    /// The next bits, from the top.
+    bits: u64,
+    count: u32,
+    overrun: u32,
+}
+
+impl<'a> BitReader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, bits: 0, count: 0, overrun: 0 }
+    }
+
+    /// Fetches words until there are `count` bits, at most 32. Behind the end there are zeros.
+    ///
+    /// # Errors
+    /// If that has gone on for too long.
+    #[inline]
+    pub(super) fn ensure(&mut self, count: u32) -> Result<(), Broken> {
+        while self.count < count {
+            let word = match self.rest.split_first_chunk::<2>() {
+                Some((word, rest)) => {
+                    self.rest = rest;
+                    u16::from_le_bytes(*word)
+                }
+                None => {
+                    self.overrun = self.overrun.saturating_add(1);
+                    if self.overrun > MAX_OVERRUN {
+                        return Err(Broken("compressed unit is cut short"));
+                    }
+                    0
+                }
+            };
+            let shift = 48_u32.saturating_sub(self.count);
+            self.bits |= u64::from(word).wrapping_shl(shift);
+            self.count = self.count.saturating_add(16);
+        }
+        Ok(())
+    }
+
+    /// The next 16 bits; those that were not ensured are zeros.
+    #[inline]
+    pub(super) fn peek16(&self) -> u16 {
+        u16::try_from(self.bits >> 48).unwrap_or(0)
+    }
+
+    /// Steps over `count` bits that were ensured.
+    #[inline]
+    pub(super) fn skip(&mut self, count: u32) {
+        self.bits = self.bits.wrapping_shl(count);
+        self.count = self.count.saturating_sub(count);
+    }
+
+    /// The next `count` bits, at most 16, that were ensured.
+    #[inline]
+    pub(super) fn take(&mut self, count: u32) -> u32 {
+        let bits = u32::from(self.peek16()).wrapping_shr(16_u32.saturating_sub(count));
+        self.skip(count);
+        if count == 0 { 0 } else { bits }
+    }
+
+    /// The next `count` bits, at most 16.
+    ///
+    /// # Errors
+    /// Behind the end.
+    #[inline]
+    pub(super) fn read(&mut self, count: u32) -> Result<u32, Broken> {
+        self.ensure(count)?;
+        Ok(self.take(count))
+    }
+
+    /// The next byte behind the words fetched so far.
+    ///
+    /// # Errors
+    /// Behind the end.
+    pub(super) fn byte(&mut self) -> Result<u8, Broken> {
+        self.bytes(1).map(|bytes| bytes.first().copied().unwrap_or(0))
+    }
+
+    /// The next two bytes behind the words fetched so far.
+    ///
+    /// # Errors
+    /// Behind the end.
+    pub(super) fn u16(&mut self) -> Result<u16, Broken> {
+        let bytes = self.bytes(2)?;
+        Ok(bytes.first_chunk::<2>().map_or(0, |bytes| u16::from_le_bytes(*bytes)))
+    }
+
+    /// The next four bytes behind the words fetched so far.
+    ///
+    /// # Errors
+    /// Behind the end.
+    pub(super) fn u32(&mut self) -> Result<u32, Broken> {
+        let bytes = self.bytes(4)?;
+        Ok(bytes.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes)))
+    }
+
+    /// The next `count` bytes behind the words fetched so far.
+    ///
+    /// # Errors
+    /// Behind the end.
+    pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Broken> {
+        let split = self.rest.split_at_checked(count);
+        let (bytes, rest) = split.ok_or(Broken("compressed unit is cut short"))?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// Drops the bits up to the next word; at least one of them.
+    ///
+    /// # Errors
+    /// Behind the end.
+    pub(super) fn align(&mut self) -> Result<(), Broken> {
+        self.ensure(1)?;
+        // Whole words that were fetched and not begun do not exist: at most 16 bits are ensured
+        // at a time, and fewer than 16 are left when they are.
+        if self.count > 16 {
+            return Err(Broken("bits of a compressed unit are out of step"));
+        }
+        self.bits = 0;
+        self.count = 0;
+        Ok(())
+    }
+}

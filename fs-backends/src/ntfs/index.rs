@@ -1,0 +1,620 @@
+//! The index of a directory: a B-tree of file names, in `$INDEX_ROOT` and `$INDEX_ALLOCATION`.
+//!
+//! Source: the public documentation of NTFS (Microsoft's "Master File Table" pages and the
+//! Linux-NTFS documentation). Little-endian. Both attributes are called `$I30`.
+//!
+//! `$INDEX_ROOT`, before the node header:
+//!
+//! | offset | size | field        | rule                                                     |
+//! |--------|------|--------------|----------------------------------------------------------|
+//! | 0x00   | 4    | `kind`       | of the attribute that is indexed: 0x30, a file name      |
+//! | 0x04   | 4    | `collation`  | 1, file names                                            |
+//! | 0x08   | 4    | `block_size` | a power of two, [`BLOCK_SIZES`]                          |
+//!
+//! A block of `$INDEX_ALLOCATION`, before the node header at 0x18:
+//!
+//! | offset | size | field          | rule                                                   |
+//! |--------|------|----------------|--------------------------------------------------------|
+//! | 0x00   | 4    | `signature`    | `INDX`                                                 |
+//! | 0x04   | 2    | `fixup_offset` | as in a file record                                    |
+//! | 0x06   | 2    | `fixup_count`  |                                                        |
+//! | 0x10   | 8    | `vcn`          | its place: clusters, or 512 bytes if blocks are smaller|
+//!
+//! Node header, and an entry:
+//!
+//! | offset | size | field        | rule                                                     |
+//! |--------|------|--------------|----------------------------------------------------------|
+//! | 0x00   | 4    | `entries`    | offset of the first entry from the node header           |
+//! | 0x04   | 4    | `used`       | bytes from the node header                               |
+//! | 0x00   | 8    | `reference`  | file reference of the entry                              |
+//! | 0x08   | 2    | `length`     | of the entry                                             |
+//! | 0x0A   | 2    | `key_length` | of the `$FILE_NAME` at 0x10                              |
+//! | 0x0C   | 2    | `flags`      | 1: its last 8 bytes are the place of a node below; 2: last |
+//!
+//! `$FILE_NAME`, as far as it is looked at:
+//!
+//! | offset | size | field         | rule                                                    |
+//! |--------|------|---------------|---------------------------------------------------------|
+//! | 0x38   | 4    | `attributes`  | 0x10000000 directory                                    |
+//! | 0x40   | 1    | `name_length` | UTF-16 code units                                       |
+//! | 0x41   | 1    | `name_space`  | 0 POSIX, 1 Windows, 2 8.3, 3 both                       |
+//! | 0x42   | -    | `name`        |                                                         |
+
+use std::cmp::Ordering;
+
+use volfold_images::{ByteReader, byte_count, bytes_to_index};
+
+use super::record::{FileRecord, FileReference, kind, undo_fixups};
+use super::stream::Content;
+use super::upcase::Upcase;
+use super::volume::Volume;
+use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::extents::Extents;
+use crate::wtf8;
+
+/// LIMIT: names of one directory, and bytes of all its names: about 96 MiB of a listing.
+const MAX_NAMES: usize = 1 << 21;
+const MAX_NAME_BYTES: usize = 64 << 20;
+/// LIMIT: Windows writes index blocks of 4 KiB, or of one cluster of at most 64 KiB.
+const BLOCK_SIZES: std::ops::RangeInclusive<u64> = 512..=65536;
+/// LIMIT: levels of the tree. A full tree of the smallest blocks and [`MAX_NAMES`] has fewer.
+const MAX_DEPTH: usize = 32;
+/// LIMIT: blocks of one index: 16 GiB of it.
+const MAX_BLOCKS: u64 = 1 << 22;
+/// LIMIT: bytes of an index root, which lies in a file record.
+const MAX_ROOT: u64 = 4096;
+/// An index of at most this many bytes is fetched by one read to be listed.
+const WHOLE: u64 = 1 << 20;
+
+/// `$I30`, the name of the attributes that make a directory.
+pub(super) const I30: &[u8] = b"$\0I\x003\x000\0";
+/// The name space of an 8.3 name that stands beside a long one.
+pub(super) const DOS_NAME_SPACE: u8 = 2;
+/// In the attributes of a name: it names a directory.
+const NAMES_DIRECTORY: u32 = 0x1000_0000;
+
+const BLOCK_HEADER: usize = 0x18;
+const HAS_NODE_BELOW: u16 = 1;
+const IS_LAST: u16 = 2;
+
+/// The index of one directory, ready to be searched.
+pub(super) struct Index {
+    dir: u64,
+    root: Vec<u8>,
+    root_position: u64,
+    blocks: Extents,
+    size: u64,
+    block_size: u64,
+    /// The bytes that one step of a `vcn` means.
+    unit: u64,
+    is_case_sensitive: bool,
+}
+
+/// An entry of an index.
+pub(super) struct Entry<'a> {
+    reference: FileReference,
+    key: &'a [u8],
+    below: Option<u64>,
+    is_last: bool,
+}
+
+/// The name in the key of an entry.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    /// UTF-16, little-endian.
+    name: &'a [u8],
+    name_space: u8,
+    is_directory: bool,
+}
+
+impl<'a> Key<'a> {
+    fn parse(bytes: &'a [u8], position: u64) -> FsResult<Self> {
+        let mut reader = ByteReader::new("file name of an index", bytes, position);
+        reader.skip(0x38)?;
+        let attributes = reader.u32_le()?;
+        reader.skip(4)?;
+        let length = usize::from(reader.u8()?);
+        let name_space = reader.u8()?;
+        let name = reader.take(length.saturating_mul(2))?;
+        Ok(Self { name, name_space, is_directory: attributes & NAMES_DIRECTORY != 0 })
+    }
+}
+
+/// The entries of one node.
+struct Entries<'a> {
+    bytes: &'a [u8],
+    position: u64,
+    next: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// The node whose header is at the start of `bytes`.
+    fn parse(bytes: &'a [u8], position: u64) -> FsResult<Self> {
+        let mut reader = ByteReader::new("index node", bytes, position);
+        let first = bytes_to_index(u64::from(reader.u32_le()?))?;
+        let used = bytes_to_index(u64::from(reader.u32_le()?))?;
+        let bytes = bytes.get(..used);
+        let bytes = bytes.ok_or_else(|| reader.corrupt("uses more bytes than it has"))?;
+        Ok(Self { bytes, position, next: first })
+    }
+
+    /// The entry at `self.next`, and a step behind it.
+    fn step(&mut self) -> FsResult<Entry<'a>> {
+        let bytes = self.bytes.get(self.next..).unwrap_or_default();
+        let position = self.position.saturating_add(byte_count(self.next));
+        let mut reader = ByteReader::new("index entry", bytes, position);
+        let reference = FileReference(reader.u64_le()?);
+        let length = usize::from(reader.u16_le()?);
+        let key_length = usize::from(reader.u16_le()?);
+        let flags = reader.u16_le()?;
+        let short = || FsError::corrupt("index entry is cut short").at(position);
+        // INVARIANT: every entry is at least 16 bytes long, so the steps come to an end.
+        let entry = bytes.get(..length).filter(|_| length >= 0x10).ok_or_else(short)?;
+        let is_last = flags & IS_LAST != 0;
+        let below = match flags & HAS_NODE_BELOW {
+            0 => None,
+            _ => Some(u64::from_le_bytes(*entry.last_chunk::<8>().ok_or_else(short)?)),
+        };
+        let key = match is_last {
+            true => &[][..],
+            false => entry.get(0x10..0x10_usize.saturating_add(key_length)).ok_or_else(short)?,
+        };
+        self.next = self.next.saturating_add(length);
+        Ok(Entry { reference, key, below, is_last })
+    }
+}
+
+impl Index {
+    /// The index of the directory `dir`.
+    ///
+    /// # Errors
+    /// `NotADirectory`, `Corrupt` or why it cannot be read.
+    pub(super) fn open(
+        volume: &Volume,
+        dir: &FileRecord<'_>,
+        is_case_sensitive: bool,
+    ) -> FsResult<Self> {
+        if !dir.is_directory() {
+            return Err(FsError::not_a_directory());
+        }
+        let root = volume
+            .stream(dir, kind::INDEX_ROOT, I30)?
+            .ok_or_else(|| FsError::corrupt("directory has no index root").at(dir.position()))?;
+        let root = volume.value(root, MAX_ROOT)?;
+        let mut reader = ByteReader::new("index root", &root, dir.position());
+        if reader.u32_le()? != kind::FILE_NAME {
+            return Err(reader.corrupt("is of another attribute than names").into());
+        }
+        reader.skip(4)?;
+        let block_size = u64::from(reader.u32_le()?);
+        if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
+            return Err(reader.corrupt("has a block size that cannot be").into());
+        }
+        let (blocks, size) = match volume.stream(dir, kind::INDEX_ALLOCATION, I30)? {
+            None => (Extents::default(), 0),
+            Some(stream) => match stream.content {
+                Content::Runs(runs) => (runs.finish(), stream.valid),
+                Content::Resident(_) => {
+                    let what = "index allocation is resident";
+                    return Err(FsError::corrupt(what).at(dir.position()));
+                }
+            },
+        };
+        let cluster_size = volume.boot.cluster_size;
+        Ok(Self {
+            dir: dir.number(),
+            root,
+            root_position: dir.position(),
+            blocks,
+            size,
+            block_size,
+            unit: if cluster_size <= block_size { cluster_size } else { 512 },
+            is_case_sensitive,
+        })
+    }
+
+    /// Which blocks are in use, one bit each.
+    fn bitmap(&self, volume: &Volume) -> FsResult<Vec<u8>> {
+        let dir = volume.node(self.dir)?;
+        let bitmap = volume.stream(&dir, kind::BITMAP, I30)?;
+        let bitmap = bitmap.ok_or_else(|| FsError::corrupt("directory index has no bitmap"))?;
+        volume.value(bitmap, MAX_BLOCKS / 8)
+    }
+
+    /// The bytes of memory that the index takes.
+    pub(super) fn memory(&self) -> u64 {
+        byte_count(self.root.capacity().saturating_add(size_of::<Self>()))
+            .saturating_add(self.blocks.memory())
+    }
+
+    fn root_entries(&self) -> FsResult<Entries<'_>> {
+        let bytes = self.root.get(0x10..).unwrap_or_default();
+        Entries::parse(bytes, self.root_position)
+    }
+
+    /// Where the block `vcn` begins in the index.
+    fn offset(&self, vcn: u64) -> FsResult<u64> {
+        let offset = vcn.checked_mul(self.unit);
+        let inside =
+            |offset: &u64| offset.checked_add(self.block_size).is_some_and(|end| end <= self.size);
+        offset.filter(inside).ok_or_else(|| FsError::corrupt("index names a block behind its end"))
+    }
+
+    /// Reads the block `vcn` into `block`, from `whole` if that has the index.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is none, or why it cannot be read.
+    fn read(&self, volume: &Volume, vcn: u64, whole: &[u8], block: &mut Vec<u8>) -> FsResult<()> {
+        let offset = self.offset(vcn)?;
+        let size = bytes_to_index(self.block_size)?;
+        block.clear();
+        let start = bytes_to_index(offset)?;
+        match whole.get(start..start.saturating_add(size)) {
+            Some(bytes) => block.extend_from_slice(bytes),
+            None => {
+                block.resize(size, 0);
+                self.blocks.read(&*volume.reader.metadata, offset, block)?;
+            }
+        }
+        check_block(block, vcn, self.position(offset))
+    }
+
+    /// The place of the byte `offset` in the volume, for errors.
+    fn position(&self, offset: u64) -> u64 {
+        self.blocks.at(offset).and_then(|(place, _)| place).unwrap_or(self.root_position)
+    }
+
+    fn entries<'b>(&self, vcn: u64, block: &'b [u8]) -> FsResult<Entries<'b>> {
+        let position = self.position(vcn.saturating_mul(self.unit));
+        let bytes = block.get(BLOCK_HEADER..).unwrap_or_default();
+        Entries::parse(bytes, position.saturating_add(byte_count(BLOCK_HEADER)))
+    }
+
+    /// The record that `name` names: the very name first, then one that differs in case, where
+    /// the directory allows it.
+    ///
+    /// # Errors
+    /// `NotFound`, or why the directory cannot be read.
+    pub(super) fn find(
+        &self,
+        volume: &Volume,
+        upcase: &Upcase,
+        name: &[u16],
+    ) -> FsResult<FileReference> {
+        // Names that differ in case only lie side by side, and the search compares the very name
+        // with both its neighbours in the tree, so one descent finds either.
+        let mut alike = None;
+        let mut block = Vec::new();
+        let mut next = match search(self.root_entries()?, upcase, name, &mut alike)? {
+            Step::Found(reference) => return Ok(reference),
+            Step::Below(vcn) => vcn,
+        };
+        let mut depth: usize = 0;
+        while let Some(vcn) = next {
+            depth = depth.saturating_add(1);
+            if depth > MAX_DEPTH {
+                return Err(FsError::corrupt("directory index has a loop").at(self.root_position));
+            }
+            self.read(volume, vcn, &[], &mut block)?;
+            match search(self.entries(vcn, &block)?, upcase, name, &mut alike)? {
+                Step::Found(reference) => return Ok(reference),
+                Step::Below(vcn) => next = vcn,
+            }
+        }
+        alike.filter(|_| !self.is_case_sensitive).ok_or_else(FsError::not_found)
+    }
+
+    /// Reads all names. Damage does not end it where the rest can be read. `is_shown` says which
+    /// records are listed.
+    ///
+    /// # Errors
+    /// `Unsupported` for too many names, or why nothing can be read.
+    pub(super) fn list(
+        &self,
+        volume: &Volume,
+        is_shown: impl Fn(FileReference) -> bool,
+    ) -> FsResult<Listing> {
+        let blocks = self.size.checked_div(self.block_size).unwrap_or(0);
+        if blocks > MAX_BLOCKS {
+            return Err(FsError::unsupported("directory index is too large"));
+        }
+        let mut whole = Vec::new();
+        if self.size <= WHOLE {
+            whole.resize(bytes_to_index(self.size)?, 0);
+            // A bad block must not harm the others: then they are read one by one.
+            if self.blocks.read(&*volume.reader.metadata, 0, &mut whole).is_err() {
+                whole.clear();
+            }
+        }
+        let mut walk = Walk {
+            index: self,
+            volume,
+            whole,
+            seen: vec![false; bytes_to_index(blocks)?],
+            listing: Listing::default(),
+        };
+        let walked = self.root_entries().and_then(|root| walk.run(root, &is_shown));
+        match walked {
+            Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
+            Err(error) => walk.listing.damaged(&error),
+            Ok(()) => {}
+        }
+        if walk.listing.damage.is_some() {
+            walk.rest(&is_shown)?;
+        }
+        let mut listing = walk.listing;
+        listing.names.shrink_to_fit();
+        listing.entries.shrink_to_fit();
+        Ok(listing)
+    }
+}
+
+/// Checks the block `vcn`, and puts its fixups back.
+fn check_block(block: &mut [u8], vcn: u64, position: u64) -> FsResult<()> {
+    let mut reader = ByteReader::new("index block", block, position);
+    let signature = reader.array::<4>()?;
+    let (fixup_offset, fixup_count) = (reader.u16_le()?, reader.u16_le()?);
+    reader.skip(8)?;
+    let own = reader.u64_le()?;
+    if signature != *b"INDX" {
+        return Err(FsError::corrupt("index block has a wrong signature").at(position));
+    }
+    undo_fixups(block, fixup_offset, fixup_count).ok_or_else(|| {
+        FsError::corrupt("index block has a torn or wrong update sequence").at(position)
+    })?;
+    if own == vcn {
+        Ok(())
+    } else {
+        Err(FsError::corrupt("index block lies in the place of another").at(position))
+    }
+}
+
+enum Step {
+    Found(FileReference),
+    Below(Option<u64>),
+}
+
+/// Looks for `name` among `entries`; a name that differs in case only is kept in `alike`.
+fn search(
+    mut entries: Entries<'_>,
+    upcase: &Upcase,
+    name: &[u16],
+    alike: &mut Option<FileReference>,
+) -> FsResult<Step> {
+    loop {
+        let position = entries.position;
+        let entry = entries.step()?;
+        if entry.is_last {
+            return Ok(Step::Below(entry.below));
+        }
+        let key = Key::parse(entry.key, position)?;
+        let (order, is_alike) = upcase.compare(name, key.name);
+        if is_alike && alike.is_none() {
+            *alike = Some(entry.reference);
+        }
+        match order {
+            Ordering::Equal => return Ok(Step::Found(entry.reference)),
+            Ordering::Less => return Ok(Step::Below(entry.below)),
+            Ordering::Greater => {}
+        }
+    }
+}
+
+/// A walk through all nodes of an index, in the order of names.
+struct Walk<'a> {
+    index: &'a Index,
+    volume: &'a Volume,
+    whole: Vec<u8>,
+    /// Which blocks were entered. INVARIANT: each is entered once, so a loop comes to an end.
+    seen: Vec<bool>,
+    listing: Listing,
+}
+
+/// A node that is being walked through.
+struct Level {
+    vcn: u64,
+    block: Vec<u8>,
+    /// The place of the current entry in the node.
+    next: usize,
+    /// Whether the node below the current entry was walked through.
+    is_below_done: bool,
+}
+
+impl Level {
+    fn entries(&self, index: &Index) -> FsResult<(Entries<'_>, u64)> {
+        let entries = index.entries(self.vcn, &self.block)?;
+        let position = entries.position;
+        Ok((Entries { next: self.next, ..entries }, position))
+    }
+}
+
+impl Walk<'_> {
+    fn run(
+        &mut self,
+        mut root: Entries<'_>,
+        is_shown: &impl Fn(FileReference) -> bool,
+    ) -> FsResult<()> {
+        loop {
+            let position = root.position;
+            let entry = root.step()?;
+            if let Some(vcn) = entry.below {
+                self.below(vcn, is_shown)?;
+            }
+            if entry.is_last {
+                return Ok(());
+            }
+            self.listing.take(&entry, position, is_shown)?;
+        }
+    }
+
+    /// Walks through the node `vcn` and all below it. Damage is noted, and what lies below it is
+    /// left out.
+    fn below(&mut self, vcn: u64, is_shown: &impl Fn(FileReference) -> bool) -> FsResult<()> {
+        let mut levels: Vec<Level> = Vec::new();
+        let mut spare: Vec<Vec<u8>> = Vec::new();
+        self.enter(vcn, &mut levels, &mut spare);
+        while let Some(level) = levels.last_mut() {
+            let step = level
+                .entries(self.index)
+                .and_then(|(mut entries, position)| Ok((entries.step()?, entries.next, position)));
+            let (entry, next, position) = match step {
+                Ok(step) => step,
+                Err(error) => {
+                    self.listing.damaged(&error);
+                    spare.extend(levels.pop().map(|level| level.block));
+                    continue;
+                }
+            };
+            if let Some(vcn) = entry.below
+                && !level.is_below_done
+            {
+                level.is_below_done = true;
+                self.enter(vcn, &mut levels, &mut spare);
+                continue;
+            }
+            let is_last = entry.is_last;
+            if !is_last {
+                self.listing.take(&entry, position, is_shown)?;
+            }
+            level.next = next;
+            level.is_below_done = false;
+            if is_last {
+                spare.extend(levels.pop().map(|level| level.block));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pushes the node `vcn`, if it can be read and was not met before.
+    fn enter(&mut self, vcn: u64, levels: &mut Vec<Level>, spare: &mut Vec<Vec<u8>>) {
+        let mut block = spare.pop().unwrap_or_default();
+        match self.read(vcn, &mut block, levels.len()) {
+            Ok(next) => levels.push(Level { vcn, block, next, is_below_done: false }),
+            Err(error) => {
+                self.listing.damaged(&error);
+                spare.push(block);
+            }
+        }
+    }
+
+    /// Reads the node `vcn` and gives the place of its first entry.
+    fn read(&mut self, vcn: u64, block: &mut Vec<u8>, depth: usize) -> FsResult<usize> {
+        let offset = self.index.offset(vcn)?;
+        let number = offset.checked_div(self.index.block_size).unwrap_or(0);
+        let seen = self.seen.get_mut(bytes_to_index(number)?);
+        let is_new = seen.is_some_and(|seen| !std::mem::replace(seen, true));
+        if !is_new || depth >= MAX_DEPTH {
+            let position = self.index.position(offset);
+            return Err(FsError::corrupt("directory index has a loop").at(position));
+        }
+        self.index.read(self.volume, vcn, &self.whole, block)?;
+        Ok(self.index.entries(vcn, block)?.next)
+    }
+
+    /// Lists the names of the blocks that are in use and were not met, because what leads to them
+    /// is damaged.
+    fn rest(&mut self, is_shown: &impl Fn(FileReference) -> bool) -> FsResult<()> {
+        let in_use = match self.index.bitmap(self.volume) {
+            Ok(in_use) => in_use,
+            Err(error) => {
+                self.listing.damaged(&error);
+                return Ok(());
+            }
+        };
+        let step = self.index.block_size.checked_div(self.index.unit).unwrap_or(1);
+        let mut block = Vec::new();
+        for number in 0..self.seen.len() {
+            let byte = in_use.get(number / 8).copied().unwrap_or(0);
+            if byte.checked_shr(u32::try_from(number % 8).unwrap_or(0)).unwrap_or(0) & 1 == 0
+                || self.seen.get(number) != Some(&false)
+            {
+                continue;
+            }
+            let vcn = byte_count(number).saturating_mul(step);
+            if self.read(vcn, &mut block, 0).is_err() {
+                continue;
+            }
+            let Ok(mut entries) = self.index.entries(vcn, &block) else { continue };
+            while let Ok(entry) = entries.step()
+                && !entry.is_last
+            {
+                self.listing.take(&entry, entries.position, is_shown)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names of a directory, in the order of its index.
+#[derive(Default)]
+pub(super) struct Listing {
+    names: Vec<u8>,
+    entries: Vec<ListedName>,
+    /// What could not be read, if the listing is not whole.
+    pub(super) damage: Option<String>,
+}
+
+/// One name; it begins where the one before ends.
+#[derive(Clone, Copy)]
+struct ListedName {
+    reference: FileReference,
+    name_end: u32,
+    is_directory: bool,
+}
+
+impl Listing {
+    /// What the listing takes in memory.
+    pub(super) fn memory(&self) -> u64 {
+        let entries = self.entries.len().saturating_mul(size_of::<ListedName>());
+        byte_count(entries.saturating_add(self.names.len()).saturating_add(size_of::<Self>()))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The name, the record and the kind of entry `index`.
+    pub(super) fn get(&self, index: usize) -> Option<(&[u8], FileReference, bool)> {
+        let entry = self.entries.get(index)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => self.entries.get(before)?.name_end,
+            None => 0,
+        };
+        let range = usize::try_from(start).ok()?..usize::try_from(entry.name_end).ok()?;
+        let name = self.names.get(range)?;
+        Some((name, entry.reference, entry.is_directory))
+    }
+
+    /// Adds the name of `entry`, if it is shown. A name that cannot be is damage.
+    fn take(
+        &mut self,
+        entry: &Entry<'_>,
+        position: u64,
+        is_shown: &impl Fn(FileReference) -> bool,
+    ) -> FsResult<()> {
+        let key = match Key::parse(entry.key, position) {
+            Ok(key) => key,
+            Err(error) => {
+                self.damaged(&error);
+                return Ok(());
+            }
+        };
+        if key.name_space == DOS_NAME_SPACE || !is_shown(entry.reference) {
+            return Ok(());
+        }
+        wtf8::encode_to(wtf8::units_le(key.name), &mut self.names);
+        if self.entries.len() >= MAX_NAMES || self.names.len() > MAX_NAME_BYTES {
+            return Err(FsError::unsupported("directory has too many names"));
+        }
+        self.entries.push(ListedName {
+            reference: entry.reference,
+            name_end: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
+            is_directory: key.is_directory,
+        });
+        Ok(())
+    }
+
+    fn damaged(&mut self, error: &FsError) {
+        self.damage.get_or_insert_with(|| error.to_string());
+    }
+}

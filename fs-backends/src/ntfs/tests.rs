@@ -1,0 +1,309 @@
+//! Volumes made by mkntfs and ntfscp, as they are and with one field bent.
+
+use super::*;
+use crate::error::Reason;
+use crate::node::FileExtentKind;
+use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount, noise, read};
+
+/// A volume with a resident and a non-resident file, the latter with an alternate stream.
+fn volume() -> Option<Vec<u8>> {
+    let scratch = Scratch::new("ntfs");
+    scratch.write("small", b"some text");
+    scratch.write("big", &noise(300_000, 1));
+    scratch.write("stream", &noise(20_000, 2));
+    scratch.blank(8 << 20);
+    let made = scratch.run("mkntfs", &["-F", "-q", "-Q", "-c", "4096", "-L", "A label", "image"])
+        && scratch.run("ntfscp", &["image", "small", "Small file.txt"])
+        && scratch.run("ntfscp", &["image", "big", "big.bin"])
+        && scratch.run("ntfscp", &["-N", "alt", "image", "stream", "big.bin"]);
+    made.then(|| scratch.image())
+}
+
+fn position_of(image: &[u8], path: &str) -> usize {
+    let reader = VolumeReader::uncached(Arc::new(volfold_images::MemoryDevice::new(image)));
+    let fs = NtfsFileSystem::mount(reader, NtfsOptions::default()).unwrap();
+    let record = match path {
+        "$MFT" => 0,
+        path => find(&fs, path).unwrap().0,
+    };
+    usize::try_from(fs.volume.record(record).unwrap().position()).unwrap()
+}
+
+/// The volume with the file record of `path` bent, and its update sequence put right.
+fn bent(image: &[u8], path: &str, bend: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut image = image.to_vec();
+    let position = position_of(&image, path);
+    let record = &mut image[position..position + 1024];
+    let fixups = usize::from(record[4]);
+    for (block, tail) in [(1, 510), (2, 1022)] {
+        record.copy_within(fixups + 2 * block..fixups + 2 * block + 2, tail);
+    }
+    bend(record);
+    for (block, tail) in [(1, 510), (2, 1022)] {
+        record.copy_within(tail..tail + 2, fixups + 2 * block);
+        record.copy_within(fixups..fixups + 2, tail);
+    }
+    image
+}
+
+/// Where the unnamed attribute `kind` begins in `record`.
+fn attribute(record: &[u8], kind: u8) -> usize {
+    let mut at = usize::from(record[0x14]);
+    while record[at] != kind || record[at + 9] != 0 {
+        assert!(record[at] < kind, "attribute {kind:x} is there");
+        at += usize::from(u16::from_le_bytes([record[at + 4], record[at + 5]]));
+    }
+    at
+}
+
+/// Appends a resident attribute 0xC0 with `value`.
+fn add_reparse(record: &mut [u8], value: &[u8]) {
+    let used = usize::from(u16::from_le_bytes([record[0x18], record[0x19]]));
+    let at = used - 8;
+    let length = (0x18 + value.len()).next_multiple_of(8);
+    record[at..at + length].fill(0);
+    record[at] = 0xC0;
+    record[at + 4] = length as u8;
+    record[at + 0x0E] = 99;
+    record[at + 0x10] = value.len() as u8;
+    record[at + 0x14] = 0x18;
+    record[at + 0x18..at + 0x18 + value.len()].copy_from_slice(value);
+    record[at + length..at + length + 4].fill(0xFF);
+    let used = u16::try_from(used + length).unwrap();
+    record[0x18..0x1A].copy_from_slice(&used.to_le_bytes());
+}
+
+#[test]
+fn a_volume_of_mkntfs_reads_back() {
+    let Some(image) = volume() else { return };
+    let fs = mount(&NtfsDriver, image).unwrap();
+    assert_eq!(fs.info().label.as_deref(), Some("A label"));
+    assert_eq!(fs.info().uuid.as_ref().map(String::len), Some(16));
+    assert_eq!((fs.info().cluster_size, fs.info().size), (4096, (8 << 20) - 512));
+    assert!(fs.info().findings.is_empty());
+    assert!((1 << 20..4 << 20).contains(&fs.usage().unwrap().used));
+    assert_eq!(read(&*fs, "small FILE.txt").unwrap(), b"some text");
+    assert_eq!(read(&*fs, "big.bin").unwrap(), noise(300_000, 1));
+    let names = list(&*fs, fs.root(), 1).unwrap();
+    let shown: Vec<_> = names.iter().map(|(name, ..)| name.as_slice()).collect();
+    assert_eq!(shown, [&b"big.bin"[..], b"Small file.txt"]);
+    let big = find(&*fs, "BIG.BIN").unwrap();
+    assert_eq!(names[0].2.as_ref(), Some(&fs.metadata(big).unwrap()));
+    let streams = fs.streams(big).unwrap();
+    assert_eq!((streams.len(), streams[0].size), (1, 20_000));
+    let stream = fs.open(big, &StreamName(b"alt".to_vec())).unwrap();
+    assert_eq!(content(&*stream).unwrap(), noise(20_000, 2));
+}
+
+#[test]
+fn names_that_are_not_there_say_why() {
+    let Some(image) = volume() else { return };
+    let fs = mount(&NtfsDriver, image).unwrap();
+    let big = find(&*fs, "big.bin").unwrap();
+    assert_eq!(kind_of(find(&*fs, "none")), FsErrorKind::NotFound);
+    assert_eq!(kind_of(find(&*fs, "big.bin/x")), FsErrorKind::NotADirectory);
+    assert_eq!(kind_of(fs.read_link(big)), FsErrorKind::NotALink);
+    assert_eq!(kind_of(fs.metadata(NodeId(1 << 40))), FsErrorKind::NotFound);
+    let none = StreamName(b"none".to_vec());
+    assert_eq!(kind_of(fs.open(big, &none)), FsErrorKind::NotFound);
+    let root = fs.open(fs.root(), &StreamName::MAIN);
+    assert_eq!(kind_of(root), FsErrorKind::IsADirectory);
+    // A metadata file is found, though it is not listed. Its first run begins at cluster 0.
+    assert_eq!(&read(&*fs, "$Boot").unwrap()[3..7], b"NTFS");
+}
+
+#[test]
+fn stored_bytes_that_are_not_the_content_are_refused() {
+    let Some(image) = volume() else { return };
+    let compressed = FsErrorKind::Undecodable(Reason::NTFS_COMPRESSED);
+    // A compressed stream without a unit, another format than LZNT1, an encrypted stream.
+    let cases =
+        [(0x0C, 1, compressed), (0x0C, 2, compressed), (0x0D, 0x40, FsErrorKind::Encrypted)];
+    for (at, bit, kind) in cases {
+        let image = bent(&image, "big.bin", |record| {
+            let data = attribute(record, 0x80);
+            record[data + at] |= bit;
+        });
+        let fs = mount(&NtfsDriver, image).unwrap();
+        assert_eq!(kind_of(read(&*fs, "big.bin")), kind);
+        let metadata = fs.metadata(find(&*fs, "big.bin").unwrap()).unwrap();
+        assert_eq!((metadata.size, metadata.unreadable), (300_000, Some(kind)));
+    }
+    let image = bent(&image, "Small file.txt", |record| {
+        let data = attribute(record, 0x80);
+        record[data + 0x0C] |= 1;
+    });
+    let fs = mount(&NtfsDriver, image).unwrap();
+    let text = read(&*fs, "Small file.txt").unwrap();
+    assert_eq!(text, b"some text", "a resident value is never compressed");
+}
+
+#[test]
+fn bytes_behind_the_initialized_size_are_zero() {
+    let Some(image) = volume() else { return };
+    let image = bent(&image, "big.bin", |record| {
+        let data = attribute(record, 0x80);
+        record[data + 0x38..data + 0x40].copy_from_slice(&100_001_u64.to_le_bytes());
+    });
+    let fs = mount(&NtfsDriver, image).unwrap();
+    let mut expected = noise(300_000, 1);
+    expected[100_001..].fill(0);
+    assert!(read(&*fs, "big.bin").unwrap() == expected);
+    let file = fs.open(find(&*fs, "big.bin").unwrap(), &StreamName::MAIN).unwrap();
+    let extent = file.extent_at(100_001).unwrap();
+    assert_eq!((extent.kind, extent.length), (FileExtentKind::Hole, 199_999));
+}
+
+#[test]
+fn reparse_points_are_links_or_refused() {
+    let Some(image) = volume() else { return };
+    for (tag, reason) in [
+        (0x8000_0017_u32, Reason::WOF),
+        (0x8000_0008, Reason::WOF_WIM),
+        (0x8000_0013, Reason::DEDUPLICATED),
+        (0xC000_0004, Reason::OFFLINE),
+    ] {
+        let image = bent(&image, "big.bin", |record| {
+            let value = [&tag.to_le_bytes()[..], &[0; 4]].concat();
+            add_reparse(record, &value);
+        });
+        let fs = mount(&NtfsDriver, image).unwrap();
+        let kind = FsErrorKind::Undecodable(reason);
+        assert_eq!(kind_of(read(&*fs, "big.bin")), kind);
+        let (_, node, metadata) = list(&*fs, fs.root(), 9).unwrap().remove(0);
+        let metadata = metadata.unwrap();
+        assert_eq!((metadata.size, metadata.unreadable), (300_000, Some(kind)));
+        let stream = fs.open(node, &StreamName(b"alt".to_vec())).unwrap();
+        assert_eq!(stream.size(), 20_000, "other streams are as they were");
+    }
+    let image = bent(&image, "Small file.txt", |record| {
+        let mut value = 0xA000_000C_u32.to_le_bytes().to_vec();
+        value.extend([18, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        value.extend(*b"a\0\\\0b\0");
+        add_reparse(record, &value);
+    });
+    let fs = mount(&NtfsDriver, image).unwrap();
+    let node = find(&*fs, "Small file.txt").unwrap();
+    assert_eq!(fs.metadata(node).unwrap().kind, FileKind::Symlink);
+    assert_eq!(fs.read_link(node).unwrap(), LinkTarget(b"a/b".to_vec()));
+}
+
+#[test]
+fn a_damaged_record_harms_only_its_own_file() {
+    let Some(image) = volume() else { return };
+    let torn = bent(&image, "big.bin", |record| record[0] = b'X');
+    let reused = bent(&image, "big.bin", |record| record[0x10] += 1);
+    for image in [torn, reused] {
+        let fs = mount(&NtfsDriver, image).unwrap();
+        let names = list(&*fs, fs.root(), 9).unwrap();
+        assert!(names[0].2.is_none() && names[1].2.is_some());
+        assert_eq!(kind_of(find(&*fs, "big.bin")), FsErrorKind::Corrupt);
+        assert_eq!(read(&*fs, "Small file.txt").unwrap(), b"some text");
+    }
+}
+
+#[test]
+fn run_lists_that_do_not_fit_are_corrupt() {
+    let Some(image) = volume() else { return };
+    let short = bent(&image, "big.bin", |record| {
+        let data = attribute(record, 0x80);
+        record[data + 0x32] = 0xFF;
+    });
+    let miscounted = bent(&image, "big.bin", |record| {
+        let data = attribute(record, 0x80);
+        record[data + 0x18] += 1;
+    });
+    for image in [short, miscounted] {
+        let fs = mount(&NtfsDriver, image).unwrap();
+        assert_eq!(kind_of(read(&*fs, "big.bin")), FsErrorKind::Corrupt);
+    }
+    let far = bent(&image, "big.bin", |record| {
+        let data = attribute(record, 0x80);
+        let runs = data + usize::from(record[data + 0x20]);
+        let sizes = record[runs];
+        let last = runs + usize::from(sizes & 15) + usize::from(sizes >> 4);
+        record[last] = 0x7F;
+    });
+    let fs = mount(&NtfsDriver, far).unwrap();
+    assert_eq!(kind_of(read(&*fs, "big.bin")), FsErrorKind::Corrupt);
+}
+
+#[test]
+fn a_damaged_boot_sector_is_taken_from_its_copy() {
+    let Some(mut image) = volume() else { return };
+    image[..512].fill(0);
+    let device = volfold_images::MemoryDevice::new(image.as_slice());
+    assert_eq!(NtfsDriver.probe(&device).unwrap(), Confidence::Likely);
+    let fs = mount(&NtfsDriver, image.as_slice()).unwrap();
+    assert!(fs.info().findings[0].starts_with("ntfs-boot: "));
+    assert_eq!(read(&*fs, "small FILE.txt").unwrap(), b"some text");
+    let last = image.len() - 512;
+    image[last..].fill(0);
+    assert_eq!(kind_of(mount(&NtfsDriver, image)), FsErrorKind::Corrupt);
+}
+
+#[test]
+fn damaged_first_records_are_taken_from_the_mirror() {
+    let Some(image) = volume() else { return };
+    for (path, number) in [("$MFT", 0), ("$Volume", 3)] {
+        let mut image = image.clone();
+        let position = position_of(&image, path);
+        image[position..position + 1024].fill(0);
+        let fs = mount(&NtfsDriver, image).unwrap();
+        let finding = format!("ntfs-mirror: file record {number} is taken from $MFTMirr");
+        assert_eq!(fs.info().findings, [finding]);
+        assert_eq!(fs.info().label.as_deref(), Some("A label"));
+        assert_eq!(read(&*fs, "small FILE.txt").unwrap(), b"some text");
+    }
+}
+
+#[test]
+fn system_files_are_listed_if_wanted() {
+    let Some(image) = volume() else { return };
+    let reader = VolumeReader::uncached(Arc::new(volfold_images::MemoryDevice::new(image)));
+    let fs = NtfsDriver::mount_with(reader, NtfsOptions { system_files: true }).unwrap();
+    let names = list(&*fs, fs.root(), 9).unwrap();
+    let shown: Vec<_> = names.iter().map(|(name, ..)| name.as_slice()).collect();
+    assert!(shown.contains(&b"$MFT".as_slice()) && shown.contains(&b"$Extend".as_slice()));
+    assert!(!shown.contains(&b".".as_slice()));
+}
+
+#[test]
+fn a_dirty_volume_and_a_short_one_are_findings() {
+    let Some(image) = volume() else { return };
+    let dirty = bent(&image, "$Volume", |record| {
+        let information = attribute(record, 0x70);
+        record[information + 0x18 + 10] |= 1;
+    });
+    let fs = mount(&NtfsDriver, dirty).unwrap();
+    assert!(fs.info().findings[0].starts_with("ntfs-dirty: "));
+    let fs = mount(&NtfsDriver, &image[..7 << 20]).unwrap();
+    assert!(fs.info().findings[0].starts_with("ntfs-truncated: "));
+}
+
+#[test]
+fn probe_wants_the_name_and_sane_numbers() {
+    let Some(image) = volume() else { return };
+    let probe = |bytes: &[u8]| {
+        let device = volfold_images::MemoryDevice::new(bytes);
+        NtfsDriver.probe(&device).unwrap()
+    };
+    assert_eq!(probe(&image), Confidence::Certain);
+    assert_eq!(probe(&image[..511]), Confidence::No);
+    for at in [3, 0x0B, 0x0D] {
+        let mut bytes = image.clone();
+        bytes[at..at + 1].fill(0x7F);
+        assert_eq!(probe(&bytes), Confidence::Likely, "{at:x}: the copy is there");
+    }
+}
+
+#[test]
+fn bent_volumes_never_panic_or_hang() {
+    let Some(image) = volume() else { return };
+    let mft = position_of(&image, "$MFT");
+    exercise_bent(&NtfsDriver, &image, mft..mft + 16 * 1024, 150);
+    exercise_bent(&NtfsDriver, &image, mft + 5120..mft + 6144, 150);
+    let file = position_of(&image, "big.bin");
+    exercise_bent(&NtfsDriver, &image, file - 1024..file + 1024, 150);
+    exercise_bent(&NtfsDriver, &image, 0..512, 100);
+}

@@ -1,0 +1,418 @@
+//! The volume: file records by number, attributes over attribute lists.
+//!
+//! An entry of `$ATTRIBUTE_LIST`, little-endian:
+//!
+//! | offset | size | field         | rule                                       |
+//! |--------|------|---------------|--------------------------------------------|
+//! | 0x00   | 4    | `kind`        |                                            |
+//! | 0x04   | 2    | `length`      | of the entry                               |
+//! | 0x06   | 1    | `name_length` | UTF-16 code units                          |
+//! | 0x07   | 1    | `name_offset` | in the entry                               |
+//! | 0x08   | 8    | `lowest_vcn`  | of the piece, 0 if there is one piece      |
+//! | 0x10   | 8    | `record`      | file reference of the record that holds it |
+//! | 0x18   | 2    | `instance`    | which attribute of that record             |
+
+use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
+
+use super::boot::Boot;
+use super::record::{Attribute, FileRecord, FileReference, kind};
+use super::stream::{Content, Stream, StreamBuilder};
+use crate::driver::VolumeReader;
+use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::extents::Extents;
+
+/// LIMIT: bytes of an attribute list; the bound that Windows keeps.
+const MAX_ATTRIBUTE_LIST: u64 = 256 * 1024;
+/// LIMIT: bytes of a value that is held in memory as a whole.
+const MAX_VALUE: u64 = 1 << 20;
+/// The records that `$MFTMirr` has at least.
+const MIRRORED: u64 = 4;
+/// Records that lie nearer to each other than this are fetched by one read.
+const NEAR: u64 = 32 * 1024;
+/// LIMIT: bytes of file records that one read fetches.
+const BATCH: u64 = 512 * 1024;
+
+/// The way to every byte of the volume.
+pub(super) struct Volume {
+    pub(super) reader: VolumeReader,
+    pub(super) boot: Boot,
+    mft: Extents,
+    mft_size: u64,
+}
+
+/// An entry of an attribute list.
+pub(super) struct ListEntry<'a> {
+    pub(super) kind: u32,
+    /// UTF-16, little-endian.
+    pub(super) name: &'a [u8],
+    pub(super) lowest_vcn: u64,
+    record: FileReference,
+    instance: u16,
+}
+
+impl Volume {
+    /// Reads record 0 and takes the run list of the master file table from it.
+    ///
+    /// # Errors
+    /// Why the record cannot be read.
+    pub(super) fn open(reader: VolumeReader, boot: Boot) -> FsResult<Self> {
+        let record_size = byte_count(boot.record_size);
+        let mut volume = Self { reader, boot, mft: Extents::default(), mft_size: record_size };
+        volume.mft.push(Some(volume.boot.mft), record_size)?;
+        let record = volume.record(0)?;
+        let mut table = StreamBuilder::default();
+        let list = volume.attribute_list(&record)?;
+        for attribute in record.attributes() {
+            let attribute = attribute?;
+            let is_table = attribute.kind == kind::DATA && attribute.name.is_empty();
+            if is_table && attribute.lowest_vcn() == 0 {
+                table.add(&attribute, volume.boot.cluster_size)?;
+            }
+        }
+        if table.extents().and_then(|runs| runs.at(0)).and_then(|(place, _)| place)
+            != Some(volume.boot.mft)
+        {
+            return Err(FsError::corrupt(
+                "master file table lies elsewhere than the boot sector says",
+            )
+            .at(record.position()));
+        }
+        if let Some(list) = list {
+            volume.extend_table(&record, &list, &mut table)?;
+        }
+        let table = table.finish()?;
+        let Content::Runs(runs) = table.content else {
+            return Err(FsError::corrupt("master file table is resident").at(record.position()));
+        };
+        volume.mft = runs.finish();
+        volume.mft_size = table.valid;
+        Ok(volume)
+    }
+
+    /// Adds the pieces of the master file table that `list` names. Each record that holds a piece
+    /// lies in the pieces before it.
+    fn extend_table(
+        &mut self,
+        base: &FileRecord<'_>,
+        list: &[u8],
+        table: &mut StreamBuilder,
+    ) -> FsResult<()> {
+        let mut entries = ByteReader::new("attribute list", list, base.position());
+        while let Some(entry) = ListEntry::read(&mut entries)? {
+            if entry.kind != kind::DATA || !entry.name.is_empty() || entry.lowest_vcn == 0 {
+                continue;
+            }
+            let extension = if entry.record.number() == base.number() {
+                None
+            } else {
+                table.lend(&mut self.mft);
+                self.mft_size = self.mft.end();
+                let extension = self.extension(base, entry.record);
+                table.take_back(&mut self.mft);
+                Some(extension?)
+            };
+            let attribute = entry.find(extension.as_ref().unwrap_or(base))?;
+            table.add(&attribute, self.boot.cluster_size)?;
+        }
+        Ok(())
+    }
+
+    /// The file record `number`, whatever its state. A damaged one of the first four is taken from
+    /// the copy in `$MFTMirr`.
+    ///
+    /// # Errors
+    /// `NotFound` behind the end of the table; why it cannot be read.
+    pub(super) fn record(&self, number: u64) -> FsResult<FileRecord<'static>> {
+        let found = self.record_of_table(number);
+        match &found {
+            Err(error) if error.kind() == FsErrorKind::Corrupt && number < MIRRORED => {
+                self.mirrored(number).or(found)
+            }
+            _ => found,
+        }
+    }
+
+    fn record_of_table(&self, number: u64) -> FsResult<FileRecord<'static>> {
+        let offset = self.record_offset(number)?;
+        let mut bytes = vec![0; self.boot.record_size];
+        self.mft.read(&*self.reader.metadata, offset, &mut bytes)?;
+        Ok(FileRecord::parse(number, self.place(offset), bytes)?)
+    }
+
+    fn place(&self, offset: u64) -> u64 {
+        self.mft.at(offset).and_then(|(place, _)| place).unwrap_or(0)
+    }
+
+    /// The copy of the record `number` in `$MFTMirr`.
+    fn mirrored(&self, number: u64) -> FsResult<FileRecord<'static>> {
+        let mut bytes = vec![0; self.boot.record_size];
+        let offset = number.saturating_mul(byte_count(bytes.len()));
+        let position = self.boot.mirror.saturating_add(offset);
+        self.reader.metadata.read_at(position, &mut bytes)?;
+        let record = FileRecord::parse(number, position, bytes)?;
+        if record.is_node() { Ok(record) } else { Err(FsError::not_found()) }
+    }
+
+    /// The first of the mirrored records that can be read from the mirror only.
+    pub(super) fn first_mirrored(&self) -> Option<u64> {
+        let is_damaged = |number: &u64| {
+            let found = self.record_of_table(*number);
+            found.is_err_and(|error| error.kind() == FsErrorKind::Corrupt)
+                && self.mirrored(*number).is_ok()
+        };
+        (0..MIRRORED).find(is_damaged)
+    }
+
+    /// Where the record `number` begins in the table.
+    fn record_offset(&self, number: u64) -> FsResult<u64> {
+        let size = byte_count(self.boot.record_size);
+        number
+            .checked_mul(size)
+            .filter(|offset| offset.checked_add(size).is_some_and(|end| end <= self.mft_size))
+            .ok_or_else(FsError::not_found)
+    }
+
+    /// Gives the records `numbers`, which are sorted, to `each` with their place in `numbers`.
+    /// Records near each other are fetched by one read. One that cannot be read is left out.
+    pub(super) fn each_record(
+        &self,
+        numbers: &[u64],
+        mut each: impl FnMut(usize, &FileRecord<'_>),
+    ) {
+        let size = byte_count(self.boot.record_size);
+        let mut buf = Vec::new();
+        let mut first: usize = 0;
+        while let Some(start) = numbers.get(first) {
+            let Ok(from) = self.record_offset(*start) else {
+                first = first.saturating_add(1);
+                continue;
+            };
+            let mut end = from.saturating_add(size);
+            let mut last = first.saturating_add(1);
+            while let Some(offset) = numbers.get(last).and_then(|n| self.record_offset(*n).ok())
+                && offset <= end.saturating_add(NEAR)
+                && offset.saturating_add(size) <= from.saturating_add(BATCH)
+            {
+                end = offset.saturating_add(size);
+                last = last.saturating_add(1);
+            }
+            let batch = numbers.get(first..last).unwrap_or_default();
+            buf.clear();
+            buf.resize(bytes_to_index(end.saturating_sub(from)).unwrap_or(0), 0);
+            let is_read = self.mft.read(&*self.reader.metadata, from, &mut buf).is_ok();
+            for (index, number) in (first..).zip(batch) {
+                let offset = number.saturating_mul(size);
+                let inside = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
+                let bytes = buf.get_mut(inside..inside.saturating_add(self.boot.record_size));
+                if let Some(bytes) = bytes.filter(|_| is_read)
+                    && let Ok(record) =
+                        FileRecord::parse_in_place(*number, self.place(offset), bytes)
+                {
+                    each(index, &record);
+                } else if let Ok(record) = self.record(*number) {
+                    // A neighbour may be the one that cannot be read.
+                    each(index, &record);
+                }
+            }
+            first = last;
+        }
+    }
+
+    /// The base record of the node `number`.
+    ///
+    /// # Errors
+    /// `NotFound` if the record is not in use or extends another; why it cannot be read.
+    pub(super) fn node(&self, number: u64) -> FsResult<FileRecord<'static>> {
+        let record = self.record(number)?;
+        if record.is_node() { Ok(record) } else { Err(FsError::not_found()) }
+    }
+
+    /// Gives the attributes of a node to `visit`. Where there is an attribute list, an attribute
+    /// that it names is given if `wanted` says so, and no other.
+    ///
+    /// # Errors
+    /// What `visit` says; why a record or the list cannot be read.
+    pub(super) fn visit(
+        &self,
+        base: &FileRecord<'_>,
+        wanted: impl Fn(&ListEntry<'_>) -> bool,
+        mut visit: impl FnMut(&Attribute<'_>) -> FsResult<()>,
+    ) -> FsResult<()> {
+        let Some(list) = self.attribute_list(base)? else {
+            for attribute in base.attributes() {
+                visit(&attribute?)?;
+            }
+            return Ok(());
+        };
+        let mut extension: Option<FileRecord<'_>> = None;
+        let mut entries = ByteReader::new("attribute list", &list, base.position());
+        while let Some(entry) = ListEntry::read(&mut entries)? {
+            if !wanted(&entry) {
+                continue;
+            }
+            let number = entry.record.number();
+            if number == base.number() {
+                visit(&entry.find(base)?)?;
+                continue;
+            }
+            if extension.as_ref().map(FileRecord::number) != Some(number) {
+                extension = Some(self.extension(base, entry.record)?);
+            }
+            if let Some(record) = &extension {
+                visit(&entry.find(record)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The record `reference`, which has to extend `base`.
+    fn extension(
+        &self,
+        base: &FileRecord<'_>,
+        reference: FileReference,
+    ) -> FsResult<FileRecord<'static>> {
+        let record = self.record(reference.number())?;
+        let belongs = record.is_in_use()
+            && record.sequence() == reference.sequence()
+            && record.base().number() == base.number()
+            && record.base().sequence() == base.sequence();
+        if belongs {
+            Ok(record)
+        } else {
+            Err(FsError::corrupt("attribute list names a record of another file")
+                .at(record.position()))
+        }
+    }
+
+    /// The bytes of the attribute list, if the node has one.
+    fn attribute_list(&self, base: &FileRecord<'_>) -> FsResult<Option<Vec<u8>>> {
+        for attribute in base.attributes() {
+            let attribute = attribute?;
+            if attribute.kind == kind::ATTRIBUTE_LIST {
+                let mut builder = StreamBuilder::default();
+                builder.add(&attribute, self.boot.cluster_size)?;
+                let list = builder.finish()?;
+                return self.value(list, MAX_ATTRIBUTE_LIST).map(Some);
+            }
+            // Attributes are sorted by kind.
+            if attribute.kind > kind::ATTRIBUTE_LIST {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The attribute `kind` with `name` (UTF-16, little-endian), put together from its pieces;
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// `Undecodable` if the pieces of an attribute list do not fit, `Corrupt` if a run list is
+    /// shorter than its stream.
+    pub(super) fn stream(
+        &self,
+        base: &FileRecord<'_>,
+        kind: u32,
+        name: &[u8],
+    ) -> FsResult<Option<Stream>> {
+        let mut builder = StreamBuilder::default();
+        self.visit(
+            base,
+            |entry| entry.kind == kind && entry.name == name,
+            |attribute| {
+                if attribute.kind == kind && attribute.name == name {
+                    builder.add(attribute, self.boot.cluster_size)
+                } else {
+                    Ok(())
+                }
+            },
+        )?;
+        if builder.is_empty() {
+            return Ok(None);
+        }
+        builder.finish().map(Some)
+    }
+
+    /// All bytes of `stream`, which must not be more than `limit`.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is longer; `Unsupported` if it is compressed; why it cannot be read.
+    pub(super) fn value(&self, stream: Stream, limit: u64) -> FsResult<Vec<u8>> {
+        if stream.size > limit.min(MAX_VALUE) {
+            return Err(FsError::corrupt("attribute is longer than it may be"));
+        }
+        match stream.content {
+            Content::Resident(bytes) => Ok(bytes),
+            Content::Runs(_) if stream.compression.is_some() || stream.is_encrypted => {
+                Err(FsError::unsupported("value of a file record is compressed or encrypted"))
+            }
+            Content::Runs(runs) => {
+                let mut bytes = vec![0; bytes_to_index(stream.size)?];
+                let valid = bytes_to_index(stream.valid)?.min(bytes.len());
+                let stored = bytes.get_mut(..valid).unwrap_or_default();
+                runs.read(&*self.reader.metadata, 0, stored)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// The value of the unnamed attribute `kind`, if there is one of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::stream`] and [`Self::value`].
+    pub(super) fn attribute(
+        &self,
+        base: &FileRecord<'_>,
+        kind: u32,
+        limit: u64,
+    ) -> FsResult<Option<Vec<u8>>> {
+        let stream = self.stream(base, kind, &[])?;
+        stream.map(|stream| self.value(stream, limit)).transpose()
+    }
+}
+
+impl<'a> ListEntry<'a> {
+    /// The next entry, `None` at the end.
+    fn read(reader: &mut ByteReader<'a>) -> FsResult<Option<Self>> {
+        // The list is padded to 8 bytes.
+        if reader.remaining() < 0x1A {
+            return Ok(None);
+        }
+        let mut head = reader.clone();
+        let kind = head.u32_le()?;
+        let length = usize::from(head.u16_le()?);
+        if length < 0x1A {
+            return Err(head.corrupt("has an entry that is too short").into());
+        }
+        let bytes = reader.take(length)?;
+        let name_length = usize::from(head.u8()?);
+        let name_start = usize::from(head.u8()?);
+        let name_end = name_start.saturating_add(name_length.saturating_mul(2));
+        let name = bytes.get(name_start..name_end);
+        Ok(Some(Self {
+            kind,
+            name: match name_length {
+                0 => &[],
+                _ => name.ok_or_else(|| head.corrupt("has a name that leaves its entry"))?,
+            },
+            lowest_vcn: head.u64_le()?,
+            record: FileReference(head.u64_le()?),
+            instance: head.u16_le()?,
+        }))
+    }
+
+    /// The attribute of `record` that the entry means.
+    fn find<'r>(&self, record: &'r FileRecord<'_>) -> FsResult<Attribute<'r>> {
+        for attribute in record.attributes() {
+            let attribute = attribute?;
+            if attribute.kind == self.kind
+                && attribute.instance == self.instance
+                && attribute.name == self.name
+                && attribute.lowest_vcn() == self.lowest_vcn
+            {
+                return Ok(attribute);
+            }
+        }
+        Err(FsError::corrupt("attribute list names an attribute that is not there")
+            .at(record.position()))
+    }
+}
