@@ -24,7 +24,8 @@ use volfold_fs::{
 use volfold_images::{BlockDevice, Confidence};
 
 /// What the reference refuses as a whole.
-const GAPS: [(&str, &str); 1] = [("ext4-view", "ext4-inline-data")];
+const GAPS: [(&str, &str); 2] =
+    [("ext4-view", "ext4-inline-data"), ("ntfs-crate", "ntfs-mft-fragmented")];
 
 /// Every volume of the fixtures that has a listing, and its bytes.
 fn volumes() -> Vec<(&'static Fixture, &'static VolumeFacts, Arc<dyn BlockDevice>)> {
@@ -89,27 +90,29 @@ fn ntfs_conforms() {
 
 #[test]
 fn the_reference_of_ntfs_conforms() {
-    conform(&NtfsCrate, View::Whole);
+    conform(&NtfsCrate, View::Reference);
 }
 
-/// What one reader of NTFS says of a node, as far as the reference is able to say it.
+/// What one reader of NTFS says of a node, as far as the reference is able to say it: it knows no
+/// owner and no device of the Windows subsystem for Linux, and decodes nothing.
 fn said_of(fs: &dyn FileSystem, node: NodeId) -> String {
-    let unreadable = |metadata: &Metadata| match metadata.unreadable {
-        // The reference has a code for all that it does not decode.
-        Some(FsErrorKind::Undecodable(Reason::NTFS_COMPRESSED)) => None,
-        other => other,
+    let known = |metadata: Metadata| {
+        let unreadable = metadata.unreadable.filter(|kind| !is_compressed(*kind));
+        format!("{:?}", Metadata { unreadable, owner: None, device: None, ..metadata })
     };
-    let metadata = fs.metadata(node).map(|metadata| {
-        let unreadable = unreadable(&metadata);
-        format!("{:?}", Metadata { unreadable, ..metadata })
-    });
-    let streams = fs.streams(node).map(|streams| format!("{streams:?}"));
-    let link = fs.read_link(node).map_err(|error| error.kind());
     let text = |result: volfold_fs::FsResult<String>| match result {
         Ok(text) => text,
         Err(error) => format!("{:?}", error.kind()),
     };
-    format!("{}; {}; {link:?}", text(metadata), text(streams))
+    let metadata = text(fs.metadata(node).map(known));
+    let streams = text(fs.streams(node).map(|streams| format!("{streams:?}")));
+    let link = fs.read_link(node).map_err(|error| error.kind());
+    format!("{metadata}; {streams}; {link:?}")
+}
+
+fn is_compressed(kind: FsErrorKind) -> bool {
+    let reasons = [Reason::NTFS_COMPRESSED, Reason::WOF, Reason::WOF_WIM];
+    reasons.iter().any(|reason| kind == FsErrorKind::Undecodable(*reason))
 }
 
 #[test]
@@ -122,6 +125,9 @@ fn both_readers_of_ntfs_say_the_same_of_every_node() {
         }
         let name = format!("{} at {}", fixture.name, facts.offset);
         let ours = driver("ntfs").mount(reader.clone()).expect(&name);
+        if GAPS.contains(&(NtfsCrate.id(), &fixture.name)) {
+            continue;
+        }
         let theirs = NtfsCrate.mount(reader).expect(&name);
         let (info, other) = (ours.info(), theirs.info());
         assert_eq!((&info.label, &info.uuid, info.size), (&other.label, &other.uuid, other.size));
@@ -134,6 +140,10 @@ fn both_readers_of_ntfs_say_the_same_of_every_node() {
         };
         assert_eq!(paths(&found), paths(&other), "{name}");
         for found in found.values() {
+            let unreadable = theirs.metadata(found.node).ok().and_then(|found| found.unreadable);
+            if unreadable == Some(FsErrorKind::Undecodable(Reason::WOF)) {
+                continue;
+            }
             assert_eq!(said_of(&*ours, found.node), said_of(&*theirs, found.node), "{name}");
             nodes += 1;
         }

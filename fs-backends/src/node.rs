@@ -288,6 +288,24 @@ pub trait FileSystem: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The names of what else is known of `node`: `system.` and a name for what the file system
+    /// itself keeps, `user.` and a name for what programs wrote.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn extended_attributes(&self, _node: NodeId) -> FsResult<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+
+    /// The value of the extended attribute `name` of `node`.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `Unsupported` if it is longer than 64 KiB, or why it cannot be
+    /// read.
+    fn extended_attribute(&self, _node: NodeId, _name: &[u8]) -> FsResult<Vec<u8>> {
+        Err(FsError::new(FsErrorKind::NotFound, "no such extended attribute"))
+    }
+
     /// Opens a stream of a file.
     ///
     /// # Errors

@@ -203,6 +203,22 @@ impl FileSystem for VolumeTree {
         guarded(|| volume.streams(own))
     }
 
+    fn extended_attributes(&self, node: NodeId) -> FsResult<Vec<Vec<u8>>> {
+        if node == ROOT {
+            return Ok(Vec::new());
+        }
+        let (_, volume, own) = self.inside(node)?;
+        guarded(|| volume.extended_attributes(own))
+    }
+
+    fn extended_attribute(&self, node: NodeId, name: &[u8]) -> FsResult<Vec<u8>> {
+        if node == ROOT {
+            return Err(FsError::not_found());
+        }
+        let (_, volume, own) = self.inside(node)?;
+        guarded(|| volume.extended_attribute(own, name))
+    }
+
     fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {
         if node == ROOT {
             return Err(FsError::is_a_directory());

@@ -1,14 +1,15 @@
-//! The index of a directory: a B-tree of file names, in `$INDEX_ROOT` and `$INDEX_ALLOCATION`.
+//! Indexes: B-trees in `$INDEX_ROOT` and `$INDEX_ALLOCATION`. That of a directory is called `$I30`
+//! and has names as its keys; those of other files have other names and keys.
 //!
 //! Source: the public documentation of NTFS (Microsoft's "Master File Table" pages and the
-//! Linux-NTFS documentation). Little-endian. Both attributes are called `$I30`.
+//! Linux-NTFS documentation). Little-endian.
 //!
 //! `$INDEX_ROOT`, before the node header:
 //!
 //! | offset | size | field        | rule                                                     |
 //! |--------|------|--------------|----------------------------------------------------------|
-//! | 0x00   | 4    | `kind`       | of the attribute that is indexed: 0x30, a file name      |
-//! | 0x04   | 4    | `collation`  | 1, file names                                            |
+//! | 0x00   | 4    | `kind`       | of the attribute that is indexed: 0x30 names, 0 none     |
+//! | 0x04   | 4    | `collation`  | 1 file names, 0x10 numbers of 32 bits; not looked at     |
 //! | 0x08   | 4    | `block_size` | a power of two, [`BLOCK_SIZES`]                          |
 //!
 //! A block of `$INDEX_ALLOCATION`, before the node header at 0x18:
@@ -26,7 +27,7 @@
 //! |--------|------|--------------|----------------------------------------------------------|
 //! | 0x00   | 4    | `entries`    | offset of the first entry from the node header           |
 //! | 0x04   | 4    | `used`       | bytes from the node header                               |
-//! | 0x00   | 8    | `reference`  | file reference of the entry                              |
+//! | 0x00   | 8    | `reference`  | file reference; offset and length of data if not of names|
 //! | 0x08   | 2    | `length`     | of the entry                                             |
 //! | 0x0A   | 2    | `key_length` | of the `$FILE_NAME` at 0x10                              |
 //! | 0x0C   | 2    | `flags`      | 1: its last 8 bytes are the place of a node below; 2: last |
@@ -77,9 +78,40 @@ const BLOCK_HEADER: usize = 0x18;
 const HAS_NODE_BELOW: u16 = 1;
 const IS_LAST: u16 = 2;
 
-/// The index of one directory, ready to be searched.
+/// Which index of a file, and what its keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// The names in a directory.
+    Names { is_case_sensitive: bool },
+    /// `$SII` of `$Secure`: the numbers of security descriptors.
+    SecurityIds,
+}
+
+/// `$SII`, in UTF-16.
+const SII: &[u8] = b"$\0S\0I\0I\0";
+
+impl Keys {
+    /// The name of the index.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Names { .. } => I30,
+            Self::SecurityIds => SII,
+        }
+    }
+
+    /// The kind of attribute that is indexed.
+    fn kind(self) -> u32 {
+        match self {
+            Self::Names { .. } => kind::FILE_NAME,
+            Self::SecurityIds => 0,
+        }
+    }
+}
+
+/// One index, ready to be searched.
 pub(super) struct Index {
-    dir: u64,
+    file: u64,
+    keys: Keys,
     root: Vec<u8>,
     root_position: u64,
     blocks: Extents,
@@ -87,12 +119,12 @@ pub(super) struct Index {
     block_size: u64,
     /// The bytes that one step of a `vcn` means.
     unit: u64,
-    is_case_sensitive: bool,
 }
 
 /// An entry of an index.
 pub(super) struct Entry<'a> {
     reference: FileReference,
+    raw: &'a [u8],
     key: &'a [u8],
     below: Option<u64>,
     is_last: bool,
@@ -160,64 +192,57 @@ impl<'a> Entries<'a> {
             false => entry.get(0x10..0x10_usize.saturating_add(key_length)).ok_or_else(short)?,
         };
         self.next = self.next.saturating_add(length);
-        Ok(Entry { reference, key, below, is_last })
+        Ok(Entry { reference, raw: entry, key, below, is_last })
     }
 }
 
 impl Index {
-    /// The index of the directory `dir`.
+    /// The index of `file` with `keys`.
     ///
     /// # Errors
-    /// `NotADirectory`, `Corrupt` or why it cannot be read.
-    pub(super) fn open(
-        volume: &Volume,
-        dir: &FileRecord<'_>,
-        is_case_sensitive: bool,
-    ) -> FsResult<Self> {
-        if !dir.is_directory() {
-            return Err(FsError::not_a_directory());
-        }
+    /// `Corrupt` or why it cannot be read.
+    pub(super) fn open(volume: &Volume, file: &FileRecord<'_>, keys: Keys) -> FsResult<Self> {
         let root = volume
-            .stream(dir, kind::INDEX_ROOT, I30)?
-            .ok_or_else(|| FsError::corrupt("directory has no index root").at(dir.position()))?;
+            .stream(file, kind::INDEX_ROOT, keys.name())?
+            .ok_or_else(|| FsError::corrupt("index has no root").at(file.position()))?;
         let root = volume.value(root, MAX_ROOT)?;
-        let mut reader = ByteReader::new("index root", &root, dir.position());
-        if reader.u32_le()? != kind::FILE_NAME {
-            return Err(reader.corrupt("is of another attribute than names").into());
+        let mut reader = ByteReader::new("index root", &root, file.position());
+        if reader.u32_le()? != keys.kind() {
+            return Err(reader.corrupt("is of another attribute").into());
         }
         reader.skip(4)?;
         let block_size = u64::from(reader.u32_le()?);
         if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
             return Err(reader.corrupt("has a block size that cannot be").into());
         }
-        let (blocks, size) = match volume.stream(dir, kind::INDEX_ALLOCATION, I30)? {
+        let (blocks, size) = match volume.stream(file, kind::INDEX_ALLOCATION, keys.name())? {
             None => (Extents::default(), 0),
             Some(stream) => match stream.content {
                 Content::Runs(runs) => (runs.finish(), stream.valid),
                 Content::Resident(_) => {
                     let what = "index allocation is resident";
-                    return Err(FsError::corrupt(what).at(dir.position()));
+                    return Err(FsError::corrupt(what).at(file.position()));
                 }
             },
         };
         let cluster_size = volume.boot.cluster_size;
         Ok(Self {
-            dir: dir.number(),
+            file: file.number(),
+            keys,
             root,
-            root_position: dir.position(),
+            root_position: file.position(),
             blocks,
             size,
             block_size,
             unit: if cluster_size <= block_size { cluster_size } else { 512 },
-            is_case_sensitive,
         })
     }
 
     /// Which blocks are in use, one bit each.
     fn bitmap(&self, volume: &Volume) -> FsResult<Vec<u8>> {
-        let dir = volume.node(self.dir)?;
-        let bitmap = volume.stream(&dir, kind::BITMAP, I30)?;
-        let bitmap = bitmap.ok_or_else(|| FsError::corrupt("directory index has no bitmap"))?;
+        let file = volume.node(self.file)?;
+        let bitmap = volume.stream(&file, kind::BITMAP, self.keys.name())?;
+        let bitmap = bitmap.ok_or_else(|| FsError::corrupt("index has no bitmap"))?;
         volume.value(bitmap, MAX_BLOCKS / 8)
     }
 
@@ -283,25 +308,61 @@ impl Index {
     ) -> FsResult<FileReference> {
         // Names that differ in case only lie side by side, and the search compares the very name
         // with both its neighbours in the tree, so one descent finds either.
-        let mut alike = None;
+        let (mut exact, mut alike) = (None, None);
+        self.descend(volume, |entry, position| {
+            let key = Key::parse(entry.key, position)?;
+            let (order, is_alike) = upcase.compare(name, key.name);
+            if order == Ordering::Equal {
+                exact = Some(entry.reference);
+            } else if is_alike && alike.is_none() {
+                alike = Some(entry.reference);
+            }
+            Ok(order)
+        })?;
+        let alike = alike.filter(|_| self.keys != Keys::Names { is_case_sensitive: true });
+        exact.or(alike).ok_or_else(FsError::not_found)
+    }
+
+    /// The data of the entry with the number `id`, of an index of numbers.
+    ///
+    /// # Errors
+    /// `NotFound`, or why the index cannot be read.
+    pub(super) fn data_of(&self, volume: &Volume, id: u32) -> FsResult<Vec<u8>> {
+        let mut found = None;
+        self.descend(volume, |entry, position| {
+            let number = ByteReader::new("key of an index", entry.key, position).u32_le()?;
+            let order = id.cmp(&number);
+            if order == Ordering::Equal {
+                let mut reader = ByteReader::new("index entry", entry.raw, position);
+                let (offset, length) = (reader.u16_le()?, reader.u16_le()?);
+                let mut data = ByteReader::new("data of an index", entry.raw, position);
+                data.skip(usize::from(offset))?;
+                found = Some(data.take(usize::from(length))?.to_vec());
+            }
+            Ok(order)
+        })?;
+        found.ok_or_else(FsError::not_found)
+    }
+
+    /// Goes down the tree to where a key is or would be. `compare` gives the order of that key to
+    /// the key of an entry.
+    fn descend(
+        &self,
+        volume: &Volume,
+        mut compare: impl FnMut(&Entry<'_>, u64) -> FsResult<Ordering>,
+    ) -> FsResult<()> {
         let mut block = Vec::new();
-        let mut next = match search(self.root_entries()?, upcase, name, &mut alike)? {
-            Step::Found(reference) => return Ok(reference),
-            Step::Below(vcn) => vcn,
-        };
+        let mut next = search(self.root_entries()?, &mut compare)?;
         let mut depth: usize = 0;
         while let Some(vcn) = next {
             depth = depth.saturating_add(1);
             if depth > MAX_DEPTH {
-                return Err(FsError::corrupt("directory index has a loop").at(self.root_position));
+                return Err(FsError::corrupt("index has a loop").at(self.root_position));
             }
             self.read(volume, vcn, &[], &mut block)?;
-            match search(self.entries(vcn, &block)?, upcase, name, &mut alike)? {
-                Step::Found(reference) => return Ok(reference),
-                Step::Below(vcn) => next = vcn,
-            }
+            next = search(self.entries(vcn, &block)?, &mut compare)?;
         }
-        alike.filter(|_| !self.is_case_sensitive).ok_or_else(FsError::not_found)
+        Ok(())
     }
 
     /// Reads all names. Damage does not end it where the rest can be read. `is_shown` says which
@@ -316,7 +377,7 @@ impl Index {
     ) -> FsResult<Listing> {
         let blocks = self.size.checked_div(self.block_size).unwrap_or(0);
         if blocks > MAX_BLOCKS {
-            return Err(FsError::unsupported("directory index is too large"));
+            return Err(FsError::unsupported("index is too large"));
         }
         let mut whole = Vec::new();
         if self.size <= WHOLE {
@@ -369,32 +430,21 @@ fn check_block(block: &mut [u8], vcn: u64, position: u64) -> FsResult<()> {
     }
 }
 
-enum Step {
-    Found(FileReference),
-    Below(Option<u64>),
-}
-
-/// Looks for `name` among `entries`; a name that differs in case only is kept in `alike`.
+/// Goes through `entries` up to the key or the first one behind it, and gives the node below, where
+/// to go on; `None` if the search has come to its end.
 fn search(
     mut entries: Entries<'_>,
-    upcase: &Upcase,
-    name: &[u16],
-    alike: &mut Option<FileReference>,
-) -> FsResult<Step> {
+    compare: &mut impl FnMut(&Entry<'_>, u64) -> FsResult<Ordering>,
+) -> FsResult<Option<u64>> {
     loop {
         let position = entries.position;
         let entry = entries.step()?;
         if entry.is_last {
-            return Ok(Step::Below(entry.below));
+            return Ok(entry.below);
         }
-        let key = Key::parse(entry.key, position)?;
-        let (order, is_alike) = upcase.compare(name, key.name);
-        if is_alike && alike.is_none() {
-            *alike = Some(entry.reference);
-        }
-        match order {
-            Ordering::Equal => return Ok(Step::Found(entry.reference)),
-            Ordering::Less => return Ok(Step::Below(entry.below)),
+        match compare(&entry, position)? {
+            Ordering::Equal => return Ok(None),
+            Ordering::Less => return Ok(entry.below),
             Ordering::Greater => {}
         }
     }
@@ -505,7 +555,7 @@ impl Walk<'_> {
         let is_new = seen.is_some_and(|seen| !std::mem::replace(seen, true));
         if !is_new || depth >= MAX_DEPTH {
             let position = self.index.position(offset);
-            return Err(FsError::corrupt("directory index has a loop").at(position));
+            return Err(FsError::corrupt("index has a loop").at(position));
         }
         self.index.read(self.volume, vcn, &self.whole, block)?;
         Ok(self.index.entries(vcn, block)?.next)

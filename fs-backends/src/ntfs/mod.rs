@@ -7,7 +7,7 @@
 //! A [`NodeId`] is the number of a file record.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use quick_cache::Weighter;
@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 use volfold_images::{BlockDevice, ByteReader, Confidence, byte_count, bytes_to_index};
 
 use self::boot::Boot;
-use self::index::{Index, Listing};
+use self::index::{Index, Keys, Listing};
 use self::lznt1::Lznt1;
 use self::node::Node;
 use self::record::{FileRecord, FileReference, Form, kind};
@@ -47,6 +47,7 @@ mod units;
 mod upcase;
 mod volume;
 mod wof;
+mod xattr;
 
 const VOLUME: u64 = 3;
 const ROOT: u64 = 5;
@@ -158,6 +159,8 @@ struct NtfsFileSystem {
     large_listing: Mutex<Option<(u64, Arc<Listing>)>>,
     pages: Cache<(u64, usize), Arc<Page>, ByMemory>,
     units: Arc<UnitCache>,
+    /// `$SII`, once a security descriptor was asked for.
+    security: OnceLock<Index>,
 }
 
 /// The metadata of [`PAGE`] entries of a directory; `None` where the record cannot be read.
@@ -233,6 +236,7 @@ impl NtfsFileSystem {
             large_listing: Mutex::new(None),
             pages: Cache::with_weighter(128, METADATA_CACHE, ByMemory),
             units: UnitCache::new(),
+            security: OnceLock::new(),
         })
     }
 
@@ -246,7 +250,8 @@ impl NtfsFileSystem {
             return Err(FsError::not_a_directory());
         }
         let is_case_sensitive = Node::read(&self.volume, &record)?.is_case_sensitive;
-        let index = Arc::new(Index::open(&self.volume, &record, is_case_sensitive)?);
+        let keys = Keys::Names { is_case_sensitive };
+        let index = Arc::new(Index::open(&self.volume, &record, keys)?);
         self.indexes.insert(dir, index.clone());
         Ok(index)
     }
@@ -476,6 +481,14 @@ impl FileSystem for NtfsFileSystem {
             streams.retain(|stream| stream.name.0 != hidden);
         }
         Ok(streams)
+    }
+
+    fn extended_attributes(&self, node: NodeId) -> FsResult<Vec<Vec<u8>>> {
+        self.extended_names(&self.volume.node(node.0)?)
+    }
+
+    fn extended_attribute(&self, node: NodeId, name: &[u8]) -> FsResult<Vec<u8>> {
+        self.extended_value(&self.volume.node(node.0)?, name)
     }
 
     fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {

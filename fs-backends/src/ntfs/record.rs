@@ -58,6 +58,8 @@ pub(super) mod kind {
     pub(in super::super) const STANDARD_INFORMATION: u32 = 0x10;
     pub(in super::super) const ATTRIBUTE_LIST: u32 = 0x20;
     pub(in super::super) const FILE_NAME: u32 = 0x30;
+    pub(in super::super) const OBJECT_ID: u32 = 0x40;
+    pub(in super::super) const SECURITY_DESCRIPTOR: u32 = 0x50;
     pub(in super::super) const VOLUME_NAME: u32 = 0x60;
     pub(in super::super) const VOLUME_INFORMATION: u32 = 0x70;
     pub(in super::super) const DATA: u32 = 0x80;
@@ -66,6 +68,7 @@ pub(super) mod kind {
     pub(in super::super) const BITMAP: u32 = 0xB0;
     pub(in super::super) const REPARSE_POINT: u32 = 0xC0;
     pub(in super::super) const EA: u32 = 0xE0;
+    pub(in super::super) const LOGGED_UTILITY_STREAM: u32 = 0x100;
 }
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]

@@ -1,7 +1,7 @@
 """Listings: what is in a volume, as a tool of somebody else reads it.
 
 Columns `path size sha256 type mtime extra`, separated by tabs, sorted by the bytes of the path.
-`type` is f, d, l, p, c, b or `ads` (an alternate stream, `path:stream`); `-` is not applicable,
+`type` is f, d, l, p, c, b, s or `ads` (an alternate stream, `path:stream`); `-` is not applicable,
 `unreadable` is a file the tool refused. `extra` is the target of a link, `major,minor`, or the
 tag of a `reparse` row, which is a reparse point of an unknown kind.
 """
@@ -61,6 +61,8 @@ def of_folder(root, streams=None, dir_times=True):
                 kind, extra = b"l", os.readlink(host)
             elif stat.S_ISFIFO(mode):
                 kind = b"p"
+            elif stat.S_ISSOCK(mode):
+                kind = b"s"
             else:
                 kind = b"c" if stat.S_ISCHR(mode) else b"b"
                 extra = f"{os.major(facts.st_rdev)},{os.minor(facts.st_rdev)}".encode()

@@ -1,23 +1,25 @@
 """NTFS volumes: mkntfs makes them, ntfs-3g fills them, small patches bend them."""
 
+import hashlib
 import os
 import struct
 
-from . import listing, tools, tree
+from . import listing, table, tools, tree, wim
 from .index import Fixture, recipe
 
 ATTR_STANDARD_INFORMATION, ATTR_LIST, ATTR_DATA = 0x10, 0x20, 0x80
 FLAG_COMPRESSED, FLAG_ENCRYPTED = 0x0800, 0x4000
 
 
-def make(name, size, entries, cluster=4096, sector=512, label="ntfs", also=None):
+def make(name, size, entries, cluster=4096, sector=512, label="ntfs", also=None,
+         options="streams_interface=windows"):  # fmt: skip
     """A volume with the tree `entries`; `also` gets the mount point, to do more."""
     image = tools.blank(os.path.join(tools.scratch(), f"{name}.img"), size)
     tools.run(
         "mkntfs", "-F", "-f", "-q", "-I", "-c", cluster, "-s", sector, "-p", 0, "-H", 16, "-S", 63,
         "-L", label, image, env=tools.fixed(),
     )  # fmt: skip
-    with tools.mounted("ntfs", image, "rw,compression,streams_interface=windows") as root:
+    with tools.mounted("ntfs", image, f"rw,compression,{options}") as root:
         tree.write(entries, root, times=False)
         if also:
             also(root)
@@ -31,8 +33,8 @@ def set_times(entries, root):
             os.utime(os.path.join(root, entry.path), (entry.mtime, entry.mtime))
 
 
-def finish(name, image, note=None, errors=None, **facts):
-    rows = listing.of_ntfs(image)
+def finish(name, image, note=None, errors=None, rows=None, **facts):
+    rows = rows or listing.of_ntfs(image)
     sector, cluster = struct.unpack("<HB", tools.peek(image, 11, 3))
     cluster = 1 << (256 - cluster) if cluster > 128 else cluster
     fixture = Fixture(name, "volume", note).file(image).disk(image)
@@ -123,6 +125,23 @@ def compressed():
     return finish("ntfs-compressed", image, note, errors)
 
 
+@recipe("ntfs-compressed-512")
+def compressed_small_units():
+    def fill(root):
+        folder = os.path.join(root, "lznt1")
+        os.mkdir(folder)
+        flags = struct.pack(">I", 0x10 | FLAG_COMPRESSED)
+        os.setxattr(folder, "system.ntfs_attrib_be", flags)
+        tree.write(tree.load(["lznt1"], "ntfs"), folder)
+
+    entries = tree.load(["short"], "ntfs")
+    image = make("ntfs-compressed-512", 8 << 20, entries, cluster=512, also=fill)
+    names = [entry.path for entry in tree.load(["lznt1"], "ntfs") if entry.size > 600]
+    errors = [{"path": f"lznt1/{name}", "code": "ntfs-compressed"} for name in sorted(names)]
+    note = "compression units of 8 KiB; `errors` as in ntfs-compressed"
+    return finish("ntfs-compressed-512", image, note, errors)
+
+
 @recipe("ntfs-ads")
 def streams():
     return finish("ntfs-ads", make("ntfs-ads", 4 << 20, tree.load(["short", "streams"], "ntfs")))
@@ -141,6 +160,13 @@ def put(root, name, data):
     os.utime(path, (tree.FIRST_TIME, tree.FIRST_TIME))
 
 
+def remove(root, name):
+    try:
+        os.remove(os.path.join(root, name))
+    except FileNotFoundError:
+        pass
+
+
 def checker(root, folder, cluster, most):
     """Leaves every second cluster free: fills with one-cluster files, removes the odd ones.
 
@@ -154,7 +180,7 @@ def checker(root, folder, cluster, most):
             put(root, name, tree.sectors(name, cluster))
             names.append(name)
     except OSError:
-        os.remove(os.path.join(root, f"{folder}/{len(names):04}.bin"))
+        remove(root, f"{folder}/{len(names):04}.bin")
     for name in names[1::2]:
         os.remove(os.path.join(root, name))
     return names[::2]
@@ -250,3 +276,142 @@ def symlinks():
         "of other kinds"
     )
     return finish("ntfs-symlinks", image, note, errors)
+
+
+@recipe("ntfs-wsl")
+def special_files():
+    def fill(root):
+        entries = [
+            ("fifo", 0o010644, None),
+            ("socket", 0o140755, None),
+            ("char", 0o020600, (5, 1)),
+            ("block", 0o060640, (259, 65538)),
+        ]
+        os.mkdir(os.path.join(root, "wsl"))
+        for name, mode, device in entries:
+            path = os.path.join(root, "wsl", name)
+            os.mknod(path, mode & 0o170000 | 0o644, os.makedev(*(device or (0, 0))))
+            values = {"$LXUID": 1000, "$LXGID": 100, "$LXMOD": mode}
+            packed = {key: struct.pack("<I", value) for key, value in values.items()}
+            if device:
+                packed["$LXDEV"] = struct.pack("<II", *device)
+            os.setxattr(path, "system.ntfs_ea", extended(packed))
+            os.utime(path, (tree.FIRST_TIME, tree.FIRST_TIME))
+        path = os.path.join(root, "wsl", "file")
+        put(root, "wsl/file", b"owned by nobody of Windows\n")
+        packed = {"$LXUID": 0, "$LXGID": 0, "$LXMOD": 0o104755}
+        packed = {key: struct.pack("<I", value) for key, value in packed.items()}
+        os.setxattr(path, "system.ntfs_ea", extended(packed))
+
+    image = make(
+        "ntfs-wsl", 4 << 20, tree.load(["short"], "ntfs"), also=fill, options="special_files=wsl"
+    )
+    note = "special files as the Windows subsystem for Linux makes them, with owner and mode"
+    return finish("ntfs-wsl", image, note)
+
+
+def extended(values):
+    """The `$EA` value with these names and values."""
+    entries = []
+    for name, value in values.items():
+        name = name.encode()
+        body = struct.pack("<BBH", 0, len(name), len(value)) + name + b"\0" + value
+        entries.append(body + bytes(-(4 + len(body)) % 4))
+    lengths = [4 + len(entry) for entry in entries]
+    return b"".join(struct.pack("<I", length) + entry for length, entry in zip(lengths, entries))
+
+
+@recipe("ntfs-mft-fragmented")
+def scattered_table():
+    def scatter(root):
+        names = checker(root, "fill", 1024, 1 << 20)
+        os.mkdir(os.path.join(root, "small"))
+        made = []
+        for number in range(len(names) + 200):
+            made.append(f"small/{number:04}.txt")
+            put(root, made[-1], f"small file {number}\n".encode())
+        for name in names[20:] + [name for name in made if name[-5] != "7"]:
+            remove(root, name)
+
+    image = make("ntfs-mft-fragmented", 6 << 20, tree.load(["short"], "ntfs"), 1024, also=scatter)
+    table.split(image)
+    note = (
+        "$MFT has an attribute list: the pieces of it that ntfs-3g made are parted into three "
+        "records, the last of which lies in the second piece"
+    )
+    return finish("ntfs-mft-fragmented", image, note)
+
+
+@recipe("ntfs-wof")
+def overlay():
+    def text(size):
+        words = b"".join(b"line %d of the text; " % (number * number) for number in range(size // 12))
+        return words[:size]
+
+    def program(size):
+        # Calls to a few places, whose operands the LZX encoder makes absolute.
+        code = bytearray(tree.sectors("program", size))
+        for at in range(100, size - 10, 61):
+            code[at] = 0xE8
+            struct.pack_into("<i", code, at + 1, at * 7 % 50000 - at)
+        return bytes(code)
+
+    def contents(unit):
+        return {
+            "text.txt": text(200_000),
+            "mixed.bin": text(unit * 2) + tree.stream("mixed", unit * 2 + 77) + bytes(unit * 3),
+            "program.exe": program(90_000),
+            "one unit.txt": text(unit),
+            "one less.txt": text(unit - 1),
+            "one more.txt": text(unit + 1),
+            "zeros.bin": bytes(150_000),
+            "tiny.txt": text(700),
+        }
+
+    made = {}
+
+    def fill(root):
+        for name, number, kind, unit in wim.ALGORITHMS:
+            folder = f"wof/{name}"
+            os.makedirs(os.path.join(root, folder))
+            files = contents(unit)
+            for file, stored in wim.compress(files, kind, unit).items():
+                path = f"{folder}/{file}"
+                made[path] = files[file]
+                host = os.path.join(root, path)
+                with open(host, "wb", 0) as out:
+                    out.truncate(len(files[file]))
+                with open(f"{host}:WofCompressedData", "wb", 0) as out:
+                    out.write(stored)
+                os.utime(host, (tree.FIRST_TIME, tree.FIRST_TIME))
+                data = reparse(0x80000017, struct.pack("<IIII", 1, 2, 1, number))
+                os.setxattr(host, "system.ntfs_reparse_data", data)
+        for name, data in (
+            ("in a wim", reparse(0x80000017, struct.pack("<IIQ", 1, 1, 2) + bytes(40))),
+            ("unknown", reparse(0x80000017, struct.pack("<IIII", 1, 2, 1, 9))),
+        ):
+            host = os.path.join(root, "wof", name)
+            with open(host, "wb", 0) as out:
+                out.truncate(70000)
+            os.utime(host, (tree.FIRST_TIME, tree.FIRST_TIME))
+            os.setxattr(host, "system.ntfs_reparse_data", data)
+
+    image = make("ntfs-wof", 8 << 20, tree.load(["short"], "ntfs"), also=fill)
+    rows = []
+    for row in listing.of_ntfs(image):
+        path = os.fsdecode(row[0])
+        if path in made:
+            data = made[path]
+            digest = hashlib.sha256(data).hexdigest().encode()
+            row = (row[0], str(len(data)).encode(), digest, b"f", row[4], b"")
+        if row[3] != b"ads":
+            rows.append(row)
+    errors = [{"path": path, "code": "wof-compressed"} for path in sorted(made)]
+    errors += [{"path": "wof/in a wim", "code": "wof-wim"}]
+    errors += [{"path": "wof/unknown", "code": "wof-compressed"}]
+    note = (
+        "files of CompactOS; the streams are resources of WIM files that wimlib compressed, the "
+        "listing has what it was given; `errors`: for a reader without these compressions"
+    )
+    fixture = finish("ntfs-wof", image, note, errors, rows)
+    return fixture.verified("wimlib compressed what the listing says")
