@@ -149,6 +149,10 @@ pub(super) fn lookups(case: &Case<'_>, seen: &[Seen], report: &mut Report) {
     let kind_of = |found: FsResult<NodeId>| found.map_err(|error| error.kind());
     let taken: HashSet<(NodeId, &[u8])> =
         seen.iter().map(|seen| (seen.dir, seen.name.as_slice())).collect();
+    let mut alike: HashMap<(NodeId, Vec<u8>), u32> = HashMap::new();
+    for one in seen {
+        *alike.entry((one.dir, one.name.to_ascii_lowercase())).or_default() += 1;
+    }
     for one in seen {
         let found = kind_of(fs.lookup(one.dir, Name::new(&one.name)));
         report.check("lookup", found == Ok(one.node), || {
@@ -162,7 +166,9 @@ pub(super) fn lookups(case: &Case<'_>, seen: &[Seen], report: &mut Report) {
             report.check("lookup of nothing", good, || format!("{}.none: {found:?}", one.shown()));
         }
         let other = other_case(&one.name);
-        if other != one.name && !taken.contains(&(one.dir, &other)) {
+        // Of several names that differ in case only, any may be meant.
+        let is_alone = alike[&(one.dir, one.name.to_ascii_lowercase())] == 1;
+        if other != one.name && is_alone && !taken.contains(&(one.dir, &other)) {
             let wanted = match fs.info().case {
                 CaseRule::Insensitive => Ok(one.node),
                 CaseRule::Sensitive => Err(FsErrorKind::NotFound),

@@ -85,10 +85,13 @@ pub(super) enum Keys {
     Names { is_case_sensitive: bool },
     /// `$SII` of `$Secure`: the numbers of security descriptors.
     SecurityIds,
+    /// `$O` of `$ObjId`: the object ids of files.
+    ObjectIds,
 }
 
-/// `$SII`, in UTF-16.
+/// `$SII` and `$O`, in UTF-16.
 const SII: &[u8] = b"$\0S\0I\0I\0";
+const O: &[u8] = b"$\0O\0";
 
 impl Keys {
     /// The name of the index.
@@ -96,6 +99,7 @@ impl Keys {
         match self {
             Self::Names { .. } => I30,
             Self::SecurityIds => SII,
+            Self::ObjectIds => O,
         }
     }
 
@@ -103,7 +107,7 @@ impl Keys {
     fn kind(self) -> u32 {
         match self {
             Self::Names { .. } => kind::FILE_NAME,
-            Self::SecurityIds => 0,
+            Self::SecurityIds | Self::ObjectIds => 0,
         }
     }
 }
@@ -323,15 +327,19 @@ impl Index {
         exact.or(alike).ok_or_else(FsError::not_found)
     }
 
-    /// The data of the entry with the number `id`, of an index of numbers.
+    /// The data of the entry with the key `key`, of an index of numbers of 32 bits or rows of them.
     ///
     /// # Errors
     /// `NotFound`, or why the index cannot be read.
-    pub(super) fn data_of(&self, volume: &Volume, id: u32) -> FsResult<Vec<u8>> {
+    pub(super) fn data_of(&self, volume: &Volume, key: &[u8]) -> FsResult<Vec<u8>> {
         let mut found = None;
+        let numbers = |bytes: &[u8]| {
+            let (numbers, _) = bytes.as_chunks::<4>();
+            numbers.iter().map(|number| u32::from_le_bytes(*number)).collect::<Vec<_>>()
+        };
+        let wanted = numbers(key);
         self.descend(volume, |entry, position| {
-            let number = ByteReader::new("key of an index", entry.key, position).u32_le()?;
-            let order = id.cmp(&number);
+            let order = wanted.cmp(&numbers(entry.key));
             if order == Ordering::Equal {
                 let mut reader = ByteReader::new("index entry", entry.raw, position);
                 let (offset, length) = (reader.u16_le()?, reader.u16_le()?);

@@ -17,12 +17,12 @@
 
 use volfold_images::{ByteReader, byte_count, bytes_to_index};
 
-use super::NtfsFileSystem;
 use super::extended::MAX_EA;
 use super::index::{DOS_NAME_SPACE, Index, Keys};
 use super::node;
 use super::record::{FileRecord, Form, kind};
 use super::reparse::MAX_REPARSE;
+use super::{NtfsFileSystem, ROOT};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::wtf8;
 
@@ -38,6 +38,9 @@ const DESCRIPTOR_HEADER: u32 = 20;
 const MAX_VALUE: u64 = 64 * 1024;
 /// LIMIT: bytes of an object id with its three companions.
 const MAX_OBJECT_ID: u64 = 64;
+/// The way to the file that has the ids which files were born with, and the bytes it has of each.
+const EXTEND: [&str; 2] = ["$Extend", "$ObjId"];
+const OBJECT_DATA: usize = 56;
 /// `FILE_ATTRIBUTE_DIRECTORY` and `FILE_ATTRIBUTE_NORMAL` of MS-FSCC.
 const DIRECTORY: u32 = 0x10;
 const NORMAL: u32 = 0x80;
@@ -132,7 +135,10 @@ impl NtfsFileSystem {
             }
             (b"acl" | b"security", false) => self.descriptor(record),
             (b"reparse_data", false) => value(kind::REPARSE_POINT, MAX_REPARSE),
-            (b"object_id", false) => value(kind::OBJECT_ID, MAX_OBJECT_ID),
+            (b"object_id", false) => {
+                let own = value(kind::OBJECT_ID, MAX_OBJECT_ID)?;
+                Ok(self.with_birth_ids(own))
+            }
             (b"ea", false) => value(kind::EA, MAX_EA),
             (b"dos_name", false) => self.dos_name(record),
             (b"efsinfo", false) => {
@@ -167,7 +173,7 @@ impl NtfsFileSystem {
         if id == 0 {
             return Err(none());
         }
-        let found = self.security_index()?.data_of(&self.volume, id);
+        let found = self.security_index()?.data_of(&self.volume, &id.to_le_bytes());
         let found = found.map_err(|error| match error.kind() {
             FsErrorKind::NotFound => FsError::corrupt("security descriptor is not in $Secure"),
             _ => error,
@@ -196,6 +202,29 @@ impl NtfsFileSystem {
         let record = self.volume.node(SECURE)?;
         let index = Index::open(&self.volume, &record, Keys::SecurityIds)?;
         Ok(self.security.get_or_init(|| index))
+    }
+
+    /// The object id `own` and the three ids that the file was born with, which are in `$ObjId`.
+    fn with_birth_ids(&self, own: Vec<u8>) -> Vec<u8> {
+        const SIZE: usize = 16;
+        // What cannot be found there is as if it were not there.
+        let births = || -> FsResult<Vec<u8>> {
+            let record = EXTEND.iter().try_fold(ROOT, |dir, name| {
+                let units: Vec<u16> = name.encode_utf16().collect();
+                let found = self.index(dir)?.find(&self.volume, &self.upcase, &units)?;
+                Ok::<_, FsError>(found.number())
+            })?;
+            let record = self.volume.node(record)?;
+            let index = Index::open(&self.volume, &record, Keys::ObjectIds)?;
+            index.data_of(&self.volume, &own)
+        };
+        match births() {
+            Ok(data) if own.len() == SIZE && data.len() == OBJECT_DATA => {
+                // The data begin with the file reference.
+                [&own, data.get(8..).unwrap_or_default()].concat()
+            }
+            _ => own,
+        }
     }
 
     fn dos_name(&self, record: &FileRecord<'_>) -> FsResult<Vec<u8>> {

@@ -310,6 +310,25 @@ def special_files():
     return finish("ntfs-wsl", image, note)
 
 
+@recipe("ntfs-dos-names")
+def short_names():
+    def name(root):
+        folder = os.path.join(root, "dos")
+        os.mkdir(folder)
+        for number in range(150):
+            long = f"dos/A rather long name {number:03} of a file.text"
+            put(root, long, f"file {number}\n".encode())
+            short = f"ARATH~{number}.TEX" if number < 10 else f"AR{number:04}~1.TEX"
+            os.setxattr(os.path.join(root, long), "system.ntfs_dos_name", short.encode())
+        os.setxattr(os.path.join(root, "docs"), "system.ntfs_object_id", bytes(range(16)))
+        for other in ("dos/Case", "dos/case", "dos/CASE"):
+            put(root, other, other.encode())
+
+    image = make("ntfs-dos-names", 4 << 20, tree.load(["short"], "ntfs"), also=name)
+    note = "long names with 8.3 names beside them, and names that differ in case only"
+    return finish("ntfs-dos-names", image, note)
+
+
 def extended(values):
     """The `$EA` value with these names and values."""
     entries = []

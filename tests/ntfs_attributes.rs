@@ -1,0 +1,158 @@
+//! What NTFS keeps of files beside their content, beside what ntfs-3g says of the same images.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test stops by a panic")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use common::compare::walk;
+use common::fixtures::fixture;
+use common::program::Scratch;
+use rustix::fs::lgetxattr;
+use volfold::{DiskSet, OpenOptions};
+use volfold_fs::{FileSystem, FsErrorKind, Name, NodeId};
+
+/// The names that ntfs-3g answers to, whatever the node.
+const NAMES: [&str; 13] = [
+    "system.ntfs_acl",
+    "system.ntfs_attrib",
+    "system.ntfs_attrib_be",
+    "system.ntfs_times",
+    "system.ntfs_times_be",
+    "system.ntfs_crtime",
+    "system.ntfs_crtime_be",
+    "system.ntfs_reparse_data",
+    "system.ntfs_object_id",
+    "system.ntfs_dos_name",
+    "system.ntfs_ea",
+    "system.ntfs_efsinfo",
+    "user.none",
+];
+
+const IMAGES: [&str; 6] =
+    ["ntfs-plain", "ntfs-ads", "ntfs-symlinks", "ntfs-wsl", "ntfs-hardlinks", "ntfs-dos-names"];
+
+/// A mount of ntfs-3g, which ends with this value.
+struct Other(Child, Scratch);
+
+impl Other {
+    fn mounted(image: &Path) -> Self {
+        let scratch = Scratch::new("ntfs-3g");
+        let child = Command::new("timeout")
+            .args(["-s", "KILL", "60", "ntfs-3g", "-o"])
+            .arg("ro,no_detach,noatime,streams_interface=xattr")
+            .args([image, scratch.path()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("ntfs-3g");
+        for _ in 0..500 {
+            let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
+            if table.contains(scratch.path().to_str().expect("a plain path")) {
+                return Self(child, scratch);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("ntfs-3g does not mount {}", image.display());
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.1.path()).status();
+        let _ = self.0.wait();
+    }
+}
+
+fn theirs(path: &Path, name: &[u8]) -> Option<Vec<u8>> {
+    let mut value = vec![0; 128 << 10];
+    let count = lgetxattr(path, OsStr::from_bytes(name), &mut value).ok()?;
+    value.truncate(count);
+    Some(value)
+}
+
+fn ours(fs: &dyn FileSystem, node: NodeId, name: &[u8]) -> Option<Vec<u8>> {
+    match fs.extended_attribute(node, name) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            assert_eq!(error.kind(), FsErrorKind::NotFound, "{error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn every_attribute_has_the_value_that_ntfs_3g_gives() {
+    if !common::needs_path("/dev/fuse") || !common::needs("ntfs-3g") {
+        return;
+    }
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for name in IMAGES {
+        let image = fixture(name).path();
+        let set = DiskSet::open(std::slice::from_ref(&image), &OpenOptions::default());
+        let fs = set.volumes()[0].file_system().expect(name);
+        let other = Other::mounted(&image);
+        for (path, found) in walk(&*fs).expect(name) {
+            let host = other.1.path().join(OsStr::from_bytes(&path));
+            let shown = String::from_utf8_lossy(&path);
+            let listed = fs.extended_attributes(found.node).expect(name);
+            let mut names: Vec<Vec<u8>> = NAMES.map(|name| name.as_bytes().to_vec()).to_vec();
+            names.extend(listed.iter().filter(|name| name.starts_with(b"user.")).cloned());
+            for attribute in names {
+                let key = String::from_utf8_lossy(&attribute).into_owned();
+                // Linux gives `user.` of files and directories only.
+                let is_plain = host.is_file() || host.is_dir();
+                if key.starts_with("user.") && (host.is_symlink() || !is_plain) {
+                    continue;
+                }
+                let (ours, theirs) =
+                    (ours(&*fs, found.node, &attribute), theirs(&host, &attribute));
+                assert_eq!(ours, theirs, "{name}: {shown}: {key}");
+                let is_listed = listed.contains(&attribute);
+                assert!(is_listed == ours.is_some() || key.ends_with("_be"), "{shown}: {key}");
+                if ours.is_some() {
+                    *counts.entry(key).or_default() += 1;
+                }
+            }
+        }
+    }
+    println!("{counts:#?}");
+    for name in ["acl", "attrib", "times", "crtime", "reparse_data", "ea", "dos_name", "object_id"]
+    {
+        assert!(counts.contains_key(&format!("system.ntfs_{name}")), "{name}: {counts:?}");
+    }
+    assert!(counts.keys().any(|name| name.starts_with("user.")), "{counts:?}");
+}
+
+#[test]
+fn a_name_of_the_8_3_form_is_found_and_not_listed() {
+    let set = DiskSet::open(&[fixture("ntfs-dos-names").path()], &OpenOptions::default());
+    let fs = set.volumes()[0].file_system().expect("a file system");
+    let all = walk(&*fs).expect("all names");
+    let dir = all[&b"dos"[..]].node;
+    let mut found = 0;
+    for (path, node) in &all {
+        let Some(short) = ours(&*fs, node.node, b"system.ntfs_dos_name") else { continue };
+        assert!(short.contains(&b'~'), "{}", String::from_utf8_lossy(&short));
+        assert_eq!(fs.lookup(dir, Name::new(&short)).ok(), Some(node.node));
+        let lower = short.to_ascii_lowercase();
+        assert_eq!(fs.lookup(dir, Name::new(&lower)).ok(), Some(node.node));
+        assert!(!all.contains_key(&[b"dos/", short.as_slice()].concat()), "{path:?}");
+        found += 1;
+    }
+    assert_eq!(found, 150);
+    for name in ["Case", "case", "CASE"] {
+        let path = format!("dos/{name}").into_bytes();
+        assert_eq!(fs.lookup(dir, Name::new(name)).ok(), Some(all[&path].node), "{name}");
+    }
+    assert!(fs.lookup(dir, Name::new("cAsE")).is_ok(), "any of the three");
+}
