@@ -676,3 +676,19 @@ impl Listing {
         self.damage.get_or_insert_with(|| error.to_string());
     }
 }
+
+/// Goes through `data` as an index block and as a node, for the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub(super) fn touch(data: &[u8]) {
+    let mut block = data.to_vec();
+    let _ = check_block(&mut block, 0, 0);
+    for node in [data, block.get(BLOCK_HEADER..).unwrap_or_default()] {
+        let Ok(mut entries) = Entries::parse(node, 0) else { continue };
+        while let Ok(entry) = entries.step() {
+            let _ = Key::parse(entry.key, 0);
+            if entry.is_last {
+                break;
+            }
+        }
+    }
+}

@@ -36,6 +36,8 @@ use crate::wtf8;
 mod boot;
 mod codec;
 mod extended;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod index;
 mod lznt1;
 mod node;

@@ -149,3 +149,73 @@ impl UnitSource for Wof {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::FsErrorKind;
+    use crate::extents::BytesFile;
+    use crate::ntfs::units::{UnitCache, UnitFile};
+
+    fn file(stored: impl FileData + 'static, algorithm: Algorithm, size: u64) -> UnitFile<Wof> {
+        let wof = Wof::new(Arc::new(stored), algorithm, size);
+        UnitFile::new(wof, size, size, &UnitCache::new())
+    }
+
+    /// A stream whose table says that every unit is stored as it is; a unit's bytes are its number.
+    struct Plain {
+        units: u64,
+        entry: u64,
+        unit: u64,
+    }
+
+    impl FileData for Plain {
+        fn size(&self) -> u64 {
+            (self.units - 1) * self.entry + self.units * self.unit
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
+            let table = (self.units - 1) * self.entry;
+            for (at, byte) in (offset..).zip(buf.iter_mut()) {
+                *byte = match at.checked_sub(table) {
+                    Some(at) => (at / self.unit) as u8,
+                    None => {
+                        let value = (at / self.entry + 1) * self.unit;
+                        value.to_le_bytes()[(at % self.entry) as usize]
+                    }
+                };
+            }
+            Ok(buf.len())
+        }
+    }
+
+    #[test]
+    fn the_table_has_wide_entries_from_4_gib_on() {
+        for (units, entry) in [(131_071, 4), (131_072, 8), (1 << 20, 8)] {
+            let unit = 32_768;
+            let file = file(Plain { units, entry, unit }, Algorithm::Lzx, units * unit);
+            for number in [0, 1, 70_000, units - 1] {
+                let mut buf = [0xA5; 2];
+                assert_eq!(file.read_at(number * unit + 9, &mut buf).unwrap(), 2);
+                assert_eq!(buf, [number as u8; 2], "{units} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_is_corrupt() {
+        let cases: [(&[u8], u64); 4] = [
+            (b"", 9000),
+            (&[0, 0, 0, 0, 9, 0, 0, 0, 1, 2, 3], 9000),
+            (&[9, 0, 0, 0, 2, 0, 0, 0, 1, 2, 3], 9000),
+            (&[1, 0, 0, 0xFF, 2, 0, 0, 0xFF, 1, 2, 3], 9000),
+        ];
+        for (stored, size) in cases {
+            let file = file(BytesFile(stored.to_vec()), Algorithm::Xpress4K, size);
+            for offset in [0, 4096, 8999] {
+                let error = file.read_at(offset, &mut [0; 1]).unwrap_err();
+                assert_eq!(error.kind(), FsErrorKind::Corrupt, "{stored:?} at {offset}");
+            }
+        }
+    }
+}

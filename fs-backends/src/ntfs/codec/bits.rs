@@ -5,9 +5,12 @@ use super::Broken;
 /// Words behind the end that may be looked at: a decoder looks further than it takes.
 const MAX_OVERRUN: u32 = 2;
 
+const SHORT: Broken = Broken("compressed unit is cut short");
+
 /// A reader of bits and bytes.
 pub(super) struct BitReader<'a> {
-    rest: &'a [u8],
+    bytes: &'a [u8],
+    next: usize,
     /// The next bits, from the top.
     bits: u64,
     count: u32,
@@ -16,7 +19,7 @@ pub(super) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, bits: 0, count: 0, overrun: 0 }
+        Self { bytes, next: 0, bits: 0, count: 0, overrun: 0 }
     }
 
     /// Fetches words until there are `count` bits, at most 32. Behind the end there are zeros.
@@ -26,15 +29,16 @@ impl<'a> BitReader<'a> {
     #[inline]
     pub(super) fn ensure(&mut self, count: u32) -> Result<(), Broken> {
         while self.count < count {
-            let word = match self.rest.split_first_chunk::<2>() {
-                Some((word, rest)) => {
-                    self.rest = rest;
+            let rest = self.bytes.get(self.next..).unwrap_or_default();
+            let word = match rest.first_chunk::<2>() {
+                Some(word) => {
+                    self.next = self.next.saturating_add(2);
                     u16::from_le_bytes(*word)
                 }
                 None => {
                     self.overrun = self.overrun.saturating_add(1);
                     if self.overrun > MAX_OVERRUN {
-                        return Err(Broken("compressed unit is cut short"));
+                        return Err(SHORT);
                     }
                     0
                 }
@@ -108,25 +112,52 @@ impl<'a> BitReader<'a> {
     /// # Errors
     /// Behind the end.
     pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Broken> {
-        let split = self.rest.split_at_checked(count);
-        let (bytes, rest) = split.ok_or(Broken("compressed unit is cut short"))?;
-        self.rest = rest;
+        let end = self.next.saturating_add(count);
+        let bytes = self.bytes.get(self.next..end).ok_or(SHORT)?;
+        self.next = end;
         Ok(bytes)
     }
 
-    /// Drops the bits up to the next word; at least one of them.
+    /// Drops the bits up to the next word, at least one of them, so that bytes follow.
     ///
     /// # Errors
     /// Behind the end.
     pub(super) fn align(&mut self) -> Result<(), Broken> {
         self.ensure(1)?;
-        // Whole words that were fetched and not begun do not exist: at most 16 bits are ensured
-        // at a time, and fewer than 16 are left when they are.
-        if self.count > 16 {
-            return Err(Broken("bits of a compressed unit are out of step"));
+        if self.overrun > 0 {
+            return Err(SHORT);
         }
+        // Words that were fetched and not begun are given back, but for the one that is dropped.
+        let begun = u32::from(self.count % 16 == 0);
+        let fetched = (self.count / 16).saturating_sub(begun);
+        let back = usize::try_from(fetched.saturating_mul(2)).unwrap_or(0);
+        self.next = self.next.saturating_sub(back);
         self.bits = 0;
         self.count = 0;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_follow_the_word_that_was_begun() {
+        let words: Vec<u8> = (1..=20).collect();
+        for (taken, next) in [(0, 3), (1, 3), (15, 3), (16, 5), (17, 5), (31, 5), (32, 7)] {
+            for ahead in [0, 16, 32] {
+                let mut reader = BitReader::new(&words);
+                for _ in 0..taken {
+                    reader.read(1).unwrap();
+                }
+                reader.ensure(ahead).unwrap();
+                reader.align().unwrap();
+                assert_eq!(reader.byte(), Ok(next), "{taken} {ahead}");
+            }
+        }
+        let mut reader = BitReader::new(&words[..2]);
+        reader.read(16).unwrap();
+        assert!(reader.align().is_err());
     }
 }

@@ -243,3 +243,203 @@ fn turn_calls(out: &mut [u8]) {
         at = call.saturating_add(5);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    /// A simple encoder: all words of a code have the same length, so they are the numbers of
+    /// their symbols.
+    #[derive(Default)]
+    struct Encoder {
+        bits: Vec<bool>,
+        out: Vec<u8>,
+        recent: [u32; 3],
+        lengths: [u32; 2],
+    }
+
+    impl Encoder {
+        fn put(&mut self, bits: u32, count: u32) {
+            self.bits.extend((0..count).rev().map(|bit| bits >> bit & 1 == 1));
+        }
+
+        /// Moves the bits to the output; in whole words, and one more of zeros if there is none.
+        fn flush(&mut self, always: bool) {
+            if always {
+                self.put(0, 16);
+            }
+            while !self.bits.len().is_multiple_of(16) {
+                self.bits.push(false);
+            }
+            for word in self.bits.chunks(16) {
+                let word = word.iter().fold(0_u16, |word, bit| word << 1 | u16::from(*bit));
+                self.out.extend(word.to_le_bytes());
+            }
+            self.bits.clear();
+        }
+
+        fn header(&mut self, kind: u32, size: usize) {
+            self.put(kind, 3);
+            if size == WINDOW {
+                self.put(1, 1);
+            } else {
+                self.put(size as u32, 17);
+            }
+        }
+
+        /// Lengths `length` for all of `count` symbols, where they were `before`.
+        fn code(&mut self, before: u32, length: u32, count: u32) {
+            let symbol = (before + 17 - length) % 17;
+            for of in 0..20 {
+                self.put(u32::from(of == symbol), 4);
+            }
+            for _ in 0..count {
+                self.put(0, 1);
+            }
+        }
+
+        fn codes(&mut self, is_aligned: bool) {
+            if is_aligned {
+                for _ in 0..8 {
+                    self.put(3, 3);
+                }
+            }
+            let [main, length] = self.lengths;
+            self.code(main, 9, 256);
+            self.code(main, 9, 240);
+            self.code(length, 8, 249);
+            self.lengths = [9, 8];
+        }
+
+        fn matched(&mut self, distance: u32, length: usize, is_aligned: bool) {
+            let header = (length - 2).min(7) as u32;
+            let recent = self.recent.iter().position(|recent| *recent == distance);
+            let slot = match recent {
+                Some(recent) => {
+                    self.recent.swap(0, recent);
+                    recent
+                }
+                None => {
+                    self.recent = [distance, self.recent[0], self.recent[1]];
+                    (0..SLOTS).rfind(|slot| distances(*slot).0 <= distance + 2).unwrap()
+                }
+            };
+            self.put(256 + slot as u32 * 8 + header, 9);
+            if header == 7 {
+                self.put((length - 9) as u32, 8);
+            }
+            if recent.is_none() {
+                let (base, bits) = distances(slot);
+                // Aligned words of 3 bits are plain bits.
+                let _ = is_aligned;
+                self.put(distance + 2 - base, bits);
+            }
+        }
+    }
+
+    /// Content and its unit: blocks, matches and bytes by chance.
+    fn sample(seed: u64) -> (Vec<u8>, Vec<u8>) {
+        let size = [1, 700, 20_000, WINDOW][seed as usize % 4];
+        let mut content: Vec<u8> = Vec::new();
+        let mut encoder = Encoder { recent: [1; 3], ..Encoder::default() };
+        let mut choices = noise(8 * 40_000, seed)
+            .chunks(8)
+            .map(|choice| u64::from_le_bytes(choice.try_into().unwrap()))
+            .collect::<Vec<_>>()
+            .into_iter();
+        while content.len() < size {
+            let choice = choices.next().unwrap();
+            let kind = (choice % 3) as u32 + 1;
+            let left = size - content.len();
+            let block = match choice >> 8 & 1 {
+                0 => left,
+                _ => 1 + (choice >> 32) as usize % left,
+            };
+            encoder.header(kind, block);
+            let end = content.len() + block;
+            if kind == 3 {
+                encoder.flush(encoder.bits.len().is_multiple_of(16));
+                let recent = encoder.recent;
+                encoder.out.extend(recent.iter().flat_map(|recent| recent.to_le_bytes()));
+                let stored = noise(block, choice);
+                encoder.out.extend(&stored);
+                content.extend(stored);
+                if block % 2 == 1 {
+                    encoder.out.push(0);
+                }
+                continue;
+            }
+            encoder.codes(kind == 2);
+            while content.len() < end {
+                let choice = choices.next().unwrap();
+                let left = end - content.len();
+                if choice & 1 == 0 && !content.is_empty() && left >= 2 {
+                    let any = (choice >> 8) as usize % content.len() + 1;
+                    let recent = encoder.recent[(choice >> 4 & 1) as usize] as usize;
+                    let is_recent = choice & 2 != 0 && recent <= content.len();
+                    let distance = if is_recent { recent } else { any };
+                    let length = 2 + (choice >> 32) as usize % [6, 256][(choice >> 5 & 1) as usize];
+                    let length = length.min(left);
+                    encoder.matched(distance as u32, length, kind == 2);
+                    for _ in 0..length {
+                        content.push(content[content.len() - distance]);
+                    }
+                } else {
+                    // More calls than chance would give.
+                    let byte = if choice >> 16 & 63 == 0 { CALL } else { choice as u8 };
+                    encoder.put(u32::from(byte), 9);
+                    content.push(byte);
+                }
+            }
+        }
+        encoder.flush(false);
+        turn_calls_back(&mut content);
+        (content, encoder.out)
+    }
+
+    /// What the decoder has to do at the end, by the words of the specification.
+    fn turn_calls_back(bytes: &mut [u8]) {
+        let mut at = 0;
+        while at + 10 < bytes.len() {
+            if bytes[at] == 0xE8 {
+                let value = i32::from_le_bytes(bytes[at + 1..at + 5].try_into().unwrap());
+                let place = at as i32;
+                if value >= -place && value < 12_000_000 {
+                    let value = if value >= 0 { value - place } else { value + 12_000_000 };
+                    bytes[at + 1..at + 5].copy_from_slice(&value.to_le_bytes());
+                }
+                at += 4;
+            }
+            at += 1;
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_comes_back() {
+        for seed in 1..80 {
+            let (content, unit) = sample(seed);
+            let mut out = vec![0xA5; content.len()];
+            decode(&unit, &mut out).unwrap();
+            assert!(out == content, "{seed}");
+        }
+    }
+
+    #[test]
+    fn a_unit_that_is_cut_short_or_bent_does_no_harm() {
+        for seed in 1..20 {
+            let (content, unit) = sample(seed);
+            let mut out = vec![0; content.len()];
+            for length in (0..unit.len().saturating_sub(12)).step_by(1 + unit.len() / 60) {
+                assert!(decode(&unit[..length], &mut out).is_err(), "{length}");
+            }
+            for number in noise(600, seed).chunks(3) {
+                let mut bent = unit.clone();
+                let at = (usize::from(number[0]) << 8 | usize::from(number[1])) % bent.len();
+                bent[at] ^= number[2];
+                let _ = decode(&bent, &mut out);
+            }
+        }
+        assert!(decode(&[0; 64], &mut vec![0; WINDOW + 1]).is_err());
+    }
+}
