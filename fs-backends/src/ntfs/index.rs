@@ -250,6 +250,20 @@ impl Index {
         volume.value(bitmap, MAX_BLOCKS / 8)
     }
 
+    /// How many names of users the root node has.
+    #[cfg(test)]
+    pub(super) fn names_in_root(&self) -> i32 {
+        let mut entries = self.root_entries().unwrap();
+        let mut count = 0;
+        loop {
+            let entry = entries.step().unwrap();
+            if entry.is_last {
+                return count;
+            }
+            count += i32::from(entry.reference.number() >= 16);
+        }
+    }
+
     /// The bytes of memory that the index takes.
     pub(super) fn memory(&self) -> u64 {
         byte_count(self.root.capacity().saturating_add(size_of::<Self>()))

@@ -24,6 +24,7 @@ fn position_of(image: &[u8], path: &str) -> usize {
     let fs = NtfsFileSystem::mount(reader, NtfsOptions::default()).unwrap();
     let record = match path {
         "$MFT" => 0,
+        "" => ROOT,
         path => find(&fs, path).unwrap().0,
     };
     usize::try_from(fs.volume.record(record).unwrap().position()).unwrap()
@@ -266,6 +267,97 @@ fn system_files_are_listed_if_wanted() {
     let shown: Vec<_> = names.iter().map(|(name, ..)| name.as_slice()).collect();
     assert!(shown.contains(&b"$MFT".as_slice()) && shown.contains(&b"$Extend".as_slice()));
     assert!(!shown.contains(&b".".as_slice()));
+}
+
+#[test]
+fn a_case_sensitive_directory_finds_the_very_name_only() {
+    let Some(image) = volume() else { return };
+    let image = bent(&image, "", |record| {
+        let standard = attribute(record, 0x10);
+        record[standard + 0x18 + 0x28] = 1;
+    });
+    let fs = mount(&NtfsDriver, image).unwrap();
+    assert_eq!(read(&*fs, "Small file.txt").unwrap(), b"some text");
+    assert_eq!(kind_of(find(&*fs, "small FILE.txt")), FsErrorKind::NotFound);
+}
+
+#[test]
+fn a_file_of_the_cloud_is_read_if_all_of_it_is_here() {
+    let Some(image) = volume() else { return };
+    let tag = 0x9000_601A_u32.to_le_bytes();
+    let here = bent(&image, "big.bin", |record| add_reparse(record, &[&tag[..], &[0; 4]].concat()));
+    let fs = mount(&NtfsDriver, here.as_slice()).unwrap();
+    assert!(read(&*fs, "big.bin").unwrap() == noise(300_000, 1));
+    let cloud = FsErrorKind::Undecodable(Reason::CLOUD);
+    let recalled = bent(&here, "big.bin", |record| {
+        let standard = attribute(record, 0x10);
+        record[standard + 0x18 + 0x22] |= 0x40;
+    });
+    let dehydrated = bent(&here, "big.bin", |record| {
+        let data = attribute(record, 0x80);
+        record[data + 0x28..data + 0x30].copy_from_slice(&4096_u64.to_le_bytes());
+    });
+    for image in [recalled, dehydrated] {
+        let fs = mount(&NtfsDriver, image).unwrap();
+        assert_eq!(kind_of(read(&*fs, "big.bin")), cloud);
+        let metadata = fs.metadata(find(&*fs, "big.bin").unwrap()).unwrap();
+        assert_eq!((metadata.size, metadata.unreadable), (300_000, Some(cloud)));
+    }
+}
+
+/// A volume whose root has 400 names, so that its index has blocks; and how many it has.
+fn many_names() -> Option<(Vec<u8>, Vec<usize>)> {
+    let scratch = Scratch::new("ntfs-many");
+    scratch.write("small", b"some text");
+    scratch.blank(8 << 20);
+    if !scratch.run("mkntfs", &["-F", "-q", "-Q", "-c", "4096", "image"]) {
+        return None;
+    }
+    for number in 0..400 {
+        let name = format!("a name that takes some room in the index {number:03}");
+        if !scratch.run("ntfscp", &["image", "small", &name]) {
+            return None;
+        }
+    }
+    let image = scratch.image();
+    let blocks = image.chunks(4096).enumerate();
+    let blocks = blocks.filter(|(_, block)| block.starts_with(b"INDX"));
+    let word = b"i\0n\0d\0e\0x\0";
+    let root = blocks.filter(|(_, block)| block.windows(word.len()).any(|bytes| bytes == word));
+    let places = root.map(|(number, _)| number * 4096).collect();
+    Some((image, places))
+}
+
+#[test]
+fn a_damaged_block_of_an_index_harms_its_own_names_only() {
+    let Some((image, blocks)) = many_names() else { return };
+    assert!(blocks.len() > 8, "{blocks:?}");
+    let fs = mount(&NtfsDriver, image.as_slice()).unwrap();
+    assert_eq!(list(&*fs, fs.root(), 1000).unwrap().len(), 400);
+    let mut lost = Vec::new();
+    for block in &blocks {
+        let mut image = image.clone();
+        image[block + 600] ^= 0xFF;
+        image[block + 510] ^= 0xFF;
+        let fs = mount(&NtfsDriver, image).unwrap();
+        let mut names = 0;
+        let result = fs.read_dir(fs.root(), DirCursor::START, &mut |_| {
+            names += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(kind_of(result), FsErrorKind::Corrupt);
+        lost.push(400 - names);
+    }
+    // A block has some thirty names; what lies below a damaged one is found by the bitmap.
+    assert!(lost.iter().all(|lost| (1..60).contains(lost)), "{lost:?}");
+    assert_eq!(lost.iter().sum::<i32>() + root_names(&*fs, &image), 400, "{lost:?}");
+}
+
+/// The names that are in the root of the index itself.
+fn root_names(fs: &dyn FileSystem, image: &[u8]) -> i32 {
+    let reader = VolumeReader::uncached(Arc::new(volfold_images::MemoryDevice::new(image)));
+    let own = NtfsFileSystem::mount(reader, NtfsOptions::default()).unwrap();
+    own.index(fs.root().0).unwrap().names_in_root()
 }
 
 #[test]
