@@ -46,19 +46,19 @@ struct Other(Child, Scratch);
 impl Other {
     fn mounted(image: &Path) -> Self {
         let scratch = Scratch::new("ntfs-3g");
-        let child = Command::new("timeout")
+        let mut command = Command::new("timeout");
+        command
             .args(["-s", "KILL", "60", "ntfs-3g", "-o"])
             .arg("ro,no_detach,noatime,streams_interface=xattr")
             .args([image, scratch.path()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("ntfs-3g");
+            .stderr(Stdio::null());
+        let other = Self(command.spawn().expect("ntfs-3g"), scratch);
         for _ in 0..500 {
             let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
-            if table.contains(scratch.path().to_str().expect("a plain path")) {
-                return Self(child, scratch);
+            if table.contains(other.1.path().to_str().expect("a plain path")) {
+                return other;
             }
             thread::sleep(Duration::from_millis(10));
         }

@@ -101,6 +101,12 @@ def large_clusters():
     return finish("ntfs-64k", make("ntfs-64k", 24 << 20, entries, cluster=65536))
 
 
+@recipe("ntfs-2m")
+def largest_clusters():
+    entries = tree.load(["short", "hardlinks"], "ntfs")
+    return finish("ntfs-2m", make("ntfs-2m", 512 << 20, entries, cluster=2 << 20))
+
+
 @recipe("ntfs-4kn")
 def large_sectors():
     entries = tree.load(["basic", "names"], "ntfs")

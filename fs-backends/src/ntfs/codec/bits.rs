@@ -128,7 +128,7 @@ impl<'a> BitReader<'a> {
             return Err(SHORT);
         }
         // Words that were fetched and not begun are given back, but for the one that is dropped.
-        let begun = u32::from(self.count % 16 == 0);
+        let begun = u32::from(self.count.is_multiple_of(16));
         let fetched = (self.count / 16).saturating_sub(begun);
         let back = usize::try_from(fetched.saturating_mul(2)).unwrap_or(0);
         self.next = self.next.saturating_sub(back);
