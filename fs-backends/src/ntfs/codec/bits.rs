@@ -60,7 +60,7 @@ impl<'a> BitReader<'a> {
     #[inline]
     pub(super) fn skip(&mut self, count: u32) {
         self.bits = self.bits.wrapping_shl(count);
-        self.count = self.count.saturating_sub(count);
+        self.count = self.count.wrapping_sub(count);
     }
 
     /// The next `count` bits, at most 16, that were ensured.
