@@ -298,6 +298,34 @@ fn a_refused_file_gives_its_reason_and_no_bytes() {
     }
 }
 
+#[test]
+fn an_alternate_stream_is_read_by_its_path_and_extracted_if_wanted() {
+    let ads = fixture("ntfs-ads");
+    let rows = ads.volumes[0].rows();
+    let streams: Vec<_> = rows.iter().filter(|row| row.kind == "ads").collect();
+    assert!(!streams.is_empty());
+    for row in &streams {
+        let path = format!("/ntfs/{}", String::from_utf8_lossy(&row.path));
+        let output = on("ntfs-ads", &["cat", "ntfs-ads.img", "-p", &path]).code(0);
+        assert_eq!(Some(sha256(&output.stdout)), row.sha256, "{path}");
+        let none = format!("{path}.none");
+        assert!(on("ntfs-ads", &["cat", "ntfs-ads.img", "-p", &none]).code(1).stdout.is_empty());
+    }
+    #[cfg(unix)]
+    for arguments in [&["--streams"][..], &["--streams", "-p", "/ntfs/docs"], &[]] {
+        let (scratch, output) = extract("ntfs-ads", arguments);
+        output.code(0);
+        for row in &streams {
+            use std::os::unix::ffi::OsStrExt;
+            let path = scratch.join("out/ntfs").join(std::ffi::OsStr::from_bytes(&row.path));
+            let is_asked =
+                arguments.len() == 1 || (arguments.len() == 3 && row.path.starts_with(b"docs"));
+            let found = fs::read(&path).ok().map(|bytes| sha256(&bytes));
+            assert_eq!(found, row.sha256.clone().filter(|_| is_asked), "{}", path.display());
+        }
+    }
+}
+
 /// Extracts from the fixture `name` into `out` of a new folder.
 fn extract(name: &str, arguments: &[&str]) -> (Scratch, Output) {
     let scratch = Scratch::new("extract");

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use common::compare::walk;
 use common::fixtures::fixture;
+use common::mounted::Folder;
 use common::program::Scratch;
 use rustix::fs::lgetxattr;
 use volfold::{DiskSet, OpenOptions};
@@ -131,6 +132,38 @@ fn every_attribute_has_the_value_that_ntfs_3g_gives() {
         assert!(counts.contains_key(&format!("system.ntfs_{name}")), "{name}: {counts:?}");
     }
     assert!(counts.keys().any(|name| name.starts_with("user.")), "{counts:?}");
+}
+
+#[test]
+fn a_mount_gives_the_attributes_and_lists_the_streams() {
+    if !common::needs_path("/dev/fuse") {
+        return;
+    }
+    let image = fixture("ntfs-ads").path();
+    let set = DiskSet::open(std::slice::from_ref(&image), &OpenOptions::default());
+    let fs = set.volumes()[0].file_system().expect("a file system");
+    let folder = Folder::mounted("attributes", &[image]);
+    let mut streams = 0;
+    for (path, found) in walk(&*fs).expect("all names") {
+        let host = folder.join("ntfs").join(OsStr::from_bytes(&path));
+        let listed = fs.extended_attributes(found.node).expect("names");
+        for name in &listed {
+            let ours = ours(&*fs, found.node, name);
+            assert_eq!(theirs(&host, name), ours, "{}", String::from_utf8_lossy(name));
+        }
+        let mut list = vec![0; 4096];
+        let count = rustix::fs::llistxattr(&host, &mut list).expect("a list");
+        list.truncate(count);
+        let mounted: Vec<&[u8]> =
+            list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+        let wanted: Vec<&[u8]> =
+            listed.iter().map(Vec::as_slice).filter(|name| name.starts_with(b"user.")).collect();
+        assert_eq!(mounted, wanted);
+        streams += mounted.len();
+        assert_eq!(theirs(&host, b"security.selinux"), None);
+    }
+    assert!(streams > 3, "{streams}");
+    folder.unmount(&[]).code(0);
 }
 
 #[test]

@@ -288,6 +288,11 @@ pub trait FileSystem: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether nodes may have extended attributes. `true` where it is not known yet.
+    fn has_extended_attributes(&self) -> bool {
+        false
+    }
+
     /// The names of what else is known of `node`: `system.` and a name for what the file system
     /// itself keeps, `user.` and a name for what programs wrote.
     ///

@@ -203,6 +203,13 @@ impl FileSystem for VolumeTree {
         guarded(|| volume.streams(own))
     }
 
+    fn has_extended_attributes(&self) -> bool {
+        let has = |volume: &TreeVolume| {
+            volume.opened.get().is_none_or(|opened| opened.has_extended_attributes())
+        };
+        self.volumes.iter().any(has)
+    }
+
     fn extended_attributes(&self, node: NodeId) -> FsResult<Vec<Vec<u8>>> {
         if node == ROOT {
             return Ok(Vec::new());

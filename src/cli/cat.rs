@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use volfold::DiskSet;
-use volfold_fs::{FileData, FileSystem, FsResult, StreamName};
+use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, StreamName};
 
 use super::{Outcome, SetArguments, path_bytes, text, walk};
 
@@ -15,14 +15,15 @@ pub(crate) const PIECE: usize = 1 << 20;
 
 /// Write one file to stdout
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  volfold cat disk.vmdk -p /System/Users/a/notes.txt > notes.txt"
-)]
+#[command(after_help = "\
+Examples:
+  volfold cat disk.vmdk -p /System/Users/a/notes.txt > notes.txt
+  volfold cat disk.vmdk -p /System/Users/a/setup.exe:Zone.Identifier")]
 pub(crate) struct CatArguments {
     /// Disk images that belong together
     #[arg(required = true, value_name = "DISK")]
     disks: Vec<PathBuf>,
-    /// The file: /<volume>/dir/file
+    /// The file: /<volume>/dir/file, or an alternate stream of it: /<volume>/dir/file:stream
     #[arg(short, long, value_name = "PATH")]
     path: OsString,
     #[command(flatten)]
@@ -34,9 +35,7 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
         return Ok(Outcome::Nothing);
     };
     let path = name_of_volume(&set, &path_bytes(&arguments.path));
-    let file =
-        walk::resolve(&tree, &path, true).and_then(|node| tree.open(node, &StreamName::MAIN));
-    let file = match file {
+    let file = match open(&tree, &path) {
         Ok(file) => file,
         Err(error) => {
             text::complain(format_args!("{}", walk::path_error(&path, &error)));
@@ -60,6 +59,23 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
     }
     out.flush()?;
     Ok(outcome)
+}
+
+/// The file at `path`; if there is none, the stream behind the last `:` of the file before it.
+fn open(tree: &dyn FileSystem, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileData>> {
+    let main = walk::resolve(tree, path, true);
+    let colon = path.iter().rposition(|byte| *byte == b':');
+    match (main, colon.and_then(|colon| path.split_at_checked(colon))) {
+        (Err(error), Some((file, [_, stream @ ..])))
+            if error.kind() == FsErrorKind::NotFound
+                && !stream.is_empty()
+                && !stream.contains(&b'/') =>
+        {
+            let node = walk::resolve(tree, file, true)?;
+            tree.open(node, &StreamName(stream.to_vec()))
+        }
+        (main, _) => tree.open(main?, &StreamName::MAIN),
+    }
 }
 
 /// The next piece of `file` at `offset`; a piece that is not whole before the end is an error.

@@ -48,6 +48,9 @@ pub(crate) struct ExtractArguments {
     /// What to copy: /<volume>/dir; may be given several times, without it everything
     #[arg(short, long, value_name = "PATH")]
     path: Vec<OsString>,
+    /// Also copy alternate streams, as files FILE:STREAM beside their file
+    #[arg(long)]
+    streams: bool,
     /// Where to: a new or empty folder
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
@@ -71,7 +74,7 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
             return Ok(Outcome::Nothing);
         }
     };
-    let extraction = Extraction::new(&tree);
+    let extraction = Extraction::new(&tree, arguments.streams);
     for path in &paths {
         match walk::resolve(&tree, path, false) {
             Ok(node) => extraction.copy(&output, path, node),
@@ -102,11 +105,12 @@ struct Place {
     names: HostNames,
 }
 
-/// A file that waits for a writer.
+/// A file, or a stream of one, that waits for a writer.
 struct Job {
     dir: Arc<Output>,
     name: OsString,
     path: Vec<u8>,
+    stream: StreamName,
     metadata: Metadata,
 }
 
@@ -121,13 +125,14 @@ struct Later {
 
 struct Extraction<'a> {
     tree: &'a dyn FileSystem,
+    streams: bool,
     progress: ProgressBar,
     later: Mutex<Later>,
     counts: Mutex<(u64, u64)>,
 }
 
 impl<'a> Extraction<'a> {
-    fn new(tree: &'a dyn FileSystem) -> Self {
+    fn new(tree: &'a dyn FileSystem, streams: bool) -> Self {
         let progress = ProgressBar::new_spinner();
         let style = indicatif::ProgressStyle::with_template(
             "{spinner} {bytes} at {bytes_per_sec}  {wide_msg}",
@@ -136,7 +141,7 @@ impl<'a> Extraction<'a> {
             Ok(style) => progress.with_style(style),
             Err(_) => progress,
         };
-        Self { tree, progress, later: Mutex::default(), counts: Mutex::default() }
+        Self { tree, streams, progress, later: Mutex::default(), counts: Mutex::default() }
     }
 
     fn fail(&self, line: &str) {
@@ -194,6 +199,17 @@ impl<'a> Extraction<'a> {
             let visit = Visit { path, name, metadata: &metadata, depth: 0 };
             return self.take(&Place { path: place, dir, names }, &visit, &jobs);
         }
+        if let (true, Some(name), Some(parent)) = (self.streams, parts.last(), place.parent()) {
+            match output.below(parent) {
+                Ok(dir) => {
+                    let (path_of, dir) = (parent.to_path_buf(), Arc::new(dir));
+                    let parent = Place { path: path_of, dir, names: HostNames::default() };
+                    let visit = Visit { path, name, metadata: &metadata, depth: 0 };
+                    self.take_streams(&parent, &visit, &jobs);
+                }
+                Err(error) => self.fail_at(path, &error.to_string()),
+            }
+        }
         self.later.lock().directory_times.push((place.clone(), metadata));
         let mut above = vec![Arc::new(Place { path: place, dir, names })];
         let walked = walk::walk(self.tree, node, path, true, &mut |event| {
@@ -218,6 +234,7 @@ impl<'a> Extraction<'a> {
         if visit.metadata.kind != FileKind::Directory {
             return self.take(&place, visit, jobs);
         }
+        self.take_streams(&place, visit, jobs);
         let name = place.names.get(visit.name);
         match place.dir.create_dir(&name) {
             Ok(dir) => {
@@ -249,11 +266,13 @@ impl<'a> Extraction<'a> {
                     dir: place.dir.clone(),
                     name,
                     path: visit.path.to_vec(),
+                    stream: StreamName::MAIN,
                     metadata: visit.metadata.clone(),
                 };
                 if jobs.send(job).is_err() {
                     self.fail_at(visit.path, "no writer is left");
                 }
+                self.take_streams(place, visit, jobs);
             }
             FileKind::Symlink if cfg!(not(unix)) => {
                 self.fail_at(visit.path, "is a symbolic link; left out on this system");
@@ -263,6 +282,30 @@ impl<'a> Extraction<'a> {
                 Err(error) => self.fail_at(visit.path, &error_chain(&error)),
             },
             _ => self.fail_at(visit.path, "is a device node, pipe or socket; left out"),
+        }
+    }
+
+    /// The alternate streams of a node, if they are wanted.
+    fn take_streams(&self, place: &Place, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
+        if !self.streams {
+            return;
+        }
+        let streams = match self.tree.streams(visit.metadata.node) {
+            Ok(streams) => streams,
+            Err(error) => return self.fail_at(visit.path, &error_chain(&error)),
+        };
+        for stream in streams {
+            let behind = [b":", stream.name.0.as_slice()].concat();
+            let job = Job {
+                dir: place.dir.clone(),
+                name: place.names.get(&[visit.name, &behind].concat()),
+                path: [visit.path, &behind].concat(),
+                stream: stream.name,
+                metadata: visit.metadata.clone(),
+            };
+            if jobs.send(job).is_err() {
+                self.fail_at(visit.path, "no writer is left");
+            }
         }
     }
 
@@ -282,7 +325,7 @@ impl<'a> Extraction<'a> {
         let host = |error: io::Error| error.to_string();
         let data = self
             .tree
-            .open(job.metadata.node, &StreamName::MAIN)
+            .open(job.metadata.node, &job.stream)
             .map_err(|error| format!("{} [{}]", error_chain(&error), error.code()))?;
         let mut file = job.dir.create_file(&job.name).map_err(host)?;
         self.copy_content(&*data, &mut file, buf)

@@ -485,6 +485,10 @@ impl FileSystem for NtfsFileSystem {
         Ok(streams)
     }
 
+    fn has_extended_attributes(&self) -> bool {
+        true
+    }
+
     fn extended_attributes(&self, node: NodeId) -> FsResult<Vec<Vec<u8>>> {
         self.extended_names(&self.volume.node(node.0)?)
     }

@@ -44,6 +44,10 @@ const OPEN_FILES: u64 = 16 << 20;
 /// LIMIT: lines that failed requests write into the log of one mount.
 const MAX_LOG_LINES: u32 = 10_000;
 
+/// LIMIT: bytes of an extended attribute or of a list of them, and of a name: those of Linux.
+const MAX_ATTRIBUTE: u32 = 64 << 10;
+const MAX_NAME: usize = 255;
+
 /// The offsets of `.` and `..` in a directory; entries follow behind.
 const DOTS: u64 = 2;
 
@@ -253,6 +257,17 @@ impl Server {
     }
 }
 
+/// Answers with `value`, or with its size if the kernel asks for that alone.
+fn reply_attribute(value: &[u8], size: u32, reply: ReplyXattr) {
+    match u32::try_from(value.len()) {
+        Ok(length) if length > MAX_ATTRIBUTE => reply.error(Errno::E2BIG),
+        Ok(length) if size == 0 => reply.size(length),
+        Ok(length) if length <= size => reply.data(value),
+        Ok(_) => reply.error(Errno::ERANGE),
+        Err(_) => reply.error(Errno::E2BIG),
+    }
+}
+
 fn system_time(time: Timestamp) -> SystemTime {
     let nanoseconds = Duration::from_nanos(time.nanoseconds.into());
     let seconds = Duration::from_secs(time.seconds.unsigned_abs());
@@ -459,19 +474,42 @@ impl Filesystem for Server {
         }
     }
 
-    fn getxattr(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        _name: &OsStr,
-        _size: u32,
-        reply: ReplyXattr,
-    ) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if !self.tree.has_extended_attributes() {
+            // The kernel does not ask again.
+            return reply.error(Errno::ENOSYS);
+        }
+        let node = self.node(ino);
+        // Programs that list files ask each for its labels and access lists: no volume has them.
+        if !name.as_bytes().starts_with(b"user.") && !name.as_bytes().starts_with(b"system.ntfs_") {
+            return reply.error(Errno::ENODATA);
+        }
+        match self.tree.extended_attribute(node, name.as_bytes()) {
+            Ok(value) => reply_attribute(&value, size, reply),
+            Err(error) if error.kind() == FsErrorKind::NotFound => reply.error(Errno::ENODATA),
+            // Of "not supported" programs that copy files say nothing.
+            Err(error) if error.kind() == FsErrorKind::Unsupported => reply.error(Errno::E2BIG),
+            Err(error) => reply.error(self.failed("extended attribute", node, &error)),
+        }
     }
 
-    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    /// Streams alone are listed, as below ntfs-3g; what else there is has well-known names.
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.tree.has_extended_attributes() {
+            return reply.error(Errno::ENOSYS);
+        }
+        let node = self.node(ino);
+        match self.tree.extended_attributes(node) {
+            Ok(names) => {
+                let streams = names.iter().filter(|name| name.starts_with(b"user."));
+                // A name with a zero byte, or a longer one than Linux bears, is found by path only.
+                let listed = streams.filter(|name| !name.contains(&0) && name.len() <= MAX_NAME);
+                let list: Vec<u8> =
+                    listed.flat_map(|name| name.iter().copied().chain([0])).collect();
+                reply_attribute(&list, size, reply);
+            }
+            Err(error) => reply.error(self.failed("extended attributes", node, &error)),
+        }
     }
 
     fn lseek(
