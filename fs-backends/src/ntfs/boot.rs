@@ -28,6 +28,7 @@ const MAX_CLUSTER: u64 = 2 << 20;
 /// LIMIT: Windows writes file records of 1024 and 4096 bytes.
 const RECORD_SIZES: std::ops::RangeInclusive<u64> = 512..=4096;
 const SECTOR_SIZES: [u64; 2] = [512, 4096];
+const OEM: &[u8; 8] = b"NTFS    ";
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -73,7 +74,7 @@ impl Boot {
         let Ok((raw, _)) = RawBoot::read_from_prefix(bytes) else {
             return Ok(None);
         };
-        if raw.oem != *b"NTFS    " {
+        if raw.oem != *OEM {
             return Ok(None);
         }
         let corrupt = |what: &'static str, at: u64| FsError::corrupt(what).at(at);
@@ -126,11 +127,20 @@ pub(super) fn read_primary(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
     read_at(volume, 0)
 }
 
-/// The boot sector of `volume` that lies in its last sector.
+/// The boot sector of `volume` that lies in its last sector, if the first one is zeros or still has
+/// its name. Any other is of a file system that came later, and the last sector a leftover.
 ///
 /// # Errors
-/// If the last sectors cannot be read.
+/// If the sectors cannot be read.
 pub(super) fn read_backup(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
+    let mut first = [0; 512];
+    if volume.size() < byte_count(first.len()) {
+        return Ok(None);
+    }
+    volume.read_at(0, &mut first)?;
+    if first != [0; 512] && first.get(3..11) != Some(OEM.as_slice()) {
+        return Ok(None);
+    }
     for sector in SECTOR_SIZES {
         let Some(position) = volume.size().checked_sub(sector) else {
             continue;

@@ -385,7 +385,9 @@ fn probe_wants_the_name_and_sane_numbers() {
     for at in [3, 0x0B, 0x0D] {
         let mut bytes = image.clone();
         bytes[at..at + 1].fill(0x7F);
-        assert_eq!(probe(&bytes), Confidence::Likely, "{at:x}: the copy is there");
+        // The copy is there; but under another name the sector is of another file system.
+        let wanted = if at == 3 { Confidence::No } else { Confidence::Likely };
+        assert_eq!(probe(&bytes), wanted, "{at:x}");
     }
 }
 
