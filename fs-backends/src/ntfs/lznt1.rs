@@ -113,3 +113,47 @@ impl UnitSource for Lznt1 {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use volfold_images::MemoryDevice;
+
+    use super::*;
+    use crate::error::FsErrorKind;
+    use crate::node::FileData;
+    use crate::ntfs::units::{UnitCache, UnitFile};
+
+    /// A file in units of 16 KiB over `runs` of clusters of 4 KiB; a cluster's bytes are its number.
+    fn file(runs: &[(Option<u64>, u64)], size: u64, valid: u64) -> UnitFile<Lznt1> {
+        let bytes: Vec<u8> = (0..32_u8).flat_map(|number| [number; 4096]).collect();
+        let mut extents = Extents::default();
+        for (place, clusters) in runs {
+            extents.push(place.map(|place| place * 4096), clusters * 4096).unwrap();
+        }
+        let source = Lznt1::new(Arc::new(MemoryDevice::new(bytes)), extents, 16_384);
+        UnitFile::new(source, size, valid, &UnitCache::new())
+    }
+
+    fn at(file: &UnitFile<Lznt1>, offset: u64) -> Result<u8, FsErrorKind> {
+        let mut byte = [0xA5];
+        file.read_at(offset, &mut byte).map(|_| byte[0]).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn stored_units_holes_and_damage_are_told_apart() {
+        let runs = [(Some(4), 4), (None, 4), (Some(8), 1), (None, 2), (Some(9), 1), (Some(12), 2)];
+        let file = file(&runs, 60_000, 58_000);
+        assert_eq!(at(&file, 4096 + 9), Ok(5), "all clusters: stored");
+        assert_eq!(at(&file, 16_384 + 9), Ok(0), "no clusters: zeros");
+        assert_eq!(at(&file, 32_768), Err(FsErrorKind::Corrupt), "a hole between clusters");
+        assert_eq!(at(&file, 49_152), Err(FsErrorKind::Corrupt), "bytes that are no unit");
+        assert_eq!(at(&file, 58_000), Ok(0), "behind the initialized size");
+        let kinds: Vec<_> = [0, 16_384, 49_200, 59_000]
+            .iter()
+            .map(|offset| file.extent_at(*offset).unwrap())
+            .map(|extent| (extent.kind, extent.length))
+            .collect();
+        let (data, hole) = (FileExtentKind::Data, FileExtentKind::Hole);
+        assert_eq!(kinds, [(data, 16_384), (hole, 16_384), (data, 8_800), (hole, 1000)]);
+    }
+}

@@ -316,7 +316,7 @@ impl NtfsFileSystem {
     /// `stream` as the content of a file.
     fn content(&self, stream: Stream) -> FsResult<Arc<dyn FileData>> {
         let runs = match stream.content {
-            Content::Resident(bytes) if !stream.is_encrypted => {
+            Content::Resident(bytes) if bytes.is_empty() || !stream.is_encrypted => {
                 return Ok(Arc::new(BytesFile(bytes)));
             }
             Content::Resident(_) => return Err(FsError::encrypted()),

@@ -99,7 +99,9 @@ impl Node {
             is_case_sensitive: gathered.is_case_sensitive,
         };
         if gathered.has_reparse {
-            node.apply_reparse(volume, record, gathered.wof_allocated)?;
+            // The main stream tells the size; without it, or without the other, nothing is known.
+            let wof_allocated = gathered.wof_allocated.filter(|_| gathered.has_main);
+            node.apply_reparse(volume, record, wof_allocated)?;
         } else if attributes & SYSTEM != 0
             && !is_directory
             && (9..=reparse::MAX_INTERIX).contains(&gathered.size)
