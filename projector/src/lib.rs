@@ -91,6 +91,8 @@ pub enum Access {
     Me,
     /// Everybody.
     Everyone,
+    /// Whoever the guest's own descriptors let, where the file system has them.
+    Guest,
 }
 
 /// Where the volumes appear.

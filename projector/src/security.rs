@@ -7,15 +7,16 @@ use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use windows_sys::Wdk::System::SystemServices::RtlValidRelativeSecurityDescriptor;
 use windows_sys::Win32::Foundation::{CloseHandle, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
     GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
 };
 use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION,
-    PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW, TOKEN_QUERY, TOKEN_USER,
-    TokenUser,
+    DACL_SECURITY_INFORMATION, GROUP_SECURITY_INFORMATION, GetTokenInformation,
+    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW,
+    TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Com::CoTaskMemFree;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
@@ -32,10 +33,26 @@ use crate::Access;
 /// If the host does not tell who the user is.
 pub(crate) fn descriptor(access: Access) -> io::Result<Vec<u8>> {
     let reader = match access {
-        Access::Me => current_user()?,
+        // What has no descriptor of its own is the mounting user's.
+        Access::Me | Access::Guest => current_user()?,
         Access::Everyone => "WD".to_owned(),
     };
     parse(&format!("O:BAG:BAD:P(A;;FRFX;;;SY)(A;;FRFX;;;BA)(A;;FRFX;;;{reader})"))
+}
+
+/// Whether `bytes` is a self-relative descriptor with owner and group that lies in them whole.
+pub(crate) fn is_valid(bytes: &[u8]) -> bool {
+    let Ok(length) = u32::try_from(bytes.len()) else {
+        return false;
+    };
+    let wanted = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION;
+    // A copy, for the alignment that the structures in it want.
+    let mut aligned = vec![0_u64; bytes.len().div_ceil(8)];
+    // SAFETY: the copy holds at least `length` bytes, and the function looks no further.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len());
+        RtlValidRelativeSecurityDescriptor(aligned.as_ptr().cast_mut().cast(), length, wanted)
+    }
 }
 
 /// The text of a descriptor that gives SYSTEM, the administrators and the user everything, and
@@ -201,6 +218,10 @@ mod tests {
             let bytes = descriptor(access).unwrap();
             // Revision 1; SE_SELF_RELATIVE is the top bit of the control word.
             assert_eq!((bytes[0], bytes[3] & 0x80), (1, 0x80));
+            assert!(is_valid(&bytes));
+            for length in 0..bytes.len() {
+                assert!(!is_valid(&bytes[..length]), "{length}");
+            }
         }
         assert!(private().unwrap().contains(";;;S-1-"));
     }

@@ -64,6 +64,8 @@ enum Readers {
     Me,
     /// Everybody
     Everyone,
+    /// Whoever the guest's own descriptors let (NTFS)
+    Guest,
 }
 
 /// The arguments that only this host has.
@@ -114,6 +116,7 @@ impl HostArguments {
             let access = match self.access {
                 Readers::Me => Access::Me,
                 Readers::Everyone => Access::Everyone,
+                Readers::Guest => Access::Guest,
             };
             MountOptions { source, access, place, threads, log }
         }

@@ -94,10 +94,10 @@ impl MountList {
                 return Err(format!("{shown}: {}: has no disks", mount.folder.display()));
             }
             if let Some(access) = &mount.access
-                && !["me", "everyone"].contains(&access.as_str())
+                && !["me", "everyone", "guest"].contains(&access.as_str())
             {
                 return Err(format!(
-                    "{shown}: access {access:?} is neither \"me\" nor \"everyone\""
+                    "{shown}: access {access:?} is neither me, everyone nor guest"
                 ));
             }
         }

@@ -16,8 +16,8 @@ use volfold_fs::TreeVolume;
 use volfold_images::error::error_chain;
 
 use crate::{
-    Mount, MountOptions, Place, ProjectError, ProjectErrorKind, ProjectResult, Projector, names,
-    security,
+    Access, Mount, MountOptions, Place, ProjectError, ProjectErrorKind, ProjectResult, Projector,
+    names, security,
 };
 
 pub mod abi;
@@ -150,7 +150,8 @@ impl Volume {
             let ask = ask.clone();
             let lost = move || drop(ask.send(End::DriverGone));
             let log = options.log.clone();
-            VolumeServer::new(fs, security.to_vec(), library.functions(), log, lost)
+            let server = VolumeServer::new(fs, security.to_vec(), library.functions(), log, lost)?;
+            Ok(server.with_guest_security(options.access == Access::Guest))
         });
         let server = server.map_err(|error| {
             let line = format!("{shown}: cannot be shown: {}", error_chain(&error));

@@ -3,6 +3,7 @@
 //! Nothing changes while mounted, so the driver may keep every answer for ever. State is kept for
 //! an open handle and for the listings of directories, the latter in a cache of bounded bytes.
 
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +25,7 @@ use super::listing::{Listing, attribute, file_info, tag};
 use super::page::Page;
 use super::reparse;
 use crate::status::{self, nt_status};
-use crate::{Log, names};
+use crate::{Log, names, security};
 
 /// LIMIT: bytes of the listings of directories that are kept.
 const LISTINGS: u64 = 24 << 20;
@@ -99,6 +100,8 @@ pub struct VolumeServer {
     large: Mutex<Option<(NodeId, Arc<Listing>)>>,
     /// Self-relative.
     security: Vec<u8>,
+    /// Whether files have the guest's own descriptors, where there are any.
+    guest_security: bool,
     figures: OnceLock<VolumeInfo>,
     functions: Functions,
     log: Log,
@@ -146,8 +149,8 @@ pub static INTERFACE: Interface = Interface {
 };
 
 impl VolumeServer {
-    /// Answers for `fs`; every file has the self-relative descriptor `security`. `lost` is called
-    /// when the driver ends the volume by itself.
+    /// Answers for `fs`; every file has the self-relative descriptor `security`, or with
+    /// [`VolumeServer::with_guest_security`] the guest's own. `lost` is called when the driver ends the volume by itself.
     ///
     /// # Errors
     /// If the root directory cannot be read.
@@ -184,12 +187,31 @@ impl VolumeServer {
             listings,
             large: Mutex::new(None),
             security,
+            guest_security: false,
             figures: OnceLock::new(),
             functions,
             log,
             logged: AtomicU32::new(0),
             lost: Box::new(lost),
         })
+    }
+
+    /// The same with the guest's own descriptors, where the file system has them.
+    #[must_use]
+    pub fn with_guest_security(mut self, wanted: bool) -> Self {
+        self.guest_security = wanted && self.fs.has_extended_attributes();
+        self
+    }
+
+    /// Who may do what with `node`.
+    fn security(&self, node: NodeId) -> Cow<'_, [u8]> {
+        if self.guest_security
+            && let Ok(own) = self.fs.extended_attribute(node, b"system.ntfs_acl")
+            && security::is_valid(&own)
+        {
+            return Cow::Owned(own);
+        }
+        Cow::Borrowed(&self.security)
     }
 
     /// What the driver is told of the volume.
@@ -623,7 +645,7 @@ unsafe extern "C" fn get_security_by_name(
         // SAFETY: as for every callback.
         let (server, path) = unsafe { (server(fs), wide(path)) };
         let (value, result) = match server.walk(path, None) {
-            Ok(found) => (found.info.file_attributes, Ok(())),
+            Ok(found) => (found.info.file_attributes, Ok(found.node)),
             Err(Lost::Link(index)) => (index, Err(status::REPARSE)),
             Err(Lost::Status(status)) => return Err(status),
         };
@@ -631,9 +653,12 @@ unsafe extern "C" fn get_security_by_name(
             // SAFETY: valid if it is not null.
             unsafe { *attributes = value };
         }
-        result?;
+        let node = result?;
+        if size.is_null() {
+            return Ok(());
+        }
         // SAFETY: descriptor and size are null or valid.
-        unsafe { give(&server.security, descriptor, size, status::BUFFER_OVERFLOW) }
+        unsafe { give(&server.security(node), descriptor, size, status::BUFFER_OVERFLOW) }
     })
 }
 
@@ -747,12 +772,15 @@ unsafe extern "C" fn get_file_info(
 
 unsafe extern "C" fn get_security(
     fs: FileSystemPtr,
-    _context: *mut c_void,
+    context: *mut c_void,
     descriptor: *mut c_void,
     size: *mut usize,
 ) -> NtStatus {
     // SAFETY: as for every callback.
-    answer(|| unsafe { give(&server(fs).security, descriptor, size, status::BUFFER_OVERFLOW) })
+    answer(|| unsafe {
+        let own = server(fs).security(handle(context).node);
+        give(&own, descriptor, size, status::BUFFER_OVERFLOW)
+    })
 }
 
 unsafe extern "C" fn read_directory(

@@ -2,7 +2,7 @@
 //!
 //! As a DLL it takes the place of `winfsp-x64.dll` in the built program: when it is mounted, some
 //! threads walk the volume and write what they saw into the file that `VOLFOLD_DOUBLE_REPORT`
-//! names. As a library it lets a test put its own requests: see [`Double`].
+//! names. As a library it lets a test put its own requests: see `Double`.
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "it is called, and calls back, with raw pointers")]
 #![expect(clippy::expect_used, reason = "a test stops by a panic")]
