@@ -7,16 +7,15 @@ use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use windows_sys::Wdk::System::SystemServices::RtlValidRelativeSecurityDescriptor;
 use windows_sys::Win32::Foundation::{CloseHandle, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
     GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
 };
 use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, GROUP_SECURITY_INFORMATION, GetTokenInformation,
-    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW,
-    TOKEN_QUERY, TOKEN_USER, TokenUser,
+    DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW, TOKEN_QUERY, TOKEN_USER,
+    TokenUser,
 };
 use windows_sys::Win32::System::Com::CoTaskMemFree;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
@@ -40,19 +39,65 @@ pub(crate) fn descriptor(access: Access) -> io::Result<Vec<u8>> {
     parse(&format!("O:BAG:BAD:P(A;;FRFX;;;SY)(A;;FRFX;;;BA)(A;;FRFX;;;{reader})"))
 }
 
-/// Whether `bytes` is a self-relative descriptor with owner and group that lies in them whole.
+/// Whether `bytes` is a self-relative descriptor (MS-DTYP 2.4.6) whose parts lie in it whole and
+/// are of the kinds that access checks know.
+///
+/// Windows' own check of a descriptor with a length is not used: under wine it reads behind the end.
 pub(crate) fn is_valid(bytes: &[u8]) -> bool {
-    let Ok(length) = u32::try_from(bytes.len()) else {
+    const DACL_PRESENT: u16 = 0x0004;
+    const SACL_PRESENT: u16 = 0x0010;
+    const SELF_RELATIVE: u16 = 0x8000;
+    let Some([1, _, low, high]) = bytes.first_chunk() else {
         return false;
     };
-    let wanted = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION;
-    // A copy, for the alignment that the structures in it want.
-    let mut aligned = vec![0_u64; bytes.len().div_ceil(8)];
-    // SAFETY: the copy holds at least `length` bytes, and the function looks no further.
-    unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len());
-        RtlValidRelativeSecurityDescriptor(aligned.as_ptr().cast_mut().cast(), length, wanted)
+    let control = u16::from_le_bytes([*low, *high]);
+    let part = |at: usize| {
+        let offset = u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?);
+        bytes.get(usize::try_from(offset).ok().filter(|offset| *offset >= 20)?..)
+    };
+    let list = |at: usize, flag: u16| {
+        let is_null = bytes.get(at..at + 4).is_some_and(|offset| offset == [0; 4]);
+        control & flag == 0 || is_null || part(at).is_some_and(is_access_list)
+    };
+    control & SELF_RELATIVE != 0
+        && part(4).is_some_and(|owner| identifier_length(owner).is_some())
+        && part(8).is_some_and(|group| identifier_length(group).is_some())
+        && list(12, SACL_PRESENT)
+        && list(16, DACL_PRESENT)
+}
+
+/// The length of the security identifier (MS-DTYP 2.4.2) that `bytes` begins with.
+fn identifier_length(bytes: &[u8]) -> Option<usize> {
+    let [1, count @ ..=15, ..] = bytes else {
+        return None;
+    };
+    let length = 8 + 4 * usize::from(*count);
+    (length <= bytes.len()).then_some(length)
+}
+
+/// Whether `bytes` begins with an access list (MS-DTYP 2.4.5) of plain entries: a mask and an
+/// identifier each.
+fn is_access_list(bytes: &[u8]) -> bool {
+    let [2 | 4, _, size_low, size_high, count_low, count_high, _, _, ..] = bytes else {
+        return false;
+    };
+    let size = usize::from(u16::from_le_bytes([*size_low, *size_high]));
+    let Some(mut rest) = bytes.get(8..size) else {
+        return false;
+    };
+    for _ in 0..u16::from_le_bytes([*count_low, *count_high]) {
+        // Allowed, denied, audit, alarm, mandatory label.
+        let [0..=3 | 0x11, _, size_low, size_high, ..] = rest else {
+            return false;
+        };
+        let size = usize::from(u16::from_le_bytes([*size_low, *size_high]));
+        let is_whole = rest.get(8..size).is_some_and(|entry| identifier_length(entry).is_some());
+        if !is_whole || !size.is_multiple_of(4) {
+            return false;
+        }
+        rest = &rest[size..];
     }
+    true
 }
 
 /// The text of a descriptor that gives SYSTEM, the administrators and the user everything, and
