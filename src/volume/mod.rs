@@ -15,6 +15,7 @@ use crate::finding::Finding;
 use crate::partition::{Partition, PartitionTable};
 
 pub mod basic;
+pub mod map;
 
 /// What names a volume, whatever the order of the arguments: `gpt:<partition guid>`,
 /// `mbr:<signature>-<first lba>`, else `disk0-p2`.

@@ -1,0 +1,310 @@
+//! Devices side by side with parity.
+
+use std::sync::Arc;
+
+use volfold_images::device::check_range;
+use volfold_images::error::error_chain;
+use volfold_images::{BlockDevice, BlockError, BlockResult, Extent, ExtentKind, byte_count};
+
+use super::stripe::rows;
+use super::{BLOCK, Comparison, Redundancy, UNIT, in_halves, must_be_read, sector_size, split};
+
+/// Columns with one chunk of parity in every row: RAID-5, left-symmetric.
+///
+/// In row `r` of `n` columns the parity is in column `n - 1 - r mod n`, and the data begins in the
+/// column behind it, going round: Linux calls it `left-symmetric`, and Windows writes it.
+pub struct Raid5 {
+    columns: Vec<Arc<dyn BlockDevice>>,
+    count: u64,
+    chunk: u64,
+    size: u64,
+}
+
+/// Where a byte of the volume lies.
+struct Place {
+    column: usize,
+    at: u64,
+    /// Bytes to the end of the chunk, or of the volume.
+    left: u64,
+}
+
+impl Raid5 {
+    /// The first `size` bytes of data in `columns`, cut into chunks of `chunk` bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` if there are fewer than two columns, no chunks, or the columns do not hold `size`
+    /// bytes.
+    pub fn new(columns: Vec<Arc<dyn BlockDevice>>, chunk: u64, size: u64) -> BlockResult<Self> {
+        let count = byte_count(columns.len());
+        let shortest = columns.iter().map(|column| column.size()).min().unwrap_or(0);
+        let held = rows(shortest, chunk)
+            .and_then(|rows| rows.checked_mul(chunk))
+            .and_then(|column| column.checked_mul(count.checked_sub(1)?));
+        if count < 2 || held.is_none_or(|held| size > held) {
+            return Err(BlockError::corrupt("RAID-5 is larger than its columns", 0, 0));
+        }
+        Ok(Self { columns, count, chunk, size })
+    }
+
+    fn at(&self, offset: u64) -> BlockResult<Place> {
+        let place = || {
+            let number = offset.checked_div(self.chunk)?;
+            let inside = offset.checked_rem(self.chunk)?;
+            let data = self.count.checked_sub(1)?;
+            let row = number.checked_div(data)?;
+            let parity = data.checked_sub(row.checked_rem(self.count)?)?;
+            let turned = parity.checked_add(1)?.checked_add(number.checked_rem(data)?)?;
+            let column = usize::try_from(turned.checked_rem(self.count)?).ok()?;
+            let at = row.checked_mul(self.chunk)?.checked_add(inside)?;
+            let left = self.chunk.checked_sub(inside)?.min(self.size.checked_sub(offset)?);
+            (left > 0).then_some(Place { column, at, left })
+        };
+        place().ok_or_else(|| BlockError::out_of_range(offset, 1, self.size))
+    }
+
+    /// Reads inside one chunk of `column`, rebuilding it where it cannot be read.
+    fn read_column(&self, column: usize, at: u64, buf: &mut [u8]) -> BlockResult<()> {
+        let own = self.columns.get(column).ok_or_else(|| BlockError::missing("no such column"))?;
+        let Err(first) = own.read_at(at, buf) else {
+            return Ok(());
+        };
+        self.rebuild(column, at, buf).map_err(|second| {
+            let sentence = format!(
+                "two columns of the RAID-5 cannot be read: {}; {}",
+                error_chain(&first),
+                error_chain(&second)
+            );
+            BlockError::new(first.kind(), sentence)
+        })
+    }
+
+    /// Fills `buf` with the XOR of all columns but `lost`.
+    fn rebuild(&self, lost: usize, at: u64, buf: &mut [u8]) -> BlockResult<()> {
+        let mut scratch = vec![0; buf.len().min(BLOCK)];
+        let mut offset = at;
+        for part in buf.chunks_mut(BLOCK) {
+            part.fill(0);
+            let (scratch, _) = split(&mut scratch, byte_count(part.len()));
+            let others = self.columns.iter().enumerate().filter(|(index, _)| *index != lost);
+            for (number, (_, column)) in others.enumerate() {
+                if number == 0 {
+                    column.read_at(offset, part)?;
+                } else {
+                    column.read_at(offset, scratch)?;
+                    xor(part, scratch);
+                }
+            }
+            offset = offset.saturating_add(byte_count(part.len()));
+        }
+        Ok(())
+    }
+
+    /// A rebuilt chunk is a hole if it is one in all other columns.
+    fn rebuilt_extent(&self, place: &Place) -> Extent {
+        let mut length = place.left;
+        for (index, column) in self.columns.iter().enumerate() {
+            if index == place.column {
+                continue;
+            }
+            match column.extent_at(place.at) {
+                Ok(extent) if extent.kind == ExtentKind::Zero => length = length.min(extent.length),
+                _ => return must_be_read(place.left),
+            }
+        }
+        Extent { kind: ExtentKind::Zero, length }
+    }
+}
+
+/// `into ^= with`, byte by byte; the compiler makes wide instructions of it.
+fn xor(into: &mut [u8], with: &[u8]) {
+    for (a, b) in into.iter_mut().zip(with) {
+        *a ^= b;
+    }
+}
+
+impl BlockDevice for Raid5 {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> u32 {
+        sector_size(self.columns.iter())
+    }
+
+    fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> BlockResult<()> {
+        check_range(offset, buf.len(), self.size)?;
+        while !buf.is_empty() {
+            let Place { column, at, left } = self.at(offset)?;
+            let (part, rest) = split(buf, left);
+            offset = offset.saturating_add(byte_count(part.len()));
+            in_halves(at, part, &|at, part| self.read_column(column, at, part))?;
+            buf = rest;
+        }
+        Ok(())
+    }
+
+    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
+        let place = self.at(offset)?;
+        let own = self.columns.get(place.column).and_then(|own| own.extent_at(place.at).ok());
+        let extent = own.unwrap_or_else(|| self.rebuilt_extent(&place));
+        Ok(Extent { kind: extent.kind, length: extent.length.min(place.left) })
+    }
+}
+
+impl Redundancy for Raid5 {
+    fn compare(&self) -> Comparison {
+        let mut result = Comparison::default();
+        let row = self.chunk.saturating_mul(self.count.saturating_sub(1));
+        let rows = self.size.div_ceil(row.max(1));
+        let (mut sum, mut scratch) = (vec![0; BLOCK], vec![0; BLOCK]);
+        for number in 0..rows {
+            let start = number.saturating_mul(self.chunk);
+            let volume_offset = number.saturating_mul(row);
+            let length = row.min(self.size.saturating_sub(volume_offset));
+            let mut readable = true;
+            let mut done = 0;
+            while done < self.chunk && readable {
+                let (sum, _) = split(&mut sum, self.chunk.saturating_sub(done));
+                let (scratch, _) = split(&mut scratch, byte_count(sum.len()));
+                sum.fill(0);
+                for column in &self.columns {
+                    readable =
+                        readable && column.read_at(start.saturating_add(done), scratch).is_ok();
+                    xor(sum, scratch);
+                }
+                for unit in sum.chunks(UNIT).filter(|_| readable) {
+                    if unit.iter().any(|byte| *byte != 0) {
+                        result.differs(volume_offset, byte_count(unit.len()));
+                    }
+                }
+                done = done.saturating_add(byte_count(sum.len()));
+            }
+            let counted = if readable { &mut result.compared } else { &mut result.unreadable };
+            *counted = counted.saturating_add(length);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Noise, check_against_model, contents, missing};
+    use super::*;
+
+    /// `data` laid out on columns as the documentation of `left-symmetric` draws it: parity moves
+    /// left from the last column, and the data follows it, going round.
+    fn columns(data: &[u8], count: usize, chunk: usize) -> Vec<Vec<u8>> {
+        let mut columns = vec![Vec::new(); count];
+        for (row, bytes) in data.chunks(chunk * (count - 1)).enumerate() {
+            let mut parity = vec![0; chunk];
+            let parity_column = count - 1 - row % count;
+            for (number, part) in bytes.chunks(chunk).enumerate() {
+                let mut part = part.to_vec();
+                part.resize(chunk, 0);
+                parity.iter_mut().zip(&part).for_each(|(sum, byte)| *sum ^= byte);
+                columns[(parity_column + 1 + number) % count].extend(part);
+            }
+            columns[parity_column].extend(parity);
+            let length = columns.iter().map(Vec::len).max().unwrap();
+            columns.iter_mut().for_each(|column| column.resize(length, 0));
+        }
+        columns
+    }
+
+    fn raid5(
+        data: &[u8],
+        count: usize,
+        chunk: usize,
+        change: impl Fn(usize, Vec<u8>) -> Arc<dyn BlockDevice>,
+    ) -> Raid5 {
+        let columns = columns(data, count, chunk).into_iter().enumerate();
+        let columns = columns.map(|(index, bytes)| change(index, bytes)).collect();
+        Raid5::new(columns, chunk as u64, data.len() as u64).unwrap()
+    }
+
+    #[test]
+    fn the_first_rows_lie_as_windows_writes_them() {
+        let data: Vec<u8> = (0..12).collect();
+        let columns = columns(&data, 3, 2);
+        assert_eq!(columns[0], [0, 1, 6, 7, 8 ^ 10, 9 ^ 11]);
+        assert_eq!(columns[1], [2, 3, 4 ^ 6, 5 ^ 7, 8, 9]);
+        assert_eq!(columns[2], [2, 2, 4, 5, 10, 11]);
+    }
+
+    #[test]
+    fn whole_and_with_any_column_missing_the_bytes_are_the_same() {
+        for (count, chunk, size) in [(3, 512, 20_000), (5, 4096, 100_000), (3, 1, 50), (2, 64, 999)]
+        {
+            let data = contents(9, size);
+            let whole = raid5(&data, count, chunk, |_, bytes| Noise::of(bytes));
+            check_against_model(&whole, &data, 200, 5);
+            for lost in 0..count {
+                let degraded = raid5(&data, count, chunk, |index, bytes| {
+                    if index == lost {
+                        missing(bytes.len() as u64, "Disk1")
+                    } else {
+                        Noise::of(bytes)
+                    }
+                });
+                check_against_model(&degraded, &data, 100, 6);
+            }
+        }
+    }
+
+    #[test]
+    fn bad_regions_in_two_columns_that_do_not_meet_are_rebuilt() {
+        let data = contents(9, 65536);
+        let device = raid5(&data, 3, 8192, |index, bytes| match index {
+            0 => Noise::broken_bytes(bytes, 1000..1600),
+            1 => Noise::broken_bytes(bytes, 3000..3001),
+            _ => Noise::of(bytes),
+        });
+        check_against_model(&device, &data, 200, 7);
+    }
+
+    #[test]
+    fn two_missing_columns_are_an_error_that_names_both() {
+        let data = contents(9, 8192);
+        let device = raid5(&data, 3, 512, |index, bytes| match index {
+            2 => Noise::of(bytes),
+            _ => missing(bytes.len() as u64, if index == 0 { "Disk1" } else { "Disk2" }),
+        });
+        let error = device.read_at(0, &mut [0; 8192]).unwrap_err();
+        assert!(error.message().contains("disk Disk1 is missing; disk Disk2 is missing"));
+    }
+
+    #[test]
+    fn a_volume_larger_than_its_columns_is_refused() {
+        let columns = |count: usize| (0..count).map(|_| Noise::hole(1000)).collect::<Vec<_>>();
+        assert!(Raid5::new(columns(3), 500, 2000).is_ok());
+        assert!(Raid5::new(columns(3), 500, 2001).is_err());
+        assert!(Raid5::new(columns(1), 500, 1).is_err());
+        assert!(Raid5::new(columns(3), 0, 1).is_err());
+    }
+
+    #[test]
+    fn parity_is_compared() {
+        let data = contents(9, 100_000);
+        let whole = raid5(&data, 4, 8192, |_, bytes| Noise::of(bytes));
+        let clean = Comparison { compared: 100_000, ..Comparison::default() };
+        assert_eq!(whole.compare(), clean);
+        let bad = raid5(&data, 4, 8192, |index, mut bytes| {
+            if index == 1 {
+                bytes[8192 + 5000] ^= 0x80;
+            }
+            Noise::of(bytes)
+        });
+        let wanted = Comparison { differing: 4096, first: Some(3 * 8192), ..clean };
+        assert_eq!(bad.compare(), wanted);
+    }
+
+    #[test]
+    fn a_rebuilt_hole_needs_holes_in_all_other_columns() {
+        let columns = vec![missing(8192, "Disk1"), Noise::hole(8192), Noise::hole(8192)];
+        let device = Raid5::new(columns, 4096, 16384).unwrap();
+        assert_eq!(device.extent_at(0).unwrap(), Noise::zero(4096));
+        let columns = vec![missing(8192, "Disk1"), Noise::hole(8192), Noise::of(vec![1; 8192])];
+        let device = Raid5::new(columns, 4096, 16384).unwrap();
+        assert_eq!(device.extent_at(0).unwrap(), must_be_read(4096));
+    }
+}
