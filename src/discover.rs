@@ -12,7 +12,9 @@ use volfold_images::{BlockDevice, Confidence};
 
 use crate::finding::Finding;
 use crate::partition::{self, PartitionTable, PartitionType};
-use crate::volume::{self, GroupId, Region, Volume, VolumeId, VolumeManager};
+use crate::volume::{
+    self, Claim, GroupId, Health, Region, Volume, VolumeId, VolumeManager, VolumeType,
+};
 
 /// LIMIT: how deep volumes may lie in volumes.
 const MAX_DEPTH: u32 = 3;
@@ -23,6 +25,8 @@ const MAX_VOLUMES: usize = 4096;
 /// A disk as discovery needs it.
 pub(crate) struct DiskSource {
     pub(crate) device: Arc<dyn BlockDevice>,
+    /// What messages call it.
+    pub(crate) label: Arc<str>,
 }
 
 /// What discovery made of one disk.
@@ -37,6 +41,12 @@ pub(crate) struct Discovered {
     pub(crate) driver: Option<&'static dyn FileSystemDriver>,
     /// Why the volume has no driver though somebody looked.
     pub(crate) reason: Option<String>,
+}
+
+/// What a claim says of the region itself.
+struct Claimed {
+    hides: Vec<u32>,
+    sector_size: Option<u32>,
 }
 
 /// What is on a set of disks.
@@ -57,6 +67,7 @@ pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) ->
             device: disk.device.clone(),
             start: 0,
             size: disk.device.size(),
+            label: disk.label.clone(),
             partition: None,
             table_id: None,
         };
@@ -87,20 +98,23 @@ struct Worklist<'a> {
 impl Worklist<'_> {
     /// Takes one whole disk apart.
     fn disk(&mut self, whole: Region, findings: &mut Vec<Finding>) -> DiskResult {
-        let table = choose_table(&*whole.device, findings);
+        let claimed = self.claimed(&whole, findings);
+        let table = match claimed.as_ref().and_then(|claimed| claimed.sector_size) {
+            Some(sector_size) => read_table(&*whole.device, sector_size, findings),
+            None => choose_table(&*whole.device, findings),
+        };
         let result = DiskResult {
             scheme: table.as_ref().map(|table| table.scheme),
             sector_size: table
                 .as_ref()
                 .map_or(whole.device.sector_size(), |table| table.sector_size),
         };
-        let hidden = self.claimed(&whole, findings);
         match table {
-            None if hidden.is_none() => self.found.push(volume::basic::volume(whole)),
+            None if claimed.is_none() => self.found.push(volume::basic::volume(whole)),
             None => {}
             Some(table) => {
-                let hidden = hidden.unwrap_or_default();
-                for region in volume::regions(whole.disk, &whole.device, &table) {
+                let hidden = claimed.map(|claimed| claimed.hides).unwrap_or_default();
+                for region in volume::regions(&whole, &table) {
                     let number = region.partition.as_ref().map(|partition| partition.number);
                     if number.is_some_and(|number| hidden.contains(&number)) {
                         continue;
@@ -115,13 +129,13 @@ impl Worklist<'_> {
         result
     }
 
-    /// Gives `region` to the first manager that claims it; the partitions that the claim hides.
-    fn claimed(&mut self, region: &Region, findings: &mut Vec<Finding>) -> Option<Vec<u32>> {
+    /// Gives `region` to the first manager that claims it.
+    fn claimed(&mut self, region: &Region, findings: &mut Vec<Finding>) -> Option<Claimed> {
         for (index, manager) in self.managers.iter().enumerate() {
             match manager.claim(region) {
-                Ok(Some(claim)) => {
-                    self.groups.entry((index, claim.group)).or_default().push(region.clone());
-                    return Some(claim.hides);
+                Ok(Some(Claim { group, hides, sector_size })) => {
+                    self.groups.entry((index, group)).or_default().push(region.clone());
+                    return Some(Claimed { hides, sector_size });
                 }
                 Ok(None) => {}
                 Err(error) => findings.push(Finding::error("unreadable", error_chain(&error))),
@@ -143,11 +157,17 @@ impl Worklist<'_> {
                     continue;
                 };
                 for volume in manager.assemble(&group, &members, findings) {
+                    // What is not whole cannot be asked; its file system may still be there.
+                    if volume.health == Health::Failed {
+                        done.push(volume);
+                        continue;
+                    }
                     let inner = Region {
                         disk: volume.extents.first().map_or(0, |extent| extent.disk),
                         device: volume.device.clone(),
                         start: 0,
                         size: volume.size,
+                        label: volume.id.0.as_str().into(),
                         partition: None,
                         table_id: None,
                     };
@@ -173,12 +193,7 @@ impl Worklist<'_> {
 fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option<PartitionTable> {
     let native = device.sector_size();
     let other = if native == 4096 { 512 } else { 4096 };
-    let mut read = |sector_size| {
-        partition::read_table(device, sector_size).unwrap_or_else(|error| {
-            findings.push(Finding::error("disk-unreadable", error_chain(&error)));
-            None
-        })
-    };
+    let mut read = |sector_size| read_table(device, sector_size, findings);
     let table = read(native)?;
     let chosen = if table.scheme == "gpt" && !table.partitions.is_empty() {
         table
@@ -209,6 +224,17 @@ fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option
         }
     }
     Some(chosen)
+}
+
+fn read_table(
+    device: &dyn BlockDevice,
+    sector_size: u32,
+    findings: &mut Vec<Finding>,
+) -> Option<PartitionTable> {
+    partition::read_table(device, sector_size).unwrap_or_else(|error| {
+        findings.push(Finding::error("disk-unreadable", error_chain(&error)));
+        None
+    })
 }
 
 fn is_file_system(device: &dyn BlockDevice) -> bool {
@@ -270,6 +296,7 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
 /// Why a volume is not shown, in the words of its partition type where that helps.
 fn unknown(volume: &Volume) -> String {
     match volume.partition.as_ref().map(|partition| partition.kind) {
+        None if volume.kind == VolumeType::Dynamic => "no known file system".to_owned(),
         Some(kind) => match kind.title() {
             Some(title) => format!("no known file system (partition type {title})"),
             None => format!("no known file system (partition type {kind})"),
@@ -304,7 +331,6 @@ mod tests {
     use volfold_images::{BlockResult, MemoryDevice};
 
     use super::*;
-    use crate::volume::{Claim, Health};
 
     /// Claims disks that begin with `MEMBER`, and joins them to one volume per group; a first
     /// byte behind the word names the group.
@@ -324,7 +350,7 @@ mod tests {
             region.device.read_at(0, &mut bytes)?;
             let [word @ .., group] = bytes;
             let group = GroupId(char::from(group).to_string());
-            Ok((word == *b"MEMBER").then_some(Claim { group, hides: vec![1] }))
+            Ok((word == *b"MEMBER").then_some(Claim { group, hides: vec![1], sector_size: None }))
         }
 
         fn assemble(
@@ -349,7 +375,7 @@ mod tests {
             bytes[0x1BE + 12] = 16;
             bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
         }
-        DiskSource { device: Arc::new(MemoryDevice::new(bytes)) }
+        DiskSource { device: Arc::new(MemoryDevice::new(bytes)), label: "disk".into() }
     }
 
     fn ids(discovery: &Discovery) -> Vec<&str> {

@@ -141,8 +141,13 @@ impl DiskSet {
                 Err(error) => failures.push(DiskFailure { path: path.clone(), error }),
             }
         }
-        let sources: Vec<DiskSource> =
-            disks.iter().map(|disk| DiskSource { device: disk.device.clone() }).collect();
+        let sources: Vec<DiskSource> = disks
+            .iter()
+            .map(|disk| DiskSource {
+                device: disk.device.clone(),
+                label: disk.path.display().to_string().into(),
+            })
+            .collect();
         let discovery = discover(&sources, MANAGERS);
         for (disk, result) in disks.iter_mut().zip(discovery.disks) {
             disk.partition_scheme = result.scheme;
@@ -232,7 +237,8 @@ fn reader(volume: &Volume, disks: &[Disk], pool: &Arc<CachePool>) -> VolumeReade
     }
 }
 
-/// Gives every volume its folder name: label, else place; unique by a suffix in the order of ids.
+/// Gives every volume its folder name: drive letter, else label, else place; unique by a suffix in
+/// the order of ids.
 fn name_volumes(
     discovered: Vec<Discovered>,
     disks: &[Disk],
@@ -256,7 +262,8 @@ fn name_volumes(
                 }
             }
         }
-        let name = identity.label.as_deref().map(folder_name).filter(|name| !name.is_empty());
+        let known = volume.hint.as_deref().or(identity.label.as_deref());
+        let name = known.map(folder_name).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| volume.fallback_name.clone());
         volumes.push(SetVolume { volume, name, identity, reason, driver, reader });
     }

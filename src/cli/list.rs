@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use volfold::finding::{Finding, Severity};
-use volfold::volume::{Health, Layout, VolumeExtent, VolumeId, VolumeType};
+use volfold::volume::{Health, Layout, Membership, VolumeExtent, VolumeId, VolumeType};
 use volfold::{Disk, DiskSet, SetVolume};
 use volfold_images::error::error_chain;
 
@@ -63,6 +63,7 @@ struct VolumeJson<'a> {
     size: u64,
     extents: &'a [VolumeExtent],
     partition: Option<PartitionJson>,
+    membership: Option<&'a Membership>,
     file_system: Option<FileSystemJson>,
     readable: bool,
     reason: Option<String>,
@@ -178,6 +179,7 @@ fn describe<'a>(
         size: volume.volume.size,
         extents: &volume.volume.extents,
         partition,
+        membership: volume.volume.membership.as_ref(),
         readable: file_system.is_some(),
         file_system,
         reason,

@@ -49,6 +49,7 @@ pub fn volume(region: Region) -> Volume {
     Volume {
         id: VolumeId(id),
         fallback_name: name,
+        hint: None,
         kind,
         layout,
         health: if whole { Health::Healthy } else { Health::Failed },
@@ -56,5 +57,7 @@ pub fn volume(region: Region) -> Volume {
         device: region.device,
         extents: vec![extent],
         partition: region.partition,
+        membership: None,
+        redundancy: None,
     }
 }

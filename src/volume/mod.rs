@@ -13,12 +13,14 @@ use volfold_images::{BlockDevice, BlockResult};
 
 use crate::finding::Finding;
 use crate::partition::{Partition, PartitionTable};
+use crate::volume::map::Redundancy;
 
 pub mod basic;
+pub mod ldm;
 pub mod map;
 
 /// What names a volume, whatever the order of the arguments: `gpt:<partition guid>`,
-/// `mbr:<signature>-<first lba>`, else `disk0-p2`.
+/// `mbr:<signature>-<first lba>`, `ldm:<volume guid>`, else `disk0-p2`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct VolumeId(pub String);
@@ -40,6 +42,8 @@ pub struct Region {
     pub start: u64,
     /// The size in bytes as the partition table says.
     pub size: u64,
+    /// What messages call the disk: the image as the user named it.
+    pub label: Arc<str>,
     /// The partition it is; `None` for a whole disk.
     pub partition: Option<Partition>,
     /// The id of the partition table: MBR signature or GPT disk GUID.
@@ -57,6 +61,8 @@ pub struct Claim {
     pub group: GroupId,
     /// A claim of a whole disk: the numbers of the partitions that are not to be looked at.
     pub hides: Vec<u32>,
+    /// The sector size of the disk, where the manager can tell.
+    pub sector_size: Option<u32>,
 }
 
 /// Where a volume comes from.
@@ -67,6 +73,8 @@ pub enum VolumeType {
     Basic,
     /// A partition of a GPT.
     Gpt,
+    /// A volume of a group of Windows dynamic disks.
+    Dynamic,
     /// A disk without partitions.
     WholeDisk,
 }
@@ -79,6 +87,30 @@ pub enum Layout {
     Partition,
     /// One whole disk.
     WholeDisk,
+    /// One run of sectors of one disk.
+    Simple,
+    /// Runs of sectors, one behind the other.
+    Spanned,
+    /// Columns side by side, cut into chunks.
+    Striped,
+    /// The same bytes more than once.
+    Mirrored,
+    /// Columns side by side with parity.
+    Raid5,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Partition => "partition",
+            Self::WholeDisk => "whole-disk",
+            Self::Simple => "simple",
+            Self::Spanned => "spanned",
+            Self::Striped => "striped",
+            Self::Mirrored => "mirrored",
+            Self::Raid5 => "raid5",
+        })
+    }
 }
 
 /// Whether all parts of a volume are there.
@@ -104,6 +136,73 @@ pub struct VolumeExtent {
     pub length: u64,
 }
 
+/// Whether a part of a volume is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartState {
+    /// It is there.
+    Present,
+    /// Its disk is not there, or must not be used.
+    Missing,
+    /// The image ends before the part does.
+    CutShort,
+    /// It is older than the rest, and is not read.
+    Stale,
+    /// It is old, and is read because there is nothing newer.
+    StaleInUse,
+}
+
+impl PartState {
+    /// Whether all its bytes are read.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Present | Self::StaleInUse)
+    }
+}
+
+/// A run of bytes of one disk that is part of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MembershipPart {
+    /// The manager's name for it.
+    pub name: String,
+    /// Which of the sides of a mirror it is in, from 0.
+    pub plex: usize,
+    /// Which column it is in, from 0.
+    pub column: usize,
+    /// The first byte in the column.
+    pub column_offset: u64,
+    /// The size in bytes.
+    pub length: u64,
+    /// The index of the disk, `None` if it is missing.
+    pub disk: Option<usize>,
+    /// The first byte on the disk.
+    pub offset: Option<u64>,
+    /// The manager's name for the disk.
+    pub disk_name: String,
+    /// The manager's id of the disk.
+    pub disk_id: String,
+    /// Whether it is read.
+    pub state: PartState,
+}
+
+/// How a volume lies in a group of disks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Membership {
+    /// The name of the group.
+    pub group: String,
+    /// The id of the group.
+    pub group_id: String,
+    /// The manager's name for the volume.
+    pub name: String,
+    /// How often the volume holds its bytes: the sides of a mirror.
+    pub plexes: usize,
+    /// The columns of a stripe or RAID-5.
+    pub columns: Option<usize>,
+    /// The bytes of a chunk of a stripe or RAID-5.
+    pub chunk_size: Option<u64>,
+    /// All parts, also those that are missing.
+    pub parts: Vec<MembershipPart>,
+}
+
 /// A volume as its manager laid it out.
 #[derive(Clone)]
 pub struct Volume {
@@ -111,6 +210,8 @@ pub struct Volume {
     pub id: VolumeId,
     /// The folder name when the file system has no label.
     pub fallback_name: String,
+    /// The drive letter or mount point that the manager's data has, as a folder name.
+    pub hint: Option<String>,
     /// Where it comes from.
     pub kind: VolumeType,
     /// How it lies on its disks.
@@ -125,6 +226,10 @@ pub struct Volume {
     pub extents: Vec<VolumeExtent>,
     /// The partition it is, where it is one.
     pub partition: Option<Partition>,
+    /// The group it lies in, where it is of several parts.
+    pub membership: Option<Membership>,
+    /// Compares what it holds more than once, if it does.
+    pub redundancy: Option<Arc<dyn Redundancy>>,
 }
 
 /// Lays volumes out over disks.
@@ -153,19 +258,19 @@ pub trait VolumeManager: Send + Sync {
 
 /// Every volume manager of this build, in the order asked. Regions that nobody claims are basic
 /// volumes.
-pub static MANAGERS: &[&dyn VolumeManager] = &[];
+pub static MANAGERS: &[&dyn VolumeManager] = &[&ldm::Ldm];
 
-/// The regions of the partitions in `table`, as far as the disk has them, and findings about those
-/// that it has not.
-pub fn regions(disk: usize, device: &Arc<dyn BlockDevice>, table: &PartitionTable) -> Vec<Region> {
+/// The regions of the partitions in `table` of the disk `whole`, as far as the disk has them.
+pub fn regions(whole: &Region, table: &PartitionTable) -> Vec<Region> {
     table
         .partitions
         .iter()
         .map(|partition| Region {
-            disk,
-            device: basic::present_part(device, partition.start, partition.size),
+            disk: whole.disk,
+            device: basic::present_part(&whole.device, partition.start, partition.size),
             start: partition.start,
             size: partition.size,
+            label: whole.label.clone(),
             partition: Some(partition.clone()),
             table_id: table.disk_id.clone(),
         })

@@ -1,0 +1,380 @@
+//! Joining the disks of one group: which copy of the database holds, and who is missing.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::build::{Builder, Member};
+use super::database::Database;
+use super::disk::{Copy, DynamicDisk, read_copy};
+use super::plan::{Plan, plans};
+use super::vmdb::State;
+use crate::finding::{Finding, Severity};
+use crate::volume::{Health, Region, Volume};
+
+/// One content of the database, and who has it.
+struct Variant {
+    /// Indices of members.
+    members: Vec<usize>,
+    database: Database,
+    plans: BTreeMap<u64, Plan>,
+}
+
+/// The volumes of the group whose disks are `regions`.
+pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<Volume> {
+    let (mut members, copies) = read_members(regions, findings);
+    let Some(newest) = newest(&copies) else {
+        for member in &members {
+            let line = format!(
+                "disk is dynamic, of group {}, and no copy of the group's database can be used; \
+                 give the other disks of the group",
+                member.header.group_name
+            );
+            findings.push(Finding::error("ldm-no-database", line).on_disk(member.region.disk));
+        }
+        return Vec::new();
+    };
+    let variants = variants(&members, &copies, newest, findings);
+    let Some(chosen) = variants.iter().max_by_key(|variant| rank(variant)) else {
+        return Vec::new();
+    };
+    mark_stale(&mut members, &copies, newest, &chosen.database, findings);
+    refuse_duplicates(&mut members, findings);
+    report_foreign(&members, &chosen.database, findings);
+    let plans = agree(&variants);
+    let mut volumes: Vec<Volume> = plans
+        .values()
+        .map(|plan| Builder { members: &members, plan, findings: &mut *findings }.build())
+        .collect();
+    report_missing(&members, &chosen.database, &plans, &volumes, findings);
+    volumes.sort_by_cached_key(|volume| {
+        let first = volume.extents.iter().map(|extent| (extent.disk, extent.offset)).min();
+        (first.is_none(), first, volume.id.clone())
+    });
+    volumes
+}
+
+/// Reads the header and the copy of the database of each disk.
+fn read_members<'a>(
+    regions: &'a [Region],
+    findings: &mut Vec<Finding>,
+) -> (Vec<Member<'a>>, Vec<Option<Copy>>) {
+    let (mut members, mut copies) = (Vec::new(), Vec::new());
+    for region in regions {
+        let mut about = Vec::new();
+        // The claim read the same and could; what cannot be read now is not a member.
+        if let Ok(Some(found)) = DynamicDisk::find(&*region.device) {
+            about.extend(found.findings);
+            match found.header {
+                Some(header) => {
+                    copies.push(read_copy(&region.device, &header, &mut about));
+                    members.push(Member { region, header, withheld: None, stale: None });
+                }
+                None => about.push(Finding::error(
+                    "ldm-no-header",
+                    "disk is dynamic and has no valid private header: its volumes cannot be told",
+                )),
+            }
+        }
+        findings.extend(about.into_iter().map(|finding| finding.on_disk(region.disk)));
+    }
+    (members, copies)
+}
+
+fn is_usable(copy: &Copy) -> bool {
+    !matches!(copy.vmdb.state, State::Other(_))
+}
+
+/// The newest transaction of the copies; those marked as not usable count if there are no others.
+fn newest(copies: &[Option<Copy>]) -> Option<u64> {
+    let all = || copies.iter().flatten();
+    let usable = all().filter(|copy| is_usable(copy)).map(|copy| copy.vmdb.transaction()).max();
+    usable.or_else(|| all().map(|copy| copy.vmdb.transaction()).max())
+}
+
+/// How much a variant is to be believed.
+fn rank(variant: &Variant) -> (usize, Reverse<usize>, Reverse<usize>) {
+    let first = variant.members.first().copied().unwrap_or(usize::MAX);
+    (variant.members.len(), Reverse(variant.database.problems.count()), Reverse(first))
+}
+
+/// The different contents of the copies of transaction `newest`.
+fn variants(
+    members: &[Member<'_>],
+    copies: &[Option<Copy>],
+    newest: u64,
+    findings: &mut Vec<Finding>,
+) -> Vec<Variant> {
+    let current = |copy: &&Copy| copy.vmdb.transaction() == newest;
+    let any_usable = copies.iter().flatten().filter(current).any(is_usable);
+    let mut groups: Vec<(&Copy, Vec<usize>)> = Vec::new();
+    for (index, (member, copy)) in members.iter().zip(copies).enumerate() {
+        let Some(copy) = copy.as_ref().filter(current) else {
+            continue;
+        };
+        report_state(member, copy, findings);
+        if any_usable && !is_usable(copy) {
+            continue;
+        }
+        let same = |known: &Copy| known.vmdb == copy.vmdb && blocks(known) == blocks(copy);
+        match groups.iter_mut().find(|(known, _)| same(known)) {
+            Some((_, holders)) => holders.push(index),
+            None => groups.push((copy, vec![index])),
+        }
+    }
+    let variants: Vec<Variant> = groups
+        .into_iter()
+        .map(|(copy, holders)| {
+            let mut database = Database::parse(&copy.vmdb, &copy.bytes);
+            let mut problems = std::mem::take(&mut database.problems);
+            let plans = plans(&database, &mut problems);
+            database.problems = problems;
+            Variant { members: holders, database, plans }
+        })
+        .collect();
+    report_variants(members, &variants, findings);
+    variants
+}
+
+fn blocks(copy: &Copy) -> Option<&[u8]> {
+    copy.bytes.get(copy.vmdb.header_size..copy.vmdb.size)
+}
+
+/// Says what an unfinished update left on one disk.
+fn report_state(member: &Member<'_>, copy: &Copy, findings: &mut Vec<Finding>) {
+    let disk = member.region.disk;
+    let line = match copy.vmdb.state {
+        State::Clean => None,
+        State::Change => Some("an update was being prepared; the state before it is used".into()),
+        State::Commit => Some("an update was not finished; the state after it is used".into()),
+        State::Other(4) => Some("the last update was taken back".to_owned()),
+        State::Other(6) => Some("it is marked as stale".to_owned()),
+        State::Other(state) => Some(format!("its state is {state}")),
+    };
+    if let Some(line) = line {
+        let line = format!("the disk's copy of the database: {line}");
+        findings.push(Finding::warning("ldm-update-unfinished", line).on_disk(disk));
+    } else if copy.vmdb.pending != copy.vmdb.committed {
+        let line = format!(
+            "the disk's copy of the database is clean at transaction {} and speaks of {}",
+            copy.vmdb.committed, copy.vmdb.pending
+        );
+        findings.push(Finding::warning("ldm-update-unfinished", line).on_disk(disk));
+    }
+    if copy.is_log_dirty {
+        let line = "the log has entries that are not committed: the sides of a mirror, or data and \
+                    parity, may differ; compare them with `volfold list --verify`";
+        findings.push(Finding::warning("ldm-log-dirty", line).on_disk(disk));
+    }
+    if copy.vmdb.group_guid != member.header.group_guid {
+        let line = "private header and database are of two groups";
+        findings.push(Finding::warning("ldm-database-damaged", line).on_disk(disk));
+    }
+}
+
+fn report_variants(members: &[Member<'_>], variants: &[Variant], findings: &mut Vec<Finding>) {
+    let disks = |variant: &Variant| {
+        let names: Vec<String> = variant
+            .members
+            .iter()
+            .filter_map(|index| members.get(*index))
+            .map(|member| format!("disk{}", member.region.disk))
+            .collect();
+        names.join(", ")
+    };
+    for variant in variants {
+        if let Some(problems) = variant.database.problems.sentence() {
+            let line = format!("the database on {} is damaged: {problems}", disks(variant));
+            findings.push(Finding::warning("ldm-database-damaged", line));
+        }
+    }
+    if variants.len() > 1 {
+        let sides: Vec<String> = variants.iter().map(disks).collect();
+        let line = format!(
+            "the copies of the database differ, though they are of one transaction: {}",
+            sides.join(" against ")
+        );
+        findings.push(Finding::warning("ldm-copies-differ", line));
+    }
+}
+
+/// A disk whose copy is older was not there when the group changed last.
+fn mark_stale(
+    members: &mut [Member<'_>],
+    copies: &[Option<Copy>],
+    newest: u64,
+    database: &Database,
+    findings: &mut Vec<Finding>,
+) {
+    let all_hold_copies = database.group.as_ref().is_none_or(|group| group.all_configs);
+    for (member, copy) in members.iter_mut().zip(copies) {
+        let Some(copy) = copy else { continue };
+        let own = copy.vmdb.transaction().max(copy.vmdb.pending);
+        if own >= newest {
+            continue;
+        }
+        let line = format!(
+            "disk is stale: its copy of the database is of transaction {own}, the group's is of \
+             {newest}"
+        );
+        let severity = if all_hold_copies {
+            member.stale = Some(format!("is stale (transaction {own}, the group is at {newest})"));
+            Severity::Warning
+        } else {
+            Severity::Info
+        };
+        let disk = member.region.disk;
+        findings.push(Finding::new(severity, "ldm-stale-disk", line).on_disk(disk));
+    }
+}
+
+/// Two images of one disk: nobody can tell which is right, so neither is read.
+fn refuse_duplicates(members: &mut [Member<'_>], findings: &mut Vec<Finding>) {
+    let mut by_guid: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for member in members.iter() {
+        let labels = by_guid.entry(member.header.disk_guid.clone()).or_default();
+        labels.push(member.region.label.to_string());
+    }
+    for (guid, labels) in by_guid.iter().filter(|(_, labels)| labels.len() > 1) {
+        let line = format!(
+            "{} are images of one disk ({guid}), a copy or a snapshot: none of them is used; give \
+             only one",
+            labels.join(" and ")
+        );
+        findings.push(Finding::error("ldm-duplicate-disk", line));
+    }
+    for member in members.iter_mut() {
+        let labels = by_guid.get(&member.header.disk_guid).filter(|labels| labels.len() > 1);
+        member.withheld = labels.map(|labels| format!("is given twice: {}", labels.join(" and ")));
+    }
+}
+
+fn report_foreign(members: &[Member<'_>], database: &Database, findings: &mut Vec<Finding>) {
+    let known: BTreeSet<&str> = database.disks.values().map(|disk| disk.guid.as_str()).collect();
+    for member in members.iter().filter(|one| !known.contains(one.header.disk_guid.as_str())) {
+        let line = format!(
+            "disk says that it belongs to group {}, whose database does not know it",
+            member.header.group_name
+        );
+        findings.push(Finding::warning("ldm-foreign-disk", line).on_disk(member.region.disk));
+    }
+}
+
+/// The plan of each volume that most copies hold; one in dispute is refused.
+fn agree(variants: &[Variant]) -> BTreeMap<u64, Plan> {
+    let ids: BTreeSet<u64> = variants.iter().flat_map(|one| one.plans.keys().copied()).collect();
+    let mut agreed = BTreeMap::new();
+    for id in ids {
+        let mut groups: Vec<(Option<&Plan>, usize, usize)> = Vec::new();
+        for variant in variants {
+            let plan = variant.plans.get(&id);
+            let (weight, problems) = (variant.members.len(), variant.database.problems.count());
+            let same = |known: Option<&Plan>| match (known, plan) {
+                (Some(known), Some(plan)) => known.same_geometry(plan),
+                (known, plan) => known.is_none() && plan.is_none(),
+            };
+            match groups.iter_mut().find(|(known, ..)| same(*known)) {
+                Some((known, sum, least)) => {
+                    // Names may differ where places do not; the better copy has the word.
+                    if problems < *least {
+                        *known = plan;
+                    }
+                    *sum = sum.saturating_add(weight);
+                    *least = problems.min(*least);
+                }
+                None => groups.push((plan, weight, problems)),
+            }
+        }
+        let key = |(plan, weight, problems): &(Option<&Plan>, usize, usize)| {
+            let good = plan.is_some_and(|plan| plan.refused.is_none());
+            (good, *weight, Reverse(*problems))
+        };
+        groups.sort_by_key(|group| Reverse(key(group)));
+        let Some((Some(plan), ..)) = groups.first() else {
+            continue;
+        };
+        let mut plan = (*plan).clone();
+        let disputed = match groups.as_slice() {
+            [first, second, ..] => key(first) == key(second),
+            _ => false,
+        };
+        if disputed {
+            let reason = "the copies of the database disagree about it, and none has a majority";
+            plan.refused.get_or_insert_with(|| reason.to_owned());
+        }
+        agreed.insert(id, plan);
+    }
+    same_places(&mut agreed);
+    agreed
+}
+
+/// Volumes that different copies contribute may still claim the same sectors.
+fn same_places(plans: &mut BTreeMap<u64, Plan>) {
+    let mut places: Vec<(String, u64, u64, u64)> = Vec::new();
+    for (id, plan) in plans.iter() {
+        for part in plan.plexes.iter().flat_map(|plex| plex.columns.iter().flatten()) {
+            let end = part.start.saturating_add(part.size);
+            places.push((part.disk_guid.clone(), part.start, end, *id));
+        }
+    }
+    places.sort();
+    let mut guilty = BTreeSet::new();
+    let mut furthest: Option<&(String, u64, u64, u64)> = None;
+    for place in &places {
+        let before = furthest.filter(|before| before.0 == place.0);
+        if let Some(before) = before.filter(|before| place.1 < before.2) {
+            guilty.extend([before.3, place.3]);
+        }
+        if before.is_none_or(|before| place.2 > before.2) {
+            furthest = Some(place);
+        }
+    }
+    for id in guilty {
+        if let Some(plan) = plans.get_mut(&id) {
+            let reason = "another volume lies on the same sectors";
+            plan.refused.get_or_insert_with(|| reason.to_owned());
+        }
+    }
+}
+
+/// Names the disks that are not there, and the volumes that miss them.
+fn report_missing(
+    members: &[Member<'_>],
+    database: &Database,
+    plans: &BTreeMap<u64, Plan>,
+    volumes: &[Volume],
+    findings: &mut Vec<Finding>,
+) {
+    let present: BTreeSet<&str> =
+        members.iter().map(|member| member.header.disk_guid.as_str()).collect();
+    let group = members.first().map(|member| member.header.group_name.as_str()).unwrap_or_default();
+    let missing = database.disks.values().filter(|disk| !present.contains(disk.guid.as_str()));
+    for disk in missing {
+        let needs = |plan: &&Plan| {
+            let mut parts = plan.plexes.iter().flat_map(|plex| plex.columns.iter().flatten());
+            parts.any(|part| part.disk_guid == disk.guid)
+        };
+        let needing: Vec<&Plan> = plans.values().filter(needs).collect();
+        let is_failed = |plan: &&Plan| {
+            let id = format!("ldm:{}", plan.guid);
+            volumes.iter().any(|volume| volume.id.0 == id && volume.health == Health::Failed)
+        };
+        let severity = if needing.is_empty() {
+            Severity::Info
+        } else if needing.iter().any(is_failed) {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        let names: Vec<&str> = needing.iter().map(|plan| plan.name.as_str()).collect();
+        let wanted = if names.is_empty() {
+            "no volume lies on it".to_owned()
+        } else {
+            format!("it holds parts of {}; give its image with the others", names.join(", "))
+        };
+        let line = format!(
+            "disk {} ({}) of group {group} is missing: {wanted}",
+            disk.common.name, disk.guid
+        );
+        findings.push(Finding::new(severity, "ldm-missing-disk", line));
+    }
+}

@@ -1,0 +1,247 @@
+//! One disk of a group: finding its private header, and reading its copy of the database.
+
+use std::sync::Arc;
+
+use volfold_images::error::error_chain;
+use volfold_images::{BlockDevice, BlockResult, bytes_to_index};
+
+use super::privhead::{PrivateHeader, Unusable, read_sector};
+use super::toc::{Span, Toc};
+use super::vmdb::{Vmdb, log_is_dirty};
+use crate::finding::Finding;
+use crate::partition::{self, Partition, PartitionType};
+
+/// The partition types of dynamic disks.
+const MBR_DYNAMIC: u8 = 0x42;
+const GPT_METADATA: &str = "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3";
+const GPT_DATA: &str = "af9b60a0-1431-4f62-bc68-3311714a69ad";
+
+/// Where Windows puts the second header of a database, in sectors; for disks whose first is lost.
+const USUAL_SECOND: u64 = 0x740;
+
+/// The sector of the header that is before the first partition.
+const MBR_HEADER: u64 = 6;
+
+/// A disk whose partition table says that it is dynamic.
+pub(super) struct DynamicDisk {
+    /// The numbers of the partitions that are the group's.
+    pub(super) hides: Vec<u32>,
+    /// The newest private header that is valid, if one is.
+    pub(super) header: Option<PrivateHeader>,
+    /// What is wrong with the headers.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl DynamicDisk {
+    /// Looks whether `device` is a dynamic disk. Its sector size is the one under which a private
+    /// header is valid.
+    pub(super) fn find(device: &dyn BlockDevice) -> BlockResult<Option<Self>> {
+        let native = device.sector_size();
+        let mut found: Option<Self> = None;
+        for sector_size in [native, if native == 4096 { 512 } else { 4096 }] {
+            let Some(table) = partition::read_table(device, sector_size)? else {
+                continue;
+            };
+            let own: Vec<&Partition> =
+                table.partitions.iter().filter(|partition| is_dynamic(partition.kind)).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let disk = Self::read(device, sector_size, &own);
+            if disk.header.is_some() {
+                return Ok(Some(disk));
+            }
+            found.get_or_insert(disk);
+        }
+        Ok(found)
+    }
+
+    fn read(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Self {
+        let mut headers = Headers { device, sector_size, valid: Vec::new(), findings: Vec::new() };
+        for (place, is_sure) in places(device, sector_size, own) {
+            headers.look(place, is_sure);
+        }
+        headers.follow();
+        let (header, findings) = headers.choose();
+        Self { hides: own.iter().map(|partition| partition.number).collect(), header, findings }
+    }
+}
+
+/// The sectors where headers may be, and whether one must be there.
+fn places(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Vec<(u64, bool)> {
+    let sector = u64::from(sector_size).max(1);
+    let metadata = own.iter().filter(|partition| partition.kind.to_string() == GPT_METADATA);
+    let mut places = Vec::new();
+    for partition in metadata {
+        let sectors = partition.size.checked_div(sector).unwrap_or(0);
+        let last = partition.first_lba.saturating_add(sectors).saturating_sub(1);
+        places.push((last, true));
+        places.push((partition.first_lba.saturating_add(USUAL_SECOND), false));
+    }
+    if own.iter().any(|partition| matches!(partition.kind, PartitionType::Mbr(_))) {
+        let sectors = device.size().checked_div(sector).unwrap_or(0);
+        places.push((MBR_HEADER, true));
+        // An image that was enlarged has its last header somewhere inside.
+        places.push((sectors.saturating_sub(1), false));
+    }
+    places
+}
+
+/// The copies of the private header.
+struct Headers<'a> {
+    device: &'a dyn BlockDevice,
+    sector_size: u32,
+    valid: Vec<(u64, PrivateHeader)>,
+    findings: Vec<Finding>,
+}
+
+impl Headers<'_> {
+    fn look(&mut self, lba: u64, is_sure: bool) {
+        if self.valid.iter().any(|(place, _)| *place == lba) {
+            return;
+        }
+        let sector = read_sector(self.device, lba, self.sector_size);
+        let parsed = match &sector {
+            Some(bytes) => PrivateHeader::parse(bytes, self.sector_size, self.device.size()),
+            None => Err(Some("cannot be read")),
+        };
+        match parsed {
+            Ok(header) => self.valid.push((lba, header)),
+            Err(None) if !is_sure => {}
+            Err(reason) => {
+                let reason = reason.unwrap_or("is not there");
+                let line = format!("the private header in sector {lba} {reason}");
+                self.findings.push(Finding::warning("ldm-header-damaged", line));
+            }
+        }
+    }
+
+    /// Looks at the places that the headers name.
+    fn follow(&mut self) {
+        let sector = u64::from(self.sector_size);
+        for (_, header) in self.valid.clone() {
+            let start = header.config_start.checked_div(sector).unwrap_or(0);
+            for copy in header.copies {
+                self.look(start.saturating_add(copy), true);
+            }
+        }
+    }
+
+    fn choose(mut self) -> (Option<PrivateHeader>, Vec<Finding>) {
+        let newest = self.valid.iter().map(|(_, header)| header).max_by_key(|one| one.sequence);
+        let Some(chosen) = newest.cloned() else {
+            return (None, self.findings);
+        };
+        for (lba, header) in &self.valid {
+            let same = header.disk_guid == chosen.disk_guid
+                && header.group_guid == chosen.group_guid
+                && header.config_start == chosen.config_start
+                && header.public_start == chosen.public_start;
+            if !same || header.sequence != chosen.sequence {
+                let line = format!(
+                    "the private header in sector {lba} is of update {}, another is of {}; the \
+                     newer one is used",
+                    header.sequence, chosen.sequence
+                );
+                self.findings.push(Finding::warning("ldm-headers-differ", line));
+            }
+        }
+        (Some(chosen), self.findings)
+    }
+}
+
+fn is_dynamic(kind: PartitionType) -> bool {
+    match kind {
+        PartitionType::Mbr(byte) => byte == MBR_DYNAMIC,
+        PartitionType::Gpt(guid) => [GPT_METADATA, GPT_DATA].contains(&guid.to_string().as_str()),
+    }
+}
+
+/// A copy of the database on one disk, not yet taken apart.
+pub(super) struct Copy {
+    pub(super) vmdb: Vmdb,
+    /// The whole `config` region.
+    pub(super) bytes: Vec<u8>,
+    /// Whether the log has an entry that is not committed.
+    pub(super) is_log_dirty: bool,
+}
+
+/// Reads the newest usable copy of the database on the disk with `header`.
+pub(super) fn read_copy(
+    device: &Arc<dyn BlockDevice>,
+    header: &PrivateHeader,
+    findings: &mut Vec<Finding>,
+) -> Option<Copy> {
+    let mut tried: Vec<Span> = Vec::new();
+    let mut failures = Vec::new();
+    for toc in tocs(&**device, header, findings) {
+        if tried.contains(&toc.config) {
+            continue;
+        }
+        tried.push(toc.config);
+        match read_region(&**device, toc.config) {
+            Err(reason) => failures.push(reason),
+            Ok(bytes) => match Vmdb::parse(&bytes) {
+                Err(reason) => failures.push(format!("it {reason}")),
+                Ok(vmdb) => {
+                    for reason in failures {
+                        let line = format!("a copy of the database is not used: {reason}");
+                        findings.push(Finding::warning("ldm-database-damaged", line));
+                    }
+                    let log = toc.log.and_then(|log| read_region(&**device, log).ok());
+                    let is_log_dirty = log.is_some_and(|log| log_is_dirty(&log));
+                    return Some(Copy { vmdb, bytes, is_log_dirty });
+                }
+            },
+        }
+    }
+    let reason = if failures.is_empty() {
+        "it has no table of contents".to_owned()
+    } else {
+        failures.join("; ")
+    };
+    let line = format!("the disk's copy of the database cannot be used: {reason}");
+    findings.push(Finding::warning("ldm-database-damaged", line));
+    None
+}
+
+/// The valid tables of contents, the newest first.
+fn tocs(device: &dyn BlockDevice, header: &PrivateHeader, findings: &mut Vec<Finding>) -> Vec<Toc> {
+    let sector = u64::from(header.sector_size).max(1);
+    let start = header.config_start.checked_div(sector).unwrap_or(0);
+    let sectors = header.config_size.checked_div(sector).unwrap_or(0);
+    let mut places: Vec<(u64, bool)> = header.tocs.iter().map(|place| (*place, true)).collect();
+    for usual in [1, 2, sectors.saturating_sub(3), sectors.saturating_sub(2)] {
+        if !header.tocs.contains(&usual) {
+            places.push((usual, false));
+        }
+    }
+    let mut tocs = Vec::new();
+    for (place, is_sure) in places.into_iter().filter(|(place, _)| *place < sectors) {
+        let lba = start.saturating_add(place);
+        let parsed: Result<Toc, Unusable> = match read_sector(device, lba, header.sector_size) {
+            Some(bytes) => Toc::parse(&bytes, header),
+            None => Err(Some("cannot be read")),
+        };
+        match parsed {
+            Ok(toc) => tocs.push(toc),
+            Err(None) if !is_sure => {}
+            Err(reason) => {
+                let reason = reason.unwrap_or("is not there");
+                let line = format!("the table of contents in sector {lba} {reason}");
+                findings.push(Finding::warning("ldm-toc-damaged", line));
+            }
+        }
+    }
+    // Those of one update keep their order.
+    tocs.sort_by_key(|toc| std::cmp::Reverse(toc.sequence));
+    tocs
+}
+
+/// All bytes of a region; the private header bounds its size.
+fn read_region(device: &dyn BlockDevice, span: Span) -> Result<Vec<u8>, String> {
+    let size = bytes_to_index(span.size).map_err(|error| error.to_string())?;
+    let mut bytes = vec![0; size];
+    device.read_at(span.start, &mut bytes).map_err(|error| error_chain(&error))?;
+    Ok(bytes)
+}
