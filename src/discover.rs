@@ -285,8 +285,11 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
         Ok(None) => (None, Some(unknown(&volume))),
         Err(error) => {
             let line = error_chain(&error);
-            findings
-                .push(Finding::error("volume-unreadable", line.clone()).on_volume(&volume.id.0));
+            // The manager has told already what its volume lacks.
+            if volume.membership.is_none() || volume.health != Health::Failed {
+                let finding = Finding::error("volume-unreadable", line.clone());
+                findings.push(finding.on_volume(&volume.id.0));
+            }
             (None, Some(line))
         }
     };

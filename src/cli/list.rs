@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use volfold::finding::{Finding, Severity};
-use volfold::volume::{Health, Layout, Membership, VolumeExtent, VolumeId, VolumeType};
+use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, VolumeId, VolumeType};
 use volfold::{Disk, DiskSet, SetVolume};
 use volfold_images::error::error_chain;
 
@@ -19,6 +19,7 @@ use super::{Outcome, SetArguments, text};
 Examples:
   volfold list disk.vmdk
   volfold list disk1.vmdk disk2.vmdk --json
+  volfold list folder-with-the-disks-of-a-set --verify
 
 The name in the first column of a volume is its folder below a mount, and the first part of every PATH.")]
 pub(crate) struct ListArguments {
@@ -28,6 +29,9 @@ pub(crate) struct ListArguments {
     /// Print JSON, version 1
     #[arg(long)]
     json: bool,
+    /// Read all volumes that hold their bytes more than once (mirrors, RAID-5) and compare
+    #[arg(long)]
+    verify: bool,
     #[command(flatten)]
     set: SetArguments,
 }
@@ -65,8 +69,18 @@ struct VolumeJson<'a> {
     partition: Option<PartitionJson>,
     membership: Option<&'a Membership>,
     file_system: Option<FileSystemJson>,
+    comparison: Option<ComparisonJson>,
     readable: bool,
     reason: Option<String>,
+}
+
+/// What `--verify` found.
+#[derive(Serialize)]
+struct ComparisonJson {
+    compared: u64,
+    differing: u64,
+    first_difference: Option<u64>,
+    unreadable: u64,
 }
 
 #[derive(Serialize)]
@@ -98,7 +112,10 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     let volumes: Vec<VolumeJson<'_>> = set
         .volumes()
         .iter()
-        .map(|volume| describe(volume, arguments.json, &mut findings))
+        .map(|volume| VolumeJson {
+            comparison: arguments.verify.then(|| compare(volume, &mut findings)).flatten(),
+            ..describe(volume, arguments.json, &mut findings)
+        })
         .collect();
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         outcome = Outcome::Part;
@@ -182,8 +199,42 @@ fn describe<'a>(
         membership: volume.volume.membership.as_ref(),
         readable: file_system.is_some(),
         file_system,
+        comparison: None,
         reason,
     }
+}
+
+/// Compares the copies of a volume that has some, and tells of differences.
+fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<ComparisonJson> {
+    let result = volume.volume.redundancy.as_ref()?.compare();
+    let size = text::size(result.compared);
+    let finding = match result.first {
+        Some(first) => Finding::error(
+            "copies-differ",
+            format!(
+                "{} of {size} differ between the sides of the mirror or from the parity, the \
+                 first at byte {first}",
+                text::size(result.differing)
+            ),
+        ),
+        None if result.compared > 0 => {
+            let line = format!("{size} compared, no difference");
+            Finding::new(Severity::Info, "copies-agree", line)
+        }
+        None => Finding::warning("not-compared", "there is nothing to compare with"),
+    };
+    let id = &volume.volume.id.0;
+    findings.push(finding.on_volume(id));
+    if result.unreadable > 0 && result.compared > 0 {
+        let line = format!("{} could not be compared", text::size(result.unreadable));
+        findings.push(Finding::warning("not-compared", line).on_volume(id));
+    }
+    Some(ComparisonJson {
+        compared: result.compared,
+        differing: result.differing,
+        first_difference: result.first,
+        unreadable: result.unreadable,
+    })
 }
 
 fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> String {
@@ -207,6 +258,12 @@ fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> Str
         text.push('\n');
     }
     text.push_str(&volume_table(volumes));
+    for volume in volumes {
+        if let Some(membership) = volume.membership {
+            text.push('\n');
+            text.push_str(&parts(volume, membership));
+        }
+    }
     if !findings.is_empty() {
         text.push('\n');
     }
@@ -222,6 +279,36 @@ fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> Str
             (None, None) => String::new(),
         };
         let _ = writeln!(text, "{severity}: {object}{} [{}]", finding.message, finding.code);
+    }
+    text
+}
+
+/// Which image holds which part of a volume.
+fn parts(volume: &VolumeJson<'_>, membership: &Membership) -> String {
+    let name = if volume.readable { volume.name } else { "-" };
+    let mut text = format!("{name}  {}: {}", membership.name, volume.layout);
+    if let (Some(columns), Some(chunk)) = (membership.columns, membership.chunk_size) {
+        let _ = write!(text, ", {columns} columns, chunks of {}", text::size(chunk));
+    }
+    let _ = writeln!(text, ", group {}", membership.group);
+    let mut side = None;
+    for part in &membership.parts {
+        if membership.plexes > 1 && side != Some(part.plex) {
+            side = Some(part.plex);
+            let _ = writeln!(text, "  side {}", part.plex + 1);
+        }
+        let size = text::size(part.length);
+        let disk = match (part.disk, part.offset) {
+            (Some(disk), Some(offset)) => format!("disk{disk} at byte {offset}"),
+            _ => format!("missing ({})", part.disk_id),
+        };
+        let state = match part.state {
+            PartState::Present | PartState::Missing => "",
+            PartState::CutShort => ", the image ends before it does",
+            PartState::Stale => ", stale, not read",
+            PartState::StaleInUse => ", stale",
+        };
+        let _ = writeln!(text, "  {}  {size} on {}: {disk}{state}", part.name, part.disk_name);
     }
     text
 }
