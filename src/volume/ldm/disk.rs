@@ -16,8 +16,8 @@ const MBR_DYNAMIC: u8 = 0x42;
 const GPT_METADATA: &str = "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3";
 const GPT_DATA: &str = "af9b60a0-1431-4f62-bc68-3311714a69ad";
 
-/// Where Windows puts the second header of a database, in sectors; for disks whose first is lost.
-const USUAL_SECOND: u64 = 0x740;
+/// Where Windows puts the second header of a database, in bytes; for disks whose first is lost.
+const USUAL_SECOND: u64 = 0x740 * 512;
 
 /// The sector of the header that is before the first partition.
 const MBR_HEADER: u64 = 6;
@@ -57,7 +57,8 @@ impl DynamicDisk {
     }
 
     fn read(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Self {
-        let mut headers = Headers { device, sector_size, valid: Vec::new(), findings: Vec::new() };
+        let (seen, valid, findings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut headers = Headers { device, sector_size, seen, valid, findings };
         for (place, is_sure) in places(device, sector_size, own) {
             headers.look(place, is_sure);
         }
@@ -76,7 +77,8 @@ fn places(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Vec
         let sectors = partition.size.checked_div(sector).unwrap_or(0);
         let last = partition.first_lba.saturating_add(sectors).saturating_sub(1);
         places.push((last, true));
-        places.push((partition.first_lba.saturating_add(USUAL_SECOND), false));
+        let second = USUAL_SECOND.checked_div(sector).unwrap_or(0);
+        places.push((partition.first_lba.saturating_add(second), false));
     }
     if own.iter().any(|partition| matches!(partition.kind, PartitionType::Mbr(_))) {
         let sectors = device.size().checked_div(sector).unwrap_or(0);
@@ -91,13 +93,14 @@ fn places(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Vec
 struct Headers<'a> {
     device: &'a dyn BlockDevice,
     sector_size: u32,
+    seen: Vec<u64>,
     valid: Vec<(u64, PrivateHeader)>,
     findings: Vec<Finding>,
 }
 
 impl Headers<'_> {
     fn look(&mut self, lba: u64, is_sure: bool) {
-        if self.valid.iter().any(|(place, _)| *place == lba) {
+        if self.seen.contains(&lba) {
             return;
         }
         let sector = read_sector(self.device, lba, self.sector_size);
@@ -106,9 +109,13 @@ impl Headers<'_> {
             None => Err(Some("cannot be read")),
         };
         match parsed {
-            Ok(header) => self.valid.push((lba, header)),
-            Err(None) if !is_sure => {}
+            Ok(header) => {
+                self.seen.push(lba);
+                self.valid.push((lba, header));
+            }
+            Err(reason) if !is_sure && (sector.is_none() || reason.is_none()) => {}
             Err(reason) => {
+                self.seen.push(lba);
                 let reason = reason.unwrap_or("is not there");
                 let line = format!("the private header in sector {lba} {reason}");
                 self.findings.push(Finding::warning("ldm-header-damaged", line));
