@@ -241,6 +241,12 @@ fn is_file_system(device: &dyn BlockDevice) -> bool {
     matches!(probe(device), Ok(Some((Confidence::Certain, _))))
 }
 
+/// Whether `device` has a partition table, or a file system without one.
+pub(crate) fn holds_something(device: &dyn BlockDevice) -> bool {
+    let tables = [512, 4096].map(|sector_size| partition::read_table(device, sector_size));
+    tables.iter().any(|table| matches!(table, Ok(Some(_)))) || is_file_system(device)
+}
+
 /// How many partitions of `table` hold a file system that a driver knows.
 fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
     /// LIMIT: partitions looked at to decide on a sector size.

@@ -11,7 +11,7 @@ use volfold_images::error::error_chain;
 use volfold_images::{BlockDevice, BlockError, DiskImage, format, host};
 
 use crate::cache::{CachePool, SectorCache};
-use crate::discover::{Discovered, DiskSource, discover};
+use crate::discover::{Discovered, DiskSource, discover, holds_something};
 use crate::finding::Finding;
 use crate::volume::{MANAGERS, Volume, VolumeExtent};
 
@@ -116,8 +116,8 @@ pub struct DiskSet {
 }
 
 impl DiskSet {
-    /// Opens the images at `paths` as one set. The order does not matter: disks are numbered by
-    /// path. An image that cannot be opened does not stop the others; see [`DiskSet::failures`].
+    /// Opens the images at `paths` as one set; a folder stands for the images in it. The order does
+    /// not matter: disks are numbered by path. An image that cannot be opened does not stop the others; see [`DiskSet::failures`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Self {
         let pool = CachePool::new(options.cache_size);
         let (mut disks, mut failures, mut findings) = (Vec::new(), Vec::new(), Vec::new());
@@ -131,12 +131,22 @@ impl DiskSet {
                 findings.push(Finding::warning("disk-given-twice", line));
                 continue;
             }
-            match open_disk(path, options, &pool) {
-                Ok((disk, notes)) => {
-                    let index = disks.len();
-                    findings
-                        .extend(notes.iter().map(|line| Finding::from_line(line).on_disk(index)));
-                    disks.push(disk);
+            let opened = match host::files_of_folder(path) {
+                Ok(None) => open_disk(path, options, &pool).map(|opened| vec![opened]),
+                Ok(Some(files)) => Ok(open_folder(&files, options, &pool, &mut findings)),
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(opened) if opened.is_empty() => {
+                    let error = BlockError::missing("folder holds no disk image");
+                    failures.push(DiskFailure { path: path.clone(), error });
+                }
+                Ok(opened) => {
+                    for (disk, notes) in opened {
+                        let about = |line| Finding::from_line(line).on_disk(disks.len());
+                        findings.extend(notes.iter().map(|line| about(line)));
+                        disks.push(disk);
+                    }
                 }
                 Err(error) => failures.push(DiskFailure { path: path.clone(), error }),
             }
@@ -223,6 +233,44 @@ fn open_disk(
         cached: dear_block.is_some(),
     };
     Ok((disk, findings))
+}
+
+/// Opens the images among `files`: those of a known format, and raw ones that hold something. A
+/// file that another image of the folder is made of is no disk by itself.
+fn open_folder(
+    files: &[PathBuf],
+    options: &OpenOptions,
+    pool: &Arc<CachePool>,
+    findings: &mut Vec<Finding>,
+) -> Vec<(Disk, Vec<String>)> {
+    let mut opened: Vec<(Disk, Vec<String>)> = Vec::new();
+    for path in files {
+        match open_disk(path, options, pool) {
+            Ok((disk, notes)) if disk.format != "raw" || is_raw_disk(path, &disk) => {
+                opened.push((disk, notes));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let line = format!("{}: {}", path.display(), error_chain(&error));
+                findings.push(Finding::warning("file-left-out", line));
+            }
+        }
+    }
+    let parents: HashSet<PathBuf> = opened
+        .iter()
+        .flat_map(|(disk, _)| disk.chain.iter().skip(1))
+        .map(|parent| host::real_path(Path::new(parent)))
+        .collect();
+    opened.retain(|(disk, _)| !parents.contains(&host::real_path(&disk.path)));
+    opened
+}
+
+/// Whether a file of no known format is a disk: it has partitions or a file system. The extents of
+/// a VMDK have its extension and are not.
+fn is_raw_disk(path: &Path, disk: &Disk) -> bool {
+    let is_extent =
+        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"));
+    !is_extent && holds_something(&*disk.device)
 }
 
 /// The two views of a volume. Blocks of dear disks are cached below the volume already.

@@ -109,6 +109,51 @@ fn every_volume_conforms_through_a_mount() {
 }
 
 #[test]
+fn volumes_of_several_disks_are_folders_whole_and_without_a_disk() {
+    if !can_mount() {
+        return;
+    }
+    let mut all = Report::default();
+    for (name, left_out) in [
+        ("ldm-spanned", ""),
+        ("ldm-4kn", ""),
+        ("ldm-complex", "disk2.img"),
+        ("ldm-gpt", "disk1.img"),
+        ("ldm-mirrored", "disk1.img"),
+    ] {
+        let fixture = fixture(name);
+        let mut disks = fixture.paths();
+        disks.retain(|disk| left_out.is_empty() || !disk.ends_with(left_out));
+        let folder = Folder::mounted("set", &disks);
+        for facts in
+            fixture.dynamic.iter().filter(|one| one.layout != "striped" || left_out.is_empty())
+        {
+            // By the letter where there is one, else by the label.
+            let hint = facts.hint.as_ref().map(|hint| hint.trim_end_matches(':').to_owned());
+            let path = folder.join(hint.or(facts.label.clone()).expect("a name"));
+            let facts = facts.clone();
+            let case = format!("mount of {name} without {left_out:?}: {}", facts.name);
+            let report = within("the suite", move || {
+                let rows = facts.rows();
+                let rule = CaseRule::Insensitive;
+                let fs = HostFolder::open(&path, rule).expect("the volume's folder");
+                let errors = &[];
+                conformance::run(&Case {
+                    name: case,
+                    fs: &fs,
+                    rows: &rows,
+                    errors,
+                    view: View::Mount,
+                })
+            });
+            all.add(report);
+        }
+        folder.unmount(&[]).code(0);
+    }
+    all.assert_good();
+}
+
+#[test]
 fn inode_numbers_tell_files_apart_and_stay() {
     if !can_mount() {
         return;

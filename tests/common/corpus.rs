@@ -29,6 +29,39 @@ pub(crate) struct Entry {
     pub(crate) disks: Vec<CorpusDisk>,
     #[serde(default)]
     pub(crate) volumes: Vec<CorpusVolume>,
+    /// What ldmtool says of groups of dynamic disks.
+    #[serde(default)]
+    pub(crate) ldm: Vec<CorpusGroup>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusGroup {
+    pub(crate) name: String,
+    pub(crate) guid: String,
+    pub(crate) volumes: Vec<CorpusDynamicVolume>,
+}
+
+/// A volume of a group; sizes in sectors of 512 bytes.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct CorpusDynamicVolume {
+    pub(crate) name: String,
+    pub(crate) guid: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) size: u64,
+    pub(crate) chunk_size: u64,
+    pub(crate) hint: Option<String>,
+    pub(crate) partitions: Vec<CorpusPartition>,
+    #[serde(rename = "missing_disks")]
+    pub(crate) missing_disks: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusPartition {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) disk: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +84,9 @@ pub(crate) struct CorpusDisk {
 pub(crate) struct CorpusVolume {
     pub(crate) disk: Option<String>,
     pub(crate) offset: Option<u64>,
+    /// The name of the volume in its group.
+    pub(crate) volume: Option<String>,
+    pub(crate) content_sha256: Option<String>,
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
     #[serde(default)]

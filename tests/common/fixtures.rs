@@ -34,6 +34,36 @@ pub(crate) struct Fixture {
     #[serde(default)]
     pub(crate) volumes: Vec<VolumeFacts>,
     pub(crate) expect: Option<Expected>,
+    /// Volumes that lie on several disks.
+    #[serde(default)]
+    pub(crate) dynamic: Vec<DynamicFacts>,
+}
+
+/// A volume of a group of disks.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct DynamicFacts {
+    pub(crate) id: String,
+    pub(crate) group: String,
+    pub(crate) name: String,
+    pub(crate) layout: String,
+    pub(crate) plexes: usize,
+    pub(crate) columns: Option<usize>,
+    pub(crate) chunk_size: Option<u64>,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) health: String,
+    /// Its health without one of the files.
+    pub(crate) without: BTreeMap<String, String>,
+    pub(crate) listing: String,
+    pub(crate) label: Option<String>,
+}
+
+impl DynamicFacts {
+    /// The listing of the volume.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        listing::load(&fixtures_folder().join(&self.listing))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

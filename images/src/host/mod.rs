@@ -182,6 +182,40 @@ pub fn open_image_file(path: &Path, allowed: &[PathBuf]) -> BlockResult<Located>
     Ok(Located { device, name: path.display().to_string(), files })
 }
 
+/// `path` with all links resolved, so that two names of one file are the same; `path` itself where
+/// there is no such file.
+pub fn real_path(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// LIMIT: files of a folder that are looked at.
+const MAX_FILES: usize = 4096;
+
+/// The files in the folder `path`, sorted by name, without those below its own folders; `None` if
+/// it is no folder.
+///
+/// # Errors
+/// `Io` if the folder cannot be read, `Unsupported` if it has too many files.
+pub fn files_of_folder(path: &Path) -> BlockResult<Option<Vec<PathBuf>>> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        if file.is_file() {
+            files.push(file);
+        }
+        if files.len() > MAX_FILES {
+            return Err(BlockError::unsupported(format!(
+                "folder has more than {MAX_FILES} files; give the images themselves"
+            )));
+        }
+    }
+    files.sort();
+    Ok(Some(files))
+}
+
 /// The policy for what has no folder: a drive.
 struct Nowhere;
 

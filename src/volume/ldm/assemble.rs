@@ -62,7 +62,7 @@ fn read_members<'a>(
     for region in regions {
         let mut about = Vec::new();
         // The claim read the same and could; what cannot be read now is not a member.
-        if let Ok(Some(found)) = DynamicDisk::find(&*region.device) {
+        if let Some(found) = DynamicDisk::find(&*region.device) {
             about.extend(found.findings);
             match found.header {
                 Some(header) => {
@@ -259,45 +259,62 @@ fn report_foreign(members: &[Member<'_>], database: &Database, findings: &mut Ve
     }
 }
 
+/// One geometry of a volume, or its absence, and the copies that hold it.
+struct Opinion<'a> {
+    plan: Option<&'a Plan>,
+    weight: usize,
+    problems: usize,
+    /// The weight of the variant that `plan` is of: names may differ where places do not.
+    of_plan: usize,
+}
+
+impl Opinion<'_> {
+    /// How much it is to be believed.
+    fn rank(&self) -> (bool, usize, Reverse<usize>) {
+        let good = self.plan.is_some_and(|plan| plan.refused.is_none());
+        (good, self.weight, Reverse(self.problems))
+    }
+}
+
+/// What the variants say of volume `id`, the most believable first.
+fn opinions(variants: &[Variant], id: u64) -> Vec<Opinion<'_>> {
+    let mut opinions: Vec<Opinion<'_>> = Vec::new();
+    for variant in variants {
+        let plan = variant.plans.get(&id);
+        let (weight, problems) = (variant.members.len(), variant.database.problems.count());
+        let same = |known: &&mut Opinion<'_>| match (known.plan, plan) {
+            (Some(known), Some(plan)) => known.same_geometry(plan),
+            (known, plan) => known.is_none() && plan.is_none(),
+        };
+        match opinions.iter_mut().find(same) {
+            Some(known) => {
+                if (weight, Reverse(problems)) > (known.of_plan, Reverse(known.problems)) {
+                    known.plan = plan;
+                    known.of_plan = weight;
+                }
+                known.weight = known.weight.saturating_add(weight);
+                known.problems = problems.min(known.problems);
+            }
+            None => opinions.push(Opinion { plan, weight, problems, of_plan: weight }),
+        }
+    }
+    opinions.sort_by_key(|opinion| Reverse(opinion.rank()));
+    opinions
+}
+
 /// The plan of each volume that most copies hold; one in dispute is refused.
 fn agree(variants: &[Variant]) -> BTreeMap<u64, Plan> {
     let ids: BTreeSet<u64> = variants.iter().flat_map(|one| one.plans.keys().copied()).collect();
     let mut agreed = BTreeMap::new();
     for id in ids {
-        let mut groups: Vec<(Option<&Plan>, usize, usize)> = Vec::new();
-        for variant in variants {
-            let plan = variant.plans.get(&id);
-            let (weight, problems) = (variant.members.len(), variant.database.problems.count());
-            let same = |known: Option<&Plan>| match (known, plan) {
-                (Some(known), Some(plan)) => known.same_geometry(plan),
-                (known, plan) => known.is_none() && plan.is_none(),
-            };
-            match groups.iter_mut().find(|(known, ..)| same(*known)) {
-                Some((known, sum, least)) => {
-                    // Names may differ where places do not; the better copy has the word.
-                    if problems < *least {
-                        *known = plan;
-                    }
-                    *sum = sum.saturating_add(weight);
-                    *least = problems.min(*least);
-                }
-                None => groups.push((plan, weight, problems)),
-            }
-        }
-        let key = |(plan, weight, problems): &(Option<&Plan>, usize, usize)| {
-            let good = plan.is_some_and(|plan| plan.refused.is_none());
-            (good, *weight, Reverse(*problems))
-        };
-        groups.sort_by_key(|group| Reverse(key(group)));
-        let Some((Some(plan), ..)) = groups.first() else {
+        let opinions = opinions(variants, id);
+        let Some(Opinion { plan: Some(plan), .. }) = opinions.first() else {
             continue;
         };
         let mut plan = (*plan).clone();
-        let disputed = match groups.as_slice() {
-            [first, second, ..] => key(first) == key(second),
-            _ => false,
-        };
-        if disputed {
+        if let [first, second, ..] = opinions.as_slice()
+            && first.rank() == second.rank()
+        {
             let reason = "the copies of the database disagree about it, and none has a majority";
             plan.refused.get_or_insert_with(|| reason.to_owned());
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use volfold_images::error::error_chain;
-use volfold_images::{BlockDevice, BlockResult, bytes_to_index};
+use volfold_images::{BlockDevice, bytes_to_index};
 
 use super::privhead::{PrivateHeader, Unusable, read_sector};
 use super::toc::{Span, Toc};
@@ -35,11 +35,12 @@ pub(super) struct DynamicDisk {
 impl DynamicDisk {
     /// Looks whether `device` is a dynamic disk. Its sector size is the one under which a private
     /// header is valid.
-    pub(super) fn find(device: &dyn BlockDevice) -> BlockResult<Option<Self>> {
+    pub(super) fn find(device: &dyn BlockDevice) -> Option<Self> {
         let native = device.sector_size();
         let mut found: Option<Self> = None;
         for sector_size in [native, if native == 4096 { 512 } else { 4096 }] {
-            let Some(table) = partition::read_table(device, sector_size)? else {
+            // Who believes in partitions later tells of a table that cannot be read.
+            let Ok(Some(table)) = partition::read_table(device, sector_size) else {
                 continue;
             };
             let own: Vec<&Partition> =
@@ -49,11 +50,11 @@ impl DynamicDisk {
             }
             let disk = Self::read(device, sector_size, &own);
             if disk.header.is_some() {
-                return Ok(Some(disk));
+                return Some(disk);
             }
             found.get_or_insert(disk);
         }
-        Ok(found)
+        found
     }
 
     fn read(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Self {

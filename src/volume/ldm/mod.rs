@@ -34,6 +34,8 @@ mod plan;
 mod privhead;
 mod record;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod toc;
 mod vblk;
@@ -55,7 +57,7 @@ impl VolumeManager for Ldm {
         if region.partition.is_some() {
             return Ok(None);
         }
-        let Some(found) = disk::DynamicDisk::find(&*region.device)? else {
+        let Some(found) = disk::DynamicDisk::find(&*region.device) else {
             return Ok(None);
         };
         // A disk that cannot tell its group is one by itself, so that nobody takes its parts for
