@@ -16,8 +16,13 @@ def volume_of(name, mib, sector=512):
     return image, listing.of_fat(image)
 
 
-def ntfs_volume(name, mib, label):
-    image = ntfs.make(name, mib << 20, tree.load(["short"], "ntfs"), label=label)
+def ntfs_volume(name, mib, label, big=0):
+    """`big` bytes of a file that reaches over most of the volume."""
+    entries = tree.load(["short"], "ntfs")
+    if big:
+        data = tree.sectors("big.bin", big)
+        entries.append(tree.Entry("big.bin", "f", big, [(0, data)], tree.FIRST_TIME))
+    image = ntfs.make(name, mib << 20, entries, label=label)
     return image, listing.of_ntfs(image)
 
 
@@ -123,7 +128,7 @@ def oem_before():
 
 def two_disk_span(number=2, mib=6, **options):
     disks = [ldm.Disk(f"Disk{n}", n, number, mib, **options) for n in (1, 2)]
-    content, rows = ntfs_volume("span", 4, "Archive")
+    content, rows = ntfs_volume("span", 4, "Archive", 2000 << 10)
     parts = [(disks[1], 3 * MIB), (disks[0], MIB)]
     volume = ldm.Volume("Volume1", 1, content, [ldm.Component("spanned", [parts])], "E:", number)
     return ldm.Group("Server-Dg0", disks, [volume], number), {"Volume1": rows}

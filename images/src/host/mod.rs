@@ -185,7 +185,7 @@ pub fn open_image_file(path: &Path, allowed: &[PathBuf]) -> BlockResult<Located>
 /// `path` with all links resolved, so that two names of one file are the same; `path` itself where
 /// there is no such file.
 pub fn real_path(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+    os::real_path(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// LIMIT: files of a folder that are looked at.
