@@ -282,6 +282,46 @@ fn a_dynamic_disk_without_a_header_shows_none_of_its_parts_as_volumes() {
     assert!(codes(set.findings()).contains(&"ldm-no-header"), "{:?}", set.findings());
 }
 
+/// The sectors of `disk` that begin with one of the two structures that have a checksum.
+fn sealed_sectors(disk: &[u8]) -> Vec<usize> {
+    let sealed =
+        |at: &usize| disk[*at..].starts_with(b"PRIVHEAD") || disk[*at..].starts_with(b"TOCBLOCK");
+    (0..disk.len()).step_by(512).filter(sealed).collect()
+}
+
+#[test]
+fn any_one_copy_of_headers_and_tables_is_enough_and_any_damage_is_told() {
+    for name in ["ldm-spanned", "ldm-gpt", "ldm-4kn", "ldm-oem-before", "ldm-retained"] {
+        let fixture = fixture(name);
+        let disks: Vec<Vec<u8>> =
+            fixture.paths().iter().map(|path| fs::read(path).expect("an image")).collect();
+        let all = |disks: &[Vec<u8>]| -> Vec<Region> {
+            disks.iter().enumerate().map(|(index, bytes)| region(index, bytes)).collect()
+        };
+        let wanted = assemble(&all(&disks));
+        assert!(wanted.1.is_empty(), "{name}: {:?}", wanted.1);
+        for number in 0..disks.len() {
+            let places = sealed_sectors(&disks[number]);
+            let is_header = |at: usize| disks[number][at..].starts_with(b"PRIVHEAD");
+            let damaged = |hit: &dyn Fn(usize) -> bool| {
+                let mut disks = disks.clone();
+                for at in places.iter().filter(|at| hit(**at)) {
+                    disks[number][at + 0x20] ^= 1;
+                }
+                assemble(&all(&disks))
+            };
+            for one in &places {
+                let (volumes, findings) = damaged(&|at| at == *one);
+                assert_eq!(volumes, wanted.0, "{name}: {one} alone is damaged: {findings:?}");
+                let code = if is_header(*one) { "ldm-header-damaged" } else { "ldm-toc-damaged" };
+                assert!(codes(&findings).contains(&code), "{name}: {one}: {findings:?}");
+                let (volumes, _) = damaged(&|at| at != *one && is_header(at) == is_header(*one));
+                assert_eq!(volumes, wanted.0, "{name}: {one} alone is good");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_image_that_was_cut_off_is_read_as_far_as_it_goes() {
     let fixture = fixture("ldm-raid5");

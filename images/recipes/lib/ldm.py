@@ -28,9 +28,10 @@ def guid_bytes(text):
 
 
 class Disk:
-    """One disk. `before` are partitions in front of the dynamic one: (type, sectors)."""
+    """One disk. `before` are partitions in front of the dynamic one: (type, sectors); `retained` is
+    the size of a volume at the start of the public space that keeps its own partition entry."""
 
-    def __init__(self, name, number, group=1, mib=6, scheme="mbr", sector=512, before=(), rev=3):
+    def __init__(self, name, number, group=1, mib=6, scheme="mbr", sector=512, before=(), rev=3, retained=0):
         self.name, self.scheme, self.sector, self.rev = name, scheme, sector, rev
         self.guid = guid(group, number)
         self.sectors = (mib << 20) // sector
@@ -48,7 +49,8 @@ class Disk:
             self.config_start = first
             self.public_start = first + self.private + 11
             self.public_size = self.sectors - 40 - self.public_start
-        self.next = 2
+        self.retained = retained
+        self.next = 0 if retained else 2
         self.extents = 0
         self.image = None
 
@@ -58,6 +60,13 @@ class Disk:
         assert self.next <= self.public_size, f"{self.name} is full"
         self.extents += 1
         return f"{self.name}-{self.extents:02}", start
+
+    def dynamic(self, kind):
+        """The partition entries of the public space."""
+        start, size, kept = self.public_start, self.public_size, self.retained
+        if not kept:
+            return [(kind, start, size)]
+        return [(kind, start, kept), (kind, start + kept, size - kept)]
 
     # Places inside the private region, in sectors from its start.
     @property
@@ -131,7 +140,7 @@ class Volume:
     def __init__(self, name, number, content, components, hint=None, group=1, sector=512):
         self.name, self.guid, self.hint = name, guid(group, 0x100 + number), hint
         self.content, self.components, self.number = content, components, number
-        self.sector = sector
+        self.sector, self.retained = sector, False
         self.size = os.path.getsize(content) // sector if content else 0
 
     @property
@@ -223,7 +232,8 @@ class Records:
         flags = 0x02 if volume.hint else 0
         body = var(number) + words(volume.name) + words("raid5" if raid5 else "gen") + words("")
         body += b"ACTIVE".ljust(14, b"\0") + bytes([4 if raid5 else 3]) + var(4 + volume.number)
-        body += struct.pack(">I", 0x13 if raid5 else 0x11) + var(len(volume.components))
+        state = (0x13 if raid5 else 0x11) | (0x800000 if volume.retained else 0)
+        body += struct.pack(">I", state) + var(len(volume.components))
         body += struct.pack(">QQ", self.commit, 0) + padded(volume.size) + bytes(4) + b"\x07"
         body += guid_bytes(volume.guid) + (words(volume.hint) if volume.hint else b"")
         self.list.append(record(0x51, flags, body, update))
@@ -364,7 +374,7 @@ def write_private(group, disk, state=CLEAN, pending=None, records=None, seed=1):
 def partition_table(disk):
     if disk.scheme == "mbr":
         record = bytearray(512)
-        entries = [*disk.before, (0x42, disk.public_start, disk.public_size)]
+        entries = [*disk.before, *disk.dynamic(0x42)]
         for slot, (kind, first, count) in enumerate(entries):
             struct.pack_into("<B3xB3xII", record, 446 + 16 * slot, 0, kind, first, count)
         record[440:444] = guid_bytes(disk.guid)[-4:]
@@ -374,7 +384,7 @@ def partition_table(disk):
     number = int(disk.guid[-4:], 16)
     unique = lambda slot: f"5eed0004-{number:04x}-4000-9000-{slot:012x}"
     lines = [f"label: gpt\nlabel-id: {unique(0)}\nfirst-lba: 34" if disk.sector == 512 else f"label: gpt\nlabel-id: {unique(0)}"]
-    entries = [*disk.before, (METADATA, disk.config_start, disk.private), (DATA, disk.public_start, disk.public_size)]
+    entries = [*disk.before, (METADATA, disk.config_start, disk.private), *disk.dynamic(DATA)]
     for slot, (kind, first, count) in enumerate(entries, 1):
         lines.append(f"start={first}, size={count}, type={kind}, uuid={unique(slot)}")
     tables.sfdisk(disk.image, "\n".join(lines) + "\n", disk.sector)

@@ -126,6 +126,25 @@ def oem_before():
     return made.finish()
 
 
+@recipe("ldm-retained")
+def retained():
+    """A volume that was a partition before keeps its entry in the partition table, MBR and GPT."""
+    disks = [
+        ldm.Disk("Disk1", 1, 16, 8, retained=2 * MIB),
+        ldm.Disk("Disk2", 2, 16, 8, "gpt", retained=2 * MIB),
+    ]
+    system, system_rows = ntfs_volume("system", 2, "System")
+    more, more_rows = volume_of("more", 2)
+    volumes = [
+        ldm.Volume("Volume1", 1, system, [ldm.Component("spanned", [[(disk, 2 * MIB)]]) for disk in disks], "C:", 16),
+        ldm.Volume("Volume2", 2, more, [ldm.Component("spanned", [[(disk, MIB) for disk in disks]])], None, 16),
+    ]
+    volumes[0].retained = True
+    group = ldm.Group("Seed-Dg0", disks, volumes, 16)
+    made = Set("ldm-retained", retained.__doc__)
+    return made.add(group, {"Volume1": system_rows, "Volume2": more_rows}).finish()
+
+
 def two_disk_span(number=2, mib=6, **options):
     disks = [ldm.Disk(f"Disk{n}", n, number, mib, **options) for n in (1, 2)]
     content, rows = ntfs_volume("span", 4, "Archive", 2000 << 10)

@@ -16,8 +16,10 @@ const MBR_DYNAMIC: u8 = 0x42;
 const GPT_METADATA: &str = "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3";
 const GPT_DATA: &str = "af9b60a0-1431-4f62-bc68-3311714a69ad";
 
-/// Where Windows puts the second header of a database, in bytes; for disks whose first is lost.
+/// Where Windows puts the second header, in bytes from the start of a database, and how large it
+/// makes that; for disks whose other headers are lost.
 const USUAL_SECOND: u64 = 0x740 * 512;
+const USUAL_SIZE: u64 = 1 << 20;
 
 /// The sector of the header that is before the first partition.
 const MBR_HEADER: u64 = 6;
@@ -86,6 +88,8 @@ fn places(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Vec
         places.push((MBR_HEADER, true));
         // An image that was enlarged has its last header somewhere inside.
         places.push((sectors.saturating_sub(1), false));
+        let behind = USUAL_SIZE.saturating_sub(USUAL_SECOND).checked_div(sector).unwrap_or(0);
+        places.push((sectors.saturating_sub(behind), false));
     }
     places
 }
