@@ -20,7 +20,7 @@ Examples:
   volfold cat disk.vmdk -p /System/Users/a/notes.txt > notes.txt
   volfold cat disk.vmdk -p /System/Users/a/setup.exe:Zone.Identifier")]
 pub(crate) struct CatArguments {
-    /// Disk images that belong together
+    /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
     disks: Vec<PathBuf>,
     /// The file: /<volume>/dir/file, or an alternate stream of it: /<volume>/dir/file:stream

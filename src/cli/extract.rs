@@ -42,7 +42,7 @@ The folder must be new or empty. What is at /System/Users/a comes out as saved/S
 Device nodes, pipes and sockets (on Windows also symbolic links) are named on stderr and left out;
 the exit code is then 3.")]
 pub(crate) struct ExtractArguments {
-    /// Disk images that belong together
+    /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
     disks: Vec<PathBuf>,
     /// What to copy: /<volume>/dir; may be given several times, without it everything

@@ -29,7 +29,7 @@ Examples:
 Tab, line feed, carriage return and \\ in paths are written \\t, \\n, \\r and \\\\. A file that
 cannot be read is named on stderr and has no line; the exit code is then 3.")]
 pub(crate) struct HashArguments {
-    /// Disk images that belong together
+    /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
     disks: Vec<PathBuf>,
     /// Only below this path: /<volume>/dir

@@ -23,7 +23,7 @@ Examples:
 
 The name in the first column of a volume is its folder below a mount, and the first part of every PATH.")]
 pub(crate) struct ListArguments {
-    /// Disk images that belong together
+    /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
     disks: Vec<PathBuf>,
     /// Print JSON, version 1

@@ -23,7 +23,7 @@ Examples:
 Directories end in `/`. With -R every line is a whole path. Tab, line feed, carriage return and \\
 in names are written \\t, \\n, \\r and \\\\.")]
 pub(crate) struct LsArguments {
-    /// Disk images that belong together
+    /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
     disks: Vec<PathBuf>,
     /// The directory or file: /<volume>/dir/file
