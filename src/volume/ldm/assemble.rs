@@ -58,7 +58,7 @@ fn read_members<'a>(
     regions: &'a [Region],
     findings: &mut Vec<Finding>,
 ) -> (Vec<Member<'a>>, Vec<Option<Copy>>) {
-    let (mut members, mut copies) = (Vec::new(), Vec::new());
+    let (mut members, mut copies) = (Vec::new(), Vec::<Option<Copy>>::new());
     for region in regions {
         let mut about = Vec::new();
         // The claim read the same and could; what cannot be read now is not a member.
@@ -66,7 +66,12 @@ fn read_members<'a>(
             about.extend(found.findings);
             match found.header {
                 Some(header) => {
-                    copies.push(read_copy(&region.device, &header, &mut about));
+                    let mut copy = read_copy(&region.device, &header, &mut about);
+                    if let Some(copy) = &mut copy {
+                        let same = copies.iter().flatten().find(|one| one.bytes == copy.bytes);
+                        copy.bytes = same.map_or(copy.bytes.clone(), |one| one.bytes.clone());
+                    }
+                    copies.push(copy);
                     members.push(Member { region, header, withheld: None, stale: None });
                 }
                 None => about.push(Finding::error(
@@ -361,32 +366,38 @@ fn report_missing(
     volumes: &[Volume],
     findings: &mut Vec<Finding>,
 ) {
+    /// Names of volumes in one sentence.
+    const NAMED: usize = 8;
+
     let present: BTreeSet<&str> =
         members.iter().map(|member| member.header.disk_guid.as_str()).collect();
     let group = members.first().map(|member| member.header.group_name.as_str()).unwrap_or_default();
+    let failed = volumes.iter().filter(|volume| volume.health == Health::Failed);
+    let failed: BTreeSet<&str> = failed.map(|volume| volume.id.0.as_str()).collect();
+    let mut needing: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
+    for plan in plans.values() {
+        let is_failed = failed.contains(format!("ldm:{}", plan.guid).as_str());
+        for part in plan.plexes.iter().flat_map(|plex| plex.columns.iter().flatten()) {
+            needing.entry(&part.disk_guid).or_default().insert(&plan.name, is_failed);
+        }
+    }
     let missing = database.disks.values().filter(|disk| !present.contains(disk.guid.as_str()));
     for disk in missing {
-        let needs = |plan: &&Plan| {
-            let mut parts = plan.plexes.iter().flat_map(|plex| plex.columns.iter().flatten());
-            parts.any(|part| part.disk_guid == disk.guid)
+        let needing = needing.get(disk.guid.as_str());
+        let names: Vec<&str> = needing.into_iter().flat_map(|map| map.keys().copied()).collect();
+        let any_failed = needing.is_some_and(|map| map.values().any(|failed| *failed));
+        let severity = match (names.is_empty(), any_failed) {
+            (true, _) => Severity::Info,
+            (false, false) => Severity::Warning,
+            (false, true) => Severity::Error,
         };
-        let needing: Vec<&Plan> = plans.values().filter(needs).collect();
-        let is_failed = |plan: &&Plan| {
-            let id = format!("ldm:{}", plan.guid);
-            volumes.iter().any(|volume| volume.id.0 == id && volume.health == Health::Failed)
-        };
-        let severity = if needing.is_empty() {
-            Severity::Info
-        } else if needing.iter().any(is_failed) {
-            Severity::Error
-        } else {
-            Severity::Warning
-        };
-        let names: Vec<&str> = needing.iter().map(|plan| plan.name.as_str()).collect();
-        let wanted = if names.is_empty() {
-            "no volume lies on it".to_owned()
-        } else {
-            format!("it holds parts of {}; give its image with the others", names.join(", "))
+        let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        let wanted = match names.len().checked_sub(NAMED) {
+            _ if names.is_empty() => "no volume lies on it".to_owned(),
+            None | Some(0) => format!("it holds parts of {shown}; give its image with the others"),
+            Some(more) => {
+                format!("it holds parts of {shown} and {more} more; give its image with the others")
+            }
         };
         let line = format!(
             "disk {} ({}) of group {group} is missing: {wanted}",

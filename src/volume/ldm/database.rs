@@ -8,6 +8,12 @@ use super::record::{Component, Disk, DiskGroup, Extent, Record, Unread, Volume};
 use super::vblk::{self, RecordBytes};
 use super::vmdb::{Counts, State, Vmdb};
 
+/// LIMIT: records of each kind in one group; Windows' database of 1 MiB has room for 5,920 blocks.
+const MAX_VOLUMES: usize = 4096;
+const MAX_COMPONENTS: usize = 16_384;
+const MAX_PARTITIONS: usize = 16_384;
+const MAX_DISKS: usize = 1024;
+
 /// The records of one copy of the database that are in force.
 #[derive(Debug, Default)]
 pub(super) struct Database {
@@ -73,17 +79,19 @@ impl Database {
             self.problems.add(format!("record {name} is newer than the database"));
         }
         let name = name(&record).to_owned();
-        let fresh = match record {
-            Record::Volume(volume) => put(&mut self.volumes, volume.common.id, volume),
-            Record::Component(component) => {
-                put(&mut self.components, component.common.id, component)
+        let put = match record {
+            Record::Volume(one) => put(&mut self.volumes, MAX_VOLUMES, one.common.id, one),
+            Record::Component(one) => put(&mut self.components, MAX_COMPONENTS, one.common.id, one),
+            Record::Partition(one) => put(&mut self.partitions, MAX_PARTITIONS, one.common.id, one),
+            Record::Disk(one) => put(&mut self.disks, MAX_DISKS, one.common.id, one),
+            Record::DiskGroup(group) if self.group.is_none() => {
+                self.group = Some(group);
+                Ok(())
             }
-            Record::Partition(extent) => put(&mut self.partitions, extent.common.id, extent),
-            Record::Disk(disk) => put(&mut self.disks, disk.common.id, disk),
-            Record::DiskGroup(group) => self.group.replace(group).is_none(),
+            Record::DiskGroup(_) => Err("is there twice"),
         };
-        if !fresh {
-            self.problems.add(format!("record {name} is there twice"));
+        if let Err(reason) = put {
+            self.problems.add(format!("record {name} {reason}"));
         }
     }
 }
@@ -97,14 +105,16 @@ fn in_force(state: State, record: &RecordBytes) -> bool {
     }
 }
 
-/// Keeps the first of two records with one id.
-fn put<T>(map: &mut BTreeMap<u64, T>, id: u64, value: T) -> bool {
+/// Keeps the first of two records with one id, and `most` in all.
+fn put<T>(map: &mut BTreeMap<u64, T>, most: usize, id: u64, value: T) -> Result<(), &'static str> {
+    let is_full = map.len() >= most;
     match map.entry(id) {
+        Entry::Occupied(_) => Err("is there twice"),
+        Entry::Vacant(_) if is_full => Err("is one too many"),
         Entry::Vacant(place) => {
             place.insert(value);
-            true
+            Ok(())
         }
-        Entry::Occupied(_) => false,
     }
 }
 

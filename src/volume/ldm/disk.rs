@@ -172,8 +172,8 @@ fn is_dynamic(kind: PartitionType) -> bool {
 /// A copy of the database on one disk, not yet taken apart.
 pub(super) struct Copy {
     pub(super) vmdb: Vmdb,
-    /// The whole `config` region.
-    pub(super) bytes: Vec<u8>,
+    /// The whole `config` region; copies that are the same share it.
+    pub(super) bytes: Arc<Vec<u8>>,
     /// Whether the log has an entry that is not committed.
     pub(super) is_log_dirty: bool,
 }
@@ -202,7 +202,7 @@ pub(super) fn read_copy(
                     }
                     let log = toc.log.and_then(|log| read_region(&**device, log).ok());
                     let is_log_dirty = log.is_some_and(|log| log_is_dirty(&log));
-                    return Some(Copy { vmdb, bytes, is_log_dirty });
+                    return Some(Copy { vmdb, bytes: Arc::new(bytes), is_log_dirty });
                 }
             },
         }

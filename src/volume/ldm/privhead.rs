@@ -49,7 +49,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use super::text;
 
 /// LIMIT: bytes of the database of one disk; Windows makes 1 MiB.
-const MAX_CONFIG: u64 = 64 << 20;
+const MAX_CONFIG: u64 = 8 << 20;
 
 /// Bytes that a checksum covers, whatever the sector size.
 pub(super) const CHECKED: usize = 512;
