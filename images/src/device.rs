@@ -43,6 +43,19 @@ pub trait BlockDevice: Send + Sync {
     /// error the content of `buf` is undefined.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()>;
 
+    /// Fills all of `bufs`, one behind the other, from `offset`: one run of bytes that is wanted in
+    /// several places.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_at`].
+    fn read_vectored_at(&self, mut offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
+        for buf in bufs {
+            self.read_at(offset, buf)?;
+            offset = offset.saturating_add(byte_count(buf.len()));
+        }
+        Ok(())
+    }
+
     /// The kind of the bytes at `offset`, and how far they reach.
     ///
     /// # Errors
@@ -72,6 +85,11 @@ pub fn check_range(offset: u64, length: usize, size: u64) -> BlockResult<()> {
     }
 }
 
+/// The bytes of all of `bufs` together.
+pub fn total_length(bufs: &[&mut [u8]]) -> usize {
+    bufs.iter().fold(0, |sum: usize, buf| sum.saturating_add(buf.len()))
+}
+
 impl<T: BlockDevice + ?Sized> BlockDevice for Arc<T> {
     fn size(&self) -> u64 {
         (**self).size()
@@ -83,6 +101,10 @@ impl<T: BlockDevice + ?Sized> BlockDevice for Arc<T> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
         (**self).read_at(offset, buf)
+    }
+
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
+        (**self).read_vectored_at(offset, bufs)
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
@@ -167,6 +189,11 @@ impl BlockDevice for Slice {
         check_range(offset, buf.len(), self.size)?;
         // `new` checked that `start + size` is inside the device.
         self.device.read_at(self.start.saturating_add(offset), buf)
+    }
+
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
+        check_range(offset, total_length(bufs), self.size)?;
+        self.device.read_vectored_at(self.start.saturating_add(offset), bufs)
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {

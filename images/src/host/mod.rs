@@ -4,6 +4,8 @@ use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(unix)]
+use crate::device::total_length;
 use crate::device::{BlockDevice, Extent, check_range, data_to_the_end};
 use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::locator::{Located, Locator};
@@ -110,22 +112,32 @@ impl BlockDevice for HostFile {
             None => read(offset, buf),
             Some(sector_size) => drive::read_sectors(sector_size, offset, buf, &read),
         };
-        done.map_err(|error| {
-            let sentence = match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => "file has become shorter while it was open",
-                _ if os::is_locked(&error) => {
-                    "another program has locked a part of the file; close it there, or open a copy"
-                }
-                _ => "the host could not read",
-            };
-            BlockError::new(BlockErrorKind::Io, sentence).at(offset).because(error)
-        })
+        done.map_err(|error| unreadable(error, offset))
+    }
+
+    #[cfg(unix)]
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
+        check_range(offset, total_length(bufs), self.size)?;
+        os::read_exact_vectored_at(&self.file, bufs, offset)
+            .map_err(|error| unreadable(error, offset))
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         let data = data_to_the_end(offset, self.size)?;
         Ok(os::extent(&self.file, offset, self.size).unwrap_or(data))
     }
+}
+
+/// Why a read at `offset` failed.
+fn unreadable(error: std::io::Error, offset: u64) -> BlockError {
+    let sentence = match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "file has become shorter while it was open",
+        _ if os::is_locked(&error) => {
+            "another program has locked a part of the file; close it there, or open a copy"
+        }
+        _ => "the host could not read",
+    };
+    BlockError::new(BlockErrorKind::Io, sentence).at(offset).because(error)
 }
 
 /// The default policy: files beside the image, and below folders that the user named.
@@ -346,6 +358,24 @@ mod tests {
         let mut bytes = vec![0; usize::try_from(device.size()).unwrap()];
         device.read_at(0, &mut bytes).unwrap();
         bytes
+    }
+
+    #[test]
+    fn one_run_of_a_file_is_read_into_several_places() {
+        let folder = Folder::new();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
+        folder.write("in/run", &bytes);
+        let file = HostFile::open(&folder.path("in/run")).unwrap();
+        // More places than a host may take at once, and empty ones.
+        let mut places: Vec<Vec<u8>> = (0..40).map(|number| vec![0; number % 7 * 300]).collect();
+        let mut bufs: Vec<&mut [u8]> = places.iter_mut().map(Vec::as_mut_slice).collect();
+        file.read_vectored_at(5000, &mut bufs).unwrap();
+        let read = places.concat();
+        assert_eq!(read[..], bytes[5000..5000 + read.len()]);
+        let (mut one, mut other) = ([0; 10], [0; 10]);
+        let error = file.read_vectored_at(99_990, &mut [&mut one, &mut other]).unwrap_err();
+        assert_eq!(error.kind(), BlockErrorKind::OutOfRange);
+        file.read_vectored_at(99_980, &mut [&mut one, &mut other]).unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::HostLocator;
+use crate::bytes::byte_count;
 use crate::device::Extent;
 
 /// No drive of Unix asks for whole sectors.
@@ -31,6 +32,34 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 pub(super) fn read_exact_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
     file.read_exact_at(buf, offset)
+}
+
+/// Fills all of `bufs` from `offset` with as few calls as the host allows.
+pub(super) fn read_exact_vectored_at(
+    file: &File,
+    bufs: &mut [&mut [u8]],
+    mut offset: u64,
+) -> io::Result<()> {
+    /// Every Unix takes as many at once.
+    const AT_ONCE: usize = 16;
+    for bufs in bufs.chunks_mut(AT_ONCE) {
+        let mut slices: Vec<io::IoSliceMut<'_>> =
+            bufs.iter_mut().map(|buf| io::IoSliceMut::new(buf)).collect();
+        let mut rest = slices.as_mut_slice();
+        io::IoSliceMut::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::preadv(file, rest, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    io::IoSliceMut::advance_slices(&mut rest, count);
+                    offset = offset.saturating_add(byte_count(count));
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Locks of Unix are advice; they keep nobody from reading.

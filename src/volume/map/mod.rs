@@ -3,7 +3,8 @@
 //! A mapping device is made of members that are block devices themselves, so they nest: a mirror
 //! of stripes, a stripe whose columns are concatenations. A member that is not there is an
 //! [`Absent`], whose reads name it. Reads that cross members are served one member after the other
-//! on the caller's thread: docs/PERFORMANCE.md has the measurement.
+//! on the caller's thread, a column of a stripe by one vectored read: docs/PERFORMANCE.md has the
+//! measurement.
 
 use std::sync::Arc;
 

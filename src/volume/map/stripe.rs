@@ -32,8 +32,13 @@ impl Stripe {
         Ok(Self { columns, count, chunk, size })
     }
 
+    /// The columns from number `first`, going round.
+    fn from(&self, first: usize) -> impl Iterator<Item = &Arc<dyn BlockDevice>> {
+        self.columns.iter().cycle().skip(first)
+    }
+
     /// The column that holds `offset`, the offset in it, and the bytes to the end of the chunk.
-    fn at(&self, offset: u64) -> BlockResult<(&Arc<dyn BlockDevice>, u64, u64)> {
+    fn at(&self, offset: u64) -> BlockResult<(usize, u64, u64)> {
         let place = || {
             let number = offset.checked_div(self.chunk)?;
             let inside = offset.checked_rem(self.chunk)?;
@@ -41,7 +46,7 @@ impl Stripe {
             let column = usize::try_from(number.checked_rem(self.count)?).ok()?;
             let at = row.checked_mul(self.chunk)?.checked_add(inside)?;
             let left = self.chunk.checked_sub(inside)?.min(self.size.checked_sub(offset)?);
-            (left > 0).then_some((self.columns.get(column)?, at, left))
+            (left > 0).then_some((column, at, left))
         };
         place().ok_or_else(|| BlockError::out_of_range(offset, 1, self.size))
     }
@@ -63,19 +68,40 @@ impl BlockDevice for Stripe {
 
     fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> BlockResult<()> {
         check_range(offset, buf.len(), self.size)?;
+        if let Ok((column, at, left)) = self.at(offset)
+            && byte_count(buf.len()) <= left
+            && let Some(column) = self.columns.get(column)
+        {
+            return column.read_at(at, buf);
+        }
+        // The chunks of one column lie one behind the other: each column is read once.
+        let mut runs: Vec<(u64, Vec<&mut [u8]>)> = Vec::with_capacity(self.columns.len());
+        let mut first = None;
         while !buf.is_empty() {
             let (column, at, left) = self.at(offset)?;
             let (part, rest) = split(buf, left);
             offset = offset.saturating_add(byte_count(part.len()));
-            column.read_at(at, part)?;
             buf = rest;
+            // The columns come in turn, so the n-th run is that of the n-th column met.
+            let turn = column.checked_sub(*first.get_or_insert(column));
+            let turn = turn.unwrap_or_else(|| {
+                column.saturating_add(self.columns.len()).saturating_sub(first.unwrap_or(0))
+            });
+            match runs.get_mut(turn) {
+                Some((_, parts)) => parts.push(part),
+                None => runs.push((at, vec![part])),
+            }
+        }
+        for ((at, mut parts), column) in runs.into_iter().zip(self.from(first.unwrap_or(0))) {
+            column.read_vectored_at(at, &mut parts)?;
         }
         Ok(())
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         let (column, at, left) = self.at(offset)?;
-        let extent = column.extent_at(at).unwrap_or_else(|_| must_be_read(left));
+        let extent = self.columns.get(column).and_then(|column| column.extent_at(at).ok());
+        let extent = extent.unwrap_or_else(|| must_be_read(left));
         Ok(Extent { kind: extent.kind, length: extent.length.min(left) })
     }
 }
