@@ -8,11 +8,13 @@ use volfold_fs::{
     FileSystem, FileSystemDriver, FsError, FsResult, Identity, TreeVolume, VolumeReader, VolumeTree,
 };
 use volfold_images::error::error_chain;
-use volfold_images::{BlockDevice, BlockError, DiskImage, format, host};
+use volfold_images::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, DiskImage, format, host,
+};
 
 use crate::cache::{CachePool, SectorCache};
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::volume::{MANAGERS, Volume, VolumeExtent};
 
 /// Bytes of metadata that are read and kept at once.
@@ -117,40 +119,17 @@ pub struct DiskSet {
 
 impl DiskSet {
     /// Opens the images at `paths` as one set; a folder stands for the images in it. The order does
-    /// not matter: disks are numbered by path. An image that cannot be opened does not stop the others; see [`DiskSet::failures`].
+    /// not matter: disks are numbered by path. An image that cannot be opened does not stop the
+    /// others; see [`DiskSet::failures`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Self {
         let pool = CachePool::new(options.cache_size);
-        let (mut disks, mut failures, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut opening = Opening::default();
         let mut ordered: Vec<&PathBuf> = paths.iter().collect();
         ordered.sort();
-        let mut seen = HashSet::new();
         for path in ordered {
-            let real = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            if !seen.insert(real) {
-                let line = format!("{} is given twice; once is enough", path.display());
-                findings.push(Finding::warning("disk-given-twice", line));
-                continue;
-            }
-            let opened = match host::files_of_folder(path) {
-                Ok(None) => open_disk(path, options, &pool).map(|opened| vec![opened]),
-                Ok(Some(files)) => Ok(open_folder(&files, options, &pool, &mut findings)),
-                Err(error) => Err(error),
-            };
-            match opened {
-                Ok(opened) if opened.is_empty() => {
-                    let error = BlockError::missing("folder holds no disk image");
-                    failures.push(DiskFailure { path: path.clone(), error });
-                }
-                Ok(opened) => {
-                    for (disk, notes) in opened {
-                        let about = |line| Finding::from_line(line).on_disk(disks.len());
-                        findings.extend(notes.iter().map(|line| about(line)));
-                        disks.push(disk);
-                    }
-                }
-                Err(error) => failures.push(DiskFailure { path: path.clone(), error }),
-            }
+            opening.add(path, options, &pool);
         }
+        let Opening { mut disks, failures, mut findings, .. } = opening;
         let sources: Vec<DiskSource> = disks
             .iter()
             .map(|disk| DiskSource {
@@ -210,6 +189,89 @@ impl DiskSet {
     }
 }
 
+/// Disks in the order of their paths, while they are opened.
+#[derive(Default)]
+struct Opening {
+    disks: Vec<Disk>,
+    failures: Vec<DiskFailure>,
+    findings: Vec<Finding>,
+    seen: HashSet<PathBuf>,
+}
+
+impl Opening {
+    /// Adds the image or the folder at `path`.
+    fn add(&mut self, path: &Path, options: &OpenOptions, pool: &Arc<CachePool>) {
+        if !self.is_new(path) {
+            let line = format!("{} is given twice; once is enough", path.display());
+            self.findings.push(Finding::warning("disk-given-twice", line));
+            return;
+        }
+        let opened = match host::files_of_folder(path) {
+            Ok(None) => open_disk(path, options, pool).map(|opened| vec![opened]),
+            Ok(Some(files)) => self.open_folder(&files, options, pool),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(opened) => {
+                for (disk, notes) in opened {
+                    let index = self.disks.len();
+                    let about = notes.iter().map(|line| Finding::from_line(line).on_disk(index));
+                    self.findings.extend(about);
+                    self.disks.push(disk);
+                }
+            }
+            Err(error) => self.failures.push(DiskFailure { path: path.to_path_buf(), error }),
+        }
+    }
+
+    fn is_new(&mut self, path: &Path) -> bool {
+        self.seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
+    }
+
+    /// Opens the images among `files`: those of a known format, and raw ones that hold something. A
+    /// file that another image of the folder is made of is no disk by itself.
+    fn open_folder(
+        &mut self,
+        files: &[PathBuf],
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) -> BlockResult<Vec<(Disk, Vec<String>)>> {
+        let mut opened: Vec<(Disk, Vec<String>)> = Vec::new();
+        let mut is_empty = true;
+        for path in files {
+            if !self.is_new(path) {
+                is_empty = false;
+                continue;
+            }
+            match open_disk(path, options, pool) {
+                Ok((disk, notes)) if disk.format != "raw" || is_raw_disk(path, &disk) => {
+                    opened.push((disk, notes));
+                }
+                Ok(_) => {}
+                // Extents of split images among others, which their descriptor names.
+                Err(error) if error.kind() == BlockErrorKind::Unsupported => {
+                    let line = format!("{}: {}", path.display(), error_chain(&error));
+                    self.findings.push(Finding::new(Severity::Info, "file-left-out", line));
+                }
+                Err(error) => {
+                    is_empty = false;
+                    self.failures.push(DiskFailure { path: path.clone(), error });
+                }
+            }
+        }
+        let parents: HashSet<PathBuf> = opened
+            .iter()
+            .flat_map(|(disk, _)| disk.chain.iter().skip(1))
+            .map(|parent| host::real_path(Path::new(parent)))
+            .collect();
+        opened.retain(|(disk, _)| !parents.contains(&host::real_path(&disk.path)));
+        if opened.is_empty() && is_empty {
+            return Err(BlockError::missing("folder holds no disk image"));
+        }
+        Ok(opened)
+    }
+}
+
 fn open_disk(
     path: &Path,
     options: &OpenOptions,
@@ -233,36 +295,6 @@ fn open_disk(
         cached: dear_block.is_some(),
     };
     Ok((disk, findings))
-}
-
-/// Opens the images among `files`: those of a known format, and raw ones that hold something. A
-/// file that another image of the folder is made of is no disk by itself.
-fn open_folder(
-    files: &[PathBuf],
-    options: &OpenOptions,
-    pool: &Arc<CachePool>,
-    findings: &mut Vec<Finding>,
-) -> Vec<(Disk, Vec<String>)> {
-    let mut opened: Vec<(Disk, Vec<String>)> = Vec::new();
-    for path in files {
-        match open_disk(path, options, pool) {
-            Ok((disk, notes)) if disk.format != "raw" || is_raw_disk(path, &disk) => {
-                opened.push((disk, notes));
-            }
-            Ok(_) => {}
-            Err(error) => {
-                let line = format!("{}: {}", path.display(), error_chain(&error));
-                findings.push(Finding::warning("file-left-out", line));
-            }
-        }
-    }
-    let parents: HashSet<PathBuf> = opened
-        .iter()
-        .flat_map(|(disk, _)| disk.chain.iter().skip(1))
-        .map(|parent| host::real_path(Path::new(parent)))
-        .collect();
-    opened.retain(|(disk, _)| !parents.contains(&host::real_path(&disk.path)));
-    opened
 }
 
 /// Whether a file of no known format is a disk: it has partitions or a file system. The extents of

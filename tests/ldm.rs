@@ -209,6 +209,9 @@ fn any_order_and_the_folder_itself_give_the_same_set() {
         let set = open(&[folder.path().to_path_buf()]);
         assert_eq!(shown(&set), wanted, "{name}: {:?}", set.findings());
         assert_eq!(set.disks().len(), fixture.open.len());
+        let set = open(&[folder.path().to_path_buf(), folder.join("disk1.img")]);
+        assert_eq!(shown(&set), wanted, "{name}: a disk of the folder is given too");
+        assert_eq!(codes(set.findings()), ["disk-given-twice"], "{name}");
     }
 }
 
@@ -613,9 +616,16 @@ fn a_changed_bit_on_a_single_disk_changes_no_size() {
 }
 
 #[test]
-fn folders_without_images_are_an_error() {
+fn folders_stand_for_the_images_in_them() {
     let folder = Scratch::new("empty");
     let set = open(&[folder.path().to_path_buf()]);
     assert_eq!(set.failures().len(), 1);
     assert!(set.failures()[0].error.message().contains("holds no disk image"));
+    // An image that cannot be opened is named, extents of one that can are not taken for disks.
+    let set = open(&[fixture("vmdk-parent-missing").folder()]);
+    assert!(set.disks().is_empty() && set.failures()[0].path.ends_with("child.vmdk"));
+    let set = open(&[fixture("vmdk-three-sparse").folder()]);
+    assert_eq!((set.disks().len(), set.failures().len(), set.volumes().len()), (1, 0, 1));
+    let set = open(&[fixture("vmdk-chain").folder()]);
+    assert!(set.disks().len() == 1 && set.disks()[0].path.ends_with("grandchild.vmdk"));
 }
