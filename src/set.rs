@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use volfold_fs::{
     FileSystem, FileSystemDriver, FsError, FsResult, Identity, TreeVolume, VolumeReader, VolumeTree,
 };
 use volfold_images::error::error_chain;
-use volfold_images::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, DiskImage, format, host,
-};
+use volfold_images::locator::{Located, Locator};
+use volfold_images::{BlockDevice, BlockError, BlockResult, DiskImage, format, host};
 
 use crate::cache::{CachePool, SectorCache};
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::volume::{MANAGERS, Volume, VolumeExtent};
 
 /// Bytes of metadata that are read and kept at once.
@@ -236,39 +236,45 @@ impl Opening {
         options: &OpenOptions,
         pool: &Arc<CachePool>,
     ) -> BlockResult<Vec<(Disk, Vec<String>)>> {
-        let mut opened: Vec<(Disk, Vec<String>)> = Vec::new();
+        let mut opened = Vec::new();
         let mut is_empty = true;
+        let mut failures = Vec::new();
+        let used = Arc::new(Mutex::new(HashSet::new()));
         for path in files {
             if !self.is_new(path) {
                 is_empty = false;
                 continue;
             }
-            match open_disk(path, options, pool) {
-                Ok((disk, notes)) if disk.format != "raw" || is_raw_disk(path, &disk) => {
-                    opened.push((disk, notes));
-                }
-                Ok(_) => {}
-                // Extents of split images among others, which their descriptor names.
-                Err(error) if error.kind() == BlockErrorKind::Unsupported => {
-                    let line = format!("{}: {}", path.display(), error_chain(&error));
-                    self.findings.push(Finding::new(Severity::Info, "file-left-out", line));
-                }
-                Err(error) => {
-                    is_empty = false;
-                    self.failures.push(DiskFailure { path: path.clone(), error });
-                }
+            match open_disk_using(path, options, pool, Some(&used)) {
+                Ok((disk, _)) if disk.format == "raw" && !holds_something(&*disk.device) => {}
+                Ok(disk) => opened.push(disk),
+                Err(error) => failures.push(DiskFailure { path: path.clone(), error }),
             }
         }
-        let parents: HashSet<PathBuf> = opened
-            .iter()
-            .flat_map(|(disk, _)| disk.chain.iter().skip(1))
-            .map(|parent| host::real_path(Path::new(parent)))
-            .collect();
-        opened.retain(|(disk, _)| !parents.contains(&host::real_path(&disk.path)));
-        if opened.is_empty() && is_empty {
+        let used = used.lock();
+        let is_used = |path: &Path| used.contains(&host::real_path(path).display().to_string());
+        opened.retain(|(disk, _)| !is_used(&disk.path));
+        failures.retain(|failure| !is_used(&failure.path));
+        if opened.is_empty() && failures.is_empty() && is_empty {
             return Err(BlockError::missing("folder holds no disk image"));
         }
+        self.failures.extend(failures);
         Ok(opened)
+    }
+}
+
+/// Writes down which files images name.
+struct Recorder {
+    files: Arc<dyn Locator>,
+    used: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Locator for Recorder {
+    fn open(&self, reference: &Path) -> BlockResult<Located> {
+        let located = self.files.open(reference)?;
+        self.used.lock().insert(located.name.clone());
+        let files = Arc::new(Self { files: located.files, used: self.used.clone() });
+        Ok(Located { files, ..located })
     }
 }
 
@@ -276,8 +282,21 @@ fn open_disk(
     path: &Path,
     options: &OpenOptions,
     pool: &Arc<CachePool>,
-) -> Result<(Disk, Vec<String>), BlockError> {
-    let file = host::open_image_file(path, &options.allowed)?;
+) -> BlockResult<(Disk, Vec<String>)> {
+    open_disk_using(path, options, pool, None)
+}
+
+/// The same; `used` takes the names of the files that the image is made of.
+fn open_disk_using(
+    path: &Path,
+    options: &OpenOptions,
+    pool: &Arc<CachePool>,
+    used: Option<&Arc<Mutex<HashSet<String>>>>,
+) -> BlockResult<(Disk, Vec<String>)> {
+    let mut file = host::open_image_file(path, &options.allowed)?;
+    if let Some(used) = used {
+        file.files = Arc::new(Recorder { files: file.files, used: used.clone() });
+    }
     let DiskImage { device, format, variant, chain, dear_block, findings } = format::open(&file)?;
     let device: Arc<dyn BlockDevice> = match dear_block {
         Some(block) => Arc::new(SectorCache::new(pool, device, block)),
@@ -295,14 +314,6 @@ fn open_disk(
         cached: dear_block.is_some(),
     };
     Ok((disk, findings))
-}
-
-/// Whether a file of no known format is a disk: it has partitions or a file system. The extents of
-/// a VMDK have its extension and are not.
-fn is_raw_disk(path: &Path, disk: &Disk) -> bool {
-    let is_extent =
-        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"));
-    !is_extent && holds_something(&*disk.device)
 }
 
 /// The two views of a volume. Blocks of dear disks are cached below the volume already.

@@ -626,6 +626,9 @@ fn folders_stand_for_the_images_in_them() {
     assert!(set.disks().is_empty() && set.failures()[0].path.ends_with("child.vmdk"));
     let set = open(&[fixture("vmdk-three-sparse").folder()]);
     assert_eq!((set.disks().len(), set.failures().len(), set.volumes().len()), (1, 0, 1));
+    // The parent of a snapshot that cannot be opened is an older state, and is not shown for it.
+    let set = open(&[fixture("vmdk-cid-mismatch").folder()]);
+    assert!(set.disks().is_empty() && set.failures()[0].path.ends_with("child.vmdk"));
     let set = open(&[fixture("vmdk-chain").folder()]);
     assert!(set.disks().len() == 1 && set.disks()[0].path.ends_with("grandchild.vmdk"));
 }

@@ -48,14 +48,14 @@ pub(super) fn read_exact_vectored_at(
         let mut rest = slices.as_mut_slice();
         io::IoSliceMut::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
-            match rustix::io::preadv(file, rest, offset) {
+            match rustix::io::preadv(file, rest, offset).map_err(io::Error::from) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     io::IoSliceMut::advance_slices(&mut rest, count);
                     offset = offset.saturating_add(byte_count(count));
                 }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
