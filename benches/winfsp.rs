@@ -89,6 +89,8 @@ fn main() {
 /// Lists the directory of many names, page by page.
 #[cfg(all(windows, target_env = "gnu"))]
 fn list(genuine: &genuine_host::Genuine, what: &str) {
+    use winfsp_double::Requests;
+
     let mut buf = vec![0_u64; 65536 / 8];
     let start = std::time::Instant::now();
     let directory = genuine.open(&winfsp_double::wide("\\many"), 1, 0).expect("a directory");
