@@ -87,7 +87,9 @@ fn every_volume_conforms_through_a_mount() {
         if fixture.volumes.iter().all(|facts| facts.listing.is_none()) {
             continue;
         }
-        let folder = Folder::mounted("conform", &fixture.paths());
+        let folder = Folder::new("conform");
+        // The listings have targets as they are stored.
+        folder.mount(&fixture.paths(), &["--links", "raw"]).code(0);
         for facts in fixture.volumes.iter().filter(|facts| facts.listing.is_some()) {
             let (name, rule) = volume_at(fixture, facts.offset);
             let path = folder.join(name);
@@ -359,6 +361,44 @@ fn folders_that_cannot_be_used_are_refused() {
     let output = volfold(["mount".as_ref(), disks[0].as_os_str(), below.as_os_str()]);
     output.code(1).says("the folder above it is not there");
     assert!(!folder.path().exists(), "nothing is left");
+}
+
+#[test]
+fn links_lead_where_the_guest_means_or_as_stored_or_are_left_out() {
+    if !can_mount() {
+        return;
+    }
+    let disks = [fixture("ext4").path()];
+    let folder = Folder::new("links");
+    let target = |name: &str| {
+        let path = folder.join("four").join("links").join(name);
+        within("a link", move || fs::read_link(path).ok())
+    };
+    folder.mount(&disks, &[]).code(0);
+    assert_eq!(target("absolute"), Some("../docs/letter.txt".into()));
+    assert_eq!(target("short"), Some("../README.txt".into()), "inside, so as it is stored");
+    let absolute = folder.join("four/links/absolute");
+    let letter = folder.join("four/docs/letter.txt");
+    let same = within("the files", move || fs::read(absolute).ok() == fs::read(letter).ok());
+    assert!(same, "the link leads to the guest's file");
+    folder.unmount(&[]).code(0);
+
+    folder.mount(&disks, &["--links", "raw"]).code(0);
+    assert_eq!(target("absolute"), Some("/docs/letter.txt".into()));
+    folder.unmount(&[]).code(0);
+
+    folder.mount(&disks, &["--links", "hide"]).code(0);
+    assert_eq!(target("absolute"), None);
+    let links = folder.join("four/links");
+    let is_link = |entry: io::Result<fs::DirEntry>| {
+        entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| kind.is_symlink())
+    };
+    let left = within("a listing", move || {
+        let names = fs::read_dir(links).expect("a listing");
+        names.map(is_link).collect::<Vec<_>>()
+    });
+    assert!(!left.is_empty() && !left.contains(&true), "{left:?}");
+    folder.unmount(&[]).code(0);
 }
 
 #[test]

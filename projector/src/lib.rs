@@ -15,7 +15,7 @@ use volfold_fs::TreeVolume;
 
 #[cfg(target_os = "linux")]
 pub mod fuse;
-#[cfg(windows)]
+#[cfg(any(target_os = "linux", windows))]
 mod links;
 pub mod names;
 pub mod process;
@@ -82,6 +82,19 @@ pub enum Ownership {
     Guest,
 }
 
+/// What the guest's symbolic links become.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// Links that lead where the guest means, made relative, and never out of their volume.
+    #[default]
+    Guest,
+    /// Links with the target as it is stored; absolute ones then name places of the host.
+    Raw,
+    /// Nothing: links are left out.
+    Hide,
+}
+
 /// Who may read the folder, beside SYSTEM and the administrators.
 #[cfg(windows)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +132,9 @@ pub struct MountOptions {
     /// Whose files the folder shows.
     #[cfg(target_os = "linux")]
     pub ownership: Ownership,
+    /// What the guest's links become.
+    #[cfg(target_os = "linux")]
+    pub links: Links,
     /// Let other users of the host in.
     #[cfg(target_os = "linux")]
     pub allow_other: bool,

@@ -56,6 +56,18 @@ enum Owner {
     Guest,
 }
 
+/// What symbolic links become.
+#[cfg(not(windows))]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LinkStyle {
+    /// Links that lead where the guest means, and never out of their volume
+    Guest,
+    /// Links as they are stored; absolute ones then lead to files of this machine
+    Raw,
+    /// Nothing
+    Hide,
+}
+
 /// Who may read a mount.
 #[cfg(windows)]
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -75,6 +87,10 @@ pub(crate) struct HostArguments {
     #[cfg(not(windows))]
     #[arg(long, value_enum, default_value_t = Owner::Me)]
     owner: Owner,
+    /// What symbolic links become
+    #[cfg(not(windows))]
+    #[arg(long, value_enum, default_value_t = LinkStyle::Guest)]
+    links: LinkStyle,
     /// Let other users of this machine in
     #[cfg(not(windows))]
     #[arg(long)]
@@ -122,12 +138,18 @@ impl HostArguments {
         }
         #[cfg(not(windows))]
         {
-            use volfold_projector::Ownership;
+            use volfold_projector::{Links, Ownership};
             let ownership = match self.owner {
                 Owner::Me => Ownership::MountingUser,
                 Owner::Guest => Ownership::Guest,
             };
-            MountOptions { source, ownership, allow_other: self.allow_other, threads, log }
+            let links = match self.links {
+                LinkStyle::Guest => Links::Guest,
+                LinkStyle::Raw => Links::Raw,
+                LinkStyle::Hide => Links::Hide,
+            };
+            let allow_other = self.allow_other;
+            MountOptions { source, ownership, links, allow_other, threads, log }
         }
     }
 }

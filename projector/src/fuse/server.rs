@@ -6,6 +6,7 @@
 //! kept for an open file but its decoded run list, in a cache of bounded bytes.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
@@ -21,6 +22,7 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr,
     Request,
 };
+use parking_lot::RwLock;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use volfold_fs::{
@@ -30,7 +32,7 @@ use volfold_fs::{
 use volfold_images::error::error_chain;
 
 use crate::status::errno;
-use crate::{Log, MountOptions, Ownership, names};
+use crate::{Links, Log, MountOptions, Ownership, links, names};
 
 /// Nothing changes while mounted.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -47,6 +49,9 @@ const MAX_LOG_LINES: u32 = 10_000;
 /// LIMIT: bytes of an extended attribute or of a list of them, and of a name: those of Linux.
 const MAX_ATTRIBUTE: u32 = 64 << 10;
 const MAX_NAME: usize = 255;
+
+/// LIMIT: directories and links whose depth is kept; links met behind them are refused.
+const MAX_DEPTHS: usize = 1 << 20;
 
 /// The offsets of `.` and `..` in a directory; entries follow behind.
 const DOTS: u64 = 2;
@@ -68,6 +73,10 @@ pub(super) struct Server {
     root: NodeId,
     files: Cache<NodeId, Arc<dyn FileData>, ByRunList>,
     ownership: Ownership,
+    links: Links,
+    /// How many directories lie between the root and each directory and link that was met, itself
+    /// included.
+    depths: RwLock<HashMap<NodeId, u16>>,
     uid: u32,
     gid: u32,
     log: Log,
@@ -88,6 +97,8 @@ impl Server {
             tree,
             files: Cache::with_weighter(4096, OPEN_FILES, ByRunList),
             ownership: options.ownership,
+            links: options.links,
+            depths: RwLock::new(HashMap::new()),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             log: options.log.clone(),
@@ -195,6 +206,58 @@ impl Server {
         }
     }
 
+    /// Keeps how deep `node` lies, which `parent` names; only directories and links are asked for.
+    ///
+    /// The kernel comes to every node by way of its parents.
+    fn met(&self, parent: NodeId, node: NodeId, kind: FileKind) {
+        let matters = matches!(kind, FileKind::Directory | FileKind::Symlink);
+        if !matters || self.links != Links::Guest || self.depths.read().contains_key(&node) {
+            return;
+        }
+        let mut depths = self.depths.write();
+        let above = if parent == self.root { Some(0) } else { depths.get(&parent).copied() };
+        if let Some(above) = above
+            && depths.len() < MAX_DEPTHS
+        {
+            depths.insert(node, above.saturating_add(1));
+        }
+    }
+
+    /// What the link `node` says: where the guest means, but never outside of its volume.
+    fn link_target(&self, node: NodeId) -> FsResult<Vec<u8>> {
+        let target = self.tree.read_link(node)?.0;
+        if self.links != Links::Guest {
+            return Ok(target);
+        }
+        let depth = self.depths.read().get(&node).copied();
+        let Some(depth) = depth.and_then(|depth| usize::from(depth).checked_sub(2)) else {
+            return Err(FsError::new(FsErrorKind::Refused, "it is not known where the link lies"));
+        };
+        let way = links::way_inside(depth, &target);
+        let climbs = way.parts.contains(&&b".."[..]);
+        let mut path = Vec::with_capacity(target.len());
+        for part in way.parts {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            match part {
+                b".." => path.extend_from_slice(part),
+                part => path.extend_from_slice(&names::to_unix(part)),
+            }
+        }
+        if climbs && self.tree.metadata(node)?.links > 1 {
+            // The kernel keeps one target for all its names, which may lie at different depths.
+            return Err(FsError::new(FsErrorKind::Refused, "link with `..` has several names"));
+        }
+        if way.is_as_stored {
+            return Ok(target);
+        }
+        if path.is_empty() {
+            path.push(b'.');
+        }
+        Ok(path)
+    }
+
     /// Finds `name`, also in its escaped form.
     fn find(&self, parent: NodeId, name: &[u8]) -> FsResult<Metadata> {
         let found = match self.tree.lookup(parent, Name::new(name)) {
@@ -204,7 +267,12 @@ impl Server {
             },
             found => found,
         };
-        self.tree.metadata(found?)
+        let metadata = self.tree.metadata(found?)?;
+        if self.links == Links::Hide && metadata.kind == FileKind::Symlink {
+            return Err(FsError::not_found());
+        }
+        self.met(parent, metadata.node, metadata.kind);
+        Ok(metadata)
     }
 
     /// Gives the entries from the kernel's position `offset` to `add`, until it is full.
@@ -228,6 +296,10 @@ impl Server {
             }
         }
         self.tree.read_dir(dir, DirCursor(offset.saturating_sub(DOTS)), &mut |entry| {
+            if self.links == Links::Hide && entry.kind == FileKind::Symlink {
+                return ControlFlow::Continue(());
+            }
+            self.met(dir, entry.node, entry.kind);
             let name = names::to_unix(entry.name.as_bytes());
             if add(entry.next.0.saturating_add(DOTS), &name, &entry) {
                 ControlFlow::Break(())
@@ -356,8 +428,8 @@ impl Filesystem for Server {
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
         let node = self.node(ino);
-        match self.tree.read_link(node) {
-            Ok(target) => reply.data(&target.0),
+        match self.link_target(node) {
+            Ok(target) => reply.data(&target),
             Err(error) => reply.error(self.failed("link target", node, &error)),
         }
     }

@@ -15,7 +15,7 @@ const MAX_DATA: usize = 16 << 10;
 /// INVARIANT: it is relative and leads nowhere outside of the volume.
 pub(super) fn symlink(depth: usize, target: &[u8]) -> Option<Vec<u8>> {
     let mut units: Vec<u16> = Vec::new();
-    for part in links::path_inside(depth, target) {
+    for part in links::way_inside(depth, target).parts {
         if !units.is_empty() {
             units.push(u16::from(b'\\'));
         }
