@@ -40,10 +40,6 @@ pub(crate) struct Way<'a> {
     /// The parts of the path from the link's directory, `..` among them.
     pub(crate) parts: Vec<&'a [u8]>,
     /// Whether the target as it is stored says the same on the host.
-    #[cfg_attr(
-        windows,
-        expect(dead_code, reason = "Windows writes targets in another way anyhow")
-    )]
     pub(crate) is_as_stored: bool,
 }
 
