@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,13 +96,27 @@ pub(crate) fn volfold<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -
 pub(crate) fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
+    let mut child = spawn(command).unwrap_or_else(|error| panic!("{shown}: {error}"));
     let stdout = drain(child.stdout.take().expect("stdout"));
     let stderr = drain(child.stderr.take().expect("stderr"));
     let status = wait(&mut child, &shown);
     let take = |thread: thread::JoinHandle<Vec<u8>>| thread.join().expect("a pipe");
     let stderr = String::from_utf8_lossy(&take(stderr)).into_owned();
     Output { code: status, stdout: take(stdout), stderr }
+}
+
+/// Starts `command`; again where wine says that it could not, which it does on a busy machine.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    const INTERNAL_ERROR: i32 = 1359;
+    for _ in 0..3 {
+        match command.spawn() {
+            Err(error) if cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR) => {
+                thread::sleep(Duration::from_secs(1));
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
 }
 
 fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
