@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use volfold_fs::{
     FileSystem, FileSystemDriver, FsError, FsResult, Identity, TreeVolume, VolumeReader, VolumeTree,
 };
@@ -170,6 +171,27 @@ impl DiskSet {
     /// The volume that `wanted` names by folder name or id.
     pub fn volume(&self, wanted: &str) -> Option<&Arc<SetVolume>> {
         self.volumes.iter().find(|volume| volume.name == wanted || volume.volume.id.0 == wanted)
+    }
+
+    /// What tells the disk or volume `name` of this set from those of others: a SHA-256 of its name
+    /// and size, and of the first and last mebibyte of every disk.
+    ///
+    /// # Errors
+    /// If a disk cannot be read there.
+    pub fn identity(&self, name: &str) -> Result<[u8; 32], BlockError> {
+        const PIECE: u64 = 1 << 20;
+        let mut hash = Sha256::new();
+        hash.update(name.as_bytes());
+        for disk in &self.disks {
+            hash.update(disk.size.to_le_bytes());
+            let length = PIECE.min(disk.size);
+            let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
+            for start in [0, disk.size - length] {
+                disk.device.read_at(start, &mut piece)?;
+                hash.update(&piece);
+            }
+        }
+        Ok(hash.finalize().into())
     }
 
     /// One tree with a directory for every readable volume that `choose` takes.

@@ -18,7 +18,7 @@ pub mod host;
 pub mod locator;
 
 pub use bytes::{ByteReader, byte_count, bytes_to_index};
-pub use device::{BlockDevice, Extent, ExtentKind, MemoryDevice, Slice};
+pub use device::{BlockDevice, Extent, ExtentKind, MemoryDevice, Slice, check_range};
 pub use error::{BlockError, BlockErrorKind, BlockResult};
 pub use format::{Confidence, DiskImage, ImageFormat};
 pub use locator::Locator;

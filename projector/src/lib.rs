@@ -13,14 +13,18 @@ use std::sync::Arc;
 
 use volfold_fs::TreeVolume;
 
+pub mod export;
 #[cfg(target_os = "linux")]
 pub mod fuse;
 #[cfg(any(target_os = "linux", windows))]
 mod links;
 pub mod names;
+pub mod nbd;
+pub mod overlay;
 pub mod process;
 #[cfg(windows)]
 mod security;
+pub mod serve;
 #[cfg(any(target_os = "linux", windows))]
 pub mod status;
 #[cfg(windows)]

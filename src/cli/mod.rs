@@ -12,6 +12,7 @@ use volfold_fs::VolumeTree;
 use volfold_images::error::error_chain;
 
 mod cat;
+mod export;
 mod extract;
 mod formats;
 mod hash;
@@ -90,6 +91,7 @@ enum Command {
     Ls(ls::LsArguments),
     Cat(cat::CatArguments),
     Extract(extract::ExtractArguments),
+    Export(export::ExportArguments),
     Hash(hash::HashArguments),
     Formats(formats::FormatsArguments),
     /// Print a completion script for a shell
@@ -177,6 +179,7 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         Command::Service(arguments) => service::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Formats(arguments) => formats::run(&arguments),

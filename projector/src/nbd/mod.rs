@@ -1,0 +1,55 @@
+//! A server of the Network Block Device protocol: fixed newstyle, structured replies, block status.
+//!
+//! One thread per connection, which reads as many requests as have come, answers them in their
+//! order, and sends the answers together. A peer that sends nonsense, stalls or goes away harms its
+//! connection only.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+mod handshake;
+mod protocol;
+mod transmission;
+
+use crate::Log;
+use crate::export::Export;
+
+/// What a connection needs.
+pub struct Nbd {
+    /// What clients can choose from.
+    pub exports: Vec<Arc<Export>>,
+    /// Where lines about failed requests go.
+    pub log: Log,
+}
+
+/// A connection: bytes both ways.
+pub trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
+impl Nbd {
+    /// Serves one client on `stream` until it says goodbye. `chosen` is told when it has chosen an
+    /// export, from where on it may be silent for as long as it likes.
+    ///
+    /// # Errors
+    /// If the stream ends early, or the client breaks the protocol.
+    pub fn serve(&self, stream: Box<dyn Stream>, chosen: &dyn Fn()) -> io::Result<()> {
+        let Some((stream, choice)) = handshake::negotiate(self, stream)? else {
+            return Ok(());
+        };
+        chosen();
+        transmission::Session::new(stream, choice, &self.log).run()
+    }
+
+    /// The export called `name`; the only one, or none, for an empty name.
+    fn find(&self, name: &[u8]) -> Option<&Arc<Export>> {
+        match (name, &*self.exports) {
+            (b"", [only]) => Some(only),
+            _ => self.exports.iter().find(|export| export.name.as_bytes() == name),
+        }
+    }
+}
+
+fn nonsense(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
