@@ -1,0 +1,46 @@
+//! Arbitrary bytes as what a client of NBD sends, to an export with an overlay in memory.
+
+#![no_main]
+
+use std::io::{self, Cursor, Read, Write};
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use volfold_images::MemoryDevice;
+use volfold_projector::export::{Content, Export};
+use volfold_projector::nbd::Nbd;
+use volfold_projector::overlay::Overlay;
+
+struct Client(Cursor<Vec<u8>>);
+
+impl Read for Client {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let device = Arc::new(MemoryDevice::new(vec![7; 100_000]));
+    let overlay = Arc::new(Overlay::in_memory(device.clone(), 1 << 20));
+    let export = |name: &str, content| {
+        Arc::new(Export { name: name.to_owned(), description: String::new(), content })
+    };
+    let nbd = Nbd {
+        exports: vec![
+            export("a", Content::ReadOnly(device)),
+            export("b", Content::Overlay(overlay)),
+        ],
+        log: Arc::new(|_: &str| {}),
+    };
+    let _ = nbd.serve(Box::new(Client(Cursor::new(data.to_vec()))), &|| {});
+});
