@@ -55,7 +55,7 @@ pub(crate) struct ExportArguments {
 }
 
 fn parse_address(text: &str) -> Result<Address, String> {
-    if let Some(place) = text.strip_prefix("tcp:") {
+    if let Some(place) = text.strip_prefix("tcp:").filter(|place| !place.is_empty()) {
         let found = place.parse::<SocketAddr>().ok();
         let found = found.or_else(|| place.to_socket_addrs().ok()?.next());
         let bare = place.trim_start_matches('[').trim_end_matches(']');
