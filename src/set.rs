@@ -274,7 +274,7 @@ impl Opening {
             }
         }
         let used = used.lock();
-        let is_used = |path: &Path| used.contains(&host::real_path(path).display().to_string());
+        let is_used = |path: &Path| used.contains(&host::located_name(path));
         opened.retain(|(disk, _)| !is_used(&disk.path));
         failures.retain(|failure| !is_used(&failure.path));
         if opened.is_empty() && failures.is_empty() && is_empty {

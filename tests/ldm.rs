@@ -376,7 +376,12 @@ fn the_disks_of_windows_list_as_ldmtool_says_and_their_files_hash_equal() {
         println!("skipped: the public corpus is not beside the checkout");
         return;
     };
-    if !common::needs("xz") {
+    // Windows has no xz; the tests of Linux on the same machine have unpacked it, or nobody.
+    if cfg!(windows) && std::env::var_os("VOLFOLD_TEST_CACHE").is_none() {
+        println!("skipped: VOLFOLD_TEST_CACHE names no place where the corpus was unpacked");
+        return;
+    }
+    if cfg!(unix) && !common::needs("xz") {
         return;
     }
     let manifest = corpus::manifest(&folder);

@@ -200,6 +200,11 @@ pub fn real_path(path: &Path) -> PathBuf {
     os::real_path(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
+/// What [`Located::name`] is of the file at `path` when an image names it.
+pub fn located_name(path: &Path) -> String {
+    os::shown(&real_path(path)).into_owned()
+}
+
 /// LIMIT: files of a folder that are looked at.
 const MAX_FILES: usize = 4096;
 
