@@ -1,5 +1,5 @@
 //! VMDK images that `qemu-img` made, compared byte by byte with the raw disk they were made from.
-
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
