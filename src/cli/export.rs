@@ -137,9 +137,8 @@ fn chosen(
         all.push((format!("disk{index}"), String::new(), description, disk.device.clone()));
     }
     for volume in set.volumes() {
-        let kind = volume.identity.label.as_deref().unwrap_or_default();
-        let description =
-            format!("{} {kind}, {}", volume.name, text::size(volume.volume.device.size()));
+        let size = text::size(volume.volume.device.size());
+        let description = format!("{}, {size}", volume.name);
         let device = volume.volume.device.clone();
         all.push((volume.volume.id.0.clone(), volume.name.clone(), description, device));
     }
