@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -301,7 +302,10 @@ impl Shared {
         let shared = self.clone();
         let spawned = thread::Builder::new().name("client".to_owned()).spawn(move || {
             let chosen = || drop(control.set_timeouts(None, Some(WRITE_TIME)));
-            let served = (shared.handler)(Box::new(socket), &chosen);
+            // A panic must not leave the client in the list, with its socket open.
+            let serve = || (shared.handler)(Box::new(socket), &chosen);
+            let served = catch_unwind(AssertUnwindSafe(serve))
+                .unwrap_or_else(|_| Err(io::Error::other("the image made the reader fail")));
             control.hang_up();
             shared.clients.lock().remove(&number);
             if let Err(error) = served {
