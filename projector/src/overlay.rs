@@ -124,7 +124,6 @@ impl Overlay {
         if bytes.is_empty() {
             return Ok(());
         }
-        let mut log = self.log.lock();
         let first = offset / BLOCK * BLOCK;
         let end = offset + bytes.len() as u64;
         let last = end.next_multiple_of(BLOCK);
@@ -133,13 +132,24 @@ impl Overlay {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "write is too long"));
         }
         let mut data = vec![0; length as usize];
-        // Only the blocks at the ends can be changed in part.
-        for block in [first, last - BLOCK] {
-            let inside = offset <= block && block + BLOCK <= end;
-            if !inside {
-                let there = (self.size() - block).min(BLOCK) as usize;
-                let at = (block - first) as usize;
-                self.read_at(block, &mut data[at..at + there]).map_err(io::Error::other)?;
+        // Only the blocks at the ends can be changed in part. What lies below never changes, so it is
+        // read before the lock is taken; what was changed is read under it.
+        let mut edges = vec![first, last - BLOCK];
+        edges.dedup();
+        edges.retain(|block| *block < offset || end < *block + BLOCK);
+        for block in &edges {
+            let there = (self.size() - block).min(BLOCK) as usize;
+            let at = (block - first) as usize;
+            self.below.read_at(*block, &mut data[at..at + there]).map_err(io::Error::other)?;
+        }
+        let mut log = self.log.lock();
+        for block in edges {
+            let at = (block - first) as usize;
+            if let Some((found, place)) = self.next_change(block)
+                && found == block
+            {
+                self.read_change(&place, 0, &mut data[at..at + BLOCK as usize])
+                    .map_err(io::Error::other)?;
             }
         }
         let at = (offset - first) as usize;
@@ -234,6 +244,21 @@ impl Overlay {
         Ok(())
     }
 
+    /// Fills `part` from the changed block at `place`, from `inside` on.
+    fn read_change(&self, place: &Changed, inside: usize, part: &mut [u8]) -> BlockResult<()> {
+        match place {
+            Changed::Zero => part.fill(0),
+            Changed::Memory(bytes) => part.copy_from_slice(&bytes[inside..inside + part.len()]),
+            Changed::File(position) => {
+                let file = self.file.as_ref().ok_or_else(|| {
+                    BlockError::new(BlockErrorKind::Corrupt, "the overlay has lost its sidecar")
+                })?;
+                read_at(file, position + inside as u64, part)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The first changed block at or behind `offset`, with its place; `offset` is one of a block.
     fn next_change(&self, offset: u64) -> Option<(u64, Changed)> {
         let blocks = self.blocks.read();
@@ -263,22 +288,7 @@ impl BlockDevice for Overlay {
                     let count = (block + BLOCK).min(end) - at;
                     let part = &mut buf[from..from + count as usize];
                     let inside = at - block;
-                    match place {
-                        Changed::Zero => part.fill(0),
-                        Changed::Memory(bytes) => {
-                            let inside = inside as usize;
-                            part.copy_from_slice(&bytes[inside..inside + part.len()]);
-                        }
-                        Changed::File(position) => {
-                            let file = self.file.as_ref().ok_or_else(|| {
-                                BlockError::new(
-                                    BlockErrorKind::Corrupt,
-                                    "the overlay has lost its sidecar",
-                                )
-                            })?;
-                            read_at(file, position + inside, part)?;
-                        }
-                    }
+                    self.read_change(&place, inside as usize, part)?;
                     at += count;
                 }
                 other => {
