@@ -10,7 +10,7 @@ use std::thread;
 use volfold_fs::{FileSystem, NodeId};
 use volfold_projector::names;
 use volfold_projector::winfsp::abi::{FileSystemPtr, Interface, NtStatus};
-use volfold_projector::winfsp::{VolumeServer, server};
+use volfold_projector::winfsp::{VolumeServer, callbacks};
 use winfsp_double::{Double, OPEN_REPARSE_POINT, Requests, functions, list, walk, wide};
 
 use crate::common::fixtures::fixture;
@@ -54,7 +54,7 @@ impl Shown {
         let functions = functions();
         // SAFETY: as the projector does it.
         unsafe {
-            let table: *const Interface = &raw const server::INTERFACE;
+            let table: *const Interface = &raw const callbacks::INTERFACE;
             let status = (functions.create)(device.as_ptr(), &raw const params, table, &raw mut fs);
             assert_eq!(status, 0, "FspFileSystemCreate");
             let server = Box::into_raw(server);
@@ -288,7 +288,7 @@ fn links_are_resolved_inside_the_volume() {
 
 #[test]
 fn every_call_that_would_write_is_refused() {
-    let table = &server::INTERFACE;
+    let table = &callbacks::INTERFACE;
     let calls = [
         table.set_volume_label,
         table.create,

@@ -13,7 +13,7 @@ use volfold_fs::FileSystem;
 use volfold_projector::winfsp::abi::{
     FileInfo, FspFileSystem, NtStatus, VolumeInfo, VolumeParams, flags, nt_status,
 };
-use volfold_projector::winfsp::{Library, VolumeServer, server};
+use volfold_projector::winfsp::{Library, VolumeServer, callbacks};
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::ConvertStringSecurityDescriptorToSecurityDescriptorW;
 use windows_sys::Win32::Security::{
@@ -98,7 +98,7 @@ impl Genuine {
         let params: VolumeParams = server.params();
         // SAFETY: numbers, pointers and optional functions may all be 0.
         let mut fs: Box<FspFileSystem> = Box::new(unsafe { std::mem::zeroed() });
-        fs.interface = &raw const server::INTERFACE;
+        fs.interface = &raw const callbacks::INTERFACE;
         fs.user_context = ptr::from_ref::<VolumeServer>(&server).cast_mut().cast();
         fs.um_file_context_is_user_context2 =
             u8::from(params.flags & flags::UM_FILE_CONTEXT_IS_USER_CONTEXT2 != 0);

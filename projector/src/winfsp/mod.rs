@@ -1,7 +1,7 @@
 //! Windows: every volume as a volume of WinFsp, mounted as a directory below the folder.
 //!
-//! [`abi`] is the DLL as its headers declare it, [`library`] finds and loads it, [`server`] answers
-//! its requests from a file system, [`control`] is how other processes end a mount.
+//! [`abi`] is the DLL as its headers declare it, [`library`] finds and loads it, [`callbacks`] and
+//! [`server`] answer its requests from a file system, [`control`] is how other processes end a mount.
 
 #![expect(unsafe_code, reason = "WinFsp's DLL is called, and calls back, with raw pointers")]
 
@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub mod abi;
+pub mod callbacks;
 mod control;
 mod host;
 pub mod library;
@@ -165,7 +166,7 @@ impl Volume {
         // SAFETY: names end with 0, the parameters are complete, the interface lives for ever.
         let status = unsafe {
             let create = library.functions().create;
-            create(device.as_ptr(), &raw const params, &raw const server::INTERFACE, &raw mut fs)
+            create(device.as_ptr(), &raw const params, &raw const callbacks::INTERFACE, &raw mut fs)
         };
         if status < 0 {
             // SAFETY: made by `Box::into_raw` above, and nothing uses it.

@@ -4,8 +4,6 @@
 //! an open handle and for the listings of directories, the latter in a cache of bounded bytes.
 
 use std::borrow::Cow;
-use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -17,10 +15,7 @@ use volfold_fs::{
 };
 use volfold_images::error::error_chain;
 
-use super::abi::{
-    DirInfo, FileInfo, FileSystemPtr, Functions, Interface, IoStatusBlock, NtStatus, OpenFileInfo,
-    VolumeInfo, VolumeParams, flags, valid,
-};
+use super::abi::{FileInfo, Functions, NtStatus, VolumeInfo, VolumeParams, flags, valid};
 use super::listing::{Listing, attribute, file_info, tag};
 use super::page::Page;
 use super::reparse;
@@ -36,9 +31,6 @@ const MAX_LOG_LINES: u32 = 10_000;
 /// The positions of `.` and `..` in a directory but the root; entries follow behind.
 const DOTS: u64 = 2;
 
-/// `FILE_WRITE_DATA | FILE_APPEND_DATA`.
-const WRITE_ACCESS: u32 = 0x2 | 0x4;
-
 const SEPARATOR: u16 = b'\\' as u16;
 const STREAM: u16 = b':' as u16;
 
@@ -53,7 +45,7 @@ impl Weighter<NodeId, Arc<Listing>> for ByMemory {
 }
 
 /// Why a path leads to nothing.
-enum Lost {
+pub(super) enum Lost {
     /// The status to answer.
     Status(NtStatus),
     /// A link stands in the way; the code unit at which its name begins.
@@ -67,9 +59,9 @@ impl From<NtStatus> for Lost {
 }
 
 /// What a path leads to.
-struct Found<'a> {
-    info: FileInfo,
-    node: NodeId,
+pub(super) struct Found<'a> {
+    pub(super) info: FileInfo,
+    pub(super) node: NodeId,
     /// The directories from the root to the node's own.
     trail: Vec<NodeId>,
     /// The name of the stream behind a colon.
@@ -84,9 +76,9 @@ enum Content {
 }
 
 /// An open handle.
-struct Handle {
-    node: NodeId,
-    info: FileInfo,
+pub(super) struct Handle {
+    pub(super) node: NodeId,
+    pub(super) info: FileInfo,
     content: Content,
 }
 
@@ -103,50 +95,12 @@ pub struct VolumeServer {
     /// Whether files have the guest's own descriptors, where there are any.
     guest_security: bool,
     figures: OnceLock<VolumeInfo>,
-    functions: Functions,
+    pub(super) functions: Functions,
     log: Log,
     logged: AtomicU32,
     /// Called when the driver ends the volume by itself.
-    lost: Box<dyn Fn() + Send + Sync>,
+    pub(super) lost: Box<dyn Fn() + Send + Sync>,
 }
-
-/// What WinFsp calls; its context is a [`VolumeServer`].
-pub static INTERFACE: Interface = Interface {
-    get_volume_info: Some(get_volume_info),
-    set_volume_label: Some(refuse),
-    get_security_by_name: Some(get_security_by_name),
-    create: Some(refuse),
-    open: Some(open),
-    overwrite: Some(refuse),
-    cleanup: None,
-    close: Some(close),
-    read: Some(read),
-    write: Some(refuse),
-    flush: Some(flush),
-    get_file_info: Some(get_file_info),
-    set_basic_info: Some(refuse),
-    set_file_size: Some(refuse),
-    can_delete: Some(refuse),
-    rename: Some(refuse),
-    get_security: Some(get_security),
-    set_security: Some(refuse),
-    read_directory: Some(read_directory),
-    resolve_reparse_points: Some(resolve_reparse_points),
-    get_reparse_point: Some(get_reparse_point),
-    set_reparse_point: Some(refuse),
-    delete_reparse_point: Some(refuse),
-    get_stream_info: Some(get_stream_info),
-    get_dir_info_by_name: Some(get_dir_info_by_name),
-    control: None,
-    set_delete: Some(refuse),
-    create_ex: None,
-    overwrite_ex: None,
-    get_ea: None,
-    set_ea: Some(refuse),
-    obsolete0: None,
-    dispatcher_stopped: Some(dispatcher_stopped),
-    reserved: [None; 31],
-};
 
 impl VolumeServer {
     /// Answers for `fs`; every file has the self-relative descriptor `security`, or with
@@ -204,7 +158,7 @@ impl VolumeServer {
     }
 
     /// Who may do what with `node`.
-    fn security(&self, node: NodeId) -> Cow<'_, [u8]> {
+    pub(super) fn security(&self, node: NodeId) -> Cow<'_, [u8]> {
         if self.guest_security
             && let Ok(own) = self.fs.extended_attribute(node, b"system.ntfs_acl")
             && security::is_valid(&own)
@@ -293,7 +247,7 @@ impl VolumeServer {
     }
 
     /// Walks `path`, which begins with a separator; `spelled` gets it as the guest spells it.
-    fn walk<'a>(
+    pub(super) fn walk<'a>(
         &self,
         path: &'a [u16],
         mut spelled: Option<&mut Vec<u16>>,
@@ -347,7 +301,7 @@ impl VolumeServer {
         Ok(found)
     }
 
-    fn open(&self, found: Found<'_>) -> Result<Handle, NtStatus> {
+    pub(super) fn open(&self, found: Found<'_>) -> Result<Handle, NtStatus> {
         let Found { mut info, node, mut trail, stream } = found;
         let is_directory = info.file_attributes & attribute::DIRECTORY != 0;
         let content = match stream {
@@ -379,10 +333,9 @@ impl VolumeServer {
             units.is_some_and(|units| super::listing::same(&units, name))
         };
         let stream = streams.into_iter().find(is_wanted).ok_or(status::OBJECT_NAME_NOT_FOUND)?;
-        let data = self
-            .fs
-            .open(node, &stream.name)
-            .map_err(|error| self.failed("stream", node, &error))?;
+        let data = self.fs.open(node, &stream.name);
+        let data = data.and_then(|data| of_size(data, stream.size));
+        let data = data.map_err(|error| self.failed("stream", node, &error))?;
         Ok((stream, data))
     }
 
@@ -396,20 +349,18 @@ impl VolumeServer {
         if let Some(data) = opened.get() {
             return Ok(data);
         }
-        let data = self.fs.open(handle.node, &StreamName::MAIN).and_then(|data| {
-            // INVARIANT: the cache manager fills what a read lacks up to the size it knows with
-            // zeros.
-            if data.size() == handle.info.file_size {
-                Ok(data)
-            } else {
-                Err(FsError::corrupt("two sizes are recorded for the file"))
-            }
-        });
+        let data = self.fs.open(handle.node, &StreamName::MAIN);
+        let data = data.and_then(|data| of_size(data, handle.info.file_size));
         let data = data.map_err(|error| self.failed("open", handle.node, &error))?;
         Ok(opened.get_or_init(|| data))
     }
 
-    fn read(&self, handle: &Handle, offset: u64, buf: &mut [u8]) -> Result<u32, NtStatus> {
+    pub(super) fn read(
+        &self,
+        handle: &Handle,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<u32, NtStatus> {
         let data = self.data(handle)?;
         let wanted = data.size().saturating_sub(offset).min(buf.len() as u64) as usize;
         if wanted == 0 {
@@ -426,7 +377,7 @@ impl VolumeServer {
         u32::try_from(count).map_err(|_| nt_status(FsErrorKind::Io))
     }
 
-    fn read_directory(
+    pub(super) fn read_directory(
         &self,
         handle: &Handle,
         from: u64,
@@ -469,7 +420,12 @@ impl VolumeServer {
         }
     }
 
-    fn find_in(&self, handle: &Handle, name: &[u16], page: &mut Page<'_>) -> Result<(), NtStatus> {
+    pub(super) fn find_in(
+        &self,
+        handle: &Handle,
+        name: &[u16],
+        page: &mut Page<'_>,
+    ) -> Result<(), NtStatus> {
         let Content::Directory { trail, .. } = &handle.content else {
             return Err(nt_status(FsErrorKind::NotADirectory));
         };
@@ -479,7 +435,7 @@ impl VolumeServer {
         Ok(())
     }
 
-    fn stream_page(&self, handle: &Handle, page: &mut Page<'_>) -> Result<(), NtStatus> {
+    pub(super) fn stream_page(&self, handle: &Handle, page: &mut Page<'_>) -> Result<(), NtStatus> {
         let is_directory = handle.info.file_attributes & attribute::DIRECTORY != 0;
         let info = match &handle.content {
             Content::Stream(_) => self
@@ -508,7 +464,7 @@ impl VolumeServer {
         Ok(())
     }
 
-    fn figures(&self) -> Result<VolumeInfo, NtStatus> {
+    pub(super) fn figures(&self) -> Result<VolumeInfo, NtStatus> {
         if let Some(figures) = self.figures.get() {
             return Ok(*figures);
         }
@@ -529,7 +485,7 @@ impl VolumeServer {
     }
 
     /// The reparse data of the node at `path`, in the form of `REPARSE_DATA_BUFFER`.
-    fn reparse_data(
+    pub(super) fn reparse_data(
         &self,
         node: NodeId,
         info: &FileInfo,
@@ -551,6 +507,17 @@ impl VolumeServer {
     }
 }
 
+/// `data`, if it is as long as programs were told.
+///
+/// INVARIANT: the cache manager fills what a read lacks up to the size it knows with zeros.
+fn of_size(data: Arc<dyn FileData>, size: u64) -> FsResult<Arc<dyn FileData>> {
+    if data.size() == size {
+        Ok(data)
+    } else {
+        Err(FsError::corrupt("two sizes are recorded for the file"))
+    }
+}
+
 /// Parts `name:stream` and `name:stream:$DATA`; a main stream that is named as such is none.
 fn split_stream(part: &[u16]) -> (&[u16], Option<&[u16]>) {
     let mut pieces = part.split(|unit| *unit == STREAM);
@@ -563,346 +530,6 @@ fn serial_number(uuid: &str) -> u32 {
     let digits: Vec<u8> = uuid.bytes().filter(u8::is_ascii_hexdigit).collect();
     let last = digits.get(digits.len().saturating_sub(8)..).unwrap_or_default();
     std::str::from_utf8(last).ok().and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or(0)
-}
-
-/// The server that `fs` was made with.
-///
-/// # Safety
-/// `fs` must be a file system of the DLL whose context is a server that outlives it.
-unsafe fn server<'a>(fs: FileSystemPtr) -> &'a VolumeServer {
-    // SAFETY: by the contract of this function.
-    unsafe { &*(*fs).user_context.cast::<VolumeServer>() }
-}
-
-/// The code units of a string that ends with 0.
-///
-/// # Safety
-/// `text` must point to such a string that outlives the request.
-unsafe fn wide<'a>(text: *const u16) -> &'a [u16] {
-    let mut length = 0;
-    // SAFETY: by the contract of this function there is a 0 before the end.
-    while unsafe { *text.add(length) } != 0 {
-        length += 1;
-    }
-    // SAFETY: the units up to the 0 were just read.
-    unsafe { std::slice::from_raw_parts(text, length) }
-}
-
-/// The status of `work`; a panic in it is damage of what was read.
-fn answer(work: impl FnOnce() -> Result<(), NtStatus>) -> NtStatus {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => status::SUCCESS,
-        Ok(Err(status)) => status,
-        Err(_) => nt_status(FsErrorKind::Corrupt),
-    }
-}
-
-/// Copies `bytes` to `buffer`, whose size `size` tells; then `size` is that of `bytes`.
-///
-/// # Safety
-/// `size` must be null or valid, `buffer` null or of that size.
-unsafe fn give(
-    bytes: &[u8],
-    buffer: *mut c_void,
-    size: *mut usize,
-    too_small: NtStatus,
-) -> Result<(), NtStatus> {
-    if size.is_null() {
-        return Ok(());
-    }
-    // SAFETY: `size` is valid by the contract of this function.
-    let room = unsafe { std::ptr::replace(size, bytes.len()) };
-    if room < bytes.len() {
-        return Err(too_small);
-    }
-    if !buffer.is_null() {
-        // SAFETY: `buffer` holds `room` bytes, which is enough.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
-    }
-    Ok(())
-}
-
-unsafe extern "C" fn refuse() -> NtStatus {
-    status::MEDIA_WRITE_PROTECTED
-}
-
-unsafe extern "C" fn get_volume_info(fs: FileSystemPtr, out: *mut VolumeInfo) -> NtStatus {
-    answer(|| {
-        // SAFETY: the DLL passes what `FspFileSystemCreate` was given, and valid pointers.
-        unsafe { *out = server(fs).figures()? };
-        Ok(())
-    })
-}
-
-unsafe extern "C" fn get_security_by_name(
-    fs: FileSystemPtr,
-    path: *const u16,
-    attributes: *mut u32,
-    descriptor: *mut c_void,
-    size: *mut usize,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback.
-        let (server, path) = unsafe { (server(fs), wide(path)) };
-        let (value, result) = match server.walk(path, None) {
-            Ok(found) => (found.info.file_attributes, Ok(found.node)),
-            Err(Lost::Link(index)) => (index, Err(status::REPARSE)),
-            Err(Lost::Status(status)) => return Err(status),
-        };
-        if !attributes.is_null() {
-            // SAFETY: valid if it is not null.
-            unsafe { *attributes = value };
-        }
-        let node = result?;
-        if size.is_null() {
-            return Ok(());
-        }
-        // SAFETY: descriptor and size are null or valid.
-        unsafe { give(&server.security(node), descriptor, size, status::BUFFER_OVERFLOW) }
-    })
-}
-
-unsafe extern "C" fn open(
-    fs: FileSystemPtr,
-    path: *const u16,
-    _options: u32,
-    granted: u32,
-    context: *mut *mut c_void,
-    info: *mut FileInfo,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback.
-        let (server, path) = unsafe { (server(fs), wide(path)) };
-        let mut spelled = Vec::with_capacity(path.len() + 8);
-        let found = match server.walk(path, Some(&mut spelled)) {
-            Ok(found) => found,
-            Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
-            Err(Lost::Status(status)) => return Err(status),
-        };
-        if spelled.is_empty() {
-            spelled.extend_from_slice(path);
-        }
-        let is_directory = found.info.file_attributes & attribute::DIRECTORY != 0;
-        if granted & WRITE_ACCESS != 0 && !is_directory {
-            // The cache manager would take the bytes and lose them later.
-            return Err(status::MEDIA_WRITE_PROTECTED);
-        }
-        let handle = Box::new(server.open(found)?);
-        // SAFETY: both are valid; `info` lies in the beginning of an `OpenFileInfo`.
-        unsafe {
-            *info = handle.info;
-            give_name(&spelled, info.cast());
-            *context = Box::into_raw(handle).cast();
-        }
-        Ok(())
-    })
-}
-
-/// Writes `name`, a path as the guest spells it, to where programs are shown it from.
-///
-/// # Safety
-/// `out` must be valid with a buffer of the size that it tells.
-unsafe fn give_name(name: &[u16], out: *mut OpenFileInfo) {
-    // SAFETY: by the contract of this function; the buffer holds `room` units.
-    unsafe {
-        let room = usize::from((*out).normalized_name_size) / 2;
-        let Ok(size) = u16::try_from(2 * name.len()) else {
-            return;
-        };
-        if name.len() <= room && !(*out).normalized_name.is_null() {
-            std::ptr::copy_nonoverlapping(name.as_ptr(), (*out).normalized_name, name.len());
-            (*out).normalized_name_size = size;
-        }
-    }
-}
-
-/// The handle of `context`.
-///
-/// # Safety
-/// `context` must come from [`open`] and not have gone to [`close`].
-unsafe fn handle<'a>(context: *mut c_void) -> &'a Handle {
-    // SAFETY: by the contract of this function.
-    unsafe { &*context.cast::<Handle>() }
-}
-
-unsafe extern "C" fn close(_fs: FileSystemPtr, context: *mut c_void) {
-    // SAFETY: the DLL closes what it opened once.
-    drop(unsafe { Box::from_raw(context.cast::<Handle>()) });
-}
-
-unsafe extern "C" fn read(
-    fs: FileSystemPtr,
-    context: *mut c_void,
-    buffer: *mut c_void,
-    offset: u64,
-    length: u32,
-    transferred: *mut u32,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback; the buffer is the caller's, mapped, of `length` bytes.
-        unsafe {
-            let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
-            *transferred = server(fs).read(handle(context), offset, buf)?;
-        }
-        Ok(())
-    })
-}
-
-unsafe extern "C" fn flush(
-    _fs: FileSystemPtr,
-    context: *mut c_void,
-    info: *mut FileInfo,
-) -> NtStatus {
-    if !context.is_null() && !info.is_null() {
-        // SAFETY: both are valid if they are not null; a flush of the volume has no handle.
-        unsafe { *info = handle(context).info };
-    }
-    status::SUCCESS
-}
-
-unsafe extern "C" fn get_file_info(
-    _fs: FileSystemPtr,
-    context: *mut c_void,
-    info: *mut FileInfo,
-) -> NtStatus {
-    // SAFETY: as for every callback.
-    unsafe { *info = handle(context).info };
-    status::SUCCESS
-}
-
-unsafe extern "C" fn get_security(
-    fs: FileSystemPtr,
-    context: *mut c_void,
-    descriptor: *mut c_void,
-    size: *mut usize,
-) -> NtStatus {
-    // SAFETY: as for every callback.
-    answer(|| unsafe {
-        let own = server(fs).security(handle(context).node);
-        give(&own, descriptor, size, status::BUFFER_OVERFLOW)
-    })
-}
-
-unsafe extern "C" fn read_directory(
-    fs: FileSystemPtr,
-    context: *mut c_void,
-    _pattern: *const u16,
-    marker: *const u16,
-    buffer: *mut c_void,
-    length: u32,
-    transferred: *mut u32,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback. With `DIRECTORY_MARKER_AS_NEXT_OFFSET` the marker is a
-        // `u64`; nothing is said of its alignment.
-        unsafe {
-            let from = if marker.is_null() { 0 } else { marker.cast::<u64>().read_unaligned() };
-            let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
-            let mut page = Page::new(buf);
-            server(fs).read_directory(handle(context), from, &mut page)?;
-            *transferred = u32::try_from(page.used).unwrap_or(0);
-        }
-        Ok(())
-    })
-}
-
-unsafe extern "C" fn get_dir_info_by_name(
-    fs: FileSystemPtr,
-    context: *mut c_void,
-    name: *const u16,
-    out: *mut DirInfo,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback; the DLL gives room for a name of 255 units.
-        unsafe {
-            let room = size_of::<DirInfo>() + 2 * names::MAX_WINDOWS;
-            let buf = std::slice::from_raw_parts_mut(out.cast::<u8>(), room);
-            server(fs).find_in(handle(context), wide(name), &mut Page::single(buf))
-        }
-    })
-}
-
-unsafe extern "C" fn get_stream_info(
-    fs: FileSystemPtr,
-    context: *mut c_void,
-    buffer: *mut c_void,
-    length: u32,
-    transferred: *mut u32,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback.
-        unsafe {
-            let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
-            let mut page = Page::new(buf);
-            let result = server(fs).stream_page(handle(context), &mut page);
-            *transferred = u32::try_from(page.used).unwrap_or(0);
-            result
-        }
-    })
-}
-
-unsafe extern "C" fn get_reparse_point(
-    fs: FileSystemPtr,
-    context: *mut c_void,
-    path: *const u16,
-    buffer: *mut c_void,
-    size: *mut usize,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback.
-        unsafe {
-            let handle = handle(context);
-            let data = server(fs).reparse_data(handle.node, &handle.info, wide(path))?;
-            give(&data, buffer, size, status::BUFFER_TOO_SMALL)
-        }
-    })
-}
-
-unsafe extern "C" fn resolve_reparse_points(
-    fs: FileSystemPtr,
-    path: *const u16,
-    index: u32,
-    resolve_last: u8,
-    io_status: *mut IoStatusBlock,
-    buffer: *mut c_void,
-    size: *mut usize,
-) -> NtStatus {
-    // SAFETY: the arguments of the request are handed through; the callback takes no context.
-    unsafe {
-        let resolve = server(fs).functions.resolve_reparse_points;
-        let none = std::ptr::null_mut();
-        resolve(fs, reparse_point_by_name, none, path, index, resolve_last, io_status, buffer, size)
-    }
-}
-
-unsafe extern "C" fn reparse_point_by_name(
-    fs: FileSystemPtr,
-    _context: *mut c_void,
-    path: *const u16,
-    _is_directory: u8,
-    buffer: *mut c_void,
-    size: *mut usize,
-) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback.
-        unsafe {
-            let (server, path) = (server(fs), wide(path));
-            let found = match server.walk(path, None) {
-                Ok(found) => found,
-                Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
-                Err(Lost::Status(status)) => return Err(status),
-            };
-            let data = server.reparse_data(found.node, &found.info, path)?;
-            give(&data, buffer, size, status::BUFFER_TOO_SMALL)
-        }
-    })
-}
-
-unsafe extern "C" fn dispatcher_stopped(fs: FileSystemPtr, normally: u8) {
-    if normally == 0 {
-        // SAFETY: as for every callback.
-        let _ = catch_unwind(AssertUnwindSafe(|| (unsafe { server(fs) }.lost)()));
-    }
 }
 
 #[cfg(test)]
