@@ -10,7 +10,7 @@ use winfsp_double::{OPEN_REPARSE_POINT, Requests, list, wide};
 use crate::common::fixtures::index;
 use crate::common::skip;
 use crate::compare::{Comparison, compare};
-use crate::genuine_host::{Genuine, dll};
+use crate::genuine_host::{Genuine, descriptor, dll};
 use crate::memory::MemoryFs;
 
 const READ: u32 = 1;
@@ -129,6 +129,28 @@ fn readers_without_the_right_are_refused() {
     let genuine = Genuine::with_security(&dll, Arc::new(linked()), "O:SYG:SYD:P(A;;FR;;;BG)");
     let refused = genuine.open(&wide("\\docs\\Letter.txt"), READ, 0);
     assert_eq!(refused.map(|opened| opened.handle), Err(ACCESS_DENIED));
+}
+
+#[test]
+fn the_guests_own_descriptors_decide_where_they_can() {
+    let Some(dll) = needed() else { return };
+    // Only Guests may; only Guests may, cut short; none at all.
+    let own = descriptor("O:SYG:SYD:P(A;;FR;;;BG)");
+    let mut fs = MemoryFs::new();
+    let root = volfold_fs::NodeId(0);
+    let closed = fs.file(root, b"closed", b"x");
+    fs.descriptor(closed, &own);
+    let bent = fs.file(root, b"bent", b"x");
+    fs.descriptor(bent, &own[..own.len() - 4]);
+    fs.file(root, b"open", b"x");
+    let genuine = Genuine::with_guest_security(&dll, Arc::new(fs));
+    let refused = genuine.open(&wide("\\closed"), READ, 0);
+    assert_eq!(refused.map(|opened| opened.handle), Err(ACCESS_DENIED));
+    for path in ["\\bent", "\\open"] {
+        let file = genuine.open(&wide(path), READ, 0).expect("the volume's descriptor");
+        assert_ne!(genuine.security(file.handle).expect("a descriptor"), own, "{path}");
+        genuine.close(file.handle);
+    }
 }
 
 #[test]

@@ -84,17 +84,32 @@ impl Genuine {
         Self::with_security(dll, fs, READ_ONLY)
     }
 
+    /// As [`Genuine::new`]; the guest's own descriptors decide where there are any.
+    pub(crate) fn with_guest_security(dll: &std::path::Path, fs: Arc<dyn FileSystem>) -> Self {
+        Self::make(dll, fs, READ_ONLY, true)
+    }
+
     /// As [`Genuine::new`], with the descriptor that `sddl` describes.
     pub(crate) fn with_security(
         dll: &std::path::Path,
         fs: Arc<dyn FileSystem>,
         sddl: &str,
     ) -> Self {
+        Self::make(dll, fs, sddl, false)
+    }
+
+    fn make(
+        dll: &std::path::Path,
+        fs: Arc<dyn FileSystem>,
+        sddl: &str,
+        guest_security: bool,
+    ) -> Self {
         let library = Library::load(dll).unwrap_or_else(|error| panic!("{error}"));
         let log = Arc::new(|_: &str| {});
         let functions = library.functions();
         let server = VolumeServer::new(fs, descriptor(sddl), functions, log, || {});
-        let server = Box::new(server.expect("a root directory"));
+        let server =
+            Box::new(server.expect("a root directory").with_guest_security(guest_security));
         let params: VolumeParams = server.params();
         // SAFETY: numbers, pointers and optional functions may all be 0.
         let mut fs: Box<FspFileSystem> = Box::new(unsafe { std::mem::zeroed() });

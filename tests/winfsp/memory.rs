@@ -29,6 +29,8 @@ pub(crate) struct MemoryFs {
     info: FsInfo,
     faults: Option<Faults>,
     asked: Arc<AtomicU64>,
+    /// The descriptors of nodes that have their own.
+    descriptors: BTreeMap<u64, Vec<u8>>,
 }
 
 /// The next of a row of numbers that look like chance.
@@ -52,7 +54,7 @@ impl MemoryFs {
             findings: Vec::new(),
         };
         let nodes = vec![Node::Directory(Vec::new())];
-        Self { nodes, info, faults: None, asked: Arc::default() }
+        Self { nodes, info, faults: None, asked: Arc::default(), descriptors: BTreeMap::new() }
     }
 
     pub(crate) fn with_faults(mut self, faults: Faults) -> Self {
@@ -86,6 +88,10 @@ impl MemoryFs {
         if let Node::File(_, streams) = &mut self.nodes[file.0 as usize] {
             streams.insert(name.to_vec(), bytes.into());
         }
+    }
+
+    pub(crate) fn descriptor(&mut self, node: NodeId, bytes: &[u8]) {
+        self.descriptors.insert(node.0, bytes.to_vec());
     }
 
     /// Fails, if it is time to.
@@ -182,6 +188,15 @@ impl FileSystem for MemoryFs {
             Node::Link(target) => Ok(LinkTarget(target.clone())),
             _ => Err(FsError::not_a_link()),
         }
+    }
+
+    fn has_extended_attributes(&self) -> bool {
+        true
+    }
+
+    fn extended_attribute(&self, node: NodeId, name: &[u8]) -> FsResult<Vec<u8>> {
+        let own = self.descriptors.get(&node.0).filter(|_| name == b"system.ntfs_acl");
+        own.cloned().ok_or_else(FsError::not_found)
     }
 
     fn streams(&self, node: NodeId) -> FsResult<Vec<StreamInfo>> {
