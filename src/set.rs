@@ -7,7 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use volfold_fs::{
-    FileSystem, FileSystemDriver, FsError, FsResult, Identity, TreeVolume, VolumeReader, VolumeTree,
+    FileSystem, FileSystemDriver, FsError, FsResult, Identity, MountOptions, TreeVolume,
+    VolumeReader, VolumeTree,
 };
 use volfold_images::error::error_chain;
 use volfold_images::locator::{Located, Locator};
@@ -31,6 +32,8 @@ pub struct OpenOptions {
     pub allowed: Vec<PathBuf>,
     /// The bound of all sector caches together, in bytes.
     pub cache_size: u64,
+    /// How the file systems of the volumes are mounted.
+    pub mount: MountOptions,
 }
 
 impl OpenOptions {
@@ -40,7 +43,11 @@ impl OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { allowed: Vec::new(), cache_size: Self::DEFAULT_CACHE_SIZE }
+        Self {
+            allowed: Vec::new(),
+            cache_size: Self::DEFAULT_CACHE_SIZE,
+            mount: MountOptions::default(),
+        }
     }
 }
 
@@ -87,6 +94,7 @@ pub struct SetVolume {
     pub reason: Option<String>,
     driver: Option<&'static dyn FileSystemDriver>,
     reader: VolumeReader,
+    options: MountOptions,
 }
 
 impl SetVolume {
@@ -102,7 +110,7 @@ impl SetVolume {
     /// `Unsupported` where no driver knows it, or why its structures cannot be read.
     pub fn file_system(&self) -> FsResult<Arc<dyn FileSystem>> {
         match self.driver {
-            Some(driver) => driver.mount(self.reader.clone()),
+            Some(driver) => driver.mount_with(self.reader.clone(), self.options),
             None => Err(FsError::unsupported(
                 self.reason.clone().unwrap_or_else(|| "no known file system".to_owned()),
             )),
@@ -144,7 +152,7 @@ impl DiskSet {
             disk.sector_size = result.sector_size;
         }
         findings.extend(discovery.findings);
-        let volumes = name_volumes(discovery.volumes, &disks, &pool, &mut findings);
+        let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
         Self { disks, failures, volumes, findings }
     }
 
@@ -356,6 +364,7 @@ fn name_volumes(
     discovered: Vec<Discovered>,
     disks: &[Disk],
     pool: &Arc<CachePool>,
+    options: MountOptions,
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
@@ -378,7 +387,7 @@ fn name_volumes(
         let known = volume.hint.as_deref().or(identity.label.as_deref());
         let name = known.map(folder_name).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| volume.fallback_name.clone());
-        volumes.push(SetVolume { volume, name, identity, reason, driver, reader });
+        volumes.push(SetVolume { volume, name, identity, reason, driver, reader, options });
     }
     make_names_unique(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()

@@ -155,6 +155,7 @@ fn extract(both: &Both, folder: &Path, disk: &str) {
         assert_eq!((windows_said.code, &windows_said.stderr), (Some(1), &linux_said.stderr));
         return;
     }
+    assert!(linux.is_dir() && windows.is_dir(), "{disk}: {linux_said:?} {windows_said:?}");
     let (linux, windows) = (tree(&linux), tree(&windows));
     let links = linux.values().filter(|found| found.0 == 'l').count();
     let expected: Tree = linux

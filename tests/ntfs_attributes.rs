@@ -19,7 +19,7 @@ use common::mounted::Folder;
 use common::program::Scratch;
 use rustix::fs::lgetxattr;
 use volfold::{DiskSet, OpenOptions};
-use volfold_fs::{FileSystem, FsErrorKind, Name, NodeId};
+use volfold_fs::{FileKind, FileSystem, FsErrorKind, Name, NodeId, StreamName};
 
 /// The names that ntfs-3g answers to, whatever the node.
 const NAMES: [&str; 13] = [
@@ -46,11 +46,15 @@ struct Other(Child, Scratch);
 
 impl Other {
     fn mounted(image: &Path) -> Self {
+        Self::mounted_with(image, "streams_interface=xattr")
+    }
+
+    fn mounted_with(image: &Path, options: &str) -> Self {
         let scratch = Scratch::new("ntfs-3g");
         let mut command = Command::new("timeout");
         command
             .args(["-s", "KILL", "60", "ntfs-3g", "-o"])
-            .arg("ro,no_detach,noatime,streams_interface=xattr")
+            .arg(format!("ro,no_detach,noatime,{options}"))
             .args([image, scratch.path()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -188,4 +192,46 @@ fn a_name_of_the_8_3_form_is_found_and_not_listed() {
         assert_eq!(fs.lookup(dir, Name::new(name)).ok(), Some(all[&path].node), "{name}");
     }
     assert!(fs.lookup(dir, Name::new("cAsE")).is_ok(), "any of the three");
+}
+
+/// ntfs-3g lists all of them but `$MFT`, which TSK reads, and does not open those of `$Extend`.
+#[test]
+fn the_files_of_the_file_system_are_listed_on_wish() {
+    if !common::needs_path("/dev/fuse") || !common::needs("ntfs-3g") || !common::needs("icat") {
+        return;
+    }
+    for name in ["ntfs-plain", "ntfs-mft-fragmented", "ntfs-wsl"] {
+        let image = fixture(name).path();
+        let mut options = OpenOptions::default();
+        let volume = |options: &OpenOptions| {
+            let set = DiskSet::open(std::slice::from_ref(&image), options);
+            set.volumes()[0].file_system().expect(name)
+        };
+        let plain = walk(&*volume(&options)).expect(name);
+        options.mount.system_files = true;
+        let fs = volume(&options);
+        let other = Other::mounted_with(&image, "show_sys_files");
+        let mut files = 0;
+        for (path, found) in walk(&*fs).expect(name) {
+            let shown = format!("{name}: {}", path.escape_ascii());
+            assert_eq!(plain.contains_key(&path), !path.starts_with(b"$"), "{shown}");
+            if plain.contains_key(&path) || found.kind == FileKind::Directory {
+                continue;
+            }
+            let data = fs.open(found.node, &StreamName::MAIN).expect(&shown);
+            let mut bytes = vec![0; usize::try_from(data.size()).expect("a small file")];
+            assert_eq!(data.read_at(0, &mut bytes).expect(&shown), bytes.len(), "{shown}");
+            let theirs = match path.as_slice() {
+                b"$MFT" => {
+                    let output = Command::new("icat").arg(&image).arg("0").output();
+                    Some(output.expect("icat").stdout)
+                }
+                _ => std::fs::read(other.1.path().join(OsStr::from_bytes(&path))).ok(),
+            };
+            assert_eq!(theirs.is_none(), path.starts_with(b"$Extend/"), "{shown}");
+            assert!(theirs.unwrap_or_default() == bytes, "{shown}");
+            files += 1;
+        }
+        assert_eq!(files, 13, "{name}");
+    }
 }

@@ -32,6 +32,14 @@ pub struct Identity {
     pub uuid: Option<String>,
 }
 
+/// What one may choose when a volume is mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// Lists the files that hold the file system itself, where it has such: `$MFT` of NTFS and the
+    /// others.
+    pub system_files: bool,
+}
+
 /// One kind of file system.
 pub trait FileSystemDriver: Send + Sync {
     /// The lower-case name: `ntfs`.
@@ -62,6 +70,19 @@ pub trait FileSystemDriver: Send + Sync {
     /// # Errors
     /// Why the file system cannot be read.
     fn mount(&self, volume: VolumeReader) -> FsResult<Arc<dyn FileSystem>>;
+
+    /// The same with `options`; a driver heeds those that mean something to it.
+    ///
+    /// # Errors
+    /// Why the file system cannot be read.
+    fn mount_with(
+        &self,
+        volume: VolumeReader,
+        options: MountOptions,
+    ) -> FsResult<Arc<dyn FileSystem>> {
+        let MountOptions { system_files: _ } = options;
+        self.mount(volume)
+    }
 }
 
 /// Every file-system driver of this build, in the order asked.

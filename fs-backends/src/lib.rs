@@ -27,7 +27,7 @@ mod testing;
 pub mod tree;
 pub mod wtf8;
 
-pub use driver::{DRIVERS, FileSystemDriver, Identity, VolumeReader, detect};
+pub use driver::{DRIVERS, FileSystemDriver, Identity, MountOptions, VolumeReader, detect};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,

@@ -8,7 +8,7 @@ use clap::Args;
 use volfold::DiskSet;
 use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, StreamName};
 
-use super::{Outcome, SetArguments, path_bytes, text, walk};
+use super::{Outcome, TreeArguments, path_bytes, text, walk};
 
 /// Bytes read at once.
 pub(crate) const PIECE: usize = 1 << 20;
@@ -27,7 +27,7 @@ pub(crate) struct CatArguments {
     #[arg(short, long, value_name = "PATH")]
     path: OsString,
     #[command(flatten)]
-    set: SetArguments,
+    set: TreeArguments,
 }
 
 pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {

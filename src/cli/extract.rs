@@ -26,7 +26,7 @@ use super::cat::{PIECE, name_of_volume};
 use super::host_names::HostNames;
 use super::output::Output;
 use super::walk::{self, Event, Visit};
-use super::{Outcome, SetArguments, path_bytes, text};
+use super::{Outcome, TreeArguments, path_bytes, text};
 
 /// Files that wait for a writer; each holds a handle of its directory.
 const QUEUE: usize = 64;
@@ -55,7 +55,7 @@ pub(crate) struct ExtractArguments {
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
     #[command(flatten)]
-    set: SetArguments,
+    set: TreeArguments,
 }
 
 pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {

@@ -17,7 +17,7 @@ use volfold_images::error::error_chain;
 
 use super::cat::{PIECE, name_of_volume, read_piece};
 use super::walk::{self, Event};
-use super::{Outcome, SetArguments, path_bytes, text};
+use super::{Outcome, TreeArguments, path_bytes, text};
 
 /// Show `path<TAB>size<TAB>sha256` for every regular file, sorted by path
 #[derive(Args)]
@@ -39,7 +39,7 @@ pub(crate) struct HashArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    set: SetArguments,
+    set: TreeArguments,
 }
 
 #[derive(Serialize)]

@@ -10,7 +10,7 @@ use volfold_fs::{FileKind, FileSystem, Metadata};
 use volfold_images::error::error_chain;
 
 use super::walk::{self, Event, Visit};
-use super::{Outcome, SetArguments, path_bytes, text};
+use super::{Outcome, TreeArguments, path_bytes, text};
 
 /// Show a directory; without a path the volumes
 #[derive(Args)]
@@ -39,7 +39,7 @@ pub(crate) struct LsArguments {
     #[arg(long, conflicts_with = "long")]
     json: bool,
     #[command(flatten)]
-    set: SetArguments,
+    set: TreeArguments,
 }
 
 #[derive(Serialize)]

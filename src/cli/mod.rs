@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use volfold::{DiskSet, OpenOptions};
-use volfold_fs::VolumeTree;
+use volfold_fs::{MountOptions, VolumeTree};
 use volfold_images::error::error_chain;
 
 mod cat;
@@ -121,26 +121,52 @@ impl SetArguments {
     /// Opens `disks` as one set and tells of those that cannot be opened. `None` if there are none
     /// left.
     pub(crate) fn open(&self, disks: &[PathBuf]) -> Option<(DiskSet, Outcome)> {
-        let options = OpenOptions { allowed: self.allow_path.clone(), cache_size: self.cache_size };
-        let set = DiskSet::open(disks, &options);
-        for failure in set.failures() {
-            text::complain(format_args!(
-                "{}: {}",
-                failure.path.display(),
-                error_chain(&failure.error)
-            ));
-        }
-        if set.disks().is_empty() {
-            return None;
-        }
-        let outcome = if set.failures().is_empty() { Outcome::Done } else { Outcome::Part };
-        Some((set, outcome))
+        open(disks, &self.options())
     }
 
-    /// The same with the tree of all readable volumes; tells of damaged ones. `None` if there is
-    /// nothing to show.
+    fn options(&self) -> OpenOptions {
+        OpenOptions {
+            allowed: self.allow_path.clone(),
+            cache_size: self.cache_size,
+            ..OpenOptions::default()
+        }
+    }
+}
+
+/// Opens `disks` as one set, and tells of those that cannot be opened.
+fn open(disks: &[PathBuf], options: &OpenOptions) -> Option<(DiskSet, Outcome)> {
+    let set = DiskSet::open(disks, options);
+    for failure in set.failures() {
+        text::complain(format_args!("{}: {}", failure.path.display(), error_chain(&failure.error)));
+    }
+    if set.disks().is_empty() {
+        return None;
+    }
+    let outcome = if set.failures().is_empty() { Outcome::Done } else { Outcome::Part };
+    Some((set, outcome))
+}
+
+/// What all commands that look into volumes share.
+#[derive(Args)]
+pub(crate) struct TreeArguments {
+    /// Also list the files that hold the file system itself (NTFS: $MFT and others)
+    #[arg(long, help_heading = "Images")]
+    pub(crate) system_files: bool,
+    #[command(flatten)]
+    pub(crate) set: SetArguments,
+}
+
+impl TreeArguments {
+    /// How the set is opened.
+    pub(crate) fn options(&self) -> OpenOptions {
+        let mount = MountOptions { system_files: self.system_files };
+        OpenOptions { mount, ..self.set.options() }
+    }
+
+    /// Opens `disks` as one set, with the tree of all readable volumes; tells of damaged ones.
+    /// `None` if there is nothing to show.
     pub(crate) fn open_tree(&self, disks: &[PathBuf]) -> Option<(DiskSet, VolumeTree, Outcome)> {
-        let (set, mut outcome) = self.open(disks)?;
+        let (set, mut outcome) = open(disks, &self.options())?;
         for volume in set.volumes().iter().filter(|volume| volume.is_damaged()) {
             let reason = volume.reason.as_deref().unwrap_or_default();
             text::complain(format_args!("{}: {reason}", volume.volume.id));

@@ -21,7 +21,7 @@ use volfold_projector::{Log, Mount, PROJECTORS, Projector, process};
 
 use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, log_file};
-use super::{NO_VOLUME, Outcome, SetArguments, text};
+use super::{NO_VOLUME, Outcome, TreeArguments, text};
 
 /// How long `unmount` waits for the process to close the images.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,7 +52,7 @@ pub(crate) struct MountArguments {
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
     #[command(flatten)]
-    set: SetArguments,
+    set: TreeArguments,
     /// The file that the background process writes its messages to
     #[arg(long, hide = true)]
     background_log: Option<PathBuf>,
@@ -289,11 +289,7 @@ fn open_set(
     disks: &[PathBuf],
     talk: &Talk,
 ) -> Option<(DiskSet, Vec<String>, Outcome)> {
-    let options = volfold::OpenOptions {
-        allowed: arguments.set.allow_path.clone(),
-        cache_size: arguments.set.cache_size,
-    };
-    let set = DiskSet::open(disks, &options);
+    let set = DiskSet::open(disks, &arguments.set.options());
     let mut outcome = Outcome::Done;
     for failure in set.failures() {
         let reason = volfold_images::error::error_chain(&failure.error);

@@ -24,7 +24,7 @@ use self::units::{UnitCache, UnitFile};
 use self::upcase::Upcase;
 use self::volume::Volume;
 use self::wof::Wof;
-use crate::driver::{FileSystemDriver, Identity, VolumeReader};
+use crate::driver::{FileSystemDriver, Identity, MountOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
 use crate::node::{
@@ -69,26 +69,9 @@ const PAGE: usize = 128;
 /// Bytes of `$Bitmap` that are read at once.
 const BITMAP_PIECE: usize = 256 * 1024;
 
-/// What one may choose when a volume is mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NtfsOptions {
-    /// Lists the files of the file system itself: `$MFT`, `$Extend` and the others.
-    pub system_files: bool,
-}
-
 /// NTFS, read by our own code.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NtfsDriver;
-
-impl NtfsDriver {
-    /// As [`FileSystemDriver::mount`], with `options`.
-    ///
-    /// # Errors
-    /// Why the file system cannot be read.
-    pub fn mount_with(volume: VolumeReader, options: NtfsOptions) -> FsResult<Arc<dyn FileSystem>> {
-        Ok(Arc::new(NtfsFileSystem::mount(volume, options)?))
-    }
-}
 
 impl FileSystemDriver for NtfsDriver {
     fn id(&self) -> &'static str {
@@ -131,7 +114,15 @@ impl FileSystemDriver for NtfsDriver {
     }
 
     fn mount(&self, volume: VolumeReader) -> FsResult<Arc<dyn FileSystem>> {
-        Self::mount_with(volume, NtfsOptions::default())
+        self.mount_with(volume, MountOptions::default())
+    }
+
+    fn mount_with(
+        &self,
+        volume: VolumeReader,
+        options: MountOptions,
+    ) -> FsResult<Arc<dyn FileSystem>> {
+        Ok(Arc::new(NtfsFileSystem::mount(volume, options)?))
     }
 }
 
@@ -154,7 +145,7 @@ struct NtfsFileSystem {
     volume: Volume,
     upcase: Upcase,
     info: FsInfo,
-    options: NtfsOptions,
+    options: MountOptions,
     indexes: Cache<u64, Arc<Index>, ByMemory>,
     listings: Cache<u64, Arc<Listing>, ByMemory>,
     /// The last listing that is too large for the cache; it is fetched in pieces all the same.
@@ -191,7 +182,7 @@ impl Weighter<(u64, usize), Arc<Page>> for ByMemory {
 }
 
 impl NtfsFileSystem {
-    fn mount(reader: VolumeReader, options: NtfsOptions) -> FsResult<Self> {
+    fn mount(reader: VolumeReader, options: MountOptions) -> FsResult<Self> {
         let (boot, boot_finding) = read_boot(&*reader.metadata)?;
         let volume_size = reader.data.size();
         let volume = Volume::open(reader, boot)?;
@@ -362,7 +353,14 @@ impl NtfsFileSystem {
                     let size = metadata.size;
                     Ok(Arc::new(UnitFile::new(source, size, size, &self.units)))
                 }
-                None => self.stream(record, &[]),
+                None => match self.volume.stream(record, kind::DATA, &[])? {
+                    Some(stream) => self.content(stream),
+                    None if record.is_view_index() => Ok(Arc::new(BytesFile(Vec::new()))),
+                    None => {
+                        let what = "file has no data stream";
+                        Err(FsError::corrupt(what).at(record.position()))
+                    }
+                },
             },
             _ => Err(FsError::unsupported("node has no content of its own")),
         }

@@ -14,7 +14,7 @@
 //! | 0x10   | 2    | `sequence`         | counts the uses of the record                      |
 //! | 0x12   | 2    | `links`            | not looked at: names are counted                   |
 //! | 0x14   | 2    | `first_attribute`  | offset in the record                               |
-//! | 0x16   | 2    | `flags`            | 1 in use, 2 directory                              |
+//! | 0x16   | 2    | `flags`            | 1 in use, 2 directory, 8 holds indexes only        |
 //! | 0x18   | 4    | `used`             | bytes, at most the record                          |
 //! | 0x1C   | 4    | `allocated`        | not looked at                                      |
 //! | 0x20   | 8    | `base`             | file reference; 0 in a base record                 |
@@ -186,6 +186,11 @@ impl<'b> FileRecord<'b> {
 
     pub(super) fn is_directory(&self) -> bool {
         self.flags & 2 != 0
+    }
+
+    /// Whether the file is made of indexes, as `$Secure` and those of `$Extend`.
+    pub(super) fn is_view_index(&self) -> bool {
+        self.flags & 8 != 0
     }
 
     /// The record that this one extends; number 0 and sequence 0 if it is a base record.
