@@ -17,7 +17,7 @@ use volfold_images::{BlockDevice, BlockError, BlockResult, DiskImage, format, ho
 use crate::cache::{CachePool, SectorCache};
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
 use crate::finding::Finding;
-use crate::volume::{MANAGERS, Volume, VolumeExtent};
+use crate::volume::{MANAGERS, Volume, VolumeExtent, VolumeType};
 
 /// Bytes of metadata that are read and kept at once.
 const METADATA_BLOCK: u32 = 32 << 10;
@@ -102,6 +102,31 @@ impl SetVolume {
     /// nobody knows has a reason too, but nothing was promised of it.
     pub fn is_damaged(&self) -> bool {
         self.driver.is_some() && self.reason.is_some()
+    }
+
+    /// What Windows calls the volume in links, as far as the disks tell: `C:` where a manager keeps
+    /// the letter, and `Volume{...}` with the GUID of a GPT partition or dynamic volume, or with the
+    /// one that Windows 10 and later make of an MBR's signature and the partition's first byte.
+    pub fn guest_names(&self) -> Vec<String> {
+        let Volume { id, hint, kind, partition, .. } = &self.volume;
+        let letter = hint
+            .as_deref()
+            .filter(|hint| matches!(hint.as_bytes(), [letter] if letter.is_ascii_alphabetic()));
+        let (_, own) = id.0.split_once(':').unwrap_or_default();
+        let guid = match (kind, partition) {
+            (VolumeType::Gpt, Some(partition)) => partition.guid.map(|guid| guid.to_string()),
+            (VolumeType::Basic, Some(partition)) => own.split_once('-').map(|(signature, _)| {
+                let [a, b, c, d, e, f, g, h] = partition.start.to_le_bytes();
+                format!(
+                    "{signature}-0000-0000-{a:02x}{b:02x}-\
+                     {c:02x}{d:02x}{e:02x}{f:02x}{g:02x}{h:02x}"
+                )
+            }),
+            (VolumeType::Dynamic, _) => Some(own.to_owned()),
+            _ => None,
+        };
+        let letter = letter.map(|letter| format!("{letter}:"));
+        letter.into_iter().chain(guid.map(|guid| format!("Volume{{{guid}}}"))).collect()
     }
 
     /// Opens the file system.

@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -46,7 +47,7 @@ struct Other(Child, Scratch);
 
 impl Other {
     fn mounted(image: &Path) -> Self {
-        Self::mounted_with(image, "streams_interface=xattr")
+        Self::mounted_with(image, "ro,streams_interface=xattr")
     }
 
     fn mounted_with(image: &Path, options: &str) -> Self {
@@ -54,7 +55,7 @@ impl Other {
         let mut command = Command::new("timeout");
         command
             .args(["-s", "KILL", "60", "ntfs-3g", "-o"])
-            .arg(format!("ro,no_detach,noatime,{options}"))
+            .arg(format!("no_detach,noatime,{options}"))
             .args([image, scratch.path()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -73,7 +74,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.1.path()).status();
+        let _ = Command::new("umount").arg(self.1.path()).status();
         let _ = self.0.wait();
     }
 }
@@ -210,7 +211,7 @@ fn the_files_of_the_file_system_are_listed_on_wish() {
         let plain = walk(&*volume(&options)).expect(name);
         options.mount.system_files = true;
         let fs = volume(&options);
-        let other = Other::mounted_with(&image, "show_sys_files");
+        let other = Other::mounted_with(&image, "ro,show_sys_files");
         let mut files = 0;
         for (path, found) in walk(&*fs).expect(name) {
             let shown = format!("{name}: {}", path.escape_ascii());
@@ -233,5 +234,82 @@ fn the_files_of_the_file_system_are_listed_on_wish() {
             files += 1;
         }
         assert_eq!(files, 13, "{name}");
+    }
+}
+
+/// The reparse data of a junction (MS-FSCC 2.1.2.5).
+fn junction(target: &str) -> Vec<u8> {
+    let units: Vec<u8> = target.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let length = u16::try_from(units.len()).expect("a short target");
+    let mut data = 0xA000_0003_u32.to_le_bytes().to_vec();
+    for field in [length + 12, 0, 0, length, length + 2, 0] {
+        data.extend(field.to_le_bytes());
+    }
+    data.extend(units);
+    data.extend([0; 4]);
+    data
+}
+
+/// The volumes of a disk with two partitions, at these bytes; the second is of `ntfs-wsl`.
+const STARTS: [u64; 2] = [1 << 20, 20 << 20];
+
+/// `disk` with an MBR of the signature 5eed0005 and the volumes `images` at [`STARTS`].
+fn write_disk(disk: &Path, images: [&Path; 2]) {
+    let file = std::fs::File::create(disk).expect("a disk");
+    file.set_len(48 << 20).expect("its size");
+    let mut mbr = vec![0; 512];
+    mbr[0x1B8..0x1BC].copy_from_slice(&0x5eed_0005_u32.to_le_bytes());
+    for (index, (image, start)) in images.into_iter().zip(STARTS).enumerate() {
+        let bytes = std::fs::read(image).expect("an image");
+        file.write_all_at(&bytes, start).expect("a volume");
+        let entry = &mut mbr[0x1BE + 16 * index..][..16];
+        entry[4] = 7;
+        let sectors = |bytes: u64| u32::try_from(bytes / 512).expect("a small disk").to_le_bytes();
+        entry[8..12].copy_from_slice(&sectors(start));
+        entry[12..].copy_from_slice(&sectors(bytes.len() as u64));
+    }
+    mbr[510..].copy_from_slice(&[0x55, 0xAA]);
+    file.write_all_at(&mbr, 0).expect("the MBR");
+}
+
+#[test]
+fn a_junction_to_another_volume_of_the_set_leads_into_its_folder() {
+    if !common::needs_path("/dev/fuse") || !common::needs("ntfs-3g") {
+        return;
+    }
+    let scratch = Scratch::new("junctions");
+    let image = scratch.copy(&fixture("ntfs-plain").path());
+    let places = [
+        ("there", r"\??\Volume{5eed0005-0000-0000-0000-400100000000}\docs"),
+        ("root", r"\??\Volume{5EED0005-0000-0000-0000-400100000000}\"),
+        ("here", r"\??\Volume{5eed0005-0000-0000-0000-100000000000}\docs"),
+        ("letter", r"\??\C:\docs"),
+        ("nowhere", r"\??\Volume{5eed0006-0000-0000-0000-100000000000}\docs"),
+    ];
+    let other = Other::mounted_with(&image, "rw");
+    for (name, target) in places {
+        let path = other.1.path().join("docs").join(name);
+        std::fs::create_dir(&path).expect("a folder");
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(&path, "system.ntfs_reparse_data", &junction(target), flags)
+            .expect("a junction by ntfs-3g");
+    }
+    drop(other);
+    let disk = scratch.join("disk.img");
+    write_disk(&disk, [&image, &fixture("ntfs-wsl").path()]);
+    let folder = Folder::mounted("junctions", &[disk]);
+    let docs = folder.path().join("Plain volume/docs");
+    let lead = |name: &str| std::fs::read_link(docs.join(name)).expect(name);
+    assert_eq!(lead("there"), Path::new("../../ntfs/docs"));
+    assert_eq!(lead("root"), Path::new("../../ntfs"));
+    assert_eq!(lead("here"), Path::new("../docs"));
+    assert_eq!(lead("letter"), Path::new("../docs"));
+    for name in ["nowhere", "there/nowhere"] {
+        assert!(std::fs::metadata(docs.join(name)).is_err(), "{name}");
+    }
+    let read = |path: &str| std::fs::read(folder.path().join(path)).expect(path);
+    let bytes = read("ntfs/docs/letter.txt");
+    for name in ["there/letter.txt", "root/docs/letter.txt", "here/letter.txt"] {
+        assert!(read(&format!("Plain volume/docs/{name}")) == bytes, "{name}");
     }
 }

@@ -85,6 +85,12 @@ impl VolumeTree {
         Self { info, volumes }
     }
 
+    /// The name of the volume that `node` lies in; `None` for the root of the tree.
+    pub fn volume_name(&self, node: NodeId) -> Option<&[u8]> {
+        let index = usize::try_from((node.0 >> VOLUME_SHIFT).checked_sub(1)?).ok()?;
+        self.volumes.get(index).map(TreeVolume::name)
+    }
+
     /// The volume that `node` lies in, its number, and the volume's own id of the node.
     fn inside(&self, node: NodeId) -> FsResult<(u64, &Arc<dyn FileSystem>, NodeId)> {
         let number = node.0 >> VOLUME_SHIFT;

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use volfold_fs::TreeVolume;
 
+pub use links::VolumeNames;
+
 pub mod export;
 #[cfg(target_os = "linux")]
 pub mod fuse;
@@ -148,6 +150,8 @@ pub struct MountOptions {
     /// Where the volumes appear.
     #[cfg(windows)]
     pub place: Place,
+    /// What links of the guest call the volumes of the set.
+    pub volumes: VolumeNames,
     /// Threads that answer requests; 0: what measured best.
     pub threads: usize,
     /// Where lines about failed requests go.

@@ -1,38 +1,118 @@
-//! Where a guest's links lead on the host: never out of their volume.
+//! Where a guest's links lead on the host: never out of the volumes that are shown.
 //!
 //! A link of the guest names a place of the guest. On the host the same text would name a place of
 //! the host, so every target is made relative to the link, and `..` ends at the volume's root.
 
+use std::collections::HashMap;
+
 #[cfg(windows)]
 pub(crate) use follow::follow;
+
+/// What links of Windows call the volumes of a set (`C:`, `Volume{...}`), and where they are shown.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeNames {
+    /// The folder by the name in lower case; `None` where the volume is not shown.
+    folders: HashMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl VolumeNames {
+    /// The volume that links call `name` is shown as `folder`, or not at all.
+    pub fn add(&mut self, name: &str, folder: Option<&str>) {
+        let folder = folder.map(|folder| folder.as_bytes().to_vec());
+        self.folders.insert(name.to_ascii_lowercase().into_bytes(), folder);
+    }
+
+    /// The folder of the volume `name`; `Some(None)` where it is not shown.
+    fn get(&self, name: &[u8]) -> Option<Option<&[u8]>> {
+        let folder = self.folders.get(&name.to_ascii_lowercase())?;
+        Some(folder.as_deref())
+    }
+}
+
+/// What links call the one volume that a server shows; on Windows each has its own, and no link
+/// leads from one into another.
+#[cfg(windows)]
+#[derive(Default)]
+pub(crate) struct OwnNames {
+    own: Vec<u8>,
+    pub(crate) names: VolumeNames,
+}
+
+#[cfg(windows)]
+impl OwnNames {
+    /// What `volumes` tells of the folder `own`; the others are not shown.
+    pub(crate) fn new(own: &[u8], volumes: &VolumeNames) -> Self {
+        let folders = volumes.folders.iter().map(|(name, folder)| {
+            (name.clone(), folder.clone().filter(|folder| folder.as_slice() == own))
+        });
+        Self { own: own.to_vec(), names: VolumeNames { folders: folders.collect() } }
+    }
+
+    /// A link of this volume.
+    pub(crate) fn link(&self, depth: usize) -> From<'_> {
+        From { own: &self.own, depth }
+    }
+}
+
+/// A link, as far as it matters for where it leads.
+#[derive(Clone, Copy)]
+pub(crate) struct From<'a> {
+    /// The folder of its volume.
+    pub(crate) own: &'a [u8],
+    /// How many directories lie between it and the volume's root: 0 for a link in the root.
+    pub(crate) depth: usize,
+}
+
+/// Where a target begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin<'a> {
+    /// In the directory of the link.
+    Here,
+    /// In the root of the link's volume.
+    Root,
+    /// In the root of the volume that is shown as this folder.
+    Volume(&'a [u8]),
+}
 
 /// The parts of a target.
 #[derive(Debug, PartialEq, Eq)]
 struct Target<'a> {
-    /// Whether it begins at the volume's root.
-    rooted: bool,
+    begin: Begin<'a>,
     parts: Vec<&'a [u8]>,
 }
 
-/// Takes a target of any guest apart: `a/b`, `/a/b`, `C:/a/b`.
+/// Takes a target of any guest apart: `a/b`, `/a/b`, `C:/a/b`, `Volume{...}/a/b`.
 ///
-/// A drive letter is taken for the link's own volume. What names another machine (`//host/share`)
-/// or a volume by its number leads to one name that cannot exist, for it holds a `/`.
-fn parse(target: &[u8]) -> Target<'_> {
-    if target.starts_with(b"//") || target.starts_with(b"Volume{") {
-        return Target {
-            rooted: false,
-            parts: vec![if target.is_empty() { b"/" } else { target }],
-        };
+/// A drive letter that `volumes` does not know is taken for the link's own volume. What names
+/// another machine (`//host/share`), or a volume that is not known or not shown, leads to one name
+/// that cannot exist, for it holds a `/`.
+fn parse<'a>(own: &[u8], target: &'a [u8], volumes: &'a VolumeNames) -> Target<'a> {
+    let nowhere = || Target {
+        begin: Begin::Root,
+        parts: vec![if target.contains(&b'/') { target } else { b"/" }],
+    };
+    if target.starts_with(b"//") {
+        return nowhere();
     }
-    let (rooted, path) = match target {
-        [letter, b':', rest @ ..] if letter.is_ascii_alphabetic() => (true, rest),
-        [b'/', ..] => (true, target),
-        _ => (false, target),
+    let end = target.iter().position(|byte| *byte == b'/').unwrap_or(target.len());
+    let (first, rest) = target.split_at(end);
+    let is_letter = matches!(first, [letter, b':'] if letter.is_ascii_alphabetic());
+    let is_volume = first.starts_with(b"Volume{") && first.ends_with(b"}");
+    let (begin, path) = match volumes.get(first) {
+        Some(Some(folder)) if is_letter || is_volume => {
+            (if folder == own { Begin::Root } else { Begin::Volume(folder) }, rest)
+        }
+        Some(None) if is_letter || is_volume => return nowhere(),
+        _ if is_volume => return nowhere(),
+        _ => match target {
+            [letter, b':', rest @ ..] if letter.is_ascii_alphabetic() => (Begin::Root, rest),
+            [b'/', ..] => (Begin::Root, target),
+            _ => (Begin::Here, target),
+        },
     };
     let parts =
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    Target { rooted, parts }
+    Target { begin, parts }
 }
 
 /// A way from a link to where it leads.
@@ -43,17 +123,25 @@ pub(crate) struct Way<'a> {
     pub(crate) is_as_stored: bool,
 }
 
-/// The way from the directory of a link to `target`.
+/// The way from the directory of `link` to `target`.
 ///
-/// `depth` is how many directories lie between the link and the volume's root: 0 for a link in the
-/// root. No prefix of the path leads above the root.
-pub(crate) fn way_inside(depth: usize, target: &[u8]) -> Way<'_> {
-    let Target { rooted, parts } = parse(target);
-    let mut way = Way { parts: Vec::new(), is_as_stored: !rooted };
-    let mut here = depth;
-    if rooted {
-        way.parts.resize(depth, b"..");
-        here = 0;
+/// No prefix of the path leads above the root of the volume that it leads to, but the way through
+/// the folder of all volumes to another one.
+pub(crate) fn way_inside<'a>(
+    link: From<'_>,
+    target: &'a [u8],
+    volumes: &'a VolumeNames,
+) -> Way<'a> {
+    let Target { begin, parts } = parse(link.own, target, volumes);
+    let mut way = Way { parts: Vec::new(), is_as_stored: begin == Begin::Here };
+    let mut here = 0;
+    match begin {
+        Begin::Here => here = link.depth,
+        Begin::Root => way.parts.resize(link.depth, b".."),
+        Begin::Volume(folder) => {
+            way.parts.resize(link.depth + 1, b"..");
+            way.parts.push(folder);
+        }
     }
     for part in parts {
         if part != b".." {
@@ -76,7 +164,7 @@ pub(crate) fn way_inside(depth: usize, target: &[u8]) -> Way<'_> {
 mod follow {
     use volfold_fs::{FileKind, FileSystem, FsResult, Metadata, Name, NodeId};
 
-    use super::{Target, parse};
+    use super::{Begin, OwnNames, Target, parse};
 
     /// LIMIT: links that are followed on one path, as in Linux.
     const MAX_LINKS: usize = 40;
@@ -93,6 +181,7 @@ mod follow {
         fs: &dyn FileSystem,
         trail: &[NodeId],
         link: NodeId,
+        volumes: &OwnNames,
     ) -> FsResult<Option<Metadata>> {
         let mut trail = trail.to_vec();
         let mut parts: Vec<Vec<u8>> = Vec::new();
@@ -109,12 +198,12 @@ mod follow {
                 } else {
                     links += 1;
                     let target = fs.read_link(node)?.0;
-                    let Target { rooted, parts: new } = parse(&target);
+                    let Target { begin, parts: new } = parse(&volumes.own, &target, &volumes.names);
                     steps += new.len();
                     if links > MAX_LINKS || steps > MAX_PARTS {
                         return Ok(None);
                     }
-                    if rooted {
+                    if begin != Begin::Here {
                         trail.truncate(1);
                     }
                     parts.extend(new.into_iter().rev().map(<[u8]>::to_vec));
@@ -141,9 +230,13 @@ mod follow {
 mod tests {
     use super::*;
 
+    fn way<'a>(depth: usize, target: &'a str, volumes: &'a VolumeNames) -> Way<'a> {
+        way_inside(From { own: b"System", depth }, target.as_bytes(), volumes)
+    }
+
     #[test]
     fn no_target_leads_out_of_the_volume() {
-        let cases: [(usize, &str, &str); 12] = [
+        let cases: [(usize, &str, &str); 13] = [
             (0, "a/b", "a/b"),
             (2, "../a", "../a"),
             (1, "../../../etc/passwd", "../etc/passwd"),
@@ -152,18 +245,50 @@ mod tests {
             (0, "/", ""),
             (1, "C:/Users", "../Users"),
             (1, "c:", ".."),
+            (1, "c:x", "../x"),
             (1, "a/../../../b", "a/../../b"),
             (3, "./a//b/", "a/b"),
-            (1, "//host/share", "//host/share"),
-            (1, "Volume{1}/", "Volume{1}/"),
+            (1, "//host/share", "..///host/share"),
+            (1, "Volume{1}/", "../Volume{1}/"),
         ];
+        let volumes = VolumeNames::default();
         for (depth, target, path) in cases {
-            let way = way_inside(depth, target.as_bytes());
+            let way = way(depth, target, &volumes);
             assert_eq!(way.parts.join(&b'/'), path.as_bytes(), "{depth} {target}");
             let same = target == path && !target.contains("//") && !target.contains('{');
             assert!(!way.is_as_stored || same || target == "./a//b/", "{target}");
         }
         // One name with `/` in it, which no directory has.
-        assert_eq!(way_inside(1, b"//host/share").parts.len(), 1);
+        assert_eq!(way(0, "//host/share", &volumes).parts.len(), 1);
+        assert_eq!(way(0, "Volume{1}", &volumes).parts, [b"/"]);
+    }
+
+    #[test]
+    fn volumes_of_the_set_are_found_by_letter_and_number() {
+        let mut volumes = VolumeNames::default();
+        volumes.add("C:", Some("System"));
+        volumes.add("D:", Some("Data"));
+        volumes.add("E:", None);
+        volumes.add("Volume{5EED0001-0000-0000-0000-100000000000}", Some("Data"));
+        let cases: [(usize, &str, &str); 9] = [
+            (1, "C:/a", "../a"),
+            (1, "d:/a", "../../Data/a"),
+            (0, "D:", "../Data"),
+            (0, "D:/../../a/..", "../Data/a/.."),
+            (2, "Volume{5eed0001-0000-0000-0000-100000000000}/a", "../../../Data/a"),
+            (1, "F:/a", "../a"),
+            (0, "E:/a", "E:/a"),
+            (0, "E:", "/"),
+            (0, "Volume{5eed0002-0000-0000-0000-100000000000}/a", ""),
+        ];
+        for (depth, target, path) in cases {
+            let way = way(depth, target, &volumes);
+            assert!(!way.is_as_stored, "{target}");
+            if path.is_empty() {
+                assert_eq!(way.parts, [target.as_bytes()], "one name");
+            } else {
+                assert_eq!(way.parts.join(&b'/'), path.as_bytes(), "{depth} {target}");
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::DiskSet;
 use volfold_fs::Timestamp;
-use volfold_projector::{Log, Mount, PROJECTORS, Projector, process};
+use volfold_projector::{Log, Mount, PROJECTORS, Projector, VolumeNames, process};
 
 use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, log_file};
@@ -261,7 +261,14 @@ fn mount_at(
         move |line: &str| talk.note(line)
     });
     let source = disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":");
-    let options = arguments.host.options(source, arguments.threads, log);
+    let mut links = VolumeNames::default();
+    for volume in set.volumes() {
+        let folder = names.contains(&volume.name).then_some(volume.name.as_str());
+        for name in volume.guest_names() {
+            links.add(&name, folder);
+        }
+    }
+    let options = arguments.host.options(source, links, arguments.threads, log);
     let mounted = match projector.mount(volumes, folder, &options) {
         Ok(mounted) => mounted,
         Err(error) => {

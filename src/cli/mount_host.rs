@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use volfold_projector::{Log, MountOptions};
+use volfold_projector::{Log, MountOptions, VolumeNames};
 
 #[cfg(not(windows))]
 pub(crate) const MOUNT_HELP: &str = "\
@@ -120,7 +120,13 @@ impl HostArguments {
     }
 
     /// How the volumes are shown.
-    pub(crate) fn options(&self, source: String, threads: usize, log: Log) -> MountOptions {
+    pub(crate) fn options(
+        &self,
+        source: String,
+        volumes: VolumeNames,
+        threads: usize,
+        log: Log,
+    ) -> MountOptions {
         #[cfg(windows)]
         {
             use volfold_projector::{Access, Place};
@@ -134,7 +140,7 @@ impl HostArguments {
                 Readers::Everyone => Access::Everyone,
                 Readers::Guest => Access::Guest,
             };
-            MountOptions { source, access, place, threads, log }
+            MountOptions { source, access, place, volumes, threads, log }
         }
         #[cfg(not(windows))]
         {
@@ -149,7 +155,7 @@ impl HostArguments {
                 LinkStyle::Hide => Links::Hide,
             };
             let allow_other = self.allow_other;
-            MountOptions { source, ownership, links, allow_other, threads, log }
+            MountOptions { source, ownership, links, allow_other, volumes, threads, log }
         }
     }
 }

@@ -27,12 +27,12 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use volfold_fs::{
     DirCursor, DirEntry, FileData, FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind,
-    FsResult, Metadata, Name, NodeId, StreamName, Timestamp,
+    FsResult, Metadata, Name, NodeId, StreamName, Timestamp, VolumeTree,
 };
 use volfold_images::error::error_chain;
 
 use crate::status::errno;
-use crate::{Links, Log, MountOptions, Ownership, links, names};
+use crate::{Links, Log, MountOptions, Ownership, VolumeNames, links, names};
 
 /// Nothing changes while mounted.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -69,11 +69,13 @@ impl Weighter<NodeId, Arc<dyn FileData>> for ByRunList {
 
 /// Answers the requests for one mount.
 pub(super) struct Server {
-    tree: Arc<dyn FileSystem>,
+    tree: Arc<VolumeTree>,
     root: NodeId,
     files: Cache<NodeId, Arc<dyn FileData>, ByRunList>,
     ownership: Ownership,
     links: Links,
+    /// What links call the volumes.
+    volumes: VolumeNames,
     /// How many directories lie between the root and each directory and link that was met, itself
     /// included.
     depths: RwLock<HashMap<NodeId, u16>>,
@@ -91,13 +93,14 @@ thread_local! {
 }
 
 impl Server {
-    pub(super) fn new(tree: Arc<dyn FileSystem>, options: &MountOptions) -> Self {
+    pub(super) fn new(tree: Arc<VolumeTree>, options: &MountOptions) -> Self {
         Self {
             root: tree.root(),
             tree,
             files: Cache::with_weighter(4096, OPEN_FILES, ByRunList),
             ownership: options.ownership,
             links: options.links,
+            volumes: options.volumes.clone(),
             depths: RwLock::new(HashMap::new()),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
@@ -223,7 +226,7 @@ impl Server {
         }
     }
 
-    /// What the link `node` says: where the guest means, but never outside of its volume.
+    /// What the link `node` says: where the guest means, but never outside of the volumes.
     fn link_target(&self, node: NodeId) -> FsResult<Vec<u8>> {
         let target = self.tree.read_link(node)?.0;
         if self.links != Links::Guest {
@@ -233,7 +236,8 @@ impl Server {
         let Some(depth) = depth.and_then(|depth| usize::from(depth).checked_sub(2)) else {
             return Err(FsError::new(FsErrorKind::Refused, "it is not known where the link lies"));
         };
-        let way = links::way_inside(depth, &target);
+        let own = self.tree.volume_name(node).unwrap_or_default();
+        let way = links::way_inside(links::From { own, depth }, &target, &self.volumes);
         let climbs = way.parts.contains(&&b".."[..]);
         let mut path = Vec::with_capacity(target.len());
         for part in way.parts {

@@ -70,7 +70,11 @@ impl Listing {
     ///
     /// # Errors
     /// If nothing of the directory can be read, or it has too many names.
-    pub(super) fn read(fs: &dyn FileSystem, trail: &[NodeId]) -> FsResult<Self> {
+    pub(super) fn read(
+        fs: &dyn FileSystem,
+        trail: &[NodeId],
+        volumes: &links::OwnNames,
+    ) -> FsResult<Self> {
         let dir = trail.last().copied().unwrap_or_else(|| fs.root());
         let mut raw = Raw::default();
         let read = fs.read_dir(dir, DirCursor::START, &mut |entry| raw.take(&entry));
@@ -90,7 +94,7 @@ impl Listing {
         }
         let links = raw.entries.iter_mut().filter(|entry| entry.info.reparse_tag == tag::SYMLINK);
         for entry in links.take(MAX_FOLLOWED) {
-            let target = links::follow(fs, trail, entry.node).ok().flatten();
+            let target = links::follow(fs, trail, entry.node, volumes).ok().flatten();
             if target.is_some_and(|target| target.kind == FileKind::Directory) {
                 entry.info.file_attributes |= attribute::DIRECTORY;
             }

@@ -152,6 +152,7 @@ impl Volume {
             let lost = move || drop(ask.send(End::DriverGone));
             let log = options.log.clone();
             let server = VolumeServer::new(fs, security.to_vec(), library.functions(), log, lost)?;
+            let server = server.with_names(volume.name(), &options.volumes);
             Ok(server.with_guest_security(options.access == Access::Guest))
         });
         let server = server.map_err(|error| {

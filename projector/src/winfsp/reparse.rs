@@ -13,9 +13,9 @@ const MAX_DATA: usize = 16 << 10;
 /// below the volume's root. `None` if the target is too long for Windows.
 ///
 /// INVARIANT: it is relative and leads nowhere outside of the volume.
-pub(super) fn symlink(depth: usize, target: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn symlink(depth: usize, target: &[u8], volumes: &links::OwnNames) -> Option<Vec<u8>> {
     let mut units: Vec<u16> = Vec::new();
-    for part in links::way_inside(depth, target).parts {
+    for part in links::way_inside(volumes.link(depth), target, &volumes.names).parts {
         if !units.is_empty() {
             units.push(u16::from(b'\\'));
         }
@@ -62,17 +62,18 @@ mod tests {
 
     #[test]
     fn targets_are_relative_and_escaped() {
+        let volumes = links::OwnNames::default();
         for (depth, guest, shown) in [
             (0, "a/b", r"a\b"),
             (1, "/etc/a:b", "..\\etc\\a\u{F03A}b"),
             (0, "..", "."),
-            (1, "//host/share", "\u{F02F}\u{F02F}host\u{F02F}share"),
+            (1, "//host/share", "..\\\u{F02F}\u{F02F}host\u{F02F}share"),
         ] {
-            let data = symlink(depth, guest.as_bytes()).unwrap();
+            let data = symlink(depth, guest.as_bytes(), &volumes).unwrap();
             assert_eq!(target(&data), shown);
             assert_eq!(usize::from(u16::from_le_bytes([data[4], data[5]])) + 8, data.len());
             assert_eq!(data[16], 1, "relative");
         }
-        assert!(symlink(0, &[b'x'; 9000]).is_none());
+        assert!(symlink(0, &[b'x'; 9000], &volumes).is_none());
     }
 }

@@ -19,8 +19,9 @@ use super::abi::{FileInfo, Functions, NtStatus, VolumeInfo, VolumeParams, flags,
 use super::listing::{Listing, attribute, file_info, tag};
 use super::page::Page;
 use super::reparse;
+use crate::links::OwnNames;
 use crate::status::{self, nt_status};
-use crate::{Log, names, security};
+use crate::{Log, VolumeNames, names, security};
 
 /// LIMIT: bytes of the listings of directories that are kept.
 const LISTINGS: u64 = 24 << 20;
@@ -94,6 +95,8 @@ pub struct VolumeServer {
     security: Vec<u8>,
     /// Whether files have the guest's own descriptors, where there are any.
     guest_security: bool,
+    /// What links call this volume.
+    volumes: OwnNames,
     figures: OnceLock<VolumeInfo>,
     pub(super) functions: Functions,
     log: Log,
@@ -138,6 +141,7 @@ impl VolumeServer {
             fs,
             root,
             root_info,
+            volumes: OwnNames::default(),
             listings,
             large: Mutex::new(None),
             security,
@@ -154,6 +158,13 @@ impl VolumeServer {
     #[must_use]
     pub fn with_guest_security(mut self, wanted: bool) -> Self {
         self.guest_security = wanted && self.fs.has_extended_attributes();
+        self
+    }
+
+    /// The same, whose links call the volume what `volumes` tells of the folder `own`.
+    #[must_use]
+    pub fn with_names(mut self, own: &[u8], volumes: &VolumeNames) -> Self {
+        self.volumes = OwnNames::new(own, volumes);
         self
     }
 
@@ -238,7 +249,9 @@ impl VolumeServer {
         }
         let listing = self
             .listings
-            .get_or_insert_with(&dir, || Listing::read(&*self.fs, trail).map(Arc::new))
+            .get_or_insert_with(&dir, || {
+                Listing::read(&*self.fs, trail, &self.volumes).map(Arc::new)
+            })
             .map_err(|error| self.failed("listing", dir, &error))?;
         if listing.memory() >= LISTINGS / 2 {
             *self.large.lock() = Some((dir, listing.clone()));
@@ -499,7 +512,7 @@ impl VolumeServer {
                     .read_link(node)
                     .map_err(|error| self.failed("link target", node, &error))?;
                 let parts = path.split(|unit| *unit == SEPARATOR).filter(|part| !part.is_empty());
-                reparse::symlink(parts.count().saturating_sub(1), &target.0)
+                reparse::symlink(parts.count().saturating_sub(1), &target.0, &self.volumes)
                     .ok_or(status::IO_REPARSE_DATA_INVALID)
             }
             other => Ok(reparse::empty(other)),
