@@ -124,6 +124,10 @@ impl BlockDevice for SectorCache {
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         self.device.extent_at(offset)
     }
+
+    fn will_need(&self, offset: u64, length: u64) {
+        self.device.will_need(offset, length);
+    }
 }
 
 #[cfg(test)]

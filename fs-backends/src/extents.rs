@@ -110,6 +110,23 @@ impl Extents {
         }
     }
 
+    /// Has the bytes of the file from `offset` to `end` fetched, of the runs behind the first
+    /// `skip`.
+    pub(super) fn will_need(&self, device: &dyn BlockDevice, offset: u64, end: u64, skip: usize) {
+        let runs = self.from(offset);
+        let ends = runs.iter().skip(1).map(|run| run.start).chain([self.end]);
+        for (run, run_end) in runs.iter().zip(ends).skip(skip) {
+            if run.start >= end {
+                return;
+            }
+            let start = run.start.max(offset);
+            if run.place != HOLE {
+                let place = run.place.saturating_add(start.saturating_sub(run.start));
+                device.will_need(place, run_end.min(end).saturating_sub(start));
+            }
+        }
+    }
+
     /// Fills all of `buf` from `offset` of the file.
     ///
     /// # Errors
@@ -195,6 +212,8 @@ impl FileData for ExtentFile {
         let (stored, zero) =
             buf.get_mut(..count).unwrap_or_default().split_at_mut(bytes_to_index(stored)?);
         if !stored.is_empty() {
+            let end = offset.saturating_add(byte_count(stored.len()));
+            self.extents.will_need(&*self.device, offset, end, 1);
             self.extents.read(&*self.device, offset, stored)?;
         }
         zero.fill(0);

@@ -9,6 +9,8 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+#[cfg(feature = "ntfs")]
+mod ahead;
 pub mod confined;
 pub mod driver;
 pub mod error;

@@ -63,6 +63,10 @@ pub trait BlockDevice: Send + Sync {
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         data_to_the_end(offset, self.size())
     }
+
+    /// Says that the `length` bytes from `offset` on are wanted soon. A device that can have them
+    /// fetched meanwhile does so; this takes no time to speak of, and never fails.
+    fn will_need(&self, _offset: u64, _length: u64) {}
 }
 
 /// The answer of a device that knows of no holes.
@@ -109,6 +113,10 @@ impl<T: BlockDevice + ?Sized> BlockDevice for Arc<T> {
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         (**self).extent_at(offset)
+    }
+
+    fn will_need(&self, offset: u64, length: u64) {
+        (**self).will_need(offset, length);
     }
 }
 
@@ -200,6 +208,11 @@ impl BlockDevice for Slice {
         let rest = data_to_the_end(offset, self.size)?;
         let below = self.device.extent_at(self.start.saturating_add(offset))?;
         Ok(Extent { kind: below.kind, length: below.length.min(rest.length) })
+    }
+
+    fn will_need(&self, offset: u64, length: u64) {
+        let length = length.min(self.size.saturating_sub(offset));
+        self.device.will_need(self.start.saturating_add(offset), length);
     }
 }
 

@@ -81,6 +81,14 @@ impl UnitSource for Lznt1 {
         Ok(true)
     }
 
+    fn needs_decoding(&self, number: u64) -> bool {
+        matches!(self.form(number), Ok(Form::Compressed(_)))
+    }
+
+    fn will_need(&self, offset: u64, end: u64) {
+        self.extents.will_need(&*self.device, offset, end, 0);
+    }
+
     fn decode(&self, number: u64, out: &mut [u8]) -> FsResult<()> {
         let stored = match self.form(number)? {
             Form::Compressed(stored) => stored,

@@ -7,11 +7,12 @@
 //! A [`NodeId`] is the number of a file record.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, GuardResult};
 use volfold_images::{BlockDevice, ByteReader, Confidence, byte_count, bytes_to_index};
 
 use self::boot::Boot;
@@ -24,6 +25,7 @@ use self::units::{UnitCache, UnitFile};
 use self::upcase::Upcase;
 use self::volume::Volume;
 use self::wof::Wof;
+use crate::ahead;
 use crate::driver::{FileSystemDriver, Identity, MountOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
@@ -122,7 +124,11 @@ impl FileSystemDriver for NtfsDriver {
         volume: VolumeReader,
         options: MountOptions,
     ) -> FsResult<Arc<dyn FileSystem>> {
-        Ok(Arc::new(NtfsFileSystem::mount(volume, options)?))
+        let mut file_system = NtfsFileSystem::mount(volume, options)?;
+        Ok(Arc::new_cyclic(|own| {
+            file_system.own = own.clone();
+            file_system
+        }))
     }
 }
 
@@ -142,6 +148,10 @@ fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<String>)> {
 
 /// A mounted NTFS volume.
 struct NtfsFileSystem {
+    /// This value itself, for work ahead; without an owner there is none.
+    own: Weak<Self>,
+    /// Directories that were listed.
+    listed: AtomicU32,
     volume: Volume,
     upcase: Upcase,
     info: FsInfo,
@@ -220,6 +230,8 @@ impl NtfsFileSystem {
             findings,
         };
         Ok(Self {
+            own: Weak::new(),
+            listed: AtomicU32::new(0),
             volume,
             upcase,
             info,
@@ -262,21 +274,29 @@ impl NtfsFileSystem {
             let number = reference.number();
             number >= FIRST_USER_RECORD || (self.options.system_files && number != ROOT)
         };
+        // Whoever works ahead may be at it.
+        let guard = match self.listings.get_value_or_guard(&dir, None) {
+            GuardResult::Value(listing) => return Ok(listing),
+            GuardResult::Guard(guard) => Some(guard),
+            GuardResult::Timeout => None,
+        };
         let listing = Arc::new(self.index(dir)?.list(&self.volume, is_shown)?);
         // The cache shares its room out to shards and would drop what fills one of them.
         if listing.memory() > self.listings.shard_capacity() / 2 {
             *self.large_listing.lock() = Some((dir, listing.clone()));
-        } else {
-            self.listings.insert(dir, listing.clone());
+        } else if let Some(guard) = guard {
+            let _ = guard.insert(listing.clone());
         }
         Ok(listing)
     }
 
     /// The metadata of the entries of `listing` that make the page `number`.
     fn page(&self, dir: u64, listing: &Listing, number: usize) -> Arc<Page> {
-        if let Some(page) = self.pages.get(&(dir, number)) {
-            return page;
-        }
+        let guard = match self.pages.get_value_or_guard(&(dir, number), None) {
+            GuardResult::Value(page) => return page,
+            GuardResult::Guard(guard) => Some(guard),
+            GuardResult::Timeout => None,
+        };
         let first = number.saturating_mul(PAGE);
         let references: Vec<FileReference> = (first..first.saturating_add(PAGE))
             .map_while(|index| listing.get(index).map(|(_, reference, _)| reference))
@@ -300,8 +320,37 @@ impl NtfsFileSystem {
             }
         });
         let page: Arc<Page> = page.into();
-        self.pages.insert((dir, number), page.clone());
+        if let Some(guard) = guard {
+            let _ = guard.insert(page.clone());
+        }
         page
+    }
+
+    /// Has the small directories in `page` listed: a walk enters them next.
+    fn walk_ahead(&self, page: &Page) {
+        /// One who lists so few directories does not walk.
+        const WALK: u32 = 3;
+        /// LIMIT: directories of one page.
+        const AT_ONCE: usize = 16;
+        /// The size of the index of a small directory.
+        const SMALL: u64 = 512 * 1024;
+        if self.listed.load(Ordering::Relaxed) < WALK {
+            return;
+        }
+        let below = page
+            .iter()
+            .flatten()
+            .filter(|metadata| metadata.kind == FileKind::Directory && metadata.size <= SMALL);
+        for metadata in below.take(AT_ONCE) {
+            let (own, dir) = (self.own.clone(), metadata.node.0);
+            ahead::spawn(move || {
+                if let Some(own) = own.upgrade()
+                    && let Ok(listing) = own.listing(dir)
+                {
+                    own.page(dir, &listing, 0);
+                }
+            });
+        }
     }
 
     /// `stream` as the content of a file.
@@ -435,9 +484,15 @@ impl FileSystem for NtfsFileSystem {
     ) -> FsResult<()> {
         let listing = self.listing(dir.0)?;
         let mut index = bytes_to_index(from.0)?;
+        if index == 0 {
+            self.listed.fetch_add(1, Ordering::Relaxed);
+        }
         while index < listing.len() {
             let number = index.checked_div(PAGE).unwrap_or(0);
             let page = self.page(dir.0, &listing, number);
+            if index.is_multiple_of(PAGE) {
+                self.walk_ahead(&page);
+            }
             let skip = index.saturating_sub(number.saturating_mul(PAGE));
             for metadata in page.iter().skip(skip) {
                 let Some((name, reference, is_directory)) = listing.get(index) else { break };

@@ -12,6 +12,8 @@
 //! | 0x10   | 8    | `record`      | file reference of the record that holds it |
 //! | 0x18   | 2    | `instance`    | which attribute of that record             |
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 
 use super::boot::Boot;
@@ -32,12 +34,36 @@ const NEAR: u64 = 32 * 1024;
 /// LIMIT: bytes of file records that one read fetches.
 const BATCH: u64 = 512 * 1024;
 
+/// Bytes of the master file table that the host is told to fetch at once.
+const WINDOW: u64 = 1 << 20;
+
+/// LIMIT: windows that are known to be fetched, 64 in each word: a table of 64 GiB.
+const MAX_FETCHED_WORDS: u64 = 1024;
+
 /// The way to every byte of the volume.
 pub(super) struct Volume {
     pub(super) reader: VolumeReader,
     pub(super) boot: Boot,
     mft: Extents,
     mft_size: u64,
+    fetched: Fetched,
+}
+
+/// Which windows of the master file table the host was told to fetch, a bit each.
+struct Fetched(Box<[AtomicU64]>);
+
+impl Fetched {
+    fn new(mft_size: u64) -> Self {
+        let words = mft_size.div_ceil(WINDOW).div_ceil(64).min(MAX_FETCHED_WORDS);
+        Self((0..words).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Marks the window `number`; whether that is new.
+    fn mark(&self, number: u64) -> bool {
+        let word = usize::try_from(number / 64).ok().and_then(|word| self.0.get(word));
+        let bit = 1_u64.rotate_left(u32::try_from(number % 64).unwrap_or(0));
+        word.is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
+    }
 }
 
 /// An entry of an attribute list.
@@ -57,7 +83,13 @@ impl Volume {
     /// Why the record cannot be read.
     pub(super) fn open(reader: VolumeReader, boot: Boot) -> FsResult<Self> {
         let record_size = byte_count(boot.record_size);
-        let mut volume = Self { reader, boot, mft: Extents::default(), mft_size: record_size };
+        let mut volume = Self {
+            reader,
+            boot,
+            mft: Extents::default(),
+            mft_size: record_size,
+            fetched: Fetched::new(0),
+        };
         volume.mft.push(Some(volume.boot.mft), record_size)?;
         let record = volume.record(0)?;
         let mut table = StreamBuilder::default();
@@ -86,6 +118,7 @@ impl Volume {
         };
         volume.mft = runs.finish();
         volume.mft_size = table.valid;
+        volume.fetched = Fetched::new(table.valid);
         Ok(volume)
     }
 
@@ -180,6 +213,7 @@ impl Volume {
         mut each: impl FnMut(usize, &FileRecord<'_>),
     ) {
         let size = byte_count(self.boot.record_size);
+        self.fetch(numbers);
         let mut buf = Vec::new();
         let mut first: usize = 0;
         while let Some(start) = numbers.get(first) {
@@ -215,6 +249,29 @@ impl Volume {
                 }
             }
             first = last;
+        }
+    }
+
+    /// Lets the host fetch the windows of the table in which many records `numbers` lie, and what
+    /// is behind them: a walk goes there next.
+    fn fetch(&self, numbers: &[u64]) {
+        /// Fewer records than these are no walk.
+        const MANY: usize = 16;
+        /// LIMIT: windows that are asked for at once.
+        const AT_ONCE: u64 = 16;
+        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return };
+        if numbers.len() < MANY {
+            return;
+        }
+        let size = byte_count(self.boot.record_size);
+        let first = first.saturating_mul(size) / WINDOW;
+        let last = last.saturating_mul(size) / WINDOW;
+        for window in first..=last.saturating_add(1).min(first.saturating_add(AT_ONCE)) {
+            if self.fetched.mark(window) {
+                let start = window.saturating_mul(WINDOW);
+                let end = start.saturating_add(WINDOW);
+                self.mft.will_need(&*self.reader.metadata, start, end, 0);
+            }
         }
     }
 

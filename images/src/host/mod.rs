@@ -126,6 +126,10 @@ impl BlockDevice for HostFile {
         let data = data_to_the_end(offset, self.size)?;
         Ok(os::extent(&self.file, offset, self.size).unwrap_or(data))
     }
+
+    fn will_need(&self, offset: u64, length: u64) {
+        os::will_need(&self.file, offset, length);
+    }
 }
 
 /// Why a read at `offset` failed.

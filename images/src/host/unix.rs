@@ -62,6 +62,17 @@ pub(super) fn read_exact_vectored_at(
     Ok(())
 }
 
+/// Lets the host fetch `length` bytes from `offset` on.
+pub(super) fn will_need(file: &File, offset: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    if let Some(length) = std::num::NonZeroU64::new(length) {
+        // It is advice; reads tell what is wrong.
+        let _ = rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::WillNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, length);
+}
+
 /// Locks of Unix are advice; they keep nobody from reading.
 pub(super) fn is_locked(_error: &io::Error) -> bool {
     false

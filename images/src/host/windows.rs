@@ -61,6 +61,9 @@ pub(super) fn read_exact_at(file: &File, mut buf: &mut [u8], mut offset: u64) ->
     Ok(())
 }
 
+/// Windows takes no such advice.
+pub(super) fn will_need(_file: &File, _offset: u64, _length: u64) {}
+
 /// Whether another program keeps the bytes to itself.
 pub(super) fn is_locked(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION))

@@ -71,6 +71,17 @@ impl BlockDevice for Concat {
         let (member, inside, left) = self.at(offset)?;
         Ok(member.extent_at(inside).unwrap_or_else(|_| must_be_read(left)))
     }
+
+    fn will_need(&self, mut offset: u64, mut length: u64) {
+        while let Ok((member, inside, left)) = self.at(offset)
+            && length > 0
+        {
+            let count = left.min(length);
+            member.will_need(inside, count);
+            offset = offset.saturating_add(count);
+            length = length.saturating_sub(count);
+        }
+    }
 }
 
 #[cfg(test)]

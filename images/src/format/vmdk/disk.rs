@@ -81,6 +81,17 @@ impl DiskExtent {
         Ok(Extent { kind: extent.kind, length: extent.length.min(rest) })
     }
 
+    /// As [`BlockDevice::will_need`], of the extent's own file.
+    fn will_need(&self, offset: u64, length: u64) {
+        match &self.source {
+            Source::Flat { file, offset: at } => {
+                file.will_need(at.saturating_add(offset), length);
+            }
+            Source::Sparse(extent) => extent.will_need(offset, length),
+            Source::Zero | Source::NoAccess => {}
+        }
+    }
+
     fn below<'a>(&self, parent: Option<&'a dyn BlockDevice>) -> Below<'a> {
         Below { parent, start: self.start }
     }
@@ -154,5 +165,20 @@ impl BlockDevice for VmdkDisk {
         check_range(offset, 1, self.size)?;
         let extent = self.extent(offset)?;
         extent.extent_at(offset.saturating_sub(extent.start), self.parent.as_deref())
+    }
+
+    fn will_need(&self, mut offset: u64, mut length: u64) {
+        while length > 0
+            && let Ok(extent) = self.extent(offset)
+        {
+            let within = offset.saturating_sub(extent.start);
+            let count = extent.size.saturating_sub(within).min(length);
+            if count == 0 {
+                return;
+            }
+            extent.will_need(within, count);
+            offset = offset.saturating_add(count);
+            length = length.saturating_sub(count);
+        }
     }
 }

@@ -171,6 +171,23 @@ impl SparseExtent {
         Ok(())
     }
 
+    /// Has the stored bytes among the `length` from `offset` on fetched. Compressed grains say their
+    /// size only when they are read.
+    pub(super) fn will_need(&self, offset: u64, length: u64) {
+        let end = offset.saturating_add(length).min(self.capacity);
+        let mut lookup = self.directory.lookup();
+        let mut position = offset;
+        while position < end
+            && let Ok(run) = self.run(&mut lookup, position, end.saturating_sub(position))
+        {
+            if let (Grain::Stored(at), false) = (run.grain, self.compressed) {
+                let from = at.saturating_add(self.within_grain(position));
+                self.file.will_need(from, run.length);
+            }
+            position = position.saturating_add(run.length.max(1));
+        }
+    }
+
     /// Reads `part` of the grains that are stored from `at` on, the first of them at or before
     /// `position` of the extent.
     fn read_stored(&self, at: u64, position: u64, part: &mut [u8]) -> BlockResult<()> {
