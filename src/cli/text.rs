@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
 
 use volfold_fs::{FileKind, Metadata, Timestamp};
 
@@ -26,7 +27,8 @@ pub(crate) fn complain(message: fmt::Arguments<'_>) {
 /// on a terminal all other control characters too. A terminal of Windows takes text alone, so
 /// there what is not ASCII is escaped in a name that is no text.
 pub(crate) fn field(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let terminal = io::stdout().is_terminal();
+    static TERMINAL: LazyLock<bool> = LazyLock::new(|| io::stdout().is_terminal());
+    let terminal = *TERMINAL;
     let special = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b'\\');
     let no_text = cfg!(windows) && terminal && std::str::from_utf8(bytes).is_err();
     let control =

@@ -34,6 +34,9 @@ const NEAR: u64 = 32 * 1024;
 /// LIMIT: bytes of file records that one read fetches.
 const BATCH: u64 = 512 * 1024;
 
+/// Reads of as many bytes go by the cache of metadata.
+const LARGE: usize = 64 * 1024;
+
 /// Bytes of the master file table that the host is told to fetch at once.
 const WINDOW: u64 = 1 << 20;
 
@@ -231,9 +234,14 @@ impl Volume {
                 last = last.saturating_add(1);
             }
             let batch = numbers.get(first..last).unwrap_or_default();
-            buf.clear();
-            buf.resize(bytes_to_index(end.saturating_sub(from)).unwrap_or(0), 0);
-            let is_read = self.mft.read(&*self.reader.metadata, from, &mut buf).is_ok();
+            let length = bytes_to_index(end.saturating_sub(from)).unwrap_or(0);
+            if buf.len() < length {
+                buf.resize(length, 0);
+            }
+            let bytes = buf.get_mut(..length).unwrap_or_default();
+            // Much of the table at once would only drive other things out of the cache.
+            let reader = if length < LARGE { &self.reader.metadata } else { &self.reader.data };
+            let is_read = self.mft.read(&**reader, from, bytes).is_ok();
             for (index, number) in (first..).zip(batch) {
                 let offset = number.saturating_mul(size);
                 let inside = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
