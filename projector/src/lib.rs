@@ -15,9 +15,11 @@ use volfold_fs::TreeVolume;
 
 pub use links::VolumeNames;
 
+mod buffer;
 pub mod export;
 #[cfg(target_os = "linux")]
 pub mod fuse;
+pub mod iscsi;
 #[cfg(any(target_os = "linux", windows))]
 mod links;
 pub mod names;

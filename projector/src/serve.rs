@@ -17,7 +17,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::Log;
-use crate::nbd::Stream;
 
 /// LIMIT: clients at once; more are hung up on.
 const MAX_CLIENTS: usize = 256;
@@ -62,6 +61,23 @@ impl fmt::Display for Address {
     }
 }
 
+/// A connection: bytes both ways.
+pub trait Stream: Read + Write + Send {
+    /// From now on a read fails when the client is silent for `time`; never if `None`.
+    ///
+    /// # Errors
+    /// If the host refuses.
+    fn wait(&self, time: Option<Duration>) -> io::Result<()> {
+        let _ = time;
+        Ok(())
+    }
+
+    /// The address of this end, where it has one in the network.
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
 /// A connected socket; a clone is the same connection.
 enum Socket {
     #[cfg(unix)]
@@ -97,6 +113,20 @@ impl Socket {
             Self::Unix(socket) => socket.shutdown(Shutdown::Both),
             Self::Tcp(socket) => socket.shutdown(Shutdown::Both),
         };
+    }
+}
+
+impl Stream for Socket {
+    fn wait(&self, time: Option<Duration>) -> io::Result<()> {
+        self.set_timeouts(time, Some(WRITE_TIME))
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+            Self::Tcp(socket) => socket.local_addr().ok(),
+        }
     }
 }
 
@@ -144,8 +174,8 @@ impl Listener {
     }
 }
 
-/// What serves one client: its connection, and what to call once the client has said what it wants.
-pub type Handler = Arc<dyn Fn(Box<dyn Stream>, &dyn Fn()) -> io::Result<()> + Send + Sync>;
+/// What serves one client.
+pub type Handler = Arc<dyn Fn(Box<dyn Stream>) -> io::Result<()> + Send + Sync>;
 
 struct Shared {
     stopped: AtomicBool,
@@ -301,9 +331,8 @@ impl Shared {
         }
         let shared = self.clone();
         let spawned = thread::Builder::new().name("client".to_owned()).spawn(move || {
-            let chosen = || drop(control.set_timeouts(None, Some(WRITE_TIME)));
             // A panic must not leave the client in the list, with its socket open.
-            let serve = || (shared.handler)(Box::new(socket), &chosen);
+            let serve = || (shared.handler)(Box::new(socket));
             let served = catch_unwind(AssertUnwindSafe(serve))
                 .unwrap_or_else(|_| Err(io::Error::other("the image made the reader fail")));
             control.hang_up();

@@ -1,14 +1,16 @@
 //! `volfold export`: disks and volumes as block devices of the network.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
+use sha2::{Digest, Sha256};
 use volfold::DiskSet;
 use volfold_projector::export::{Content, Export};
+use volfold_projector::iscsi::{Chap, Iscsi, Target};
 use volfold_projector::nbd::Nbd;
 use volfold_projector::overlay::Overlay;
 use volfold_projector::serve::{Address, Server};
@@ -19,14 +21,33 @@ use super::{Outcome, SetArguments, text};
 /// The port of NBD.
 const NBD_PORT: u16 = 10809;
 
-/// Give out disks and volumes as block devices, by the NBD protocol
+/// The port of iSCSI.
+const ISCSI_PORT: u16 = 3260;
+
+/// LIMIT: bytes of a file with a secret.
+const MAX_SECRET_FILE: u64 = 4096;
+
+/// Give out disks and volumes as block devices, by NBD and iSCSI
 #[derive(Args)]
+#[command(group = ArgGroup::new("protocol").required(true).multiple(true).args(["nbd", "iscsi"]))]
 #[command(after_help = "\
 Examples:
   volfold export disk.vmdk --nbd unix:/tmp/disk.sock
   volfold export disk.vmdk --nbd tcp:127.0.0.1 --volume gpt:1b2c3d4e-...
   qemu-img info nbd+unix:///disk0?socket=/tmp/disk.sock
   nbdcopy 'nbd+unix:///disk0?socket=/tmp/disk.sock' disk.raw
+
+  volfold export disk.vmdk --iscsi 127.0.0.1
+  iscsi-ls -s iscsi://127.0.0.1/
+  qemu-img info iscsi://127.0.0.1/iqn.2026-11.io.volfold:4f5e6d7c:disk0/0
+
+On Windows, as administrator, the initiator of the system takes a disk or volume:
+  Start-Service MSiSCSI
+  New-IscsiTargetPortal -TargetPortalAddress 127.0.0.1
+  Connect-IscsiTarget -NodeAddress iqn.2026-11.io.volfold:4f5e6d7c:disk0
+or, in a command prompt:
+  iscsicli QAddTargetPortal 127.0.0.1
+  iscsicli QLoginTarget iqn.2026-11.io.volfold:4f5e6d7c:disk0
 
 Every disk is an export (disk0, disk1, ...), and every volume by its id, also those whose file system
 nobody here knows. Goes on until it is ended (Ctrl-C). Nothing is ever written to an image; with
@@ -35,9 +56,16 @@ pub(crate) struct ExportArguments {
     /// Disk images that belong together
     #[arg(required = true, value_name = "DISK")]
     disks: Vec<PathBuf>,
-    /// Where to listen: unix:PATH or tcp:HOST[:PORT]; may be given several times
-    #[arg(long, required = true, value_name = "ADDRESS", value_parser = parse_address)]
+    /// Where to listen for NBD: unix:PATH or tcp:HOST[:PORT]; may be given several times
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     nbd: Vec<Address>,
+    /// Where to listen for iSCSI: HOST[:PORT]; may be given several times
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_iscsi_address)]
+    iscsi: Vec<Address>,
+    /// Let in only iSCSI initiators that know the secret in FILE (12 bytes or more; for Windows 12
+    /// to 16), by CHAP
+    #[arg(long, value_name = "USER:FILE", requires = "iscsi", value_parser = parse_chap)]
+    chap: Option<(String, PathBuf)>,
     /// Only this disk or volume (disk0, folder name or id); may be given several times
     #[arg(long, value_name = "VOLUME")]
     volume: Vec<String>,
@@ -56,13 +84,7 @@ pub(crate) struct ExportArguments {
 
 fn parse_address(text: &str) -> Result<Address, String> {
     if let Some(place) = text.strip_prefix("tcp:").filter(|place| !place.is_empty()) {
-        let found = place.parse::<SocketAddr>().ok();
-        let found = found.or_else(|| place.to_socket_addrs().ok()?.next());
-        let bare = place.trim_start_matches('[').trim_end_matches(']');
-        let found = found.or_else(|| (bare, NBD_PORT).to_socket_addrs().ok()?.next());
-        return found
-            .map(Address::Tcp)
-            .ok_or_else(|| format!("{place} is no address; give HOST or HOST:PORT"));
+        return network_address(place, NBD_PORT);
     }
     #[cfg(unix)]
     if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
@@ -70,6 +92,29 @@ fn parse_address(text: &str) -> Result<Address, String> {
     }
     Err(if cfg!(unix) { "give unix:PATH or tcp:HOST:PORT" } else { "give tcp:HOST:PORT" }
         .to_owned())
+}
+
+fn parse_iscsi_address(text: &str) -> Result<Address, String> {
+    network_address(text.strip_prefix("tcp:").unwrap_or(text), ISCSI_PORT)
+}
+
+/// An address of the network, with or without a port.
+fn network_address(place: &str, port: u16) -> Result<Address, String> {
+    let found = place.parse::<SocketAddr>().ok();
+    let found = found.or_else(|| place.to_socket_addrs().ok()?.next());
+    let bare = place.trim_start_matches('[').trim_end_matches(']');
+    let is_named = !bare.is_empty();
+    let found = found.or_else(|| (bare, port).to_socket_addrs().ok()?.next().filter(|_| is_named));
+    found.map(Address::Tcp).ok_or_else(|| format!("{place} is no address; give HOST or HOST:PORT"))
+}
+
+fn parse_chap(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once(':') {
+        Some((user, file)) if !user.is_empty() && !file.is_empty() => {
+            Ok((user.to_owned(), file.into()))
+        }
+        _ => Err("give USER:FILE".to_owned()),
+    }
 }
 
 pub(crate) fn run(arguments: &ExportArguments) -> io::Result<Outcome> {
@@ -86,33 +131,59 @@ pub(crate) fn run(arguments: &ExportArguments) -> io::Result<Outcome> {
 }
 
 fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> Result<(), String> {
-    for address in arguments.nbd.iter().filter(|address| !address.is_local()) {
-        if !arguments.listen {
+    for address in arguments.nbd.iter().chain(&arguments.iscsi) {
+        if !address.is_local() && !arguments.listen {
             return Err(format!(
                 "{address}: other machines could come there; add --listen to let them"
             ));
         }
-        text::complain(format_args!(
-            "{address}: every machine that comes there can read the disks"
-        ));
+        let is_open = arguments.chap.is_none() || arguments.nbd.contains(address);
+        if !address.is_local() && is_open {
+            text::complain(format_args!(
+                "{address}: every machine that comes there can read the disks"
+            ));
+        }
     }
+    let chap = arguments.chap.as_ref().map(|(user, file)| chap(user, file)).transpose()?;
     let exports = chosen(arguments, set, outcome)?;
     let log: Log = Arc::new(|line: &str| text::complain(format_args!("{line}")));
+    let targets = match arguments.iscsi.is_empty() {
+        true => Vec::new(),
+        false => targets(arguments, set, &exports),
+    };
     let nbd = Arc::new(Nbd { exports, log: log.clone() });
+    let iscsi = Arc::new(Iscsi::new(targets, chap, log.clone()));
     let mut servers = Vec::new();
+    let mut answer = Vec::new();
+    let listen = |address: &Address, handler| {
+        let server = Server::listen(address, handler, log.clone());
+        server.map_err(|error| format!("{address}: cannot be listened at: {error}"))
+    };
     for address in &arguments.nbd {
         let nbd = nbd.clone();
-        let handler = Arc::new(move |stream, chosen: &dyn Fn()| nbd.serve(stream, chosen));
-        let server = Server::listen(address, handler, log.clone());
-        servers.push(server.map_err(|error| format!("{address}: cannot be listened at: {error}"))?);
+        let server = listen(address, Arc::new(move |stream| nbd.serve(stream)))?;
+        servers.push(server);
+    }
+    for address in &arguments.iscsi {
+        let iscsi = iscsi.clone();
+        let server = listen(address, Arc::new(move |stream| iscsi.serve(stream)))?;
+        servers.push(server);
     }
     let (end, ended) = channel();
     process::on_termination(move || end.send(()).unwrap_or_default())
         .map_err(|error| format!("signals cannot be taken: {error}"))?;
-    let mut answer = Vec::new();
-    for server in &servers {
+    let (of_nbd, of_iscsi) = servers.split_at(arguments.nbd.len());
+    for server in of_nbd {
         for export in &nbd.exports {
             let line = uri(server.address(), &export.name);
+            let _ = writeln!(answer, "{line}  {}", export.description);
+        }
+    }
+    for server in of_iscsi {
+        for (target, export) in iscsi.targets().iter().zip(&nbd.exports) {
+            let place = server.address().to_string();
+            let place = place.trim_start_matches("tcp:");
+            let line = format!("iscsi://{place}/{}/0", target.name());
             let _ = writeln!(answer, "{line}  {}", export.description);
         }
     }
@@ -121,6 +192,54 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
     let _ = ended.recv();
     drop(servers);
     Ok(())
+}
+
+/// The user and the secret in the first line of `file`.
+fn chap(user: &str, file: &Path) -> Result<Chap, String> {
+    let read = || {
+        let mut secret = Vec::new();
+        std::fs::File::open(file)?.take(MAX_SECRET_FILE).read_to_end(&mut secret)?;
+        Ok(secret)
+    };
+    let secret = read().map_err(|error: io::Error| format!("{}: {error}", file.display()))?;
+    let line = secret.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
+    Chap::new(user, line).map_err(|reason| format!("{}: {reason}", file.display()))
+}
+
+/// An iSCSI target for every export.
+///
+/// Initiators take what has the same name or number for the same disk, by whatever way they come. So
+/// both are made of the places of the images too, for snapshots look alike, and of the overlay.
+fn targets(arguments: &ExportArguments, set: &DiskSet, exports: &[Arc<Export>]) -> Vec<Target> {
+    let mut whole = Sha256::new();
+    for disk in set.disks() {
+        let path = std::fs::canonicalize(&disk.path).unwrap_or_else(|_| disk.path.clone());
+        whole.update(path.as_os_str().as_encoded_bytes());
+        whole.update(disk.size.to_le_bytes());
+    }
+    if let Some(overlay) = &arguments.overlay {
+        whole.update(b"overlay");
+        whole.update(overlay.as_os_str().as_encoded_bytes());
+    }
+    // Where a disk cannot be read, its place and size must do.
+    whole.update(set.identity("").unwrap_or_default());
+    let whole: [u8; 32] = whole.finalize().into();
+    let name = whole[..4].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let mut targets = Vec::new();
+    for export in exports {
+        let mut one = Sha256::new();
+        one.update(whole);
+        one.update(export.name.as_bytes());
+        let one: [u8; 32] = one.finalize().into();
+        let mut identity = [0; 16];
+        identity.copy_from_slice(&one[..16]);
+        let target = Target::new(export.clone(), &name, identity);
+        if let Some(remark) = target.remark() {
+            text::complain(format_args!("{}: by iSCSI, {remark}", export.name));
+        }
+        targets.push(target);
+    }
+    targets
 }
 
 /// The exports of the set that the arguments choose.
@@ -214,6 +333,10 @@ mod tests {
         for wrong in ["", "unix:", "tcp:", "x", "127.0.0.1:99"] {
             assert!(parse_address(wrong).is_err(), "{wrong}");
         }
+        let iscsi = |text: &str| parse_iscsi_address(text).unwrap();
+        assert_eq!(iscsi("127.0.0.1").to_string(), "tcp:127.0.0.1:3260");
+        assert_eq!(iscsi("tcp:[::1]:99").to_string(), "tcp:[::1]:99");
+        assert!(parse_iscsi_address("").is_err() && parse_iscsi_address("tcp:").is_err());
     }
 
     #[test]

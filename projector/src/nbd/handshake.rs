@@ -7,8 +7,9 @@ use super::protocol::{
     ALLOCATION, HANDSHAKE_FLAGS, INIT_MAGIC, MAX_OPTION, MAX_PAYLOAD, NO_ZEROES, OPTION_MAGIC,
     OPTION_REPLY_MAGIC, flag, info, option, reply,
 };
-use super::{Nbd, Stream, nonsense};
+use super::{Nbd, nonsense};
 use crate::export::Export;
+use crate::serve::Stream;
 
 /// LIMIT: options of one connection.
 const MAX_OPTIONS: u32 = 1000;

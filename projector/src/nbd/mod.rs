@@ -4,7 +4,7 @@
 //! order, and sends the answers together. A peer that sends nonsense, stalls or goes away harms its
 //! connection only.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 
 mod handshake;
@@ -13,6 +13,7 @@ mod transmission;
 
 use crate::Log;
 use crate::export::Export;
+use crate::serve::Stream;
 
 /// What a connection needs.
 pub struct Nbd {
@@ -22,22 +23,17 @@ pub struct Nbd {
     pub log: Log,
 }
 
-/// A connection: bytes both ways.
-pub trait Stream: Read + Write + Send {}
-
-impl<T: Read + Write + Send> Stream for T {}
-
 impl Nbd {
-    /// Serves one client on `stream` until it says goodbye. `chosen` is told when it has chosen an
-    /// export, from where on it may be silent for as long as it likes.
+    /// Serves one client on `stream` until it says goodbye. Once it has chosen an export it may be
+    /// silent for as long as it likes.
     ///
     /// # Errors
     /// If the stream ends early, or the client breaks the protocol.
-    pub fn serve(&self, stream: Box<dyn Stream>, chosen: &dyn Fn()) -> io::Result<()> {
+    pub fn serve(&self, stream: Box<dyn Stream>) -> io::Result<()> {
         let Some((stream, choice)) = handshake::negotiate(self, stream)? else {
             return Ok(());
         };
-        chosen();
+        stream.wait(None)?;
         transmission::Session::new(stream, choice, &self.log).run()
     }
 

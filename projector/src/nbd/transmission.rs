@@ -7,13 +7,15 @@ use volfold_images::error::error_chain;
 use volfold_images::{BlockError, BlockErrorKind, BlockResult, ExtentKind};
 
 use super::handshake::{ALLOCATION_ID, Choice};
+use super::nonsense;
 use super::protocol::{
     MAX_PAYLOAD, REQUEST_MAGIC, SIMPLE_REPLY_MAGIC, STATE_HOLE, STATE_ZERO, STRUCTURED_REPLY_MAGIC,
     chunk, command, command_flag, error,
 };
-use super::{Stream, nonsense};
 use crate::Log;
+use crate::buffer::Buffer;
 use crate::overlay::Overlay;
+use crate::serve::Stream;
 
 /// Bytes of requests that are read at once.
 const INPUT: usize = 64 << 10;
@@ -35,34 +37,6 @@ const MAX_DESCRIPTORS: usize = 1024;
 
 /// LIMIT: lines that one connection writes into the log.
 const MAX_LOG_LINES: u32 = 100;
-
-/// A buffer that grows and is then used again, so that no request clears or allocates memory.
-#[derive(Default)]
-struct Buffer {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl Buffer {
-    /// `length` more bytes, with what they held before.
-    fn space(&mut self, length: usize) -> &mut [u8] {
-        let end = self.used + length;
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        let space = &mut self.bytes[self.used..end];
-        self.used = end;
-        space
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.space(bytes.len()).copy_from_slice(bytes);
-    }
-
-    fn filled(&self) -> &[u8] {
-        &self.bytes[..self.used]
-    }
-}
 
 /// One request, without the bytes to write.
 #[derive(Clone, Copy)]
@@ -173,10 +147,7 @@ impl<'a> Session<'a> {
         if self.output.used > 0 {
             self.stream.write_all(self.output.filled())?;
             self.stream.flush()?;
-            self.output.used = 0;
-            if self.output.bytes.len() > 4 * CHUNK as usize {
-                self.output = Buffer::default();
-            }
+            self.output.give_back(4 * CHUNK as usize);
         }
         Ok(())
     }

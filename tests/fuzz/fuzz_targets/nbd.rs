@@ -10,6 +10,7 @@ use volfold_images::MemoryDevice;
 use volfold_projector::export::{Content, Export};
 use volfold_projector::nbd::Nbd;
 use volfold_projector::overlay::Overlay;
+use volfold_projector::serve::Stream;
 
 struct Client(Cursor<Vec<u8>>);
 
@@ -29,6 +30,8 @@ impl Write for Client {
     }
 }
 
+impl Stream for Client {}
+
 fuzz_target!(|data: &[u8]| {
     let device = Arc::new(MemoryDevice::new(vec![7; 100_000]));
     let overlay = Arc::new(Overlay::in_memory(device.clone(), 1 << 20));
@@ -42,5 +45,5 @@ fuzz_target!(|data: &[u8]| {
         ],
         log: Arc::new(|_: &str| {}),
     };
-    let _ = nbd.serve(Box::new(Client(Cursor::new(data.to_vec()))), &|| {});
+    let _ = nbd.serve(Box::new(Client(Cursor::new(data.to_vec()))));
 });
