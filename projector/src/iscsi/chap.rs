@@ -131,7 +131,7 @@ mod tests {
         let text = "0xccddf232818dc8e578060375116fe808";
         assert!(challenge.is_answered(&chap, "user", text));
         assert!(!challenge.is_answered(&chap, "User", text));
-        for wrong in ["", "0x", &text[..32], &text.replace('a', "b"), "0b"] {
+        for wrong in ["", "0x", &text[..32], &text.replace('c', "d"), "0b"] {
             assert!(!challenge.is_answered(&chap, "user", wrong), "{wrong}");
         }
         assert_ne!(Challenge::new().unwrap().text(), Challenge::new().unwrap().text());

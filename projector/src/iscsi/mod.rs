@@ -26,6 +26,8 @@ mod pdu;
 mod scsi;
 mod session;
 mod target;
+#[cfg(test)]
+mod tests;
 mod text;
 mod transfer;
 mod wire;

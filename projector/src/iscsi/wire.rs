@@ -227,3 +227,78 @@ fn stalled() -> io::Error {
     // Not the kind of a timeout, which would be taken for silence between PDUs.
     io::Error::other("initiator stalls in the middle of a request")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Read, Write};
+
+    use super::*;
+
+    struct Peer(Cursor<Vec<u8>>);
+
+    impl Read for Peer {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buf)
+        }
+    }
+
+    impl Write for Peer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for Peer {}
+
+    /// A READ (10) with its digest: RFC 7143, appendix A.4.
+    const EXAMPLE: [u8; 52] = [
+        0x01, 0xC0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x14, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0,
+        0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0, 0, 0x56, 0x3A,
+        0x96, 0xD9,
+    ];
+
+    fn next(bytes: &[u8], digests: Digests) -> io::Result<Event> {
+        let mut wire = Wire::new(Box::new(Peer(Cursor::new(bytes.to_vec()))));
+        wire.digests = digests;
+        wire.next(64)
+    }
+
+    #[test]
+    fn a_pdu_counts_if_its_digests_match() {
+        let header = Digests { header: true, data: false };
+        assert!(matches!(next(&EXAMPLE, header), Ok(Event::Pdu(_))));
+        for at in 0..52 {
+            let mut wrong = EXAMPLE;
+            wrong[at] ^= 1;
+            assert!(next(&wrong, header).is_err(), "{at}");
+        }
+        // 32 bytes of zeros: the same appendix.
+        let data = Digests { header: false, data: true };
+        let mut bytes = vec![0; BHS + 32];
+        bytes[7] = 30;
+        bytes.extend([0xAA, 0x36, 0x91, 0x8A]);
+        let Ok(Event::Pdu(pdu)) = next(&bytes, data) else { panic!("a PDU") };
+        assert_eq!(pdu.data, [0; 30]);
+        bytes[BHS + 31] = 1;
+        assert!(next(&bytes, data).is_err(), "padding counts");
+    }
+
+    #[test]
+    fn what_is_too_long_or_cut_short_is_an_error() {
+        let mut bytes = vec![0; BHS];
+        bytes[7] = 65;
+        assert!(next(&bytes, Digests::default()).is_err());
+        bytes[7] = 64;
+        assert!(next(&bytes, Digests::default()).is_err());
+        bytes[7] = 0;
+        bytes[4] = 255;
+        assert!(next(&bytes, Digests::default()).is_err());
+        bytes.resize(BHS + 1020, 0);
+        assert!(matches!(next(&bytes, Digests::default()), Ok(Event::Pdu(_))));
+        assert!(matches!(next(b"", Digests::default()), Ok(Event::End)));
+    }
+}
