@@ -348,7 +348,8 @@ fn data_is_asked_for_one_command_after_the_other() {
     let iscsi = iscsi(None);
     let block = [9; 512];
     let data = |tag: u32, place: u32, number: u32, flags: u8| {
-        let words = [(16, tag), (20, 1), (36, number), (40, place)];
+        // The tags of the sequences are 1 and 2.
+        let words = [(16, tag), (20, tag - 6), (36, number), (40, place)];
         ask(request::DATA_OUT, flags, 0, &words, &block)
     };
     let mut second = write_10(101, 100, 1, b"");
@@ -410,6 +411,40 @@ fn data_that_was_not_asked_for_ends_its_command_only() {
         let (answers, _) = talk(&iscsi(None), &says);
         assert_eq!((answers[2].0.0[3], answers[2].1[4]), (2, 0x0B));
     }
+}
+
+#[test]
+fn a_write_without_its_data_fails() {
+    let short = |cdb: &[u8], length| {
+        let flags = if length == 0 { 0 } else { 0x20 };
+        let says = [login_to("overlay"), command(100, flags, length, cdb, b""), read_10(101, 0, 1)];
+        let (answers, result) = talk(&iscsi(None), &says);
+        result.unwrap();
+        assert_eq!(opcodes(&answers)[1..], [response::SCSI, response::DATA_IN]);
+        assert_eq!((answers[1].0.0[3], answers[1].1[4], answers[1].1[14]), (2, 5, 0x24));
+    };
+    short(&[0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0], 0);
+    short(&[0x2F, 2, 0, 0, 0, 0, 0, 0, 1, 0], 0);
+    short(&[0x41, 0, 0, 0, 0, 0, 0, 0, 1, 0], 256);
+    short(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], 8);
+}
+
+#[test]
+fn a_full_overlay_is_told_to_both_sides() {
+    let overlay = Arc::new(Overlay::in_memory(Arc::new(MemoryDevice::new(bytes())), 8192));
+    let logged = Arc::new(Mutex::new(String::new()));
+    let log = logged.clone();
+    let targets = vec![target("overlay", Content::Overlay(overlay))];
+    let iscsi = Iscsi::new(targets, None, Arc::new(move |line: &str| log.lock().push_str(line)));
+    let mut says = vec![login_to("overlay")];
+    for number in 0..3 {
+        says.push(write_10(100 + number, 8 * number as u16, 1, &[9; 512]));
+    }
+    let (answers, result) = talk(&iscsi, &says);
+    result.unwrap();
+    assert_eq!(answers[2].0.0[3], 2);
+    assert_eq!((answers[2].1[4], &answers[2].1[14..16]), (7, &[0x27, 0x07][..]));
+    assert!(logged.lock().starts_with("overlay: the overlay has reached its limit"));
 }
 
 #[test]

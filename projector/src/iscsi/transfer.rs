@@ -4,8 +4,8 @@
 //! which was asked for; so what a connection keeps is one burst, and what came with commands.
 
 use super::pdu::{FINAL, Header};
-use super::scsi::Work;
 use super::scsi::sense::Sense;
+use super::scsi::{Failure, Work};
 use super::target::Target;
 
 /// A command whose data is on its way.
@@ -22,8 +22,9 @@ pub(super) struct Transfer {
     /// How many of these are done with.
     done: u64,
     buffer: Vec<u8>,
-    /// The end of the sequence that was asked for, and how many PDUs of it have come.
+    /// The end of the sequence that was asked for, its tag, and how many PDUs of it have come.
     end: u64,
+    sequence_tag: u32,
     sequence: u32,
     /// How many sequences were asked for.
     pub(super) asked: u32,
@@ -50,15 +51,17 @@ impl Transfer {
             done: 0,
             buffer,
             end: 0,
+            sequence_tag: 0,
             sequence: 0,
             asked: 0,
         }
     }
 
-    /// Whether the initiator has less than the command needs at least: a part of a list, or of the
-    /// one block to write, says nothing.
+    /// Whether the initiator has less than the command needs at least: nothing, or a part of a list or
+    /// of the one block to write.
     pub(super) fn is_short(&self, target: &Target) -> bool {
-        !self.work.is_in_parts() && self.total < self.work.length(target)
+        let is_less = self.total < self.work.length(target);
+        is_less && (self.total == 0 || !self.work.is_in_parts())
     }
 
     /// Whether all has come.
@@ -66,11 +69,12 @@ impl Transfer {
         self.received == self.total
     }
 
-    /// Begins the next sequence, of at most `burst` bytes: its place and length.
-    pub(super) fn ask(&mut self, burst: u32) -> (u32, u32) {
+    /// Begins the next sequence, of at most `burst` bytes and with `tag`: its place and length.
+    pub(super) fn ask(&mut self, burst: u32, tag: u32) -> (u32, u32) {
         let length = (self.total - self.received).min(burst.into());
         self.end = self.received + length;
         self.sequence = 0;
+        self.sequence_tag = tag;
         self.asked += 1;
         // INVARIANT: no transfer is longer than what `expected` says, which has 32 bits.
         (self.received as u32, length as u32)
@@ -83,7 +87,7 @@ impl Transfer {
     pub(super) fn take(&mut self, header: &Header, data: &[u8]) -> Result<bool, Sense> {
         let is_next = header.word(36) == self.sequence
             && u64::from(header.word(40)) == self.received
-            && header.word(20) == self.asked;
+            && header.word(20) == self.sequence_tag;
         let after = self.received + data.len() as u64;
         let is_final = header.flags() & FINAL != 0;
         if !is_next || after > self.end || (after == self.end) != is_final {
@@ -99,7 +103,7 @@ impl Transfer {
     ///
     /// # Errors
     /// Why the command fails.
-    pub(super) fn work(&mut self, target: &Target) -> Result<(), Sense> {
+    pub(super) fn work(&mut self, target: &Target) -> Result<(), Failure> {
         if self.buffer.is_empty() || !(self.work.is_in_parts() || self.is_whole()) {
             return Ok(());
         }

@@ -4,9 +4,12 @@
 
 use std::io;
 
+use volfold_images::BlockError;
+use volfold_images::error::error_chain;
+
 use super::opcodes::{action, opcode};
 use super::sense::Sense;
-use super::{Action, Cdb, MAX_TRANSFER, MAX_UNMAP, MAX_UNMAP_DESCRIPTORS, Work};
+use super::{Action, Cdb, Failure, MAX_TRANSFER, MAX_UNMAP, MAX_UNMAP_DESCRIPTORS, Work};
 use crate::iscsi::target::Target;
 
 /// LIMIT: descriptors of one GET LBA STATUS.
@@ -47,14 +50,14 @@ impl Cdb {
     }
 }
 
-pub(super) fn begin(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
+pub(super) fn begin(target: &Target, cdb: Cdb) -> Result<Action, Failure> {
     let span = cdb.span();
     match cdb.byte(0) {
-        opcode::READ_CAPACITY_10 => read_capacity_10(target, cdb),
+        opcode::READ_CAPACITY_10 => Ok(read_capacity_10(target, cdb)?),
         opcode::SERVICE_ACTION_IN_16 => match cdb.byte(1) & 0x1F {
             action::READ_CAPACITY_16 => Ok(read_capacity_16(target, cdb)),
-            action::GET_LBA_STATUS => lba_status(target, cdb),
-            _ => Err(Sense::INVALID_FIELD),
+            action::GET_LBA_STATUS => Ok(lba_status(target, cdb)?),
+            _ => Err(Sense::INVALID_FIELD.into()),
         },
         opcode::READ_6 | opcode::READ_10 | opcode::READ_12 | opcode::READ_16 => {
             cdb.flags()?;
@@ -63,23 +66,25 @@ pub(super) fn begin(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
         }
         opcode::WRITE_6 | opcode::WRITE_10 | opcode::WRITE_12 | opcode::WRITE_16 => {
             let flush = cdb.flags()?;
-            write(target, span, flush)
+            Ok(write(target, span, flush)?)
         }
         opcode::WRITE_AND_VERIFY_10 | opcode::WRITE_AND_VERIFY_12 | opcode::WRITE_AND_VERIFY_16 => {
             cdb.flags()?;
-            write(target, span, true)
+            Ok(write(target, span, true)?)
         }
         opcode::VERIFY_10 | opcode::VERIFY_12 | opcode::VERIFY_16 => verify(target, cdb, span),
         opcode::PRE_FETCH_10 | opcode::PRE_FETCH_16 => {
-            target.check(span.lba, span.count).map(|()| Action::Done)
+            target.check(span.lba, span.count)?;
+            Ok(Action::Done)
         }
         opcode::SYNCHRONIZE_CACHE_10 | opcode::SYNCHRONIZE_CACHE_16 => {
             target.check(span.lba, span.count)?;
-            target.flush().map(|()| Action::Done).map_err(|error| sense_of(&error))
+            target.flush().map_err(not_written)?;
+            Ok(Action::Done)
         }
-        opcode::WRITE_SAME_10 | opcode::WRITE_SAME_16 => write_same(target, cdb, span),
-        opcode::UNMAP => unmap(target, cdb),
-        _ => Err(Sense::INVALID_OPCODE),
+        opcode::WRITE_SAME_10 | opcode::WRITE_SAME_16 => Ok(write_same(target, cdb, span)?),
+        opcode::UNMAP => Ok(unmap(target, cdb)?),
+        _ => Err(Sense::INVALID_OPCODE.into()),
     }
 }
 
@@ -149,7 +154,7 @@ fn lba_status(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
     Ok(cdb.send(bytes, 10, 4))
 }
 
-fn verify(target: &Target, cdb: Cdb, span: Span) -> Result<Action, Sense> {
+fn verify(target: &Target, cdb: Cdb, span: Span) -> Result<Action, Failure> {
     cdb.flags()?;
     let (offset, length) = bytes(target, span)?;
     match cdb.byte(1) >> 1 & 0x03 {
@@ -159,21 +164,19 @@ fn verify(target: &Target, cdb: Cdb, span: Span) -> Result<Action, Sense> {
             Ok(Action::Done)
         }
         1 => Ok(Action::Take(Work::Compare { offset, length })),
-        _ => Err(Sense::INVALID_FIELD),
+        _ => Err(Sense::INVALID_FIELD.into()),
     }
 }
 
-/// The sense of the first piece that cannot be read.
-fn readable(target: &Target, offset: u64, length: u64) -> Result<(), Sense> {
+/// Why the first block that cannot be read cannot.
+fn readable(target: &Target, offset: u64, length: u64) -> Result<(), Failure> {
     let mut piece = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
     let end = offset + length;
     let mut at = offset;
     while at < end {
         let count = (end - at).min(PIECE as u64);
         let part = &mut piece[..count as usize];
-        if target.read(at, part).is_err() {
-            return Err(Sense::unreadable((at + target.good_prefix(at, part)) / target.block));
-        }
+        target.read(at, part).map_err(|error| not_read(target, at, part, &error))?;
         at += count;
     }
     Ok(())
@@ -231,11 +234,9 @@ impl Work {
         target: &Target,
         at: u64,
         bytes: &[u8],
-    ) -> Result<(), Sense> {
+    ) -> Result<(), Failure> {
         match *self {
-            Self::Write { offset, .. } => {
-                target.write(offset + at, bytes).map_err(|error| sense_of(&error))
-            }
+            Self::Write { offset, .. } => target.write(offset + at, bytes).map_err(not_written),
             Self::Compare { offset, .. } => compare(target, offset + at, bytes),
             Self::WriteSame { lba, count } => same(target, lba, count, bytes),
             Self::Unmap { .. } => unmap_all(target, bytes),
@@ -244,34 +245,30 @@ impl Work {
 }
 
 /// What is left to do when every part is done.
-pub(in super::super) fn finish(target: &Target, work: &Work) -> Result<(), Sense> {
+pub(in super::super) fn finish(target: &Target, work: &Work) -> Result<(), Failure> {
     match work {
-        Work::Write { flush: true, .. } => target.flush().map_err(|error| sense_of(&error)),
+        Work::Write { flush: true, .. } => target.flush().map_err(not_written),
         _ => Ok(()),
     }
 }
 
-fn compare(target: &Target, mut offset: u64, bytes: &[u8]) -> Result<(), Sense> {
+fn compare(target: &Target, mut offset: u64, bytes: &[u8]) -> Result<(), Failure> {
     let mut piece = vec![0; bytes.len().min(PIECE)];
     for bytes in bytes.chunks(PIECE) {
         let part = &mut piece[..bytes.len()];
-        if target.read(offset, part).is_err() {
-            return Err(Sense::unreadable(
-                (offset + target.good_prefix(offset, part)) / target.block,
-            ));
-        }
+        target.read(offset, part).map_err(|error| not_read(target, offset, part, &error))?;
         if part != bytes {
-            return Err(Sense::MISCOMPARE);
+            return Err(Sense::MISCOMPARE.into());
         }
         offset += bytes.len() as u64;
     }
     Ok(())
 }
 
-fn same(target: &Target, lba: u64, count: u64, block: &[u8]) -> Result<(), Sense> {
+fn same(target: &Target, lba: u64, count: u64, block: &[u8]) -> Result<(), Failure> {
     let (offset, length) = (lba * target.block, count * target.block);
     if block.iter().all(|byte| *byte == 0) {
-        return target.write_zeroes(offset, length).map_err(|error| sense_of(&error));
+        return target.write_zeroes(offset, length).map_err(not_written);
     }
     let most = (PIECE as u64 / target.block).max(1);
     let piece = block.repeat(count.min(most) as usize);
@@ -279,21 +276,21 @@ fn same(target: &Target, lba: u64, count: u64, block: &[u8]) -> Result<(), Sense
     while done < length {
         let count = (length - done).min(piece.len() as u64);
         let part = &piece[..count as usize];
-        target.write(offset + done, part).map_err(|error| sense_of(&error))?;
+        target.write(offset + done, part).map_err(not_written)?;
         done += count;
     }
     Ok(())
 }
 
 /// UNMAP: the list has a header of 8 bytes and descriptors of 16.
-fn unmap_all(target: &Target, list: &[u8]) -> Result<(), Sense> {
+fn unmap_all(target: &Target, list: &[u8]) -> Result<(), Failure> {
     let Some((header, list)) = list.split_first_chunk::<8>() else {
-        return Err(Sense::PARAMETER_LENGTH);
+        return Err(Sense::PARAMETER_LENGTH.into());
     };
     let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let (descriptors, _) = list[..length.min(list.len())].as_chunks::<16>();
     if descriptors.len() > MAX_UNMAP_DESCRIPTORS as usize {
-        return Err(Sense::INVALID_PARAMETER);
+        return Err(Sense::INVALID_PARAMETER.into());
     }
     let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let mut all = Vec::new();
@@ -305,18 +302,26 @@ fn unmap_all(target: &Target, list: &[u8]) -> Result<(), Sense> {
         all.push((lba * target.block, count * target.block));
     }
     if sum > MAX_UNMAP / target.block {
-        return Err(Sense::INVALID_PARAMETER);
+        return Err(Sense::INVALID_PARAMETER.into());
     }
     for (offset, length) in all {
-        target.write_zeroes(offset, length).map_err(|error| sense_of(&error))?;
+        target.write_zeroes(offset, length).map_err(not_written)?;
     }
     Ok(())
 }
 
-fn sense_of(error: &io::Error) -> Sense {
-    match error.kind() {
+/// Why `part`, which lies at `offset`, could not be read.
+fn not_read(target: &Target, offset: u64, part: &mut [u8], error: &BlockError) -> Failure {
+    let bad = (offset + target.good_prefix(offset, part)) / target.block;
+    let reason = format!("request at byte {offset}: {}", error_chain(error));
+    Failure { sense: Sense::unreadable(bad), reason: Some(reason) }
+}
+
+fn not_written(error: io::Error) -> Failure {
+    let sense = match error.kind() {
         io::ErrorKind::StorageFull => Sense::NO_SPACE,
         io::ErrorKind::ReadOnlyFilesystem => Sense::WRITE_PROTECTED,
         _ => Sense::WRITE_ERROR,
-    }
+    };
+    Failure { sense, reason: Some(error.to_string()) }
 }

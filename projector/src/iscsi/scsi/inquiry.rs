@@ -57,7 +57,9 @@ fn standard(target: &Target, is_there: bool) -> Vec<u8> {
     // Commands may wait.
     bytes[7] = 0x02;
     bytes[8..16].copy_from_slice(VENDOR);
-    let product = if target.export.name.starts_with("disk") { "disk" } else { "volume" };
+    let number = target.export.name.strip_prefix("disk");
+    let is_disk = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let product = if is_disk { "disk" } else { "volume" };
     bytes[16..36].fill(b' ');
     bytes[16..16 + product.len()].copy_from_slice(product.as_bytes());
     let revision = env!("CARGO_PKG_VERSION").as_bytes();

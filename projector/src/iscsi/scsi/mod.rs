@@ -59,6 +59,21 @@ pub(super) enum Work {
     },
 }
 
+/// Why a command fails.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What the initiator is told.
+    pub(super) sense: Sense,
+    /// What the log is told; `None` where it is the initiator's own fault.
+    pub(super) reason: Option<String>,
+}
+
+impl From<Sense> for Failure {
+    fn from(sense: Sense) -> Self {
+        Self { sense, reason: None }
+    }
+}
+
 /// A command descriptor block.
 #[derive(Clone, Copy)]
 struct Cdb([u8; 16]);
@@ -90,29 +105,29 @@ pub(super) fn uses_descriptors(target: &Target) -> bool {
 ///
 /// # Errors
 /// Why it cannot be done.
-pub(super) fn begin(target: &Target, lun: [u8; 8], cdb: [u8; 16]) -> Result<Action, Sense> {
+pub(super) fn begin(target: &Target, lun: [u8; 8], cdb: [u8; 16]) -> Result<Action, Failure> {
     let cdb = Cdb(cdb);
     // The first level in peripheral or flat form; there is one unit, 0.
     let is_there = matches!(lun, [0 | 0x40, 0, 0, 0, 0, 0, 0, 0]);
     match cdb.byte(0) {
-        opcode::INQUIRY => return inquiry::inquiry(target, cdb, is_there),
-        opcode::REPORT_LUNS => return report_luns(cdb),
+        opcode::INQUIRY => return Ok(inquiry::inquiry(target, cdb, is_there)?),
+        opcode::REPORT_LUNS => return Ok(report_luns(cdb)?),
         opcode::REQUEST_SENSE => {
             let sense = if is_there { Sense::NONE } else { Sense::NO_SUCH_UNIT };
             return Ok(cdb.send(sense.bytes(cdb.byte(1) & 1 != 0), 4, 1));
         }
-        _ if !is_there => return Err(Sense::NO_SUCH_UNIT),
+        _ if !is_there => return Err(Sense::NO_SUCH_UNIT.into()),
         _ => {}
     }
     let needs_none = [opcode::MODE_SENSE_6, opcode::MODE_SENSE_10, opcode::MAINTENANCE_IN];
     if target.blocks == 0 && !needs_none.contains(&cdb.byte(0)) {
-        return Err(Sense::NO_MEDIUM);
+        return Err(Sense::NO_MEDIUM.into());
     }
     match cdb.byte(0) {
         opcode::TEST_UNIT_READY | opcode::START_STOP_UNIT => Ok(Action::Done),
-        opcode::MODE_SENSE_6 => mode::sense_6(target, cdb),
-        opcode::MODE_SENSE_10 => mode::sense_10(target, cdb),
-        opcode::MAINTENANCE_IN => opcodes::report(cdb),
+        opcode::MODE_SENSE_6 => Ok(mode::sense_6(target, cdb)?),
+        opcode::MODE_SENSE_10 => Ok(mode::sense_10(target, cdb)?),
+        opcode::MAINTENANCE_IN => Ok(opcodes::report(cdb)?),
         _ => blocks::begin(target, cdb),
     }
 }

@@ -12,7 +12,7 @@ use crate::iscsi::pdu::{
     FINAL, Header, NO_TAG, OVERFLOW, READS, STATUS, UNDERFLOW, WRITES, reject, response,
 };
 use crate::iscsi::scsi::sense::Sense;
-use crate::iscsi::scsi::{self, Action};
+use crate::iscsi::scsi::{self, Action, Failure};
 use crate::iscsi::target::Target;
 use crate::iscsi::transfer::Transfer;
 use crate::iscsi::wire::Pdu;
@@ -32,6 +32,8 @@ struct Task {
     /// What the initiator expects to get, and to send.
     reads: u32,
     writes: u32,
+    /// How many PDUs with data, or that asked for data, it has got.
+    pdus: u32,
 }
 
 impl Session<'_> {
@@ -39,7 +41,7 @@ impl Session<'_> {
         let header = &pdu.header;
         let expected = header.word(20);
         let sized = |bit: u8| if header.flags() & bit != 0 { expected } else { 0 };
-        let task = Task { tag: header.tag(), reads: sized(READS), writes: sized(WRITES) };
+        let task = Task { tag: header.tag(), reads: sized(READS), writes: sized(WRITES), pdus: 0 };
         let limit = if self.agreed.immediate_data { self.agreed.first_burst } else { 0 };
         if pdu.data.len() > limit.min(task.writes) as usize {
             return self.reject(header, reject::PROTOCOL_ERROR);
@@ -53,40 +55,37 @@ impl Session<'_> {
             Ok(Action::Send(bytes)) => self.send_bytes(task, &bytes),
             Ok(Action::Read { offset, length }) => self.read(target, task, offset, length),
             Ok(Action::Take(_)) if self.transfers.len() >= WINDOW as usize => {
-                self.end(task, TASK_SET_FULL, 0, 0, b"")
+                self.reply(status(task, TASK_SET_FULL, 0, 0), b"")
             }
             Ok(Action::Take(work)) => {
                 let transfer = Transfer::new(header, task.writes, work, target, pdu.data);
                 self.begin_transfer(target, transfer)
             }
-            Err(sense) => self.fail(target, task, sense, 0, 0),
+            Err(failure) => self.fail(target, task, failure, 0),
         }
     }
 
     /// Ends `task` well, after `sent` of `there` bytes.
     fn finish(&mut self, task: Task, sent: u64, there: u64) -> io::Result<()> {
-        self.end(task, GOOD, sent, there, b"")
+        self.reply(status(task, GOOD, sent, there), b"")
     }
 
+    /// Ends `task` with the reason why it failed, after `sent` bytes.
     fn fail(
         &mut self,
         target: &Target,
         task: Task,
-        sense: Sense,
+        failure: impl Into<Failure>,
         sent: u64,
-        pdus: u32,
     ) -> io::Result<()> {
+        let Failure { sense, reason } = failure.into();
+        if let Some(reason) = reason {
+            self.note(target, &reason);
+        }
         let sense = sense.bytes(scsi::uses_descriptors(target));
         let mut data = (sense.len() as u16).to_be_bytes().to_vec();
         data.extend(sense);
-        let mut header = status(task, CHECK_CONDITION, sent, sent);
-        header.put(36, pdus);
-        self.reply(header, &data)
-    }
-
-    fn end(&mut self, task: Task, code: u8, sent: u64, there: u64, data: &[u8]) -> io::Result<()> {
-        let header = status(task, code, sent, there);
-        self.reply(header, data)
+        self.reply(status(task, CHECK_CONDITION, sent, sent), &data)
     }
 
     /// Sends what a command asks for, which was cut to what its descriptor block allows.
@@ -153,8 +152,10 @@ impl Session<'_> {
                 .push_with(&mut header, count as usize, |space| target.read(offset + at, space));
             if let Err(error) = read {
                 self.status_number = before;
-                self.note(target, offset + at, &error_chain(&error));
-                return self.read_in_part(target, task, offset, at, count as usize, number);
+                let line = format!("request at byte {}: {}", offset + at, error_chain(&error));
+                self.note(target, &line);
+                let task = Task { pdus: number, ..task };
+                return self.read_in_part(target, task, offset, at, count as usize);
             }
             self.wire.send_if_full()?;
             at += count;
@@ -168,11 +169,10 @@ impl Session<'_> {
     fn read_in_part(
         &mut self,
         target: &Target,
-        task: Task,
+        mut task: Task,
         offset: u64,
         at: u64,
         count: usize,
-        mut number: u32,
     ) -> io::Result<()> {
         // Parts of blocks at the ends of a PDU are left out.
         let start = (offset + at).next_multiple_of(target.block);
@@ -186,17 +186,17 @@ impl Session<'_> {
         let part = &mut bytes[..good_end];
         let bad = (offset + at + good) / target.block;
         if !part.is_empty() && target.read(offset + at, part).is_ok() {
-            let mut header = self.data_in(task, at, number, true);
+            let mut header = self.data_in(task, at, task.pdus, true);
             self.wire.push(&mut header, part)?;
-            number += 1;
+            task.pdus += 1;
             sent += good;
         }
-        self.fail(target, task, Sense::unreadable(bad), sent, number)
+        self.fail(target, task, Sense::unreadable(bad), sent)
     }
 
     fn begin_transfer(&mut self, target: &Target, transfer: Transfer) -> io::Result<()> {
         if transfer.is_short(target) {
-            return self.fail(target, task_of(&transfer), Sense::INVALID_FIELD, 0, 0);
+            return self.fail(target, task_of(&transfer), Sense::INVALID_FIELD, 0);
         }
         if transfer.is_whole() {
             return self.work(target, transfer).map(drop);
@@ -215,10 +215,11 @@ impl Session<'_> {
         };
         let mut header = Header::new(response::R2T, transfer.tag);
         header.set_lun(transfer.lun);
-        let asked = transfer.asked;
-        let (place, length) = transfer.ask(self.agreed.max_burst);
-        header.put(20, transfer.asked);
-        header.put(36, asked);
+        // Never the tag of an earlier one, whose data may still come.
+        self.transfer_tag = self.transfer_tag.wrapping_add(1) & 0x7FFF_FFFF;
+        header.put(20, self.transfer_tag);
+        header.put(36, transfer.asked);
+        let (place, length) = transfer.ask(self.agreed.max_burst, self.transfer_tag);
         header.put(40, place);
         header.put(44, length);
         header.put(24, self.status_number);
@@ -241,7 +242,7 @@ impl Session<'_> {
             Err(sense) => {
                 let task = task_of(transfer);
                 self.transfers.pop_front();
-                self.fail(&target, task, sense, 0, 0)?;
+                self.fail(&target, task, sense, 0)?;
                 return self.ask_for_data();
             }
         }
@@ -267,24 +268,23 @@ impl Session<'_> {
                 let there = transfer.work.length(target);
                 self.finish(task, there.min(task.writes.into()), there)?;
             }
-            Err(sense) => {
-                self.fail(target, task, sense, 0, 0)?;
+            Err(failure) => {
+                self.fail(target, task, failure, 0)?;
             }
         }
         Ok(None)
     }
 
-    fn note(&mut self, target: &Target, offset: u64, reason: &str) {
+    fn note(&mut self, target: &Target, line: &str) {
         self.logged += 1;
         if self.logged <= MAX_LOG_LINES {
-            let name = &target.export.name;
-            (self.iscsi.log)(&format!("{name}: request at byte {offset}: {reason}"));
+            (self.iscsi.log)(&format!("{}: {line}", target.export.name));
         }
     }
 }
 
 fn task_of(transfer: &Transfer) -> Task {
-    Task { tag: transfer.tag, reads: 0, writes: transfer.expected }
+    Task { tag: transfer.tag, reads: 0, writes: transfer.expected, pdus: transfer.asked }
 }
 
 /// The answer that ends `task` with the status `code`.
@@ -293,6 +293,7 @@ fn status(task: Task, code: u8, sent: u64, there: u64) -> Header {
     let (flags, residual) = residual(task, sent, there);
     header.0[1] |= flags;
     header.0[3] = code;
+    header.put(36, task.pdus);
     header.put(44, residual);
     header
 }

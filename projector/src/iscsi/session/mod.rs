@@ -45,6 +45,8 @@ pub(super) struct Session<'a> {
     command_number: u32,
     /// Commands whose data is to come; the first is asked for it.
     transfers: VecDeque<Transfer>,
+    /// The tag by which the last data was asked for.
+    transfer_tag: u32,
     request_text: Parts,
     /// What is left of an answer to a text request, and the tag that the next request has.
     text: Vec<u8>,
@@ -67,6 +69,7 @@ impl<'a> Session<'a> {
             command_number: agreed.command_number,
             agreed,
             transfers: VecDeque::new(),
+            transfer_tag: 0,
             request_text: Parts::default(),
             text: Vec::new(),
             text_tag: NO_TAG,
