@@ -414,7 +414,7 @@ fn data_that_was_not_asked_for_ends_its_command_only() {
 }
 
 #[test]
-fn a_write_without_its_data_fails() {
+fn a_command_without_all_its_data_fails() {
     let short = |cdb: &[u8], length| {
         let flags = if length == 0 { 0 } else { 0x20 };
         let says = [login_to("overlay"), command(100, flags, length, cdb, b""), read_10(101, 0, 1)];
@@ -423,10 +423,17 @@ fn a_write_without_its_data_fails() {
         assert_eq!(opcodes(&answers)[1..], [response::SCSI, response::DATA_IN]);
         assert_eq!((answers[1].0.0[3], answers[1].1[4], answers[1].1[14]), (2, 5, 0x24));
     };
-    short(&[0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0], 0);
     short(&[0x2F, 2, 0, 0, 0, 0, 0, 0, 1, 0], 0);
+    short(&[0x2F, 2, 0, 0, 0, 0, 0, 0, 2, 0], 512);
     short(&[0x41, 0, 0, 0, 0, 0, 0, 0, 1, 0], 256);
     short(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], 8);
+    // A write of two blocks with one: it is written, and the other is told to be missing.
+    let write = [0x2A, 0, 0, 0, 0, 0, 0, 0, 2, 0];
+    let says =
+        [login_to("overlay"), command(100, 0x20, 512, &write, &[9; 512]), read_10(101, 0, 2)];
+    let (answers, _) = talk(&iscsi(None), &says);
+    assert_eq!((answers[1].0.flags(), answers[1].0.0[3], answers[1].0.word(44)), (0x84, 0, 512));
+    assert!(answers[2].1 == [&[9; 512], &bytes()[512..1024]].concat());
 }
 
 #[test]

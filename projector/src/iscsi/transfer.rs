@@ -57,11 +57,11 @@ impl Transfer {
         }
     }
 
-    /// Whether the initiator has less than the command needs at least: nothing, or a part of a list or
-    /// of the one block to write.
+    /// Whether the initiator has less than the command needs at least. Of a write the blocks that come
+    /// are written, and the answer tells how many bytes were missing.
     pub(super) fn is_short(&self, target: &Target) -> bool {
-        let is_less = self.total < self.work.length(target);
-        is_less && (self.total == 0 || !self.work.is_in_parts())
+        let is_write = matches!(self.work, Work::Write { .. });
+        !is_write && self.total < self.work.length(target)
     }
 
     /// Whether all has come.
