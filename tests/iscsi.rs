@@ -156,7 +156,7 @@ fn whole_disks_equal_those_of_qemu() {
     if !needs("qemu-img") || !needs_path(QEMU_ISCSI) {
         return;
     }
-    let mut disks = 0;
+    let (mut disks, mut unreadable) = (0, 0);
     for fixture in index().fixtures.values() {
         let [image] = &fixture.paths()[..] else { continue };
         let formats = [("vmdk", "vmdk"), ("img", "raw")];
@@ -180,6 +180,10 @@ fn whole_disks_equal_those_of_qemu() {
                 "{}: {log} {copied:?}",
                 fixture.name
             );
+            // A medium error: unrecovered read error.
+            assert!(copied.stderr.contains("(3) ASCQ"), "{copied:?}");
+            assert!(copied.stderr.contains("(0x1100)"), "{copied:?}");
+            unreadable += 1;
             continue;
         }
         let (ours, theirs) = (fs::read(&ours).expect("a disk"), fs::read(&theirs).expect("a disk"));
@@ -187,7 +191,7 @@ fn whole_disks_equal_those_of_qemu() {
         exporter.end();
         disks += 1;
     }
-    assert!(disks > 20, "{disks} disks");
+    assert!(disks > 20 && unreadable > 0, "{disks} disks, {unreadable} with damage");
 }
 
 #[test]

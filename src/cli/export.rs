@@ -49,9 +49,9 @@ or, in a command prompt:
   iscsicli QAddTargetPortal 127.0.0.1
   iscsicli QLoginTarget iqn.2026-11.io.volfold:4f5e6d7c:disk0
 
-Every disk is an export (disk0, disk1, ...), and every volume by its id, also those whose file system
-nobody here knows. Goes on until it is ended (Ctrl-C). Nothing is ever written to an image; with
---overlay clients may write, and what they write is kept beside it.")]
+Every disk is an export (disk0, disk1, ...), and every volume by its id, also those whose file
+system nobody here knows. Goes on until it is ended (Ctrl-C). Nothing is ever written to an image;
+with --overlay clients may write, and what they write is kept beside it.")]
 pub(crate) struct ExportArguments {
     /// Disk images that belong together
     #[arg(required = true, value_name = "DISK")]
