@@ -286,6 +286,11 @@ fn libiscsi_finds_no_fault_with_a_unit_that_has_an_overlay() {
     let arguments = ["--volume", "disk0", "--overlay", "memory"];
     let exporter = Exporter::new("suites", std::slice::from_ref(&image), &arguments);
     conforms(&exporter, &["ALL"]);
+    for suite in ["ALL.MultipathIO.Simple", "ALL.MultipathIO.Reset"] {
+        let arguments = ["-d", "-t", suite, exporter.url(), exporter.url()];
+        let output = program("iscsi-test-cu", &arguments);
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
     exporter.end();
     assert!(fs::read(&image).expect("the image").iter().all(|byte| *byte == 0));
 }

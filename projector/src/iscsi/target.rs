@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use volfold_images::{BlockError, BlockErrorKind, BlockResult, ExtentKind};
 
@@ -29,6 +30,8 @@ pub struct Target {
     pub(super) block: u64,
     /// How many logical blocks there are, the last one perhaps in part.
     pub(super) blocks: u64,
+    /// How often an initiator has reset the unit, which every session is to hear of.
+    resets: AtomicU64,
 }
 
 /// Blocks of one kind.
@@ -58,7 +61,7 @@ impl Target {
         name.truncate(MAX_NAME);
         // LIMIT: so that the end of the last block is a number too.
         let blocks = size.div_ceil(block).min(u64::MAX / block);
-        Self { name, export, identity, block, blocks }
+        Self { name, export, identity, block, blocks, resets: AtomicU64::new(0) }
     }
 
     /// The name that initiators use.
@@ -75,6 +78,14 @@ impl Target {
                 self.block
             )
         })
+    }
+
+    pub(super) fn reset(&self) {
+        self.resets.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn resets(&self) -> u64 {
+        self.resets.load(Ordering::SeqCst)
     }
 
     fn size(&self) -> u64 {

@@ -85,6 +85,30 @@ impl Write for Initiator {
 
 impl Stream for Initiator {}
 
+/// What the first says, and then what the second does.
+struct Both(Initiator, Initiator);
+
+impl Read for Both {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buf)? {
+            0 => self.1.read(buf),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Write for Both {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Both {}
+
 type Answers = Vec<(Header, Vec<u8>)>;
 
 fn answers(mut bytes: &[u8]) -> Answers {
@@ -466,6 +490,40 @@ fn a_write_can_be_aborted_and_a_protected_one_fails_at_once() {
     let says = [login_to("plain"), write_10(100, 0, 1, &[9; 512])];
     let (answers, _) = talk(&iscsi(None), &says);
     assert_eq!(answers[1].1[4..16], [7, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x27, 0]);
+}
+
+#[test]
+fn every_session_hears_of_a_reset_and_loses_its_commands() {
+    let iscsi = Arc::new(iscsi(None));
+    let other = iscsi.clone();
+    let mut rounds = 0;
+    let reset = ask(0x40 | request::TASK_MANAGEMENT, 0x85, 0, &[], b"");
+    let pause = Box::new(move || {
+        rounds += 1;
+        let mut login = login_to("overlay");
+        // Another number of the session.
+        login[9] = 1;
+        if rounds == 1 {
+            let says = [login, reset.clone(), read_10(100, 0, 1), read_10(101, 0, 1)];
+            let (answers, _) = talk(&other, &says);
+            let management = response::TASK_MANAGEMENT;
+            assert_eq!(opcodes(&answers)[1..], [management, response::SCSI, response::DATA_IN]);
+            assert_eq!((answers[2].1[4], &answers[2].1[14..16]), (6, &[0x29, 0x03][..]));
+        }
+        Ok(())
+    });
+    let hears = Arc::new(Mutex::new(Vec::new()));
+    let says = [login_to("overlay"), write_10(100, 0, 1, b"")].concat();
+    let data = ask(request::DATA_OUT, 0x80, 0, &[(20, 1)], &[9; 512]);
+    let rest = [data, read_10(101, 0, 1), read_10(102, 0, 1)].concat();
+    let initiator = Initiator { says: Cursor::new(says), hears: hears.clone(), pause };
+    let after =
+        Initiator { says: Cursor::new(rest), hears: hears.clone(), pause: Box::new(|| Ok(())) };
+    iscsi.serve(Box::new(Both(initiator, after))).unwrap();
+    let answers = answers(&hears.lock());
+    assert_eq!(opcodes(&answers)[1..], [response::R2T, response::SCSI, response::DATA_IN]);
+    assert_eq!((answers[2].1[4], &answers[2].1[14..16]), (6, &[0x29, 0x03][..]));
+    assert!(answers[3].1 == bytes()[..512], "nothing was written");
 }
 
 #[test]

@@ -101,6 +101,11 @@ pub(super) fn uses_descriptors(target: &Target) -> bool {
     target.blocks > 1 << 32
 }
 
+/// Whether the command in `cdb` fails when there is something that the initiator has to hear of.
+pub(super) fn tells_attention(cdb: [u8; 16]) -> bool {
+    ![opcode::INQUIRY, opcode::REPORT_LUNS, opcode::REQUEST_SENSE].contains(&cdb[0])
+}
+
 /// Begins the command in `cdb` for the logical unit `lun` of `target`.
 ///
 /// # Errors

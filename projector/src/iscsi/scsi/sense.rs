@@ -22,6 +22,8 @@ impl Sense {
     pub(super) const INVALID_PARAMETER: Self = Self::new(0x05, 0x2600);
     pub(super) const PARAMETER_LENGTH: Self = Self::new(0x05, 0x1A00);
     pub(super) const NOTHING_SAVED: Self = Self::new(0x05, 0x3900);
+    /// A unit attention: an initiator has reset the unit.
+    pub(in super::super) const RESET: Self = Self::new(0x06, 0x2903);
     pub(in super::super) const WRITE_PROTECTED: Self = Self::new(0x07, 0x2700);
     pub(in super::super) const NO_SPACE: Self = Self::new(0x07, 0x2707);
     /// Data of a command that the initiator does not send as it should.

@@ -50,6 +50,10 @@ impl Session<'_> {
         if header.flags() & FINAL == 0 {
             return self.reject(header, reject::PROTOCOL_ERROR);
         }
+        if self.is_reset(target) && scsi::tells_attention(header.cdb()) {
+            self.resets = target.resets();
+            return self.fail(target, task, Sense::RESET, 0);
+        }
         match scsi::begin(target, header.lun(), header.cdb()) {
             Ok(Action::Done) => self.finish(task, 0, 0),
             Ok(Action::Send(bytes)) => self.send_bytes(task, &bytes),
@@ -63,6 +67,15 @@ impl Session<'_> {
             }
             Err(failure) => self.fail(target, task, failure, 0),
         }
+    }
+
+    /// Whether the unit was reset and the initiator has not heard of it. Its commands have ended then.
+    fn is_reset(&mut self, target: &Target) -> bool {
+        let is_reset = target.resets() != self.resets;
+        if is_reset {
+            self.transfers.clear();
+        }
+        is_reset
     }
 
     /// Ends `task` well, after `sent` of `there` bytes.
@@ -231,6 +244,7 @@ impl Session<'_> {
         let Some(target) = self.agreed.target.clone() else {
             return self.reject(&pdu.header, reject::PROTOCOL_ERROR);
         };
+        self.is_reset(&target);
         // Data of a task that has ended is on its way still.
         let first = self.transfers.front_mut().filter(|first| first.tag == pdu.header.tag());
         let Some(transfer) = first else {

@@ -47,6 +47,8 @@ pub(super) struct Session<'a> {
     transfers: VecDeque<Transfer>,
     /// The tag by which the last data was asked for.
     transfer_tag: u32,
+    /// The resets of the unit that the initiator has heard of.
+    resets: u64,
     request_text: Parts,
     /// What is left of an answer to a text request, and the tag that the next request has.
     text: Vec<u8>,
@@ -61,6 +63,7 @@ impl<'a> Session<'a> {
         agreed: Agreed,
         replaced: Arc<AtomicBool>,
     ) -> Self {
+        let resets = agreed.target.as_ref().map_or(0, |target| target.resets());
         Self {
             iscsi,
             wire,
@@ -70,6 +73,7 @@ impl<'a> Session<'a> {
             agreed,
             transfers: VecDeque::new(),
             transfer_tag: 0,
+            resets,
             request_text: Parts::default(),
             text: Vec::new(),
             text_tag: NO_TAG,
@@ -228,9 +232,12 @@ impl<'a> Session<'a> {
                 self.transfers.retain(|transfer| transfer.tag != header.word(20));
                 if self.transfers.len() < before { COMPLETE } else { NO_SUCH_TASK }
             }
-            // ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, TARGET WARM RESET.
-            2 | 4 | 5 | 6 => {
+            // ABORT TASK SET, and LOGICAL UNIT RESET and TARGET WARM RESET, which every session hears of.
+            function @ (2 | 5 | 6) => {
                 self.transfers.clear();
+                if let (5 | 6, Some(target)) = (function, &self.agreed.target) {
+                    target.reset();
+                }
                 COMPLETE
             }
             _ => NOT_SUPPORTED,
