@@ -446,6 +446,10 @@ fn peers_that_send_nonsense_or_go_away_harm_themselves_only() {
         if round % 2 == 0 {
             let keys = format!("InitiatorName=iqn.peer-{round}\0TargetName={name}\0");
             bytes.extend(login(keys.as_bytes()));
+            if round % 8 == 2 {
+                // It goes away while 16 MiB are sent to it.
+                bytes.extend(read_16_mib());
+            }
         }
         // Nonsense in the place of a login, or of a command.
         for _ in 0..round % 197 {
@@ -477,6 +481,16 @@ fn login(keys: &[u8]) -> Vec<u8> {
     bytes[8] = 0x80;
     bytes.extend(keys);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// The first command of a session: READ (10).
+fn read_16_mib() -> [u8; 48] {
+    let mut bytes = [0; 48];
+    bytes[..2].copy_from_slice(&[0x01, 0xC1]);
+    bytes[20..24].copy_from_slice(&(16_u32 << 20).to_be_bytes());
+    bytes[32] = 0x28;
+    bytes[39] = 0x80;
     bytes
 }
 
