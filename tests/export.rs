@@ -278,3 +278,105 @@ fn wrong_usage_is_named() {
     let overlay = ["--nbd", "tcp:127.0.0.1:0", "--overlay", text(file.path())];
     export(&overlay).code(1).says("an overlay file is of one disk or volume");
 }
+
+/// A folder of certificates as QEMU names them: of a server called `localhost` and of one client.
+fn certificates(scratch: &Scratch, name: &str) -> PathBuf {
+    let folder = scratch.join(name);
+    fs::create_dir(&folder).expect("a folder");
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        command.args(arguments.split_whitespace()).current_dir(&folder);
+        run(&mut command).code(0);
+    };
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca-key.pem -out ca-cert.pem -days 2 -subj /CN=ca",
+    );
+    fs::write(folder.join("names"), "subjectAltName=DNS:localhost").expect("a file");
+    for who in ["server", "client"] {
+        openssl(&format!(
+            "req -newkey rsa:2048 -nodes -keyout {who}-key.pem -out {who}.csr -subj /CN={who}"
+        ));
+        openssl(&format!(
+            "x509 -req -in {who}.csr -CA ca-cert.pem -CAkey ca-key.pem -CAcreateserial \
+             -out {who}-cert.pem -days 2 -extfile names"
+        ));
+    }
+    folder
+}
+
+#[test]
+fn with_tls_a_client_sees_nothing_without_it() {
+    if !["nbdinfo", "nbdcopy", "openssl", "qemu-img"].into_iter().all(needs) {
+        return;
+    }
+    let scratch = Scratch::new("tls");
+    let [ours, foreign] = ["ours", "foreign"].map(|name| certificates(&scratch, name));
+    let sample = fixture("sample").path();
+    let exporter = Exporter::new("tls", &[sample], &["--tls", text(&ours), "--tls-verify"]);
+    let uri = |folder: &Path| {
+        let rest = format!("&tls-certificates={}&tls-hostname=localhost", folder.display());
+        exporter.uri("disk0").replace("nbd+", "nbds+") + &rest
+    };
+    let plain = program("nbdinfo", &["--size", &exporter.uri("disk0")]);
+    assert_eq!(plain.code, Some(1), "{plain:?}");
+    assert!(plain.stderr.contains("TLS"), "{plain:?}");
+    let listed = program("nbdinfo", &["--list", &exporter.uri("")]);
+    assert!(listed.code == Some(1) && listed.stdout.is_empty(), "{listed:?}");
+    let stranger = program("nbdinfo", &["--size", &uri(&foreign)]);
+    assert_eq!(stranger.code, Some(1), "{stranger:?}");
+
+    let info = program("nbdinfo", &["--json", &uri(&ours)]).code(0).json();
+    assert_eq!(info["TLS"], true, "{info}");
+    let (by_tls, by_qemu) = (scratch.join("tls.raw"), scratch.join("qemu.raw"));
+    program("nbdcopy", &[&uri(&ours), text(&by_tls)]).code(0);
+    let credentials =
+        format!("tls-creds-x509,id=tls,endpoint=client,dir={},verify-peer=yes", ours.display());
+    let image = format!(
+        "driver=nbd,server.type=unix,server.path={},export=disk0,tls-creds=tls,tls-hostname=localhost",
+        exporter.socket().display()
+    );
+    let arguments = ["convert", "--object", &credentials, "--image-opts", &image];
+    program("qemu-img", &[&arguments[..], &["-O", "raw", text(&by_qemu)]].concat()).code(0);
+    let plain = scratch.join("plain.raw");
+    let sample = fixture("sample").path();
+    program("qemu-img", &["convert", "-O", "raw", text(&sample), text(&plain)]).code(0);
+    let plain = fs::read(plain).expect("a disk");
+    assert!(fs::read(by_tls).expect("a copy") == plain, "nbdcopy");
+    assert!(fs::read(by_qemu).expect("a copy") == plain, "QEMU");
+    exporter.end();
+}
+
+#[test]
+fn garbage_in_place_of_tls_ends_its_connection_only() {
+    if !["nbdinfo", "openssl"].into_iter().all(needs) {
+        return;
+    }
+    let scratch = Scratch::new("tls-garbage");
+    let folder = certificates(&scratch, "ours");
+    let disk = [fixture("sample").path()];
+    let exporter = Exporter::new("tls-garbage", &disk, &["--tls", text(&folder)]);
+    for garbage in [&b"\x16\x03\x01\xFF\xFF"[..], &[0; 4096], b"GET / HTTP/1.0\r\n\r\n"] {
+        let mut socket = UnixStream::connect(exporter.socket()).expect("a connection");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        socket.read_exact(&mut [0; 18]).expect("a greeting");
+        socket.write_all(&1_u32.to_be_bytes()).expect("flags");
+        socket.write_all(b"IHAVEOPT\0\0\0\x05\0\0\0\0").expect("NBD_OPT_STARTTLS");
+        let mut reply = [0; 20];
+        socket.read_exact(&mut reply).expect("a reply");
+        assert_eq!(reply[12..16], [0, 0, 0, 1], "NBD_REP_ACK");
+        let _ = socket.write_all(garbage);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest);
+        assert!(rest.len() < 64, "an alert at most: {rest:?}");
+    }
+    let rest = format!("&tls-certificates={}&tls-hostname=localhost", folder.display());
+    let uri = exporter.uri("disk0").replace("nbd+", "nbds+") + &rest;
+    program("nbdinfo", &["--size", &uri]).code(0);
+    let missing = scratch.join("nothing");
+    let image = fixture("sample").path();
+    volfold(["export", text(&image), "--nbd", "tcp:127.0.0.1:0", "--tls", text(&missing)])
+        .code(1)
+        .says("server-cert.pem");
+    exporter.end();
+}

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use volfold::DiskSet;
 use volfold_projector::export::{Content, Export};
 use volfold_projector::iscsi::{Chap, Iscsi, Target};
-use volfold_projector::nbd::Nbd;
+use volfold_projector::nbd::{Nbd, Tls};
 use volfold_projector::overlay::Overlay;
 use volfold_projector::serve::{Address, Server};
 use volfold_projector::{Log, process};
@@ -36,6 +36,8 @@ Examples:
   volfold export disk.vmdk --nbd tcp:127.0.0.1 --volume gpt:1b2c3d4e-...
   qemu-img info nbd+unix:///disk0?socket=/tmp/disk.sock
   nbdcopy 'nbd+unix:///disk0?socket=/tmp/disk.sock' disk.raw
+
+  volfold export disk.vmdk --nbd tcp:0.0.0.0 --listen --tls /etc/pki/volfold --tls-verify
 
   volfold export disk.vmdk --iscsi 127.0.0.1
   iscsi-ls -s iscsi://127.0.0.1/
@@ -66,6 +68,12 @@ pub(crate) struct ExportArguments {
     /// to 16), by CHAP
     #[arg(long, value_name = "USER:FILE", requires = "iscsi", value_parser = parse_chap)]
     chap: Option<(String, PathBuf)>,
+    /// Let in NBD clients by TLS only; FOLDER holds server-cert.pem and server-key.pem
+    #[arg(long, value_name = "FOLDER", requires = "nbd")]
+    tls: Option<PathBuf>,
+    /// With --tls: let in only clients with a certificate that one of ca-cert.pem in FOLDER signed
+    #[arg(long, requires = "tls")]
+    tls_verify: bool,
     /// Only this disk or volume (disk0, folder name or id); may be given several times
     #[arg(long, value_name = "VOLUME")]
     volume: Vec<String>,
@@ -137,7 +145,10 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
                 "{address}: other machines could come there; add --listen to let them"
             ));
         }
-        let is_open = arguments.chap.is_none() || arguments.nbd.contains(address);
+        let is_open = match arguments.nbd.contains(address) {
+            true => !arguments.tls_verify,
+            false => arguments.chap.is_none(),
+        };
         if !address.is_local() && is_open {
             text::complain(format_args!(
                 "{address}: every machine that comes there can read the disks"
@@ -145,13 +156,15 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
         }
     }
     let chap = arguments.chap.as_ref().map(|(user, file)| chap(user, file)).transpose()?;
+    let tls = arguments.tls.as_ref().map(|folder| Tls::from_folder(folder, arguments.tls_verify));
+    let tls = tls.transpose()?;
     let exports = chosen(arguments, set, outcome)?;
     let log: Log = Arc::new(|line: &str| text::complain(format_args!("{line}")));
     let targets = match arguments.iscsi.is_empty() {
         true => Vec::new(),
         false => targets(arguments, set, &exports),
     };
-    let nbd = Arc::new(Nbd { exports, log: log.clone() });
+    let nbd = Arc::new(Nbd { exports, tls, log: log.clone() });
     let iscsi = Arc::new(Iscsi::new(targets, chap, log.clone()));
     let mut servers = Vec::new();
     let mut answer = Vec::new();
@@ -175,7 +188,7 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
     let (of_nbd, of_iscsi) = servers.split_at(arguments.nbd.len());
     for server in of_nbd {
         for export in &nbd.exports {
-            let line = uri(server.address(), &export.name);
+            let line = uri(server.address(), &export.name, nbd.tls.is_some());
             let _ = writeln!(answer, "{line}  {}", export.description);
         }
     }
@@ -303,7 +316,8 @@ fn chosen(
 }
 
 /// The address of an export as NBD's URIs write it.
-fn uri(address: &Address, name: &str) -> String {
+fn uri(address: &Address, name: &str, is_encrypted: bool) -> String {
+    let scheme = if is_encrypted { "nbds" } else { "nbd" };
     let mut path = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
@@ -314,8 +328,8 @@ fn uri(address: &Address, name: &str) -> String {
     }
     match address {
         #[cfg(unix)]
-        Address::Unix(socket) => format!("nbd+unix:///{path}?socket={}", socket.display()),
-        Address::Tcp(address) => format!("nbd://{address}/{path}"),
+        Address::Unix(socket) => format!("{scheme}+unix:///{path}?socket={}", socket.display()),
+        Address::Tcp(address) => format!("{scheme}://{address}/{path}"),
     }
 }
 
@@ -342,6 +356,6 @@ mod tests {
     #[test]
     fn names_are_escaped_in_addresses() {
         let address = parse_address("tcp:127.0.0.1:99").unwrap();
-        assert_eq!(uri(&address, "gpt:a b"), "nbd://127.0.0.1:99/gpt:a%20b");
+        assert_eq!(uri(&address, "gpt:a b", false), "nbd://127.0.0.1:99/gpt:a%20b");
     }
 }

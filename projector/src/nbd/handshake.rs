@@ -25,9 +25,31 @@ pub(super) struct Choice {
 /// The number of `base:allocation` in replies.
 pub(super) const ALLOCATION_ID: u32 = 1;
 
+/// Stands for a connection while it is encrypted.
+struct Gone;
+
+impl Read for Gone {
+    fn read(&mut self, _buf: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Write for Gone {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Gone {}
+
 struct Handshake<'a> {
     nbd: &'a Nbd,
     stream: Box<dyn Stream>,
+    is_encrypted: bool,
     no_zeroes: bool,
     structured: bool,
     /// The export for which block status was agreed on.
@@ -60,6 +82,7 @@ pub(super) fn negotiate(
     let mut handshake = Handshake {
         nbd,
         stream,
+        is_encrypted: false,
         no_zeroes: flags & NO_ZEROES != 0,
         structured: false,
         allocation: None,
@@ -100,6 +123,9 @@ impl Handshake<'_> {
         }
         let mut data = vec![0; length as usize];
         self.stream.read_exact(&mut data)?;
+        if self.nbd.tls.is_some() && !self.is_encrypted {
+            return self.plain_option(number, &data);
+        }
         match number {
             option::EXPORT_NAME => return self.export_name(&data).map(Next::Serve),
             option::ABORT => {
@@ -116,6 +142,28 @@ impl Handshake<'_> {
             option::LIST_META_CONTEXT | option::SET_META_CONTEXT => self.context(number, &data)?,
             option::STRUCTURED_REPLY => self.reply(number, reply::ERR_INVALID, b"")?,
             _ => self.reply(number, reply::ERR_UNSUP, b"")?,
+        }
+        Ok(Next::Haggle)
+    }
+
+    /// An option before the connection is encrypted, where it has to be.
+    fn plain_option(&mut self, number: u32, data: &[u8]) -> io::Result<Next> {
+        match (number, &self.nbd.tls) {
+            (option::STARTTLS, Some(tls)) if data.is_empty() => {
+                self.reply(number, reply::ACK, b"")?;
+                let plain = std::mem::replace(&mut self.stream, Box::new(Gone));
+                self.stream = tls.accept(plain)?;
+                self.is_encrypted = true;
+            }
+            (option::STARTTLS, _) => self.reply(number, reply::ERR_INVALID, b"")?,
+            (option::ABORT, _) => {
+                let _ = self.reply(number, reply::ACK, b"");
+                return Ok(Next::Goodbye);
+            }
+            (option::EXPORT_NAME, _) => {
+                return Err(nonsense("client asks for an export without TLS"));
+            }
+            _ => self.reply(number, reply::ERR_TLS_REQD, b"this server wants TLS")?,
         }
         Ok(Next::Haggle)
     }

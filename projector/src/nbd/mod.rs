@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 mod handshake;
 mod protocol;
+mod tls;
 mod transmission;
+
+pub use tls::Tls;
 
 use crate::Log;
 use crate::export::Export;
@@ -19,6 +22,8 @@ use crate::serve::Stream;
 pub struct Nbd {
     /// What clients can choose from.
     pub exports: Vec<Arc<Export>>,
+    /// How connections are encrypted. If given, a client that does not ask for it learns nothing.
+    pub tls: Option<Tls>,
     /// Where lines about failed requests go.
     pub log: Log,
 }

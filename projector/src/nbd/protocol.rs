@@ -25,6 +25,7 @@ pub(super) mod option {
     pub(in super::super) const EXPORT_NAME: u32 = 1;
     pub(in super::super) const ABORT: u32 = 2;
     pub(in super::super) const LIST: u32 = 3;
+    pub(in super::super) const STARTTLS: u32 = 5;
     pub(in super::super) const INFO: u32 = 6;
     pub(in super::super) const GO: u32 = 7;
     pub(in super::super) const STRUCTURED_REPLY: u32 = 8;
@@ -40,6 +41,7 @@ pub(super) mod reply {
     pub(in super::super) const META_CONTEXT: u32 = 4;
     pub(in super::super) const ERR_UNSUP: u32 = 1 << 31 | 1;
     pub(in super::super) const ERR_INVALID: u32 = 1 << 31 | 3;
+    pub(in super::super) const ERR_TLS_REQD: u32 = 1 << 31 | 5;
     pub(in super::super) const ERR_UNKNOWN: u32 = 1 << 31 | 6;
     pub(in super::super) const ERR_TOO_BIG: u32 = 1 << 31 | 9;
 }
