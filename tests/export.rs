@@ -110,6 +110,8 @@ fn every_disk_and_volume_is_an_export_with_its_size() {
         wanted.push((id, volume["size"].as_u64().expect("size")));
     }
     assert_eq!(listed, wanted);
+    let size = program("nbdinfo", &["--size", &exporter.uri("")]).code(0).text();
+    assert_eq!(size.trim(), wanted[0].1.to_string(), "who names no export gets the disk");
     exporter.end();
 }
 

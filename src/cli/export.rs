@@ -164,7 +164,8 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
         true => Vec::new(),
         false => targets(arguments, set, &exports),
     };
-    let nbd = Arc::new(Nbd { exports, tls, log: log.clone() });
+    let default = default_export(&exports);
+    let nbd = Arc::new(Nbd { exports, default, tls, log: log.clone() });
     let iscsi = Arc::new(Iscsi::new(targets, chap, log.clone()));
     let mut servers = Vec::new();
     let mut answer = Vec::new();
@@ -205,6 +206,18 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
     let _ = ended.recv();
     drop(servers);
     Ok(())
+}
+
+/// The name of the export that clients mean who name none: the only one, else the only disk.
+fn default_export(exports: &[Arc<Export>]) -> Option<String> {
+    let is_disk = |name: &str| {
+        name.strip_prefix("disk").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut disks = exports.iter().filter(|export| is_disk(&export.name));
+    match (exports, disks.next(), disks.next()) {
+        ([only], ..) | (_, Some(only), None) => Some(only.name.clone()),
+        _ => None,
+    }
 }
 
 /// The user and the secret in the first line of `file`.

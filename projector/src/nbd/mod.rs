@@ -22,6 +22,8 @@ use crate::serve::Stream;
 pub struct Nbd {
     /// What clients can choose from.
     pub exports: Vec<Arc<Export>>,
+    /// The name of the export that clients get who name none.
+    pub default: Option<String>,
     /// How connections are encrypted. If given, a client that does not ask for it learns nothing.
     pub tls: Option<Tls>,
     /// Where lines about failed requests go.
@@ -42,12 +44,10 @@ impl Nbd {
         transmission::Session::new(stream, choice, &self.log).run()
     }
 
-    /// The export called `name`; the only one, or none, for an empty name.
+    /// The export called `name`; for an empty name the one for clients that name none.
     fn find(&self, name: &[u8]) -> Option<&Arc<Export>> {
-        match (name, &*self.exports) {
-            (b"", [only]) => Some(only),
-            _ => self.exports.iter().find(|export| export.name.as_bytes() == name),
-        }
+        let name = if name.is_empty() { self.default.as_deref()?.as_bytes() } else { name };
+        self.exports.iter().find(|export| export.name.as_bytes() == name)
     }
 }
 

@@ -39,6 +39,7 @@ fuzz_target!(|data: &[u8]| {
         Arc::new(Export { name: name.to_owned(), description: String::new(), content })
     };
     let nbd = Nbd {
+        default: None,
         tls: None,
         exports: vec![
             export("a", Content::ReadOnly(device)),
