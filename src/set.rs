@@ -430,11 +430,13 @@ fn folder_name(label: &str) -> String {
     }
     let name = name.trim_end_matches(['.', ' ']);
     let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
-    let device = ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str())
+    let taken = ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str())
         || (stem.len() == 4
             && (stem.starts_with("COM") || stem.starts_with("LPT"))
             && stem.ends_with(|digit: char| digit.is_ascii_digit()));
-    if device { format!("{name}_") } else { name.to_owned() }
+    // The name of the folder in which a mount shows disks and volumes as files.
+    let taken = taken || name.eq_ignore_ascii_case(".raw");
+    if taken { format!("{name}_") } else { name.to_owned() }
 }
 
 /// Twins get `-2`, `-3` ... in the order of their ids; names that differ in case only are twins.
@@ -471,6 +473,7 @@ mod tests {
             ("trailing. ", "trailing"),
             ("con", "con_"),
             ("COM1.x", "COM1.x_"),
+            (".Raw", ".Raw_"),
             ("\u{1}\u{202e}x", "_\u{202e}x"),
         ] {
             assert_eq!(folder_name(label), name, "{label:?}");

@@ -26,6 +26,7 @@ pub mod names;
 pub mod nbd;
 pub mod overlay;
 pub mod process;
+pub mod raw;
 #[cfg(windows)]
 mod security;
 pub mod serve;

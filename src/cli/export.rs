@@ -16,6 +16,7 @@ use volfold_projector::overlay::Overlay;
 use volfold_projector::serve::{Address, Server};
 use volfold_projector::{Log, process};
 
+use super::devices::{self, Device};
 use super::{Outcome, SetArguments, text};
 
 /// The port of NBD.
@@ -274,30 +275,12 @@ fn chosen(
     set: &DiskSet,
     outcome: &mut Outcome,
 ) -> Result<Vec<Arc<Export>>, String> {
-    let mut wanted: Vec<&str> = arguments.volume.iter().map(String::as_str).collect();
-    let mut all = Vec::new();
-    for (index, disk) in set.disks().iter().enumerate() {
-        let description =
-            format!("{}, {} disk, {}", disk.path.display(), disk.format, text::size(disk.size));
-        all.push((format!("disk{index}"), String::new(), description, disk.device.clone()));
-    }
-    for volume in set.volumes() {
-        let size = text::size(volume.volume.device.size());
-        let description = format!("{}, {size}", volume.name);
-        let device = volume.volume.device.clone();
-        all.push((volume.volume.id.0.clone(), volume.name.clone(), description, device));
-    }
-    if !arguments.volume.is_empty() {
-        all.retain(|(id, name, ..)| {
-            let place = wanted.iter().position(|wanted| wanted == id || wanted == name);
-            place.map(|place| wanted.remove(place)).is_some()
-        });
-        for missing in wanted {
-            text::complain(format_args!(
-                "{missing}: no such disk or volume; `volfold list` shows names and ids"
-            ));
-            *outcome = Outcome::Part;
-        }
+    let mut all = devices::devices(set);
+    for missing in devices::choose(&mut all, &arguments.volume) {
+        text::complain(format_args!(
+            "{missing}: no such disk or volume; `volfold list` shows names and ids"
+        ));
+        *outcome = Outcome::Part;
     }
     if all.is_empty() {
         return Err("there is nothing to give out".to_owned());
@@ -307,7 +290,7 @@ fn chosen(
         return Err("an overlay file is of one disk or volume; choose it with --volume".to_owned());
     }
     all.into_iter()
-        .map(|(name, _, description, device)| {
+        .map(|Device { id: name, description, device, .. }| {
             let content = match &arguments.overlay {
                 None => Content::ReadOnly(device),
                 Some(path) if path.as_os_str() == "memory" => {

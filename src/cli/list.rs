@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
         text.push('\n');
         text
     } else {
-        human(&set, &volumes, &findings)
+        human(&set, &volumes, &findings, arguments)
     };
     text::answer(text.as_bytes())?;
     Ok(outcome)
@@ -237,7 +237,12 @@ fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<Comparison
     })
 }
 
-fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> String {
+fn human(
+    set: &DiskSet,
+    volumes: &[VolumeJson<'_>],
+    findings: &[Finding],
+    arguments: &ListArguments,
+) -> String {
     let mut text = String::new();
     for (index, disk) in set.disks().iter().enumerate() {
         let variant =
@@ -258,6 +263,7 @@ fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> Str
         text.push('\n');
     }
     text.push_str(&volume_table(volumes));
+    text.push_str(&ways_to_bytes(volumes, arguments));
     for volume in volumes {
         if let Some(membership) = volume.membership {
             text.push('\n');
@@ -279,6 +285,25 @@ fn human(set: &DiskSet, volumes: &[VolumeJson<'_>], findings: &[Finding]) -> Str
             (None, None) => String::new(),
         };
         let _ = writeln!(text, "{severity}: {object}{} [{}]", finding.message, finding.code);
+    }
+    text
+}
+
+/// How to come to what no driver reads: a command for each volume.
+fn ways_to_bytes(volumes: &[VolumeJson<'_>], arguments: &ListArguments) -> String {
+    let mut text = String::new();
+    let mut command = String::from("volfold mount");
+    for folder in &arguments.set.allow_path {
+        let _ = write!(command, " --allow-path {}", text::argument(folder));
+    }
+    for disk in &arguments.disks {
+        let _ = write!(command, " {}", text::argument(disk));
+    }
+    for volume in volumes.iter().filter(|volume| !volume.readable) {
+        if text.is_empty() {
+            text.push_str("\nWhat is not read can be had as bytes, in FOLDER/.raw:\n");
+        }
+        let _ = writeln!(text, "  {command} FOLDER --raw --volume {}", volume.id);
     }
     text
 }

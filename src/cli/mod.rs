@@ -11,7 +11,9 @@ use volfold::{DiskSet, OpenOptions};
 use volfold_fs::{MountOptions, VolumeTree};
 use volfold_images::error::error_chain;
 
+mod background;
 mod cat;
+mod devices;
 mod export;
 mod extract;
 mod formats;

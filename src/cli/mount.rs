@@ -1,24 +1,19 @@
 //! `volfold mount`, `unmount`, `mounts`.
-//!
-//! A mount in the background is this program again, started anew (a program with threads must not
-//! fork). It reports on its stdout, which is a pipe to the parent: lines of talk, then `ready` or
-//! the exit code. From then on it writes to its log file alone.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::DiskSet;
-use volfold_fs::Timestamp;
+use volfold_projector::raw::{self, RawFile};
 use volfold_projector::{Log, Mount, PROJECTORS, Projector, VolumeNames, process};
 
+use super::background::{self, Talk};
+use super::devices::{self, Device};
 use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, log_file};
 use super::{NO_VOLUME, Outcome, TreeArguments, text};
@@ -46,6 +41,10 @@ pub(crate) struct MountArguments {
     /// Stay in the foreground; messages go to stderr
     #[arg(long)]
     foreground: bool,
+    /// Also show every disk and volume as a file, FOLDER/.raw/NAME.img, whatever is on it
+    #[cfg_attr(windows, arg(long, conflicts_with = "letter"))]
+    #[cfg_attr(not(windows), arg(long))]
+    raw: bool,
     #[command(flatten)]
     host: HostArguments,
     /// Threads that answer requests [default: what measured best]
@@ -103,48 +102,12 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
             return Ok(Outcome::Nothing);
         }
     };
-    let mut command = Command::new(std::env::current_exe()?);
-    // In front of all else, since behind `--` it would be one more path.
-    let mut given = std::env::args_os().skip(1);
-    command
-        .args(given.next())
-        .arg("--background-log")
-        .arg(&log)
-        .args(given)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(File::create(&log)?);
-    process::detach(&mut command);
-    let mut child = command.spawn()?;
-    let Some(report) = child.stdout.take() else {
-        return Ok(Outcome::Nothing);
-    };
-    for line in BufReader::new(report).lines() {
-        match line?.split_once(' ') {
-            Some(("say", talk)) => text::complain(format_args!("{talk}")),
-            Some(("ready", code)) => {
-                return Ok(if code == "3" { Outcome::Part } else { Outcome::Done });
-            }
-            _ => {}
-        }
-    }
-    let status = child.wait()?;
-    if status.code() != Some(1) {
-        text::complain(format_args!(
-            "the background process ended ({status}); see {}",
-            log.display()
-        ));
-    }
-    Ok(Outcome::Nothing)
-}
-
-fn log_writer(log: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(log)
+    background::start(&log, &[])
 }
 
 /// `path` made absolute and without `.` and `..`, without asking the host: a dead mount would not
 /// answer.
-fn plain_path(path: &Path) -> PathBuf {
+pub(crate) fn plain_path(path: &Path) -> PathBuf {
     if mount_host::is_letter(path) {
         return path.to_path_buf();
     }
@@ -169,51 +132,6 @@ fn plain_path(path: &Path) -> PathBuf {
             Err(_) => plain,
         },
         _ => plain,
-    }
-}
-
-/// Where the messages of a mount go: to the parent first, then to the log.
-#[derive(Clone)]
-struct Talk {
-    log: Option<Arc<Mutex<File>>>,
-    to_parent: bool,
-}
-
-impl Talk {
-    fn new(background_log: Option<&Path>) -> Self {
-        let log = background_log.and_then(|path| log_writer(path).ok());
-        Self {
-            log: log.map(|file| Arc::new(Mutex::new(file))),
-            to_parent: background_log.is_some(),
-        }
-    }
-
-    fn say(&self, line: &str) {
-        if self.to_parent {
-            let _ = writeln!(io::stdout().lock(), "say {line}");
-        }
-        self.note(line);
-    }
-
-    /// A line for the log alone; in the foreground for stderr.
-    fn note(&self, line: &str) {
-        match &self.log {
-            Some(log) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
-                let time = text::time(Timestamp { seconds, nanoseconds: 0 });
-                let _ = writeln!(log.lock(), "{time} {line}");
-            }
-            None => text::complain(format_args!("{line}")),
-        }
-    }
-
-    /// Lets the parent go.
-    fn ready(&self, outcome: Outcome) {
-        if self.to_parent {
-            let code = if outcome == Outcome::Part { 3 } else { 0 };
-            let _ = writeln!(io::stdout().lock(), "ready {code}");
-        }
     }
 }
 
@@ -252,10 +170,13 @@ fn mount_at(
     remove_folder: bool,
     talk: &Talk,
 ) -> Outcome {
-    let Some((set, names, outcome)) = open_set(arguments, disks, talk) else {
+    let Some(Shown { set, names, files, outcome }) = open_set(arguments, disks, talk) else {
         return Outcome::Nothing;
     };
-    let volumes = set.tree_volumes(|volume| names.contains(&volume.name));
+    let mut volumes = set.tree_volumes(|volume| names.contains(&volume.name));
+    if arguments.raw {
+        volumes.push(raw::volume(raw_files(files)));
+    }
     let log: Log = Arc::new({
         let talk = talk.clone();
         move |line: &str| talk.note(line)
@@ -290,12 +211,18 @@ fn mount_at(
     serve_until_freed(mounted, &record, outcome, talk)
 }
 
-/// Opens the set; the names of the volumes to show. `None` if there is nothing to show.
-fn open_set(
-    arguments: &MountArguments,
-    disks: &[PathBuf],
-    talk: &Talk,
-) -> Option<(DiskSet, Vec<String>, Outcome)> {
+/// What a mount shows.
+struct Shown {
+    set: DiskSet,
+    /// The names of the volumes.
+    names: Vec<String>,
+    /// What is shown as files.
+    files: Vec<Device>,
+    outcome: Outcome,
+}
+
+/// Opens the set and chooses from it. `None` if there is nothing to show.
+fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Option<Shown> {
     let set = DiskSet::open(disks, &arguments.set.options());
     let mut outcome = Outcome::Done;
     for failure in set.failures() {
@@ -306,6 +233,7 @@ fn open_set(
     for finding in set.findings() {
         talk.note(&format!("{} [{}]", finding.message, finding.code));
     }
+    let all = devices::devices(&set);
     let mut wanted: Vec<&str> = arguments.volume.iter().map(String::as_str).collect();
     let mut names = Vec::new();
     for volume in set.volumes() {
@@ -316,27 +244,51 @@ fn open_set(
         if let Some(place) = place {
             wanted.remove(place);
         }
-        match &volume.reason {
-            Some(reason) => {
-                talk.say(&format!("{}: not shown: {reason}", volume.volume.id));
-                if volume.is_damaged() || place.is_some() {
-                    outcome = Outcome::Part;
-                }
+        let Some(reason) = &volume.reason else {
+            names.push(volume.name.clone());
+            continue;
+        };
+        let id = &volume.volume.id;
+        let file = devices::file_name(&all, volume);
+        talk.say(&match arguments.raw {
+            true => format!("{id}: shown as {}/{file} alone: {reason}", raw::FOLDER),
+            false => {
+                let folder = raw::FOLDER;
+                format!("{id}: not shown: {reason}; with --raw its bytes are {folder}/{file}")
             }
-            None => names.push(volume.name.clone()),
+        });
+        if volume.is_damaged() || (place.is_some() && !arguments.raw) {
+            outcome = Outcome::Part;
         }
     }
+    let mut files = if arguments.raw { all } else { Vec::new() };
+    devices::choose(&mut files, &arguments.volume);
     for missing in wanted {
-        talk.say(&format!("{missing}: no such volume; `volfold list` shows names and ids"));
-        outcome = Outcome::Part;
+        if !files.iter().any(|device| device.id == missing) {
+            talk.say(&format!("{missing}: no such volume; `volfold list` shows names and ids"));
+            outcome = Outcome::Part;
+        }
     }
-    if names.is_empty() {
+    if names.is_empty() && files.is_empty() {
         if set.failures().is_empty() && arguments.volume.is_empty() {
             talk.say(NO_VOLUME);
         }
         return None;
     }
-    Some((set, names, outcome))
+    Some(Shown { set, names, files, outcome })
+}
+
+/// A disk and the volume that takes all of it are one file.
+fn raw_files(devices: Vec<Device>) -> Vec<RawFile> {
+    let mut names = Vec::new();
+    let mut files = Vec::new();
+    for Device { file_name, device, .. } in devices {
+        if !names.contains(&file_name) {
+            files.push(RawFile::new(file_name.as_bytes(), device));
+            names.push(file_name);
+        }
+    }
+    files
 }
 
 fn serve_until_freed(
@@ -358,7 +310,7 @@ fn serve_until_freed(
     record.clear();
     match served {
         Ok(()) => {
-            if talk.log.is_some() {
+            if talk.has_log() {
                 talk.note("unmounted");
             }
             outcome

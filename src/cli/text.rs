@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use volfold_fs::{FileKind, Metadata, Timestamp};
@@ -48,6 +49,20 @@ pub(crate) fn field(bytes: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// `path` as a shell takes it for one argument.
+pub(crate) fn argument(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "-_./,:=@+".contains(c);
+    let separator = |c: char| cfg!(windows) && c == '\\';
+    if !text.is_empty() && text.chars().all(|c| plain(c) || separator(c)) {
+        text
+    } else if cfg!(windows) {
+        format!("\"{text}\"")
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// `1.5 GiB`.
@@ -148,6 +163,16 @@ mod tests {
         assert_eq!(at(-1), "1969-12-31T23:59:59Z");
         assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
         assert_eq!(at(4_102_444_800), "2100-01-01T00:00:00Z");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        for (path, shown) in
+            [("a/b-1.vmdk", "a/b-1.vmdk"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")]
+        {
+            assert_eq!(argument(Path::new(path)), shown);
+        }
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! A command that goes on in the background.
+//!
+//! It is this program again, started anew (a program with threads must not fork). It reports on its
+//! stdout, which is a pipe to the parent: lines of talk, then `ready` or the exit
+//! code. From then on it writes to its log file alone.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use volfold_fs::Timestamp;
+use volfold_projector::process;
+
+use super::{Outcome, text};
+
+/// Starts this command again with `--background-log LOG` and `more`, and returns when it is ready or
+/// has ended.
+pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
+    let mut command = Command::new(std::env::current_exe()?);
+    // In front of all else, since behind `--` it would be one more path.
+    let mut given = std::env::args_os().skip(1);
+    command
+        .args(given.next())
+        .arg("--background-log")
+        .arg(log)
+        .args(more)
+        .args(given)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(log)?);
+    process::detach(&mut command);
+    let mut child = command.spawn()?;
+    let Some(report) = child.stdout.take() else {
+        return Ok(Outcome::Nothing);
+    };
+    for line in BufReader::new(report).lines() {
+        match line?.split_once(' ') {
+            Some(("say", talk)) => text::complain(format_args!("{talk}")),
+            Some(("ready", code)) => {
+                return Ok(if code == "3" { Outcome::Part } else { Outcome::Done });
+            }
+            _ => {}
+        }
+    }
+    let status = child.wait()?;
+    if status.code() != Some(1) {
+        text::complain(format_args!(
+            "the background process ended ({status}); see {}",
+            log.display()
+        ));
+    }
+    Ok(Outcome::Nothing)
+}
+
+fn log_writer(log: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(log)
+}
+
+/// Where the messages of a mount go: to the parent first, then to the log.
+#[derive(Clone)]
+pub(crate) struct Talk {
+    log: Option<Arc<Mutex<File>>>,
+    to_parent: bool,
+}
+
+impl Talk {
+    pub(crate) fn new(background_log: Option<&Path>) -> Self {
+        let log = background_log.and_then(|path| log_writer(path).ok());
+        Self {
+            log: log.map(|file| Arc::new(Mutex::new(file))),
+            to_parent: background_log.is_some(),
+        }
+    }
+
+    pub(crate) fn say(&self, line: &str) {
+        if self.to_parent {
+            let _ = writeln!(io::stdout().lock(), "say {line}");
+        }
+        self.note(line);
+    }
+
+    /// A line for the log alone; in the foreground for stderr.
+    pub(crate) fn note(&self, line: &str) {
+        match &self.log {
+            Some(log) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
+                let time = text::time(Timestamp { seconds, nanoseconds: 0 });
+                let _ = writeln!(log.lock(), "{time} {line}");
+            }
+            None => text::complain(format_args!("{line}")),
+        }
+    }
+
+    /// Whether there is a log.
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Lets the parent go.
+    pub(crate) fn ready(&self, outcome: Outcome) {
+        if self.to_parent {
+            let code = if outcome == Outcome::Part { 3 } else { 0 };
+            let _ = writeln!(io::stdout().lock(), "ready {code}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The disks and volumes of a set as block devices.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use volfold::{DiskSet, SetVolume};
+use volfold_images::BlockDevice;
+
+use super::text;
+
+/// A disk or volume that is given out as it is.
+pub(crate) struct Device {
+    /// `disk0`, or the id of the volume.
+    pub(crate) id: String,
+    /// The folder name of the volume; a disk has none.
+    pub(crate) name: String,
+    /// What its file is called; no two of a set have one name, but a disk and the volume that
+    /// takes all of it.
+    pub(crate) file_name: String,
+    /// What it is, for people.
+    pub(crate) description: String,
+    pub(crate) device: Arc<dyn BlockDevice>,
+}
+
+/// All disks and volumes of `set`.
+pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
+    let mut all = Vec::new();
+    for (index, disk) in set.disks().iter().enumerate() {
+        let id = format!("disk{index}");
+        all.push(Device {
+            name: String::new(),
+            file_name: format!("{id}.img"),
+            description: format!(
+                "{}, {} disk, {}",
+                disk.path.display(),
+                disk.format,
+                text::size(disk.size)
+            ),
+            device: disk.device.clone(),
+            id,
+        });
+    }
+    let stems = stems(set);
+    for (volume, stem) in set.volumes().iter().zip(stems) {
+        let device = volume.volume.device.clone();
+        all.push(Device {
+            id: volume.volume.id.0.clone(),
+            name: volume.name.clone(),
+            file_name: format!("{stem}.img"),
+            description: format!("{}, {}", volume.name, text::size(device.size())),
+            device,
+        });
+    }
+    all
+}
+
+/// What the file of each volume is called: as its folder, unless a disk is called so.
+fn stems(set: &DiskSet) -> Vec<String> {
+    let disks = (0..set.disks().len()).map(|index| format!("disk{index}"));
+    let volumes = set.volumes().iter().map(|volume| volume.name.to_lowercase());
+    let mut taken: HashSet<String> = disks.chain(volumes).collect();
+    let mut stem = |name: &str, id: &str| {
+        let folded = name.to_lowercase();
+        let index = folded.strip_prefix("disk").and_then(|index| index.parse::<usize>().ok());
+        let is_disk = index
+            .is_some_and(|index| index < set.disks().len() && folded == format!("disk{index}"));
+        // The volume that takes a whole disk has the id of the disk, and its bytes.
+        if !is_disk || name == id {
+            return name.to_owned();
+        }
+        let free = (2_u32..).map(|number| format!("{name}-{number}"));
+        let mut free = free.filter(|free| taken.insert(free.to_lowercase()));
+        free.next().unwrap_or_else(|| name.to_owned())
+    };
+    set.volumes().iter().map(|volume| stem(&volume.name, &volume.volume.id.0)).collect()
+}
+
+/// Keeps those of `devices` that `wanted` names by id or folder name, all if it is empty. The
+/// names that nothing has.
+pub(crate) fn choose<'a>(devices: &mut Vec<Device>, wanted: &'a [String]) -> Vec<&'a str> {
+    let mut left: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    if !wanted.is_empty() {
+        devices.retain(|device| {
+            let named = |wanted: &&str| *wanted == device.id || *wanted == device.name;
+            let place = left.iter().position(named);
+            place.map(|place| left.remove(place)).is_some()
+        });
+    }
+    left
+}
+
+/// What the file of `volume`, one of the set's, is called.
+pub(crate) fn file_name<'a>(devices: &'a [Device], volume: &SetVolume) -> &'a str {
+    let is_it = |device: &&Device| device.id == volume.volume.id.0 && device.name == volume.name;
+    devices.iter().find(is_it).map(|device| device.file_name.as_str()).unwrap_or_default()
+}
