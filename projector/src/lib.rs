@@ -22,6 +22,8 @@ pub mod fuse;
 pub mod iscsi;
 #[cfg(any(target_os = "linux", windows))]
 mod links;
+#[cfg(target_os = "linux")]
+pub mod loop_device;
 pub mod names;
 pub mod nbd;
 pub mod overlay;

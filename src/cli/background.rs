@@ -1,7 +1,7 @@
 //! A command that goes on in the background.
 //!
 //! It is this program again, started anew (a program with threads must not fork). It reports on its
-//! stdout, which is a pipe to the parent: lines of talk, then `ready` or the exit
+//! stdout, which is a pipe to the parent: lines of talk and of the answer, then `ready` or the exit
 //! code. From then on it writes to its log file alone.
 
 use std::ffi::OsStr;
@@ -41,6 +41,7 @@ pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
     for line in BufReader::new(report).lines() {
         match line?.split_once(' ') {
             Some(("say", talk)) => text::complain(format_args!("{talk}")),
+            Some(("answer", line)) => text::answer(format!("{line}\n").as_bytes())?,
             Some(("ready", code)) => {
                 return Ok(if code == "3" { Outcome::Part } else { Outcome::Done });
             }
@@ -95,6 +96,12 @@ impl Talk {
             }
             None => text::complain(format_args!("{line}")),
         }
+    }
+
+    /// A line of the answer.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn answer(&self, line: &str) {
+        let _ = writeln!(io::stdout().lock(), "answer {line}");
     }
 
     /// Whether there is a log.

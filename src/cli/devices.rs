@@ -1,10 +1,14 @@
 //! The disks and volumes of a set as block devices.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::Args;
 use volfold::{DiskSet, SetVolume};
 use volfold_images::BlockDevice;
+use volfold_projector::export::{Content, Export};
+use volfold_projector::overlay::Overlay;
 
 use super::text;
 
@@ -20,6 +24,12 @@ pub(crate) struct Device {
     /// What it is, for people.
     pub(crate) description: String,
     pub(crate) device: Arc<dyn BlockDevice>,
+    /// The size of a logical sector in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) sector_size: u32,
+    /// Whether it is a disk with partitions.
+    #[cfg(target_os = "linux")]
+    pub(crate) is_partitioned: bool,
 }
 
 /// All disks and volumes of `set`.
@@ -37,6 +47,10 @@ pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
                 text::size(disk.size)
             ),
             device: disk.device.clone(),
+            #[cfg(target_os = "linux")]
+            sector_size: disk.sector_size,
+            #[cfg(target_os = "linux")]
+            is_partitioned: disk.partition_scheme.is_some(),
             id,
         });
     }
@@ -48,10 +62,21 @@ pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
             name: volume.name.clone(),
             file_name: format!("{stem}.img"),
             description: format!("{}, {}", volume.name, text::size(device.size())),
+            #[cfg(target_os = "linux")]
+            sector_size: sector_size(set, volume),
+            #[cfg(target_os = "linux")]
+            is_partitioned: false,
             device,
         });
     }
     all
+}
+
+/// The sector size of the disks that hold `volume`.
+#[cfg(target_os = "linux")]
+fn sector_size(set: &DiskSet, volume: &SetVolume) -> u32 {
+    let disks = volume.volume.extents.iter().filter_map(|extent| set.disks().get(extent.disk));
+    disks.map(|disk| disk.sector_size).max().unwrap_or(512)
 }
 
 /// What the file of each volume is called: as its folder, unless a disk is called so.
@@ -93,4 +118,60 @@ pub(crate) fn choose<'a>(devices: &mut Vec<Device>, wanted: &'a [String]) -> Vec
 pub(crate) fn file_name<'a>(devices: &'a [Device], volume: &SetVolume) -> &'a str {
     let is_it = |device: &&Device| device.id == volume.volume.id.0 && device.name == volume.name;
     devices.iter().find(is_it).map(|device| device.file_name.as_str()).unwrap_or_default()
+}
+
+/// Whether changes are taken, and where they are kept.
+#[derive(Args)]
+pub(crate) struct OverlayArguments {
+    /// Let clients write, and keep what they write in this file, or in `memory`
+    #[arg(long, value_name = "FILE")]
+    overlay: Option<PathBuf>,
+    /// The most that an overlay may take
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_size)]
+    overlay_limit: u64,
+}
+
+impl OverlayArguments {
+    /// Whether changes are taken.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_given(&self) -> bool {
+        self.overlay.is_some()
+    }
+
+    fn in_memory(&self) -> bool {
+        self.overlay.as_ref().is_some_and(|path| path.as_os_str() == "memory")
+    }
+
+    /// Whether the overlay can be of `count` disks and volumes; else why not.
+    pub(crate) fn check(&self, count: usize) -> Result<(), String> {
+        if self.overlay.is_some() && !self.in_memory() && count != 1 {
+            let line = "an overlay file is of one disk or volume; choose it with --volume";
+            return Err(line.to_owned());
+        }
+        Ok(())
+    }
+
+    /// `device` of `set`, given out as `name`, with its overlay.
+    pub(crate) fn export(
+        &self,
+        set: &DiskSet,
+        device: &Device,
+        name: String,
+    ) -> Result<Arc<Export>, String> {
+        let bytes = device.device.clone();
+        let content = match &self.overlay {
+            None => Content::ReadOnly(bytes),
+            Some(_) if self.in_memory() => {
+                Content::Overlay(Arc::new(Overlay::in_memory(bytes, self.overlay_limit)))
+            }
+            Some(path) => {
+                let identity = set.identity(&device.id);
+                let identity = identity.map_err(|error| format!("{}: {error}", device.id))?;
+                let overlay = Overlay::in_file(bytes, path, &identity, self.overlay_limit);
+                let overlay = overlay.map_err(|error| format!("{}: {error}", path.display()))?;
+                Content::Overlay(Arc::new(overlay))
+            }
+        };
+        Ok(Arc::new(Export { name, description: device.description.clone(), content }))
+    }
 }

@@ -9,14 +9,13 @@ use std::sync::mpsc::channel;
 use clap::{ArgGroup, Args};
 use sha2::{Digest, Sha256};
 use volfold::DiskSet;
-use volfold_projector::export::{Content, Export};
+use volfold_projector::export::Export;
 use volfold_projector::iscsi::{Chap, Iscsi, Target};
 use volfold_projector::nbd::{Nbd, Tls};
-use volfold_projector::overlay::Overlay;
 use volfold_projector::serve::{Address, Server};
 use volfold_projector::{Log, process};
 
-use super::devices::{self, Device};
+use super::devices::{self, OverlayArguments};
 use super::{Outcome, SetArguments, text};
 
 /// The port of NBD.
@@ -81,12 +80,8 @@ pub(crate) struct ExportArguments {
     /// Also listen where other machines can come
     #[arg(long)]
     listen: bool,
-    /// Let clients write, and keep what they write in this file, or in `memory`
-    #[arg(long, value_name = "FILE")]
-    overlay: Option<PathBuf>,
-    /// The most that an overlay may take
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_size)]
-    overlay_limit: u64,
+    #[command(flatten)]
+    overlay: OverlayArguments,
     #[command(flatten)]
     set: SetArguments,
 }
@@ -285,30 +280,9 @@ fn chosen(
     if all.is_empty() {
         return Err("there is nothing to give out".to_owned());
     }
-    if arguments.overlay.as_ref().is_some_and(|path| path.as_os_str() != "memory") && all.len() != 1
-    {
-        return Err("an overlay file is of one disk or volume; choose it with --volume".to_owned());
-    }
-    all.into_iter()
-        .map(|Device { id: name, description, device, .. }| {
-            let content = match &arguments.overlay {
-                None => Content::ReadOnly(device),
-                Some(path) if path.as_os_str() == "memory" => {
-                    Content::Overlay(Arc::new(Overlay::in_memory(device, arguments.overlay_limit)))
-                }
-                Some(path) => {
-                    let identity =
-                        set.identity(&name).map_err(|error| format!("{name}: {error}"))?;
-                    let overlay =
-                        Overlay::in_file(device, path, &identity, arguments.overlay_limit);
-                    let overlay =
-                        overlay.map_err(|error| format!("{}: {error}", path.display()))?;
-                    Content::Overlay(Arc::new(overlay))
-                }
-            };
-            Ok(Arc::new(Export { name, description, content }))
-        })
-        .collect()
+    let overlay = &arguments.overlay;
+    overlay.check(all.len())?;
+    all.iter().map(|device| overlay.export(set, device, device.id.clone())).collect()
 }
 
 /// The address of an export as NBD's URIs write it.

@@ -11,6 +11,8 @@ use volfold::{DiskSet, OpenOptions};
 use volfold_fs::{MountOptions, VolumeTree};
 use volfold_images::error::error_chain;
 
+#[cfg(target_os = "linux")]
+mod attach;
 mod background;
 mod cat;
 mod devices;
@@ -88,6 +90,10 @@ enum Command {
     Mount(mount::MountArguments),
     Unmount(mount::UnmountArguments),
     Mounts(mount::MountsArguments),
+    #[cfg(target_os = "linux")]
+    Attach(attach::AttachArguments),
+    #[cfg(target_os = "linux")]
+    Detach(attach::DetachArguments),
     #[cfg(windows)]
     Service(service::ServiceArguments),
     Ls(ls::LsArguments),
@@ -203,6 +209,10 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         Command::Mount(arguments) => mount::run(&arguments),
         Command::Unmount(arguments) => mount::unmount(&arguments),
         Command::Mounts(arguments) => mount::mounts(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Attach(arguments) => attach::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Detach(arguments) => attach::detach(&arguments),
         #[cfg(windows)]
         Command::Service(arguments) => service::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),

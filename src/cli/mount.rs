@@ -19,10 +19,10 @@ use super::mount_record::{MountRecord, log_file};
 use super::{NO_VOLUME, Outcome, TreeArguments, text};
 
 /// How long `unmount` waits for the process to close the images.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a process that was told to end goes on for programs that still have files open.
-const GRACE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// What is said where folders cannot be shown at all.
 const NO_PROJECTOR: &str = "this system has no way to show folders; `volfold extract` copies files";
@@ -204,6 +204,7 @@ fn mount_at(
         pid: std::process::id(),
         log: arguments.background_log.clone(),
         remove_folder,
+        attached: false,
     };
     if let Err(error) = record.write() {
         talk.say(&format!("`volfold mounts` will not show this mount: {error}"));
@@ -418,9 +419,23 @@ struct MountJson {
     folder: String,
     images: Vec<String>,
     volumes: Vec<String>,
+    devices: Vec<String>,
     pid: u32,
     state: &'static str,
     log: Option<String>,
+}
+
+/// The loop devices over files in `folder`.
+#[cfg(target_os = "linux")]
+fn devices_over(folder: &Path) -> Vec<String> {
+    let devices = volfold_projector::loop_device::below(folder).into_iter();
+    devices.map(|device| device.path().display().to_string()).collect()
+}
+
+/// Other hosts have no loop devices.
+#[cfg(not(target_os = "linux"))]
+fn devices_over(_folder: &Path) -> Vec<String> {
+    Vec::new()
 }
 
 pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
@@ -444,6 +459,7 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
             folder: path(&record.folder),
             images: record.images.iter().map(path).collect(),
             volumes: record.volumes,
+            devices: devices_over(&record.folder),
             pid: record.pid,
             state,
             log: record.log.as_ref().map(path),
@@ -460,12 +476,15 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
             writeln!(answer, "  images:  {}", mount.images.join(", "))?;
             writeln!(answer, "  volumes: {}", mount.volumes.join(", "))?;
             writeln!(answer, "  log:     {log}")?;
+            let way = match mount.devices.first() {
+                Some(device) => {
+                    writeln!(answer, "  devices: {}", mount.devices.join(", "))?;
+                    format!("volfold detach {device}")
+                }
+                None => format!("volfold unmount {}", mount.folder),
+            };
             if mount.state == "dead" {
-                writeln!(
-                    answer,
-                    "  its process has died; free it: volfold unmount {}",
-                    mount.folder
-                )?;
+                writeln!(answer, "  its process has died; free it: {way}")?;
             }
         }
     }

@@ -24,6 +24,9 @@ pub(crate) struct MountRecord {
     pub(crate) log: Option<PathBuf>,
     /// Whether the folder was made for the mount and goes with it.
     pub(crate) remove_folder: bool,
+    /// Whether it is there for loop devices alone.
+    #[serde(default)]
+    pub(crate) attached: bool,
 }
 
 /// `folder` without regard to case where the host has none.

@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use fuser::{Config, MountOption, Session, SessionACL};
+use fuser::{Config, Filesystem, MountOption, Session, SessionACL};
 use rustix::mount::UnmountFlags;
 use volfold_fs::{TreeVolume, VolumeTree};
 
-use crate::{Mount, MountOptions, ProjectError, ProjectErrorKind, ProjectResult, Projector};
+use crate::export::Export;
+use crate::{Log, Mount, MountOptions, ProjectError, ProjectErrorKind, ProjectResult, Projector};
 
+mod block;
 mod server;
 
+pub use block::Closed;
+
+use block::BlockServer;
 use server::Server;
 
 /// What the source of our mounts begins with in the kernel's table; the type is `fuse`, as others'.
@@ -43,28 +48,11 @@ impl Projector for Fuse {
         folder: &Path,
         options: &MountOptions,
     ) -> ProjectResult<Box<dyn Mount>> {
-        check_host(options)?;
-        let mut config = Config::default();
-        config.mount_options = vec![
-            MountOption::FSName(source_name(&options.source)),
-            MountOption::RO,
-            MountOption::NoSuid,
-            MountOption::NoDev,
-            MountOption::NoAtime,
-            MountOption::DefaultPermissions,
-        ];
+        check_host(options.allow_other)?;
+        let mut config = config(&options.source, false, options.threads);
         config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
-        config.n_threads = Some(match options.threads {
-            0 => std::thread::available_parallelism()
-                .map_or(*THREADS.start(), usize::from)
-                .clamp(*THREADS.start(), *THREADS.end()),
-            wanted => wanted,
-        });
         let server = Server::new(Arc::new(VolumeTree::new(volumes)), options);
-        let session = Session::new(server, folder, &config)
-            .map_err(|error| mount_error(folder, options, &error))?;
-        raise_read_ahead(folder);
-        Ok(Box::new(Mounted { session, folder: folder.to_path_buf() }))
+        start(server, folder, &config)
     }
 
     fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
@@ -84,13 +72,64 @@ impl Projector for Fuse {
     }
 }
 
+/// Shows each of `files` as a file of `folder`, for loop devices. Nobody but this user can enter it.
+///
+/// Files with an overlay can be written to. `closed` is called when the last open file is closed.
+///
+/// # Errors
+/// Why the host does not do it.
+pub fn show_files(
+    files: Vec<Arc<Export>>,
+    folder: &Path,
+    source: &str,
+    log: Log,
+    closed: Closed,
+) -> ProjectResult<Box<dyn Mount>> {
+    check_host(false)?;
+    let writable = files.iter().any(|file| file.content.overlay().is_some());
+    start(BlockServer::new(files, log, closed), folder, &config(source, writable, 0))
+}
+
+/// How the kernel is told to mount.
+fn config(source: &str, writable: bool, threads: usize) -> Config {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(source_name(source)),
+        if writable { MountOption::RW } else { MountOption::RO },
+        MountOption::NoSuid,
+        MountOption::NoDev,
+        MountOption::NoAtime,
+        MountOption::DefaultPermissions,
+    ];
+    config.acl = SessionACL::Owner;
+    config.n_threads = Some(match threads {
+        0 => std::thread::available_parallelism()
+            .map_or(*THREADS.start(), usize::from)
+            .clamp(*THREADS.start(), *THREADS.end()),
+        wanted => wanted,
+    });
+    config
+}
+
+fn start<S: Filesystem + 'static>(
+    server: S,
+    folder: &Path,
+    config: &Config,
+) -> ProjectResult<Box<dyn Mount>> {
+    let open_to_others = config.acl == SessionACL::All;
+    let session = Session::new(server, folder, config)
+        .map_err(|error| mount_error(folder, open_to_others, &error))?;
+    raise_read_ahead(folder);
+    Ok(Box::new(Mounted { session, folder: folder.to_path_buf() }))
+}
+
 /// A mounted session.
-struct Mounted {
-    session: Session<Server>,
+struct Mounted<S: Filesystem> {
+    session: Session<S>,
     folder: PathBuf,
 }
 
-impl Mount for Mounted {
+impl<S: Filesystem + 'static> Mount for Mounted<S> {
     fn stopper(&self) -> Box<dyn Fn() + Send + Sync> {
         let folder = self.folder.clone();
         Box::new(move || {
@@ -120,7 +159,7 @@ fn source_name(source: &str) -> String {
         .collect()
 }
 
-fn check_host(options: &MountOptions) -> ProjectResult<()> {
+fn check_host(allow_other: bool) -> ProjectResult<()> {
     if !Path::new("/dev/fuse").exists() {
         return Err(ProjectError::new(
             ProjectErrorKind::Unavailable,
@@ -135,7 +174,7 @@ fn check_host(options: &MountOptions) -> ProjectResult<()> {
             format!("{HELPER} is missing; install the package fuse3, or mount as root"),
         ));
     }
-    if options.allow_other && !root && !user_allow_other() {
+    if allow_other && !root && !user_allow_other() {
         return Err(ProjectError::new(
             ProjectErrorKind::Unavailable,
             "--allow-other is not allowed; put the line user_allow_other into /etc/fuse.conf",
@@ -154,12 +193,12 @@ fn user_allow_other() -> bool {
     text.lines().any(|line| line.trim() == "user_allow_other")
 }
 
-fn mount_error(folder: &Path, options: &MountOptions, error: &io::Error) -> ProjectError {
+fn mount_error(folder: &Path, allow_other: bool, error: &io::Error) -> ProjectError {
     let reason = error.to_string();
     let reason =
         reason.trim().trim_start_matches("fusermount3: ").trim_start_matches("fusermount: ");
     let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied if options.allow_other => "; try without --allow-other",
+        io::ErrorKind::PermissionDenied if allow_other => "; try without --allow-other",
         io::ErrorKind::PermissionDenied => "; is /dev/fuse open to all users (mode 0666)?",
         _ => "",
     };
@@ -253,7 +292,7 @@ fn parse_mountinfo(table: &[u8]) -> Vec<MountLine> {
 }
 
 /// Undoes the octal escapes of mountinfo (`\040` for a space).
-fn unescape(field: &[u8]) -> PathBuf {
+pub(crate) fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, tail @ ..] = rest {

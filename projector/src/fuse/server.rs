@@ -35,16 +35,16 @@ use crate::status::errno;
 use crate::{Links, Log, MountOptions, Ownership, VolumeNames, links, names};
 
 /// Nothing changes while mounted.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub(super) const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The largest read that the kernel asks for.
-const MAX_READ: u32 = 1 << 20;
+pub(super) const MAX_READ: u32 = 1 << 20;
 
 /// LIMIT: bytes of decoded run lists that are kept for files that were read.
 const OPEN_FILES: u64 = 16 << 20;
 
 /// LIMIT: lines that failed requests write into the log of one mount.
-const MAX_LOG_LINES: u32 = 10_000;
+pub(super) const MAX_LOG_LINES: u32 = 10_000;
 
 /// LIMIT: bytes of an extended attribute or of a list of them, and of a name: those of Linux.
 const MAX_ATTRIBUTE: u32 = 64 << 10;

@@ -1,0 +1,435 @@
+//! `volfold attach`, `detach`: disks and volumes as loop devices of Linux.
+//!
+//! A process in the background shows them as files of a folder that only this user can enter, and a
+//! loop device is set over each. It ends when the last of the devices is let go, whoever does that.
+//! What a killed process left is found by its record and by `/sys/block`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use volfold::{DiskSet, OpenOptions};
+use volfold_images::error::error_chain;
+use volfold_projector::export::Export;
+use volfold_projector::fuse::{self, Fuse};
+use volfold_projector::loop_device::{self, LoopDevice, LoopOptions};
+use volfold_projector::{Log, Mount, ProjectResult, Projector, process};
+
+use super::background::{self, Talk};
+use super::devices::{self, Device, OverlayArguments};
+use super::mount::{GRACE, PATIENCE, plain_path};
+use super::mount_record::{MountRecord, log_file};
+use super::{Outcome, SetArguments, text};
+
+/// What the names of our folders in the folder of records begin with.
+const FOLDER: &str = "attach-";
+
+/// How old a folder without a record is before nobody can be about to write one.
+const ORPHAN: Duration = Duration::from_secs(60);
+
+/// Give disks or volumes to the kernel as block devices (/dev/loopN)
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  volfold attach disk.vmdk
+  volfold attach disk1.vmdk disk2.vmdk --volume ldm:1b2c3d4e-...
+  volfold attach disk.vmdk --volume linux --overlay changes
+  volfold detach /dev/loop0
+
+Prints a line for each device, and goes on in the background; `volfold mounts` shows it. Needs root or
+the group disk. Disks are looked at for partitions. Nothing is ever written to an image; with --overlay
+the devices can be written to, and what is written is kept beside it.")]
+pub(crate) struct AttachArguments {
+    /// Disk images that belong together
+    #[arg(required = true, value_name = "DISK")]
+    disks: Vec<PathBuf>,
+    /// This disk or volume (disk0, folder name or id) instead of all disks; may be given several times
+    #[arg(long, value_name = "VOLUME")]
+    volume: Vec<String>,
+    #[command(flatten)]
+    overlay: OverlayArguments,
+    #[command(flatten)]
+    set: SetArguments,
+    /// The file that the background process writes its messages to
+    #[arg(long, hide = true)]
+    background_log: Option<PathBuf>,
+    /// The folder that the background process shows the files in
+    #[arg(long, hide = true)]
+    background_folder: Option<PathBuf>,
+}
+
+/// Free a device that `attach` made; returns when the images are closed
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  volfold detach /dev/loop0
+  volfold detach all
+
+Also clears what a killed process left.")]
+pub(crate) struct DetachArguments {
+    /// The device, or `all`
+    device: PathBuf,
+    /// Also while it is mounted; the device goes with its last user
+    #[arg(long)]
+    force: bool,
+}
+
+/// What the serving process is told.
+enum Event {
+    /// The host asks it to end.
+    Asked,
+    /// The last open file was closed.
+    Closed,
+    /// The folder was freed.
+    Freed,
+}
+
+pub(crate) fn run(arguments: &AttachArguments) -> io::Result<Outcome> {
+    if let (Some(log), Some(folder)) = (&arguments.background_log, &arguments.background_folder) {
+        return Ok(serve(arguments, log, folder));
+    }
+    if let Err(error) = loop_device::check_host() {
+        text::complain(format_args!("{error}"));
+        return Ok(Outcome::Nothing);
+    }
+    clear_dead();
+    let begun = new_folder().and_then(|folder| Ok((log_file(&folder)?, folder)));
+    let (log, folder) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            text::complain(format_args!("the folder of the devices cannot be made: {error}"));
+            return Ok(Outcome::Nothing);
+        }
+    };
+    let more = ["--background-folder".as_ref(), folder.as_os_str()];
+    let started = background::start(&log, &more);
+    if !matches!(started, Ok(Outcome::Done | Outcome::Part)) {
+        // Its process is gone, also where it could not say so.
+        clear_dead();
+    }
+    started
+}
+
+/// An empty folder for one process, written down at once under our own number.
+fn new_folder() -> io::Result<PathBuf> {
+    let state = process::state_folder()?;
+    for number in 0_u32.. {
+        let folder = state.join(format!("{FOLDER}{number}"));
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                record(&folder, Vec::new(), Vec::new(), None).write()?;
+                return Ok(folder);
+            }
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn record(
+    folder: &Path,
+    images: Vec<PathBuf>,
+    volumes: Vec<String>,
+    log: Option<&Path>,
+) -> MountRecord {
+    MountRecord {
+        folder: folder.to_path_buf(),
+        images,
+        volumes,
+        pid: std::process::id(),
+        log: log.map(Path::to_path_buf),
+        remove_folder: true,
+        attached: true,
+    }
+}
+
+/// The process in the background.
+fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
+    process::leave_terminal();
+    let talk = Talk::new(Some(log));
+    let Some((set, devices, outcome)) = open_set(arguments, &talk) else {
+        return Outcome::Nothing;
+    };
+    let images = arguments.disks.iter().map(|disk| plain_path(disk)).collect();
+    let ids = devices.iter().map(|device| device.id.clone()).collect();
+    let record = record(folder, images, ids, Some(log));
+    if let Err(error) = record.write() {
+        talk.say(&format!("what is attached cannot be written down: {error}"));
+        return Outcome::Nothing;
+    }
+    let (events, told) = channel();
+    let (stop, server) = match show(arguments, &set, &devices, folder, &talk, &events) {
+        Ok(shown) => shown,
+        Err(line) => {
+            talk.say(&line);
+            return Outcome::Nothing;
+        }
+    };
+    let asked = events.clone();
+    if let Err(error) = process::on_termination(move || drop(asked.send(Event::Asked))) {
+        talk.note(&format!("signals will end the devices without order: {error}"));
+    }
+    let outcome = match attach_all(arguments, &devices, folder, &talk) {
+        0 => Outcome::Nothing,
+        count if count < devices.len() => Outcome::Part,
+        _ => outcome,
+    };
+    if outcome != Outcome::Nothing {
+        talk.ready(outcome);
+        wait_for_end(folder, &told, &talk);
+    }
+    stop();
+    end(server, &record, &talk);
+    outcome
+}
+
+/// Opens the set and chooses from it.
+fn open_set(arguments: &AttachArguments, talk: &Talk) -> Option<(DiskSet, Vec<Device>, Outcome)> {
+    let options = OpenOptions {
+        allowed: arguments.set.allow_path.clone(),
+        cache_size: arguments.set.cache_size,
+    };
+    let set = DiskSet::open(&arguments.disks, &options);
+    let mut outcome = Outcome::Done;
+    for failure in set.failures() {
+        talk.say(&format!("{}: {}", failure.path.display(), error_chain(&failure.error)));
+        outcome = Outcome::Part;
+    }
+    let mut devices = devices::devices(&set);
+    if arguments.volume.is_empty() {
+        devices.truncate(set.disks().len());
+    }
+    for missing in devices::choose(&mut devices, &arguments.volume) {
+        talk.say(&format!("{missing}: no such disk or volume; `volfold list` shows names and ids"));
+        outcome = Outcome::Part;
+    }
+    (!devices.is_empty()).then_some((set, devices, outcome))
+}
+
+type Shown = (Box<dyn Fn() + Send + Sync>, JoinHandle<ProjectResult<()>>);
+
+/// Shows `devices` as files of `folder`: what ends that, and the thread that answers.
+fn show(
+    arguments: &AttachArguments,
+    set: &DiskSet,
+    devices: &[Device],
+    folder: &Path,
+    talk: &Talk,
+    events: &Sender<Event>,
+) -> Result<Shown, String> {
+    arguments.overlay.check(devices.len())?;
+    let file = |device: &Device| arguments.overlay.export(set, device, device.file_name.clone());
+    let files = devices.iter().map(file).collect::<Result<Vec<Arc<Export>>, String>>()?;
+    let log: Log = Arc::new({
+        let talk = talk.clone();
+        move |line: &str| talk.note(line)
+    });
+    let source = devices.iter().map(|device| device.id.as_str()).collect::<Vec<_>>().join("+");
+    let closed = events.clone();
+    let closed = Box::new(move || drop(closed.send(Event::Closed)));
+    let mounted = fuse::show_files(files, folder, &source, log, closed);
+    let mounted: Box<dyn Mount> = mounted.map_err(|error| error.to_string())?;
+    let stop = mounted.stopper();
+    let freed = events.clone();
+    let server = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
+        let served = mounted.serve();
+        let _ = freed.send(Event::Freed);
+        served
+    });
+    Ok((stop, server.map_err(|error| error.to_string())?))
+}
+
+/// Sets up a loop device over each file and tells of it; how many there are.
+fn attach_all(
+    arguments: &AttachArguments,
+    devices: &[Device],
+    folder: &Path,
+    talk: &Talk,
+) -> usize {
+    let mut count = 0;
+    for device in devices {
+        let options = LoopOptions {
+            writable: arguments.overlay.is_given(),
+            sector_size: device.sector_size,
+            partitions: device.is_partitioned,
+        };
+        match loop_device::attach(&folder.join(&device.file_name), &options) {
+            Err(error) => talk.say(&error.to_string()),
+            Ok(attached) => {
+                count += 1;
+                let path = attached.path();
+                let way = if options.writable { "changes go to the overlay" } else { "read-only" };
+                talk.answer(&format!("{}  {}, {way}", path.display(), device.description));
+                for partition in attached.partitions() {
+                    talk.answer(&partition.display().to_string());
+                }
+                talk.note(&format!("attached as {}", path.display()));
+            }
+        }
+    }
+    count
+}
+
+/// Returns when no device is left, or the host asks.
+fn wait_for_end(folder: &Path, told: &Receiver<Event>, talk: &Talk) {
+    loop {
+        match told.recv() {
+            Ok(Event::Closed) => {
+                // Nobody has a file open; the kernel's own list is a moment behind.
+                let start = Instant::now();
+                while start.elapsed() < GRACE {
+                    if loop_device::below(folder).is_empty() {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+            Ok(Event::Asked) => {
+                talk.note("asked to end");
+                for device in loop_device::below(folder) {
+                    if let Err(error) = device.detach(false) {
+                        talk.note(&error.to_string());
+                        // Goes with its last user, who from now on gets errors.
+                        let _ = device.detach(true);
+                    }
+                }
+                return;
+            }
+            Ok(Event::Freed) | Err(_) => return,
+        }
+    }
+}
+
+/// Waits for the thread that answers, but not for ever: a device may still be in use.
+fn end(server: JoinHandle<ProjectResult<()>>, record: &MountRecord, talk: &Talk) {
+    let start = Instant::now();
+    while !server.is_finished() && start.elapsed() < GRACE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    if server.is_finished()
+        && let Ok(Err(error)) = server.join()
+    {
+        talk.note(&error.to_string());
+    }
+    record.clear();
+    talk.note("detached");
+}
+
+/// Records of processes that serve devices, or did.
+fn records() -> impl Iterator<Item = MountRecord> {
+    MountRecord::all().into_iter().filter(|record| record.attached)
+}
+
+/// Frees what killed processes left, as far as nobody uses it.
+fn clear_dead() {
+    for record in records().filter(|record| !process::is_running(record.pid)) {
+        let mut left = false;
+        for device in loop_device::below(&record.folder) {
+            if let Err(error) = device.detach(false) {
+                let path = device.path();
+                let path = path.display();
+                text::complain(format_args!("{error}, and then `volfold detach {path}`"));
+                left = true;
+            }
+        }
+        if !left {
+            free(&record);
+        }
+    }
+    let Ok(entries) = process::state_folder().and_then(fs::read_dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(FOLDER);
+        let modified = entry.metadata().and_then(|facts| facts.modified());
+        let old = modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ORPHAN));
+        if ours && old && MountRecord::of(&entry.path()).is_none() {
+            // Only an empty folder goes.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// Frees the folder of a process that died.
+fn free(record: &MountRecord) {
+    if Fuse.is_mounted(&record.folder).unwrap_or(true) {
+        let _ = Fuse.unmount(&record.folder, true);
+    }
+    record.clear();
+}
+
+pub(crate) fn detach(arguments: &DetachArguments) -> io::Result<Outcome> {
+    let all = arguments.device.as_os_str() == "all";
+    let chosen: Vec<(MountRecord, Vec<LoopDevice>)> = if all {
+        let with_devices = |record: MountRecord| {
+            let devices = loop_device::below(&record.folder);
+            (record, devices)
+        };
+        records().map(with_devices).collect()
+    } else {
+        let device = loop_device::named(&arguments.device);
+        let of = |device: &LoopDevice| {
+            records().find(|record| device.file().starts_with(&record.folder))
+        };
+        device.and_then(|device| Some((of(&device)?, vec![device]))).into_iter().collect()
+    };
+    if chosen.is_empty() {
+        let shown = arguments.device.display();
+        let line = match all {
+            true => "nothing is attached".to_owned(),
+            false => format!("{shown}: is no device of `volfold attach`; see `volfold mounts`"),
+        };
+        text::complain(format_args!("{line}"));
+        return Ok(Outcome::Nothing);
+    }
+    let (mut done, mut failed) = (false, false);
+    for (record, devices) in chosen {
+        for device in devices {
+            match device.detach(arguments.force) {
+                Ok(()) => done = true,
+                Err(error) => {
+                    text::complain(format_args!("{error}"));
+                    failed = true;
+                }
+            }
+        }
+        if loop_device::below(&record.folder).is_empty() {
+            match wait_for_process(&record) {
+                true => done = true,
+                false => failed = true,
+            }
+        }
+    }
+    Ok(match (done, failed) {
+        (_, false) => Outcome::Done,
+        (true, true) => Outcome::Part,
+        (false, true) => Outcome::Nothing,
+    })
+}
+
+/// Waits until the process that served `record` has closed the images, and clears what it left.
+fn wait_for_process(record: &MountRecord) -> bool {
+    let start = Instant::now();
+    while process::is_running(record.pid) && MountRecord::of(&record.folder).is_some() {
+        if start.elapsed() > PATIENCE {
+            text::complain(format_args!(
+                "the device is free, but process {} still reads the images; see {}",
+                record.pid,
+                record.log.as_ref().map(|log| log.display().to_string()).unwrap_or_default()
+            ));
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    while process::is_running(record.pid) && start.elapsed() < GRACE {
+        thread::sleep(Duration::from_millis(2));
+    }
+    free(record);
+    true
+}
