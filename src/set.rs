@@ -411,14 +411,14 @@ fn name_volumes(
         }
         let known = volume.hint.as_deref().or(identity.label.as_deref());
         let name = known.map(folder_name).filter(|name| !name.is_empty());
-        let name = name.unwrap_or_else(|| volume.fallback_name.clone());
+        let name = name.unwrap_or_else(|| folder_name(&volume.fallback_name));
         volumes.push(SetVolume { volume, name, identity, reason, driver, reader, options });
     }
     make_names_unique(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
 }
 
-/// A label as a folder name that every host accepts.
+/// A label, or a name of a volume manager, as a folder name that every host accepts.
 fn folder_name(label: &str) -> String {
     let mut name = String::new();
     for character in label.trim().chars() {
@@ -474,6 +474,7 @@ mod tests {
             ("con", "con_"),
             ("COM1.x", "COM1.x_"),
             (".Raw", ".Raw_"),
+            ("ldm-../x", "ldm-.._x"),
             ("\u{1}\u{202e}x", "_\u{202e}x"),
         ] {
             assert_eq!(folder_name(label), name, "{label:?}");

@@ -523,6 +523,8 @@ fn what_cannot_be_attached_is_named() {
     let overlay = ["--volume", "linux", "--volume", "BOOT", "--overlay", text(&file)];
     attach(&sample, &overlay).code(1).says("an overlay file is of one disk or volume");
     volfold(["detach", "/dev/null"]).code(1).says("is no device of `volfold attach`");
+    let records = volfold(["mounts", "--json"]).code(0).text();
+    assert!(!records.contains("attach-"), "{records}");
 
     // A loop device of somebody else stays.
     let image = sidecar.join("image");

@@ -109,8 +109,11 @@ pub(crate) fn run(arguments: &AttachArguments) -> io::Result<Outcome> {
     let more = ["--background-folder".as_ref(), folder.as_os_str()];
     let started = background::start(&log, &more);
     if !matches!(started, Ok(Outcome::Done | Outcome::Part)) {
-        // Its process is gone, also where it could not say so.
-        clear_dead();
+        // Its process is gone, also where it could not say so. Until it writes one the record is ours.
+        let left = records().filter(|record| record.folder == folder);
+        for record in left {
+            clear(&record);
+        }
     }
     started
 }
@@ -326,21 +329,26 @@ fn records() -> impl Iterator<Item = MountRecord> {
     MountRecord::all().into_iter().filter(|record| record.attached)
 }
 
-/// Frees what killed processes left, as far as nobody uses it.
+/// Frees what `record` tells of, whose process died, as far as nobody uses it.
+fn clear(record: &MountRecord) {
+    let mut left = false;
+    for device in loop_device::below(&record.folder) {
+        if let Err(error) = device.detach(false) {
+            let path = device.path();
+            let path = path.display();
+            text::complain(format_args!("{error}, and then `volfold detach {path}`"));
+            left = true;
+        }
+    }
+    if !left {
+        free(record);
+    }
+}
+
+/// Frees what killed processes left.
 fn clear_dead() {
     for record in records().filter(|record| !process::is_running(record.pid)) {
-        let mut left = false;
-        for device in loop_device::below(&record.folder) {
-            if let Err(error) = device.detach(false) {
-                let path = device.path();
-                let path = path.display();
-                text::complain(format_args!("{error}, and then `volfold detach {path}`"));
-                left = true;
-            }
-        }
-        if !left {
-            free(&record);
-        }
+        clear(&record);
     }
     let Ok(entries) = process::state_folder().and_then(fs::read_dir) else {
         return;

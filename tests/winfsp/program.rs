@@ -51,11 +51,16 @@ impl Place {
     }
 
     fn mount(&self, disks: &[PathBuf]) -> Output {
+        self.mount_with(disks, &[])
+    }
+
+    fn mount_with(&self, disks: &[PathBuf], arguments: &[&str]) -> Output {
         let disks = disks.iter().map(|disk| disk.as_os_str());
         let all: Vec<&OsStr> = [OsStr::new("mount")]
             .into_iter()
             .chain(disks)
             .chain([self.folder.as_os_str()])
+            .chain(arguments.iter().map(OsStr::new))
             .collect();
         self.run(&all)
     }
@@ -127,6 +132,34 @@ fn a_mount_shows_each_volume_and_goes_when_it_is_freed() {
     assert!(!place.folder.exists(), "the folder was made by `mount` and goes");
     assert_eq!(place.mounts().as_array().map(Vec::len), Some(0));
     place.unmount().code(1).says("nothing of volfold is mounted there");
+}
+
+#[test]
+fn disks_and_volumes_are_files_beside_the_volumes() {
+    let place = Place::new("raw");
+    let fixture = fixture("gpt-512");
+    let said = place.mount_with(&fixture.paths(), &["--raw"]).code(0);
+    assert!(said.stderr.contains("shown as .raw/"), "{said:?}");
+    assert_eq!(names(&place.folder), [".raw", "INSIDE"]);
+    let seen = place.report(".raw");
+    let disk = fs::read(fixture.path()).expect("the disk");
+    let sum = |bytes: &[u8]| {
+        let fold = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+        format!("{} {:016x}", bytes.len(), bytes.iter().fold(0xCBF2_9CE4_8422_2325, fold))
+    };
+    let table = fixture.table.as_ref().expect("a table");
+    let mut wanted = vec![sum(&disk)];
+    for partition in &table.partitions {
+        let [start, size] = [partition.start_lba, partition.sectors].map(|n| n as usize * 512);
+        wanted.push(sum(&disk[start..start + size]));
+    }
+    let after_attributes = |line: &String| line.split_once(' ').expect("more").1.to_owned();
+    let mut found: Vec<String> = seen.values().map(after_attributes).collect();
+    wanted.sort();
+    found.sort();
+    assert_eq!(found, wanted, "{seen:?}");
+    assert!(seen.contains_key("\\disk0.img") && seen.contains_key("\\INSIDE.img"), "{seen:?}");
+    place.unmount().code(0);
 }
 
 #[test]
