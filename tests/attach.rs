@@ -20,6 +20,7 @@ use common::fixtures::fixture;
 use common::program::{Output, Scratch, VOLFOLD, eventually, run, volfold, within};
 use common::{needs, needs_path, sha256, skip};
 use parking_lot::{Mutex, MutexGuard};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Every `attach` clears what dead processes left, so only one test may have some.
@@ -489,6 +490,39 @@ fn all_that_is_attached_is_freed_at_once() {
     let output = output.code(0).says("nothing is attached");
     let shown = output.text();
     assert_eq!(shown.matches("devices: /dev/loop").count(), 2, "{shown}");
+}
+
+#[test]
+fn bytes_that_cannot_be_had_are_errors_of_the_device() {
+    let Some(_alone) = can_attach() else { return };
+    let attached = Attached::new(&[fixture("vmdk-truncated").path()], &[]);
+    let device = attached.device().to_path_buf();
+    let (good, bad) = within("reads", move || {
+        let device = File::open(device).expect("the device");
+        let places = (0..4 << 20).step_by(4096);
+        let read = |place: u64| device.read_exact_at(&mut [0; 4096], place);
+        let failed = places.filter_map(|place| read(place).err()).collect::<Vec<_>>();
+        (1024 - failed.len(), failed)
+    });
+    assert!(good > 0 && !bad.is_empty(), "{good} good, {} bad", bad.len());
+    let io = |error: &std::io::Error| Errno::from_io_error(error) == Some(Errno::IO);
+    assert!(bad.iter().all(io), "{bad:?}");
+    attached.detach(&[]).code(0);
+}
+
+#[test]
+fn bytes_behind_the_last_sector_are_named() {
+    let Some(_alone) = can_attach() else { return };
+    let scratch = Scratch::new("odd");
+    let image = scratch.join("odd.img");
+    fs::write(&image, vec![7; 10_000]).expect("an image");
+    let output = attach(&[image], &[]).code(0).says("lacks the last 272 bytes");
+    let device = PathBuf::from(output.text().split_whitespace().next().expect("a device"));
+    let attached = Attached { devices: vec![device] };
+    assert_eq!(fs::read(attached.device()).expect("the device"), [7; 9728]);
+    let folder = attached.folder();
+    volfold(["unmount", text(&folder)]).code(1).says("`volfold detach` frees it");
+    attached.detach(&[]).code(0);
 }
 
 #[test]

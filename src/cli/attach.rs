@@ -273,6 +273,11 @@ fn attach_all(
                     talk.answer(&partition.display().to_string());
                 }
                 talk.note(&format!("attached as {}", path.display()));
+                let rest = device.device.size() % u64::from(device.sector_size);
+                if rest > 0 {
+                    let path = path.display();
+                    talk.say(&format!("{path}: lacks the last {rest} bytes, which are no sector"));
+                }
             }
         }
     }

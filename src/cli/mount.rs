@@ -1,5 +1,6 @@
 //! `volfold mount`, `unmount`, `mounts`.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -281,12 +282,11 @@ fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Optio
 
 /// A disk and the volume that takes all of it are one file.
 fn raw_files(devices: Vec<Device>) -> Vec<RawFile> {
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     let mut files = Vec::new();
     for Device { file_name, device, .. } in devices {
-        if !names.contains(&file_name) {
-            files.push(RawFile::new(file_name.as_bytes(), device));
-            names.push(file_name);
+        if names.insert(file_name.clone()) {
+            files.push(RawFile::new(file_name, device));
         }
     }
     files
@@ -372,6 +372,12 @@ pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
     };
     let folder = plain_path(&arguments.folder);
     let record = MountRecord::of(&folder);
+    if record.as_ref().is_some_and(|record| record.attached) {
+        let shown = folder.display();
+        let way = "`volfold detach` frees it with its device; see `volfold mounts`";
+        text::complain(format_args!("{shown}: is there for a loop device; {way}"));
+        return Ok(Outcome::Nothing);
+    }
     let dead = record.as_ref().is_none_or(|record| !process::is_running(record.pid));
     let is_mounted = projector.is_mounted(&folder).unwrap_or(true);
     if !is_mounted {
@@ -420,6 +426,8 @@ struct MountJson {
     images: Vec<String>,
     volumes: Vec<String>,
     devices: Vec<String>,
+    #[serde(skip)]
+    attached: bool,
     pid: u32,
     state: &'static str,
     log: Option<String>,
@@ -460,6 +468,7 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
             images: record.images.iter().map(path).collect(),
             volumes: record.volumes,
             devices: devices_over(&record.folder),
+            attached: record.attached,
             pid: record.pid,
             state,
             log: record.log.as_ref().map(path),
@@ -481,6 +490,7 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
                     writeln!(answer, "  devices: {}", mount.devices.join(", "))?;
                     format!("volfold detach {device}")
                 }
+                None if mount.attached => "volfold detach all".to_owned(),
                 None => format!("volfold unmount {}", mount.folder),
             };
             if mount.state == "dead" {
