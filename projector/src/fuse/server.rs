@@ -50,6 +50,9 @@ pub(super) const MAX_LOG_LINES: u32 = 10_000;
 const MAX_ATTRIBUTE: u32 = 64 << 10;
 const MAX_NAME: usize = 255;
 
+/// LIMIT: extents that one `SEEK_DATA` or `SEEK_HOLE` looks at. A stripe tells of one chunk at a time.
+const MAX_SEEK_EXTENTS: u32 = 1 << 16;
+
 /// LIMIT: directories and links whose depth is kept; links met behind them are refused.
 const MAX_DEPTHS: usize = 1 << 20;
 
@@ -322,14 +325,18 @@ impl Server {
             return Ok((offset < size).then_some(if hole { size } else { offset }));
         };
         let mut at = offset;
-        while at < file.size() {
+        for _ in 0..MAX_SEEK_EXTENTS {
+            if at >= file.size() {
+                return Ok((hole && offset < file.size()).then_some(file.size()));
+            }
             let extent = file.extent_at(at)?;
             if (extent.kind == FileExtentKind::Hole) == hole {
                 return Ok(Some(at));
             }
             at = at.saturating_add(extent.length.max(1));
         }
-        Ok((hole && offset < file.size()).then_some(file.size()))
+        // Holes may be taken for data, never the other way round.
+        Ok(Some(if hole { file.size() } else { at.min(file.size().saturating_sub(1)) }))
     }
 }
 
@@ -611,5 +618,61 @@ impl Filesystem for Server {
             Ok(None) => reply.error(Errno::ENXIO),
             Err(error) => reply.error(self.failed("seek", node, &error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use volfold_fs::VolumeTree;
+    use volfold_images::{BlockDevice, BlockResult, Extent, ExtentKind};
+
+    use super::*;
+    use crate::raw::{self, RawFile};
+
+    /// Zeros, told of in pieces of 512 bytes.
+    struct Crumbs(ExtentKind);
+
+    impl BlockDevice for Crumbs {
+        fn size(&self) -> u64 {
+            1 << 40
+        }
+
+        fn read_at(&self, _offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+            buf.fill(0);
+            Ok(())
+        }
+
+        fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
+            Ok(Extent { kind: self.0, length: 512 - offset % 512 })
+        }
+    }
+
+    fn server(device: impl BlockDevice + 'static) -> (Server, NodeId) {
+        let volume = raw::volume(vec![RawFile::new("disk", Arc::new(device))]);
+        let tree: Arc<dyn FileSystem> = Arc::new(VolumeTree::new(vec![volume]));
+        let folder = tree.lookup(tree.root(), Name::new(raw::FOLDER)).unwrap();
+        let node = tree.lookup(folder, Name::new("disk")).unwrap();
+        let options = MountOptions {
+            source: String::new(),
+            ownership: Ownership::MountingUser,
+            links: Links::Guest,
+            allow_other: false,
+            threads: 0,
+            log: Arc::new(|_| {}),
+        };
+        (Server::new(tree, &options), node)
+    }
+
+    #[test]
+    fn a_seek_over_crumbs_ends_and_takes_no_data_for_a_hole() {
+        let (data, node) = server(Crumbs(ExtentKind::Data));
+        assert_eq!(data.seek(node, 5, false).unwrap(), Some(5));
+        assert_eq!(data.seek(node, 5, true).unwrap(), Some(1 << 40));
+        assert_eq!(data.seek(node, 1 << 40, true).unwrap(), None);
+        let (hole, node) = server(Crumbs(ExtentKind::Zero));
+        assert_eq!(hole.seek(node, 5, true).unwrap(), Some(5));
+        assert_eq!(hole.seek(node, 0, false).unwrap(), Some(512 << 16));
+        let near_the_end = (1 << 40) - 1000;
+        assert_eq!(hole.seek(node, near_the_end, false).unwrap(), None);
     }
 }
