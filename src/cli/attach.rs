@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use volfold::{DiskSet, OpenOptions};
+use volfold::DiskSet;
 use volfold_images::error::error_chain;
 use volfold_projector::export::Export;
 use volfold_projector::fuse::{self, Fuse};
@@ -194,11 +194,7 @@ fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
 
 /// Opens the set and chooses from it.
 fn open_set(arguments: &AttachArguments, talk: &Talk) -> Option<(DiskSet, Vec<Device>, Outcome)> {
-    let options = OpenOptions {
-        allowed: arguments.set.allow_path.clone(),
-        cache_size: arguments.set.cache_size,
-    };
-    let set = DiskSet::open(&arguments.disks, &options);
+    let set = DiskSet::open(&arguments.disks, &arguments.set.options());
     let mut outcome = Outcome::Done;
     for failure in set.failures() {
         talk.say(&format!("{}: {}", failure.path.display(), error_chain(&failure.error)));

@@ -132,7 +132,8 @@ impl SetArguments {
         open(disks, &self.options())
     }
 
-    fn options(&self) -> OpenOptions {
+    /// How the set is opened.
+    pub(crate) fn options(&self) -> OpenOptions {
         OpenOptions {
             allowed: self.allow_path.clone(),
             cache_size: self.cache_size,
