@@ -125,7 +125,7 @@ pub(crate) fn file_name<'a>(devices: &'a [Device], volume: &SetVolume) -> &'a st
 pub(crate) struct OverlayArguments {
     /// Let clients write, and keep what they write in this file, or in `memory`
     #[arg(long, value_name = "FILE")]
-    overlay: Option<PathBuf>,
+    pub(crate) overlay: Option<PathBuf>,
     /// The most that an overlay may take
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_size)]
     overlay_limit: u64,

@@ -239,7 +239,7 @@ fn targets(arguments: &ExportArguments, set: &DiskSet, exports: &[Arc<Export>]) 
         whole.update(path.as_os_str().as_encoded_bytes());
         whole.update(disk.size.to_le_bytes());
     }
-    if let Some(overlay) = &arguments.overlay {
+    if let Some(overlay) = &arguments.overlay.overlay {
         whole.update(b"overlay");
         whole.update(overlay.as_os_str().as_encoded_bytes());
     }

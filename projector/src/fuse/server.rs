@@ -623,7 +623,6 @@ impl Filesystem for Server {
 
 #[cfg(test)]
 mod tests {
-    use volfold_fs::VolumeTree;
     use volfold_images::{BlockDevice, BlockResult, Extent, ExtentKind};
 
     use super::*;
@@ -649,7 +648,7 @@ mod tests {
 
     fn server(device: impl BlockDevice + 'static) -> (Server, NodeId) {
         let volume = raw::volume(vec![RawFile::new("disk", Arc::new(device))]);
-        let tree: Arc<dyn FileSystem> = Arc::new(VolumeTree::new(vec![volume]));
+        let tree = Arc::new(VolumeTree::new(vec![volume]));
         let folder = tree.lookup(tree.root(), Name::new(raw::FOLDER)).unwrap();
         let node = tree.lookup(folder, Name::new("disk")).unwrap();
         let options = MountOptions {
@@ -657,6 +656,7 @@ mod tests {
             ownership: Ownership::MountingUser,
             links: Links::Guest,
             allow_other: false,
+            volumes: VolumeNames::default(),
             threads: 0,
             log: Arc::new(|_| {}),
         };
