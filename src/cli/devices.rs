@@ -169,6 +169,13 @@ impl OverlayArguments {
                 let identity = identity.map_err(|error| format!("{}: {error}", device.id))?;
                 let overlay = Overlay::in_file(bytes, path, &identity, self.overlay_limit);
                 let overlay = overlay.map_err(|error| format!("{}: {error}", path.display()))?;
+                if overlay.lost() > 0 {
+                    text::complain(format_args!(
+                        "{}: the last {} were not written whole, and are left out",
+                        path.display(),
+                        text::size(overlay.lost())
+                    ));
+                }
                 Content::Overlay(Arc::new(overlay))
             }
         };

@@ -2,7 +2,7 @@
 //!
 //! The changed blocks of 4 KiB are kept in memory, or in a sidecar file that is only ever appended
 //! to: a header that names the set, then records with a checksum each. A record counts when it is
-//! there whole, so a crash loses no more than what was not yet flushed.
+//! there whole, so a crash loses no more than what was not yet flushed. What it lost is told.
 //!
 //! ```text
 //! header  0   8  "VOLFOVL1"
@@ -18,7 +18,6 @@
 //!
 //! All numbers are little-endian.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -28,6 +27,10 @@ use parking_lot::{Mutex, RwLock};
 use volfold_images::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, check_range,
 };
+
+mod changes;
+
+use changes::{Changes, Place, Run};
 
 /// The size of a block that is changed as a whole.
 const BLOCK: u64 = 4096;
@@ -40,26 +43,19 @@ const RECORD: &[u8; 4] = b"RECD";
 const HEADER: usize = 44;
 const RECORD_HEADER: usize = 28;
 
-/// Where the bytes of a changed block are.
-#[derive(Clone)]
-enum Changed {
-    Zero,
-    Memory(Arc<[u8]>),
-    /// The position in the sidecar.
-    File(u64),
-}
-
 /// The end of the sidecar, which one writer at a time moves.
 struct Log {
     end: u64,
-    /// How much may still be added.
+    /// How much the sidecar and what is known of it in memory may take together.
     limit: u64,
 }
 
 /// A device with changes that never reach the device below.
 pub struct Overlay {
     below: Arc<dyn BlockDevice>,
-    blocks: RwLock<BTreeMap<u64, Changed>>,
+    changes: RwLock<Changes>,
+    /// The bytes at the end of the sidecar that were no whole record.
+    lost: u64,
     file: Option<File>,
     log: Mutex<Log>,
 }
@@ -68,15 +64,15 @@ impl Overlay {
     /// Changes in memory, of at most `limit` bytes.
     pub fn in_memory(below: Arc<dyn BlockDevice>, limit: u64) -> Self {
         let log = Mutex::new(Log { end: 0, limit });
-        Self { below, blocks: RwLock::new(BTreeMap::new()), file: None, log }
+        Self { below, changes: RwLock::default(), lost: 0, file: None, log }
     }
 
     /// Changes in the sidecar at `path`, of at most `limit` bytes; made if it is not there, and
     /// otherwise taken up where it ends.
     ///
     /// # Errors
-    /// If the sidecar is of something else than `identity`, in use, damaged in its header, or cannot
-    /// be written.
+    /// If the sidecar is of something else than `identity`, in use, damaged in its header, larger than
+    /// `limit`, or cannot be written.
     pub fn in_file(
         below: Arc<dyn BlockDevice>,
         path: &Path,
@@ -96,7 +92,8 @@ impl Overlay {
             // Where the host has no locks, two exports of one sidecar are the user's mistake.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        let mut blocks = BTreeMap::new();
+        let mut changes = Changes::default();
+        let mut lost = 0;
         let end = if file.metadata()?.len() == 0 {
             let mut header = MAGIC.to_vec();
             header.extend(identity);
@@ -106,13 +103,20 @@ impl Overlay {
             HEADER as u64
         } else {
             check_header(&mut file, identity)?;
-            let end = replay(&mut file, below.size(), &mut blocks)?;
+            let end = replay(&mut file, below.size(), limit, &mut changes)?;
             // What a crash left behind the last whole record.
+            lost = file.metadata()?.len().saturating_sub(end);
             file.set_len(end)?;
             end
         };
         let log = Mutex::new(Log { end, limit });
-        Ok(Self { below, blocks: RwLock::new(blocks), file: Some(file), log })
+        Ok(Self { below, changes: RwLock::new(changes), lost, file: Some(file), log })
+    }
+
+    /// The bytes at the end of the sidecar that were left out when it was taken up again: a record
+    /// that was not written whole, and what came after it.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Changes the bytes at `offset`.
@@ -145,10 +149,10 @@ impl Overlay {
         let mut log = self.log.lock();
         for block in edges {
             let at = (block - first) as usize;
-            if let Some((found, place)) = self.next_change(block)
-                && found == block
+            if let Some(run) = self.next_change(block)
+                && run.start <= block
             {
-                self.read_change(&place, 0, &mut data[at..at + BLOCK as usize])
+                self.read_change(&run, block, &mut data[at..at + BLOCK as usize])
                     .map_err(io::Error::other)?;
             }
         }
@@ -177,20 +181,13 @@ impl Overlay {
             self.write(whole_end, &vec![0; (end - whole_end) as usize])?;
         }
         let mut log = self.log.lock();
-        let count = (whole_end - whole) / BLOCK;
-        // A block of zeros takes its place in the list of changes.
-        self.reserve(&log, count * 64)?;
+        self.reserve(&log, RECORD_HEADER as u64, 1)?;
         if let Some(file) = &self.file {
             let header = record_header(0, whole, whole_end - whole, &[]);
             write_at(file, log.end, &header)?;
             log.end += header.len() as u64;
-        } else {
-            log.end += count * 64;
         }
-        let mut blocks = self.blocks.write();
-        for block in 0..count {
-            blocks.insert(whole + block * BLOCK, Changed::Zero);
-        }
+        self.changes.write().insert(whole, whole_end, Place::Zero);
         Ok(())
     }
 
@@ -205,8 +202,10 @@ impl Overlay {
         }
     }
 
-    fn reserve(&self, log: &Log, length: u64) -> io::Result<()> {
-        if log.end.saturating_add(length) > log.limit {
+    /// Makes sure that `length` bytes and `runs` changes more are within the limit.
+    fn reserve(&self, log: &Log, length: u64, runs: u64) -> io::Result<()> {
+        let memory = self.changes.read().memory().saturating_add(runs * Changes::RUN);
+        if log.end.saturating_add(length).saturating_add(memory) > log.limit {
             let line = "the overlay has reached its limit; give more with --overlay-limit";
             return Err(io::Error::new(io::ErrorKind::StorageFull, line));
         }
@@ -216,53 +215,49 @@ impl Overlay {
     /// Adds whole blocks.
     fn append(&self, log: &mut Log, first: u64, data: Vec<u8>) -> io::Result<()> {
         let length = data.len() as u64;
-        self.reserve(log, length + RECORD_HEADER as u64)?;
-        let count = length / BLOCK;
+        let runs = if self.file.is_some() { 1 } else { length / BLOCK };
+        self.reserve(log, length + RECORD_HEADER as u64, runs)?;
         match &self.file {
             Some(file) => {
                 let mut record = record_header(length, first, 0, &data);
                 record.extend(data);
                 write_at(file, log.end, &record)?;
-                let start = log.end + RECORD_HEADER as u64;
+                let place = Place::File { position: log.end + RECORD_HEADER as u64, base: first };
                 log.end += record.len() as u64;
-                let mut blocks = self.blocks.write();
-                for block in 0..count {
-                    let place = Changed::File(start + block * BLOCK);
-                    blocks.insert(first + block * BLOCK, place);
-                }
+                self.changes.write().insert(first, first + length, place);
             }
             None => {
-                let mut blocks = self.blocks.write();
-                for (block, bytes) in (0..count).zip(data.chunks(BLOCK as usize)) {
-                    let old = blocks.insert(first + block * BLOCK, Changed::Memory(bytes.into()));
-                    if !matches!(old, Some(Changed::Memory(_))) {
-                        log.end += BLOCK + 64;
-                    }
+                let mut changes = self.changes.write();
+                let starts = (first..).step_by(BLOCK as usize);
+                for (start, bytes) in starts.zip(data.chunks(BLOCK as usize)) {
+                    changes.insert(start, start + BLOCK, Place::Memory(bytes.into()));
                 }
             }
         }
         Ok(())
     }
 
-    /// Fills `part` from the changed block at `place`, from `inside` on.
-    fn read_change(&self, place: &Changed, inside: usize, part: &mut [u8]) -> BlockResult<()> {
-        match place {
-            Changed::Zero => part.fill(0),
-            Changed::Memory(bytes) => part.copy_from_slice(&bytes[inside..inside + part.len()]),
-            Changed::File(position) => {
+    /// Fills `part` from `offset` on, which is in `run` as a whole.
+    fn read_change(&self, run: &Run, offset: u64, part: &mut [u8]) -> BlockResult<()> {
+        match &run.place {
+            Place::Zero => part.fill(0),
+            Place::Memory(bytes) => {
+                let inside = (offset - run.start) as usize;
+                part.copy_from_slice(&bytes[inside..inside + part.len()]);
+            }
+            Place::File { position, base } => {
                 let file = self.file.as_ref().ok_or_else(|| {
                     BlockError::new(BlockErrorKind::Corrupt, "the overlay has lost its sidecar")
                 })?;
-                read_at(file, position + inside as u64, part)?;
+                read_at(file, position + (offset - base), part)?;
             }
         }
         Ok(())
     }
 
-    /// The first changed block at or behind `offset`, with its place; `offset` is one of a block.
-    fn next_change(&self, offset: u64) -> Option<(u64, Changed)> {
-        let blocks = self.blocks.read();
-        blocks.range(offset..).next().map(|(block, place)| (*block, place.clone()))
+    /// The changed run that holds the byte at `offset`, else the next one.
+    fn next_change(&self, offset: u64) -> Option<Run> {
+        self.changes.read().next(offset)
     }
 }
 
@@ -280,19 +275,15 @@ impl BlockDevice for Overlay {
         let end = offset + buf.len() as u64;
         let mut at = offset;
         while at < end {
-            let block = at / BLOCK * BLOCK;
-            let change = self.next_change(block);
             let from = (at - offset) as usize;
-            match change {
-                Some((found, place)) if found == block => {
-                    let count = (block + BLOCK).min(end) - at;
-                    let part = &mut buf[from..from + count as usize];
-                    let inside = at - block;
-                    self.read_change(&place, inside as usize, part)?;
+            match self.next_change(at) {
+                Some(run) if run.start <= at => {
+                    let count = run.end.min(end) - at;
+                    self.read_change(&run, at, &mut buf[from..from + count as usize])?;
                     at += count;
                 }
                 other => {
-                    let until = other.map_or(end, |(found, _)| found.min(end));
+                    let until = other.map_or(end, |run| run.start.min(end));
                     let count = (until - at) as usize;
                     self.below.read_at(at, &mut buf[from..from + count])?;
                     at = until;
@@ -304,16 +295,15 @@ impl BlockDevice for Overlay {
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         let below = self.below.extent_at(offset)?;
-        let block = offset / BLOCK * BLOCK;
-        Ok(match self.next_change(block) {
-            Some((found, place)) if found == block => {
-                let kind = match place {
-                    Changed::Zero => ExtentKind::Zero,
+        Ok(match self.next_change(offset) {
+            Some(run) if run.start <= offset => {
+                let kind = match run.place {
+                    Place::Zero => ExtentKind::Zero,
                     _ => ExtentKind::Data,
                 };
-                Extent { kind, length: (block + BLOCK).min(self.size()) - offset }
+                Extent { kind, length: run.end.min(self.size()) - offset }
             }
-            Some((found, _)) => Extent { length: below.length.min(found - offset), ..below },
+            Some(run) => Extent { length: below.length.min(run.start - offset), ..below },
             None => below,
         })
     }
@@ -348,7 +338,7 @@ fn check_header(file: &mut File, identity: &[u8; 32]) -> io::Result<()> {
 }
 
 /// Takes up the records of the sidecar; where the last whole one ends.
-fn replay(file: &mut File, size: u64, blocks: &mut BTreeMap<u64, Changed>) -> io::Result<u64> {
+fn replay(file: &mut File, size: u64, limit: u64, changes: &mut Changes) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut reader = io::BufReader::with_capacity(1 << 20, &mut *file);
     reader.seek(SeekFrom::Start(HEADER as u64))?;
@@ -383,15 +373,19 @@ fn replay(file: &mut File, size: u64, blocks: &mut BTreeMap<u64, Changed>) -> io
         if header[24..] != sum.to_le_bytes() {
             return Ok(end);
         }
-        let start = end + RECORD_HEADER as u64;
-        for block in 0..covered / BLOCK {
-            let place = match data_length {
-                0 => Changed::Zero,
-                _ => Changed::File(start + block * BLOCK),
-            };
-            blocks.insert(offset + block * BLOCK, place);
+        let position = end + RECORD_HEADER as u64;
+        let place = match data_length {
+            0 => Place::Zero,
+            _ => Place::File { position, base: offset },
+        };
+        if covered > 0 {
+            changes.insert(offset, offset + covered, place);
         }
-        end = start + data_length;
+        end = position + data_length;
+        if end.saturating_add(changes.memory()) > limit {
+            let line = "holds more than --overlay-limit allows; give more";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, line));
+        }
     }
 }
 
@@ -500,7 +494,7 @@ mod tests {
         // A crash in the middle of the last record.
         OpenOptions::new().write(true).open(&path).unwrap().set_len(whole + 1000).unwrap();
         let torn = Overlay::in_file(below(), &path, &[7; 32], 1 << 30).unwrap();
-        assert_eq!(contents(&torn), model);
+        assert_eq!((contents(&torn), torn.lost()), (model, 1000));
         drop(torn);
         let other = Overlay::in_file(below(), &path, &[8; 32], 1 << 30).err().unwrap();
         assert!(other.to_string().contains("belongs to another"), "{other}");
@@ -518,5 +512,44 @@ mod tests {
         let full = overlay.write(4096, &[4; 4096]).unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         assert_eq!(contents(&overlay)[..4096], [2; 4096]);
+    }
+
+    #[test]
+    fn zeros_without_end_take_no_memory() {
+        let below: Arc<dyn BlockDevice> = Arc::new(Huge);
+        let path = path("zeros");
+        let overlay = Overlay::in_file(below.clone(), &path, &[7; 32], 64 << 10).unwrap();
+        overlay.write_zeroes(0, Huge.size()).unwrap();
+        overlay.write(1 << 40, &[9; 4096]).unwrap();
+        let one_by_one = (0..4000).map(|block| overlay.write_zeroes(block * 8192, 4096));
+        let full = one_by_one.filter_map(Result::err).next().unwrap();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        drop(overlay);
+        let small = Overlay::in_file(below.clone(), &path, &[7; 32], 8 << 10).err().unwrap();
+        assert_eq!(small.kind(), io::ErrorKind::StorageFull);
+        let again = Overlay::in_file(below, &path, &[7; 32], 1 << 20).unwrap();
+        let mut buf = [1; 8192];
+        again.read_at((1 << 40) - 4096, &mut buf).unwrap();
+        assert!(buf[..4096].iter().all(|byte| *byte == 0) && buf[4096..] == [9; 4096]);
+        let behind = again.extent_at((1 << 40) + 4096).unwrap();
+        assert_eq!(
+            (behind.kind, behind.length),
+            (ExtentKind::Zero, Huge.size() - (1 << 40) - 4096)
+        );
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// Four tebibytes of ones.
+    struct Huge;
+
+    impl BlockDevice for Huge {
+        fn size(&self) -> u64 {
+            4 << 40
+        }
+
+        fn read_at(&self, _offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+            buf.fill(1);
+            Ok(())
+        }
     }
 }
