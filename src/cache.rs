@@ -89,9 +89,10 @@ impl SectorCache {
     fn read_block(&self, index: u64) -> BlockResult<Arc<[u8]>> {
         let start = index.saturating_mul(self.block_size);
         let length = self.block_size.min(self.device.size().saturating_sub(start));
-        let mut bytes = vec![0; bytes_to_index(length)?];
-        self.device.read_at(start, &mut bytes)?;
-        Ok(bytes.into())
+        // Filled where it stays: a `Vec` would be copied.
+        let mut block: Arc<[u8]> = std::iter::repeat_n(0, bytes_to_index(length)?).collect();
+        self.device.read_at(start, Arc::get_mut(&mut block).unwrap_or_default())?;
+        Ok(block)
     }
 }
 

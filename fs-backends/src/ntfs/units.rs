@@ -172,9 +172,11 @@ impl<S: UnitSource> Units<S> {
     }
 
     fn decode(&self, number: u64) -> FsResult<Arc<[u8]>> {
-        let mut unit = vec![0; bytes_to_index(self.length(number))?];
-        self.source.decode(number, &mut unit)?;
-        Ok(unit.into())
+        // Filled where it stays: a `Vec` would be copied.
+        let length = bytes_to_index(self.length(number))?;
+        let mut unit: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+        self.source.decode(number, Arc::get_mut(&mut unit).unwrap_or_default())?;
+        Ok(unit)
     }
 
     /// Fills `out` from `skip` bytes behind the start of the unit `number`.

@@ -19,6 +19,7 @@ use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 use super::boot::Boot;
 use super::record::{Attribute, FileRecord, FileReference, kind};
 use super::stream::{Content, Stream, StreamBuilder};
+use super::units::with_scratch;
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::Extents;
@@ -35,7 +36,7 @@ const NEAR: u64 = 32 * 1024;
 const BATCH: u64 = 512 * 1024;
 
 /// Reads of as many bytes go by the cache of metadata.
-const LARGE: usize = 64 * 1024;
+const LARGE: usize = 16 * 1024;
 
 /// Bytes of the master file table that the host is told to fetch at once.
 const WINDOW: u64 = 1 << 20;
@@ -217,7 +218,6 @@ impl Volume {
     ) {
         let size = byte_count(self.boot.record_size);
         self.fetch(numbers);
-        let mut buf = Vec::new();
         let mut first: usize = 0;
         while let Some(start) = numbers.get(first) {
             let Ok(from) = self.record_offset(*start) else {
@@ -235,28 +235,38 @@ impl Volume {
             }
             let batch = numbers.get(first..last).unwrap_or_default();
             let length = bytes_to_index(end.saturating_sub(from)).unwrap_or(0);
-            if buf.len() < length {
-                buf.resize(length, 0);
-            }
-            let bytes = buf.get_mut(..length).unwrap_or_default();
-            // Much of the table at once would only drive other things out of the cache.
-            let reader = if length < LARGE { &self.reader.metadata } else { &self.reader.data };
-            let is_read = self.mft.read(&**reader, from, bytes).is_ok();
-            for (index, number) in (first..).zip(batch) {
-                let offset = number.saturating_mul(size);
-                let inside = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
-                let bytes = buf.get_mut(inside..inside.saturating_add(self.boot.record_size));
-                if let Some(bytes) = bytes.filter(|_| is_read)
-                    && let Ok(record) =
-                        FileRecord::parse_in_place(*number, self.place(offset), bytes)
-                {
-                    each(index, &record);
-                } else if let Ok(record) = self.record(*number) {
-                    // A neighbour may be the one that cannot be read.
-                    each(index, &record);
-                }
-            }
+            with_scratch(length, |buf| {
+                self.each_of_batch(batch, from, buf, |index, record| {
+                    each(first.saturating_add(index), record);
+                });
+            });
             first = last;
+        }
+    }
+
+    /// The same for the records `numbers`, which fill `buf` from `from` of the table on.
+    fn each_of_batch(
+        &self,
+        numbers: &[u64],
+        from: u64,
+        buf: &mut [u8],
+        mut each: impl FnMut(usize, &FileRecord<'_>),
+    ) {
+        // Much of the table at once would only drive other things out of the cache.
+        let reader = if buf.len() < LARGE { &self.reader.metadata } else { &self.reader.data };
+        let is_read = self.mft.read(&**reader, from, buf).is_ok();
+        for (index, number) in numbers.iter().enumerate() {
+            let offset = number.saturating_mul(byte_count(self.boot.record_size));
+            let inside = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
+            let bytes = buf.get_mut(inside..inside.saturating_add(self.boot.record_size));
+            if let Some(bytes) = bytes.filter(|_| is_read)
+                && let Ok(record) = FileRecord::parse_in_place(*number, self.place(offset), bytes)
+            {
+                each(index, &record);
+            } else if let Ok(record) = self.record(*number) {
+                // A neighbour may be the one that cannot be read.
+                each(index, &record);
+            }
         }
     }
 
