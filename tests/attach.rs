@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::fixtures::fixture;
-use common::program::{Output, Scratch, VOLFOLD, eventually, run, volfold, within};
+use common::program::{Output, Scratch, VOLFOLD, eventually, program, run, text, volfold, within};
 use common::{needs, needs_path, sha256, skip};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
@@ -43,14 +43,6 @@ fn kernel_has(name: &str) -> bool {
     let _ = Command::new("modprobe").arg(name).stderr(Stdio::null()).status();
     let known = fs::read_to_string("/proc/filesystems").expect("the kernel's file systems");
     known.lines().any(|line| line.split_whitespace().next_back() == Some(name)) || skip(name)
-}
-
-fn program(name: &str, arguments: &[&str]) -> Output {
-    run(Command::new(name).args(arguments))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
 }
 
 fn hash_of(path: &Path) -> String {

@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::fixtures::{fixture, index};
-use common::program::{Output, Scratch, VOLFOLD, eventually, run, volfold, wait};
+use common::program::{Scratch, VOLFOLD, eventually, program, run, text, volfold, wait};
 use common::{needs, sha256};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -76,14 +76,6 @@ impl Drop for Exporter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn program(name: &str, arguments: &[&str]) -> Output {
-    run(Command::new(name).args(arguments))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
 }
 
 #[test]

@@ -12,12 +12,12 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::fixtures::{fixture, index};
-use common::program::{Output, Scratch, VOLFOLD, eventually, run, volfold, wait};
+use common::program::{Scratch, VOLFOLD, eventually, program, text, volfold, wait};
 use common::{needs, needs_path, sha256};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -90,14 +90,6 @@ impl Drop for Exporter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn program(name: &str, arguments: &[&str]) -> Output {
-    run(Command::new(name).args(arguments))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
 }
 
 #[test]

@@ -14,11 +14,10 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use common::fixtures::{Fixture, fixture, index};
 use common::mounted::Folder;
-use common::program::{Output, Scratch, run, volfold, within};
+use common::program::{Scratch, program, text, volfold, within};
 use common::{needs, needs_path, sha256};
 use rustix::fs::SeekFrom as SparseSeek;
 use rustix::io::Errno;
@@ -27,14 +26,6 @@ use rustix::io::Errno;
 fn can_mount() -> bool {
     let root = rustix::process::geteuid().is_root();
     needs_path("/dev/fuse") && (root || needs("fusermount3"))
-}
-
-fn program(name: &str, arguments: &[&str]) -> Output {
-    run(Command::new(name).args(arguments))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
 }
 
 /// The whole disk of `image` as QEMU reads it; `None` where it does not.

@@ -92,6 +92,16 @@ pub(crate) fn volfold<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -
     run(Command::new(VOLFOLD).args(arguments))
 }
 
+/// Runs the program `name` with `arguments`.
+pub(crate) fn program(name: &str, arguments: &[&str]) -> Output {
+    run(Command::new(name).args(arguments))
+}
+
+/// `path` as text.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
 /// Runs `command` to its end; one that does not end is killed and fails the test.
 pub(crate) fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
