@@ -91,7 +91,7 @@ impl SectorCache {
         let length = self.block_size.min(self.device.size().saturating_sub(start));
         // Filled where it stays: a `Vec` would be copied.
         let mut block: Arc<[u8]> = std::iter::repeat_n(0, bytes_to_index(length)?).collect();
-        self.device.read_at(start, Arc::get_mut(&mut block).unwrap_or_default())?;
+        self.device.read_at(start, Arc::make_mut(&mut block))?;
         Ok(block)
     }
 }

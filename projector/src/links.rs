@@ -11,21 +11,28 @@ pub(crate) use follow::follow;
 /// What links of Windows call the volumes of a set (`C:`, `Volume{...}`), and where they are shown.
 #[derive(Clone, Debug, Default)]
 pub struct VolumeNames {
-    /// The folder by the name in lower case; `None` where the volume is not shown.
-    folders: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    /// The folders of all volumes with the name in lower case; `None` where one is not shown.
+    folders: HashMap<Vec<u8>, Vec<Option<Vec<u8>>>>,
 }
 
 impl VolumeNames {
     /// The volume that links call `name` is shown as `folder`, or not at all.
     pub fn add(&mut self, name: &str, folder: Option<&str>) {
         let folder = folder.map(|folder| folder.as_bytes().to_vec());
-        self.folders.insert(name.to_ascii_lowercase().into_bytes(), folder);
+        self.folders.entry(name.to_ascii_lowercase().into_bytes()).or_default().push(folder);
     }
 
-    /// The folder of the volume `name`; `Some(None)` where it is not shown.
-    fn get(&self, name: &[u8]) -> Option<Option<&[u8]>> {
-        let folder = self.folders.get(&name.to_ascii_lowercase())?;
-        Some(folder.as_deref())
+    /// The folder of the volume that a link in the volume `own` calls `name`: its own where that is
+    /// one of them. `Some(None)` where it is not shown, or where several have the name, as copies of a
+    /// disk do.
+    fn get(&self, own: &[u8], name: &[u8]) -> Option<Option<&[u8]>> {
+        let folders = self.folders.get(&name.to_ascii_lowercase())?;
+        let is_own = |folder: &&Option<Vec<u8>>| folder.as_deref() == Some(own);
+        let folder = folders.iter().find(is_own).or(match &folders[..] {
+            [only] => Some(only),
+            _ => None,
+        });
+        Some(folder.and_then(|folder| folder.as_deref()))
     }
 }
 
@@ -42,8 +49,9 @@ pub(crate) struct OwnNames {
 impl OwnNames {
     /// What `volumes` tells of the folder `own`; the others are not shown.
     pub(crate) fn new(own: &[u8], volumes: &VolumeNames) -> Self {
-        let folders = volumes.folders.iter().map(|(name, folder)| {
-            (name.clone(), folder.clone().filter(|folder| folder.as_slice() == own))
+        let folders = volumes.folders.keys().map(|name| {
+            let folder = volumes.get(own, name).flatten().filter(|folder| *folder == own);
+            (name.clone(), vec![folder.map(<[u8]>::to_vec)])
         });
         Self { own: own.to_vec(), names: VolumeNames { folders: folders.collect() } }
     }
@@ -98,7 +106,7 @@ fn parse<'a>(own: &[u8], target: &'a [u8], volumes: &'a VolumeNames) -> Target<'
     let (first, rest) = target.split_at(end);
     let is_letter = matches!(first, [letter, b':'] if letter.is_ascii_alphabetic());
     let is_volume = first.starts_with(b"Volume{") && first.ends_with(b"}");
-    let (begin, path) = match volumes.get(first) {
+    let (begin, path) = match volumes.get(own, first) {
         Some(Some(folder)) if is_letter || is_volume => {
             (if folder == own { Begin::Root } else { Begin::Volume(folder) }, rest)
         }
@@ -270,7 +278,15 @@ mod tests {
         volumes.add("D:", Some("Data"));
         volumes.add("E:", None);
         volumes.add("Volume{5EED0001-0000-0000-0000-100000000000}", Some("Data"));
-        let cases: [(usize, &str, &str); 9] = [
+        for folder in ["Copy", "System", "Other copy"] {
+            volumes.add("Volume{5eed0003-0000-0000-0000-100000000000}", Some(folder));
+        }
+        for folder in ["Copy", "Other copy"] {
+            volumes.add("G:", Some(folder));
+        }
+        let cases: [(usize, &str, &str); 11] = [
+            (1, "Volume{5eed0003-0000-0000-0000-100000000000}/a", "../a"),
+            (0, "G:/a", ""),
             (1, "C:/a", "../a"),
             (1, "d:/a", "../../Data/a"),
             (0, "D:", "../Data"),

@@ -262,9 +262,12 @@ impl NtfsFileSystem {
     }
 
     fn listing(&self, dir: u64) -> FsResult<Arc<Listing>> {
-        if let Some(listing) = self.listings.get(&dir) {
-            return Ok(listing);
-        }
+        // Whoever works ahead may be at it.
+        let guard = match self.listings.get_value_or_guard(&dir, None) {
+            GuardResult::Value(listing) => return Ok(listing),
+            GuardResult::Guard(guard) => Some(guard),
+            GuardResult::Timeout => None,
+        };
         if let Some((large, listing)) = &*self.large_listing.lock()
             && *large == dir
         {
@@ -273,12 +276,6 @@ impl NtfsFileSystem {
         let is_shown = |reference: FileReference| {
             let number = reference.number();
             number >= FIRST_USER_RECORD || (self.options.system_files && number != ROOT)
-        };
-        // Whoever works ahead may be at it.
-        let guard = match self.listings.get_value_or_guard(&dir, None) {
-            GuardResult::Value(listing) => return Ok(listing),
-            GuardResult::Guard(guard) => Some(guard),
-            GuardResult::Timeout => None,
         };
         let listing = Arc::new(self.index(dir)?.list(&self.volume, is_shown)?);
         // The cache shares its room out to shards and would drop what fills one of them.

@@ -175,7 +175,7 @@ impl<S: UnitSource> Units<S> {
         // Filled where it stays: a `Vec` would be copied.
         let length = bytes_to_index(self.length(number))?;
         let mut unit: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
-        self.source.decode(number, Arc::get_mut(&mut unit).unwrap_or_default())?;
+        self.source.decode(number, Arc::make_mut(&mut unit))?;
         Ok(unit)
     }
 
@@ -247,7 +247,8 @@ impl<S: UnitSource + 'static> FileData for UnitFile<S> {
 }
 
 thread_local! {
-    /// The stored bytes of one unit; grows to the largest and stays.
+    /// The stored bytes of one unit, or file records that are read together; grows to the largest
+    /// and stays.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
