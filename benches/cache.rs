@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use volfold::cache::{CachePool, SectorCache};
+use volfold_block::{BlockDevice, BlockResult};
 use volfold_images::host::HostFile;
-use volfold_images::{BlockDevice, BlockResult};
 
 const FILE_SIZE: u64 = 256 << 20;
 const HOT_SIZE: u64 = 16 << 20;

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Instant;
 
 use volfold::volume::map::{Absent, Mirror, Raid5, Stripe};
-use volfold_images::BlockDevice;
+use volfold_block::BlockDevice;
 use volfold_images::host::HostFile;
 
 const COLUMN: u64 = 192 << 20;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
-use volfold_images::{BlockDevice, BlockResult, Extent, byte_count, bytes_to_index, device};
+use volfold_block::{BlockDevice, BlockResult, Extent, byte_count, bytes_to_index, check_range};
 
 /// Which block of which device.
 type Key = (u32, u64);
@@ -106,7 +106,7 @@ impl BlockDevice for SectorCache {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        device::check_range(offset, buf.len(), self.size())?;
+        check_range(offset, buf.len(), self.size())?;
         let mut rest = buf;
         let mut at = offset;
         while !rest.is_empty() {
@@ -137,7 +137,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
-    use volfold_images::{BlockError, BlockErrorKind};
+    use volfold_block::{BlockError, BlockErrorKind};
 
     use super::*;
 

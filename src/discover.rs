@@ -6,11 +6,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use volfold_block::{BlockDevice, Confidence, Finding, code, error_chain};
 use volfold_fs::{FileSystemDriver, FsResult};
-use volfold_images::error::error_chain;
-use volfold_images::{BlockDevice, Confidence};
 
-use crate::finding::Finding;
 use crate::partition::{self, PartitionTable, PartitionType};
 use crate::volume::{
     self, Claim, GroupId, Health, Region, Volume, VolumeId, VolumeManager, VolumeType,
@@ -78,7 +76,7 @@ pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) ->
     let volumes = work.assemble(&mut findings);
     if let Some(left) = volumes.len().checked_sub(MAX_VOLUMES).filter(|left| *left > 0) {
         let line = format!("{left} volumes beyond the first {MAX_VOLUMES} are left out");
-        findings.push(Finding::error("too-many-volumes", line));
+        findings.push(Finding::error(code::TOO_MANY_VOLUMES, line));
     }
     let mut volumes: Vec<Discovered> = volumes
         .into_iter()
@@ -138,7 +136,7 @@ impl Worklist<'_> {
                     return Some(Claimed { hides, sector_size });
                 }
                 Ok(None) => {}
-                Err(error) => findings.push(Finding::error("unreadable", error_chain(&error))),
+                Err(error) => findings.push(Finding::error(code::UNREADABLE, error_chain(&error))),
             }
         }
         None
@@ -180,7 +178,7 @@ impl Worklist<'_> {
         if !self.groups.is_empty() {
             let line =
                 format!("volumes lie in volumes more than {MAX_DEPTH} deep; the rest is left");
-            findings.push(Finding::error("volumes-too-deep", line));
+            findings.push(Finding::error(code::VOLUMES_TOO_DEEP, line));
         }
         done
     }
@@ -210,14 +208,14 @@ fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option
     if chosen.scheme == "mbr" {
         if chosen.partitions.iter().any(|partition| protective(partition.kind)) {
             findings.push(Finding::error(
-                "gpt-damaged",
+                code::GPT_DAMAGED,
                 "protective MBR is there, its GPT is not: neither primary nor backup",
             ));
         }
         // The boot sector of an unpartitioned volume can look like a table by chance.
         if known_volumes(device, &chosen) == 0 && is_file_system(device) {
             findings.push(Finding::warning(
-                "mbr-ignored",
+                code::MBR_IGNORED,
                 "boot sector holds a file system; what looks like partitions in it is not used",
             ));
             return None;
@@ -232,7 +230,7 @@ fn read_table(
     findings: &mut Vec<Finding>,
 ) -> Option<PartitionTable> {
     partition::read_table(device, sector_size).unwrap_or_else(|error| {
-        findings.push(Finding::error("disk-unreadable", error_chain(&error)));
+        findings.push(Finding::error(code::DISK_UNREADABLE, error_chain(&error)));
         None
     })
 }
@@ -269,8 +267,8 @@ impl BlockDevice for Window<'_> {
         self.size.min(self.device.size().saturating_sub(self.start))
     }
 
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> volfold_images::BlockResult<()> {
-        volfold_images::device::check_range(offset, buf.len(), self.size())?;
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> volfold_block::BlockResult<()> {
+        volfold_block::check_range(offset, buf.len(), self.size())?;
         self.device.read_at(self.start.saturating_add(offset), buf)
     }
 }
@@ -293,7 +291,7 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
             let line = error_chain(&error);
             // The manager has told already what its volume lacks.
             if volume.membership.is_none() || volume.health != Health::Failed {
-                let finding = Finding::error("volume-unreadable", line.clone());
+                let finding = Finding::error(code::VOLUME_UNREADABLE, line.clone());
                 findings.push(finding.on_volume(&volume.id.0));
             }
             (None, Some(line))
@@ -325,7 +323,7 @@ fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
         let place = VolumeId(volume.fallback_name.clone());
         findings.push(
             Finding::warning(
-                "duplicate-volume-id",
+                code::DUPLICATE_VOLUME_ID,
                 format!("two volumes have the id {}; this one is called {place}", volume.id),
             )
             .on_volume(&place.0),
@@ -337,7 +335,7 @@ fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::{BlockResult, MemoryDevice};
+    use volfold_block::{BlockResult, MemoryDevice};
 
     use super::*;
 

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 pub mod cache;
 mod discover;
-pub mod finding;
 pub mod partition;
 mod set;
 pub mod volume;

@@ -6,17 +6,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code, error_chain};
 use volfold_fs::{
     FileSystem, FileSystemDriver, FsError, FsResult, Identity, MountOptions, TreeVolume,
     VolumeReader, VolumeTree,
 };
-use volfold_images::error::error_chain;
 use volfold_images::locator::{Located, Locator};
-use volfold_images::{BlockDevice, BlockError, BlockResult, DiskImage, format, host};
+use volfold_images::{DiskImage, format, host};
 
 use crate::cache::{CachePool, SectorCache};
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
-use crate::finding::Finding;
 use crate::volume::{MANAGERS, Volume, VolumeExtent, VolumeType};
 
 /// Bytes of metadata that are read and kept at once.
@@ -258,7 +257,7 @@ impl Opening {
     fn add(&mut self, path: &Path, options: &OpenOptions, pool: &Arc<CachePool>) {
         if !self.is_new(path) {
             let line = format!("{} is given twice; once is enough", path.display());
-            self.findings.push(Finding::warning("disk-given-twice", line));
+            self.findings.push(Finding::warning(code::DISK_GIVEN_TWICE, line));
             return;
         }
         let opened = match host::files_of_folder(path) {
@@ -270,7 +269,7 @@ impl Opening {
             Ok(opened) => {
                 for (disk, notes) in opened {
                     let index = self.disks.len();
-                    let about = notes.iter().map(|line| Finding::from_line(line).on_disk(index));
+                    let about = notes.into_iter().map(|finding| finding.on_disk(index));
                     self.findings.extend(about);
                     self.disks.push(disk);
                 }
@@ -290,7 +289,7 @@ impl Opening {
         files: &[PathBuf],
         options: &OpenOptions,
         pool: &Arc<CachePool>,
-    ) -> BlockResult<Vec<(Disk, Vec<String>)>> {
+    ) -> BlockResult<Vec<(Disk, Vec<Finding>)>> {
         let mut opened = Vec::new();
         let mut is_empty = true;
         let mut failures = Vec::new();
@@ -337,7 +336,7 @@ fn open_disk(
     path: &Path,
     options: &OpenOptions,
     pool: &Arc<CachePool>,
-) -> BlockResult<(Disk, Vec<String>)> {
+) -> BlockResult<(Disk, Vec<Finding>)> {
     open_disk_using(path, options, pool, None)
 }
 
@@ -347,7 +346,7 @@ fn open_disk_using(
     options: &OpenOptions,
     pool: &Arc<CachePool>,
     used: Option<&Arc<Mutex<HashSet<String>>>>,
-) -> BlockResult<(Disk, Vec<String>)> {
+) -> BlockResult<(Disk, Vec<Finding>)> {
     let mut file = host::open_image_file(path, &options.allowed)?;
     if let Some(used) = used {
         file.files = Arc::new(Recorder { files: file.files, used: used.clone() });
@@ -403,7 +402,8 @@ fn name_volumes(
                     let line =
                         format!("{} cannot be read: {}", driver.title(), error_chain(&error));
                     findings.push(
-                        Finding::error("file-system-damaged", line.clone()).on_volume(&volume.id.0),
+                        Finding::error(code::FILE_SYSTEM_DAMAGED, line.clone())
+                            .on_volume(&volume.id.0),
                     );
                     reason = Some(line);
                 }

@@ -16,12 +16,12 @@ use std::time::Instant;
 use common::fixtures::{Fixture, VolumeFacts, fixture, index};
 use conformance::{Case, Report, View};
 use volfold::{DiskSet, OpenOptions};
+use volfold_block::{BlockDevice, Confidence};
 use volfold_fs::reference::ext4::Ext4View;
 use volfold_fs::reference::ntfs::NtfsDriver as NtfsCrate;
 use volfold_fs::{
     DRIVERS, FileSystem, FileSystemDriver, FsErrorKind, Metadata, NodeId, Reason, VolumeReader,
 };
-use volfold_images::{BlockDevice, Confidence};
 
 /// What the reference refuses as a whole.
 const GAPS: [(&str, &str); 2] =

@@ -98,13 +98,13 @@ fn every_damage_is_reported() {
         };
         let (set, name) = (open(fixture), &fixture.name);
         for code in &expected.findings {
-            let found = set.findings().iter().any(|finding| finding.code == *code);
+            let found = set.findings().iter().any(|finding| finding.code == *code.as_str());
             assert!(found, "{name}: no {code} in {:?}", set.findings());
         }
         if let Some(kind) = &expected.kind {
             let failure = set.failures().first().unwrap_or_else(|| panic!("{name} was opened"));
             assert_eq!(format!("{:?}", failure.error.kind()), *kind, "{name}");
-            let message = volfold_images::error::error_chain(&failure.error);
+            let message = volfold_block::error_chain(&failure.error);
             let part = expected.names.as_deref().unwrap_or_default();
             assert!(message.contains(part), "{name}: {message}");
         }

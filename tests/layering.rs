@@ -35,7 +35,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Every source of the product; files that are modules of tests only are left out.
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
-    for folder in ["src", "images/src", "fs-backends/src", "projector/src"] {
+    for folder in ["src", "images/block/src", "images/src", "fs-backends/src", "projector/src"] {
         files(&root().join(folder), &mut found);
     }
     let tests: Vec<PathBuf> = found.iter().flat_map(|path| test_modules(path)).collect();
@@ -199,9 +199,10 @@ fn own_dependencies(folder: &str) -> Vec<String> {
 
 #[test]
 fn crates_depend_downwards_only() {
-    assert_eq!(own_dependencies("images"), [""; 0]);
-    assert_eq!(own_dependencies("fs-backends"), ["volfold-images"]);
-    assert_eq!(own_dependencies("projector"), ["volfold-fs", "volfold-images"]);
+    assert_eq!(own_dependencies("images/block"), [""; 0]);
+    assert_eq!(own_dependencies("images"), ["volfold-block"]);
+    assert_eq!(own_dependencies("fs-backends"), ["volfold-block"]);
+    assert_eq!(own_dependencies("projector"), ["volfold-block", "volfold-fs"]);
 }
 
 #[test]
@@ -251,7 +252,13 @@ fn outside_parsers_stay_in_the_reference_backends() {
 
 #[test]
 fn unsafe_code_is_forbidden_outside_the_projector() {
-    for file in ["src/lib.rs", "src/main.rs", "images/src/lib.rs", "fs-backends/src/lib.rs"] {
+    for file in [
+        "src/lib.rs",
+        "src/main.rs",
+        "images/block/src/lib.rs",
+        "images/src/lib.rs",
+        "fs-backends/src/lib.rs",
+    ] {
         let text = fs::read_to_string(root().join(file)).expect(file);
         assert!(text.contains("#![forbid(unsafe_code)]"), "{file} does not forbid unsafe code");
     }

@@ -18,11 +18,11 @@ use common::corpus;
 use common::fixtures::{DynamicFacts, Fixture, fixture, index};
 use common::listing;
 use common::program::Scratch;
-use volfold::finding::Finding;
 use volfold::volume::ldm::Ldm;
 use volfold::volume::{GroupId, Health, MembershipPart, PartState, Region, Volume, VolumeManager};
 use volfold::{DiskSet, OpenOptions, SetVolume};
-use volfold_images::{BlockDevice, BlockErrorKind, MemoryDevice};
+use volfold_block::Finding;
+use volfold_block::{BlockDevice, BlockErrorKind, MemoryDevice};
 
 fn open(paths: &[PathBuf]) -> DiskSet {
     DiskSet::open(paths, &OpenOptions::default())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, Confidence};
+use volfold_block::{BlockDevice, Confidence, surest};
 
 use crate::error::FsResult;
 use crate::node::FileSystem;
@@ -100,12 +100,5 @@ pub static DRIVERS: &[&dyn FileSystemDriver] = &[
 /// # Errors
 /// If the volume cannot be read.
 pub fn detect(volume: &dyn BlockDevice) -> FsResult<Option<&'static dyn FileSystemDriver>> {
-    let mut best: Option<(Confidence, &'static dyn FileSystemDriver)> = None;
-    for driver in DRIVERS {
-        let confidence = driver.probe(volume)?;
-        if confidence > best.map_or(Confidence::No, |(confidence, _)| confidence) {
-            best = Some((confidence, *driver));
-        }
-    }
-    Ok(best.map(|(_, driver)| driver))
+    Ok(surest(DRIVERS, |driver| driver.probe(volume))?.map(|(_, driver)| driver))
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-use volfold_images::{BlockError, BlockErrorKind};
+use volfold_block::{BlockError, BlockErrorKind, Panicked};
 
 /// What every fallible call of this crate returns.
 pub type FsResult<T> = Result<T, FsError>;
@@ -74,6 +74,8 @@ pub enum FsErrorKind {
     Encrypted,
     /// The content is stored in a form that is not read, or not on this volume at all.
     Undecodable(Reason),
+    /// A fault of ours: a panic that [`volfold_block::guard`] caught.
+    Internal,
 }
 
 /// Why a file system, a node or its content could not be read.
@@ -176,6 +178,7 @@ impl FsError {
             FsErrorKind::InvalidName => "invalid-name",
             FsErrorKind::Encrypted => "encrypted",
             FsErrorKind::Undecodable(reason) => reason.code(),
+            FsErrorKind::Internal => "internal",
         }
     }
 }
@@ -196,6 +199,12 @@ impl Error for FsError {
     }
 }
 
+impl From<Panicked<'_>> for FsError {
+    fn from(panicked: Panicked<'_>) -> Self {
+        Self::new(FsErrorKind::Internal, panicked.to_string())
+    }
+}
+
 impl From<BlockError> for FsError {
     fn from(error: BlockError) -> Self {
         let kind = match error.kind() {
@@ -204,6 +213,7 @@ impl From<BlockError> for FsError {
             BlockErrorKind::OutOfRange => FsErrorKind::OutOfRange,
             BlockErrorKind::MissingPart => FsErrorKind::MissingPart,
             BlockErrorKind::Refused => FsErrorKind::Refused,
+            BlockErrorKind::Internal => FsErrorKind::Internal,
             _ => FsErrorKind::Io,
         };
         let message = error.message().to_owned();

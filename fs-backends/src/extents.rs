@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, byte_count, bytes_to_index};
 
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{FileData, FileExtent, FileExtentKind};
@@ -282,7 +282,7 @@ pub(super) fn inside(size: u64, offset: u64) -> FsResult<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     fn device() -> Arc<dyn BlockDevice> {
         Arc::new(MemoryDevice::new((0..=255).collect::<Vec<u8>>()))

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use volfold_block::Finding;
+
 use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// The file system's own number of a file or directory: an NTFS file record number, an inode
@@ -195,7 +197,7 @@ pub struct FsInfo {
     /// The size of the file system in bytes.
     pub size: u64,
     /// What is odd though readable; `code: sentence` each.
-    pub findings: Vec<String>,
+    pub findings: Vec<Finding>,
 }
 
 /// How full a file system is.

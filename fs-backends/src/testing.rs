@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use volfold_images::MemoryDevice;
+use volfold_block::MemoryDevice;
 
 use crate::driver::{FileSystemDriver, VolumeReader};
 use crate::error::{FsErrorKind, FsResult};

@@ -4,8 +4,9 @@
 //! the request that met it.
 
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+
+use volfold_block::guard;
 
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{
@@ -107,8 +108,7 @@ fn no_such_node() -> FsError {
 }
 
 fn guarded<T>(work: impl FnOnce() -> FsResult<T>) -> FsResult<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(FsError::corrupt("file system structures made the reader fail")))
+    guard("the volume", work)
 }
 
 /// In the tree every volume's root has the own id 0, known before the volume is opened. The node

@@ -10,15 +10,9 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
-pub mod bytes;
-pub mod device;
-pub mod error;
 pub mod format;
 pub mod host;
 pub mod locator;
 
-pub use bytes::{ByteReader, byte_count, bytes_to_index};
-pub use device::{BlockDevice, Extent, ExtentKind, MemoryDevice, Slice, check_range};
-pub use error::{BlockError, BlockErrorKind, BlockResult};
-pub use format::{Confidence, DiskImage, ImageFormat};
+pub use format::{DiskImage, ImageFormat};
 pub use locator::Locator;

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::device::BlockDevice;
-use crate::error::BlockResult;
+use volfold_block::{BlockDevice, BlockResult};
 
 /// A file that was opened on behalf of an image.
 pub struct Located {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use volfold_block::{BlockDevice, ExtentKind};
 use volfold_images::host::open_image_file;
-use volfold_images::{BlockDevice, DiskImage, ExtentKind, format};
+use volfold_images::{DiskImage, format};
 
 const DISK_SIZE: usize = 40 * 1024 * 1024 + 512 * 3;
 
@@ -184,7 +185,7 @@ fn check_subformat(subformat: &str, options: &str) {
     );
     let image = folder.open("disk.vmdk");
     assert_eq!(image.variant.as_deref(), Some(subformat));
-    assert_eq!(image.findings, Vec::<String>::new());
+    assert!(image.findings.is_empty());
     assert_eq!(image.chain.len(), 1);
     let is_compressed = subformat == "streamOptimized";
     assert_eq!(image.dear_block, is_compressed.then_some(65536));

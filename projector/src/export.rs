@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent};
 
 use crate::overlay::Overlay;
 

@@ -3,12 +3,12 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
+use volfold_block::{BlockDevice, BlockError, ExtentKind};
 use volfold_fs::{
     CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind, FileSystem,
     FsError, FsErrorKind, FsInfo, FsResult, LinkTarget, Metadata, Name, NodeId, StreamName, Times,
     TreeVolume, Usage,
 };
-use volfold_images::{BlockDevice, BlockError, ExtentKind};
 
 /// The directory of a mount in which the files are.
 pub const FOLDER: &str = ".raw";
@@ -216,7 +216,7 @@ impl FileData for Content {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::{BlockResult, Extent, MemoryDevice, check_range};
+    use volfold_block::{BlockResult, Extent, MemoryDevice, check_range};
 
     use super::*;
 

@@ -8,7 +8,10 @@ use volfold_fs::FsErrorKind;
 pub fn errno(kind: FsErrorKind) -> fuser::Errno {
     use rustix::io::Errno;
     let number = match kind {
-        FsErrorKind::Io | FsErrorKind::OutOfRange | FsErrorKind::MissingPart => Errno::IO,
+        FsErrorKind::Io
+        | FsErrorKind::OutOfRange
+        | FsErrorKind::MissingPart
+        | FsErrorKind::Internal => Errno::IO,
         // As the kernel's own file systems: "Structure needs cleaning".
         FsErrorKind::Corrupt => Errno::UCLEAN,
         FsErrorKind::Unsupported | FsErrorKind::Undecodable(_) => Errno::OPNOTSUPP,
@@ -78,6 +81,8 @@ mod windows {
             FsErrorKind::InvalidName => number(0xC000_0033),
             // STATUS_FILE_ENCRYPTED
             FsErrorKind::Encrypted => number(0xC000_0293),
+            // STATUS_INTERNAL_ERROR
+            FsErrorKind::Internal => number(0xC000_00E5),
         }
     }
 }

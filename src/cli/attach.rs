@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use volfold::DiskSet;
-use volfold_images::error::error_chain;
+use volfold_block::error_chain;
 use volfold_projector::export::Export;
 use volfold_projector::fuse::{self, Fuse};
 use volfold_projector::loop_device::{self, LoopDevice, LoopOptions};

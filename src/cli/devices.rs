@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use volfold::{DiskSet, SetVolume};
-use volfold_images::BlockDevice;
+use volfold_block::BlockDevice;
 use volfold_projector::export::{Content, Export};
 use volfold_projector::overlay::Overlay;
 

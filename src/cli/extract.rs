@@ -16,11 +16,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
+use volfold_block::error_chain;
 use volfold_fs::{
     FileData, FileExtentKind, FileKind, FileSystem, FsResult, Metadata, NodeId, StreamName,
     Timestamp,
 };
-use volfold_images::error::error_chain;
 
 use super::cat::{PIECE, name_of_volume};
 use super::host_names::HostNames;

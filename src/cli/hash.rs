@@ -12,8 +12,8 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use volfold_block::error_chain;
 use volfold_fs::{FileKind, FileSystem, FsError, FsResult, NodeId, StreamName};
-use volfold_images::error::error_chain;
 
 use super::cat::{PIECE, name_of_volume, read_piece};
 use super::walk::{self, Event};

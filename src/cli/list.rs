@@ -6,10 +6,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use volfold::finding::{Finding, Severity};
 use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, VolumeId, VolumeType};
 use volfold::{Disk, DiskSet, SetVolume};
-use volfold_images::error::error_chain;
+use volfold_block::{Finding, Severity, code, error_chain};
 
 use super::{Outcome, SetArguments, text};
 
@@ -159,9 +158,8 @@ fn describe<'a>(
         match volume.file_system() {
             Ok(opened) => {
                 let info = opened.info();
-                findings.extend(
-                    info.findings.iter().map(|line| Finding::from_line(line).on_volume(&id.0)),
-                );
+                findings
+                    .extend(info.findings.iter().cloned().map(|finding| finding.on_volume(&id.0)));
                 let used =
                     if with_usage { opened.usage().ok().map(|usage| usage.used) } else { None };
                 file_system = Some(FileSystemJson {
@@ -175,7 +173,8 @@ fn describe<'a>(
             }
             Err(error) => {
                 let line = error_chain(&error);
-                findings.push(Finding::error("file-system-damaged", line.clone()).on_volume(&id.0));
+                findings
+                    .push(Finding::error(code::FILE_SYSTEM_DAMAGED, line.clone()).on_volume(&id.0));
                 reason = Some(line);
             }
         }
@@ -210,7 +209,7 @@ fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<Comparison
     let size = text::size(result.compared);
     let finding = match result.first {
         Some(first) => Finding::error(
-            "copies-differ",
+            code::COPIES_DIFFER,
             format!(
                 "{} of {size} differ between the sides of the mirror or from the parity, the \
                  first at byte {first}",
@@ -219,15 +218,15 @@ fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<Comparison
         ),
         None if result.compared > 0 => {
             let line = format!("{size} compared, no difference");
-            Finding::new(Severity::Info, "copies-agree", line)
+            Finding::new(Severity::Info, code::COPIES_AGREE, line)
         }
-        None => Finding::warning("not-compared", "there is nothing to compare with"),
+        None => Finding::warning(code::NOT_COMPARED, "there is nothing to compare with"),
     };
     let id = &volume.volume.id.0;
     findings.push(finding.on_volume(id));
     if result.unreadable > 0 && result.compared > 0 {
         let line = format!("{} could not be compared", text::size(result.unreadable));
-        findings.push(Finding::warning("not-compared", line).on_volume(id));
+        findings.push(Finding::warning(code::NOT_COMPARED, line).on_volume(id));
     }
     Some(ComparisonJson {
         compared: result.compared,
@@ -284,7 +283,7 @@ fn human(
             (None, Some(disk)) => format!("disk{disk}: "),
             (None, None) => String::new(),
         };
-        let _ = writeln!(text, "{severity}: {object}{} [{}]", finding.message, finding.code);
+        let _ = writeln!(text, "{severity}: {object}{finding} [{}]", finding.code);
     }
     text
 }

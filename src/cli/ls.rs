@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use volfold_block::error_chain;
 use volfold_fs::{FileKind, FileSystem, Metadata};
-use volfold_images::error::error_chain;
 
 use super::walk::{self, Event, Visit};
 use super::{Outcome, TreeArguments, path_bytes, text};

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use volfold::{DiskSet, OpenOptions};
+use volfold_block::error_chain;
 use volfold_fs::{MountOptions, VolumeTree};
-use volfold_images::error::error_chain;
 
 #[cfg(target_os = "linux")]
 mod attach;

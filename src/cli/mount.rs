@@ -228,12 +228,12 @@ fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Optio
     let set = DiskSet::open(disks, &arguments.set.options());
     let mut outcome = Outcome::Done;
     for failure in set.failures() {
-        let reason = volfold_images::error::error_chain(&failure.error);
+        let reason = volfold_block::error_chain(&failure.error);
         talk.say(&format!("{}: {reason}", failure.path.display()));
         outcome = Outcome::Part;
     }
     for finding in set.findings() {
-        talk.note(&format!("{} [{}]", finding.message, finding.code));
+        talk.note(&format!("{finding} [{}]", finding.code));
     }
     let all = devices::devices(&set);
     let mut wanted: Vec<&str> = arguments.volume.iter().map(String::as_str).collect();

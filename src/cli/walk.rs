@@ -177,7 +177,7 @@ fn children<E>(
 /// The error of a `PATH` argument as a message.
 pub(crate) fn path_error(path: &[u8], error: &FsError) -> String {
     let shown = String::from_utf8_lossy(path);
-    let reason = volfold_images::error::error_chain(error);
+    let reason = volfold_block::error_chain(error);
     let hint = if error.kind() == FsErrorKind::NotFound {
         "; `volfold ls` shows what there is"
     } else {

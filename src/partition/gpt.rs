@@ -33,12 +33,11 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_images::{BlockDevice, BlockResult, bytes_to_index};
+use volfold_block::{BlockDevice, BlockResult, Finding, bytes_to_index, code};
 use zerocopy::byteorder::{LE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::{Guid, Partition, PartitionScheme, PartitionTable, PartitionType, mbr, read_bytes};
-use crate::finding::Finding;
 
 const SIGNATURE: [u8; 8] = *b"EFI PART";
 
@@ -252,7 +251,7 @@ impl PartitionScheme for Gpt {
                 return Ok(None);
             }
             findings.push(Finding::error(
-                "gpt-damaged",
+                code::GPT_DAMAGED,
                 format!("GPT is damaged: primary {}, backup {}", first.0, second.0),
             ));
         }
@@ -264,15 +263,15 @@ impl PartitionScheme for Gpt {
 fn note_record(record: Option<&mbr::Record>, findings: &mut Vec<Finding>) {
     match record {
         None => findings.push(Finding::warning(
-            "gpt-no-protective-mbr",
+            code::GPT_NO_PROTECTIVE_MBR,
             "GPT has no protective MBR; the GPT is used",
         )),
         Some(record) => {
             let others = record.entries.iter().filter(|e| e.kind != mbr::PROTECTIVE).count();
             if others > 0 {
                 findings.push(Finding::new(
-                    crate::finding::Severity::Info,
-                    "gpt-hybrid-mbr",
+                    volfold_block::Severity::Info,
+                    code::GPT_HYBRID_MBR,
                     format!("MBR beside the GPT names {others} partitions too; the GPT is used"),
                 ));
             }
@@ -291,7 +290,7 @@ fn choose(
         (Ok(primary), Ok(backup)) => {
             if primary.entries_crc32 != backup.entries_crc32 {
                 findings.push(Finding::warning(
-                    "gpt-copies-differ",
+                    code::GPT_COPIES_DIFFER,
                     "primary and backup GPT differ; the primary is used",
                 ));
             }
@@ -299,14 +298,14 @@ fn choose(
         }
         (Ok(primary), Err(damage)) => {
             findings.push(Finding::warning(
-                "gpt-backup-damaged",
+                code::GPT_BACKUP_DAMAGED,
                 format!("backup GPT header {}", damage.0),
             ));
             Some(primary)
         }
         (Err(damage), Ok(backup)) => {
             findings.push(Finding::warning(
-                "gpt-primary-damaged",
+                code::GPT_PRIMARY_DAMAGED,
                 format!("primary GPT header {}; the backup is used", damage.0),
             ));
             Some(backup)
@@ -315,7 +314,7 @@ fn choose(
     };
     for number in copy.iter().flat_map(|copy| &copy.bad_entries) {
         findings.push(Finding::warning(
-            "gpt-bad-entry",
+            code::GPT_BAD_ENTRY,
             format!("GPT entry {number} ends before it begins"),
         ));
     }
@@ -356,7 +355,7 @@ static TYPES: &[(&str, &str)] = &[
 mod tests {
     use super::*;
     use crate::partition::read_table;
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     /// A GPT disk of 256 sectors with 4 entries, of which the tests bend single bytes.
     struct GptBuilder {

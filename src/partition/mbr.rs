@@ -27,12 +27,11 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_images::{BlockDevice, BlockResult};
+use volfold_block::{BlockDevice, BlockResult, Code, Finding, code};
 use zerocopy::byteorder::{LE, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::{Partition, PartitionScheme, PartitionTable, PartitionType, read_bytes};
-use crate::finding::Finding;
 
 /// The smallest sector; the record fits in it whatever the disk's sector size.
 const RECORD_SIZE: usize = 512;
@@ -191,18 +190,18 @@ fn read_logical(
         .max(FIRST_LOGICAL);
     let mut seen = Vec::new();
     let mut record_lba = extended.first_lba;
-    let note = |table: &mut PartitionTable, code: &str, sentence: String| {
+    let note = |table: &mut PartitionTable, code: Code, sentence: String| {
         table.findings.push(Finding::warning(code, sentence));
     };
     loop {
         if seen.contains(&record_lba) {
-            note(table, "mbr-extended-loop", "chain of extended boot records is a loop".into());
+            note(table, code::MBR_EXTENDED_LOOP, "chain of extended boot records is a loop".into());
             return Ok(());
         }
         if number.saturating_sub(FIRST_LOGICAL) >= MAX_LOGICAL {
             note(
                 table,
-                "mbr-extended-too-long",
+                code::MBR_EXTENDED_TOO_LONG,
                 format!("chain of extended boot records has more than {MAX_LOGICAL} links"),
             );
             return Ok(());
@@ -211,7 +210,7 @@ fn read_logical(
         let Some(record) = Record::read(device, record_lba.saturating_mul(sector))? else {
             note(
                 table,
-                "mbr-extended-broken",
+                code::MBR_EXTENDED_BROKEN,
                 format!("extended boot record at sector {record_lba} is not there"),
             );
             return Ok(());
@@ -255,7 +254,7 @@ pub(super) fn type_title(kind: u8) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     /// Writes boot records onto a disk of `sectors` sectors.
     struct MbrBuilder(Vec<u8>);

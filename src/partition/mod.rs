@@ -7,9 +7,7 @@
 
 use std::fmt;
 
-use volfold_images::{BlockDevice, BlockResult};
-
-use crate::finding::Finding;
+use volfold_block::{BlockDevice, BlockResult, Finding, code};
 
 pub mod gpt;
 pub mod mbr;
@@ -145,7 +143,7 @@ fn check_geometry(table: &mut PartitionTable, disk_size: u64) {
     for partition in &table.partitions {
         if partition.start.saturating_add(partition.size) > disk_size {
             found.push(Finding::warning(
-                "partition-past-end",
+                code::PARTITION_PAST_END,
                 format!("partition {} reaches past the end of the disk", partition.number),
             ));
         }
@@ -158,7 +156,7 @@ fn check_geometry(table: &mut PartitionTable, disk_size: u64) {
             && next.start < before.start.saturating_add(before.size)
         {
             found.push(Finding::warning(
-                "partitions-overlap",
+                code::PARTITIONS_OVERLAP,
                 format!("partitions {} and {} overlap", before.number, next.number),
             ));
         }
@@ -176,7 +174,7 @@ fn read_bytes(
     offset: u64,
     length: usize,
 ) -> BlockResult<Option<Vec<u8>>> {
-    let end = offset.checked_add(volfold_images::byte_count(length));
+    let end = offset.checked_add(volfold_block::byte_count(length));
     if end.is_none_or(|end| end > device.size()) {
         return Ok(None);
     }

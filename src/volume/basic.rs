@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, MemoryDevice, Slice};
+use volfold_block::{BlockDevice, MemoryDevice, Slice};
 
 use super::{Health, Layout, Region, Volume, VolumeExtent, VolumeId, VolumeType};
 use crate::partition::PartitionType;

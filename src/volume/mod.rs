@@ -9,9 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use volfold_images::{BlockDevice, BlockResult};
+use volfold_block::{BlockDevice, BlockResult, Finding};
 
-use crate::finding::Finding;
 use crate::partition::{Partition, PartitionTable};
 use crate::volume::map::Redundancy;
 

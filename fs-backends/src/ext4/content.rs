@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, byte_count};
+use volfold_block::{BlockDevice, byte_count};
 
 use super::volume::cut_short;
 use crate::error::{FsError, FsErrorKind, FsResult};
@@ -207,7 +207,7 @@ fn behind_the_end(offset: u64) -> FsError {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     use super::*;
 

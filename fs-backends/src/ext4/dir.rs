@@ -20,7 +20,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use volfold_images::{byte_count, bytes_to_index};
+use volfold_block::{byte_count, bytes_to_index};
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

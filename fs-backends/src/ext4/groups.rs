@@ -19,7 +19,7 @@
 
 use std::mem::offset_of;
 
-use volfold_images::{BlockDevice, bytes_to_index};
+use volfold_block::{BlockDevice, bytes_to_index};
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use volfold_images::byte_count;
+use volfold_block::byte_count;
 
 use super::checksum;
 use super::dir::{Directory, Walked};

@@ -16,7 +16,7 @@
 
 use std::mem::offset_of;
 
-use volfold_images::ByteReader;
+use volfold_block::ByteReader;
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

@@ -31,7 +31,7 @@
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-use volfold_images::byte_count;
+use volfold_block::byte_count;
 use zerocopy::byteorder::{BE, LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

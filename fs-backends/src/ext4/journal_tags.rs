@@ -22,7 +22,7 @@
 //! A tag whose flags do not say otherwise is followed by 16 bytes of UUID. A revocation block has
 //! at 0x0C the number of bytes in use, and from 0x10 block numbers of 4 bytes, with 64bit of 8.
 
-use volfold_images::ByteReader;
+use volfold_block::ByteReader;
 
 use super::journal::Layout;
 

@@ -33,7 +33,7 @@ mod tests;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, Confidence, bytes_to_index};
+use volfold_block::{BlockDevice, Confidence, Finding, bytes_to_index, code};
 
 use self::content::InlineContent;
 use self::dir::{Directory, Walked};
@@ -238,24 +238,33 @@ impl FileSystem for Ext4 {
     }
 }
 
-fn info(volume: &Volume, device_size: u64, mut findings: Vec<String>) -> FsInfo {
+fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo {
     let superblock = &volume.superblock;
     if superblock.is_backup {
-        findings.push("ext4-backup-superblock: the primary superblock is damaged".to_owned());
+        findings.push(Finding::warning(
+            code::EXT4_BACKUP_SUPERBLOCK,
+            "the primary superblock is damaged",
+        ));
     }
     if superblock.has_errors {
-        findings.push("ext4-errors: the file system is marked as having errors".to_owned());
+        findings.push(Finding::warning(
+            code::EXT4_ERRORS,
+            "the file system is marked as having errors",
+        ));
     }
     if volume.groups.damaged > 0 {
-        findings.push(format!(
-            "ext4-group-descriptors: {} of {} block groups have a damaged descriptor",
-            volume.groups.damaged, superblock.group_count
+        findings.push(Finding::warning(
+            code::EXT4_GROUP_DESCRIPTORS,
+            format!(
+                "{} of {} block groups have a damaged descriptor",
+                volume.groups.damaged, superblock.group_count
+            ),
         ));
     }
     if superblock.size() > device_size {
-        findings.push(format!(
-            "ext4-cut-short: the file system has {} bytes, its volume {device_size}",
-            superblock.size()
+        findings.push(Finding::warning(
+            code::EXT4_CUT_SHORT,
+            format!("the file system has {} bytes, its volume {device_size}", superblock.size()),
         ));
     }
     FsInfo {

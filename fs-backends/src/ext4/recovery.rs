@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use volfold_images::error::error_chain;
+use volfold_block::{Finding, code, error_chain};
 
 use super::dir;
 use super::features::{Compat, Incompat};
@@ -22,7 +22,7 @@ use crate::node::FileKind;
 ///
 /// # Errors
 /// Why the volume cannot be read at all.
-pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<String>)> {
+pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
     let volume = Volume::read(reader)?;
     let superblock = &volume.superblock;
     // Backups do not say whether the journal is needed.
@@ -37,8 +37,10 @@ pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<String>)> {
         Err(error) if error.kind() == FsErrorKind::Io => Err(error),
         Err(error) => {
             let reason = error_chain(&error);
-            let finding =
-                format!("ext4-journal-not-replayed: {reason}; the newest changes may be missing");
+            let finding = Finding::warning(
+                code::EXT4_JOURNAL_NOT_REPLAYED,
+                format!("{reason}; the newest changes may be missing"),
+            );
             Ok((volume, vec![finding]))
         }
     }
@@ -70,10 +72,13 @@ fn check(inode: &Inode) -> FsResult<()> {
 }
 
 /// The same volume through the copies of `replay`; `None` if there are none.
-fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<String>)> {
+fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<Finding>)> {
     let mut findings = Vec::new();
     if let Some(why) = replay.stopped {
-        findings.push(format!("ext4-journal-damaged: {why}; changes after that may be missing"));
+        findings.push(Finding::warning(
+            code::EXT4_JOURNAL_DAMAGED,
+            format!("{why}; changes after that may be missing"),
+        ));
     }
     if replay.copies.is_empty() {
         return Ok((None, findings));
@@ -84,10 +89,13 @@ fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<St
     let reader = volume.reader();
     let reader =
         VolumeReader { data: view(reader.data.clone()), metadata: view(reader.metadata.clone()) };
-    findings.push(format!(
-        "ext4-journal-replayed: {} transactions with {} blocks are read from the journal",
-        replay.transactions,
-        copies.len()
+    findings.push(Finding::warning(
+        code::EXT4_JOURNAL_REPLAYED,
+        format!(
+            "{} transactions with {} blocks are read from the journal",
+            replay.transactions,
+            copies.len()
+        ),
     ));
     Ok((Some(Volume::read(reader)?), findings))
 }

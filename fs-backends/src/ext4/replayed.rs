@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use volfold_images::device::check_range;
-use volfold_images::{BlockDevice, BlockError, BlockResult, Extent, ExtentKind, byte_count};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, Extent, ExtentKind, byte_count, check_range,
+};
 
 use super::journal::{Copy, MAGIC};
 
@@ -106,7 +107,7 @@ impl BlockDevice for Replayed {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     use super::*;
 

@@ -37,7 +37,7 @@
 use std::mem::offset_of;
 use std::num::{NonZeroU32, NonZeroU64};
 
-use volfold_images::BlockDevice;
+use volfold_block::BlockDevice;
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

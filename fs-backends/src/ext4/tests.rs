@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use volfold_images::MemoryDevice;
+use volfold_block::MemoryDevice;
 
 use super::*;
 use crate::node::FileExtentKind;
@@ -291,7 +291,11 @@ fn a_dirty_journal_is_read_as_if_it_were_replayed() {
         let dirty = scratch.debugfs(&format!("jo{sums}\njw -b {third} block\njc\n"));
         let fs = mount(dirty.clone()).unwrap();
         let findings = &fs.info().findings;
-        assert!(findings[0].starts_with("ext4-journal-replayed: 1 "), "{options}: {findings:?}");
+        assert!(
+            findings[0].code == "ext4-journal-replayed"
+                && findings[0].to_string().starts_with("1 "),
+            "{options}: {findings:?}"
+        );
         let mut expected = pattern(700_001, 5);
         expected[8192..12288].copy_from_slice(&pattern(4096, 17));
         assert!(content(&*fs, node_of(&*fs)) == expected, "{options}");

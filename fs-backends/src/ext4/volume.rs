@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, bytes_to_index};
+use volfold_block::{BlockDevice, bytes_to_index};
 
 use super::groups::Groups;
 use super::inode::Inode;

@@ -29,7 +29,7 @@
 //! |        |      |             | 0x28   | 2    | `flags`            | bit 7: one table, bits 0-3|
 //! |        |      |             | 0x2C   | 4    | `root_cluster`     |                           |
 
-use volfold_images::{BlockResult, ByteReader};
+use volfold_block::{BlockResult, ByteReader};
 
 use super::names;
 

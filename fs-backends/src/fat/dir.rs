@@ -31,7 +31,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::{offset_of, size_of};
 
-use volfold_images::byte_count;
+use volfold_block::byte_count;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use volfold_images::{BlockDevice, Confidence, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, Confidence, Finding, byte_count, bytes_to_index, code};
 
 use self::boot::{Boot, FatKind, Root, label_text};
 use self::dir::{ENTRY, Listing, MAX_DIRECTORY, RawEntry};
@@ -107,17 +107,18 @@ impl FatFileSystem {
         let mut findings = Vec::new();
         let volume_size = reader.data.size();
         if boot.size > volume_size {
-            findings.push(format!(
-                "fat-truncated: file system has {} bytes, its volume only {volume_size}",
-                boot.size
+            findings.push(Finding::warning(
+                code::FAT_TRUNCATED,
+                format!("file system has {} bytes, its volume only {volume_size}", boot.size),
             ));
         }
         let is_closed = is_closed(&reader, &boot).unwrap_or_else(|error| {
-            findings.push(format!("fat-table: table cannot be read: {error}"));
+            findings
+                .push(Finding::warning(code::FAT_TABLE, format!("table cannot be read: {error}")));
             true
         });
         if boot.is_dirty || !is_closed {
-            findings.push("fat-dirty: volume was not closed cleanly".to_owned());
+            findings.push(Finding::warning(code::FAT_DIRTY, "volume was not closed cleanly"));
         }
         let uuid = boot.serial.map(|serial| {
             let (high, low) = (serial >> 16, serial & 0xFFFF);
@@ -146,7 +147,10 @@ impl FatFileSystem {
                 mounted.info.label = root.listing.label.as_ref().and_then(label_text);
             }
             Err(error) => {
-                let finding = format!("fat-root: root directory cannot be read: {error}");
+                let finding = Finding::warning(
+                    code::FAT_ROOT,
+                    format!("root directory cannot be read: {error}"),
+                );
                 mounted.info.findings.push(finding);
                 mounted.info.label = mounted.boot.label.clone();
             }

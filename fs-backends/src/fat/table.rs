@@ -1,6 +1,6 @@
 //! The file allocation table: which cluster follows which.
 
-use volfold_images::{BlockDevice, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, byte_count, bytes_to_index};
 
 use super::boot::{Boot, FatKind};
 use crate::error::{FsError, FsResult};

@@ -17,7 +17,7 @@
 
 use std::mem::offset_of;
 
-use volfold_images::{BlockDevice, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, byte_count, bytes_to_index};
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

@@ -10,7 +10,7 @@
 //! | 0x06   | 2    | `value_length` |                                             |
 //! | 0x08   | -    | `name`, `value`| the value begins behind the zero            |
 
-use volfold_images::ByteReader;
+use volfold_block::ByteReader;
 
 use crate::error::FsResult;
 
@@ -60,7 +60,7 @@ impl Lx {
 /// Name and value of the first entry in `bytes`, and how far it is to the next.
 fn entry(bytes: &[u8]) -> FsResult<(&[u8], &[u8], usize)> {
     let mut reader = ByteReader::new("extended attributes", bytes, 0);
-    let next = volfold_images::bytes_to_index(u64::from(reader.u32_le()?))?;
+    let next = volfold_block::bytes_to_index(u64::from(reader.u32_le()?))?;
     reader.skip(1)?;
     let name_length = usize::from(reader.u8()?);
     let value_length = usize::from(reader.u16_le()?);

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, bytes_to_index};
+use volfold_block::{BlockDevice, bytes_to_index};
 
 use super::codec::lznt1;
 use super::units::{UnitSource, with_scratch};
@@ -124,7 +124,7 @@ impl UnitSource for Lznt1 {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     use super::*;
     use crate::error::FsErrorKind;

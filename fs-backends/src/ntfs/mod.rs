@@ -13,7 +13,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
-use volfold_images::{BlockDevice, ByteReader, Confidence, byte_count, bytes_to_index};
+use volfold_block::{
+    BlockDevice, ByteReader, Confidence, Finding, byte_count, bytes_to_index, code,
+};
 
 use self::boot::Boot;
 use self::index::{Index, Keys, Listing};
@@ -133,7 +135,7 @@ impl FileSystemDriver for NtfsDriver {
 }
 
 /// The geometry, and why it was taken from the copy, if it was.
-fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<String>)> {
+fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<Finding>)> {
     let damage = match boot::read_primary(device) {
         Ok(Some(boot)) => return Ok((boot, None)),
         Ok(None) => FsError::corrupt("boot sector is none of NTFS").at(0),
@@ -141,7 +143,10 @@ fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<String>)> {
         Err(error) => return Err(error),
     };
     match boot::read_backup(device)? {
-        Some(boot) => Ok((boot, Some(format!("ntfs-boot: the copy is used: {damage}")))),
+        Some(boot) => Ok((
+            boot,
+            Some(Finding::warning(code::NTFS_BOOT, format!("the copy is used: {damage}"))),
+        )),
         None => Err(damage),
     }
 }
@@ -199,26 +204,34 @@ impl NtfsFileSystem {
         if !volume.node(ROOT)?.is_directory() {
             return Err(FsError::corrupt("root directory is a file"));
         }
-        let mut findings: Vec<String> = boot_finding.into_iter().collect();
+        let mut findings: Vec<Finding> = boot_finding.into_iter().collect();
         let size = volume.boot.size;
         if size > volume_size {
-            findings.push(format!(
-                "ntfs-truncated: file system has {size} bytes, its volume only {volume_size}"
+            findings.push(Finding::warning(
+                code::NTFS_TRUNCATED,
+                format!("file system has {size} bytes, its volume only {volume_size}"),
             ));
         }
         if let Some(number) = volume.first_mirrored() {
-            findings.push(format!("ntfs-mirror: file record {number} is taken from $MFTMirr"));
+            findings.push(Finding::warning(
+                code::NTFS_MIRROR,
+                format!("file record {number} is taken from $MFTMirr"),
+            ));
         }
         let upcase = read_upcase(&volume).unwrap_or_else(|error| {
-            findings.push(format!("ntfs-upcase: no upper case table: {error}"));
+            findings
+                .push(Finding::warning(code::NTFS_UPCASE, format!("no upper case table: {error}")));
             Upcase::fallback()
         });
         let (label, is_dirty) = read_label(&volume).unwrap_or_else(|error| {
-            findings.push(format!("ntfs-label: $Volume cannot be read: {error}"));
+            findings.push(Finding::warning(
+                code::NTFS_LABEL,
+                format!("$Volume cannot be read: {error}"),
+            ));
             (None, false)
         });
         if is_dirty {
-            findings.push("ntfs-dirty: volume was not closed cleanly".to_owned());
+            findings.push(Finding::warning(code::NTFS_DIRTY, "volume was not closed cleanly"));
         }
         let info = FsInfo {
             kind: "ntfs",

@@ -1,6 +1,6 @@
 //! What is known of a file or directory from its file record.
 
-use volfold_images::{ByteReader, byte_count};
+use volfold_block::{ByteReader, byte_count};
 
 use super::extended::{self, Lx};
 use super::index::{DOS_NAME_SPACE, I30};

@@ -44,7 +44,7 @@
 use std::borrow::Cow;
 use std::mem::{offset_of, size_of};
 
-use volfold_images::{BlockError, BlockResult, ByteReader, byte_count, bytes_to_index};
+use volfold_block::{BlockError, BlockResult, ByteReader, byte_count, bytes_to_index};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

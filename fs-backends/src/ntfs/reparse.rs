@@ -21,7 +21,7 @@
 //! | 0x08   | 4    | `provider_version` | 1                                             |
 //! | 0x0C   | 4    | `algorithm`        | provider 2: [`super::wof::Algorithm`]         |
 
-use volfold_images::ByteReader;
+use volfold_block::ByteReader;
 
 use super::wof::Algorithm;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};

@@ -27,7 +27,7 @@ pub(super) fn append(
         }
         let corrupt = |what: &'static str| {
             let used = bytes.len().saturating_sub(rest.len());
-            FsError::corrupt(what).at(position.saturating_add(volfold_images::byte_count(used)))
+            FsError::corrupt(what).at(position.saturating_add(volfold_block::byte_count(used)))
         };
         let (length_size, location_size) = (usize::from(header & 0x0F), usize::from(header >> 4));
         let short = || corrupt("run list is cut short");

@@ -1,6 +1,6 @@
 //! Streams: attributes put together from the pieces of an attribute list.
 
-use volfold_images::byte_count;
+use volfold_block::byte_count;
 
 use super::record::{Attribute, Form};
 use super::runs;

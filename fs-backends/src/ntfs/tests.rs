@@ -1,6 +1,8 @@
 //! Volumes made by mkntfs and ntfscp, as they are and with one field bent.
 
 use super::*;
+use volfold_block::{Finding, code};
+
 use crate::error::Reason;
 use crate::node::FileExtentKind;
 use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount, noise, read};
@@ -20,7 +22,7 @@ fn volume() -> Option<Vec<u8>> {
 }
 
 fn position_of(image: &[u8], path: &str) -> usize {
-    let reader = VolumeReader::uncached(Arc::new(volfold_images::MemoryDevice::new(image)));
+    let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
     let fs = NtfsFileSystem::mount(reader, MountOptions::default()).unwrap();
     let record = match path {
         "$MFT" => 0,
@@ -233,10 +235,10 @@ fn run_lists_that_do_not_fit_are_corrupt() {
 fn a_damaged_boot_sector_is_taken_from_its_copy() {
     let Some(mut image) = volume() else { return };
     image[..512].fill(0);
-    let device = volfold_images::MemoryDevice::new(image.as_slice());
+    let device = volfold_block::MemoryDevice::new(image.as_slice());
     assert_eq!(NtfsDriver.probe(&device).unwrap(), Confidence::Likely);
     let fs = mount(&NtfsDriver, image.as_slice()).unwrap();
-    assert!(fs.info().findings[0].starts_with("ntfs-boot: "));
+    assert!(fs.info().findings[0].code == "ntfs-boot");
     assert_eq!(read(&*fs, "small FILE.txt").unwrap(), b"some text");
     let last = image.len() - 512;
     image[last..].fill(0);
@@ -251,7 +253,10 @@ fn damaged_first_records_are_taken_from_the_mirror() {
         let position = position_of(&image, path);
         image[position..position + 1024].fill(0);
         let fs = mount(&NtfsDriver, image).unwrap();
-        let finding = format!("ntfs-mirror: file record {number} is taken from $MFTMirr");
+        let finding = Finding::warning(
+            code::NTFS_MIRROR,
+            format!("file record {number} is taken from $MFTMirr"),
+        );
         assert_eq!(fs.info().findings, [finding]);
         assert_eq!(fs.info().label.as_deref(), Some("A label"));
         assert_eq!(read(&*fs, "small FILE.txt").unwrap(), b"some text");
@@ -261,7 +266,7 @@ fn damaged_first_records_are_taken_from_the_mirror() {
 #[test]
 fn system_files_are_listed_if_wanted() {
     let Some(image) = volume() else { return };
-    let reader = VolumeReader::uncached(Arc::new(volfold_images::MemoryDevice::new(image)));
+    let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
     let fs = NtfsDriver.mount_with(reader, MountOptions { system_files: true }).unwrap();
     let names = list(&*fs, fs.root(), 9).unwrap();
     let shown: Vec<_> = names.iter().map(|(name, ..)| name.as_slice()).collect();
@@ -355,7 +360,7 @@ fn a_damaged_block_of_an_index_harms_its_own_names_only() {
 
 /// The names that are in the root of the index itself.
 fn root_names(fs: &dyn FileSystem, image: &[u8]) -> i32 {
-    let reader = VolumeReader::uncached(Arc::new(volfold_images::MemoryDevice::new(image)));
+    let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
     let own = NtfsFileSystem::mount(reader, MountOptions::default()).unwrap();
     own.index(fs.root().0).unwrap().names_in_root()
 }
@@ -368,16 +373,16 @@ fn a_dirty_volume_and_a_short_one_are_findings() {
         record[information + 0x18 + 10] |= 1;
     });
     let fs = mount(&NtfsDriver, dirty).unwrap();
-    assert!(fs.info().findings[0].starts_with("ntfs-dirty: "));
+    assert!(fs.info().findings[0].code == "ntfs-dirty");
     let fs = mount(&NtfsDriver, &image[..7 << 20]).unwrap();
-    assert!(fs.info().findings[0].starts_with("ntfs-truncated: "));
+    assert!(fs.info().findings[0].code == "ntfs-truncated");
 }
 
 #[test]
 fn probe_wants_the_name_and_sane_numbers() {
     let Some(image) = volume() else { return };
     let probe = |bytes: &[u8]| {
-        let device = volfold_images::MemoryDevice::new(bytes);
+        let device = volfold_block::MemoryDevice::new(bytes);
         NtfsDriver.probe(&device).unwrap()
     };
     assert_eq!(probe(&image), Confidence::Certain);

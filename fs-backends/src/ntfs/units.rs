@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
-use volfold_images::{byte_count, bytes_to_index};
+use volfold_block::{byte_count, bytes_to_index};
 
 use crate::ahead;
 use crate::error::{FsError, FsResult};

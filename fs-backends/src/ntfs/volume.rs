@@ -14,7 +14,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 
 use super::boot::Boot;
 use super::record::{Attribute, FileRecord, FileReference, kind};

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{byte_count, bytes_to_index};
+use volfold_block::{byte_count, bytes_to_index};
 
 use super::codec::{lzx, xpress};
 use super::units::{UnitSource, with_scratch};

@@ -15,7 +15,7 @@
 //!
 //! Numbers are little-endian; `_be` behind the name of one gives it big-endian.
 
-use volfold_images::{ByteReader, byte_count, bytes_to_index};
+use volfold_block::{ByteReader, byte_count, bytes_to_index};
 
 use super::extended::MAX_EA;
 use super::index::{DOS_NAME_SPACE, Index, Keys};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, File, FileType, Path, PathBuf};
 use parking_lot::Mutex;
-use volfold_images::{BlockDevice, Confidence, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, Confidence, byte_count, bytes_to_index};
 
 use crate::confined::Confined;
 use crate::driver::{FileSystemDriver, VolumeReader};

@@ -2,25 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::device::BlockDevice;
-use crate::error::{BlockError, BlockResult};
 use crate::locator::{Located, Locator};
+use volfold_block::{BlockDevice, BlockError, BlockResult, Confidence, Finding, surest};
 
 pub mod raw;
 pub mod vmdk;
-
-/// How sure a format is that a file is its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Confidence {
-    /// Not this format.
-    No,
-    /// Anything can be read this way: taken if nobody else wants the file.
-    Fallback,
-    /// Something points to it, without a signature.
-    Likely,
-    /// The signature is there.
-    Certain,
-}
 
 /// An opened disk image.
 pub struct DiskImage {
@@ -38,7 +24,7 @@ pub struct DiskImage {
     pub dear_block: Option<u32>,
     /// What is wrong with the image though it could be opened; one sentence each, which begins
     /// with a code and a colon: `vmdk-cid-mismatch: ...`.
-    pub findings: Vec<String>,
+    pub findings: Vec<Finding>,
 }
 
 /// One image format.
@@ -70,13 +56,7 @@ pub static FORMATS: &[&dyn ImageFormat] = &[&vmdk::Vmdk, &raw::Raw];
 /// # Errors
 /// If the file cannot be read.
 pub fn detect(file: &dyn BlockDevice) -> BlockResult<&'static dyn ImageFormat> {
-    let mut best: Option<(Confidence, &'static dyn ImageFormat)> = None;
-    for format in FORMATS {
-        let confidence = format.probe(file)?;
-        if confidence > best.map_or(Confidence::No, |(confidence, _)| confidence) {
-            best = Some((confidence, *format));
-        }
-    }
+    let best = surest(FORMATS, |format| format.probe(file))?;
     best.map(|(_, format)| format)
         .ok_or_else(|| BlockError::unsupported("file has no known image format"))
 }

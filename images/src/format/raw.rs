@@ -1,9 +1,8 @@
 //! The raw image: the file is the disk.
 
-use crate::device::BlockDevice;
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
-use crate::format::{Confidence, DiskImage, ImageFormat};
+use crate::format::{DiskImage, ImageFormat};
 use crate::locator::Located;
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence};
 
 /// Reads raw images (`dd`, `.img`, `.raw`, flat extents without their descriptor).
 pub struct Raw;
@@ -39,11 +38,11 @@ impl ImageFormat for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
     use crate::format;
     use crate::locator::Locator;
     use std::path::Path;
     use std::sync::Arc;
+    use volfold_block::MemoryDevice;
 
     struct Nothing;
 

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::bytes::byte_count;
+use volfold_block::byte_count;
 
 /// The sector sizes that drives have.
 const SECTOR_SIZES: [u32; 2] = [512, 4096];

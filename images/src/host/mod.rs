@@ -4,11 +4,12 @@ use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(unix)]
-use crate::device::total_length;
-use crate::device::{BlockDevice, Extent, check_range, data_to_the_end};
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::locator::{Located, Locator};
+#[cfg(unix)]
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, check_range, data_to_the_end,
+    total_length,
+};
 
 mod drive;
 #[cfg(unix)]
@@ -311,7 +312,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::device::ExtentKind;
+    use volfold_block::ExtentKind;
 
     /// A folder with an image in its sub-folder `in`, removed in the end.
     struct Folder(PathBuf);

@@ -6,8 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::HostLocator;
-use crate::bytes::byte_count;
-use crate::device::Extent;
+use volfold_block::{Extent, byte_count};
 
 /// No drive of Unix asks for whole sectors.
 pub(super) fn is_drive(_path: &Path) -> bool {
@@ -85,7 +84,7 @@ pub(super) fn is_locked(_error: &io::Error) -> bool {
 pub(super) fn extent(file: &File, offset: u64, size: u64) -> Option<Extent> {
     use rustix::fs::{SeekFrom, seek};
 
-    use crate::device::ExtentKind;
+    use volfold_block::ExtentKind;
 
     let (kind, end) = match seek(file, SeekFrom::Data(offset)) {
         Ok(data) if data > offset => (ExtentKind::Zero, data),

@@ -7,8 +7,7 @@ use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf, Prefix};
 
 use super::HostLocator;
-use crate::bytes::byte_count;
-use crate::device::Extent;
+use volfold_block::{Extent, byte_count};
 
 /// `FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE`: a running machine keeps its disk.
 const SHARE_ALL: u32 = 7;

@@ -17,7 +17,7 @@ use fuser::{
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
-use volfold_images::error::error_chain;
+use volfold_block::error_chain;
 
 use super::server::{FOREVER, MAX_LOG_LINES, MAX_READ};
 use crate::Log;

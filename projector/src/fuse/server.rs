@@ -25,11 +25,11 @@ use fuser::{
 use parking_lot::RwLock;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use volfold_block::error_chain;
 use volfold_fs::{
     DirCursor, DirEntry, FileData, FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind,
     FsResult, Metadata, Name, NodeId, StreamName, Timestamp, VolumeTree,
 };
-use volfold_images::error::error_chain;
 
 use crate::status::errno;
 use crate::{Links, Log, MountOptions, Ownership, VolumeNames, links, names};
@@ -623,7 +623,7 @@ impl Filesystem for Server {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::{BlockDevice, BlockResult, Extent, ExtentKind};
+    use volfold_block::{BlockDevice, BlockResult, Extent, ExtentKind};
 
     use super::*;
     use crate::raw::{self, RawFile};

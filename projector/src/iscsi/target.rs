@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use volfold_images::{BlockError, BlockErrorKind, BlockResult, ExtentKind};
+use volfold_block::{BlockError, BlockErrorKind, BlockResult, ExtentKind};
 
 use super::scsi::sense::Sense;
 use crate::export::Export;
@@ -218,7 +218,7 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     use super::*;
     use crate::export::Content;

@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use volfold_images::{BlockDevice, BlockError, BlockErrorKind, BlockResult, MemoryDevice};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, MemoryDevice};
 
 use super::pdu::{BHS, Header, padding, reject, request, response};
 use super::{Chap, Iscsi, Target};

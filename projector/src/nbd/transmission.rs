@@ -3,8 +3,7 @@
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use volfold_images::error::error_chain;
-use volfold_images::{BlockError, BlockErrorKind, BlockResult, ExtentKind};
+use volfold_block::{BlockError, BlockErrorKind, BlockResult, ExtentKind, error_chain};
 
 use super::handshake::{ALLOCATION_ID, Choice};
 use super::nonsense;
@@ -375,7 +374,7 @@ impl<'a> Session<'a> {
             let extent = match self.choice.export.content.extent(at, end - at) {
                 Ok(extent) => extent,
                 // What cannot be told apart is data, which a read will speak about.
-                Err(_) => volfold_images::Extent { kind: ExtentKind::Data, length: end - at },
+                Err(_) => volfold_block::Extent { kind: ExtentKind::Data, length: end - at },
             };
             let state = match extent.kind {
                 ExtentKind::Data => 0,

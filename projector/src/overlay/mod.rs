@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use volfold_images::{
+use volfold_block::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, check_range,
 };
 
@@ -424,7 +424,7 @@ fn read_at(file: &File, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use volfold_images::MemoryDevice;
+    use volfold_block::MemoryDevice;
 
     use super::*;
 

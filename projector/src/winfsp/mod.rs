@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use interprocess::os::windows::named_pipe::{DuplexPipeStream, pipe_mode};
+use volfold_block::error_chain;
 use volfold_fs::TreeVolume;
-use volfold_images::error::error_chain;
 
 use crate::{
     Access, Mount, MountOptions, Place, ProjectError, ProjectErrorKind, ProjectResult, Projector,

@@ -10,10 +10,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, Weighter};
+use volfold_block::error_chain;
 use volfold_fs::{
     FileData, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamInfo, StreamName, wtf8,
 };
-use volfold_images::error::error_chain;
 
 use super::abi::{FileInfo, Functions, NtStatus, VolumeInfo, VolumeParams, flags, valid};
 use super::listing::{Listing, attribute, file_info, tag};

@@ -8,8 +8,8 @@ use super::database::Database;
 use super::disk::{Copy, DynamicDisk, read_copy};
 use super::plan::{Plan, plans};
 use super::vmdb::State;
-use crate::finding::{Finding, Severity};
 use crate::volume::{Health, Region, Volume};
+use volfold_block::{Finding, Severity, code};
 
 /// One content of the database, and who has it.
 struct Variant {
@@ -29,7 +29,7 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
                  give the other disks of the group",
                 member.header.group_name
             );
-            findings.push(Finding::error("ldm-no-database", line).on_disk(member.region.disk));
+            findings.push(Finding::error(code::LDM_NO_DATABASE, line).on_disk(member.region.disk));
         }
         return Vec::new();
     };
@@ -75,7 +75,7 @@ fn read_members<'a>(
                     members.push(Member { region, header, withheld: None, stale: None });
                 }
                 None => about.push(Finding::error(
-                    "ldm-no-header",
+                    code::LDM_NO_HEADER,
                     "disk is dynamic and has no valid private header: its volumes cannot be told",
                 )),
             }
@@ -157,22 +157,22 @@ fn report_state(member: &Member<'_>, copy: &Copy, findings: &mut Vec<Finding>) {
     };
     if let Some(line) = line {
         let line = format!("the disk's copy of the database: {line}");
-        findings.push(Finding::warning("ldm-update-unfinished", line).on_disk(disk));
+        findings.push(Finding::warning(code::LDM_UPDATE_UNFINISHED, line).on_disk(disk));
     } else if copy.vmdb.pending != copy.vmdb.committed {
         let line = format!(
             "the disk's copy of the database is clean at transaction {} and speaks of {}",
             copy.vmdb.committed, copy.vmdb.pending
         );
-        findings.push(Finding::warning("ldm-update-unfinished", line).on_disk(disk));
+        findings.push(Finding::warning(code::LDM_UPDATE_UNFINISHED, line).on_disk(disk));
     }
     if copy.is_log_dirty {
         let line = "the log has entries that are not committed: the sides of a mirror, or data and \
                     parity, may differ; compare them with `volfold list --verify`";
-        findings.push(Finding::warning("ldm-log-dirty", line).on_disk(disk));
+        findings.push(Finding::warning(code::LDM_LOG_DIRTY, line).on_disk(disk));
     }
     if copy.vmdb.group_guid != member.header.group_guid {
         let line = "private header and database are of two groups";
-        findings.push(Finding::warning("ldm-database-damaged", line).on_disk(disk));
+        findings.push(Finding::warning(code::LDM_DATABASE_DAMAGED, line).on_disk(disk));
     }
 }
 
@@ -189,7 +189,7 @@ fn report_variants(members: &[Member<'_>], variants: &[Variant], findings: &mut 
     for variant in variants {
         if let Some(problems) = variant.database.problems.sentence() {
             let line = format!("the database on {} is damaged: {problems}", disks(variant));
-            findings.push(Finding::warning("ldm-database-damaged", line));
+            findings.push(Finding::warning(code::LDM_DATABASE_DAMAGED, line));
         }
     }
     if variants.len() > 1 {
@@ -198,7 +198,7 @@ fn report_variants(members: &[Member<'_>], variants: &[Variant], findings: &mut 
             "the copies of the database differ, though they are of one transaction: {}",
             sides.join(" against ")
         );
-        findings.push(Finding::warning("ldm-copies-differ", line));
+        findings.push(Finding::warning(code::LDM_COPIES_DIFFER, line));
     }
 }
 
@@ -228,7 +228,7 @@ fn mark_stale(
             Severity::Info
         };
         let disk = member.region.disk;
-        findings.push(Finding::new(severity, "ldm-stale-disk", line).on_disk(disk));
+        findings.push(Finding::new(severity, code::LDM_STALE_DISK, line).on_disk(disk));
     }
 }
 
@@ -245,7 +245,7 @@ fn refuse_duplicates(members: &mut [Member<'_>], findings: &mut Vec<Finding>) {
              only one",
             labels.join(" and ")
         );
-        findings.push(Finding::error("ldm-duplicate-disk", line));
+        findings.push(Finding::error(code::LDM_DUPLICATE_DISK, line));
     }
     for member in members.iter_mut() {
         let labels = by_guid.get(&member.header.disk_guid).filter(|labels| labels.len() > 1);
@@ -260,7 +260,7 @@ fn report_foreign(members: &[Member<'_>], database: &Database, findings: &mut Ve
             "disk says that it belongs to group {}, whose database does not know it",
             member.header.group_name
         );
-        findings.push(Finding::warning("ldm-foreign-disk", line).on_disk(member.region.disk));
+        findings.push(Finding::warning(code::LDM_FOREIGN_DISK, line).on_disk(member.region.disk));
     }
 }
 
@@ -403,6 +403,6 @@ fn report_missing(
             "disk {} ({}) of group {group} is missing: {wanted}",
             disk.common.name, disk.guid
         );
-        findings.push(Finding::new(severity, "ldm-missing-disk", line));
+        findings.push(Finding::new(severity, code::LDM_MISSING_DISK, line));
     }
 }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, BlockResult, Slice};
+use volfold_block::{BlockDevice, BlockResult, Finding, Slice, code};
 
 use super::plan::{Part, Plan, Plex};
 use super::privhead::PrivateHeader;
 use super::record::ComponentLayout;
-use crate::finding::Finding;
 use crate::volume::map::{Absent, Concat, Mirror, Raid5, Redundancy, Stripe};
 use crate::volume::{
     Health, Layout, Membership, MembershipPart, PartState, Region, Volume, VolumeExtent, VolumeId,
@@ -137,7 +136,7 @@ impl<'a> Builder<'a> {
         let line = format!("volume {} is refused: {reason}", self.plan.name);
         let size = self.plan.size.saturating_mul(sector);
         let volume = self.volume(size, sector, Vec::new());
-        let finding = Finding::error("ldm-volume-refused", line.clone());
+        let finding = Finding::error(code::LDM_VOLUME_REFUSED, line.clone());
         self.findings.push(finding.on_volume(&volume.id.0));
         Volume { device: Arc::new(Absent::corrupt(size, line)), ..volume }
     }
@@ -279,7 +278,7 @@ impl<'a> Builder<'a> {
         let name = &self.plan.name;
         for note in &self.plan.notes {
             let line = format!("volume {name}: {note}");
-            self.findings.push(Finding::warning("ldm-volume-doubtful", line).on_volume(&id));
+            self.findings.push(Finding::warning(code::LDM_VOLUME_DOUBTFUL, line).on_volume(&id));
         }
         for placed in plexes.iter().flatten().flatten() {
             let line = match placed.state {
@@ -293,7 +292,7 @@ impl<'a> Builder<'a> {
                 "volume {name}: disk {} ({}) {line} {reason}",
                 placed.part.disk_name, placed.part.disk_guid
             );
-            self.findings.push(Finding::warning("ldm-part-doubtful", line).on_volume(&id));
+            self.findings.push(Finding::warning(code::LDM_PART_DOUBTFUL, line).on_volume(&id));
         }
     }
 }

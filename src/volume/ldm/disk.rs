@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use volfold_images::error::error_chain;
-use volfold_images::{BlockDevice, bytes_to_index};
+use volfold_block::{BlockDevice, Finding, bytes_to_index, code, error_chain};
 
 use super::privhead::{PrivateHeader, Unusable, read_sector};
 use super::toc::{Span, Toc};
 use super::vmdb::{Vmdb, log_is_dirty};
-use crate::finding::Finding;
 use crate::partition::{self, Partition, PartitionType};
 
 /// The partition types of dynamic disks.
@@ -123,7 +121,7 @@ impl Headers<'_> {
                 self.seen.push(lba);
                 let reason = reason.unwrap_or("is not there");
                 let line = format!("the private header in sector {lba} {reason}");
-                self.findings.push(Finding::warning("ldm-header-damaged", line));
+                self.findings.push(Finding::warning(code::LDM_HEADER_DAMAGED, line));
             }
         }
     }
@@ -155,7 +153,7 @@ impl Headers<'_> {
                      newer one is used",
                     header.sequence, chosen.sequence
                 );
-                self.findings.push(Finding::warning("ldm-headers-differ", line));
+                self.findings.push(Finding::warning(code::LDM_HEADERS_DIFFER, line));
             }
         }
         (Some(chosen), self.findings)
@@ -198,7 +196,7 @@ pub(super) fn read_copy(
                 Ok(vmdb) => {
                     for reason in failures {
                         let line = format!("a copy of the database is not used: {reason}");
-                        findings.push(Finding::warning("ldm-database-damaged", line));
+                        findings.push(Finding::warning(code::LDM_DATABASE_DAMAGED, line));
                     }
                     let log = toc.log.and_then(|log| read_region(&**device, log).ok());
                     let is_log_dirty = log.is_some_and(|log| log_is_dirty(&log));
@@ -213,7 +211,7 @@ pub(super) fn read_copy(
         failures.join("; ")
     };
     let line = format!("the disk's copy of the database cannot be used: {reason}");
-    findings.push(Finding::warning("ldm-database-damaged", line));
+    findings.push(Finding::warning(code::LDM_DATABASE_DAMAGED, line));
     None
 }
 
@@ -241,7 +239,7 @@ fn tocs(device: &dyn BlockDevice, header: &PrivateHeader, findings: &mut Vec<Fin
             Err(reason) => {
                 let reason = reason.unwrap_or("is not there");
                 let line = format!("the table of contents in sector {lba} {reason}");
-                findings.push(Finding::warning("ldm-toc-damaged", line));
+                findings.push(Finding::warning(code::LDM_TOC_DAMAGED, line));
             }
         }
     }

@@ -21,10 +21,9 @@
 //! overlap) and that the copies on the disks of a group must agree: where they do not, the majority
 //! holds, and without one the volumes in dispute are refused.
 
-use volfold_images::BlockResult;
+use volfold_block::{BlockResult, Finding};
 
 use super::{Claim, GroupId, Region, Volume, VolumeManager};
-use crate::finding::Finding;
 
 mod assemble;
 mod build;

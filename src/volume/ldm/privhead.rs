@@ -42,7 +42,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_images::BlockDevice;
+use volfold_block::BlockDevice;
 use zerocopy::byteorder::{BE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 

@@ -85,7 +85,7 @@
 //!
 //! Other kinds (6 is a disk access record of Veritas) and revisions are named and left out.
 
-use volfold_images::{BlockResult, ByteReader};
+use volfold_block::{BlockResult, ByteReader};
 
 use super::text;
 use super::vblk::RecordBytes;

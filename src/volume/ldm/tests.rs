@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use volfold_images::MemoryDevice;
+use volfold_block::MemoryDevice;
 
 use super::testing::{GroupBuilder, Side, Written, seal, var, words};
 use super::*;

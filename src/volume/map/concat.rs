@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::device::check_range;
-use volfold_images::{BlockDevice, BlockError, BlockResult, Extent, byte_count};
+use volfold_block::{BlockDevice, BlockError, BlockResult, Extent, byte_count, check_range};
 
 use super::{must_be_read, sector_size, split};
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use volfold_images::device::check_range;
-use volfold_images::error::error_chain;
-use volfold_images::{BlockDevice, BlockError, BlockResult, Extent, byte_count};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, Extent, byte_count, check_range, error_chain,
+};
 
 use super::{BLOCK, Comparison, Redundancy, UNIT, in_halves, must_be_read, sector_size, split};
 
@@ -129,7 +129,7 @@ mod tests {
         let device = mirror(vec![missing(512, "Disk1"), missing(512, "Disk2")], 512);
         let error = device.read_at(0, &mut [0; 512]).unwrap_err();
         assert!(error.message().contains("disk Disk1 is missing; disk Disk2 is missing"));
-        assert_eq!(error.kind(), volfold_images::BlockErrorKind::MissingPart);
+        assert_eq!(error.kind(), volfold_block::BlockErrorKind::MissingPart);
     }
 
     #[test]

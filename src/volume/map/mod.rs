@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use volfold_images::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind};
 
 mod concat;
 mod mirror;
@@ -21,7 +21,7 @@ pub use concat::Concat;
 pub use mirror::Mirror;
 pub use raid5::Raid5;
 pub use stripe::Stripe;
-pub use volfold_images::Slice;
+pub use volfold_block::Slice;
 
 /// Bytes below which a failed read is not tried again in halves: the smallest sector.
 const SMALLEST_READ: usize = 512;
@@ -119,7 +119,7 @@ fn in_halves(
     let Some((left, right)) = buf.split_at_mut_checked(half) else {
         return Err(error);
     };
-    let middle = offset.saturating_add(volfold_images::byte_count(half));
+    let middle = offset.saturating_add(volfold_block::byte_count(half));
     in_halves(offset, left, read)?;
     in_halves(middle, right, read)
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use volfold_images::device::check_range;
-use volfold_images::error::error_chain;
-use volfold_images::{BlockDevice, BlockError, BlockResult, Extent, ExtentKind, byte_count};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, Extent, ExtentKind, byte_count, check_range, error_chain,
+};
 
 use super::stripe::rows;
 use super::{BLOCK, Comparison, Redundancy, UNIT, in_halves, must_be_read, sector_size, split};

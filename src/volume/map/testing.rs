@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use volfold_images::device::check_range;
-use volfold_images::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind};
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, check_range,
+};
 
 use super::Absent;
 

@@ -7,7 +7,7 @@ use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use volfold_images::MemoryDevice;
+use volfold_block::MemoryDevice;
 use volfold_projector::export::{Content, Export};
 use volfold_projector::iscsi::{Iscsi, Target};
 use volfold_projector::overlay::Overlay;

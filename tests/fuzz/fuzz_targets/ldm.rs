@@ -10,8 +10,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use volfold::volume::ldm::Ldm;
 use volfold::volume::{Health, Region, VolumeManager};
-use volfold_images::device::check_range;
-use volfold_images::{BlockDevice, BlockResult};
+use volfold_block::{BlockDevice, BlockResult, check_range};
 
 const SECTOR: usize = 512;
 const PUBLIC_START: u64 = 63;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use volfold_images::{BlockDevice, MemoryDevice};
+use volfold_block::{BlockDevice, MemoryDevice};
 use volfold_projector::overlay::Overlay;
 
 const SIZE: usize = 100_000;

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use volfold::partition::read_table;
-use volfold_images::MemoryDevice;
+use volfold_block::MemoryDevice;
 
 fuzz_target!(|data: &[u8]| {
     let device = MemoryDevice::new(data);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use volfold_images::format::vmdk::Vmdk;
 use volfold_images::locator::{Located, Locator};
-use volfold_images::{BlockDevice, BlockError, BlockResult, ImageFormat, MemoryDevice};
+use volfold_block::{BlockDevice, BlockError, BlockResult, MemoryDevice};
+use volfold_images::ImageFormat;
 
 const MIB: u64 = 1 << 20;
 

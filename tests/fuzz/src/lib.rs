@@ -6,7 +6,7 @@ use std::sync::{Arc, Once};
 use volfold_fs::{
     DirCursor, FileSystem, FileSystemDriver, Name, NodeId, StreamName, VolumeReader,
 };
-use volfold_images::MemoryDevice;
+use volfold_block::MemoryDevice;
 
 const MAX_NODES: usize = 300;
 const MAX_STREAMS: usize = 8;

@@ -1,6 +1,6 @@
 //! The names of a directory, by a walk through all of its index.
 
-use volfold_images::{byte_count, bytes_to_index};
+use volfold_block::{byte_count, bytes_to_index};
 
 use super::super::record::FileReference;
 use super::super::volume::Volume;

@@ -43,7 +43,7 @@
 
 use std::cmp::Ordering;
 
-use volfold_images::{ByteReader, byte_count, bytes_to_index};
+use volfold_block::{ByteReader, byte_count, bytes_to_index};
 
 use super::record::{FileRecord, FileReference, kind, undo_fixups};
 use super::stream::Content;

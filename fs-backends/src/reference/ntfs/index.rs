@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ntfs::indexes::NtfsFileNameIndex;
 use ntfs::structured_values::{NtfsFileName, NtfsFileNamespace};
 use ntfs::{NtfsError, NtfsIndex};
-use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 
 use super::record::{FileRecord, FileReference, kind};
 use super::volume::Volume;

@@ -24,7 +24,9 @@ use ntfs::Ntfs;
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use volfold_images::{BlockDevice, ByteReader, Confidence, byte_count, bytes_to_index};
+use volfold_block::{
+    BlockDevice, ByteReader, Confidence, Finding, byte_count, bytes_to_index, code,
+};
 
 use self::index::{Listing, Upcase, VolumeCursor, from_crate};
 use self::node::Node;
@@ -137,17 +139,24 @@ impl NtfsFileSystem {
         }
         let mut findings = Vec::new();
         if size > volume.reader.data.size() {
-            findings.push(format!(
-                "ntfs-truncated: file system has {size} bytes, its volume only {}",
-                volume.reader.data.size()
+            findings.push(Finding::warning(
+                code::NTFS_TRUNCATED,
+                format!(
+                    "file system has {size} bytes, its volume only {}",
+                    volume.reader.data.size()
+                ),
             ));
         }
         let upcase = read_upcase(&volume).unwrap_or_else(|error| {
-            findings.push(format!("ntfs-upcase: no upper case table: {error}"));
+            findings
+                .push(Finding::warning(code::NTFS_UPCASE, format!("no upper case table: {error}")));
             Upcase::fallback()
         });
         let label = read_label(&volume, &mut findings).unwrap_or_else(|error| {
-            findings.push(format!("ntfs-label: $Volume cannot be read: {error}"));
+            findings.push(Finding::warning(
+                code::NTFS_LABEL,
+                format!("$Volume cannot be read: {error}"),
+            ));
             None
         });
         let info = FsInfo {
@@ -333,7 +342,7 @@ fn read_upcase(volume: &Volume) -> FsResult<Upcase> {
 }
 
 /// The label; tells of a dirty volume on the way.
-fn read_label(volume: &Volume, findings: &mut Vec<String>) -> FsResult<Option<String>> {
+fn read_label(volume: &Volume, findings: &mut Vec<Finding>) -> FsResult<Option<String>> {
     let record = volume.node(VOLUME)?;
     let mut label = None;
     let mut flags = 0;
@@ -358,7 +367,7 @@ fn read_label(volume: &Volume, findings: &mut Vec<String>) -> FsResult<Option<St
         },
     )?;
     if flags & 1 != 0 {
-        findings.push("ntfs-dirty: volume was not closed cleanly".to_owned());
+        findings.push(Finding::warning(code::NTFS_DIRTY, "volume was not closed cleanly"));
     }
     Ok(label.filter(|label| !label.is_empty()))
 }

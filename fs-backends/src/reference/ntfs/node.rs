@@ -1,6 +1,6 @@
 //! What is known of a file or directory from its file record.
 
-use volfold_images::ByteReader;
+use volfold_block::ByteReader;
 
 use super::index::I30;
 use super::record::{Attribute, FileRecord, Form, kind};
@@ -225,7 +225,7 @@ pub(super) fn streams(volume: &Volume, record: &FileRecord) -> FsResult<Vec<Stre
 }
 
 fn length(bytes: &[u8]) -> u64 {
-    volfold_images::byte_count(bytes.len())
+    volfold_block::byte_count(bytes.len())
 }
 
 /// A FILETIME, 100 ns since 1601, as a point in time.

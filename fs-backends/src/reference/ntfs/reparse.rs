@@ -12,7 +12,7 @@
 //! | 0x08   | 4    | `flags`             | symbolic link only; 1: relative              |
 //! | 0x0C   | -    | path buffer         | UTF-16; at 0x08 in a mount point             |
 
-use volfold_images::ByteReader;
+use volfold_block::ByteReader;
 
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::node::FileKind;

@@ -7,7 +7,7 @@
 //! They are decoded here and not by the crate `ntfs`, which takes a difference of zero for a hole:
 //! `$Boot`, whose first run begins at cluster 0, would read as zeros.
 
-use volfold_images::{BlockResult, ByteReader};
+use volfold_block::{BlockResult, ByteReader};
 
 use crate::error::{FsError, FsResult};
 use crate::extents::Extents;

@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use ntfs::Ntfs;
-use volfold_images::{BlockDevice, ByteReader, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, ByteReader, byte_count, bytes_to_index};
 
 use super::record::{Attribute, FileRecord, FileReference, Form, kind};
 use super::runs;

@@ -19,9 +19,8 @@
 
 use std::borrow::Cow;
 
-use crate::bytes::byte_count;
-use crate::error::{BlockError, BlockResult};
 use crate::format::vmdk::header::{MAX_DISK_BYTES, SECTOR};
+use volfold_block::{BlockError, BlockResult, byte_count};
 
 /// LIMIT: bytes of a descriptor. Real ones have a few hundred; one of 4096 extents has 200 KiB.
 pub(super) const MAX_DESCRIPTOR_BYTES: u64 = 1 << 20;
@@ -291,7 +290,7 @@ fn windows_1252(byte: u8) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::BlockErrorKind;
+    use volfold_block::BlockErrorKind;
 
     const PLAIN: &str = "# Disk DescriptorFile\nversion=1\nCID=fb183c20\nparentCID=ffffffff\n\
         createType=\"monolithicFlat\"\nRW 2048 FLAT \"d-flat.vmdk\" 0\nddb.x = \"1\"\n";

@@ -20,10 +20,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::bytes::{byte_count, bytes_to_index};
-use crate::device::BlockDevice;
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::format::vmdk::header::SECTOR;
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, byte_count, bytes_to_index,
+};
 
 /// Entries of a grain table.
 pub(super) const TABLE_ENTRIES: usize = 512;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::bytes::{byte_count, bytes_to_index};
-use crate::device::{BlockDevice, Extent, ExtentKind, check_range, data_to_the_end};
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::format::vmdk::sparse::{Below, SparseExtent};
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, byte_count,
+    bytes_to_index, check_range, data_to_the_end,
+};
 
 /// Where the bytes of an extent come from.
 pub(super) enum Source {

@@ -16,10 +16,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zerocopy::byteorder::{LE, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::bytes::{byte_count, bytes_to_index};
-use crate::device::BlockDevice;
-use crate::error::{BlockError, BlockResult};
 use crate::format::vmdk::header::SECTOR;
+use volfold_block::{BlockDevice, BlockError, BlockResult, byte_count, bytes_to_index};
 
 #[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -188,8 +186,8 @@ impl CompressedGrain<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::BlockErrorKind;
     use crate::format::vmdk::testing::{Files, GRAIN, SparseBuilder, deflate, read};
+    use volfold_block::BlockErrorKind;
 
     const CAPACITY: u64 = 4 << 20;
     /// Where the builder puts the first grain of a stream of this capacity.
@@ -290,7 +288,7 @@ mod tests {
         assert!(deflated.len() > 16 * 1024);
         file.extend(u32::try_from(deflated.len()).unwrap().to_le_bytes());
         file.extend(deflated);
-        let whole = crate::device::MemoryDevice::new(file.clone());
+        let whole = volfold_block::MemoryDevice::new(file.clone());
         let grain =
             |file| CompressedGrain { file, at: 512, lba: 8, grain_size: 65536, needed: 65536 };
         let mut bytes = vec![0; 65536];
@@ -300,10 +298,10 @@ mod tests {
         grain(&whole).read(60_000, &mut part).unwrap();
         assert!(part == noise[60_000..61_000]);
 
-        let cut = crate::device::MemoryDevice::new(file[..file.len() - 1].to_vec());
+        let cut = volfold_block::MemoryDevice::new(file[..file.len() - 1].to_vec());
         let error = grain(&cut).read(0, &mut bytes).unwrap_err();
         assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(524)));
-        let cut = crate::device::MemoryDevice::new(file[..520].to_vec());
+        let cut = volfold_block::MemoryDevice::new(file[..520].to_vec());
         let error = grain(&cut).read(0, &mut bytes).unwrap_err();
         assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(512)));
     }

@@ -31,7 +31,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::{LE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
+use volfold_block::{BlockError, BlockErrorKind, BlockResult};
 
 /// The unit of every offset and size on disk.
 pub(super) const SECTOR: u64 = 512;
@@ -125,11 +125,11 @@ fn bytes_of(sectors: u64, name: &str, at: u64, field: usize) -> BlockResult<u64>
 }
 
 fn corrupt(sentence: impl Into<String>, at: u64, field: usize) -> BlockError {
-    BlockError::corrupt(sentence.into(), at, crate::bytes::byte_count(field))
+    BlockError::corrupt(sentence.into(), at, volfold_block::byte_count(field))
 }
 
 fn unsupported(sentence: impl Into<String>, at: u64, field: usize) -> BlockError {
-    let at = at.saturating_add(crate::bytes::byte_count(field));
+    let at = at.saturating_add(volfold_block::byte_count(field));
     BlockError::new(BlockErrorKind::Unsupported, sentence.into()).at(at)
 }
 

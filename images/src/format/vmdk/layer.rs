@@ -3,9 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::bytes::{byte_count, bytes_to_index};
-use crate::device::BlockDevice;
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::format::vmdk::COWD_MAGIC;
 use crate::format::vmdk::descriptor::{
     Access, Descriptor, ExtentLine, ExtentType, MAX_DESCRIPTOR_BYTES,
@@ -15,6 +12,9 @@ use crate::format::vmdk::disk::{DiskExtent, Source};
 use crate::format::vmdk::header::{HEADER_BYTES, MAGIC, SparseHeader};
 use crate::format::vmdk::sparse::SparseExtent;
 use crate::locator::{Located, Locator};
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, byte_count, bytes_to_index, code,
+};
 
 /// The variants that hold no bytes but name a disk of the machine.
 const HOST_DISKS: [&str; 6] = [
@@ -33,7 +33,7 @@ pub(super) struct Layer {
     pub(super) extents: Vec<DiskExtent>,
     /// The largest grain of a compressed extent.
     pub(super) dear_block: Option<u64>,
-    pub(super) findings: Vec<String>,
+    pub(super) findings: Vec<Finding>,
 }
 
 impl Layer {
@@ -134,7 +134,8 @@ impl Layer {
             let before = layer.findings.len();
             let source = layer.source(line, &name, files, budget)?;
             layer.check_size(line, &source);
-            name_findings(layer.findings.get_mut(before..).unwrap_or_default(), &name);
+            let found = layer.findings.split_off(before);
+            layer.findings.extend(found.into_iter().map(|finding| finding.within(&name)));
             layer.add(line, name, source);
         }
         Ok(layer)
@@ -186,8 +187,9 @@ impl Layer {
     }
 
     /// Makes messages of this layer begin with `part`.
-    pub(super) fn call(&mut self, part: &str) {
-        name_findings(&mut self.findings, part);
+    pub(super) fn prefix_messages(&mut self, part: &str) {
+        let findings = std::mem::take(&mut self.findings);
+        self.findings = findings.into_iter().map(|finding| finding.within(part)).collect();
         for extent in &mut self.extents {
             extent.name = if extent.name.is_empty() {
                 part.to_owned()
@@ -205,9 +207,12 @@ impl Layer {
             Source::Zero | Source::NoAccess => return,
         };
         if found < wanted {
-            self.findings.push(format!(
-                "vmdk-extent-short: the file has {found} of {wanted} bytes; what is missing \
+            self.findings.push(Finding::warning(
+                code::VMDK_EXTENT_SHORT,
+                format!(
+                    "the file has {found} of {wanted} bytes; what is missing \
                  cannot be read"
+                ),
             ));
         }
     }
@@ -222,15 +227,6 @@ impl Layer {
         }
         let start = self.extents.last().map_or(0, |last| last.start.saturating_add(last.size));
         self.extents.push(DiskExtent { start, size: line.size, name, source });
-    }
-}
-
-/// Puts the name of `part` between the code and the sentence of each finding.
-fn name_findings(findings: &mut [String], part: &str) {
-    for finding in findings {
-        if let Some((code, sentence)) = finding.split_once(": ") {
-            *finding = format!("{code}: {part}: {sentence}");
-        }
     }
 }
 

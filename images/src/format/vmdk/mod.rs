@@ -29,14 +29,14 @@ mod testing;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::bytes::bytes_to_index;
-use crate::device::BlockDevice;
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::disk::VmdkDisk;
 use crate::format::vmdk::layer::Layer;
-use crate::format::{Confidence, DiskImage, ImageFormat};
+use crate::format::{DiskImage, ImageFormat};
 use crate::locator::Located;
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence, bytes_to_index,
+};
 
 /// LIMIT: images of a chain. VMware allows 32 snapshots.
 const MAX_CHAIN: usize = 64;
@@ -96,7 +96,7 @@ fn open_with(file: &Located, budget: &Arc<TableBudget>) -> BlockResult<DiskImage
             return Err(BlockError::unsupported(sentence));
         }
         let mut layer = Layer::open(&parent, budget).map_err(|error| error.within(&name))?;
-        layer.call(&name);
+        layer.prefix_messages(&name);
         check_content(&name, link.cid, layer.descriptor.cid)?;
         layers.push(layer);
         chain.push(parent.name);
@@ -142,7 +142,7 @@ fn assemble(layers: Vec<Layer>, chain: Vec<String>) -> DiskImage {
 mod tests {
     use super::testing::{Files, SparseBuilder, read};
     use super::*;
-    use crate::device::{ExtentKind, MemoryDevice};
+    use volfold_block::{ExtentKind, MemoryDevice};
 
     const CAPACITY: u64 = 1 << 20;
 
@@ -199,8 +199,10 @@ mod tests {
             Files::default().with("d.vmdk", text("RW 4 FLAT \"f\" 1")).with("f", vec![3; 4 * 512]);
         let image = files.open("d.vmdk").unwrap();
         assert!(
-            image.findings[0]
-                .starts_with("vmdk-extent-short: extent f: the file has 2048 of 2560 bytes")
+            image.findings[0].code == "vmdk-extent-short"
+                && image.findings[0]
+                    .to_string()
+                    .starts_with("extent f: the file has 2048 of 2560 bytes")
         );
         assert_eq!(read(&*image.device, 2 * 512, 512).unwrap(), [3; 512]);
         let error = read(&*image.device, 3 * 512 - 1, 2).unwrap_err();
@@ -214,7 +216,10 @@ mod tests {
             .with("d.vmdk", text("RW 2056 SPARSE \"s\""))
             .with("s", SparseBuilder::new(CAPACITY).descriptor(None).build());
         let image = files.open("d.vmdk").unwrap();
-        assert!(image.findings[0].starts_with("vmdk-extent-short: extent s: the file has "));
+        assert!(
+            image.findings[0].code == "vmdk-extent-short"
+                && image.findings[0].to_string().starts_with("extent s: the file has ")
+        );
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
         let error = read(&*image.device, CAPACITY - 1, 2).unwrap_err();
         assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(CAPACITY)));
@@ -378,9 +383,9 @@ mod tests {
             .with("base.vmdk", text("RW 2048 SPARSE \"s\""))
             .with("s", extent);
         let findings = files.open("c.vmdk").unwrap().findings;
-        let start = "vmdk-unclean-shutdown: parent base.vmdk: extent s: the file was not closed";
+        let start = "parent base.vmdk: extent s: the file was not closed";
         assert_eq!(findings.len(), 1);
-        assert!(findings[0].starts_with(start), "{}", findings[0]);
+        assert!(findings[0].to_string().starts_with(start), "{}", findings[0]);
     }
 
     #[test]

@@ -17,15 +17,13 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, OnceLock};
 
-use crate::bytes::bytes_to_index;
-use crate::device::BlockDevice;
-use crate::error::{BlockError, BlockResult};
 use crate::format::vmdk::directory::{
     EntryRule, GRAINS_PER_TABLE, GrainDirectory, TABLE_ENTRIES, Table, TableBudget,
 };
 use crate::format::vmdk::grain::{GrainMarker, MARKER_BYTES};
 use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
 use crate::format::vmdk::sparse::footer_at;
+use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, bytes_to_index, code};
 
 const TYPE_END: u32 = 0;
 const TYPE_FOOTER: u32 = 3;
@@ -49,7 +47,7 @@ pub(super) fn rebuild(
     rule: EntryRule,
     tables: u64,
     budget: &Arc<TableBudget>,
-    findings: &mut Vec<String>,
+    findings: &mut Vec<Finding>,
 ) -> BlockResult<(GrainDirectory, u64)> {
     if !header.compressed {
         let sentence = "sparse extent has neither a footer nor markers";
@@ -77,10 +75,13 @@ pub(super) fn rebuild(
         }
         Outcome::Cut(next_grain) => {
             let known = next_grain.saturating_mul(header.grain_size).min(header.capacity);
-            findings.push(format!(
-                "vmdk-cut-short: the file has no footer; only the first {known} of {} bytes \
+            findings.push(Finding::warning(
+                code::VMDK_CUT_SHORT,
+                format!(
+                    "the file has no footer; only the first {known} of {} bytes \
                  can be read",
-                header.capacity
+                    header.capacity
+                ),
             ));
             let count = budget.take_directory(tables)?;
             let mut slots: Vec<OnceLock<Box<Table>>> = Vec::with_capacity(count);
@@ -185,11 +186,10 @@ fn note(
 mod tests {
     use std::sync::Arc;
 
-    use crate::device::ExtentKind;
-    use crate::error::BlockErrorKind;
     use crate::format::vmdk::directory::TableBudget;
     use crate::format::vmdk::open_with;
     use crate::format::vmdk::testing::{Files, SparseBuilder, read};
+    use volfold_block::{BlockErrorKind, ExtentKind};
 
     const CAPACITY: u64 = 4 << 20;
     const FIRST: usize = 32 * 512;
@@ -212,7 +212,7 @@ mod tests {
             bytes.truncate(length);
             let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
             assert_eq!(image.device.size(), CAPACITY);
-            assert!(image.findings[0].starts_with("vmdk-cut-short: "));
+            assert!(image.findings[0].code == "vmdk-cut-short");
             assert_eq!(read(&*image.device, 2 * 4096 - 1, 2).unwrap(), [7, 0]);
             assert_eq!(read(&*image.device, 4 * 4096 - 1, 1).unwrap(), [8]);
             for (offset, size) in [(4 * 4096, 1), (4 * 4096 - 1, 2), (700 * 4096, 1)] {
@@ -232,7 +232,7 @@ mod tests {
         let mut bytes = stream();
         bytes.resize(bytes.len() + 5000, 0);
         let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
-        assert_eq!(image.findings, Vec::<String>::new());
+        assert!(image.findings.is_empty());
         assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
     }

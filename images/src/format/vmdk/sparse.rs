@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use crate::bytes::{byte_count, bytes_to_index};
-use crate::device::{BlockDevice, Extent, ExtentKind, check_range};
-use crate::error::{BlockError, BlockResult};
 use crate::format::vmdk::directory::{
     EntryRule, GRAINS_PER_TABLE, Grain, GrainDirectory, Lookup, TableBudget,
 };
 use crate::format::vmdk::grain::CompressedGrain;
 use crate::format::vmdk::header::{DirectoryPlace, HEADER_BYTES, SECTOR, SparseHeader};
 use crate::format::vmdk::scan;
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, Extent, ExtentKind, Finding, byte_count, bytes_to_index,
+    check_range, code,
+};
 
 /// LIMIT: how many grain tables one question about an extent may touch. The answer then ends
 /// early, and the next question goes on.
@@ -92,14 +93,14 @@ impl SparseExtent {
         file: Arc<dyn BlockDevice>,
         header: SparseHeader,
         budget: &Arc<TableBudget>,
-        findings: &mut Vec<String>,
+        findings: &mut Vec<Finding>,
     ) -> BlockResult<Self> {
         let file_size = file.size();
         if header.unclean_shutdown {
-            findings.push(
-                "vmdk-unclean-shutdown: the file was not closed; the last writes may be missing"
-                    .to_owned(),
-            );
+            findings.push(Finding::warning(
+                code::VMDK_UNCLEAN_SHUTDOWN,
+                "the file was not closed; the last writes may be missing",
+            ));
         }
         let header = match header.directory {
             DirectoryPlace::At(_) => header,
@@ -118,9 +119,12 @@ impl SparseExtent {
                 Arc::clone(budget),
             )?;
             if replaced > 0 {
-                findings.push(format!(
-                    "vmdk-grain-directory-damaged: {replaced} of {tables} entries of the grain \
+                findings.push(Finding::warning(
+                    code::VMDK_GRAIN_DIRECTORY_DAMAGED,
+                    format!(
+                        "{replaced} of {tables} entries of the grain \
                      directory were taken from its copy"
+                    ),
                 ));
             }
             (directory, header.capacity)
@@ -372,12 +376,12 @@ pub(super) fn footer_at(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::BlockErrorKind;
     use crate::format::vmdk::header::MAX_DISK_BYTES;
     use crate::format::vmdk::testing::{
         DIRECTORY, Files, GRAIN, REDUNDANT_DIRECTORY, REDUNDANT_TABLE, Recorder, SparseBuilder,
         TABLE, read,
     };
+    use volfold_block::BlockErrorKind;
 
     const CAPACITY: u64 = 4 << 20;
 
@@ -401,7 +405,7 @@ mod tests {
         let files = Files::default().with("self.vmdk", three_grains().build());
         let image = files.open("self.vmdk").unwrap();
         assert_eq!(image.device.size(), CAPACITY);
-        assert_eq!(image.findings, Vec::<String>::new());
+        assert!(image.findings.is_empty());
         let bytes = read(&*image.device, 100, 3 * GRAIN).unwrap();
         assert!(bytes[..GRAIN - 100].iter().all(|byte| *byte == 0xA0));
         assert!(bytes[GRAIN - 100..2 * GRAIN - 100].iter().all(|byte| *byte == 0xA1));
@@ -513,13 +517,19 @@ mod tests {
             let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
             assert_eq!(read(&*image.device, 600 * 4096, 1).unwrap(), [0xA2]);
             assert_eq!(image.findings.len(), 1);
-            assert!(image.findings[0].starts_with("vmdk-grain-directory-damaged: 1 of 2 "));
+            assert!(
+                image.findings[0].code == "vmdk-grain-directory-damaged"
+                    && image.findings[0].to_string().starts_with("1 of 2 ")
+            );
         }
         let mut bytes = three_grains().build();
         bytes[0x38..0x40].copy_from_slice(&0x0100_0000_u64.to_le_bytes());
         let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
-        assert!(image.findings[0].starts_with("vmdk-grain-directory-damaged: 2 of 2 "));
+        assert!(
+            image.findings[0].code == "vmdk-grain-directory-damaged"
+                && image.findings[0].to_string().starts_with("2 of 2 ")
+        );
     }
 
     #[test]
@@ -565,7 +575,7 @@ mod tests {
         let mut bytes = three_grains().build();
         bytes[0x48] = 1;
         let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
-        assert!(image.findings[0].starts_with("vmdk-unclean-shutdown: "));
+        assert!(image.findings[0].code == "vmdk-unclean-shutdown");
     }
 
     #[test]

@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-use crate::device::{BlockDevice, MemoryDevice};
-use crate::error::{BlockError, BlockErrorKind, BlockResult};
 use crate::format::DiskImage;
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::open_with;
 use crate::locator::{Located, Locator};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, MemoryDevice};
 
 /// Sectors of a grain in the files made here.
 pub(crate) const GRAIN_SECTORS: u64 = 8;

@@ -4,8 +4,7 @@
 
 use std::io;
 
-use volfold_images::BlockError;
-use volfold_images::error::error_chain;
+use volfold_block::{BlockError, error_chain};
 
 use super::opcodes::{action, opcode};
 use super::sense::Sense;

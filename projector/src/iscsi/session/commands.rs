@@ -4,7 +4,7 @@
 
 use std::io;
 
-use volfold_images::error::error_chain;
+use volfold_block::error_chain;
 
 use super::Session;
 use crate::iscsi::login::WINDOW;

@@ -24,6 +24,8 @@ pub enum BlockErrorKind {
     MissingPart,
     /// Policy forbids it: a file outside the folders that the user allowed.
     Refused,
+    /// A fault of ours: a panic that [`crate::guard`] caught.
+    Internal,
 }
 
 /// Why a block could not be read or an image not be opened.

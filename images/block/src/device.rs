@@ -69,8 +69,11 @@ pub trait BlockDevice: Send + Sync {
     fn will_need(&self, _offset: u64, _length: u64) {}
 }
 
-/// The answer of a device that knows of no holes.
-pub(crate) fn data_to_the_end(offset: u64, size: u64) -> BlockResult<Extent> {
+/// The answer of a device of `size` bytes that knows of no holes.
+///
+/// # Errors
+/// `OutOfRange` if `offset` is not inside the device.
+pub fn data_to_the_end(offset: u64, size: u64) -> BlockResult<Extent> {
     match size.checked_sub(offset) {
         None | Some(0) => Err(BlockError::out_of_range(offset, 1, size)),
         Some(length) => Ok(Extent { kind: ExtentKind::Data, length }),
