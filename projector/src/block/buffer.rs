@@ -67,12 +67,8 @@ impl Input {
         Self { bytes: vec![0; length].into_boxed_slice(), waiting: 0..0 }
     }
 
-    /// Whether all bytes are used.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Moves bytes to the front of `buf`, as many as there are and it takes; how many.
+    /// Moves bytes to the front of `buf`, as many as there are and it takes; how many. 0 if all bytes
+    /// are used.
     pub(crate) fn take(&mut self, buf: &mut [u8]) -> usize {
         let waiting = self.bytes.get(self.waiting.clone()).unwrap_or_default();
         let count = waiting.len().min(buf.len());

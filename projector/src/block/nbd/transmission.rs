@@ -110,18 +110,17 @@ impl<'a> Session<'a> {
         let mut is_begun = false;
         let mut left = buf;
         while !left.is_empty() {
-            if self.input.is_empty() {
+            let count = self.input.take(left);
+            if count == 0 {
                 self.send()?;
-                if self.input.fill(&mut self.stream)? == 0 {
-                    return match is_begun {
-                        false => Ok(false),
-                        true => Err(io::ErrorKind::UnexpectedEof.into()),
-                    };
+                match self.input.fill(&mut self.stream)? {
+                    0 if is_begun => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    0 => return Ok(false),
+                    _ => {}
                 }
             }
-            let count = self.input.take(left);
+            is_begun |= count > 0;
             (_, left) = left.split_at_mut(count);
-            is_begun = true;
         }
         Ok(true)
     }
