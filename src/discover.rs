@@ -112,7 +112,7 @@ impl Worklist<'_> {
             None => {}
             Some(table) => {
                 let hidden = claimed.map(|claimed| claimed.hides).unwrap_or_default();
-                for region in volume::regions(&whole, &table) {
+                for region in volume::basic::regions(&whole, &table) {
                     let number = region.partition.as_ref().map(|partition| partition.number);
                     if number.is_some_and(|number| hidden.contains(&number)) {
                         continue;
@@ -229,7 +229,7 @@ fn read_table(
     sector_size: u32,
     findings: &mut Vec<Finding>,
 ) -> Option<PartitionTable> {
-    partition::read_table(device, sector_size).unwrap_or_else(|error| {
+    partition::registry::read_table(device, sector_size).unwrap_or_else(|error| {
         findings.push(Finding::error(code::DISK_UNREADABLE, error_chain(&error)));
         None
     })
@@ -241,7 +241,8 @@ fn is_file_system(device: &dyn BlockDevice) -> bool {
 
 /// Whether `device` has a partition table, or a file system without one.
 pub(crate) fn holds_something(device: &dyn BlockDevice) -> bool {
-    let tables = [512, 4096].map(|sector_size| partition::read_table(device, sector_size));
+    let tables =
+        [512, 4096].map(|sector_size| partition::registry::read_table(device, sector_size));
     tables.iter().any(|table| matches!(table, Ok(Some(_)))) || is_file_system(device)
 }
 

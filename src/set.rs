@@ -17,7 +17,8 @@ use volfold_images::{DiskImage, host};
 use volfold_images::{Located, Locator};
 
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
-use crate::volume::{MANAGERS, Volume, VolumeExtent, VolumeType};
+use crate::volume::registry::MANAGERS;
+use crate::volume::{Volume, VolumeExtent, VolumeType};
 
 /// Bytes of metadata that are read and kept at once.
 const METADATA_BLOCK: u32 = 32 << 10;

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use volfold_block::{BlockDevice, BlockResult, Finding};
 
-use crate::partition::{Partition, PartitionTable};
+use crate::partition::Partition;
 use crate::volume::map::Redundancy;
 
 pub mod basic;
 pub mod ldm;
 pub mod map;
+pub mod registry;
 
 /// What names a volume, whatever the order of the arguments: `gpt:<partition guid>`,
 /// `mbr:<signature>-<first lba>`, `ldm:<volume guid>`, else `disk0-p2`.
@@ -253,25 +254,4 @@ pub trait VolumeManager: Send + Sync {
         members: &[Region],
         findings: &mut Vec<Finding>,
     ) -> Vec<Volume>;
-}
-
-/// Every volume manager of this build, in the order asked. Regions that nobody claims are basic
-/// volumes.
-pub static MANAGERS: &[&dyn VolumeManager] = &[&ldm::Ldm];
-
-/// The regions of the partitions in `table` of the disk `whole`, as far as the disk has them.
-pub fn regions(whole: &Region, table: &PartitionTable) -> Vec<Region> {
-    table
-        .partitions
-        .iter()
-        .map(|partition| Region {
-            disk: whole.disk,
-            device: basic::present_part(&whole.device, partition.start, partition.size),
-            start: partition.start,
-            size: partition.size,
-            label: whole.label.clone(),
-            partition: Some(partition.clone()),
-            table_id: table.disk_id.clone(),
-        })
-        .collect()
 }
