@@ -134,11 +134,10 @@ impl SetArguments {
 
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
-        OpenOptions {
-            allowed: self.allow_path.clone(),
-            cache_size: self.cache_size,
-            ..OpenOptions::default()
-        }
+        let mut options = OpenOptions::default();
+        options.allowed.clone_from(&self.allow_path);
+        options.cache_size = self.cache_size;
+        options
     }
 }
 
@@ -169,7 +168,9 @@ impl TreeArguments {
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
         let mount = MountOptions { system_files: self.system_files };
-        OpenOptions { mount, ..self.set.options() }
+        let mut options = self.set.options();
+        options.mount = mount;
+        options
     }
 
     /// Opens `disks` as one set, with the tree of all readable volumes; tells of damaged ones.

@@ -59,6 +59,8 @@ pub fn volume(region: Region) -> Volume {
         partition: region.partition,
         membership: None,
         redundancy: None,
+        lock: None,
+        snapshot: None,
     }
 }
 
