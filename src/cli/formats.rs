@@ -10,7 +10,8 @@ use volfold::volume::registry::MANAGERS;
 use volfold_fs::DRIVERS;
 use volfold_images::FORMATS;
 
-use super::{Outcome, text};
+use super::outcome::Outcome;
+use super::text;
 
 /// Show the image formats, partition schemes, volume managers and file systems of this build
 #[derive(Args)]
