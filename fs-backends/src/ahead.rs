@@ -1,18 +1,19 @@
-//! Work done before somebody asks for it, on threads beside those that ask.
+//! Work done before a caller asks for it, on threads beside those that ask.
 //!
 //! A thread is started when there is work, as many as there are cores beside one, and ends when
-//! there was none for a while. What finds no room in the queue is not done: whoever needs it does
-//! it then.
+//! there was none for a while. What finds no room in the queue is not done: the caller that needs
+//! it does it then. [`set_threads`] bounds the threads, or turns them off.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// LIMIT: threads.
+/// LIMIT: threads, if the program does not choose their number.
 const MAX_THREADS: usize = 4;
 
 /// LIMIT: jobs that wait.
@@ -26,7 +27,7 @@ type Job = Box<dyn FnOnce() + Send>;
 struct Ahead {
     state: Mutex<State>,
     work: Condvar,
-    max_threads: usize,
+    max_threads: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -41,9 +42,18 @@ static AHEAD: LazyLock<Ahead> = LazyLock::new(|| {
     Ahead {
         state: Mutex::default(),
         work: Condvar::new(),
-        max_threads: cores.saturating_sub(1).min(MAX_THREADS),
+        max_threads: AtomicUsize::new(cores.saturating_sub(1).min(MAX_THREADS)),
     }
 });
+
+/// Lets at most `count` threads work ahead in this process; with 0 none is started, and every call
+/// does all of its work on the thread of its caller.
+///
+/// Threads that work already end when their work is done. If this is never called there are as many
+/// as cores beside one, and no more than four.
+pub fn set_threads(count: usize) {
+    AHEAD.max_threads.store(count, Ordering::Relaxed);
+}
 
 /// Does `job` soon, or not at all.
 pub(crate) fn spawn(job: impl FnOnce() + Send + 'static) {
@@ -53,11 +63,12 @@ pub(crate) fn spawn(job: impl FnOnce() + Send + 'static) {
 impl Ahead {
     fn spawn(&'static self, job: Job) {
         let mut state = self.state.lock();
-        if self.max_threads == 0 || state.jobs.len() >= MAX_JOBS {
+        let max_threads = self.max_threads.load(Ordering::Relaxed);
+        if max_threads == 0 || state.jobs.len() >= MAX_JOBS {
             return;
         }
         state.jobs.push_back(job);
-        if state.idle == 0 && state.threads < self.max_threads {
+        if state.idle == 0 && state.threads < max_threads {
             let thread = thread::Builder::new().name("ahead".to_owned());
             if thread.spawn(|| self.work()).is_ok() {
                 state.threads = state.threads.saturating_add(1);
@@ -74,7 +85,7 @@ impl Ahead {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                // What is wrong with the image is found again by whoever asks for it.
+                // What is wrong with the image is found again by the caller that asks for it.
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 state = self.state.lock();
                 continue;
@@ -101,7 +112,7 @@ mod tests {
         static OWN: LazyLock<Ahead> = LazyLock::new(|| Ahead {
             state: Mutex::default(),
             work: Condvar::new(),
-            max_threads: 2,
+            max_threads: AtomicUsize::new(2),
         });
         let (done, wait) = channel();
         OWN.spawn(Box::new(|| panic!("a job that fails")));
@@ -111,5 +122,18 @@ mod tests {
         }
         drop(done);
         assert_eq!(wait.iter().count(), 10);
+    }
+
+    #[test]
+    fn without_threads_nothing_is_done_ahead() {
+        static OFF: LazyLock<Ahead> = LazyLock::new(|| Ahead {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            max_threads: AtomicUsize::new(0),
+        });
+        let (done, wait) = channel();
+        OFF.spawn(Box::new(move || done.send(()).unwrap()));
+        assert!(wait.recv().is_err(), "the job was dropped");
+        assert_eq!(OFF.state.lock().threads, 0);
     }
 }

@@ -47,6 +47,7 @@ impl fmt::Display for Reason {
 
 /// What the caller should do about an [`FsError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum FsErrorKind {
     /// The host could not read. A second try may help.
     Io,
@@ -123,6 +124,11 @@ impl FsError {
         Self::new(FsErrorKind::NotALink, "not a symbolic link")
     }
 
+    /// The offset is at the end of the file or past it.
+    pub fn past_the_end(offset: u64) -> Self {
+        Self::new(FsErrorKind::OutOfRange, "offset is past the end of the file").at(offset)
+    }
+
     /// The content is encrypted.
     pub fn encrypted() -> Self {
         Self::new(FsErrorKind::Encrypted, "content is encrypted")
@@ -162,7 +168,7 @@ impl FsError {
         self.position
     }
 
-    /// The stable code of the kind, as `--json` and `check` print it.
+    /// The stable code of the kind, as `--json` prints it.
     pub fn code(&self) -> &'static str {
         match self.kind {
             FsErrorKind::Io => "io",

@@ -10,13 +10,13 @@
 )]
 
 #[cfg(feature = "ntfs")]
-mod ahead;
+pub mod ahead;
 pub mod confined;
 pub mod driver;
 pub mod error;
 #[cfg(feature = "ext4")]
 pub mod ext4;
-#[cfg(any(feature = "ntfs", feature = "fat"))]
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
 mod extents;
 #[cfg(feature = "fat")]
 pub mod fat;
@@ -24,16 +24,18 @@ pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
 pub mod reference;
+pub mod registry;
 #[cfg(test)]
 mod testing;
 pub mod tree;
 pub mod wtf8;
 
-pub use driver::{DRIVERS, FileSystemDriver, Identity, MountOptions, VolumeReader, detect};
+pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, FsStatistics, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo,
-    StreamName, Times, Timestamp, Usage,
+    FileSystem, FsInfo, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo, StreamName, Times,
+    Timestamp, Usage,
 };
+pub use registry::{DRIVERS, detect};
 pub use tree::{TreeVolume, VolumeTree};

@@ -25,14 +25,15 @@ use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum;
-use super::content::{Content, Piece};
+use super::damage::ok_unless_corrupt;
 use super::features::{Incompat, RoCompat};
 use super::inode::{Flags, Inode};
 use super::nokey;
 use super::superblock::Superblock;
-use super::volume::{Volume, damage_is_false};
-use super::{block_map, extents, inline};
+use super::volume::Volume;
+use super::{inline, map};
 use crate::error::{FsError, FsResult};
+use crate::extents::{Extents, Place};
 use crate::node::FileKind;
 
 /// LIMIT: the bytes of one directory that are looked at, 2 GiB, as the kernel without large_dir.
@@ -108,7 +109,7 @@ pub(super) struct Directory<'a> {
 }
 
 enum Source {
-    Blocks(Content),
+    Blocks(Extents),
     Inline(Vec<u8>),
 }
 
@@ -135,7 +136,7 @@ impl<'a> Directory<'a> {
         let source = if inode.flags.has(Flags::INLINE_DATA) {
             Source::Inline(inline::read(&inode, bytes)?)
         } else {
-            Source::Blocks(content(volume, &inode)?)
+            Source::Blocks(map::read(volume, &inode)?)
         };
         Ok(Self { volume, inode, source })
     }
@@ -153,7 +154,7 @@ impl<'a> Directory<'a> {
         let mut walk = Walk { directory: self, from, damaged: 0, presented: Vec::new() };
         match &self.source {
             Source::Inline(bytes) => walk.inline(bytes, visit),
-            Source::Blocks(content) => walk.blocks(content, visit),
+            Source::Blocks(extents) => walk.blocks(extents, visit),
         }
     }
 
@@ -167,20 +168,6 @@ impl<'a> Directory<'a> {
         };
         self.walk(position, &mut once).map(|_| ())
     }
-}
-
-/// The content of `inode` as it lies in blocks.
-pub(super) fn content(volume: &Volume, inode: &Inode) -> FsResult<Content> {
-    let block_size = volume.superblock.block_size;
-    if inode.size > extents::ALL_BLOCKS.end.saturating_mul(block_size.get()) {
-        return Err(FsError::corrupt("inode has an impossible size"));
-    }
-    let runs = if inode.flags.has(Flags::EXTENTS) {
-        extents::read(volume, inode)?
-    } else {
-        block_map::read(volume, inode)?
-    };
-    Ok(Content::new(volume.data(), block_size, inode.size, runs))
 }
 
 struct Walk<'d> {
@@ -202,7 +189,7 @@ impl Walk<'_> {
         Ok(self.at_the_end())
     }
 
-    fn blocks(&mut self, content: &Content, visit: &mut Visitor<'_>) -> FsResult<Walked> {
+    fn blocks(&mut self, extents: &Extents, visit: &mut Visitor<'_>) -> FsResult<Walked> {
         let superblock = &self.directory.volume.superblock;
         let block_size = superblock.block_size.get();
         let whole = self.directory.inode.size;
@@ -211,8 +198,8 @@ impl Walk<'_> {
         let mut block = vec![0; bytes_to_index(block_size)?];
         let mut offset = self.from.saturating_sub(self.from % superblock.block_size);
         while offset < end {
-            let (piece, length) = content.bytes_at(offset);
-            let Piece::Data(at) = piece else {
+            let (place, length) = extents.at(offset).unwrap_or((Place::Hole, block_size));
+            let Place::At(at) = place else {
                 // The kernel makes no holes in directories.
                 self.damage();
                 offset = offset.saturating_add(length.max(1));
@@ -223,7 +210,7 @@ impl Walk<'_> {
             }
             let number = at / superblock.block_size;
             let read = self.directory.volume.read_block(number, &mut block);
-            if damage_is_false(read)? && sum_is_good(superblock, &self.directory.inode, &block) {
+            if ok_unless_corrupt(read)? && sum_is_good(superblock, &self.directory.inode, &block) {
                 if self.chain(&block, offset, visit)?.is_break() {
                     return Ok(Walked::Stopped);
                 }

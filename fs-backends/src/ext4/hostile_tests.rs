@@ -28,7 +28,7 @@ fn volume(size: &str, options: &[&str]) -> Option<Vec<u8>> {
 }
 
 fn mount(image: &[u8]) -> FsResult<Arc<dyn FileSystem>> {
-    Ext4Driver.mount(VolumeReader::uncached(Arc::new(MemoryDevice::new(image))))
+    crate::testing::mount(&Ext4Driver, image)
 }
 
 /// Touches everything that can be reached, within bounds.

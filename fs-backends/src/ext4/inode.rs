@@ -204,17 +204,15 @@ impl Inode {
         // Inline data has no blocks, and yet it is no hole; Linux counts it the same way.
         let inline = if self.flags.has(Flags::INLINE_DATA) { self.size } else { 0 };
         Metadata {
-            node: NodeId(u64::from(self.number)),
             generation: u64::from(self.generation),
-            kind: self.kind,
             size: self.size,
             allocated: self.allocated.saturating_add(inline),
             links: self.links,
             times: self.times,
             owner: Some(self.owner),
             device: self.device(),
-            attributes: None,
             unreadable,
+            ..Metadata::new(NodeId(u64::from(self.number)), self.kind)
         }
     }
 

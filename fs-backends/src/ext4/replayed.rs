@@ -6,13 +6,15 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, Extent, ExtentKind, byte_count, check_range,
 };
 
-use super::journal::{Copy, MAGIC};
+use super::journal::{JournalCopy, MAGIC};
 
 /// Serves the blocks that the journal has newer copies of from there.
 pub(super) struct Replayed {
     device: Arc<dyn BlockDevice>,
+    /// The device of the journal; often the same.
+    journal: Arc<dyn BlockDevice>,
     /// Position of a block on the volume and where its newest copy lies, in order.
-    copies: Arc<[(u64, Copy)]>,
+    copies: Arc<[(u64, JournalCopy)]>,
     block_size: u64,
 }
 
@@ -20,22 +22,26 @@ impl Replayed {
     /// `copies` are in order of their positions and do not overlap.
     pub(super) fn new(
         device: Arc<dyn BlockDevice>,
-        copies: Arc<[(u64, Copy)]>,
+        journal: Arc<dyn BlockDevice>,
+        copies: Arc<[(u64, JournalCopy)]>,
         block_size: u64,
     ) -> Self {
-        Self { device, copies, block_size }
+        Self { device, journal, copies, block_size }
     }
 
-    /// The copy that holds the byte at `offset` or the first one behind, with its position.
-    fn copy_from(&self, offset: u64) -> Option<(u64, Copy)> {
-        let behind = |start: u64| start.saturating_add(self.block_size) <= offset;
-        let index = self.copies.partition_point(|&(start, _)| behind(start));
+    /// The copy that holds the byte at `offset` or the first one after it, with its position.
+    fn copy_from(&self, offset: u64) -> Option<(u64, JournalCopy)> {
+        let ends_before = |start: u64| start.saturating_add(self.block_size) <= offset;
+        let index = self.copies.partition_point(|&(start, _)| ends_before(start));
         self.copies.get(index).copied()
     }
 
     /// Fills `part` from byte `into` of a copied block.
-    fn read_copy(&self, copy: Copy, into: u64, part: &mut [u8]) -> BlockResult<()> {
-        self.device.read_at(copy.position.saturating_add(into), part)?;
+    fn read_copy(&self, copy: JournalCopy, into: u64, part: &mut [u8]) -> BlockResult<()> {
+        let position = copy.position.checked_add(into).ok_or_else(|| {
+            BlockError::out_of_range(copy.position, byte_count(part.len()), self.journal.size())
+        })?;
+        self.journal.read_at(position, part)?;
         if copy.escaped {
             let magic = MAGIC.to_be_bytes();
             let skip = usize::try_from(into).unwrap_or(usize::MAX);
@@ -86,6 +92,10 @@ impl BlockDevice for Replayed {
         Ok(())
     }
 
+    fn will_need(&self, offset: u64, length: u64) {
+        self.device.will_need(offset, length);
+    }
+
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         let below = self.device.extent_at(offset)?;
         match self.copy_from(offset) {
@@ -114,10 +124,10 @@ mod tests {
     #[test]
     fn a_read_across_a_copied_block_joins_old_and_new() {
         let bytes: Vec<u8> = (0..8_u8).flat_map(|block| [block; 1024]).collect();
-        let copy = |block: u64, escaped| Copy { position: block * 1024, escaped };
+        let copy = |block: u64, escaped| JournalCopy { position: block * 1024, escaped };
         let copies = [(1024, copy(6, false)), (2048, copy(7, true))];
-        let device =
-            Replayed::new(Arc::new(MemoryDevice::new(bytes)), Arc::from(copies.as_slice()), 1024);
+        let volume = Arc::new(MemoryDevice::new(bytes));
+        let device = Replayed::new(volume.clone(), volume, Arc::from(copies.as_slice()), 1024);
         let mut buf = [9; 3072];
         device.read_at(512, &mut buf).unwrap();
         let mut expected = vec![0; 512];

@@ -92,7 +92,7 @@ fn plant(root: &Path) {
 }
 
 fn mount(image: Vec<u8>) -> FsResult<Arc<dyn FileSystem>> {
-    Ext4Driver.mount(VolumeReader::uncached(Arc::new(MemoryDevice::new(image))))
+    testing::mount(&Ext4Driver, image)
 }
 
 fn names(fs: &dyn FileSystem, dir: NodeId) -> BTreeMap<Vec<u8>, (NodeId, FileKind)> {
@@ -189,7 +189,7 @@ fn every_layout_that_mke2fs_makes_reads_as_its_source() {
         let device: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(image));
         assert_eq!(Ext4Driver.probe(&*device).unwrap(), Confidence::Certain);
         let reader = VolumeReader::uncached(device);
-        let fs = Ext4Driver.mount(reader.clone()).unwrap();
+        let fs = Ext4Driver.mount(reader.clone(), ReadOptions::default()).unwrap();
         println!("{options}: {:?}", fs.info());
         assert_eq!(fs.info().kind, kind, "{options}");
         assert_eq!(fs.info().label.as_deref(), Some("a label"));
@@ -198,7 +198,7 @@ fn every_layout_that_mke2fs_makes_reads_as_its_source() {
         assert!(fs.info().findings.is_empty(), "{options}: {:?}", fs.info());
         assert!(fs.usage().unwrap().used < fs.info().size);
         same_as_source(&*fs, fs.root(), &scratch.tree(), true);
-        if let Ok(second) = Ext4View.mount(reader) {
+        if let Ok(second) = Ext4View.mount(reader, ReadOptions::default()) {
             same_as_source(&*second, second.root(), &scratch.tree(), false);
         }
     }
@@ -313,9 +313,6 @@ fn opened(image: &[u8], node: NodeId) -> (u64, Vec<u8>) {
     let mut bytes = Vec::new();
     let number = u32::try_from(node.0).unwrap();
     let inode = volume.read_inode(number, &mut bytes).unwrap();
-    let content = dir::content(&volume, &inode).unwrap();
-    match content.bytes_at(0).0 {
-        content::Piece::Data(at) => (at / volume.superblock.block_size, bytes),
-        other => panic!("{other:?}"),
-    }
+    let first = map::read(&volume, &inode).unwrap().position(0).unwrap();
+    (first / volume.superblock.block_size, bytes)
 }

@@ -30,6 +30,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::{offset_of, size_of};
+use std::ops::ControlFlow;
 
 use volfold_block::byte_count;
 use zerocopy::little_endian::{U16, U32};
@@ -267,6 +268,21 @@ fn hash(units: &[u16]) -> u64 {
     let mut hasher = DefaultHasher::new();
     units.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Looks for the volume label in a part of a root directory. Breaks with it, or with `None` where
+/// the directory ends.
+pub(super) fn find_label(bytes: &[u8]) -> ControlFlow<Option<[u8; 11]>> {
+    let (entries, _) = bytes.as_chunks::<ENTRY>();
+    for entry in entries {
+        match entry[0] {
+            0 => return ControlFlow::Break(None),
+            DELETED => {}
+            _ if entry[0x0B] == LONG_NAME || RawEntry::parse(entry).is_some() => {}
+            _ => return ControlFlow::Break(entry.first_chunk().copied()),
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// The parts of a long name that were met so far.
