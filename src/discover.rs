@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, Confidence, Finding, code, error_chain};
+use volfold_block::{BlockDevice, Confidence, Finding, Slice, code, error_chain};
 use volfold_fs::{FileSystemDriver, FsResult};
 
 use crate::partition::{self, PartitionTable, PartitionType};
@@ -250,27 +250,10 @@ fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
     /// LIMIT: partitions looked at to decide on a sector size.
     const SAMPLE: usize = 16;
     let known = |part: &&partition::Partition| {
-        is_file_system(&Window { device, start: part.start, size: part.size })
+        let size = part.size.min(device.size().saturating_sub(part.start));
+        Slice::part(device, part.start, size).is_ok_and(|part| is_file_system(&part))
     };
     table.partitions.iter().take(SAMPLE).filter(known).count()
-}
-
-/// A borrowed part of a device, for looking only.
-struct Window<'a> {
-    device: &'a dyn BlockDevice,
-    start: u64,
-    size: u64,
-}
-
-impl BlockDevice for Window<'_> {
-    fn size(&self) -> u64 {
-        self.size.min(self.device.size().saturating_sub(self.start))
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> volfold_block::BlockResult<()> {
-        volfold_block::check_range(offset, buf.len(), self.size())?;
-        self.device.read_at(self.start.saturating_add(offset), buf)
-    }
 }
 
 /// The surest driver for `device`, and how sure it is.

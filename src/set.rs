@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code, error_chain};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, CachePool, Finding, SectorCache, code, error_chain,
+};
 use volfold_fs::{
     FileSystem, FileSystemDriver, FsError, FsResult, Identity, MountOptions, TreeVolume,
     VolumeReader, VolumeTree,
 };
-use volfold_images::locator::{Located, Locator};
-use volfold_images::{DiskImage, format, host};
+use volfold_images::{DiskImage, host};
+use volfold_images::{Located, Locator};
 
-use crate::cache::{CachePool, SectorCache};
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
 use crate::volume::{MANAGERS, Volume, VolumeExtent, VolumeType};
 
@@ -351,11 +352,8 @@ fn open_disk_using(
     if let Some(used) = used {
         file.files = Arc::new(Recorder { files: file.files, used: used.clone() });
     }
-    let DiskImage { device, format, variant, chain, dear_block, findings } = format::open(&file)?;
-    let device: Arc<dyn BlockDevice> = match dear_block {
-        Some(block) => Arc::new(SectorCache::new(pool, device, block)),
-        None => device,
-    };
+    let image = volfold_images::open(&file, pool)?;
+    let DiskImage { device, format, variant, chain, is_decoded, findings } = image;
     let disk = Disk {
         path: path.to_path_buf(),
         format,
@@ -365,7 +363,7 @@ fn open_disk_using(
         chain,
         partition_scheme: None,
         device,
-        cached: dear_block.is_some(),
+        cached: is_decoded,
     };
     Ok((disk, findings))
 }

@@ -21,8 +21,7 @@ use common::program::Scratch;
 use volfold::volume::ldm::Ldm;
 use volfold::volume::{GroupId, Health, MembershipPart, PartState, Region, Volume, VolumeManager};
 use volfold::{DiskSet, OpenOptions, SetVolume};
-use volfold_block::Finding;
-use volfold_block::{BlockDevice, BlockErrorKind, MemoryDevice};
+use volfold_block::{BlockDevice, BlockErrorKind, Finding, MemoryDevice};
 
 fn open(paths: &[PathBuf]) -> DiskSet {
     DiskSet::open(paths, &OpenOptions::default())

@@ -8,7 +8,7 @@ use serde::Serialize;
 use volfold::partition::SCHEMES;
 use volfold::volume::MANAGERS;
 use volfold_fs::DRIVERS;
-use volfold_images::format::FORMATS;
+use volfold_images::FORMATS;
 
 use super::{Outcome, text};
 

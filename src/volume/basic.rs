@@ -14,7 +14,7 @@ pub(super) fn present_part(
     size: u64,
 ) -> Arc<dyn BlockDevice> {
     let present = size.min(device.size().saturating_sub(start));
-    match Slice::new(device.clone(), start.min(device.size()), present) {
+    match Slice::part(device.clone(), start.min(device.size()), present) {
         Ok(slice) => Arc::new(slice),
         // `present` was made to fit, so there is nothing left to show.
         Err(_) => Arc::new(MemoryDevice::new(Vec::new())),

@@ -1,21 +1,19 @@
 //! Mapping devices: many devices as one. General, for every volume manager.
 //!
-//! A mapping device is made of members that are block devices themselves, so they nest: a mirror
-//! of stripes, a stripe whose columns are concatenations. A member that is not there is an
+//! Each is a [`volfold_block::Map`] over members that are block devices themselves, so they nest: a
+//! mirror of stripes, a stripe whose columns are concatenations. A member that is not there is an
 //! [`Absent`], whose reads name it. Reads that cross members are served one member after the other
 //! on the caller's thread, a column of a stripe by one vectored read: docs/PERFORMANCE.md has the
 //! measurement.
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent};
 
 mod concat;
 mod mirror;
 mod raid5;
 mod stripe;
-#[cfg(test)]
-mod testing;
 
 pub use concat::Concat;
 pub use mirror::Mirror;
@@ -95,12 +93,6 @@ pub trait Redundancy: Send + Sync {
     fn compare(&self) -> Comparison;
 }
 
-/// The answer to `extent_at` where a member could not answer: it has to be read, and the read will
-/// say why it cannot be.
-fn must_be_read(length: u64) -> Extent {
-    Extent { kind: ExtentKind::Data, length: length.max(1) }
-}
-
 /// Reads by `read`; where that fails, again in halves, since another member may have to serve each
 /// of them.
 fn in_halves(
@@ -133,4 +125,20 @@ fn split(buf: &mut [u8], length: u64) -> (&mut [u8], &mut [u8]) {
 /// The sector size of a device made of `members`: the largest of theirs.
 fn sector_size<'a>(members: impl Iterator<Item = &'a Arc<dyn BlockDevice>>) -> u32 {
     members.map(|member| member.sector_size()).max().unwrap_or(512)
+}
+
+#[cfg(test)]
+mod tests {
+    use volfold_block::ExtentKind;
+
+    use super::*;
+
+    pub(super) fn missing(size: u64, name: &str) -> Arc<dyn BlockDevice> {
+        Arc::new(Absent::new(size, format!("disk {name} is missing")))
+    }
+
+    /// What has to be read.
+    pub(super) fn data(length: u64) -> Extent {
+        Extent { kind: ExtentKind::Data, length }
+    }
 }

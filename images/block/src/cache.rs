@@ -1,4 +1,4 @@
-//! The sector cache: decoded blocks and metadata of devices whose reads are dear.
+//! The sector cache: metadata, and blocks that are expensive to decode.
 //!
 //! One [`CachePool`] bounds the bytes of all caches of a disk set. It is sharded, weighs entries by
 //! bytes, and resists scans: blocks seen once leave before blocks that were asked for again. Two
@@ -9,16 +9,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
-use volfold_block::{BlockDevice, BlockResult, Extent, byte_count, bytes_to_index, check_range};
+
+use crate::bytes::byte_count;
+use crate::device::{BlockDevice, Extent};
+use crate::error::BlockResult;
+use crate::map::{Map, Mapped, Piece, Place};
+
+/// A device that keeps blocks in a [`CachePool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceKey(u32);
 
 /// Which block of which device.
-type Key = (u32, u64);
+type BlockKey = (DeviceKey, u64);
 
 #[derive(Clone)]
-struct ByBytes;
+struct BlockBytes;
 
-impl Weighter<Key, Arc<[u8]>> for ByBytes {
-    fn weight(&self, _key: &Key, block: &Arc<[u8]>) -> u64 {
+impl Weighter<BlockKey, Arc<[u8]>> for BlockBytes {
+    fn weight(&self, _key: &BlockKey, block: &Arc<[u8]>) -> u64 {
         // What the entry itself takes beside its bytes.
         const OVERHEAD: u64 = 64;
         byte_count(block.len()).saturating_add(OVERHEAD)
@@ -27,7 +35,7 @@ impl Weighter<Key, Arc<[u8]>> for ByBytes {
 
 /// The memory that all sector caches of a disk set share.
 pub struct CachePool {
-    blocks: Cache<Key, Arc<[u8]>, ByBytes>,
+    blocks: Cache<BlockKey, Arc<[u8]>, BlockBytes>,
     capacity: u64,
     next_device: AtomicU32,
 }
@@ -38,7 +46,7 @@ impl CachePool {
         // The guess only sizes the tables.
         let blocks = usize::try_from(capacity / (32 << 10)).unwrap_or(usize::MAX).max(16);
         Arc::new(Self {
-            blocks: Cache::with_weighter(blocks, capacity, ByBytes),
+            blocks: Cache::with_weighter(blocks, capacity, BlockBytes),
             capacity,
             next_device: AtomicU32::new(0),
         })
@@ -53,46 +61,81 @@ impl CachePool {
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
-}
 
-/// A device whose blocks are kept in a [`CachePool`].
-pub struct SectorCache {
-    pool: Arc<CachePool>,
-    device: Arc<dyn BlockDevice>,
-    id: u32,
-    block_size: u64,
-}
-
-impl SectorCache {
-    /// Caches `device` in blocks of `block_size` bytes, a power of two.
-    pub fn new(pool: &Arc<CachePool>, device: Arc<dyn BlockDevice>, block_size: u32) -> Self {
-        let id = pool.next_device.fetch_add(1, Ordering::Relaxed);
-        Self { pool: pool.clone(), device, id, block_size: u64::from(block_size.max(512)) }
+    /// A key that no other device of the pool has.
+    pub fn device_key(&self) -> DeviceKey {
+        DeviceKey(self.next_device.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The block with number `index`; read if nobody has it, waited for if somebody reads it.
-    fn block(&self, index: u64) -> BlockResult<Arc<[u8]>> {
-        let key = (self.id, index);
-        match self.pool.blocks.get_value_or_guard(&key, None) {
+    /// The block `index` of the device `key`: kept, or read by `read`, or waited for if another
+    /// thread reads it.
+    ///
+    /// # Errors
+    /// What `read` returns. It is not kept.
+    pub fn get(
+        &self,
+        key: DeviceKey,
+        index: u64,
+        read: impl FnOnce() -> BlockResult<Arc<[u8]>>,
+    ) -> BlockResult<Arc<[u8]>> {
+        match self.blocks.get_value_or_guard(&(key, index), None) {
             GuardResult::Value(block) => Ok(block),
             // INVARIANT: the guard is a promise to the readers of this one block, not a lock of
             // the cache; if the read fails, the next of them tries for itself.
             GuardResult::Guard(guard) => {
-                let block = self.read_block(index)?;
+                let block = read()?;
                 let _ = guard.insert(block.clone());
                 Ok(block)
             }
-            GuardResult::Timeout => self.read_block(index),
+            GuardResult::Timeout => read(),
         }
     }
+}
 
-    fn read_block(&self, index: u64) -> BlockResult<Arc<[u8]>> {
-        let start = index.saturating_mul(self.block_size);
-        let length = self.block_size.min(self.device.size().saturating_sub(start));
-        // Filled where it stays: a `Vec` would be copied.
-        let mut block: Arc<[u8]> = std::iter::repeat_n(0, bytes_to_index(length)?).collect();
-        self.device.read_at(start, Arc::make_mut(&mut block))?;
-        Ok(block)
+/// The blocks of a device as units that are "decoded" by reading them.
+struct Blocks {
+    device: Arc<dyn BlockDevice>,
+    /// A power of two.
+    block_size: u64,
+}
+
+impl Map for Blocks {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn locate(&self, offset: u64, _wanted: u64) -> BlockResult<Piece<'_>> {
+        let skip = offset & self.block_size.saturating_sub(1);
+        let unit = offset >> self.block_size.trailing_zeros();
+        let length = self.block_size.saturating_sub(skip);
+        let left = self.size().saturating_sub(offset);
+        Ok(Piece::new(Place::Decode { unit, skip }, length.min(left)))
+    }
+
+    fn unit_size(&self, unit: u64) -> usize {
+        let start = unit.saturating_mul(self.block_size);
+        let length = self.block_size.min(self.size().saturating_sub(start));
+        // A block has 32 bits.
+        usize::try_from(length).unwrap_or(0)
+    }
+
+    fn decode(&self, unit: u64, out: &mut [u8]) -> BlockResult<()> {
+        self.device.read_at(unit.saturating_mul(self.block_size), out)
+    }
+}
+
+/// A device whose blocks are kept in a [`CachePool`].
+pub struct SectorCache {
+    blocks: Mapped<Blocks>,
+    device: Arc<dyn BlockDevice>,
+}
+
+impl SectorCache {
+    /// Caches `device` in blocks of `block_size` bytes, rounded up to a power of two from 512.
+    pub fn new(pool: &Arc<CachePool>, device: Arc<dyn BlockDevice>, block_size: u32) -> Self {
+        let block_size = u64::from(block_size.max(512)).next_power_of_two();
+        let blocks = Blocks { device: device.clone(), block_size };
+        Self { blocks: Mapped::cached(blocks, pool), device }
     }
 }
 
@@ -106,20 +149,7 @@ impl BlockDevice for SectorCache {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size())?;
-        let mut rest = buf;
-        let mut at = offset;
-        while !rest.is_empty() {
-            let (index, inside) = (at / self.block_size, at % self.block_size);
-            let block = self.block(index)?;
-            let from = block.get(bytes_to_index(inside)?..).unwrap_or_default();
-            let count = from.len().min(rest.len());
-            let (now, later) = rest.split_at_mut(count);
-            now.copy_from_slice(&from[..count]);
-            rest = later;
-            at += byte_count(count);
-        }
-        Ok(())
+        self.blocks.read_at(offset, buf)
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
@@ -137,9 +167,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
-    use volfold_block::{BlockError, BlockErrorKind};
-
     use super::*;
+    use crate::error::{BlockError, BlockErrorKind};
 
     /// Bytes that count up, slow to read; counts reads and can refuse a range.
     struct Slow {

@@ -1,0 +1,187 @@
+//! One request that lies in several pieces.
+
+use smallvec::SmallVec;
+
+use super::{Map, Mapped, Piece, Place};
+use crate::bytes::{byte_count, bytes_to_index};
+use crate::device::{BlockDevice, total_length};
+use crate::error::{BlockError, BlockResult};
+
+/// Bytes of a request that lie together, and where they go.
+struct Part<'b> {
+    /// The offset in the device that was asked.
+    offset: u64,
+    buf: &'b mut [u8],
+}
+
+/// Bytes of one device that lie together, though the request may want them in several places.
+struct Run<'a, 'b> {
+    device: &'a (dyn BlockDevice + 'a),
+    at: u64,
+    end: u64,
+    parts: SmallVec<[Part<'b>; 1]>,
+}
+
+/// A part of a unit.
+struct UnitPart<'b> {
+    unit: u64,
+    skip: u64,
+    buf: &'b mut [u8],
+}
+
+/// What has to be read for one request: nothing is read before it is known that all can be.
+pub(super) struct Request<'a, 'b, M> {
+    device: &'a Mapped<M>,
+    runs: SmallVec<[Run<'a, 'b>; 4]>,
+    units: SmallVec<[UnitPart<'b>; 1]>,
+}
+
+/// Whether both are one device.
+pub(super) fn is_same(a: &dyn BlockDevice, b: &dyn BlockDevice) -> bool {
+    std::ptr::addr_eq(a, b)
+}
+
+/// Where the byte after `length` bytes at `place` would be if the next piece went on there.
+fn goes_on(place: &Place<'_>, length: u64, next: &Place<'_>) -> bool {
+    match (place, next) {
+        (
+            Place::At(before, at) | Place::Stored(before, at),
+            Place::At(after, next) | Place::Stored(after, next),
+        ) => is_same(*before, *after) && at.checked_add(length) == Some(*next),
+        (Place::Zero, Place::Zero) => true,
+        _ => false,
+    }
+}
+
+impl<'a, 'b, M: Map> Request<'a, 'b, M> {
+    pub(super) fn new(device: &'a Mapped<M>) -> Self {
+        Self { device, runs: SmallVec::new(), units: SmallVec::new() }
+    }
+
+    /// Fills `bufs` one after the other from `offset`, where `first` is the piece.
+    pub(super) fn read(
+        mut self,
+        offset: u64,
+        first: Piece<'a>,
+        bufs: &'b mut [&mut [u8]],
+    ) -> BlockResult<()> {
+        let mut left = byte_count(total_length(bufs));
+        let mut bufs = bufs.iter_mut().map(|buf| &mut **buf);
+        let mut buf: &mut [u8] = &mut [];
+        let (mut piece, mut at) = (first, offset);
+        loop {
+            // Neighbours become one piece.
+            let mut next = None;
+            while piece.length < left {
+                let start = at.saturating_add(piece.length);
+                let after = self.device.piece(start, left.saturating_sub(piece.length))?;
+                if !goes_on(&piece.place, piece.length, &after.place) {
+                    next = Some(after);
+                    break;
+                }
+                piece.length = piece.length.saturating_add(after.length);
+            }
+            left = left.saturating_sub(piece.length);
+            let mut skip: u64 = 0;
+            while skip < piece.length {
+                while buf.is_empty() {
+                    let Some(more) = bufs.next() else { break };
+                    buf = more;
+                }
+                let count = piece.length.saturating_sub(skip).min(byte_count(buf.len()));
+                let Some(part) = buf.split_off_mut(..bytes_to_index(count)?) else { break };
+                if part.is_empty() {
+                    break;
+                }
+                self.add(
+                    &mut piece.place,
+                    skip,
+                    Part { offset: at.saturating_add(skip), buf: part },
+                )?;
+                skip = skip.saturating_add(count);
+            }
+            at = at.saturating_add(piece.length);
+            match next {
+                Some(next) => piece = next,
+                None => break,
+            }
+        }
+        self.finish()
+    }
+
+    /// Notes `part`, which lies `skip` bytes past `place`.
+    fn add(&mut self, place: &mut Place<'a>, skip: u64, part: Part<'b>) -> BlockResult<()> {
+        match place {
+            Place::Zero => part.buf.fill(0),
+            Place::Fail(error) => {
+                let empty = BlockError::missing("");
+                return Err(std::mem::replace(error, empty));
+            }
+            Place::Decode { unit, skip: before } => {
+                let skip = before.saturating_add(skip);
+                self.units.push(UnitPart { unit: *unit, skip, buf: part.buf });
+            }
+            Place::At(device, at) | Place::Stored(device, at) => {
+                let length = byte_count(part.buf.len());
+                let wraps = || BlockError::out_of_range(*at, length, device.size());
+                let at = at.checked_add(skip).ok_or_else(wraps)?;
+                let end = at.checked_add(length).ok_or_else(wraps)?;
+                let mut runs = self.runs.iter_mut().rev();
+                match runs.find(|run| run.end == at && is_same(run.device, *device)) {
+                    Some(run) => {
+                        run.parts.push(part);
+                        run.end = end;
+                    }
+                    None => {
+                        let parts = SmallVec::from_iter([part]);
+                        self.runs.push(Run { device: *device, at, end, parts });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what was noted.
+    fn finish(mut self) -> BlockResult<()> {
+        let ahead = self.device.units.as_ref().map(|units| {
+            let numbers: Vec<u64> = self.units.iter().map(|part| part.unit).collect();
+            units.ahead(numbers)
+        });
+        for run in &mut self.runs {
+            read_run(self.device, run)?;
+        }
+        for (index, part) in self.units.iter_mut().enumerate() {
+            if let Some(ahead) = &ahead {
+                ahead.reached(index);
+            }
+            self.device.read_unit(part.unit, part.skip, part.buf)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a run at once; where that fails, piece by piece, so that each can be rescued.
+fn read_run<M: Map>(device: &Mapped<M>, run: &mut Run<'_, '_>) -> BlockResult<()> {
+    let done = match run.parts.as_mut_slice() {
+        [only] => run.device.read_at(run.at, only.buf),
+        parts => {
+            let mut bufs: SmallVec<[&mut [u8]; 16]> =
+                parts.iter_mut().map(|part| &mut *part.buf).collect();
+            run.device.read_vectored_at(run.at, &mut bufs)
+        }
+    };
+    if done.is_ok() {
+        return Ok(());
+    }
+    for part in &mut run.parts {
+        let (mut at, mut rest) = (part.offset, &mut *part.buf);
+        while !rest.is_empty() {
+            let piece = device.piece(at, byte_count(rest.len()))?;
+            let Some(buf) = rest.split_off_mut(..bytes_to_index(piece.length)?) else { break };
+            device.fill(piece.place, at, buf)?;
+            at = at.saturating_add(piece.length);
+        }
+    }
+    Ok(())
+}
