@@ -10,8 +10,8 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, CachePool, Finding, SectorCache, code, error_chain,
 };
 use volfold_fs::{
-    FileSystem, FileSystemDriver, FsError, FsResult, Identity, MountOptions, TreeVolume,
-    VolumeReader, VolumeTree,
+    FileSystem, FileSystemDriver, FsError, FsResult, Identity, ReadOptions, TreeVolume,
+    VolumeReader, VolumeRole, VolumeTree,
 };
 use volfold_images::{DiskImage, host};
 use volfold_images::{Located, Locator};
@@ -33,7 +33,7 @@ pub struct OpenOptions {
     /// The bound of all sector caches together, in bytes.
     pub cache_size: u64,
     /// How the file systems of the volumes are mounted.
-    pub mount: MountOptions,
+    pub mount: ReadOptions,
 }
 
 impl OpenOptions {
@@ -46,7 +46,7 @@ impl Default for OpenOptions {
         Self {
             allowed: Vec::new(),
             cache_size: Self::DEFAULT_CACHE_SIZE,
-            mount: MountOptions::default(),
+            mount: ReadOptions::default(),
         }
     }
 }
@@ -94,7 +94,7 @@ pub struct SetVolume {
     pub reason: Option<String>,
     driver: Option<&'static dyn FileSystemDriver>,
     reader: VolumeReader,
-    options: MountOptions,
+    options: ReadOptions,
 }
 
 impl SetVolume {
@@ -135,7 +135,7 @@ impl SetVolume {
     /// `Unsupported` where no driver knows it, or why its structures cannot be read.
     pub fn file_system(&self) -> FsResult<Arc<dyn FileSystem>> {
         match self.driver {
-            Some(driver) => driver.mount_with(self.reader.clone(), self.options),
+            Some(driver) => driver.mount(self.reader.clone(), self.options),
             None => Err(FsError::unsupported(
                 self.reason.clone().unwrap_or_else(|| "no known file system".to_owned()),
             )),
@@ -376,7 +376,7 @@ fn reader(volume: &Volume, disks: &[Disk], pool: &Arc<CachePool>) -> VolumeReade
         VolumeReader::uncached(data)
     } else {
         let metadata = Arc::new(SectorCache::new(pool, data.clone(), METADATA_BLOCK));
-        VolumeReader { data, metadata }
+        VolumeReader::new(data, metadata)
     }
 }
 
@@ -386,19 +386,24 @@ fn name_volumes(
     discovered: Vec<Discovered>,
     disks: &[Disk],
     pool: &Arc<CachePool>,
-    options: MountOptions,
+    options: ReadOptions,
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
-    for Discovered { volume, driver, mut reason } in discovered {
+    for Discovered { volume, mut driver, mut reason } in discovered {
         let reader = reader(&volume, disks, pool);
         let mut identity = Identity::default();
-        if let Some(driver) = driver {
-            match driver.identify(reader.clone()) {
-                Ok(known) => identity = known,
+        if let Some(known) = driver {
+            match known.identify(reader.clone()) {
+                Ok(found) => {
+                    if found.role == VolumeRole::Journal {
+                        driver = None;
+                        reason = Some("journal of a file system on another volume".to_owned());
+                    }
+                    identity = found;
+                }
                 Err(error) => {
-                    let line =
-                        format!("{} cannot be read: {}", driver.title(), error_chain(&error));
+                    let line = format!("{} cannot be read: {}", known.title(), error_chain(&error));
                     findings.push(
                         Finding::error(code::FILE_SYSTEM_DAMAGED, line.clone())
                             .on_volume(&volume.id.0),

@@ -114,7 +114,7 @@ pub trait FileSystemDriver: Send + Sync {
     fn probe(&self, volume: &dyn BlockDevice) -> FsResult<Confidence>;
 
     /// Reads label and id, and just the few sectors that hold them: folder names need them before
-    /// anybody enters the volume. No journal is replayed, so it may succeed where
+    /// the volume is entered. No journal is replayed, so it may succeed where
     /// [`Self::mount`] finds damage.
     ///
     /// # Errors

@@ -37,6 +37,21 @@ impl Reason {
     pub fn code(self) -> &'static str {
         self.0
     }
+
+    /// What is in the way, in words that follow a colon.
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::NTFS_COMPRESSED => "it is compressed in an unknown way",
+            Self::WOF => "it is compressed by an unknown form of the Windows overlay filter",
+            Self::WOF_WIM => "it is in a WIM file",
+            Self::DEDUPLICATED => "it is in the chunk store of data deduplication",
+            Self::CLOUD => "it is in the cloud, and not on the volume",
+            Self::OFFLINE => "it was moved to another storage tier",
+            Self::REPARSE_POINT => "it has a reparse point of an unknown kind",
+            Self::ATTRIBUTE_LIST => "its attribute list cannot be followed",
+            _ => "it is stored in a form that this build does not read",
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -136,7 +151,8 @@ impl FsError {
 
     /// The content is not in reach.
     pub fn undecodable(reason: Reason) -> Self {
-        Self::new(FsErrorKind::Undecodable(reason), format!("content cannot be decoded ({reason})"))
+        let message = format!("content cannot be decoded: {}", reason.sentence());
+        Self::new(FsErrorKind::Undecodable(reason), message)
     }
 
     /// The same error with a byte position in the volume.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, Span, byte_count, bytes_to_index};
 
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{FileData, FileExtent, FileExtentKind};
@@ -54,7 +54,7 @@ const TAG: u64 = 1 << 63;
 impl PackedPlace {
     const HOLE: Self = Self(TAG);
     const UNWRITTEN: Self = Self(TAG | 1);
-    /// The first of those that are refused; how far another is behind it is its index in the table
+    /// The first of those that are refused; how far another is above it is its index in the table
     /// of reasons.
     const FIRST_REFUSED: u64 = TAG | 2;
 
@@ -93,26 +93,23 @@ pub(super) struct Extents {
     end: u64,
 }
 
-/// The part of a run that lies in a range of the file.
+/// The part of a run that lies in a span of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    /// Where it begins in the file.
-    pub(super) offset: u64,
+struct Piece {
+    /// Its bytes in the file, at least one.
+    span: Span,
     /// Where its first byte is.
-    pub(super) place: Place,
-    /// Its bytes, at least 1.
-    pub(super) length: u64,
+    place: Place,
 }
 
-/// The pieces of a range, in order. They end early where the run list does.
+/// The pieces of a span, in order. They end early where the run list does.
 #[derive(Clone)]
 struct Pieces<'a> {
     runs: &'a [Run],
     refusals: &'a [FsErrorKind],
     /// Where the last run ends.
     list_end: u64,
-    next: u64,
-    end: u64,
+    wanted: Span,
 }
 
 impl Iterator for Pieces<'_> {
@@ -120,14 +117,12 @@ impl Iterator for Pieces<'_> {
 
     fn next(&mut self) -> Option<Piece> {
         let (run, later) = self.runs.split_first()?;
-        let offset = self.next;
-        let end = later.first().map_or(self.list_end, |next| next.start).min(self.end);
-        let length = end.checked_sub(offset).filter(|length| *length > 0)?;
-        let place = run.place.skip(offset.checked_sub(run.start)?)?;
-        let place = place.unpack(self.refusals)?;
+        let end = later.first().map_or(self.list_end, |next| next.start);
+        let whole = Span::between(run.start, end)?;
+        let span = whole.intersection(self.wanted)?;
+        let place = run.place.skip(whole.offset_of(span.start())?)?;
         self.runs = later;
-        self.next = end;
-        Some(Piece { offset, place, length })
+        Some(Piece { span, place: place.unpack(self.refusals)? })
     }
 }
 
@@ -154,11 +149,10 @@ impl Extents {
         }
         let too_long = || FsError::corrupt("run of a file is too long");
         let start = self.end;
-        let end = start.checked_add(length).ok_or_else(too_long)?;
+        let end = Span::new(start, length).ok_or_else(too_long)?.end();
         if let Place::At(offset) = place {
             // INVARIANT: a run ends below `TAG`, so that no sum looks like another place.
-            let last = offset.checked_add(length).filter(|end| *end < TAG);
-            last.ok_or_else(too_long)?;
+            Span::new(offset, length).filter(|span| span.end() < TAG).ok_or_else(too_long)?;
         }
         let place = self.pack(place)?;
         let follows = self.runs.last().and_then(|last| {
@@ -211,31 +205,29 @@ impl Extents {
     /// Whether two runs share bytes of the volume.
     #[cfg(feature = "fat")]
     pub(super) fn has_overlap(&self) -> bool {
-        let placed = self.pieces(0, self.end);
-        let mut places: Vec<(u64, u64)> = placed
-            .filter_map(|piece| Some((piece.place.offset()?, piece.length)))
-            .filter_map(|(place, length)| Some((place, place.checked_add(length)?)))
+        let pieces = self.pieces(Span::below(self.end));
+        let mut places: Vec<Span> = pieces
+            .filter_map(|piece| Span::new(piece.place.offset()?, piece.span.length()))
             .collect();
         places.sort_unstable();
-        places.array_windows().any(|[(_, end), (next, _)]| end > next)
+        places.array_windows().any(|[place, next]| place.end() > next.start())
     }
 
-    /// What the bytes from `offset` to `end` are made of.
-    fn pieces(&self, offset: u64, end: u64) -> Pieces<'_> {
-        let later = self.runs.partition_point(|run| run.start <= offset);
+    /// What the bytes of `wanted` are made of.
+    fn pieces(&self, wanted: Span) -> Pieces<'_> {
+        let later = self.runs.partition_point(|run| run.start <= wanted.start());
         Pieces {
             runs: self.runs.get(later.saturating_sub(1)..).unwrap_or_default(),
             refusals: &self.refusals,
             list_end: self.end,
-            next: offset,
-            end,
+            wanted,
         }
     }
 
     /// Where the byte at `offset` is and how many bytes follow it there; `None` past the end.
     pub(super) fn at(&self, offset: u64) -> Option<(Place, u64)> {
-        let piece = self.pieces(offset, self.end).next()?;
-        Some((piece.place, piece.length))
+        let piece = self.pieces(Span::between(offset, self.end)?).next()?;
+        Some((piece.place, piece.span.length()))
     }
 
     /// Where the byte at `offset` lies on the volume, if it does.
@@ -245,14 +237,17 @@ impl Extents {
 
     /// How many bytes from `offset` on read as zero, as far as it is found out at once.
     fn zeros(&self, offset: u64) -> u64 {
-        let pieces = self.pieces(offset, self.end).take(MAX_JOINED);
-        let last = pieces.take_while(|piece| piece.place.is_zero()).last();
-        last.and_then(|last| last.offset.checked_add(last.length)?.checked_sub(offset)).unwrap_or(0)
+        let Some(rest) = Span::between(offset, self.end) else { return 0 };
+        let zeros = self.pieces(rest).take(MAX_JOINED).take_while(|piece| piece.place.is_zero());
+        let end = zeros.last().map_or(offset, |last| last.span.end());
+        rest.offset_of(end).unwrap_or(rest.length())
     }
 
     /// Has the bytes of the file from `offset` to `end` fetched.
     pub(super) fn will_need(&self, device: &dyn BlockDevice, offset: u64, end: u64) {
-        will_need(device, self.pieces(offset, end));
+        if let Some(wanted) = Span::between(offset, end) {
+            will_need(device, self.pieces(wanted));
+        }
     }
 
     /// Fills all of `buf` from `offset` of the file.
@@ -266,13 +261,12 @@ impl Extents {
         offset: u64,
         buf: &mut [u8],
     ) -> FsResult<()> {
-        let end = range_end(offset, buf)?;
-        read(device, self.pieces(offset, end), buf)
+        read(device, self.pieces(span_of(offset, buf)?), buf)
     }
 
     /// The same, and has the later runs fetched while the first is read.
     fn read_ahead(&self, device: &dyn BlockDevice, offset: u64, buf: &mut [u8]) -> FsResult<()> {
-        let pieces = self.pieces(offset, range_end(offset, buf)?);
+        let pieces = self.pieces(span_of(offset, buf)?);
         let mut later = pieces.clone();
         later.next();
         will_need(device, later);
@@ -280,14 +274,14 @@ impl Extents {
     }
 }
 
-fn range_end(offset: u64, buf: &[u8]) -> FsResult<u64> {
-    offset.checked_add(byte_count(buf.len())).ok_or_else(|| FsError::past_the_end(offset))
+fn span_of(offset: u64, buf: &[u8]) -> FsResult<Span> {
+    Span::of_buffer(offset, buf.len()).ok_or_else(|| FsError::past_the_end(offset))
 }
 
 fn will_need(device: &dyn BlockDevice, pieces: Pieces<'_>) {
     for piece in pieces {
         if let Place::At(place) = piece.place {
-            device.will_need(place, piece.length);
+            device.will_need(place, piece.span.length());
         }
     }
 }
@@ -297,17 +291,18 @@ fn read(device: &dyn BlockDevice, pieces: Pieces<'_>, buf: &mut [u8]) -> FsResul
     let ends_early = || FsError::corrupt("run list of the file ends early");
     let mut rest = buf;
     for piece in pieces {
-        let count = bytes_to_index(piece.length)?;
+        let count = bytes_to_index(piece.span.length())?;
         let (part, later) = rest.split_at_mut_checked(count).ok_or_else(ends_early)?;
         match piece.place {
             Place::At(place) => {
-                if place.checked_add(piece.length).is_none_or(|end| end > device.size()) {
+                let stored = Span::of_buffer(place, part.len());
+                if !stored.is_some_and(|stored| Span::below(device.size()).holds(stored)) {
                     return Err(FsError::corrupt("run of the file leaves the volume").at(place));
                 }
                 device.read_at(place, part)?;
             }
             Place::Hole | Place::Unwritten => part.fill(0),
-            Place::Refused(kind) => return Err(refused(kind, piece.offset)),
+            Place::Refused(kind) => return Err(refused(kind, piece.span.start())),
         }
         rest = later;
     }

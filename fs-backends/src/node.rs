@@ -166,7 +166,7 @@ pub struct DirEntry<'a> {
     pub kind: FileKind,
     /// The node's metadata, when it came along cheaply.
     pub metadata: Option<&'a Metadata>,
-    /// Where to go on behind this entry.
+    /// Where to go on after this entry.
     pub next: DirCursor,
 }
 
@@ -293,7 +293,7 @@ pub trait FileSystem: Send + Sync {
     /// `NotFound` for a number that is no node, or why it cannot be read.
     fn metadata(&self, node: NodeId) -> FsResult<Metadata>;
 
-    /// Gives the entries of `dir` behind `from` to `emit` until it breaks or the end is reached.
+    /// Gives the entries of `dir` after `from` to `emit` until it breaks or the end is reached.
     /// The order is the same at every call.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The tree of volumes: a file system whose top directories are other file systems.
 //!
-//! A volume is opened when somebody enters it, not before. A panic inside a backend is an error of
+//! A volume is opened when it is entered, not before. A panic inside a backend is an error of
 //! the request that met it.
 
 use std::ops::ControlFlow;
@@ -233,7 +233,7 @@ impl FileSystem for VolumeTree {
 }
 
 impl VolumeTree {
-    /// Entries of volumes that nobody entered yet carry no metadata, so that a listing opens none.
+    /// Entries of volumes that were not entered yet carry no metadata, so that a listing opens none.
     fn read_root(&self, from: DirCursor, emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>) {
         for (index, next) in (0_usize..self.volumes.len()).zip(1_u64..) {
             let Some(volume) = self.volumes.get(index).filter(|_| next > from.0) else {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use volfold::{DiskSet, OpenOptions};
 use volfold_block::error_chain;
-use volfold_fs::{MountOptions, VolumeTree};
+use volfold_fs::{ReadOptions, VolumeTree};
 
 #[cfg(target_os = "linux")]
 mod attach;
@@ -168,7 +168,7 @@ pub(crate) struct TreeArguments {
 impl TreeArguments {
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
-        let mount = MountOptions { system_files: self.system_files };
+        let mount = ReadOptions::default().with_system_files(self.system_files);
         OpenOptions { mount, ..self.set.options() }
     }
 

@@ -16,7 +16,7 @@
 //! like blocks without names, so that reading all blocks in order finds every name once.
 //!
 //! A directory in its inode has two such chains, in the bytes 4 to 60 of `block` and in the
-//! attribute behind.
+//! attribute after them.
 
 use std::ops::{ControlFlow, Range};
 
@@ -41,7 +41,7 @@ const MAX_BYTES: u64 = 1 << 31;
 /// LIMIT: after so many damaged blocks the rest of a directory is not looked at.
 const MAX_DAMAGED: u32 = 1024;
 const CHECKSUM_TYPE: u8 = 0xDE;
-/// Where the root of a hashed directory has its counts, behind `.`, `..` and 8 bytes on the hash.
+/// Where the root of a hashed directory has its counts, after `.`, `..` and 8 bytes on the hash.
 const ROOT_COUNTS_AT: usize = 0x20;
 /// Hash and block number.
 const INTERIOR_ENTRY: usize = 8;
@@ -118,7 +118,7 @@ enum Source {
 pub(super) enum Walked {
     /// The visitor broke.
     Stopped,
-    /// All names behind the start were visited, if not `damaged`.
+    /// All names after the start were visited, if not `damaged`.
     ToTheEnd {
         /// Whether some block or name could not be read.
         damaged: bool,
@@ -146,7 +146,7 @@ impl<'a> Directory<'a> {
         self.inode.size
     }
 
-    /// Visits the names that begin at `from` or behind, without `.` and `..`.
+    /// Visits the names that begin at `from` or after it, without `.` and `..`.
     ///
     /// # Errors
     /// What the visitor says, or why the host cannot read; damage is in the result.
@@ -236,11 +236,11 @@ impl Walk<'_> {
         let mut position = origin;
         // Every turn takes at least the 8 bytes of an entry.
         while !rest.is_empty() {
-            let Some((raw, name, behind)) = split_entry(rest) else {
+            let Some((raw, name, later)) = split_entry(rest) else {
                 self.damage();
                 break;
             };
-            let next = position.saturating_add(byte_count(rest.len().saturating_sub(behind.len())));
+            let next = position.saturating_add(byte_count(rest.len().saturating_sub(later.len())));
             let counts = raw.inode.get() != 0 && position >= self.from;
             if counts
                 && !matches!(name, b"." | b"..")
@@ -249,7 +249,7 @@ impl Walk<'_> {
                 return Ok(ControlFlow::Break(()));
             }
             position = next;
-            rest = behind;
+            rest = later;
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -303,10 +303,10 @@ fn split_entry(bytes: &[u8]) -> Option<(&RawEntry, &[u8], &[u8])> {
     if !length.is_multiple_of(4) {
         return None;
     }
-    let (_, behind) = bytes.split_at_checked(length)?;
+    let (_, later) = bytes.split_at_checked(length)?;
     let room = length.checked_sub(size_of::<RawEntry>())?;
     let name = body.get(..room)?.get(..usize::from(raw.name_length))?;
-    Some((raw, name, behind))
+    Some((raw, name, later))
 }
 
 /// Whether the checksum of a directory block holds, where it has one.
@@ -347,7 +347,7 @@ fn interior_sum_is_good(inode: &Inode, block: &[u8], count_at: usize) -> Option<
 fn interior_counts(block: &[u8]) -> Option<usize> {
     match split_entry(block)? {
         (raw, _, []) if raw.inode.get() == 0 => Some(size_of::<RawEntry>()),
-        (_, b".", behind) => match split_entry(behind)? {
+        (_, b".", later) => match split_entry(later)? {
             (_, b"..", []) => Some(ROOT_COUNTS_AT),
             _ => None,
         },
@@ -399,8 +399,8 @@ mod tests {
         bytes.resize(0x1_0000, 0);
         for length in [0, u16::MAX] {
             bytes[4..6].copy_from_slice(&length.to_le_bytes());
-            let (_, name, behind) = split_entry(&bytes).unwrap();
-            assert_eq!((name, behind.len()), (&b"hello"[..], 0));
+            let (_, name, later) = split_entry(&bytes).unwrap();
+            assert_eq!((name, later.len()), (&b"hello"[..], 0));
         }
     }
 }

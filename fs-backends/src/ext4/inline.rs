@@ -1,7 +1,7 @@
-//! Content inside the inode: the 60 bytes of `block`, and an extended attribute behind them.
+//! Content inside the inode: the 60 bytes of `block`, and an extended attribute after them.
 //!
 //! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapters "Inline
-//! Data" and "Extended Attributes". Little-endian. The attributes begin behind `extra_isize` with
+//! Data" and "Extended Attributes". Little-endian. The attributes begin after `extra_isize` with
 //! the magic number 0xEA020000; then entries of
 //!
 //! | offset | size | field          | rule                                                   |

@@ -245,7 +245,7 @@ impl<'a> Log<'a> {
             || start < first
             || start >= end
         {
-            return Err(FsError::corrupt("journal superblock has impossible bounds"));
+            return Err(FsError::corrupt("journal superblock has invalid bounds"));
         }
         Ok(Some(Self {
             journal,

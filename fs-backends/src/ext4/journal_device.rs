@@ -101,7 +101,7 @@ impl JournalDevice {
             uuid: raw.uuid,
             label: label(&raw.volume_name),
             block_size: block_size
-                .ok_or_else(|| corrupt("superblock has an impossible block size", 0x18))?,
+                .ok_or_else(|| corrupt("superblock has an invalid block size", 0x18))?,
             blocks_count: u64::from(raw.blocks_count_lo.get()),
         }))
     }

@@ -15,7 +15,7 @@ use crate::extents::{ExtentFile, Extents};
 pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<Extents> {
     let most = ALL_BLOCKS.end.checked_mul(volume.superblock.block_size.get());
     if most.is_none_or(|most| inode.size > most) {
-        return Err(FsError::corrupt("inode has an impossible size"));
+        return Err(FsError::corrupt("inode has an invalid size"));
     }
     let runs = if inode.flags.has(Flags::EXTENTS) {
         extent_tree::read(volume, inode)?

@@ -44,7 +44,7 @@ use self::identity::uuid_text;
 use self::index::{Indexes, damaged_directory};
 use self::inode::{FAST_LINK, Flags, Inode};
 use self::journal_device::JournalDevice;
-use self::superblock::{MAGIC, MAGIC_OFFSET, MAX_LOG_BLOCK_SIZE, Superblock};
+use self::superblock::{MAGIC, MAGIC_OFFSET, MAX_LOG_BLOCK_SIZE};
 use self::volume::Volume;
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader, VolumeRole};
 use crate::error::{FsError, FsErrorKind, FsResult};
@@ -95,7 +95,12 @@ impl FileSystemDriver for Ext4Driver {
             identity.role = VolumeRole::Journal;
             return Ok(identity);
         }
-        let superblock = Superblock::read(device)?;
+        let volume = Volume::read_start(volume)?;
+        // A volume that was not unmounted may be damaged until its journal is replayed.
+        if !recovery::is_needed(&volume.superblock) {
+            check_root(&volume)?;
+        }
+        let superblock = volume.superblock;
         Ok(Identity::new(superblock.label, uuid_text(&superblock.uuid)))
     }
 
@@ -116,15 +121,8 @@ impl Ext4 {
         let device_size = reader.data.size();
         let (volume, findings) = recovery::read(reader)?;
         let info = info(&volume, device_size, findings);
-        let file_system = Self { volume, info, indexes: Indexes::new()? };
-        match file_system.inode(file_system.root()) {
-            Ok((root, _)) if root.kind == FileKind::Directory => Ok(file_system),
-            Ok(_) => Err(FsError::corrupt("root inode is not a directory")),
-            Err(error) if error.kind() == FsErrorKind::NotFound => {
-                Err(FsError::corrupt("root inode is not in use"))
-            }
-            Err(error) => Err(error),
-        }
+        check_root(&volume)?;
+        Ok(Self { volume, info, indexes: Indexes::new()? })
     }
 
     /// The inode of `node`, and its bytes.
@@ -212,7 +210,7 @@ impl FileSystem for Ext4 {
             return Err(FsError::encrypted());
         }
         if inode.size == 0 || inode.size > MAX_TARGET {
-            return Err(FsError::corrupt("link target has an impossible length"));
+            return Err(FsError::corrupt("link target has an invalid length"));
         }
         let size = bytes_to_index(inode.size)?;
         if inode.flags.has(Flags::INLINE_DATA) {
@@ -251,6 +249,17 @@ impl FileSystem for Ext4 {
             return Ok(Arc::new(BytesFile::padded(bytes, inode.size)));
         }
         Ok(Arc::new(map::open(&self.volume, &inode)?))
+    }
+}
+
+fn check_root(volume: &Volume) -> FsResult<()> {
+    match volume.read_inode(inode::ROOT, &mut Vec::new()) {
+        Ok(root) if root.kind == FileKind::Directory => Ok(()),
+        Ok(_) => Err(FsError::corrupt("root inode is not a directory")),
+        Err(error) if error.kind() == FsErrorKind::NotFound => {
+            Err(FsError::corrupt("root inode is not in use"))
+        }
+        Err(error) => Err(error),
     }
 }
 

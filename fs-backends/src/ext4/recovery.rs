@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use volfold_block::{Finding, code, error_chain};
+use volfold_block::{Finding, Mapped, code, error_chain};
 
 use super::features::{Compat, Incompat};
 use super::identity::uuid_text;
@@ -26,11 +26,7 @@ use crate::node::FileKind;
 /// Why the volume cannot be read at all.
 pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
     let volume = Volume::read(reader)?;
-    let superblock = &volume.superblock;
-    // Backups do not say whether the journal is needed.
-    let has_journal = superblock.features.compat(Compat::HAS_JOURNAL);
-    let may_need = superblock.is_backup && has_journal;
-    if !superblock.features.incompat(Incompat::RECOVER) && !may_need {
+    if !is_needed(&volume.superblock) {
         return Ok((volume, Vec::new()));
     }
     match journal(&volume).and_then(|journal| replayed(&volume, &journal)) {
@@ -46,6 +42,13 @@ pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
             Ok((volume, vec![finding]))
         }
     }
+}
+
+/// Whether the newest changes may be in the journal alone.
+pub(super) fn is_needed(superblock: &Superblock) -> bool {
+    // Backups do not say whether the journal is needed.
+    let may_need = superblock.is_backup && superblock.features.compat(Compat::HAS_JOURNAL);
+    superblock.features.incompat(Incompat::RECOVER) || may_need
 }
 
 /// The journal of `volume`: a file of its own, or another volume of the set.
@@ -114,7 +117,10 @@ fn replayed(volume: &Volume, journal: &Journal) -> FsResult<(Option<Volume>, Vec
     let block_size = volume.superblock.block_size.get();
     let copies: Arc<[(u64, JournalCopy)]> = positions(&volume.superblock, &replay.copies)?;
     let from = &journal.device;
-    let view = |device| Arc::new(Replayed::new(device, from.clone(), copies.clone(), block_size));
+    let view = |device| {
+        let map = Replayed::new(device, from.clone(), copies.clone(), block_size);
+        Arc::new(Mapped::new(map))
+    };
     let reader = volume.reader();
     let reader = VolumeReader::new(view(reader.data.clone()), view(reader.metadata.clone()));
     findings.push(Finding::warning(

@@ -209,12 +209,12 @@ impl Superblock {
         .map_err(|error| error.at(SUPERBLOCK_OFFSET.saturating_add(0x60)))?;
         check_sum(raw, &features)?;
         if raw.log_block_size.get() > MAX_LOG_BLOCK_SIZE {
-            return Err(corrupt("superblock has an impossible block size", 0x18));
+            return Err(corrupt("superblock has an invalid block size", 0x18));
         }
         let block_size = 1024_u64
             .checked_shl(raw.log_block_size.get())
             .and_then(NonZeroU64::new)
-            .ok_or_else(|| corrupt("superblock has an impossible block size", 0x18))?;
+            .ok_or_else(|| corrupt("superblock has an invalid block size", 0x18))?;
         let cluster_size = cluster_size(raw, &features, block_size)?;
         let blocks_count = blocks_count(raw, &features)?;
         let first_data_block = u64::from(raw.first_data_block.get());
@@ -299,7 +299,7 @@ fn cluster_size(raw: &RawSuperblock, features: &Features, block: NonZeroU64) -> 
         .filter(|&log| log <= 30)
         .and_then(|log| 1_u64.checked_shl(log))
         .filter(|&size| size >= block.get())
-        .ok_or_else(|| corrupt("superblock has an impossible cluster size", 0x1C))
+        .ok_or_else(|| corrupt("superblock has an invalid cluster size", 0x1C))
 }
 
 fn blocks_count(raw: &RawSuperblock, features: &Features) -> FsResult<u64> {
@@ -316,7 +316,7 @@ fn inodes_per_group(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<Non
     // One block of bitmap is all that a group has for its inodes.
     NonZeroU32::new(raw.inodes_per_group.get())
         .filter(|count| u64::from(count.get()) <= block_size.get().saturating_mul(8))
-        .ok_or_else(|| corrupt("superblock has an impossible number of inodes per group", 0x28))
+        .ok_or_else(|| corrupt("superblock has an invalid number of inodes per group", 0x28))
 }
 
 fn inode_size(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<u16> {
@@ -325,7 +325,7 @@ fn inode_size(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<u16> {
     }
     let size = raw.inode_size.get();
     if size < 128 || !size.is_power_of_two() || u64::from(size) > block_size.get() {
-        return Err(corrupt("superblock has an impossible inode size", 0x58));
+        return Err(corrupt("superblock has an invalid inode size", 0x58));
     }
     Ok(size)
 }
@@ -340,7 +340,7 @@ fn descriptor_size(
     }
     let size = raw.desc_size.get();
     if size < 64 || !size.is_power_of_two() || u64::from(size) > block_size.get() {
-        return Err(corrupt("superblock has an impossible descriptor size", 0xFE));
+        return Err(corrupt("superblock has an invalid descriptor size", 0xFE));
     }
     Ok(size)
 }

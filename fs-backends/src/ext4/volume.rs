@@ -21,8 +21,17 @@ pub(super) struct Volume {
 impl Volume {
     /// Reads superblock and group descriptors.
     pub(super) fn read(reader: VolumeReader) -> FsResult<Self> {
+        Self::read_groups(reader, u64::MAX)
+    }
+
+    /// The same with no more than the descriptors of the first groups, for the first inodes.
+    pub(super) fn read_start(reader: VolumeReader) -> FsResult<Self> {
+        Self::read_groups(reader, 1)
+    }
+
+    fn read_groups(reader: VolumeReader, end: u64) -> FsResult<Self> {
         let superblock = Superblock::read(&*reader.metadata)?;
-        let groups = Groups::read(&*reader.metadata, &superblock)?;
+        let groups = Groups::read(&*reader.metadata, &superblock, end)?;
         Ok(Self { reader, superblock, groups })
     }
 

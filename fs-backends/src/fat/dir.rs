@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_belong_to_the_short_name_behind_them() {
+    fn long_names_belong_to_the_short_name_after_them() {
         let mut bytes = short(b"MY DISK    ", 0x08).to_vec();
         bytes.extend(long("A long name of two parts.text", b"ALONGN~1TEX"));
         bytes.extend(short(b"ALONGN~1TEX", 0x20));
@@ -383,7 +383,7 @@ mod tests {
         bytes.extend(short(b".          ", 0x10));
         bytes.extend(short(b"DIR        ", 0x10));
         bytes.extend([0; 32]);
-        bytes.extend(short(b"BEHIND     ", 0x20));
+        bytes.extend(short(b"AFTER      ", 0x20));
         let listing = Listing::parse(&bytes);
         let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
         assert_eq!(names(&listing), shown);
@@ -392,7 +392,7 @@ mod tests {
             let found = listing.find(name.as_bytes()).unwrap();
             assert_eq!(found.offset, 4 * 32, "{name}");
         }
-        assert!(listing.find(b"behind").is_none());
+        assert!(listing.find(b"after").is_none());
     }
 
     #[test]

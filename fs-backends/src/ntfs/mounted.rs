@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
-use volfold_block::{BlockDevice, ByteReader, Finding, byte_count, code};
+use volfold_block::{BlockDevice, ByteReader, Finding, ahead, byte_count, code};
 
 use super::boot::{self, Boot};
 use super::index::{Index, Keys, Listing};
@@ -18,7 +18,6 @@ use super::units::{UnitCache, UnitFile};
 use super::upcase::{self, Upcase};
 use super::volume::Volume;
 use super::wof::{self, Wof};
-use crate::ahead;
 use crate::driver::{ReadOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
@@ -188,7 +187,7 @@ impl NtfsFileSystem {
     }
 
     pub(super) fn listing(&self, dir: u64) -> FsResult<Arc<Listing>> {
-        // Whoever works ahead may be at it.
+        // A thread that works ahead may be at it.
         let guard = match self.listings.get_value_or_guard(&dir, None) {
             GuardResult::Value(listing) => return Ok(listing),
             GuardResult::Guard(guard) => Some(guard),
@@ -251,7 +250,7 @@ impl NtfsFileSystem {
 
     /// Has the small directories in `page` listed: a walk enters them next.
     pub(super) fn walk_ahead(&self, page: &Page) {
-        /// One who lists so few directories does not walk.
+        /// A program that lists so few directories does not walk.
         const WALK: u32 = 3;
         /// LIMIT: directories of one page.
         const AT_ONCE: usize = 16;

@@ -144,7 +144,7 @@ fn stored_bytes_that_are_not_the_content_are_refused() {
 }
 
 #[test]
-fn bytes_behind_the_initialized_size_are_zero() {
+fn bytes_past_the_initialized_size_are_zero() {
     let Some(image) = volume() else { return };
     let image = bent(&image, "big.bin", |record| {
         let data = attribute(record, 0x80);

@@ -156,7 +156,7 @@ impl Volume {
     /// the copy in `$MFTMirr`.
     ///
     /// # Errors
-    /// `NotFound` behind the end of the table; why it cannot be read.
+    /// `NotFound` past the end of the table; why it cannot be read.
     pub(super) fn record(&self, number: u64) -> FsResult<FileRecord<'static>> {
         let found = self.record_of_table(number);
         match &found {
@@ -269,7 +269,7 @@ impl Volume {
     }
 
     /// Lets the host fetch the windows of the table in which many records `numbers` lie, and what
-    /// is behind them: a walk goes there next.
+    /// is after them: a walk goes there next.
     fn fetch(&self, numbers: &[u64]) {
         /// Fewer records than these are no walk.
         const MANY: usize = 16;

@@ -13,7 +13,7 @@
 //! | `system.ntfs_efsinfo`      | the keys of an encrypted file, as stored                       |
 //! | `user.STREAM`              | the alternate stream `STREAM`                                  |
 //!
-//! Numbers are little-endian; `_be` behind the name of one gives it big-endian.
+//! Numbers are little-endian; `_be` after the name of one gives it big-endian.
 
 use volfold_block::{ByteReader, byte_count, bytes_to_index};
 

@@ -127,7 +127,7 @@ impl<'a> Entries<'a> {
         Ok(Self { bytes, position, next: first })
     }
 
-    /// The entry at `self.next`, and a step behind it.
+    /// The entry at `self.next`, and a step after it.
     pub(super) fn step(&mut self) -> FsResult<Entry<'a>> {
         let bytes = self.bytes.get(self.next..).unwrap_or_default();
         let position = self.position.saturating_add(byte_count(self.next));
@@ -371,7 +371,7 @@ fn check_block(block: &mut [u8], vcn: u64, position: u64) -> FsResult<()> {
     }
 }
 
-/// Goes through `entries` up to the key or the first one behind it, and gives the node below, where
+/// Goes through `entries` up to the key or the first one after it, and gives the node below, where
 /// to go on; `None` if the search has come to its end.
 fn search(
     mut entries: Entries<'_>,
