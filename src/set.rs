@@ -10,8 +10,8 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, CachePool, Finding, SectorCache, code, error_chain,
 };
 use volfold_fs::{
-    FileSystem, FileSystemDriver, FsError, FsResult, Identity, MountOptions, TreeVolume,
-    VolumeReader, VolumeTree,
+    FileSystem, FileSystemDriver, FsError, FsResult, Identity, OtherVolumes, ReadOptions,
+    TreeVolume, VolumeReader, VolumeRole, VolumeTree,
 };
 use volfold_images::{DiskImage, host};
 use volfold_images::{Located, Locator};
@@ -36,7 +36,7 @@ pub struct OpenOptions {
     /// The bound of all sector caches together, in bytes.
     pub cache_size: u64,
     /// How the file systems of the volumes are mounted.
-    pub mount: MountOptions,
+    pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
     pub keys: Arc<dyn KeySource>,
 }
@@ -51,7 +51,7 @@ impl Default for OpenOptions {
         Self {
             allowed: Vec::new(),
             cache_size: Self::DEFAULT_CACHE_SIZE,
-            mount: MountOptions::default(),
+            mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
         }
     }
@@ -100,7 +100,7 @@ pub struct SetVolume {
     pub reason: Option<String>,
     driver: Option<&'static dyn FileSystemDriver>,
     reader: VolumeReader,
-    options: MountOptions,
+    options: ReadOptions,
 }
 
 impl SetVolume {
@@ -141,7 +141,7 @@ impl SetVolume {
     /// `Unsupported` where no driver knows it, or why its structures cannot be read.
     pub fn file_system(&self) -> FsResult<Arc<dyn FileSystem>> {
         match self.driver {
-            Some(driver) => driver.mount_with(self.reader.clone(), self.options),
+            Some(driver) => driver.mount(self.reader.clone(), self.options),
             None => Err(FsError::unsupported(
                 self.reason.clone().unwrap_or_else(|| "no known file system".to_owned()),
             )),
@@ -391,7 +391,7 @@ fn reader(volume: &Volume, disks: &[Disk], pool: &Arc<CachePool>) -> VolumeReade
         VolumeReader::uncached(data)
     } else {
         let metadata = Arc::new(SectorCache::new(pool, data.clone(), METADATA_BLOCK));
-        VolumeReader { data, metadata }
+        VolumeReader::new(data, metadata)
     }
 }
 
@@ -401,19 +401,24 @@ fn name_volumes(
     discovered: Vec<Discovered>,
     disks: &[Disk],
     pool: &Arc<CachePool>,
-    options: MountOptions,
+    options: ReadOptions,
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
-    for Discovered { volume, driver, mut reason } in discovered {
+    for Discovered { volume, mut driver, mut reason } in discovered {
         let reader = reader(&volume, disks, pool);
         let mut identity = Identity::default();
-        if let Some(driver) = driver {
-            match driver.identify(reader.clone()) {
-                Ok(known) => identity = known,
+        if let Some(known) = driver {
+            match known.identify(reader.clone()) {
+                Ok(found) => {
+                    if found.role == VolumeRole::Journal {
+                        driver = None;
+                        reason = Some("journal of a file system on another volume".to_owned());
+                    }
+                    identity = found;
+                }
                 Err(error) => {
-                    let line =
-                        format!("{} cannot be read: {}", driver.title(), error_chain(&error));
+                    let line = format!("{} cannot be read: {}", known.title(), error_chain(&error));
                     findings.push(
                         Finding::error(code::FILE_SYSTEM_DAMAGED, line.clone())
                             .on_volume(&volume.id.0),
@@ -429,7 +434,33 @@ fn name_volumes(
     }
     name_snapshots(&mut volumes);
     make_names_unique(&mut volumes);
+    introduce(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
+}
+
+/// The volumes of a set by their UUIDs, for file systems that lie on several.
+struct ByUuid(BTreeMap<String, Option<VolumeReader>>);
+
+impl OtherVolumes for ByUuid {
+    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader> {
+        self.0.get(uuid).cloned().flatten()
+    }
+}
+
+/// Lets every volume ask for the others.
+fn introduce(volumes: &mut [SetVolume]) {
+    let mut known = BTreeMap::new();
+    for volume in volumes.iter() {
+        if let Some(uuid) = &volume.identity.uuid {
+            // Of copies with one UUID none is given: the journal of one is not that of the other.
+            let reader = Some(volume.reader.clone());
+            known.entry(uuid.clone()).and_modify(|twins| *twins = None).or_insert(reader);
+        }
+    }
+    let others: Arc<dyn OtherVolumes> = Arc::new(ByUuid(known));
+    for volume in volumes {
+        volume.reader = volume.reader.clone().with_others(others.clone());
+    }
 }
 
 /// A snapshot is called as the volume it was taken of, with its time: `NAME@2025-06-01T120000Z`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use volfold::{DiskSet, OpenOptions};
 use volfold_block::error_chain;
-use volfold_fs::{MountOptions, VolumeTree};
+use volfold_fs::{ReadOptions, VolumeTree};
 
 use super::outcome::Outcome;
 use super::text;
@@ -68,7 +68,7 @@ pub(crate) struct TreeArguments {
 impl TreeArguments {
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
-        let mount = MountOptions { system_files: self.system_files };
+        let mount = ReadOptions::default().with_system_files(self.system_files);
         let mut options = self.set.options();
         options.mount = mount;
         options
