@@ -1,6 +1,7 @@
 //! The facade: a set of disk images, opened together.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ impl Default for OpenOptions {
 
 /// An image that could not be opened.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct DiskFailure {
     /// The image as the user named it.
     pub path: PathBuf,
@@ -66,7 +68,43 @@ pub struct DiskFailure {
     pub error: BlockError,
 }
 
+/// A set in which images are missing, because they could not be opened.
+pub struct Incomplete {
+    set: Box<DiskSet>,
+}
+
+impl Incomplete {
+    /// The images that could not be opened.
+    pub fn failures(&self) -> &[DiskFailure] {
+        &self.set.failures
+    }
+
+    /// The set of all others, for a caller that tells of [`DiskSet::failures`].
+    pub fn into_set(self) -> DiskSet {
+        *self.set
+    }
+}
+
+impl fmt::Debug for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incomplete").field("failures", &self.set.failures).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, failure) in self.set.failures.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", failure.path.display(), error_chain(&failure.error))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Incomplete {}
+
 /// One disk of the set.
+#[non_exhaustive]
 pub struct Disk {
     /// The image as the user named it.
     pub path: PathBuf,
@@ -89,6 +127,7 @@ pub struct Disk {
 }
 
 /// One volume of the set, and the way into its file system.
+#[non_exhaustive]
 pub struct SetVolume {
     /// How it lies on its disks.
     pub volume: Volume,
@@ -159,23 +198,38 @@ pub struct DiskSet {
 
 impl DiskSet {
     /// Opens the images at `paths` as one set; a folder stands for the images in it. The order does
-    /// not matter: disks are numbered by path. An image that cannot be opened does not stop the
-    /// others; see [`DiskSet::failures`].
-    pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Self {
+    /// not matter: disks are numbered by path.
+    ///
+    /// # Errors
+    /// [`Incomplete`] if an image cannot be opened; it has the set of all others.
+    pub fn open<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+        options: &OpenOptions,
+    ) -> Result<Self, Incomplete> {
         Self::open_with(paths, options, MANAGERS)
     }
 
     /// The same with other volume managers than those of this build.
-    pub fn open_with(
-        paths: &[PathBuf],
+    ///
+    /// # Errors
+    /// As [`DiskSet::open`].
+    pub fn open_with<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
         options: &OpenOptions,
         managers: &[&dyn VolumeManager],
-    ) -> Self {
+    ) -> Result<Self, Incomplete> {
+        let mut ordered: Vec<PathBuf> =
+            paths.into_iter().map(|path| path.as_ref().to_path_buf()).collect();
+        ordered.sort();
+        let set = Self::of(&ordered, options, managers);
+        if set.failures.is_empty() { Ok(set) } else { Err(Incomplete { set: Box::new(set) }) }
+    }
+
+    /// The set of what can be opened of `paths`.
+    fn of(paths: &[PathBuf], options: &OpenOptions, managers: &[&dyn VolumeManager]) -> Self {
         let pool = CachePool::new(options.cache_size);
         let mut opening = Opening::default();
-        let mut ordered: Vec<&PathBuf> = paths.iter().collect();
-        ordered.sort();
-        for path in ordered {
+        for path in paths {
             opening.add(path, options, &pool);
         }
         let Opening { mut disks, failures, mut findings, .. } = opening;
@@ -586,7 +640,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("disk.img");
         std::fs::write(&image, vec![0; 4096]).unwrap();
-        let set = DiskSet::open_with(&[image], &OpenOptions::default(), &[&Camera]);
+        let set = DiskSet::open_with([image], &OpenOptions::default(), &[&Camera]).unwrap();
         let names: Vec<&str> = set.volumes().iter().map(|volume| volume.name.as_str()).collect();
         assert_eq!(names, ["disk0", "disk0@2025-06-01T120000Z", "disk0@2025-06-01T120000Z-2"]);
     }

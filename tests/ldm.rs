@@ -20,11 +20,11 @@ use common::listing;
 use common::program::Scratch;
 use volfold::volume::ldm::Ldm;
 use volfold::volume::{GroupId, Health, MembershipPart, PartState, Region, Volume, VolumeManager};
-use volfold::{DiskSet, OpenOptions, SetVolume};
+use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_block::{BlockDevice, BlockErrorKind, Finding, MemoryDevice};
 
 fn open(paths: &[PathBuf]) -> DiskSet {
-    DiskSet::open(paths, &OpenOptions::default())
+    DiskSet::open(paths, &OpenOptions::default()).unwrap_or_else(Incomplete::into_set)
 }
 
 fn groups() -> impl Iterator<Item = &'static Fixture> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use volfold::{DiskSet, OpenOptions};
+use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_block::error_chain;
 use volfold_fs::{ReadOptions, VolumeTree};
 
@@ -44,7 +44,7 @@ impl SetArguments {
 
 /// Opens `disks` as one set, and tells of those that cannot be opened.
 fn open(disks: &[PathBuf], options: &OpenOptions) -> Option<(DiskSet, Outcome)> {
-    let set = DiskSet::open(disks, options);
+    let set = DiskSet::open(disks, options).unwrap_or_else(Incomplete::into_set);
     for failure in set.failures() {
         text::complain(format_args!("{}: {}", failure.path.display(), error_chain(&failure.error)));
     }
