@@ -23,7 +23,7 @@ use std::process::Command;
 
 use common::program::{Output, Scratch, VOLFOLD, run};
 use common::{corpus, fixtures, sha256};
-use volfold_projector::names;
+use volfold_projector::folder::names;
 
 /// Above this number of files wine takes minutes: it reads a whole folder for each new name in it.
 const MAX_EXTRACTED: u64 = 600;

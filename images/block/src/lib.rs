@@ -20,6 +20,7 @@ mod error;
 mod finding;
 mod guard;
 mod map;
+mod sector_cache;
 mod span;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -27,7 +28,7 @@ pub mod testing;
 pub mod code;
 
 pub use bytes::{ByteReader, byte_count, bytes_to_index};
-pub use cache::{CachePool, DeviceKey, SectorCache};
+pub use cache::{CachePool, DeviceKey};
 pub use code::Code;
 pub use confidence::{Confidence, surest};
 pub use device::{
@@ -37,4 +38,5 @@ pub use error::{BlockError, BlockErrorKind, BlockResult, error_chain};
 pub use finding::{Finding, Severity};
 pub use guard::{Panicked, guard};
 pub use map::{Map, Mapped, Piece, Place, Slice, SliceOf};
+pub use sector_cache::SectorCache;
 pub use span::Span;

@@ -128,6 +128,8 @@ impl<'a> Builder<'a> {
             partition: None,
             membership: Some(membership),
             redundancy: None,
+            lock: None,
+            snapshot: None,
         }
     }
 
