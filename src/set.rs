@@ -10,8 +10,8 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, CachePool, Finding, SectorCache, code, error_chain,
 };
 use volfold_fs::{
-    FileSystem, FileSystemDriver, FsError, FsResult, Identity, ReadOptions, TreeVolume,
-    VolumeReader, VolumeRole, VolumeTree,
+    FileSystem, FileSystemDriver, FsError, FsResult, Identity, OtherVolumes, ReadOptions,
+    TreeVolume, VolumeReader, VolumeRole, VolumeTree,
 };
 use volfold_images::{DiskImage, host};
 use volfold_images::{Located, Locator};
@@ -434,7 +434,33 @@ fn name_volumes(
     }
     name_snapshots(&mut volumes);
     make_names_unique(&mut volumes);
+    introduce(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
+}
+
+/// The volumes of a set by their UUIDs, for file systems that lie on several.
+struct ByUuid(BTreeMap<String, Option<VolumeReader>>);
+
+impl OtherVolumes for ByUuid {
+    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader> {
+        self.0.get(uuid).cloned().flatten()
+    }
+}
+
+/// Lets every volume ask for the others.
+fn introduce(volumes: &mut [SetVolume]) {
+    let mut known = BTreeMap::new();
+    for volume in volumes.iter() {
+        if let Some(uuid) = &volume.identity.uuid {
+            // Of copies with one UUID none is given: the journal of one is not that of the other.
+            let reader = Some(volume.reader.clone());
+            known.entry(uuid.clone()).and_modify(|twins| *twins = None).or_insert(reader);
+        }
+    }
+    let others: Arc<dyn OtherVolumes> = Arc::new(ByUuid(known));
+    for volume in volumes {
+        volume.reader = volume.reader.clone().with_others(others.clone());
+    }
 }
 
 /// A snapshot is called as the volume it was taken of, with its time: `NAME@2025-06-01T120000Z`.

@@ -12,7 +12,7 @@ use crate::node::FileSystem;
 /// A file system may need more than its own volume: a journal on a device of its own, the other
 /// members of a pool. It asks for them when it is mounted, and says what it lacks.
 pub trait OtherVolumes: Send + Sync {
-    /// The volume whose [`Identity::uuid`] is `uuid`; the first of several, in the order of the set.
+    /// The volume whose [`Identity::uuid`] is `uuid`; `None` if there is none, or more than one.
     fn by_uuid(&self, uuid: &str) -> Option<VolumeReader>;
 }
 
