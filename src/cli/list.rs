@@ -242,7 +242,7 @@ fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<Comparison
         }
         None => Finding::warning(code::NOT_COMPARED, "there is nothing to compare with"),
     };
-    let id = &volume.volume.id.0;
+    let id = volume.id();
     findings.push(finding.on_volume(id));
     if result.unreadable > 0 && result.compared > 0 {
         let line = format!("{} could not be compared", text::size(result.unreadable));

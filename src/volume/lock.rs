@@ -159,7 +159,7 @@ pub(crate) fn open(
     Ok(None)
 }
 
-/// The device of a volume that nobody opened.
+/// The device of a volume that stays locked.
 pub struct Locked {
     size: u64,
     sentence: String,
