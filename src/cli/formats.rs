@@ -5,8 +5,8 @@ use std::io;
 
 use clap::Args;
 use serde::Serialize;
-use volfold::partition::SCHEMES;
-use volfold::volume::MANAGERS;
+use volfold::partition::registry::SCHEMES;
+use volfold::volume::registry::MANAGERS;
 use volfold_fs::DRIVERS;
 use volfold_images::FORMATS;
 

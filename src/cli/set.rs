@@ -1,12 +1,14 @@
 //! The set of images that a command opens, and the arguments for it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use volfold::{DiskSet, OpenOptions};
+use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_block::error_chain;
-use volfold_fs::{MountOptions, VolumeTree};
+use volfold_fs::{ReadOptions, VolumeTree};
 
+use super::keys::Keys;
 use super::outcome::Outcome;
 use super::text;
 
@@ -24,6 +26,10 @@ pub(crate) struct SetArguments {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
           help_heading = "Images")]
     pub(crate) cache_size: u64,
+    /// Try the key in this file on locked volumes; may be given several times. No manager of this
+    /// build knows a kind of lock yet, so it is not shown.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) key_file: Vec<PathBuf>,
 }
 
 impl SetArguments {
@@ -35,17 +41,17 @@ impl SetArguments {
 
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
-        OpenOptions {
-            allowed: self.allow_path.clone(),
-            cache_size: self.cache_size,
-            ..OpenOptions::default()
-        }
+        let mut options = OpenOptions::default();
+        options.allowed.clone_from(&self.allow_path);
+        options.cache_size = self.cache_size;
+        options.keys = Arc::new(Keys::new(self.key_file.clone()));
+        options
     }
 }
 
 /// Opens `disks` as one set, and tells of those that cannot be opened.
 fn open(disks: &[PathBuf], options: &OpenOptions) -> Option<(DiskSet, Outcome)> {
-    let set = DiskSet::open(disks, options);
+    let set = DiskSet::open(disks, options).unwrap_or_else(Incomplete::into_set);
     for failure in set.failures() {
         text::complain(format_args!("{}: {}", failure.path.display(), error_chain(&failure.error)));
     }
@@ -69,8 +75,10 @@ pub(crate) struct TreeArguments {
 impl TreeArguments {
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
-        let mount = MountOptions { system_files: self.system_files };
-        OpenOptions { mount, ..self.set.options() }
+        let mount = ReadOptions::default().with_system_files(self.system_files);
+        let mut options = self.set.options();
+        options.mount = mount;
+        options
     }
 
     /// Opens `disks` as one set, with the tree of all readable volumes; tells of damaged ones.

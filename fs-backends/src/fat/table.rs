@@ -1,10 +1,10 @@
 //! The file allocation table: which cluster follows which.
 
-use volfold_block::{BlockDevice, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, Span, byte_count, bytes_to_index};
 
 use super::boot::{Boot, FatKind};
 use crate::error::{FsError, FsResult};
-use crate::extents::Extents;
+use crate::extents::{Extents, Place};
 
 /// Bytes of the table that are read at once when a chain is followed.
 const WINDOW: usize = 4096;
@@ -104,8 +104,11 @@ impl<'a> Table<'a> {
         let length = left.min(byte_count(self.window_size));
         self.window.resize(bytes_to_index(length)?, 0);
         self.window_start = offset;
-        let place = self.boot.table.saturating_add(offset);
-        if place.saturating_add(length) > self.device.size() {
+        let rest = Span::new(self.boot.table, self.boot.table_size);
+        let rest = rest.and_then(|table| table.rest(offset));
+        let place = rest.map_or(self.boot.table, Span::start);
+        let stored = rest.map(|rest| rest.first(length));
+        if !stored.is_some_and(|stored| Span::below(self.device.size()).holds(stored)) {
             self.window.clear();
             return Err(FsError::corrupt("file allocation table leaves the volume").at(place));
         }
@@ -130,9 +133,12 @@ impl Boot {
     }
 
     /// The position of `cluster`.
-    fn position(&self, cluster: u32) -> u64 {
-        let index = u64::from(cluster.saturating_sub(2));
-        self.data.saturating_add(index.saturating_mul(u64::from(self.cluster_size)))
+    fn position(&self, cluster: u32) -> FsResult<u64> {
+        let index = cluster.checked_sub(2).map(u64::from);
+        index
+            .and_then(|index| index.checked_mul(u64::from(self.cluster_size)))
+            .and_then(|offset| self.data.checked_add(offset))
+            .ok_or_else(|| FsError::corrupt("cluster lies outside the volume"))
     }
 
     /// The run list of the `wanted` bytes in the chain that begins with `first`. What the chain
@@ -201,7 +207,7 @@ impl Boot {
                 mark = cluster;
                 limit = limit.saturating_mul(2);
             }
-            extents.push(Some(self.position(cluster)), size)?;
+            extents.push(Place::At(self.position(cluster)?), size)?;
             if extents.end() < wanted {
                 link = table.next(cluster)?;
             }

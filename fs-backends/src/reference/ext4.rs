@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use volfold_block::{BlockDevice, Confidence, byte_count, bytes_to_index};
 
 use crate::confined::Confined;
-use crate::driver::{FileSystemDriver, VolumeReader};
+use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{
     CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
@@ -45,7 +45,11 @@ impl FileSystemDriver for Ext4View {
         crate::ext4::Ext4Driver.probe(volume)
     }
 
-    fn mount(&self, volume: VolumeReader) -> FsResult<Arc<dyn FileSystem>> {
+    fn identify(&self, _volume: VolumeReader) -> FsResult<Identity> {
+        Ok(Identity::default())
+    }
+
+    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
         let size = volume.data.size();
         let mut log_block_size = [0; 4];
         volume.data.read_at(0x418, &mut log_block_size)?;
@@ -297,6 +301,10 @@ struct Content {
 impl FileData for Content {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn memory(&self) -> u64 {
+        1024
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {

@@ -21,7 +21,7 @@ mod os;
 
 /// A file, block device or drive of the host.
 ///
-/// Opened for reading only, and shared with whoever writes it. Its size is taken once; a file that
+/// Opened for reading only, and shared with programs that write it. Its size is taken once; a file that
 /// shrinks later gives `Io` to the reads that need the lost bytes.
 pub struct HostFile {
     file: File,
@@ -170,6 +170,10 @@ impl HostLocator {
         Ok(Self { beside, allowed })
     }
 
+    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.beside).chain(self.allowed.iter())
+    }
+
     fn permits(&self, path: &Path) -> bool {
         path.parent() == Some(&self.beside)
             || self.allowed.iter().any(|folder| path.starts_with(folder))
@@ -269,7 +273,7 @@ impl Locator for HostLocator {
             return Err(BlockError::refused(format!("image names {shown}, which is no file")));
         };
         let mut candidates = Vec::new();
-        if os::may_ask(self, &wanted) {
+        if os::may_ask(self.folders(), &wanted) {
             candidates.push(self.beside.join(&wanted));
         }
         // An absolute path of another machine usually means the file beside the image.
@@ -602,10 +606,10 @@ mod tests {
                 &format!(r"{other}:\part"),
                 &format!(r"\\?\{other}:\part"),
             ] {
-                assert!(!os::may_ask(&locator, Path::new(reference)), "{reference}");
+                assert!(!os::may_ask(locator.folders(), Path::new(reference)), "{reference}");
             }
             for reference in ["part", r"..\a\part", r"\a\part", &format!(r"{letter}:\a\part")] {
-                assert!(os::may_ask(&locator, Path::new(reference)), "{reference}");
+                assert!(os::may_ask(locator.folders(), Path::new(reference)), "{reference}");
             }
         }
 
@@ -656,7 +660,7 @@ mod tests {
             let _writer = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
             let file = HostFile::open(&path).unwrap();
             assert_eq!(contents(&file), b"image");
-            // Our handle keeps nobody from writing, renaming or deleting.
+            // Our handle keeps no program from writing, renaming or deleting.
             fs::OpenOptions::new().write(true).open(&path).unwrap();
             fs::rename(&path, folder.path("in/other")).unwrap();
             fs::remove_file(folder.path("in/other")).unwrap();

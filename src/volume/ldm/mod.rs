@@ -2,7 +2,7 @@
 //!
 //! A dynamic disk belongs to a *disk group*, and every disk of the group holds the group's whole
 //! database. In it a *volume* is made of *components* (one, or the sides of a mirror), a component
-//! of *partitions* (one behind the other, striped, or RAID-5), and a partition is a run of sectors
+//! of *partitions* (one after the other, striped, or RAID-5), and a partition is a run of sectors
 //! of a disk. The way to it:
 //!
 //! | module     | structure                                     | found by                              |
@@ -23,7 +23,7 @@
 
 use volfold_block::{BlockResult, Finding};
 
-use super::{Claim, GroupId, Region, Volume, VolumeManager};
+use crate::volume::{Claim, GroupId, Region, Volume, VolumeManager};
 
 mod assemble;
 mod build;
@@ -31,6 +31,7 @@ mod database;
 mod disk;
 mod plan;
 mod privhead;
+mod problems;
 mod record;
 #[cfg(test)]
 mod testing;
@@ -59,7 +60,7 @@ impl VolumeManager for Ldm {
         let Some(found) = disk::DynamicDisk::find(&*region.device) else {
             return Ok(None);
         };
-        // A disk that cannot tell its group is one by itself, so that nobody takes its parts for
+        // A disk that cannot tell its group is one by itself, so that its parts are not taken for
         // volumes.
         let group = match &found.header {
             Some(header) => header.group_guid.clone(),
@@ -77,44 +78,4 @@ impl VolumeManager for Ldm {
     ) -> Vec<Volume> {
         assemble::assemble(members, findings)
     }
-}
-
-/// What is odd about one copy of a database.
-#[derive(Debug, Default)]
-struct Problems {
-    lines: Vec<String>,
-    more: usize,
-}
-
-impl Problems {
-    /// LIMIT: lines that are kept; a database of rubbish has one for each of its blocks.
-    const KEPT: usize = 8;
-
-    fn add(&mut self, line: String) {
-        if self.lines.len() < Self::KEPT {
-            self.lines.push(line);
-        } else {
-            self.more = self.more.saturating_add(1);
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.lines.len().saturating_add(self.more)
-    }
-
-    /// All in one sentence; `None` if there are none.
-    fn sentence(&self) -> Option<String> {
-        let more = match self.more {
-            0 => String::new(),
-            more => format!("; and {more} more"),
-        };
-        (!self.lines.is_empty()).then(|| format!("{}{more}", self.lines.join("; ")))
-    }
-}
-
-/// The text in a field that is filled up with NUL; control characters become `?`.
-fn text(bytes: &[u8]) -> String {
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    let shown = String::from_utf8_lossy(bytes);
-    shown.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Piece, Place, Span};
 
-use super::sector_size;
+use super::member::sector_size;
 
 /// Members one after the other: a spanned volume, or a column of several extents.
 pub struct Concat {
@@ -53,8 +53,8 @@ impl Map for Concat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::data;
-    use super::super::tests::missing;
+    use super::super::member::tests::data;
+    use super::super::member::tests::missing;
     use super::*;
     use volfold_block::Mapped;
     use volfold_block::testing::{Noise, check_against_model, contents, member};

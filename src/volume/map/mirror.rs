@@ -6,7 +6,7 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, Extent, Map, Piece, Place, byte_count, error_chain,
 };
 
-use super::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
+use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
 
 /// Sides that hold the same bytes: RAID-1. The first side that can be read serves.
 pub struct Mirror {
@@ -107,7 +107,7 @@ impl Redundancy for Mirror {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::missing;
+    use super::super::member::tests::missing;
     use super::*;
     use volfold_block::Mapped;
     use volfold_block::testing::{Noise, check_against_model, contents, member};

@@ -7,13 +7,13 @@ use volfold_block::{
     error_chain,
 };
 
+use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
 use super::stripe::rows;
-use super::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
 
 /// Columns with one chunk of parity in every row: RAID-5, left-symmetric.
 ///
 /// In row `r` of `n` columns the parity is in column `n - 1 - r mod n`, and the data begins in the
-/// column behind it, going round: Linux calls it `left-symmetric`, and Windows writes it.
+/// column after it, going round: Linux calls it `left-symmetric`, and Windows writes it.
 pub struct Raid5 {
     columns: Vec<Arc<dyn BlockDevice>>,
     count: u64,
@@ -188,8 +188,8 @@ impl Redundancy for Raid5 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::data;
-    use super::super::tests::missing;
+    use super::super::member::tests::data;
+    use super::super::member::tests::missing;
     use super::*;
     use volfold_block::Mapped;
     use volfold_block::testing::{Noise, check_against_model, contents};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Piece, Place, byte_count};
 
-use super::sector_size;
+use super::member::sector_size;
 
 /// Columns that hold chunk after chunk in turn: RAID-0.
 pub struct Stripe {
@@ -71,8 +71,8 @@ impl Map for Stripe {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::data;
-    use super::super::tests::missing;
+    use super::super::member::tests::data;
+    use super::super::member::tests::missing;
     use super::*;
     use volfold_block::Mapped;
     use volfold_block::testing::{Noise, check_against_model, contents, member};

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Once};
 
 use volfold_fs::{
-    DirCursor, FileSystem, FileSystemDriver, Name, NodeId, StreamName, VolumeReader,
+    DirCursor, FileSystem, FileSystemDriver, Name, NodeId, StreamName, ReadOptions, VolumeReader,
 };
 use volfold_block::MemoryDevice;
 
@@ -22,7 +22,7 @@ pub fn touch_volume(driver: &dyn FileSystemDriver, data: &[u8]) {
     let volume = VolumeReader::uncached(Arc::new(MemoryDevice::new(data)));
     let _ = driver.probe(&*volume.data);
     let _ = driver.identify(volume.clone());
-    let Ok(fs) = driver.mount(volume) else { return };
+    let Ok(fs) = driver.mount(volume, ReadOptions::default()) else { return };
     let _ = fs.usage();
     let mut nodes = vec![fs.root()];
     let mut next = 0;

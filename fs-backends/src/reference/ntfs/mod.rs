@@ -32,7 +32,7 @@ use self::index::{Listing, Upcase, VolumeCursor, from_crate};
 use self::node::Node;
 use self::record::{FileRecord, Form, kind};
 use self::volume::Volume;
-use crate::driver::{FileSystemDriver, VolumeReader};
+use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{
     CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
@@ -82,7 +82,12 @@ impl FileSystemDriver for NtfsDriver {
         })
     }
 
-    fn mount(&self, volume: VolumeReader) -> FsResult<Arc<dyn FileSystem>> {
+    fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
+        let info = NtfsFileSystem::mount(volume)?.info;
+        Ok(Identity::new(info.label, info.uuid))
+    }
+
+    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
         Ok(Arc::new(NtfsFileSystem::mount(volume)?))
     }
 }
@@ -238,7 +243,7 @@ impl FileSystem for NtfsFileSystem {
             let bits = last.iter().map(|byte| u64::from((byte & mask).count_ones()));
             used = used.saturating_add(bits.sum());
         }
-        Ok(Usage { used: used.saturating_mul(self.volume.cluster_size), nodes: None })
+        Ok(Usage::new(&self.info, used.saturating_mul(self.volume.cluster_size)))
     }
 
     fn root(&self) -> NodeId {

@@ -10,7 +10,7 @@
 use volfold_block::{BlockResult, ByteReader};
 
 use crate::error::{FsError, FsResult};
-use crate::extents::Extents;
+use crate::extents::{Extents, Place};
 
 /// Appends the runs in `bytes`, which lie at `position` of the volume, to `extents`, and says
 /// how many clusters they have.
@@ -54,7 +54,7 @@ pub(super) fn append(
             .checked_mul(cluster_size)
             .ok_or_else(|| corrupt("run has a length that cannot be"))?;
         clusters = clusters.saturating_add(length);
-        extents.push(place, bytes).map_err(|error| error.at(at))?;
+        extents.push(place.map_or(Place::Hole, Place::At), bytes).map_err(|error| error.at(at))?;
     }
     Ok(clusters)
 }
@@ -91,17 +91,17 @@ mod tests {
         let bytes = [0x11, 4, 0x20, 0x01, 2, 0x11, 1, 0xFF, 0x21, 1, 0, 1, 0];
         let (clusters, extents) = decode(&bytes).unwrap();
         assert_eq!(clusters, 8);
-        assert_eq!(extents.at(0), Some((Some(0x20 * 4096), 4 * 4096)));
-        assert_eq!(extents.at(5 * 4096), Some((None, 4096)));
-        assert_eq!(extents.at(6 * 4096), Some((Some(0x1F * 4096), 4096)));
-        assert_eq!(extents.at(7 * 4096), Some((Some(0x11F * 4096), 4096)));
+        assert_eq!(extents.at(0), Some((Place::At(0x20 * 4096), 4 * 4096)));
+        assert_eq!(extents.at(5 * 4096), Some((Place::Hole, 4096)));
+        assert_eq!(extents.at(6 * 4096), Some((Place::At(0x1F * 4096), 4096)));
+        assert_eq!(extents.at(7 * 4096), Some((Place::At(0x11F * 4096), 4096)));
         assert_eq!(extents.at(8 * 4096), None);
     }
 
     #[test]
     fn a_run_at_cluster_zero_is_no_hole() {
         let (_, extents) = decode(&[0x11, 2, 0, 0]).unwrap();
-        assert_eq!(extents.at(0), Some((Some(0), 8192)));
+        assert_eq!(extents.at(0), Some((Place::At(0), 8192)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::record::{Attribute, FileRecord, FileReference, Form, kind};
 use super::runs;
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
-use crate::extents::{BytesFile, ExtentFile, Extents};
+use crate::extents::{BytesFile, ExtentFile, Extents, Place};
 use crate::node::FileData;
 
 /// LIMIT: bytes of an attribute list; the bound that Windows keeps.
@@ -88,7 +88,7 @@ impl Volume {
         let position = volume.ntfs.mft_position().value();
         let position = position
             .ok_or_else(|| FsError::corrupt("boot sector gives no place of the file table"))?;
-        volume.mft.push(Some(position.get()), byte_count(record_size))?;
+        volume.mft.push(Place::At(position.get()), byte_count(record_size))?;
         let record = volume.record(0)?;
         for attribute in record.attributes() {
             if attribute?.kind == kind::ATTRIBUTE_LIST {
@@ -104,7 +104,7 @@ impl Volume {
         let Content::Runs(runs) = table.content else {
             return Err(FsError::corrupt("master file table is resident").at(record.position()));
         };
-        if runs.at(0).and_then(|(place, _)| place) != Some(position.get()) {
+        if runs.position(0) != Some(position.get()) {
             return Err(FsError::corrupt(
                 "master file table lies elsewhere than the boot sector says",
             )
@@ -123,7 +123,7 @@ impl Volume {
         let offset = self.record_offset(number)?;
         let mut bytes = vec![0; self.record_size];
         self.mft.read(&*self.reader.metadata, offset, &mut bytes)?;
-        let place = self.mft.at(offset).and_then(|(place, _)| place);
+        let place = self.mft.position(offset);
         Ok(FileRecord::parse(number, place.unwrap_or(0), bytes)?)
     }
 
@@ -144,7 +144,7 @@ impl Volume {
     pub(super) fn split_record(&self, number: u64) -> FsResult<Option<(u64, Vec<u8>)>> {
         let offset = self.record_offset(number)?;
         match self.mft.at(offset) {
-            Some((Some(place), length)) if length < byte_count(self.record_size) => {
+            Some((Place::At(place), length)) if length < byte_count(self.record_size) => {
                 let mut bytes = vec![0; self.record_size];
                 self.mft.read(&*self.reader.metadata, offset, &mut bytes)?;
                 Ok(Some((place, bytes)))
@@ -323,7 +323,7 @@ fn content(stream: Stream, device: &Arc<dyn BlockDevice>) -> FsResult<Arc<dyn Fi
         });
     }
     match stream.content {
-        Content::Resident(bytes) => Ok(Arc::new(BytesFile(bytes))),
+        Content::Resident(bytes) => Ok(Arc::new(BytesFile::new(bytes))),
         Content::Runs(extents) => {
             let file = ExtentFile::new(device.clone(), extents, stream.size, stream.valid)?;
             Ok(Arc::new(file))

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Map, Mapped, Piece, Place};
+use super::mapped::Mapped;
+use super::place::{Map, Piece, Place};
 use crate::device::BlockDevice;
 use crate::error::{BlockError, BlockResult};
 use crate::span::Span;

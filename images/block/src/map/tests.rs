@@ -1,11 +1,13 @@
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::device::MemoryDevice;
 use crate::testing::{Noise, check_against_model, contents};
+use crate::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Extent, ExtentKind, Map,
+    Mapped, MemoryDevice, Piece, Place,
+};
 
 /// What a piece of a test map is.
 #[derive(Clone, Copy, Debug)]

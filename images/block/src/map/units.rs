@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Map;
+use super::place::Map;
 use crate::ahead;
 use crate::bytes::{byte_count, bytes_to_index};
 use crate::cache::{CachePool, DeviceKey};
