@@ -11,7 +11,6 @@
 
 #[cfg(feature = "ntfs")]
 mod ahead;
-pub mod confined;
 pub mod driver;
 pub mod error;
 #[cfg(feature = "ext4")]
@@ -23,7 +22,6 @@ pub mod fat;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
-pub mod reference;
 #[cfg(test)]
 mod testing;
 pub mod tree;
