@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use volfold::cache::{CachePool, SectorCache};
-use volfold_block::{BlockDevice, BlockResult};
+use volfold_block::{BlockDevice, BlockResult, CachePool, SectorCache};
 use volfold_images::host::HostFile;
 
 const FILE_SIZE: u64 = 256 << 20;

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Instant;
 
 use volfold::volume::map::{Absent, Mirror, Raid5, Stripe};
-use volfold_block::BlockDevice;
+use volfold_block::{BlockDevice, Mapped};
 use volfold_images::host::HostFile;
 
 const COLUMN: u64 = 192 << 20;
@@ -46,11 +46,11 @@ fn main() {
 fn measure(columns: &[Arc<dyn BlockDevice>]) {
     let two = columns[..2].to_vec();
     let stripe: Arc<dyn BlockDevice> =
-        Arc::new(Stripe::new(two.clone(), CHUNK, 2 * COLUMN).expect("a stripe"));
+        Arc::new(Mapped::new(Stripe::new(two.clone(), CHUNK, 2 * COLUMN).expect("a stripe")));
     let mirror: Arc<dyn BlockDevice> =
-        Arc::new(Mirror::new(two.clone(), COLUMN).expect("a mirror"));
+        Arc::new(Mapped::new(Mirror::new(two.clone(), COLUMN).expect("a mirror")));
     let raid5 = |columns: Vec<Arc<dyn BlockDevice>>| -> Arc<dyn BlockDevice> {
-        Arc::new(Raid5::new(columns, CHUNK, 2 * COLUMN).expect("a RAID-5"))
+        Arc::new(Mapped::new(Raid5::new(columns, CHUNK, 2 * COLUMN).expect("a RAID-5")))
     };
     let whole = raid5(columns.to_vec());
     let mut degraded = columns.to_vec();
@@ -91,7 +91,7 @@ fn measure(columns: &[Arc<dyn BlockDevice>]) {
 fn rebuild(columns: &[Arc<dyn BlockDevice>]) {
     let mut lost = columns.to_vec();
     lost[0] = Arc::new(Absent::new(COLUMN, "disk is missing"));
-    let device = Raid5::new(lost, CHUNK, 2 * COLUMN).expect("a RAID-5");
+    let device = Mapped::new(Raid5::new(lost, CHUNK, 2 * COLUMN).expect("a RAID-5"));
     let mut rates: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let mut buf = vec![0; CHUNK as usize];

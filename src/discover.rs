@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, Confidence, Finding, code, error_chain};
+use volfold_block::{BlockDevice, Confidence, Finding, Slice, code, error_chain};
 use volfold_fs::{FileSystemDriver, FsResult};
 
 use crate::partition::{self, PartitionTable, PartitionType};
+use crate::volume::lock::{self, KeySource, Lock, Locked};
 use crate::volume::{
     self, Claim, GroupId, Health, Region, Volume, VolumeId, VolumeManager, VolumeType,
 };
@@ -54,9 +55,14 @@ pub(crate) struct Discovery {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Finds every volume on `disks`, asking `managers` before partitions are believed.
-pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) -> Discovery {
-    let mut work = Worklist { managers, groups: BTreeMap::new(), found: Vec::new() };
+/// Finds every volume on `disks`, asking `managers` before partitions are believed, and `keys` for
+/// what opens locked volumes.
+pub(crate) fn discover(
+    disks: &[DiskSource],
+    managers: &[&dyn VolumeManager],
+    keys: &dyn KeySource,
+) -> Discovery {
+    let mut work = Worklist { managers, keys, groups: BTreeMap::new(), found: Vec::new() };
     let mut findings = Vec::new();
     let mut results = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
@@ -89,6 +95,7 @@ pub(crate) fn discover(disks: &[DiskSource], managers: &[&dyn VolumeManager]) ->
 
 struct Worklist<'a> {
     managers: &'a [&'a dyn VolumeManager],
+    keys: &'a dyn KeySource,
     groups: BTreeMap<(usize, GroupId), Vec<Region>>,
     found: Vec<Volume>,
 }
@@ -112,7 +119,7 @@ impl Worklist<'_> {
             None => {}
             Some(table) => {
                 let hidden = claimed.map(|claimed| claimed.hides).unwrap_or_default();
-                for region in volume::regions(&whole, &table) {
+                for region in volume::basic::regions(&whole, &table) {
                     let number = region.partition.as_ref().map(|partition| partition.number);
                     if number.is_some_and(|number| hidden.contains(&number)) {
                         continue;
@@ -142,6 +149,24 @@ impl Worklist<'_> {
         None
     }
 
+    /// `volume`, opened if one of the keys fits its `lock`.
+    fn unlocked(&self, mut volume: Volume, lock: Lock, findings: &mut Vec<Finding>) -> Volume {
+        match lock::open(&volume.id.0, &lock, self.keys) {
+            Ok(Some(device)) => {
+                volume.device = device;
+                return volume;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let finding = Finding::error(code::VOLUME_UNREADABLE, error_chain(&error));
+                findings.push(finding.on_volume(&volume.id.0));
+            }
+        }
+        volume.device = Arc::new(Locked::new(volume.size, &lock));
+        volume.lock = Some(lock);
+        volume
+    }
+
     /// Joins the claimed groups, and looks into their volumes again.
     fn assemble(mut self, findings: &mut Vec<Finding>) -> Vec<Volume> {
         let mut done = std::mem::take(&mut self.found);
@@ -154,7 +179,14 @@ impl Worklist<'_> {
                 let Some(manager) = self.managers.get(manager) else {
                     continue;
                 };
-                for volume in manager.assemble(&group, &members, findings) {
+                for mut volume in manager.assemble(&group, &members, findings) {
+                    if let Some(lock) = volume.lock.take() {
+                        volume = self.unlocked(volume, lock, findings);
+                    }
+                    if volume.lock.is_some() {
+                        done.push(volume);
+                        continue;
+                    }
                     // What is not whole cannot be asked; its file system may still be there.
                     if volume.health == Health::Failed {
                         done.push(volume);
@@ -229,7 +261,7 @@ fn read_table(
     sector_size: u32,
     findings: &mut Vec<Finding>,
 ) -> Option<PartitionTable> {
-    partition::read_table(device, sector_size).unwrap_or_else(|error| {
+    partition::registry::read_table(device, sector_size).unwrap_or_else(|error| {
         findings.push(Finding::error(code::DISK_UNREADABLE, error_chain(&error)));
         None
     })
@@ -241,7 +273,8 @@ fn is_file_system(device: &dyn BlockDevice) -> bool {
 
 /// Whether `device` has a partition table, or a file system without one.
 pub(crate) fn holds_something(device: &dyn BlockDevice) -> bool {
-    let tables = [512, 4096].map(|sector_size| partition::read_table(device, sector_size));
+    let tables =
+        [512, 4096].map(|sector_size| partition::registry::read_table(device, sector_size));
     tables.iter().any(|table| matches!(table, Ok(Some(_)))) || is_file_system(device)
 }
 
@@ -250,27 +283,10 @@ fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
     /// LIMIT: partitions looked at to decide on a sector size.
     const SAMPLE: usize = 16;
     let known = |part: &&partition::Partition| {
-        is_file_system(&Window { device, start: part.start, size: part.size })
+        let size = part.size.min(device.size().saturating_sub(part.start));
+        Slice::part(device, part.start, size).is_ok_and(|part| is_file_system(&part))
     };
     table.partitions.iter().take(SAMPLE).filter(known).count()
-}
-
-/// A borrowed part of a device, for looking only.
-struct Window<'a> {
-    device: &'a dyn BlockDevice,
-    start: u64,
-    size: u64,
-}
-
-impl BlockDevice for Window<'_> {
-    fn size(&self) -> u64 {
-        self.size.min(self.device.size().saturating_sub(self.start))
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> volfold_block::BlockResult<()> {
-        volfold_block::check_range(offset, buf.len(), self.size())?;
-        self.device.read_at(self.start.saturating_add(offset), buf)
-    }
 }
 
 /// The surest driver for `device`, and how sure it is.
@@ -284,6 +300,10 @@ fn probe(
 }
 
 fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
+    if let Some(lock) = &volume.lock {
+        let reason = format!("locked: {}", lock.sentence());
+        return Discovered { volume, driver: None, reason: Some(reason) };
+    }
     let (driver, reason) = match volfold_fs::detect(&*volume.device) {
         Ok(Some(driver)) => (Some(driver), None),
         Ok(None) => (None, Some(unknown(&volume))),
@@ -338,6 +358,7 @@ mod tests {
     use volfold_block::{BlockResult, MemoryDevice};
 
     use super::*;
+    use crate::volume::lock::{Key, KeyKind, KeyRequest, Unlock};
 
     /// Claims disks that begin with `MEMBER`, and joins them to one volume per group; a first
     /// byte behind the word names the group.
@@ -373,6 +394,10 @@ mod tests {
         }
     }
 
+    fn no_keys(_: &KeyRequest<'_>) -> BlockResult<Option<Key>> {
+        Ok(None)
+    }
+
     fn disk(head: &[u8], partition: Option<(u8, u32)>) -> DiskSource {
         let mut bytes = vec![0; 64 * 512];
         bytes[..head.len()].copy_from_slice(head);
@@ -393,13 +418,13 @@ mod tests {
     fn a_claimed_disk_joins_its_group_and_hides_its_partitions() {
         let disks =
             [disk(b"MEMBERa", Some((7, 8))), disk(b"", Some((7, 8))), disk(b"MEMBERa", None)];
-        let discovery = discover(&disks, &[&Joiner]);
+        let discovery = discover(&disks, &[&Joiner], &no_keys);
         assert_eq!(ids(&discovery), ["disk1-p1", "joined:a:2"]);
     }
 
     #[test]
     fn a_partition_past_the_end_is_listed_with_what_there_is() {
-        let discovery = discover(&[disk(b"", Some((7, 60)))], &[]);
+        let discovery = discover(&[disk(b"", Some((7, 60)))], &[], &no_keys);
         let found = &discovery.volumes[0];
         assert_eq!((found.volume.size, found.volume.device.size()), (16 * 512, 4 * 512));
         assert_eq!(found.volume.health, Health::Failed);
@@ -409,14 +434,103 @@ mod tests {
 
     #[test]
     fn a_protective_mbr_without_its_gpt_is_an_error() {
-        let discovery = discover(&[disk(b"", Some((0xEE, 1)))], &[]);
+        let discovery = discover(&[disk(b"", Some((0xEE, 1)))], &[], &no_keys);
         assert!(discovery.findings.iter().any(|finding| finding.code == "gpt-damaged"));
     }
 
     #[test]
     fn an_empty_disk_is_one_volume_that_nobody_knows() {
-        let discovery = discover(&[disk(b"", None)], &[]);
+        let discovery = discover(&[disk(b"", None)], &[], &no_keys);
         assert_eq!(ids(&discovery), ["disk0"]);
         assert_eq!(discovery.disks[0].scheme, None);
+    }
+
+    /// Claims disks that begin with `LOCKED`; the key is the byte that all others are mixed with.
+    struct Strongbox;
+
+    struct Mixed(Arc<dyn BlockDevice>);
+
+    impl Unlock for Mixed {
+        fn unlock(&self, key: &Key) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+            let mut bytes = vec![0; 64 * 512];
+            self.0.read_at(0, &mut bytes)?;
+            let [mix] = *key.bytes() else { return Ok(None) };
+            let bytes: Vec<u8> = bytes[512..].iter().map(|byte| byte ^ mix).collect();
+            let fits = bytes.starts_with(b"open");
+            Ok(fits.then(|| -> Arc<dyn BlockDevice> { Arc::new(MemoryDevice::new(bytes)) }))
+        }
+    }
+
+    impl VolumeManager for Strongbox {
+        fn id(&self) -> &'static str {
+            "strongbox"
+        }
+
+        fn title(&self) -> &'static str {
+            "a manager for tests"
+        }
+
+        fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
+            let mut bytes = [0; 6];
+            region.device.read_at(0, &mut bytes)?;
+            let group = GroupId(region.disk.to_string());
+            Ok((bytes == *b"LOCKED").then_some(Claim { group, hides: vec![], sector_size: None }))
+        }
+
+        fn assemble(
+            &self,
+            group: &GroupId,
+            members: &[Region],
+            _findings: &mut Vec<Finding>,
+        ) -> Vec<Volume> {
+            let mut volume = volume::basic::volume(members[0].clone());
+            volume.id = VolumeId(format!("strongbox:{}", group.0));
+            let unlock = Arc::new(Mixed(volume.device.clone()));
+            volume.lock = Some(Lock { kind: "strongbox", keys: vec![KeyKind::KeyFile], unlock });
+            vec![volume]
+        }
+    }
+
+    fn strongbox() -> [DiskSource; 1] {
+        let mut bytes = vec![0; 64 * 512];
+        bytes[..6].copy_from_slice(b"LOCKED");
+        bytes[512..516].copy_from_slice(b"open");
+        bytes[512..].iter_mut().for_each(|byte| *byte ^= 0x5A);
+        [DiskSource { device: Arc::new(MemoryDevice::new(bytes)), label: "disk".into() }]
+    }
+
+    #[test]
+    fn a_locked_volume_stays_listed_and_says_what_opens_it() {
+        let discovery = discover(&strongbox(), &[&Strongbox], &no_keys);
+        let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
+        let reason = "locked: strongbox, opened by a key file";
+        assert_eq!(found.reason.as_deref(), Some(reason));
+        assert!(found.volume.lock.is_some() && found.driver.is_none());
+        let error = found.volume.device.read_at(0, &mut [0]).unwrap_err();
+        assert_eq!(error.message(), "is locked (strongbox, opened by a key file)");
+        assert!(discovery.findings.is_empty());
+    }
+
+    #[test]
+    fn the_right_key_opens_a_locked_volume() {
+        let keys = |request: &KeyRequest<'_>| {
+            assert_eq!(request.volume, "strongbox:0");
+            let keys = [[1], [0x5A]];
+            Ok(keys.get(request.attempt).map(|key| Key::new(KeyKind::KeyFile, *key)))
+        };
+        let discovery = discover(&strongbox(), &[&Strongbox], &keys);
+        let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
+        assert!(found.volume.lock.is_none());
+        let mut bytes = [0; 4];
+        found.volume.device.read_at(0, &mut bytes).unwrap();
+        assert_eq!(bytes, *b"open");
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_had_is_told() {
+        let keys = |_: &KeyRequest<'_>| Err(volfold_block::BlockError::missing("key file is gone"));
+        let discovery = discover(&strongbox(), &[&Strongbox], &keys);
+        assert!(discovery.volumes[0].volume.lock.is_some());
+        assert_eq!(discovery.findings[0].message, "key file is gone");
     }
 }

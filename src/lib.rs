@@ -1,6 +1,5 @@
 //! Opens sets of disk images.
 #![forbid(unsafe_code)]
-pub mod cache;
 mod discover;
 pub mod partition;
 mod set;

@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code, error_chain};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, CachePool, Finding, SectorCache, code, error_chain,
+};
 use volfold_fs::{
     FileSystem, FileSystemDriver, FsError, FsResult, Identity, MountOptions, TreeVolume,
     VolumeReader, VolumeTree,
 };
-use volfold_images::locator::{Located, Locator};
-use volfold_images::{DiskImage, format, host};
+use volfold_images::{DiskImage, host};
+use volfold_images::{Located, Locator};
 
-use crate::cache::{CachePool, SectorCache};
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
-use crate::volume::{MANAGERS, Volume, VolumeExtent, VolumeType};
+use crate::volume::lock::{KeyRequest, KeySource};
+use crate::volume::registry::MANAGERS;
+use crate::volume::{Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType};
 
 /// Bytes of metadata that are read and kept at once.
 const METADATA_BLOCK: u32 = 32 << 10;
@@ -25,7 +28,8 @@ const METADATA_BLOCK: u32 = 32 << 10;
 const MAX_NAME: usize = 200;
 
 /// How a disk set is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
+#[non_exhaustive]
 pub struct OpenOptions {
     /// Folders into which references of images may lead, beside the image's own.
     pub allowed: Vec<PathBuf>,
@@ -33,6 +37,8 @@ pub struct OpenOptions {
     pub cache_size: u64,
     /// How the file systems of the volumes are mounted.
     pub mount: MountOptions,
+    /// Where the keys of locked volumes come from.
+    pub keys: Arc<dyn KeySource>,
 }
 
 impl OpenOptions {
@@ -46,6 +52,7 @@ impl Default for OpenOptions {
             allowed: Vec::new(),
             cache_size: Self::DEFAULT_CACHE_SIZE,
             mount: MountOptions::default(),
+            keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
         }
     }
 }
@@ -155,6 +162,15 @@ impl DiskSet {
     /// not matter: disks are numbered by path. An image that cannot be opened does not stop the
     /// others; see [`DiskSet::failures`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Self {
+        Self::open_with(paths, options, MANAGERS)
+    }
+
+    /// The same with other volume managers than those of this build.
+    pub fn open_with(
+        paths: &[PathBuf],
+        options: &OpenOptions,
+        managers: &[&dyn VolumeManager],
+    ) -> Self {
         let pool = CachePool::new(options.cache_size);
         let mut opening = Opening::default();
         let mut ordered: Vec<&PathBuf> = paths.iter().collect();
@@ -170,7 +186,7 @@ impl DiskSet {
                 label: disk.path.display().to_string().into(),
             })
             .collect();
-        let discovery = discover(&sources, MANAGERS);
+        let discovery = discover(&sources, managers, &*options.keys);
         for (disk, result) in disks.iter_mut().zip(discovery.disks) {
             disk.partition_scheme = result.scheme;
             disk.sector_size = result.sector_size;
@@ -351,11 +367,8 @@ fn open_disk_using(
     if let Some(used) = used {
         file.files = Arc::new(Recorder { files: file.files, used: used.clone() });
     }
-    let DiskImage { device, format, variant, chain, dear_block, findings } = format::open(&file)?;
-    let device: Arc<dyn BlockDevice> = match dear_block {
-        Some(block) => Arc::new(SectorCache::new(pool, device, block)),
-        None => device,
-    };
+    let image = volfold_images::open(&file, pool)?;
+    let DiskImage { device, format, variant, chain, is_decoded, findings } = image;
     let disk = Disk {
         path: path.to_path_buf(),
         format,
@@ -365,7 +378,7 @@ fn open_disk_using(
         chain,
         partition_scheme: None,
         device,
-        cached: dear_block.is_some(),
+        cached: is_decoded,
     };
     Ok((disk, findings))
 }
@@ -414,8 +427,21 @@ fn name_volumes(
         let name = name.unwrap_or_else(|| folder_name(&volume.fallback_name));
         volumes.push(SetVolume { volume, name, identity, reason, driver, reader, options });
     }
+    name_snapshots(&mut volumes);
     make_names_unique(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
+}
+
+/// A snapshot is called as the volume it was taken of, with its time: `NAME@2025-06-01T120000Z`.
+fn name_snapshots(volumes: &mut [SetVolume]) {
+    let names: BTreeMap<VolumeId, String> =
+        volumes.iter().map(|volume| (volume.volume.id.clone(), volume.name.clone())).collect();
+    for volume in volumes {
+        if let Some(snapshot) = &volume.volume.snapshot {
+            let base = names.get(&snapshot.of).unwrap_or(&volume.name);
+            volume.name = format!("{base}@{}", snapshot.time);
+        }
+    }
 }
 
 /// A label, or a name of a volume manager, as a folder name that every host accepts.
@@ -479,5 +505,58 @@ mod tests {
         ] {
             assert_eq!(folder_name(label), name, "{label:?}");
         }
+    }
+
+    use crate::volume::snapshot::{Snapshot, SnapshotTime};
+    use crate::volume::{Claim, GroupId, Region};
+
+    /// Two snapshots of one second for every disk.
+    struct Camera;
+
+    impl VolumeManager for Camera {
+        fn id(&self) -> &'static str {
+            "camera"
+        }
+
+        fn title(&self) -> &'static str {
+            "a manager for tests"
+        }
+
+        fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
+            let group = GroupId(region.disk.to_string());
+            let claim = Claim { group, hides: Vec::new(), sector_size: None };
+            Ok(region
+                .partition
+                .is_none()
+                .then_some(claim)
+                .filter(|_| region.label.ends_with("img")))
+        }
+
+        fn assemble(
+            &self,
+            _group: &GroupId,
+            members: &[Region],
+            _findings: &mut Vec<Finding>,
+        ) -> Vec<Volume> {
+            let volume = crate::volume::basic::volume(members[0].clone());
+            let snapshot = |number: u32| {
+                let time = SnapshotTime(1_748_779_200);
+                let mut snapshot = volume.clone();
+                snapshot.id = VolumeId(format!("camera:{number}"));
+                snapshot.snapshot = Some(Snapshot { of: volume.id.clone(), time });
+                snapshot
+            };
+            vec![volume.clone(), snapshot(1), snapshot(2)]
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_called_as_its_volume_with_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("disk.img");
+        std::fs::write(&image, vec![0; 4096]).unwrap();
+        let set = DiskSet::open_with(&[image], &OpenOptions::default(), &[&Camera]);
+        let names: Vec<&str> = set.volumes().iter().map(|volume| volume.name.as_str()).collect();
+        assert_eq!(names, ["disk0", "disk0@2025-06-01T120000Z", "disk0@2025-06-01T120000Z-2"]);
     }
 }

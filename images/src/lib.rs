@@ -12,7 +12,9 @@
 
 pub mod format;
 pub mod host;
-pub mod locator;
+mod locator;
+mod registry;
 
 pub use format::{DiskImage, ImageFormat};
-pub use locator::Locator;
+pub use locator::{Located, Locator};
+pub use registry::{FORMATS, detect, open};

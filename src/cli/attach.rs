@@ -1,7 +1,7 @@
 //! `volfold attach`, `detach`: disks and volumes as loop devices of Linux.
 //!
 //! A process in the background shows them as files of a folder that only this user can enter, and a
-//! loop device is set over each. It ends when the last of the devices is let go, whoever does that.
+//! loop device is set over each. It ends when the last of the devices is let go, by any program.
 //! What a killed process left is found by its record and by `/sys/block`.
 
 use std::fs;
@@ -15,21 +15,22 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use volfold::DiskSet;
 use volfold_block::error_chain;
-use volfold_projector::export::Export;
-use volfold_projector::fuse::{self, Fuse};
-use volfold_projector::loop_device::{self, LoopDevice, LoopOptions};
-use volfold_projector::{Log, Mount, ProjectResult, Projector, process};
+use volfold_projector::block::Export;
+use volfold_projector::block::loop_device::{self, LoopDevice, LoopOptions};
+use volfold_projector::{Log, Mount, ProjectResult, process};
 
-use super::background::{self, Talk};
+use super::background::{self, GRACE, PATIENCE, Talk};
 use super::devices::{self, Device, OverlayArguments};
-use super::mount::{GRACE, PATIENCE, plain_path};
 use super::mount_record::{MountRecord, log_file};
-use super::{Outcome, SetArguments, text};
+use super::outcome::Outcome;
+use super::paths::plain_path;
+use super::set::SetArguments;
+use super::text;
 
 /// What the names of our folders in the folder of records begin with.
 const FOLDER: &str = "attach-";
 
-/// How old a folder without a record is before nobody can be about to write one.
+/// How old a folder without a record is before no process can be about to write one.
 const ORPHAN: Duration = Duration::from_secs(60);
 
 /// Give disks or volumes to the kernel as block devices (/dev/loopN)
@@ -176,7 +177,7 @@ fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
     };
     let asked = events.clone();
     if let Err(error) = process::on_termination(move || drop(asked.send(Event::Asked))) {
-        talk.note(&format!("signals will end the devices without order: {error}"));
+        talk.note(&format!("no signal handler: SIGTERM will not detach cleanly: {error}"));
     }
     let outcome = match attach_all(arguments, &devices, folder, &talk) {
         0 => Outcome::Nothing,
@@ -232,7 +233,7 @@ fn show(
     let source = devices.iter().map(|device| device.id.as_str()).collect::<Vec<_>>().join("+");
     let closed = events.clone();
     let closed = Box::new(move || drop(closed.send(Event::Closed)));
-    let mounted = fuse::show_files(files, folder, &source, log, closed);
+    let mounted = loop_device::show_files(files, folder, &source, log, closed);
     let mounted: Box<dyn Mount> = mounted.map_err(|error| error.to_string())?;
     let stop = mounted.stopper();
     let freed = events.clone();
@@ -253,11 +254,10 @@ fn attach_all(
 ) -> usize {
     let mut count = 0;
     for device in devices {
-        let options = LoopOptions {
-            writable: arguments.overlay.is_given(),
-            sector_size: device.sector_size,
-            partitions: device.is_partitioned,
-        };
+        let mut options = LoopOptions::default();
+        options.writable = arguments.overlay.is_given();
+        options.sector_size = device.sector_size;
+        options.partitions = device.is_partitioned;
         match loop_device::attach(&folder.join(&device.file_name), &options) {
             Err(error) => talk.say(&error.to_string()),
             Ok(attached) => {
@@ -285,7 +285,7 @@ fn wait_for_end(folder: &Path, told: &Receiver<Event>, talk: &Talk) {
     loop {
         match told.recv() {
             Ok(Event::Closed) => {
-                // Nobody has a file open; the kernel's own list is a moment behind.
+                // No file is open; the kernel's own list is a moment behind.
                 let start = Instant::now();
                 while start.elapsed() < GRACE {
                     if loop_device::below(folder).is_empty() {
@@ -330,7 +330,7 @@ fn records() -> impl Iterator<Item = MountRecord> {
     MountRecord::all().into_iter().filter(|record| record.attached)
 }
 
-/// Frees what `record` tells of, whose process died, as far as nobody uses it.
+/// Frees what `record` tells of, whose process died, as far as it is not in use.
 fn clear(record: &MountRecord) {
     let mut left = false;
     for device in loop_device::below(&record.folder) {
@@ -367,9 +367,7 @@ fn clear_dead() {
 
 /// Frees the folder of a process that died.
 fn free(record: &MountRecord) {
-    if Fuse.is_mounted(&record.folder).unwrap_or(true) {
-        let _ = Fuse.unmount(&record.folder, true);
-    }
+    loop_device::free_folder(&record.folder);
     record.clear();
 }
 
@@ -392,7 +390,7 @@ pub(crate) fn detach(arguments: &DetachArguments) -> io::Result<Outcome> {
         let shown = arguments.device.display();
         let line = match all {
             true => "nothing is attached".to_owned(),
-            false => format!("{shown}: is no device of `volfold attach`; see `volfold mounts`"),
+            false => format!("{shown}: was not made by `volfold attach`; see `volfold mounts`"),
         };
         text::complain(format_args!("{line}"));
         return Ok(Outcome::Nothing);

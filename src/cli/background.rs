@@ -10,19 +10,26 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use volfold_fs::Timestamp;
 use volfold_projector::process;
 
-use super::{Outcome, text};
+use super::outcome::Outcome;
+use super::text;
+
+/// How long `unmount` and `detach` wait for the process to close the images.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a process that was told to end goes on for programs that still have files open.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// Starts this command again with `--background-log LOG` and `more`, and returns when it is ready or
 /// has ended.
 pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
     let mut command = Command::new(std::env::current_exe()?);
-    // In front of all else, since behind `--` it would be one more path.
+    // Before all else, since after `--` it would be one more path.
     let mut given = std::env::args_os().skip(1);
     command
         .args(given.next())
@@ -42,7 +49,7 @@ pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
         match line?.split_once(' ') {
             Some(("say", talk)) => text::complain(format_args!("{talk}")),
             Some(("answer", line)) => {
-                // Whoever does not read what is printed still has what was made.
+                // A parent whose output is closed still has what was made.
                 let _ = text::answer(format!("{line}\n").as_bytes());
             }
             Some(("ready", code)) => {

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use volfold::DiskSet;
 use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, StreamName};
 
-use super::{Outcome, TreeArguments, path_bytes, text, walk};
-
-/// Bytes read at once.
-pub(crate) const PIECE: usize = 1 << 20;
+use super::content::{PIECE, read_piece};
+use super::outcome::Outcome;
+use super::paths::{name_of_volume, path_bytes};
+use super::set::TreeArguments;
+use super::{text, walk};
 
 /// Write one file to stdout
 #[derive(Args)]
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// The file at `path`; if there is none, the stream behind the last `:` of the file before it.
+/// The file at `path`; if there is none, the stream after the last `:` of the file before it.
 fn open(tree: &dyn FileSystem, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileData>> {
     let main = walk::resolve(tree, path, true);
     let colon = path.iter().rposition(|byte| *byte == b':');
@@ -76,28 +76,4 @@ fn open(tree: &dyn FileSystem, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileD
         }
         (main, _) => tree.open(main?, &StreamName::MAIN),
     }
-}
-
-/// The next piece of `file` at `offset`; a piece that is not whole before the end is an error.
-pub(crate) fn read_piece<'a>(
-    file: &dyn FileData,
-    offset: u64,
-    buf: &'a mut [u8],
-) -> FsResult<&'a [u8]> {
-    let wanted = file.size().saturating_sub(offset).min(buf.len() as u64) as usize;
-    let count = file.read_at(offset, &mut buf[..wanted])?;
-    if count < wanted {
-        return Err(volfold_fs::FsError::corrupt("content ends before the size of the file"));
-    }
-    Ok(&buf[..wanted])
-}
-
-/// `path` with the folder name in place of a volume id.
-pub(crate) fn name_of_volume(set: &DiskSet, path: &[u8]) -> Vec<u8> {
-    let rest = path.strip_prefix(b"/").unwrap_or(path);
-    let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
-    let (first, below) = rest.split_at(end);
-    let volume = std::str::from_utf8(first).ok().and_then(|wanted| set.volume(wanted));
-    let first = volume.map_or(first, |volume| volume.name.as_bytes());
-    [b"/", first, below].concat()
 }

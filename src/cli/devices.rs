@@ -7,12 +7,12 @@ use std::sync::Arc;
 use clap::Args;
 use volfold::{DiskSet, SetVolume};
 use volfold_block::BlockDevice;
-use volfold_projector::export::{Content, Export};
-use volfold_projector::overlay::Overlay;
+use volfold_projector::block::overlay::Overlay;
+use volfold_projector::block::{Content, Export};
 
 use super::text;
 
-/// A disk or volume that is given out as it is.
+/// A disk or volume that can be exported.
 pub(crate) struct Device {
     /// `disk0`, or the id of the volume.
     pub(crate) id: String,
@@ -101,7 +101,7 @@ fn stems(set: &DiskSet) -> Vec<String> {
 }
 
 /// Keeps those of `devices` that `wanted` names by id or folder name, all if it is empty. The
-/// names that nothing has.
+/// names that none has.
 pub(crate) fn choose<'a>(devices: &mut Vec<Device>, wanted: &'a [String]) -> Vec<&'a str> {
     let mut left: Vec<&str> = wanted.iter().map(String::as_str).collect();
     if !wanted.is_empty() {
@@ -123,7 +123,7 @@ pub(crate) fn file_name<'a>(devices: &'a [Device], volume: &SetVolume) -> &'a st
 /// Whether changes are taken, and where they are kept.
 #[derive(Args)]
 pub(crate) struct OverlayArguments {
-    /// Let clients write, and keep what they write in this file, or in `memory`
+    /// Make the device writable, and keep what is written in this file, or in `memory`
     #[arg(long, value_name = "FILE")]
     pub(crate) overlay: Option<PathBuf>,
     /// The most that an overlay may take
@@ -151,7 +151,7 @@ impl OverlayArguments {
         Ok(())
     }
 
-    /// `device` of `set`, given out as `name`, with its overlay.
+    /// `device` of `set`, exported as `name`, with its overlay.
     pub(crate) fn export(
         &self,
         set: &DiskSet,
@@ -179,6 +179,6 @@ impl OverlayArguments {
                 Content::Overlay(Arc::new(overlay))
             }
         };
-        Ok(Arc::new(Export { name, description: device.description.clone(), content }))
+        Ok(Arc::new(Export::new(name, device.description.clone(), content)))
     }
 }

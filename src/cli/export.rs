@@ -9,14 +9,16 @@ use std::sync::mpsc::channel;
 use clap::{ArgGroup, Args};
 use sha2::{Digest, Sha256};
 use volfold::DiskSet;
-use volfold_projector::export::Export;
-use volfold_projector::iscsi::{Chap, Iscsi, Target};
-use volfold_projector::nbd::{Nbd, Tls};
-use volfold_projector::serve::{Address, Server};
+use volfold_projector::block::Export;
+use volfold_projector::block::iscsi::{Chap, Iscsi, Target};
+use volfold_projector::block::nbd::{Nbd, Tls};
+use volfold_projector::block::serve::{Address, Server};
 use volfold_projector::{Log, process};
 
 use super::devices::{self, OverlayArguments};
-use super::{Outcome, SetArguments, text};
+use super::outcome::Outcome;
+use super::set::SetArguments;
+use super::text;
 
 /// The port of NBD.
 const NBD_PORT: u16 = 10809;
@@ -27,7 +29,7 @@ const ISCSI_PORT: u16 = 3260;
 /// LIMIT: bytes of a file with a secret.
 const MAX_SECRET_FILE: u64 = 4096;
 
-/// Give out disks and volumes as block devices, by NBD and iSCSI
+/// Export disks and volumes as block devices, by NBD and iSCSI
 #[derive(Args)]
 #[command(group = ArgGroup::new("protocol").required(true).multiple(true).args(["nbd", "iscsi"]))]
 #[command(after_help = "\
@@ -52,7 +54,7 @@ or, in a command prompt:
   iscsicli QLoginTarget iqn.2026-11.io.volfold:4f5e6d7c:disk0
 
 Every disk is an export (disk0, disk1, ...), and every volume by its id, also those whose file
-system nobody here knows. Goes on until it is ended (Ctrl-C). Nothing is ever written to an image;
+system is not known. Goes on until it is ended (Ctrl-C). Nothing is ever written to an image;
 with --overlay clients may write, and what they write is kept beside it.")]
 pub(crate) struct ExportArguments {
     /// Disk images that belong together
@@ -64,20 +66,20 @@ pub(crate) struct ExportArguments {
     /// Where to listen for iSCSI: HOST[:PORT]; may be given several times
     #[arg(long, value_name = "ADDRESS", value_parser = parse_iscsi_address)]
     iscsi: Vec<Address>,
-    /// Let in only iSCSI initiators that know the secret in FILE (12 bytes or more; for Windows 12
-    /// to 16), by CHAP
+    /// Require CHAP login of iSCSI initiators with the secret in FILE (12 bytes or more; for Windows
+    /// 12 to 16)
     #[arg(long, value_name = "USER:FILE", requires = "iscsi", value_parser = parse_chap)]
     chap: Option<(String, PathBuf)>,
-    /// Let in NBD clients by TLS only; FOLDER holds server-cert.pem and server-key.pem
+    /// Require TLS of NBD clients; FOLDER holds server-cert.pem and server-key.pem
     #[arg(long, value_name = "FOLDER", requires = "nbd")]
     tls: Option<PathBuf>,
-    /// With --tls: let in only clients with a certificate that one of ca-cert.pem in FOLDER signed
+    /// With --tls: require a client certificate that one of ca-cert.pem in FOLDER signed
     #[arg(long, requires = "tls")]
     tls_verify: bool,
     /// Only this disk or volume (disk0, folder name or id); may be given several times
     #[arg(long, value_name = "VOLUME")]
     volume: Vec<String>,
-    /// Also listen where other machines can come
+    /// Also listen on addresses that are reachable from other machines
     #[arg(long)]
     listen: bool,
     #[command(flatten)]
@@ -109,7 +111,9 @@ fn network_address(place: &str, port: u16) -> Result<Address, String> {
     let bare = place.trim_start_matches('[').trim_end_matches(']');
     let is_named = !bare.is_empty();
     let found = found.or_else(|| (bare, port).to_socket_addrs().ok()?.next().filter(|_| is_named));
-    found.map(Address::Tcp).ok_or_else(|| format!("{place} is no address; give HOST or HOST:PORT"))
+    found
+        .map(Address::Tcp)
+        .ok_or_else(|| format!("{place} is not an address; give HOST or HOST:PORT"))
 }
 
 fn parse_chap(text: &str) -> Result<(String, PathBuf), String> {
@@ -138,7 +142,7 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
     for address in arguments.nbd.iter().chain(&arguments.iscsi) {
         if !address.is_local() && !arguments.listen {
             return Err(format!(
-                "{address}: other machines could come there; add --listen to let them"
+                "{address}: this address is reachable from other machines; add --listen to allow that"
             ));
         }
         let is_open = match arguments.nbd.contains(address) {
@@ -147,7 +151,7 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
         };
         if !address.is_local() && is_open {
             text::complain(format_args!(
-                "{address}: every machine that comes there can read the disks"
+                "{address}: every machine that can reach this address can read the disks"
             ));
         }
     }
@@ -167,7 +171,7 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
     let mut answer = Vec::new();
     let listen = |address: &Address, handler| {
         let server = Server::listen(address, handler, log.clone());
-        server.map_err(|error| format!("{address}: cannot be listened at: {error}"))
+        server.map_err(|error| format!("cannot listen on {address}: {error}"))
     };
     for address in &arguments.nbd {
         let nbd = nbd.clone();
@@ -181,7 +185,7 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
     }
     let (end, ended) = channel();
     process::on_termination(move || end.send(()).unwrap_or_default())
-        .map_err(|error| format!("signals cannot be taken: {error}"))?;
+        .map_err(|error| format!("no signal handler: {error}"))?;
     let (of_nbd, of_iscsi) = servers.split_at(arguments.nbd.len());
     for server in of_nbd {
         for export in &nbd.exports {
@@ -197,14 +201,14 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
             let _ = writeln!(answer, "{line}  {}", export.description);
         }
     }
-    // Whoever does not read what is printed still has the exports.
+    // Without a reader of what is printed there still are the exports.
     let _ = text::answer(&answer);
     let _ = ended.recv();
     drop(servers);
     Ok(())
 }
 
-/// The name of the export that clients mean who name none: the only one, else the only disk.
+/// The name of the export for clients that name none: the only one, else the only disk.
 fn default_export(exports: &[Arc<Export>]) -> Option<String> {
     let is_disk = |name: &str| {
         name.strip_prefix("disk").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
@@ -278,7 +282,7 @@ fn chosen(
         *outcome = Outcome::Part;
     }
     if all.is_empty() {
-        return Err("there is nothing to give out".to_owned());
+        return Err("no disk or volume to export".to_owned());
     }
     let overlay = &arguments.overlay;
     overlay.check(all.len())?;

@@ -22,11 +22,14 @@ use volfold_fs::{
     Timestamp,
 };
 
-use super::cat::{PIECE, name_of_volume};
+use super::content::PIECE;
 use super::host_names::HostNames;
+use super::outcome::Outcome;
 use super::output::Output;
+use super::paths::{name_of_volume, path_bytes};
+use super::set::TreeArguments;
+use super::text;
 use super::walk::{self, Event, Visit};
-use super::{Outcome, TreeArguments, path_bytes, text};
 
 /// Files that wait for a writer; each holds a handle of its directory.
 const QUEUE: usize = 64;
@@ -295,11 +298,11 @@ impl<'a> Extraction<'a> {
             Err(error) => return self.fail_at(visit.path, &error_chain(&error)),
         };
         for stream in streams {
-            let behind = [b":", stream.name.0.as_slice()].concat();
+            let suffix = [b":", stream.name.0.as_slice()].concat();
             let job = Job {
                 dir: place.dir.clone(),
-                name: place.names.get(&[visit.name, &behind].concat()),
-                path: [visit.path, &behind].concat(),
+                name: place.names.get(&[visit.name, &suffix].concat()),
+                path: [visit.path, &suffix].concat(),
                 stream: stream.name,
                 metadata: visit.metadata.clone(),
             };

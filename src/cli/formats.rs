@@ -5,12 +5,13 @@ use std::io;
 
 use clap::Args;
 use serde::Serialize;
-use volfold::partition::SCHEMES;
-use volfold::volume::MANAGERS;
+use volfold::partition::registry::SCHEMES;
+use volfold::volume::registry::MANAGERS;
 use volfold_fs::DRIVERS;
-use volfold_images::format::FORMATS;
+use volfold_images::FORMATS;
 
-use super::{Outcome, text};
+use super::outcome::Outcome;
+use super::text;
 
 /// Show the image formats, partition schemes, volume managers and file systems of this build
 #[derive(Args)]

@@ -15,9 +15,12 @@ use sha2::{Digest, Sha256};
 use volfold_block::error_chain;
 use volfold_fs::{FileKind, FileSystem, FsError, FsResult, NodeId, StreamName};
 
-use super::cat::{PIECE, name_of_volume, read_piece};
+use super::content::{PIECE, read_piece};
+use super::outcome::Outcome;
+use super::paths::{name_of_volume, path_bytes};
+use super::set::TreeArguments;
+use super::text;
 use super::walk::{self, Event};
-use super::{Outcome, TreeArguments, path_bytes, text};
 
 /// Show `path<TAB>size<TAB>sha256` for every regular file, sorted by path
 #[derive(Args)]

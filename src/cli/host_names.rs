@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 
 use volfold_fs::{FileSystem, NodeId};
-use volfold_projector::names;
+use volfold_projector::folder::names;
 
 /// The names of one directory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HostNames {
     /// The guest's names of the twins that get a number.
-    parted: HashMap<Vec<u8>, OsString>,
+    numbered: HashMap<Vec<u8>, OsString>,
 }
 
 impl HostNames {
@@ -30,10 +30,10 @@ impl HostNames {
             ControlFlow::Continue(())
         });
         let names: Vec<&[u8]> = guests.iter().map(Vec::as_slice).collect();
-        let parted = names::part_twins(&names).into_iter();
-        let parted =
-            parted.map(|(place, host)| (guests[place].clone(), OsString::from_wide(&host)));
-        Self { parted: parted.collect() }
+        let numbered = names::disambiguate_case(&names).into_iter();
+        let numbered =
+            numbered.map(|(place, host)| (guests[place].clone(), OsString::from_wide(&host)));
+        Self { numbered: numbered.collect() }
     }
 
     /// The names of the entries of `dir`: on Unix none are twins.
@@ -44,6 +44,6 @@ impl HostNames {
 
     /// The host's name of the entry that the guest calls `name`.
     pub(crate) fn get(&self, name: &[u8]) -> OsString {
-        self.parted.get(name).cloned().unwrap_or_else(|| names::to_host(name))
+        self.numbered.get(name).cloned().unwrap_or_else(|| names::to_host(name))
     }
 }

@@ -10,7 +10,9 @@ use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, Volum
 use volfold::{Disk, DiskSet, SetVolume};
 use volfold_block::{Finding, Severity, code, error_chain};
 
-use super::{Outcome, SetArguments, text};
+use super::outcome::Outcome;
+use super::set::SetArguments;
+use super::text;
 
 /// Show the disks, the volumes on them, and what is odd about them
 #[derive(Args)]

@@ -9,8 +9,11 @@ use serde::Serialize;
 use volfold_block::error_chain;
 use volfold_fs::{FileKind, FileSystem, Metadata};
 
+use super::outcome::Outcome;
+use super::paths::{name_of_volume, path_bytes};
+use super::set::TreeArguments;
+use super::text;
 use super::walk::{self, Event, Visit};
-use super::{Outcome, TreeArguments, path_bytes, text};
 
 /// Show a directory; without a path the volumes
 #[derive(Args)]
@@ -67,7 +70,7 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
         return Ok(Outcome::Nothing);
     };
     let path = path_bytes(&arguments.path);
-    let path = super::cat::name_of_volume(&set, &path);
+    let path = name_of_volume(&set, &path);
     let start = walk::resolve(&tree, &path, true).and_then(|node| tree.metadata(node));
     let start = match start {
         Ok(start) => start,

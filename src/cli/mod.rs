@@ -2,19 +2,15 @@
 //!
 //! stdout is the answer, stderr is talk. The commands use the facade of the library alone.
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use volfold::{DiskSet, OpenOptions};
-use volfold_block::error_chain;
-use volfold_fs::{MountOptions, VolumeTree};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[cfg(target_os = "linux")]
 mod attach;
 mod background;
 mod cat;
+mod content;
 mod devices;
 mod export;
 mod extract;
@@ -26,36 +22,16 @@ mod ls;
 mod mount;
 mod mount_host;
 mod mount_record;
+mod outcome;
 mod output;
+mod paths;
 #[cfg(windows)]
 mod service;
+mod set;
 mod text;
 mod walk;
 
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// All was done.
-    Done,
-    /// Nothing was done.
-    Nothing,
-    /// Part was done; the answer or the messages say what is missing.
-    Part,
-}
-
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        Self::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::Nothing => 1,
-            Outcome::Part => 3,
-        })
-    }
-}
-
-/// What is said of a set on which nothing can be shown.
-pub(crate) const NO_VOLUME: &str =
-    "there is no readable volume; `volfold list` shows what was found";
+use outcome::Outcome;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -113,83 +89,6 @@ enum Command {
     Man,
 }
 
-/// How a set of images is opened; the same for every command that reads images.
-#[derive(Args, Clone)]
-pub(crate) struct SetArguments {
-    /// Also let images name files (extents, parents) in this folder; may be given several times
-    #[arg(long, value_name = "FOLDER", help_heading = "Images")]
-    pub(crate) allow_path: Vec<PathBuf>,
-    /// Bound of all caches together, in bytes or with K, M, G
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
-          help_heading = "Images")]
-    pub(crate) cache_size: u64,
-}
-
-impl SetArguments {
-    /// Opens `disks` as one set and tells of those that cannot be opened. `None` if there are none
-    /// left.
-    pub(crate) fn open(&self, disks: &[PathBuf]) -> Option<(DiskSet, Outcome)> {
-        open(disks, &self.options())
-    }
-
-    /// How the set is opened.
-    pub(crate) fn options(&self) -> OpenOptions {
-        OpenOptions {
-            allowed: self.allow_path.clone(),
-            cache_size: self.cache_size,
-            ..OpenOptions::default()
-        }
-    }
-}
-
-/// Opens `disks` as one set, and tells of those that cannot be opened.
-fn open(disks: &[PathBuf], options: &OpenOptions) -> Option<(DiskSet, Outcome)> {
-    let set = DiskSet::open(disks, options);
-    for failure in set.failures() {
-        text::complain(format_args!("{}: {}", failure.path.display(), error_chain(&failure.error)));
-    }
-    if set.disks().is_empty() {
-        return None;
-    }
-    let outcome = if set.failures().is_empty() { Outcome::Done } else { Outcome::Part };
-    Some((set, outcome))
-}
-
-/// What all commands that look into volumes share.
-#[derive(Args)]
-pub(crate) struct TreeArguments {
-    /// Also list the files that hold the file system itself (NTFS: $MFT and others)
-    #[arg(long, help_heading = "Images")]
-    pub(crate) system_files: bool,
-    #[command(flatten)]
-    pub(crate) set: SetArguments,
-}
-
-impl TreeArguments {
-    /// How the set is opened.
-    pub(crate) fn options(&self) -> OpenOptions {
-        let mount = MountOptions { system_files: self.system_files };
-        OpenOptions { mount, ..self.set.options() }
-    }
-
-    /// Opens `disks` as one set, with the tree of all readable volumes; tells of damaged ones.
-    /// `None` if there is nothing to show.
-    pub(crate) fn open_tree(&self, disks: &[PathBuf]) -> Option<(DiskSet, VolumeTree, Outcome)> {
-        let (set, mut outcome) = open(disks, &self.options())?;
-        for volume in set.volumes().iter().filter(|volume| volume.is_damaged()) {
-            let reason = volume.reason.as_deref().unwrap_or_default();
-            text::complain(format_args!("{}: {reason}", volume.volume.id));
-            outcome = Outcome::Part;
-        }
-        if set.volumes().iter().all(|volume| volume.reason.is_some()) {
-            text::complain(format_args!("{NO_VOLUME}"));
-            return None;
-        }
-        let tree = set.tree(|_| true);
-        Some((set, tree, outcome))
-    }
-}
-
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     quiet_panics();
@@ -198,7 +97,7 @@ pub(crate) fn main() -> ExitCode {
         // The reader of our answer went away (`| head`); that is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            text::complain(format_args!("the answer could not be written: {error}"));
+            text::complain(format_args!("cannot write to standard output: {error}"));
             ExitCode::from(1)
         }
     }
@@ -207,6 +106,9 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command) -> std::io::Result<Outcome> {
     match command {
         Command::List(arguments) => list::run(&arguments),
+        Command::Mount(arguments) if arguments.has_no_disk() => {
+            usage_error("mount", "give at least one DISK and, after it, the FOLDER")
+        }
         Command::Mount(arguments) => mount::run(&arguments),
         Command::Unmount(arguments) => mount::unmount(&arguments),
         Command::Mounts(arguments) => mount::mounts(&arguments),
@@ -237,27 +139,17 @@ fn run(command: Command) -> std::io::Result<Outcome> {
     }
 }
 
-/// A panic inside a reader is caught and becomes the error of its request; one line is enough.
+/// A panic inside a reader is caught and becomes the error of its request, which tells that it is a
+/// bug; one line with the place is enough.
 fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        text::complain(format_args!("a reader gave up on structures it cannot handle ({place})"));
+        text::complain(format_args!("internal error at {place}; this is a bug, please report it"));
     }));
 }
 
-/// The bytes of a path argument: as they are on Unix, WTF-8 on Windows, where `\` separates too.
-pub(crate) fn path_bytes(path: &OsStr) -> Vec<u8> {
-    let mut bytes = path.as_encoded_bytes().to_vec();
-    if cfg!(windows) {
-        for byte in bytes.iter_mut().filter(|byte| **byte == b'\\') {
-            *byte = b'/';
-        }
-    }
-    bytes
-}
-
 /// Ends the program as the argument parser does for wrong usage of `command`.
-pub(crate) fn usage_error(command: &str, line: &str) -> ! {
+fn usage_error(command: &str, line: &str) -> ! {
     let mut arguments = Arguments::command();
     let known = arguments.find_subcommand_mut(command);
     let error =

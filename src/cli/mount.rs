@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,20 +10,17 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 use volfold::DiskSet;
-use volfold_projector::raw::{self, RawFile};
+use volfold_projector::block::{Export, raw};
 use volfold_projector::{Log, Mount, PROJECTORS, Projector, VolumeNames, process};
 
-use super::background::{self, Talk};
+use super::background::{self, GRACE, PATIENCE, Talk};
 use super::devices::{self, Device};
 use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, log_file};
-use super::{NO_VOLUME, Outcome, TreeArguments, text};
-
-/// How long `unmount` waits for the process to close the images.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long a process that was told to end goes on for programs that still have files open.
-pub(crate) const GRACE: Duration = Duration::from_secs(3);
+use super::outcome::Outcome;
+use super::paths::{is_letter, is_letter_free, plain_path};
+use super::set::{NO_VOLUME, TreeArguments};
+use super::text;
 
 /// What is said where folders cannot be shown at all.
 const NO_PROJECTOR: &str = "this system has no way to show folders; `volfold extract` copies files";
@@ -48,7 +45,7 @@ pub(crate) struct MountArguments {
     raw: bool,
     #[command(flatten)]
     host: HostArguments,
-    /// Threads that answer requests [default: what measured best]
+    /// Threads that answer requests [default: 2 or more, by the number of CPUs]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
     #[command(flatten)]
@@ -79,6 +76,11 @@ pub(crate) struct MountsArguments {
 }
 
 impl MountArguments {
+    /// Whether there is nothing to mount, only a place for it.
+    pub(crate) fn has_no_disk(&self) -> bool {
+        self.disks_and_folder().0.is_empty()
+    }
+
     /// What is mounted, and where, made absolute.
     fn disks_and_folder(&self) -> (&[PathBuf], PathBuf) {
         match (self.host.letter(), self.paths.split_last()) {
@@ -89,9 +91,6 @@ impl MountArguments {
 }
 
 pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
-    if arguments.disks_and_folder().0.is_empty() {
-        super::usage_error("mount", "give at least one DISK and, behind it, the FOLDER");
-    }
     if arguments.foreground || arguments.background_log.is_some() {
         return Ok(serve(arguments));
     }
@@ -104,36 +103,6 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
         }
     };
     background::start(&log, &[])
-}
-
-/// `path` made absolute and without `.` and `..`, without asking the host: a dead mount would not
-/// answer.
-pub(crate) fn plain_path(path: &Path) -> PathBuf {
-    if mount_host::is_letter(path) {
-        return path.to_path_buf();
-    }
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut plain = PathBuf::new();
-    for part in absolute.components() {
-        match part {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::CurDir => {}
-            other => plain.push(other),
-        }
-    }
-    if cfg!(windows) {
-        return plain;
-    }
-    // Links above the folder itself are resolved, as the kernel's table of mounts does.
-    match (plain.parent(), plain.file_name()) {
-        (Some(parent), Some(name)) => match parent.canonicalize() {
-            Ok(parent) => parent.join(name),
-            Err(_) => plain,
-        },
-        _ => plain,
-    }
 }
 
 /// Mounts and answers requests until the folder is freed.
@@ -281,12 +250,12 @@ fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Optio
 }
 
 /// A disk and the volume that takes all of it are one file.
-fn raw_files(devices: Vec<Device>) -> Vec<RawFile> {
+fn raw_files(devices: Vec<Device>) -> Vec<Arc<Export>> {
     let mut names = HashSet::new();
     let mut files = Vec::new();
     for Device { file_name, device, .. } in devices {
         if names.insert(file_name.clone()) {
-            files.push(RawFile::new(file_name, device));
+            files.push(Arc::new(Export::read_only(file_name, device)));
         }
     }
     files
@@ -303,7 +272,7 @@ fn serve_until_freed(
         move || end(&*stop, &record, &talk)
     });
     if let Err(error) = ending {
-        talk.note(&format!("signals will end the mount without order: {error}"));
+        talk.note(&format!("no signal handler: SIGTERM will not unmount cleanly: {error}"));
     }
     talk.note(&format!("mounted at {}", record.folder.display()));
     talk.ready(outcome);
@@ -339,8 +308,8 @@ fn prepare_folder(projector: &dyn Projector, folder: &Path) -> Result<bool, Stri
     if projector.is_mounted(folder).unwrap_or(false) {
         return Err(format!("{shown}: is mounted already; free it with `volfold unmount {shown}`"));
     }
-    if mount_host::is_letter(folder) {
-        return match mount_host::is_letter_free(folder) {
+    if is_letter(folder) {
+        return match is_letter_free(folder) {
             true => Ok(false),
             false => Err(format!("{shown}: is a drive already; take another letter")),
         };
@@ -386,9 +355,7 @@ pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
             return Ok(Outcome::Done);
         }
         let shown = folder.display();
-        text::complain(format_args!(
-            "{shown}: nothing of volfold is mounted there; see `volfold mounts`"
-        ));
+        text::complain(format_args!("{shown}: not a volfold mount; see `volfold mounts`"));
         return Ok(Outcome::Nothing);
     }
     if let Err(error) = projector.unmount(&folder, arguments.force || (dead && record.is_some())) {
@@ -436,7 +403,7 @@ struct MountJson {
 /// The loop devices over files in `folder`.
 #[cfg(target_os = "linux")]
 fn devices_over(folder: &Path) -> Vec<String> {
-    let devices = volfold_projector::loop_device::below(folder).into_iter();
+    let devices = volfold_projector::block::loop_device::below(folder).into_iter();
     devices.map(|device| device.path().display().to_string()).collect()
 }
 
@@ -456,7 +423,7 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
             (true, true) => "mounted",
             (true, false) => "dead",
             (false, true) => "ending",
-            // Its process was killed and somebody else freed the folder.
+            // Its process was killed and another program freed the folder.
             (false, false) => {
                 record.clear();
                 continue;

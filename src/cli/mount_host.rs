@@ -1,6 +1,6 @@
 //! What `mount` asks for on one host and not on another.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use volfold_projector::{Log, MountOptions, VolumeNames};
@@ -74,9 +74,9 @@ enum LinkStyle {
 enum Readers {
     /// The user who mounts, SYSTEM and administrators
     Me,
-    /// Everybody
+    /// All users
     Everyone,
-    /// Whoever the guest's own descriptors let (NTFS)
+    /// The users whom the guest's own descriptors let in (NTFS)
     Guest,
 }
 
@@ -140,7 +140,12 @@ impl HostArguments {
                 Readers::Everyone => Access::Everyone,
                 Readers::Guest => Access::Guest,
             };
-            MountOptions { source, access, place, volumes, threads, log }
+            let mut options = MountOptions::new(source, log);
+            options.access = access;
+            options.place = place;
+            options.volumes = volumes;
+            options.threads = threads;
+            options
         }
         #[cfg(not(windows))]
         {
@@ -154,8 +159,13 @@ impl HostArguments {
                 LinkStyle::Raw => Links::Raw,
                 LinkStyle::Hide => Links::Hide,
             };
-            let allow_other = self.allow_other;
-            MountOptions { source, ownership, links, allow_other, volumes, threads, log }
+            let mut options = MountOptions::new(source, log);
+            options.ownership = ownership;
+            options.links = links;
+            options.allow_other = self.allow_other;
+            options.volumes = volumes;
+            options.threads = threads;
+            options
         }
     }
 }
@@ -168,15 +178,4 @@ fn parse_letter(text: &str) -> Result<char, String> {
         (Some(letter), None) if letter.is_ascii_alphabetic() => Ok(letter.to_ascii_uppercase()),
         _ => Err("give one letter, as in X:".to_owned()),
     }
-}
-
-/// Whether `path` is a drive and not a folder: `X:`.
-pub(crate) fn is_letter(path: &Path) -> bool {
-    cfg!(windows)
-        && matches!(path.as_os_str().as_encoded_bytes(), [letter, b':'] if letter.is_ascii_alphabetic())
-}
-
-/// Whether no drive has the letter of `path` yet.
-pub(crate) fn is_letter_free(path: &Path) -> bool {
-    std::fs::metadata(format!("{}\\", path.display())).is_err()
 }

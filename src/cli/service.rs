@@ -16,7 +16,8 @@ use serde::Deserialize;
 use volfold_fs::Timestamp;
 use volfold_projector::process::{self, service};
 
-use super::{Outcome, text};
+use super::outcome::Outcome;
+use super::text;
 
 /// How often a mount that failed is tried again; its image may be on a disk that comes later.
 const RETRY: Duration = Duration::from_secs(60);

@@ -20,7 +20,7 @@ pub(crate) fn answer(bytes: &[u8]) -> io::Result<()> {
 
 /// One line of talk, with the program's name.
 pub(crate) fn complain(message: fmt::Arguments<'_>) {
-    // Nobody is left to tell if stderr is gone.
+    // Without stderr there is no place to tell it.
     let _ = writeln!(io::stderr().lock(), "volfold: {message}");
 }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use volfold_fs::{
     DirCursor, FileKind, FileSystem, FsError, FsErrorKind, FsResult, Metadata, Name, NodeId,
 };
-use volfold_projector::names;
+use volfold_projector::folder::names;
 
 /// LIMIT: how deep directories may lie; hosts stop at paths of 4096 bytes.
 const MAX_DEPTH: usize = 2048;

@@ -327,34 +327,10 @@ fn choose(
     }
 }
 
-/// What the type GUID is commonly called.
-pub(super) fn type_title(kind: Guid) -> Option<&'static str> {
-    let text = kind.to_string();
-    TYPES.iter().find(|(guid, _)| *guid == text).map(|(_, title)| *title)
-}
-
-static TYPES: &[(&str, &str)] = &[
-    ("c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "EFI system"),
-    ("21686148-6449-6e6f-744e-656564454649", "BIOS boot"),
-    ("e3c9e316-0b5c-4db8-817d-f92df00215ae", "Microsoft reserved"),
-    ("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7", "Windows basic data"),
-    ("de94bba4-06d1-4d40-a16a-bfd50179d6ac", "Windows recovery"),
-    ("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3", "Windows LDM metadata"),
-    ("af9b60a0-1431-4f62-bc68-3311714a69ad", "Windows LDM data"),
-    ("e75caf8f-f680-4cee-afa3-b001e56efc2d", "Windows Storage Spaces"),
-    ("0fc63daf-8483-4772-8e79-3d69d8477de4", "Linux"),
-    ("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f", "Linux swap"),
-    ("e6d6d379-f507-44c2-a23c-238f2a3df928", "Linux LVM"),
-    ("a19d880f-05fc-4d3b-a006-743f0f84911e", "Linux RAID"),
-    ("48465300-0000-11aa-aa11-00306543ecac", "HFS+"),
-    ("7c3457ef-0000-11aa-aa11-00306543ecac", "APFS"),
-    ("aa31e02a-400f-11db-9590-000c2911d1b8", "VMFS"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::partition::read_table;
+    use crate::partition::registry::read_table;
     use volfold_block::MemoryDevice;
 
     /// A GPT disk of 256 sectors with 4 entries, of which the tests bend single bytes.

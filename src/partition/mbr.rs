@@ -226,31 +226,6 @@ fn read_logical(
     }
 }
 
-/// What the type byte is commonly called.
-pub(super) fn type_title(kind: u8) -> Option<&'static str> {
-    Some(match kind {
-        0x01 => "FAT12",
-        0x04 | 0x06 | 0x0E => "FAT16",
-        0x07 => "NTFS/exFAT",
-        0x0B | 0x0C => "FAT32",
-        0x11 | 0x14 | 0x16 | 0x17 | 0x1B | 0x1C | 0x1E => "hidden FAT/NTFS",
-        0x27 => "Windows recovery",
-        0x42 => "Windows dynamic disk (LDM)",
-        0x82 => "Linux swap",
-        0x83 => "Linux",
-        0x8E => "Linux LVM",
-        0xA5 => "FreeBSD",
-        0xA6 => "OpenBSD",
-        0xA9 => "NetBSD",
-        0xAF => "HFS/HFS+",
-        PROTECTIVE => "GPT protective",
-        0xEF => "EFI system",
-        0xFB => "VMFS",
-        0xFD => "Linux RAID",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,7 +257,7 @@ mod tests {
         }
 
         fn table(self) -> Option<PartitionTable> {
-            super::super::read_table(&MemoryDevice::new(self.0), 512).unwrap()
+            super::super::registry::read_table(&MemoryDevice::new(self.0), 512).unwrap()
         }
     }
 

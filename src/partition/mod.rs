@@ -5,63 +5,14 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
-use std::fmt;
-
-use volfold_block::{BlockDevice, BlockResult, Finding, code};
+use volfold_block::{BlockDevice, BlockResult, Finding};
 
 pub mod gpt;
+mod kind;
 pub mod mbr;
+pub mod registry;
 
-/// What a partition table says a partition is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PartitionType {
-    /// The type byte of an MBR entry.
-    Mbr(u8),
-    /// The type GUID of a GPT entry.
-    Gpt(Guid),
-}
-
-impl fmt::Display for PartitionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Mbr(byte) => write!(f, "{byte:#04x}"),
-            Self::Gpt(guid) => guid.fmt(f),
-        }
-    }
-}
-
-impl PartitionType {
-    /// What the type is commonly called, `None` for an unknown one.
-    pub fn title(self) -> Option<&'static str> {
-        match self {
-            Self::Mbr(byte) => mbr::type_title(byte),
-            Self::Gpt(guid) => gpt::type_title(guid),
-        }
-    }
-}
-
-/// A GUID in the byte order of Microsoft and UEFI: the first three fields little-endian.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Guid(pub [u8; 16]);
-
-impl fmt::Display for Guid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a0, a1, a2, a3, b0, b1, c0, c1, d0, d1, e @ ..] = self.0;
-        let (a, b, c) = (
-            u32::from_le_bytes([a0, a1, a2, a3]),
-            u16::from_le_bytes([b0, b1]),
-            u16::from_le_bytes([c0, c1]),
-        );
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d0:02x}{d1:02x}-")?;
-        e.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Guid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+pub use kind::{Guid, PartitionType};
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,57 +66,6 @@ pub trait PartitionScheme: Send + Sync {
         device: &dyn BlockDevice,
         sector_size: u32,
     ) -> BlockResult<Option<PartitionTable>>;
-}
-
-/// Every partition scheme of this build, in the order asked.
-pub static SCHEMES: &[&dyn PartitionScheme] = &[&gpt::Gpt, &mbr::Mbr];
-
-/// The first table that a scheme finds on `device`.
-///
-/// # Errors
-/// If the device cannot be read.
-pub fn read_table(
-    device: &dyn BlockDevice,
-    sector_size: u32,
-) -> BlockResult<Option<PartitionTable>> {
-    for scheme in SCHEMES {
-        if let Some(mut table) = scheme.read(device, sector_size)? {
-            check_geometry(&mut table, device.size());
-            return Ok(Some(table));
-        }
-    }
-    Ok(None)
-}
-
-/// Finds overlaps and partitions that leave the disk.
-fn check_geometry(table: &mut PartitionTable, disk_size: u64) {
-    let mut found = Vec::new();
-    for partition in &table.partitions {
-        if partition.start.saturating_add(partition.size) > disk_size {
-            found.push(Finding::warning(
-                code::PARTITION_PAST_END,
-                format!("partition {} reaches past the end of the disk", partition.number),
-            ));
-        }
-    }
-    let mut ordered: Vec<&Partition> = table.partitions.iter().collect();
-    ordered.sort_by_key(|partition| (partition.start, partition.number));
-    let mut furthest: Option<&Partition> = None;
-    for next in ordered {
-        if let Some(before) = furthest
-            && next.start < before.start.saturating_add(before.size)
-        {
-            found.push(Finding::warning(
-                code::PARTITIONS_OVERLAP,
-                format!("partitions {} and {} overlap", before.number, next.number),
-            ));
-        }
-        let end = |partition: &Partition| partition.start.saturating_add(partition.size);
-        if furthest.is_none_or(|before| end(next) > end(before)) {
-            furthest = Some(next);
-        }
-    }
-    table.findings.append(&mut found);
 }
 
 /// Reads `length` bytes at `offset` if they are on the device.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, MemoryDevice, Slice};
 
 use super::{Health, Layout, Region, Volume, VolumeExtent, VolumeId, VolumeType};
-use crate::partition::PartitionType;
+use crate::partition::{PartitionTable, PartitionType};
 
 /// The bytes of `device` from `start`, at most `size` of them and as many as there are.
 pub(super) fn present_part(
@@ -14,7 +14,7 @@ pub(super) fn present_part(
     size: u64,
 ) -> Arc<dyn BlockDevice> {
     let present = size.min(device.size().saturating_sub(start));
-    match Slice::new(device.clone(), start.min(device.size()), present) {
+    match Slice::part(device.clone(), start.min(device.size()), present) {
         Ok(slice) => Arc::new(slice),
         // `present` was made to fit, so there is nothing left to show.
         Err(_) => Arc::new(MemoryDevice::new(Vec::new())),
@@ -59,5 +59,24 @@ pub fn volume(region: Region) -> Volume {
         partition: region.partition,
         membership: None,
         redundancy: None,
+        lock: None,
+        snapshot: None,
     }
+}
+
+/// The regions of the partitions in `table` of the disk `whole`, as far as the disk has them.
+pub fn regions(whole: &Region, table: &PartitionTable) -> Vec<Region> {
+    table
+        .partitions
+        .iter()
+        .map(|partition| Region {
+            disk: whole.disk,
+            device: present_part(&whole.device, partition.start, partition.size),
+            start: partition.start,
+            size: partition.size,
+            label: whole.label.clone(),
+            partition: Some(partition.clone()),
+            table_id: table.disk_id.clone(),
+        })
+        .collect()
 }

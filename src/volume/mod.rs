@@ -11,24 +11,20 @@ use std::sync::Arc;
 use serde::Serialize;
 use volfold_block::{BlockDevice, BlockResult, Finding};
 
-use crate::partition::{Partition, PartitionTable};
+use crate::partition::Partition;
+use crate::volume::lock::Lock;
 use crate::volume::map::Redundancy;
+use crate::volume::snapshot::Snapshot;
 
 pub mod basic;
+mod id;
 pub mod ldm;
+pub mod lock;
 pub mod map;
+pub mod registry;
+pub mod snapshot;
 
-/// What names a volume, whatever the order of the arguments: `gpt:<partition guid>`,
-/// `mbr:<signature>-<first lba>`, `ldm:<volume guid>`, else `disk0-p2`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct VolumeId(pub String);
-
-impl fmt::Display for VolumeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use id::VolumeId;
 
 /// A part of a disk that may be a volume, or a member of one.
 #[derive(Clone)]
@@ -229,6 +225,10 @@ pub struct Volume {
     pub membership: Option<Membership>,
     /// Compares what it holds more than once, if it does.
     pub redundancy: Option<Arc<dyn Redundancy>>,
+    /// What keeps it locked, if it is; `device` gives no byte then.
+    pub lock: Option<Lock>,
+    /// What it is a snapshot of, if it is one.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// Lays volumes out over disks.
@@ -253,25 +253,4 @@ pub trait VolumeManager: Send + Sync {
         members: &[Region],
         findings: &mut Vec<Finding>,
     ) -> Vec<Volume>;
-}
-
-/// Every volume manager of this build, in the order asked. Regions that nobody claims are basic
-/// volumes.
-pub static MANAGERS: &[&dyn VolumeManager] = &[&ldm::Ldm];
-
-/// The regions of the partitions in `table` of the disk `whole`, as far as the disk has them.
-pub fn regions(whole: &Region, table: &PartitionTable) -> Vec<Region> {
-    table
-        .partitions
-        .iter()
-        .map(|partition| Region {
-            disk: whole.disk,
-            device: basic::present_part(&whole.device, partition.start, partition.size),
-            start: partition.start,
-            size: partition.size,
-            label: whole.label.clone(),
-            partition: Some(partition.clone()),
-            table_id: table.disk_id.clone(),
-        })
-        .collect()
 }

@@ -488,7 +488,7 @@ fn bytes_that_cannot_be_had_are_errors_of_the_device() {
 }
 
 #[apply(test)]
-fn bytes_behind_the_last_sector_are_named() {
+fn bytes_after_the_last_sector_are_named() {
     let _alone = needs_attach();
     let scratch = Scratch::new("odd");
     let image = scratch.join("odd.img");
@@ -530,18 +530,18 @@ fn what_cannot_be_attached_is_named() {
     let file = sidecar.join("file");
     fs::write(&file, "x").expect("a file");
     let overlay = ["--volume", "linux", "--overlay", text(&file)];
-    attach(&sample, &overlay).code(1).says("is no overlay of volfold");
+    attach(&sample, &overlay).code(1).says("not a volfold overlay");
     let overlay = ["--volume", "linux", "--volume", "BOOT", "--overlay", text(&file)];
     attach(&sample, &overlay).code(1).says("an overlay file is of one disk or volume");
-    volfold(["detach", "/dev/null"]).code(1).says("is no device of `volfold attach`");
+    volfold(["detach", "/dev/null"]).code(1).says("was not made by `volfold attach`");
     let records = volfold(["mounts", "--json"]).code(0).text();
     assert!(!records.contains("attach-"), "{records}");
 
-    // A loop device of somebody else stays.
+    // A loop device of another program stays.
     let image = sidecar.join("image");
     File::create(&image).expect("a file").set_len(1 << 20).expect("a length");
     let device = program("losetup", &["-f", "--show", text(&image)]).code(0).text();
-    volfold(["detach", device.trim()]).code(1).says("is no device of `volfold attach`");
+    volfold(["detach", device.trim()]).code(1).says("was not made by `volfold attach`");
     program("losetup", &["-d", device.trim()]).code(0);
 
     if part_needs("runuser", is_program("runuser")) {

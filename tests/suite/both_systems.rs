@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use volfold_projector::names;
+use volfold_projector::folder::names;
 
 use crate::common::program::{Output, Scratch, VOLFOLD, run};
 use crate::common::{corpus, fixtures, sha256};

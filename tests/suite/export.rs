@@ -249,7 +249,7 @@ fn wrong_usage_is_named() {
     let file = Scratch::new("usage");
     fs::write(file.join("file"), "x").expect("a file");
     let address = format!("unix:{}", file.join("file").display());
-    export(&["--nbd", &address]).code(1).says("cannot be listened at");
+    export(&["--nbd", &address]).code(1).says("cannot listen on");
     let overlay = ["--nbd", "tcp:127.0.0.1:0", "--overlay", text(file.path())];
     export(&overlay).code(1).says("an overlay file is of one disk or volume");
 }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use volfold::volume::ldm::Ldm;
 use volfold::volume::{GroupId, Health, MembershipPart, PartState, Region, Volume, VolumeManager};
 use volfold::{DiskSet, OpenOptions, SetVolume};
-use volfold_block::Finding;
-use volfold_block::{BlockDevice, BlockErrorKind, MemoryDevice};
+use volfold_block::{BlockDevice, BlockErrorKind, Finding, MemoryDevice};
 
 use crate::common::compare::compare;
 use crate::common::corpus;

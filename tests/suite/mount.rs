@@ -306,7 +306,7 @@ fn a_mount_is_listed_with_its_log_and_its_folder_comes_and_goes() {
     folder.unmount(&[]).code(0);
     assert!(!folder.is_mounted() && !folder.path().exists(), "the folder was made for the mount");
     assert!(folder.record().is_none());
-    folder.unmount(&[]).code(1).says("nothing of volfold is mounted there");
+    folder.unmount(&[]).code(1).says("not a volfold mount");
 
     fs::create_dir(folder.path()).expect("a folder");
     folder.mount(&[sample], &[]).code(0);

@@ -97,31 +97,39 @@ pub fn total_length(bufs: &[&mut [u8]]) -> usize {
     bufs.iter().fold(0, |sum: usize, buf| sum.saturating_add(buf.len()))
 }
 
-impl<T: BlockDevice + ?Sized> BlockDevice for Arc<T> {
-    fn size(&self) -> u64 {
-        (**self).size()
-    }
+/// What points to a device is the device.
+macro_rules! through_a_pointer {
+    ($pointer:ty) => {
+        impl<T: BlockDevice + ?Sized> BlockDevice for $pointer {
+            fn size(&self) -> u64 {
+                (**self).size()
+            }
 
-    fn sector_size(&self) -> u32 {
-        (**self).sector_size()
-    }
+            fn sector_size(&self) -> u32 {
+                (**self).sector_size()
+            }
 
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        (**self).read_at(offset, buf)
-    }
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+                (**self).read_at(offset, buf)
+            }
 
-    fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
-        (**self).read_vectored_at(offset, bufs)
-    }
+            fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
+                (**self).read_vectored_at(offset, bufs)
+            }
 
-    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
-        (**self).extent_at(offset)
-    }
+            fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
+                (**self).extent_at(offset)
+            }
 
-    fn will_need(&self, offset: u64, length: u64) {
-        (**self).will_need(offset, length);
-    }
+            fn will_need(&self, offset: u64, length: u64) {
+                (**self).will_need(offset, length);
+            }
+        }
+    };
 }
+
+through_a_pointer!(Arc<T>);
+through_a_pointer!(&T);
 
 /// A device in memory, for tests and for small decoded structures.
 #[derive(Clone, Debug)]
@@ -163,85 +171,6 @@ impl BlockDevice for MemoryDevice {
                 Ok(())
             }
             None => Err(BlockError::out_of_range(offset, byte_count(buf.len()), self.size())),
-        }
-    }
-}
-
-/// A part of another device: a partition, or a raw disk without its footer.
-pub struct Slice {
-    device: Arc<dyn BlockDevice>,
-    start: u64,
-    size: u64,
-}
-
-impl Slice {
-    /// The `size` bytes of `device` from `start`.
-    ///
-    /// # Errors
-    /// `OutOfRange` if they are not inside `device`.
-    pub fn new(device: Arc<dyn BlockDevice>, start: u64, size: u64) -> BlockResult<Self> {
-        match start.checked_add(size) {
-            Some(end) if end <= device.size() => Ok(Self { device, start, size }),
-            _ => Err(BlockError::out_of_range(start, size, device.size())),
-        }
-    }
-}
-
-impl BlockDevice for Slice {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn sector_size(&self) -> u32 {
-        self.device.sector_size()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size)?;
-        // `new` checked that `start + size` is inside the device.
-        self.device.read_at(self.start.saturating_add(offset), buf)
-    }
-
-    fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
-        check_range(offset, total_length(bufs), self.size)?;
-        self.device.read_vectored_at(self.start.saturating_add(offset), bufs)
-    }
-
-    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
-        let rest = data_to_the_end(offset, self.size)?;
-        let below = self.device.extent_at(self.start.saturating_add(offset))?;
-        Ok(Extent { kind: below.kind, length: below.length.min(rest.length) })
-    }
-
-    fn will_need(&self, offset: u64, length: u64) {
-        let length = length.min(self.size.saturating_sub(offset));
-        self.device.will_need(self.start.saturating_add(offset), length);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::BlockErrorKind;
-
-    #[test]
-    fn a_slice_reads_its_own_bytes_and_no_others() {
-        let disk: Arc<dyn BlockDevice> =
-            Arc::new(MemoryDevice::new((0..=255).collect::<Vec<u8>>()));
-        let slice = Slice::new(disk, 16, 8).unwrap();
-        let mut buf = [0; 8];
-        slice.read_at(0, &mut buf).unwrap();
-        assert_eq!(buf, [16, 17, 18, 19, 20, 21, 22, 23]);
-        let error = slice.read_at(1, &mut buf).unwrap_err();
-        assert_eq!((error.kind(), error.position()), (BlockErrorKind::OutOfRange, Some(1)));
-    }
-
-    #[test]
-    fn a_slice_that_leaves_its_device_is_refused() {
-        let disk: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(vec![0; 32]));
-        for (start, size) in [(0, 33), (32, 1), (u64::MAX, 2)] {
-            let error = Slice::new(disk.clone(), start, size).err().unwrap();
-            assert_eq!(error.kind(), BlockErrorKind::OutOfRange);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The raw image: the file is the disk.
 
+use std::sync::Arc;
+
 use crate::format::{DiskImage, ImageFormat};
 use crate::locator::Located;
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Confidence};
 
 /// Reads raw images (`dd`, `.img`, `.raw`, flat extents without their descriptor).
 pub struct Raw;
@@ -20,7 +22,7 @@ impl ImageFormat for Raw {
         Ok(Confidence::Fallback)
     }
 
-    fn open(&self, file: &Located) -> BlockResult<DiskImage> {
+    fn open(&self, file: &Located, _cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
         if file.device.size() == 0 {
             return Err(BlockError::new(BlockErrorKind::Corrupt, "image is empty"));
         }
@@ -29,7 +31,7 @@ impl ImageFormat for Raw {
             format: self.id(),
             variant: None,
             chain: vec![file.name.clone()],
-            dear_block: None,
+            is_decoded: false,
             findings: Vec::new(),
         })
     }
@@ -38,10 +40,9 @@ impl ImageFormat for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format;
     use crate::locator::Locator;
+    use crate::registry;
     use std::path::Path;
-    use std::sync::Arc;
     use volfold_block::MemoryDevice;
 
     struct Nothing;
@@ -58,13 +59,13 @@ mod tests {
             name: "disk.img".to_owned(),
             files: Arc::new(Nothing),
         };
-        format::open(&file)
+        registry::open(&file, &CachePool::new(0))
     }
 
     #[test]
     fn a_file_that_nobody_else_knows_is_the_disk_itself() {
         let image = open(b"anything at all").unwrap();
-        assert_eq!((image.format, image.variant, image.dear_block), ("raw", None, None));
+        assert_eq!((image.format, image.variant), ("raw", None));
         assert_eq!(image.chain, ["disk.img"]);
         let mut bytes = [0; 3];
         image.device.read_at(12, &mut bytes).unwrap();

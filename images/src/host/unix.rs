@@ -5,7 +5,6 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::HostLocator;
 use volfold_block::{Extent, byte_count};
 
 /// No drive of Unix asks for whole sectors.
@@ -126,8 +125,11 @@ pub(super) fn host_path(reference: &Path) -> PathBuf {
     }
 }
 
-/// Whether the host may be asked what is at `reference`.
-pub(super) fn may_ask(_locator: &HostLocator, _reference: &Path) -> bool {
+/// Whether the host may be asked what is at `reference`, where files of `folders` are allowed.
+pub(super) fn may_ask<'a>(
+    _folders: impl IntoIterator<Item = &'a PathBuf>,
+    _reference: &Path,
+) -> bool {
     true
 }
 

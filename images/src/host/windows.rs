@@ -6,7 +6,6 @@ use std::io;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf, Prefix};
 
-use super::HostLocator;
 use volfold_block::{Extent, byte_count};
 
 /// `FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE`: a running machine keeps its disk.
@@ -112,7 +111,10 @@ pub(super) fn host_path(reference: &Path) -> PathBuf {
 /// To ask for `\\server\share\a` is to call that server, and to ask for a device is to act on it.
 /// So only paths of plain names are, on the drives that the user named; of others the last name is
 /// all that counts.
-pub(super) fn may_ask(locator: &HostLocator, reference: &Path) -> bool {
+pub(super) fn may_ask<'a>(
+    folders: impl IntoIterator<Item = &'a PathBuf>,
+    reference: &Path,
+) -> bool {
     let mut drive = None;
     let mut rooted = false;
     for component in reference.components() {
@@ -133,7 +135,7 @@ pub(super) fn may_ask(locator: &HostLocator, reference: &Path) -> bool {
     let Some(letter) = drive else {
         return true;
     };
-    let mut folders = std::iter::once(&locator.beside).chain(locator.allowed.iter());
+    let mut folders = folders.into_iter();
     // `C:a` is relative to a folder of this process, which no image can mean.
     rooted && folders.any(|folder| drive_letter(folder) == Some(letter.to_ascii_uppercase()))
 }

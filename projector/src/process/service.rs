@@ -15,7 +15,7 @@ use windows_service::service_control_handler::{self, ServiceControlHandlerResult
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{define_windows_service, service_dispatcher};
 
-use crate::security;
+use super::security;
 
 /// The name of the service.
 const NAME: &str = "volfold";
@@ -23,7 +23,7 @@ const NAME: &str = "volfold";
 /// How long a stop may take before Windows ends the process.
 const STOP_TIME: Duration = Duration::from_secs(30);
 
-/// SYSTEM and the administrators may do everything, nobody else anything.
+/// SYSTEM and the administrators may do everything, all others nothing.
 const SYSTEM_ONLY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
 /// SYSTEM and the administrators.
@@ -140,21 +140,21 @@ fn service_body(_arguments: Vec<OsString>) {
     report(ServiceState::Stopped, ServiceControlAccept::empty(), exit_code);
 }
 
-/// The folder for what the service reads and writes, which nobody but SYSTEM and the administrators
+/// The folder for what the service reads and writes, which only SYSTEM and the administrators
 /// can enter; made if it is not there.
 ///
 /// # Errors
-/// If it cannot be made, or somebody else made it.
+/// If it cannot be made, or another user made it.
 pub fn system_folder() -> io::Result<PathBuf> {
     let folder = security::program_data()?.join("volfold");
     match std::fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    // Every user may make folders there, so somebody else could have been first.
+    // Every user may make folders there, so another one could have been first.
     let owner = security::owner(&folder)?;
     if !SYSTEM_OWNERS.contains(&owner.as_str()) && owner != security::current_user()? {
-        let line = format!("{} belongs to somebody else; remove it", folder.display());
+        let line = format!("{} belongs to another user; remove it", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
     }
     security::protect(&folder, SYSTEM_ONLY)?;

@@ -36,7 +36,7 @@ pub fn detach(_command: &mut Command) {}
 /// if it is not there.
 ///
 /// # Errors
-/// If it cannot be made, or somebody else made it.
+/// If it cannot be made, or another user made it.
 pub fn state_folder() -> io::Result<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
     let folder = match std::env::var_os("XDG_RUNTIME_DIR") {
@@ -51,17 +51,17 @@ pub fn state_folder() -> io::Result<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    // In a folder for everybody somebody else could have been first.
+    // In a folder for all users another one could have been first.
     let metadata = fs::symlink_metadata(&folder)?;
     if !metadata.is_dir() || metadata.uid() != user {
-        let line = format!("{} belongs to somebody else; remove it", folder.display());
+        let line = format!("{} belongs to another user; remove it", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
     Ok(folder)
 }
 
-/// Whether a process with this number lives. One that ended and that nobody has waited for, as in
+/// Whether a process with this number lives. One that ended and that no process has waited for, as in
 /// containers without an init, does not.
 pub fn is_running(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -31,7 +31,7 @@ pub fn on_termination(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 /// Makes `command` start apart from the console, so that closing it does not end the process.
 ///
-/// A new process gets every handle that may be inherited, and whoever reads what this one prints
+/// A new process gets every handle that may be inherited, and a reader of what this one prints
 /// would wait for the new one as well; so its own are not inherited from here on.
 #[expect(unsafe_code, reason = "the host is asked by its own functions")]
 pub fn detach(command: &mut Command) {
@@ -64,7 +64,7 @@ pub fn state_folder() -> io::Result<PathBuf> {
 /// Whether a process with this number lives.
 #[expect(unsafe_code, reason = "the host is asked by its own functions")]
 pub fn is_running(pid: u32) -> bool {
-    // SAFETY: the handle is closed once, and not used behind that.
+    // SAFETY: the handle is closed once, and not used after that.
     unsafe {
         let process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
         if process.is_null() {

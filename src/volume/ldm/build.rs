@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockResult, Finding, Slice, code};
+use volfold_block::{BlockDevice, BlockResult, Finding, Mapped, Slice, code};
 
 use super::plan::{Part, Plan, Plex};
 use super::privhead::PrivateHeader;
@@ -128,6 +128,8 @@ impl<'a> Builder<'a> {
             partition: None,
             membership: Some(membership),
             redundancy: None,
+            lock: None,
+            snapshot: None,
         }
     }
 
@@ -227,15 +229,15 @@ impl<'a> Builder<'a> {
         let mut parity = None;
         let device: Arc<dyn BlockDevice> = match plex.layout {
             ComponentLayout::Spanned => one_behind_the_other(devices)?,
-            ComponentLayout::Striped => Arc::new(Stripe::new(devices, chunk, size)?),
+            ComponentLayout::Striped => Arc::new(Mapped::new(Stripe::new(devices, chunk, size)?)),
             ComponentLayout::Raid5 => {
                 let raid5 = Arc::new(Raid5::new(devices, chunk, size)?);
                 parity = Some(raid5.clone());
-                raid5
+                Arc::new(Mapped::over(raid5))
             }
         };
         let device: Arc<dyn BlockDevice> =
-            if device.size() == size { device } else { Arc::new(Slice::new(device, 0, size)?) };
+            if device.size() == size { device } else { Arc::new(Slice::part(device, 0, size)?) };
         let health = match (bad, plex.layout) {
             (0, _) => Health::Healthy,
             (1, ComponentLayout::Raid5) => Health::Degraded,
@@ -304,7 +306,7 @@ fn one_behind_the_other(
         Some(only) if devices.is_empty() => Ok(only),
         last => {
             devices.extend(last);
-            Ok(Arc::new(Concat::new(devices)?))
+            Ok(Arc::new(Mapped::new(Concat::new(devices)?)))
         }
     }
 }
@@ -329,7 +331,7 @@ fn join(mut built: Vec<Built>, size: u64) -> BlockResult<Joined> {
     built.sort_by_key(|plex| plex.health != Health::Healthy);
     let sides = built.into_iter().map(|plex| plex.device).collect();
     let mirror = Arc::new(Mirror::new(sides, size)?);
-    Ok((mirror.clone(), Some(mirror), health))
+    Ok((Arc::new(Mapped::over(mirror.clone())), Some(mirror), health))
 }
 
 fn layout(plan: &Plan) -> Layout {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::Problems;
+use super::problems::Problems;
 use super::record::{Component, Disk, DiskGroup, Extent, Record, Unread, Volume};
 use super::vblk::{self, RecordBytes};
 use super::vmdb::{Counts, State, Vmdb};

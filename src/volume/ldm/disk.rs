@@ -40,7 +40,7 @@ impl DynamicDisk {
         let mut found: Option<Self> = None;
         for sector_size in [native, if native == 4096 { 512 } else { 4096 }] {
             // Who believes in partitions later tells of a table that cannot be read.
-            let Ok(Some(table)) = partition::read_table(device, sector_size) else {
+            let Ok(Some(table)) = partition::registry::read_table(device, sector_size) else {
                 continue;
             };
             let own: Vec<&Partition> =

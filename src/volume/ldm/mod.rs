@@ -23,7 +23,7 @@
 
 use volfold_block::{BlockResult, Finding};
 
-use super::{Claim, GroupId, Region, Volume, VolumeManager};
+use crate::volume::{Claim, GroupId, Region, Volume, VolumeManager};
 
 mod assemble;
 mod build;
@@ -31,6 +31,7 @@ mod database;
 mod disk;
 mod plan;
 mod privhead;
+mod problems;
 mod record;
 #[cfg(test)]
 mod testing;
@@ -77,44 +78,4 @@ impl VolumeManager for Ldm {
     ) -> Vec<Volume> {
         assemble::assemble(members, findings)
     }
-}
-
-/// What is odd about one copy of a database.
-#[derive(Debug, Default)]
-struct Problems {
-    lines: Vec<String>,
-    more: usize,
-}
-
-impl Problems {
-    /// LIMIT: lines that are kept; a database of rubbish has one for each of its blocks.
-    const KEPT: usize = 8;
-
-    fn add(&mut self, line: String) {
-        if self.lines.len() < Self::KEPT {
-            self.lines.push(line);
-        } else {
-            self.more = self.more.saturating_add(1);
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.lines.len().saturating_add(self.more)
-    }
-
-    /// All in one sentence; `None` if there are none.
-    fn sentence(&self) -> Option<String> {
-        let more = match self.more {
-            0 => String::new(),
-            more => format!("; and {more} more"),
-        };
-        (!self.lines.is_empty()).then(|| format!("{}{more}", self.lines.join("; ")))
-    }
-}
-
-/// The text in a field that is filled up with NUL; control characters become `?`.
-fn text(bytes: &[u8]) -> String {
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    let shown = String::from_utf8_lossy(bytes);
-    shown.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

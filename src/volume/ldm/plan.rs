@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Problems;
 use super::database::Database;
+use super::problems::Problems;
 use super::record::{Component, ComponentLayout, Extent, Volume};
 
 /// LIMIT: columns of a component; Windows allows 32.

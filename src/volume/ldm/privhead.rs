@@ -46,7 +46,7 @@ use volfold_block::BlockDevice;
 use zerocopy::byteorder::{BE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::text;
+use super::problems::text;
 
 /// LIMIT: bytes of the database of one disk; Windows makes 1 MiB.
 const MAX_CONFIG: u64 = 8 << 20;

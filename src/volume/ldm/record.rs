@@ -87,7 +87,7 @@
 
 use volfold_block::{BlockResult, ByteReader};
 
-use super::text;
+use super::problems::text;
 use super::vblk::RecordBytes;
 use crate::partition::Guid;
 

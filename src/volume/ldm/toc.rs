@@ -29,7 +29,7 @@ use zerocopy::byteorder::{BE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::privhead::{PrivateHeader, Unusable, checksum};
-use super::text;
+use super::problems::text;
 
 /// Entries that fit into the 512 bytes.
 const REGIONS: usize = 14;

@@ -27,7 +27,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::{BE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Problems;
+use super::problems::Problems;
 
 /// LIMIT: pieces of one record; Windows writes two at most.
 const MAX_PIECES: u16 = 64;

@@ -37,7 +37,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::{BE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::text;
+use super::problems::text;
 
 /// LIMIT: pages of a log that are looked at.
 const MAX_PAGES: usize = 64;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockResult, Extent, byte_count, check_range, error_chain,
+    BlockDevice, BlockError, BlockResult, Extent, Map, Piece, Place, byte_count, error_chain,
 };
 
-use super::{BLOCK, Comparison, Redundancy, UNIT, in_halves, must_be_read, sector_size, split};
+use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
 
 /// Sides that hold the same bytes: RAID-1. The first side that can be read serves.
 pub struct Mirror {
@@ -43,7 +43,7 @@ impl Mirror {
     }
 }
 
-impl BlockDevice for Mirror {
+impl Map for Mirror {
     fn size(&self) -> u64 {
         self.size
     }
@@ -52,17 +52,20 @@ impl BlockDevice for Mirror {
         sector_size(self.sides.iter())
     }
 
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size)?;
+    fn locate(&self, offset: u64, _wanted: u64) -> BlockResult<Piece<'_>> {
+        let left = self.size.checked_sub(offset);
+        match (self.sides.first(), left) {
+            (Some(side), Some(left)) => Ok(Piece::new(Place::At(side, offset), left)),
+            _ => Err(BlockError::out_of_range(offset, 1, self.size)),
+        }
+    }
+
+    fn rescue(&self, offset: u64, buf: &mut [u8], _error: BlockError) -> BlockResult<()> {
         in_halves(offset, buf, &|offset, buf| self.read_any(offset, buf))
     }
 
-    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
-        check_range(offset, 1, self.size)?;
-        let left = self.size.saturating_sub(offset);
-        let first = self.sides.iter().find_map(|side| side.extent_at(offset).ok());
-        let extent = first.unwrap_or_else(|| must_be_read(left));
-        Ok(Extent { kind: extent.kind, length: extent.length.min(left) })
+    fn rescue_extent(&self, offset: u64) -> Option<Extent> {
+        self.sides.iter().skip(1).find_map(|side| side.extent_at(offset).ok())
     }
 }
 
@@ -104,11 +107,13 @@ impl Redundancy for Mirror {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Noise, check_against_model, contents, member, missing};
+    use super::super::member::tests::missing;
     use super::*;
+    use volfold_block::Mapped;
+    use volfold_block::testing::{Noise, check_against_model, contents, member};
 
-    fn mirror(sides: Vec<Arc<dyn BlockDevice>>, size: u64) -> Mirror {
-        Mirror::new(sides, size).unwrap()
+    fn mirror(sides: Vec<Arc<dyn BlockDevice>>, size: u64) -> Mapped<Mirror> {
+        Mapped::new(Mirror::new(sides, size).unwrap())
     }
 
     #[test]
@@ -151,8 +156,8 @@ mod tests {
             first: Some(200_000 / 4096 * 4096),
             unreadable: 0,
         };
-        assert_eq!(device.compare(), wanted);
+        assert_eq!(device.map().compare(), wanted);
         let device = mirror(vec![member(7, 5000), missing(5000, "Disk2")], 5000);
-        assert_eq!(device.compare().unreadable, 5000);
+        assert_eq!(device.map().compare().unreadable, 5000);
     }
 }

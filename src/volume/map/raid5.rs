@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockResult, Extent, ExtentKind, byte_count, check_range, error_chain,
+    BlockDevice, BlockError, BlockResult, Extent, ExtentKind, Map, Piece, Place, byte_count,
+    error_chain,
 };
 
+use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
 use super::stripe::rows;
-use super::{BLOCK, Comparison, Redundancy, UNIT, in_halves, must_be_read, sector_size, split};
 
 /// Columns with one chunk of parity in every row: RAID-5, left-symmetric.
 ///
@@ -21,7 +22,7 @@ pub struct Raid5 {
 }
 
 /// Where a byte of the volume lies.
-struct Place {
+struct Chunk {
     column: usize,
     at: u64,
     /// Bytes to the end of the chunk, or of the volume.
@@ -46,7 +47,7 @@ impl Raid5 {
         Ok(Self { columns, count, chunk, size })
     }
 
-    fn at(&self, offset: u64) -> BlockResult<Place> {
+    fn at(&self, offset: u64) -> BlockResult<Chunk> {
         let place = || {
             let number = offset.checked_div(self.chunk)?;
             let inside = offset.checked_rem(self.chunk)?;
@@ -57,7 +58,7 @@ impl Raid5 {
             let column = usize::try_from(turned.checked_rem(self.count)?).ok()?;
             let at = row.checked_mul(self.chunk)?.checked_add(inside)?;
             let left = self.chunk.checked_sub(inside)?.min(self.size.checked_sub(offset)?);
-            (left > 0).then_some(Place { column, at, left })
+            (left > 0).then_some(Chunk { column, at, left })
         };
         place().ok_or_else(|| BlockError::out_of_range(offset, 1, self.size))
     }
@@ -101,7 +102,7 @@ impl Raid5 {
     }
 
     /// A rebuilt chunk is a hole if it is one in all other columns.
-    fn rebuilt_extent(&self, place: &Place) -> Extent {
+    fn rebuilt_extent(&self, place: &Chunk) -> Option<Extent> {
         let mut length = place.left;
         for (index, column) in self.columns.iter().enumerate() {
             if index == place.column {
@@ -109,10 +110,10 @@ impl Raid5 {
             }
             match column.extent_at(place.at) {
                 Ok(extent) if extent.kind == ExtentKind::Zero => length = length.min(extent.length),
-                _ => return must_be_read(place.left),
+                _ => return None,
             }
         }
-        Extent { kind: ExtentKind::Zero, length }
+        Some(Extent { kind: ExtentKind::Zero, length })
     }
 }
 
@@ -123,7 +124,7 @@ fn xor(into: &mut [u8], with: &[u8]) {
     }
 }
 
-impl BlockDevice for Raid5 {
+impl Map for Raid5 {
     fn size(&self) -> u64 {
         self.size
     }
@@ -132,23 +133,21 @@ impl BlockDevice for Raid5 {
         sector_size(self.columns.iter())
     }
 
-    fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size)?;
-        while !buf.is_empty() {
-            let Place { column, at, left } = self.at(offset)?;
-            let (part, rest) = split(buf, left);
-            offset = offset.saturating_add(byte_count(part.len()));
-            in_halves(at, part, &|at, part| self.read_column(column, at, part))?;
-            buf = rest;
+    fn locate(&self, offset: u64, _wanted: u64) -> BlockResult<Piece<'_>> {
+        let place = self.at(offset)?;
+        match self.columns.get(place.column) {
+            Some(column) => Ok(Piece::new(Place::At(column, place.at), place.left)),
+            None => Err(BlockError::missing("no such column")),
         }
-        Ok(())
     }
 
-    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
+    fn rescue(&self, offset: u64, buf: &mut [u8], _error: BlockError) -> BlockResult<()> {
         let place = self.at(offset)?;
-        let own = self.columns.get(place.column).and_then(|own| own.extent_at(place.at).ok());
-        let extent = own.unwrap_or_else(|| self.rebuilt_extent(&place));
-        Ok(Extent { kind: extent.kind, length: extent.length.min(place.left) })
+        in_halves(place.at, buf, &|at, part| self.read_column(place.column, at, part))
+    }
+
+    fn rescue_extent(&self, offset: u64) -> Option<Extent> {
+        self.at(offset).ok().and_then(|place| self.rebuilt_extent(&place))
     }
 }
 
@@ -189,8 +188,11 @@ impl Redundancy for Raid5 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Noise, check_against_model, contents, missing};
+    use super::super::member::tests::data;
+    use super::super::member::tests::missing;
     use super::*;
+    use volfold_block::Mapped;
+    use volfold_block::testing::{Noise, check_against_model, contents};
 
     /// `data` laid out on columns as the documentation of `left-symmetric` draws it: parity moves
     /// left from the last column, and the data follows it, going round.
@@ -217,10 +219,10 @@ mod tests {
         count: usize,
         chunk: usize,
         change: impl Fn(usize, Vec<u8>) -> Arc<dyn BlockDevice>,
-    ) -> Raid5 {
+    ) -> Mapped<Raid5> {
         let columns = columns(data, count, chunk).into_iter().enumerate();
         let columns = columns.map(|(index, bytes)| change(index, bytes)).collect();
-        Raid5::new(columns, chunk as u64, data.len() as u64).unwrap()
+        Mapped::new(Raid5::new(columns, chunk as u64, data.len() as u64).unwrap())
     }
 
     #[test]
@@ -288,7 +290,7 @@ mod tests {
         let data = contents(9, 100_000);
         let whole = raid5(&data, 4, 8192, |_, bytes| Noise::of(bytes));
         let clean = Comparison { compared: 100_000, ..Comparison::default() };
-        assert_eq!(whole.compare(), clean);
+        assert_eq!(whole.map().compare(), clean);
         let bad = raid5(&data, 4, 8192, |index, mut bytes| {
             if index == 1 {
                 bytes[8192 + 5000] ^= 0x80;
@@ -296,16 +298,16 @@ mod tests {
             Noise::of(bytes)
         });
         let wanted = Comparison { differing: 4096, first: Some(3 * 8192), ..clean };
-        assert_eq!(bad.compare(), wanted);
+        assert_eq!(bad.map().compare(), wanted);
     }
 
     #[test]
     fn a_rebuilt_hole_needs_holes_in_all_other_columns() {
         let columns = vec![missing(8192, "Disk1"), Noise::hole(8192), Noise::hole(8192)];
-        let device = Raid5::new(columns, 4096, 16384).unwrap();
+        let device = Mapped::new(Raid5::new(columns, 4096, 16384).unwrap());
         assert_eq!(device.extent_at(0).unwrap(), Noise::zero(4096));
         let columns = vec![missing(8192, "Disk1"), Noise::hole(8192), Noise::of(vec![1; 8192])];
-        let device = Raid5::new(columns, 4096, 16384).unwrap();
-        assert_eq!(device.extent_at(0).unwrap(), must_be_read(4096));
+        let device = Mapped::new(Raid5::new(columns, 4096, 16384).unwrap());
+        assert_eq!(device.extent_at(0).unwrap(), data(4096));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, Extent, byte_count, check_range};
+use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Piece, Place, byte_count};
 
-use super::{must_be_read, sector_size, split};
+use super::member::sector_size;
 
 /// Columns that hold chunk after chunk in turn: RAID-0.
 pub struct Stripe {
@@ -31,11 +31,6 @@ impl Stripe {
         Ok(Self { columns, count, chunk, size })
     }
 
-    /// The columns from number `first`, going round.
-    fn from(&self, first: usize) -> impl Iterator<Item = &Arc<dyn BlockDevice>> {
-        self.columns.iter().cycle().skip(first)
-    }
-
     /// The column that holds `offset`, the offset in it, and the bytes to the end of the chunk.
     fn at(&self, offset: u64) -> BlockResult<(usize, u64, u64)> {
         let place = || {
@@ -56,7 +51,7 @@ pub(super) fn rows(size: u64, chunk: u64) -> Option<u64> {
     size.checked_div(chunk)
 }
 
-impl BlockDevice for Stripe {
+impl Map for Stripe {
     fn size(&self) -> u64 {
         self.size
     }
@@ -65,50 +60,22 @@ impl BlockDevice for Stripe {
         sector_size(self.columns.iter())
     }
 
-    fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size)?;
-        if let Ok((column, at, left)) = self.at(offset)
-            && byte_count(buf.len()) <= left
-            && let Some(column) = self.columns.get(column)
-        {
-            return column.read_at(at, buf);
-        }
-        // The chunks of one column lie one behind the other: each column is read once.
-        let mut runs: Vec<(u64, Vec<&mut [u8]>)> = Vec::with_capacity(self.columns.len());
-        let mut first = None;
-        while !buf.is_empty() {
-            let (column, at, left) = self.at(offset)?;
-            let (part, rest) = split(buf, left);
-            offset = offset.saturating_add(byte_count(part.len()));
-            buf = rest;
-            // The columns come in turn, so the n-th run is that of the n-th column met.
-            let turn = column.checked_sub(*first.get_or_insert(column));
-            let turn = turn.unwrap_or_else(|| {
-                column.saturating_add(self.columns.len()).saturating_sub(first.unwrap_or(0))
-            });
-            match runs.get_mut(turn) {
-                Some((_, parts)) => parts.push(part),
-                None => runs.push((at, vec![part])),
-            }
-        }
-        for ((at, mut parts), column) in runs.into_iter().zip(self.from(first.unwrap_or(0))) {
-            column.read_vectored_at(at, &mut parts)?;
-        }
-        Ok(())
-    }
-
-    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
+    fn locate(&self, offset: u64, _wanted: u64) -> BlockResult<Piece<'_>> {
         let (column, at, left) = self.at(offset)?;
-        let extent = self.columns.get(column).and_then(|column| column.extent_at(at).ok());
-        let extent = extent.unwrap_or_else(|| must_be_read(left));
-        Ok(Extent { kind: extent.kind, length: extent.length.min(left) })
+        match self.columns.get(column) {
+            Some(column) => Ok(Piece::new(Place::At(column, at), left)),
+            None => Err(BlockError::out_of_range(offset, 1, self.size)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Noise, check_against_model, contents, member, missing};
+    use super::super::member::tests::data;
+    use super::super::member::tests::missing;
     use super::*;
+    use volfold_block::Mapped;
+    use volfold_block::testing::{Noise, check_against_model, contents, member};
 
     /// What a stripe is, told byte by byte.
     fn model(columns: &[Vec<u8>], chunk: usize, size: usize) -> Vec<u8> {
@@ -124,7 +91,7 @@ mod tests {
         for (count, chunk, length) in [(2, 512, 8192), (3, 4096, 40_000), (5, 1, 77), (1, 7, 100)] {
             let size = length / chunk * chunk * count;
             let columns = (0..count).map(|n| member(n as u64, length)).collect();
-            let device = Stripe::new(columns, chunk as u64, size as u64).unwrap();
+            let device = Mapped::new(Stripe::new(columns, chunk as u64, size as u64).unwrap());
             let bytes: Vec<_> = (0..count).map(|n| contents(n as u64, length)).collect();
             check_against_model(&device, &model(&bytes, chunk, size), 300, count as u64);
         }
@@ -143,7 +110,7 @@ mod tests {
     #[test]
     fn chunks_on_present_columns_are_read_though_another_is_missing() {
         let columns = vec![member(1, 4096), missing(4096, "Disk2")];
-        let device = Stripe::new(columns, 1024, 8192).unwrap();
+        let device = Mapped::new(Stripe::new(columns, 1024, 8192).unwrap());
         let mut buf = [0; 1024];
         device.read_at(2048, &mut buf).unwrap();
         assert_eq!(buf[..], contents(1, 4096)[1024..2048]);
@@ -153,9 +120,11 @@ mod tests {
 
     #[test]
     fn a_hole_reaches_to_the_end_of_its_chunk() {
-        let device = Stripe::new(vec![Noise::hole(8192), member(2, 8192)], 4096, 16384).unwrap();
+        let device = Mapped::new(
+            Stripe::new(vec![Noise::hole(8192), member(2, 8192)], 4096, 16384).unwrap(),
+        );
         assert_eq!(device.extent_at(100).unwrap(), Noise::zero(3996));
-        assert_eq!(device.extent_at(4096).unwrap(), must_be_read(4096));
+        assert_eq!(device.extent_at(4096).unwrap(), data(4096));
         assert_eq!(device.extent_at(8192).unwrap(), Noise::zero(4096));
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use volfold_block::MemoryDevice;
-use volfold_projector::export::{Content, Export};
-use volfold_projector::iscsi::{Iscsi, Target};
-use volfold_projector::overlay::Overlay;
-use volfold_projector::serve::Stream;
+use volfold_projector::block::{Content, Export};
+use volfold_projector::block::iscsi::{Iscsi, Target};
+use volfold_projector::block::overlay::Overlay;
+use volfold_projector::block::serve::Stream;
 
 struct Initiator(Cursor<Vec<u8>>);
 
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
     let device = Arc::new(MemoryDevice::new(vec![7; 100_000]));
     let overlay = Arc::new(Overlay::in_memory(device.clone(), 1 << 20));
     let target = |name: &str, content| {
-        let export = Export { name: name.to_owned(), description: name.to_owned(), content };
+        let export = Export::new(name, name, content);
         Target::new(Arc::new(export), "s", [1; 16])
     };
     let targets =

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use volfold_block::MemoryDevice;
-use volfold_projector::export::{Content, Export};
-use volfold_projector::nbd::Nbd;
-use volfold_projector::overlay::Overlay;
-use volfold_projector::serve::Stream;
+use volfold_projector::block::{Content, Export};
+use volfold_projector::block::nbd::Nbd;
+use volfold_projector::block::overlay::Overlay;
+use volfold_projector::block::serve::Stream;
 
 struct Client(Cursor<Vec<u8>>);
 
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     let device = Arc::new(MemoryDevice::new(vec![7; 100_000]));
     let overlay = Arc::new(Overlay::in_memory(device.clone(), 1 << 20));
     let export = |name: &str, content| {
-        Arc::new(Export { name: name.to_owned(), description: String::new(), content })
+        Arc::new(Export::new(name, "", content))
     };
     let nbd = Nbd {
         default: None,

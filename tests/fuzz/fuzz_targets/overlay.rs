@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use volfold_block::{BlockDevice, MemoryDevice};
-use volfold_projector::overlay::Overlay;
+use volfold_projector::block::overlay::Overlay;
 
 const SIZE: usize = 100_000;
 

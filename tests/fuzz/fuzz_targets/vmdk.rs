@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use volfold_images::format::vmdk::Vmdk;
-use volfold_images::locator::{Located, Locator};
-use volfold_block::{BlockDevice, BlockError, BlockResult, MemoryDevice};
+use volfold_images::{Located, Locator};
+use volfold_block::{BlockDevice, BlockError, BlockResult, MemoryDevice, CachePool};
 use volfold_images::ImageFormat;
 
 const MIB: u64 = 1 << 20;
@@ -73,7 +73,7 @@ fuzz_target!(|data: &[u8]| {
         };
         let file = files.located("image.vmdk".to_owned());
         let _ = Vmdk.probe(&*file.device);
-        if let Ok(image) = Vmdk.open(&file) {
+        if let Ok(image) = Vmdk.open(&file, &CachePool::new(1 << 20)) {
             visit(&*image.device);
         }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use volfold_fs::wtf8;
-use volfold_projector::names;
-use volfold_projector::winfsp::abi::{FileInfo, NtStatus};
+use volfold_projector::folder::names;
+use volfold_projector::folder::winfsp::abi::{FileInfo, NtStatus};
 use winfsp_double::{Listed, OPEN_REPARSE_POINT, Requests, list, wide};
 
 use crate::common::fixtures::ExpectedError;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use volfold_fs::{FileSystem, NodeId};
-use volfold_projector::names;
-use volfold_projector::winfsp::abi::{FileSystemPtr, Interface, NtStatus};
-use volfold_projector::winfsp::{VolumeServer, callbacks};
+use volfold_projector::folder::names;
+use volfold_projector::folder::winfsp::abi::{FileSystemPtr, Interface, NtStatus};
+use volfold_projector::folder::winfsp::{VolumeServer, callbacks};
 use winfsp_double::{Double, OPEN_REPARSE_POINT, Requests, functions, list, walk, wide};
 
 use super::compare::{compare, content};

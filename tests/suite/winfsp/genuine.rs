@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use volfold::{DiskSet, OpenOptions};
-use volfold_projector::winfsp::abi::NtStatus;
+use volfold_projector::folder::winfsp::abi::NtStatus;
 use winfsp_double::{OPEN_REPARSE_POINT, Requests, list, wide};
 
 use super::compare::{Comparison, compare};

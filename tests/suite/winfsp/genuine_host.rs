@@ -10,10 +10,10 @@ use std::ptr;
 use std::sync::Arc;
 
 use volfold_fs::FileSystem;
-use volfold_projector::winfsp::abi::{
+use volfold_projector::folder::winfsp::abi::{
     FileInfo, FspFileSystem, NtStatus, VolumeInfo, VolumeParams, flags, nt_status,
 };
-use volfold_projector::winfsp::{Library, VolumeServer, callbacks};
+use volfold_projector::folder::winfsp::{Library, VolumeServer, callbacks};
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::ConvertStringSecurityDescriptorToSecurityDescriptorW;
 use windows_sys::Win32::Security::{

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use volfold_projector::winfsp::abi::{
+use volfold_projector::folder::winfsp::abi::{
     DirInfo, FileInfo, FspFileSystem, Interface, OpenFileInfo, StreamInfo, VolumeInfo,
     VolumeParams, flags, valid,
 };

@@ -132,7 +132,7 @@ fn a_mount_shows_each_volume_and_goes_when_it_is_freed() {
     place.unmount().code(0);
     assert!(!place.folder.exists(), "the folder was made by `mount` and goes");
     assert_eq!(place.mounts().as_array().map(Vec::len), Some(0));
-    place.unmount().code(1).says("nothing of volfold is mounted there");
+    place.unmount().code(1).says("not a volfold mount");
 }
 
 #[apply(test)]

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use volfold_projector::winfsp::abi::{
+use volfold_projector::folder::winfsp::abi::{
     FileSystemPtr, FspFileSystem, Functions, Interface, NtStatus, VolumeParams, flags, nt_status,
 };
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use volfold_projector::winfsp::abi::{
+use volfold_projector::folder::winfsp::abi::{
     DirInfo, FileInfo, FileSystemPtr, IoStatusBlock, NtStatus, OpenFileInfo, StreamInfo,
     VolumeInfo, flags, nt_status,
 };

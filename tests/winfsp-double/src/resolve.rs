@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use volfold_projector::winfsp::abi::{
+use volfold_projector::folder::winfsp::abi::{
     FileSystemPtr, IoStatusBlock, NtStatus, ReparsePointByName, nt_status,
 };
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use volfold_projector::winfsp::abi::NtStatus;
+use volfold_projector::folder::winfsp::abi::NtStatus;
 
 use crate::requests::{Double, OPEN_REPARSE_POINT, Requests, list};
 

@@ -330,18 +330,19 @@ pub(super) struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// Where the grain number `grain` of the extent is.
+    /// Where the grain number `grain` of the extent is; `Err` inside if its own entry is
+    /// impossible.
     ///
     /// # Errors
-    /// `Corrupt` if its table or its own entry is impossible, `OutOfRange` behind the last grain.
-    pub(super) fn grain(&mut self, grain: u64) -> BlockResult<Grain> {
+    /// `Corrupt` if its table is impossible, `OutOfRange` past the last grain.
+    pub(super) fn grain(&mut self, grain: u64) -> BlockResult<BlockResult<Grain>> {
         let index = grain / GRAINS_PER_TABLE;
         if index != self.index {
             self.table = self.directory.table(index)?;
             self.index = index;
         }
         let table = match &self.table {
-            Current::Absent => return Ok(Grain::Hole),
+            Current::Absent => return Ok(Ok(Grain::Hole)),
             Current::Kept(table) => *table,
             Current::Own(table) => table,
         };
@@ -350,13 +351,13 @@ impl Lookup<'_> {
         let offset = u64::from(entry).saturating_mul(SECTOR);
         if self.directory.rule.is_bad_grain(entry) {
             let sentence = "grain table entry points outside the grains of the file";
-            return Err(BlockError::corrupt(sentence, offset, 0));
+            return Ok(Err(BlockError::corrupt(sentence, offset, 0)));
         }
-        Ok(match entry {
+        Ok(Ok(match entry {
             0 => Grain::Hole,
             1 => Grain::Zeroed,
             _ => Grain::Stored(offset),
-        })
+        }))
     }
 
     /// Whether no grain of the table number `index` is in the file, without reading it.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::format::vmdk::sparse::{Below, SparseExtent};
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, byte_count,
-    bytes_to_index, check_range, data_to_the_end,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Map, Piece, Place, Span,
 };
+
+use crate::format::vmdk::sparse::{Grains, SparseExtent};
 
 /// Where the bytes of an extent come from.
 pub(super) enum Source {
@@ -27,91 +27,81 @@ pub(super) enum Source {
 
 /// One extent in its place.
 pub(super) struct DiskExtent {
-    /// Where it begins on the disk.
-    pub(super) start: u64,
-    /// Its size on the disk.
-    pub(super) size: u64,
+    /// Where it lies on the disk; not empty.
+    pub(super) span: Span,
     /// What messages call it; empty if it is the image itself.
     pub(super) name: String,
     pub(super) source: Source,
 }
 
 impl DiskExtent {
-    /// Fills `buf` from `offset` of the extent.
-    fn read(
-        &self,
-        offset: u64,
-        buf: &mut [u8],
-        parent: Option<&dyn BlockDevice>,
-    ) -> BlockResult<()> {
-        let result = match &self.source {
-            Source::Flat { file, offset: at } => read_flat(&**file, at.saturating_add(offset), buf),
-            Source::Sparse(extent) => {
-                let end = offset.saturating_add(byte_count(buf.len()));
-                if end > extent.size() {
-                    let sentence = "sparse extent is smaller than its descriptor says";
-                    Err(BlockError::corrupt(sentence, extent.size(), 0))
-                } else {
-                    extent.read(offset, buf, self.below(parent))
+    /// Whether its grains have to be inflated.
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(&self.source, Source::Sparse(extent) if extent.is_compressed())
+    }
+
+    /// Where the bytes at `within` of the extent are, of which `left` follow in it.
+    fn locate<'a>(
+        &'a self,
+        within: u64,
+        left: u64,
+        wanted: u64,
+        parent: Option<&'a dyn BlockDevice>,
+    ) -> BlockResult<Piece<'a>> {
+        let (place, length) = match &self.source {
+            Source::Flat { file, offset } => flat(&**file, *offset, within),
+            Source::Sparse(extent) if within >= extent.size() => {
+                let sentence = "sparse extent is smaller than its descriptor says";
+                (Place::Fail(BlockError::corrupt(sentence, extent.size(), 0)), left)
+            }
+            Source::Sparse(extent) => match extent.locate(within, wanted, parent.is_some())? {
+                (Grains::Stored(at), length) => (Place::Stored(extent.file(), at), length),
+                (Grains::Zeroed, length) => (Place::Zero, length),
+                (Grains::Lost(error), length) => (Place::Fail(error), length),
+                (Grains::Compressed(number), length) => {
+                    let grain = number.saturating_mul(extent.grain_size());
+                    // The unit is named by where it begins on the disk.
+                    let unit = self.span.start().saturating_add(grain);
+                    (Place::Decode { unit, skip: extent.within_grain(within) }, length)
                 }
-            }
-            Source::Zero => {
-                buf.fill(0);
-                Ok(())
-            }
-            Source::NoAccess => Err(BlockError::refused("is marked NOACCESS")),
-        };
-        result.map_err(|error| self.named(error))
-    }
-
-    /// The kind of the bytes at `offset` of the extent.
-    fn extent_at(&self, offset: u64, parent: Option<&dyn BlockDevice>) -> BlockResult<Extent> {
-        let rest = self.size.saturating_sub(offset);
-        let result = match &self.source {
-            Source::Flat { file, offset: at } => match at.checked_add(offset) {
-                Some(at) if at < file.size() => file.extent_at(at),
-                _ => data_to_the_end(offset, self.size),
+                (Grains::Hole, length) => below(self.span.position(within), parent, length),
             },
-            Source::Sparse(extent) if offset < extent.size() => {
-                extent.extent_at(offset, self.below(parent))
-            }
-            Source::Sparse(_) | Source::NoAccess => data_to_the_end(offset, self.size),
-            Source::Zero => Ok(Extent { kind: ExtentKind::Zero, length: rest }),
+            Source::Zero => (Place::Zero, left),
+            Source::NoAccess => (Place::Fail(BlockError::refused("is marked NOACCESS")), left),
         };
-        let extent = result.map_err(|error| self.named(error))?;
-        Ok(Extent { kind: extent.kind, length: extent.length.min(rest) })
-    }
-
-    /// As [`BlockDevice::will_need`], of the extent's own file.
-    fn will_need(&self, offset: u64, length: u64) {
-        match &self.source {
-            Source::Flat { file, offset: at } => {
-                file.will_need(at.saturating_add(offset), length);
-            }
-            Source::Sparse(extent) => extent.will_need(offset, length),
-            Source::Zero | Source::NoAccess => {}
-        }
-    }
-
-    fn below<'a>(&self, parent: Option<&'a dyn BlockDevice>) -> Below<'a> {
-        Below { parent, start: self.start }
+        let place = match place {
+            Place::Fail(error) => Place::Fail(self.named(error)),
+            place => place,
+        };
+        Ok(Piece::new(place, length.min(left)))
     }
 
     fn named(&self, error: BlockError) -> BlockError {
-        if self.name.is_empty() {
-            return error;
-        }
-        error.within(&self.name)
+        if self.name.is_empty() { error } else { error.within(&self.name) }
     }
 }
 
-fn read_flat(file: &dyn BlockDevice, at: u64, buf: &mut [u8]) -> BlockResult<()> {
-    let end = at.saturating_add(byte_count(buf.len()));
-    if end > file.size() {
-        let sentence = "flat extent is cut short by the end of its file";
-        return Err(BlockError::corrupt(sentence, file.size(), 0));
+/// Where the bytes `within` a flat extent are that begins at `offset` of `file`.
+fn flat(file: &dyn BlockDevice, offset: u64, within: u64) -> (Place<'_>, u64) {
+    match offset.checked_add(within).and_then(|at| Span::between(at, file.size())) {
+        Some(span) if !span.is_empty() => (Place::At(file, span.start()), span.length()),
+        _ => {
+            let sentence = "flat extent is cut short by the end of its file";
+            (Place::Fail(BlockError::corrupt(sentence, file.size(), 0)), u64::MAX)
+        }
     }
-    file.read_at(at, buf)
+}
+
+/// What shows through a hole at `offset` of the disk. Past the end of a shorter parent that is
+/// zeros.
+fn below(offset: Option<u64>, parent: Option<&dyn BlockDevice>, length: u64) -> (Place<'_>, u64) {
+    let inside = |parent: &dyn BlockDevice| Span::between(offset?, parent.size());
+    match parent.and_then(|parent| Some((parent, inside(parent)?))) {
+        Some((parent, span)) if !span.is_empty() => {
+            (Place::At(parent, span.start()), length.min(span.length()))
+        }
+        _ => (Place::Zero, length),
+    }
 }
 
 /// A VMDK's virtual disk.
@@ -132,54 +122,56 @@ impl VmdkDisk {
         Self { extents, size, parent }
     }
 
-    /// The extent at `offset`, which is inside the disk.
-    fn extent(&self, offset: u64) -> BlockResult<&DiskExtent> {
-        let behind = self.extents.partition_point(|extent| extent.start <= offset);
-        let extent = behind.checked_sub(1).and_then(|index| self.extents.get(index));
-        extent.ok_or_else(|| {
+    /// The extent at `offset`, which is inside the disk, and how far in it that is.
+    fn extent(&self, offset: u64) -> BlockResult<(&DiskExtent, u64)> {
+        let past = self.extents.partition_point(|extent| extent.span.start() <= offset);
+        let extent = past.checked_sub(1).and_then(|index| self.extents.get(index));
+        extent.and_then(|extent| Some((extent, extent.span.offset_of(offset)?))).ok_or_else(|| {
             BlockError::new(BlockErrorKind::OutOfRange, "disk has no extent here").at(offset)
         })
     }
+
+    /// The compressed extent at `unit`, and the number of the grain there.
+    fn grain(&self, unit: u64) -> BlockResult<(&DiskExtent, &SparseExtent, u64)> {
+        let (extent, within) = self.extent(unit)?;
+        match &extent.source {
+            Source::Sparse(sparse) if sparse.is_compressed() => {
+                Ok((extent, sparse, within >> sparse.grain_size().trailing_zeros()))
+            }
+            _ => Err(BlockError::new(BlockErrorKind::Internal, "grain is not compressed")),
+        }
+    }
 }
 
-impl BlockDevice for VmdkDisk {
+impl Map for VmdkDisk {
     fn size(&self) -> u64 {
         self.size
     }
 
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size)?;
-        let mut rest = buf;
-        let mut position = offset;
-        while !rest.is_empty() {
-            let extent = self.extent(position)?;
-            let within = position.saturating_sub(extent.start);
-            let length = extent.size.saturating_sub(within).min(byte_count(rest.len()));
-            let part = rest.split_off_mut(..bytes_to_index(length)?);
-            extent.read(within, part.unwrap_or_default(), self.parent.as_deref())?;
-            position = position.saturating_add(length);
-        }
-        Ok(())
+    fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
+        let (extent, within) = self.extent(offset)?;
+        let left = extent.span.length().saturating_sub(within);
+        let found = extent.locate(within, left, wanted.min(left), self.parent.as_deref());
+        found.map_err(|error| extent.named(error))
     }
 
-    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
-        check_range(offset, 1, self.size)?;
-        let extent = self.extent(offset)?;
-        extent.extent_at(offset.saturating_sub(extent.start), self.parent.as_deref())
+    fn unit_size(&self, unit: u64) -> usize {
+        // LIMIT: `SparseHeader::parse` bounds the size of a grain far below 32 bits.
+        let size = self.grain(unit).map_or(0, |(_, sparse, _)| sparse.grain_size());
+        usize::try_from(size).unwrap_or(0)
     }
 
-    fn will_need(&self, mut offset: u64, mut length: u64) {
-        while length > 0
-            && let Ok(extent) = self.extent(offset)
-        {
-            let within = offset.saturating_sub(extent.start);
-            let count = extent.size.saturating_sub(within).min(length);
-            if count == 0 {
-                return;
-            }
-            extent.will_need(within, count);
-            offset = offset.saturating_add(count);
-            length = length.saturating_sub(count);
-        }
+    fn decode(&self, unit: u64, out: &mut [u8]) -> BlockResult<()> {
+        let (extent, sparse, number) = self.grain(unit)?;
+        sparse.inflate(number, out).map_err(|error| extent.named(error))
+    }
+
+    fn decodes_slowly(&self) -> bool {
+        true
+    }
+
+    fn rescue(&self, offset: u64, _buf: &mut [u8], error: BlockError) -> BlockResult<()> {
+        let (extent, _) = self.extent(offset)?;
+        Err(extent.named(error))
     }
 }

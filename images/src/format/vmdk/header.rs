@@ -39,6 +39,9 @@ pub(super) const SECTOR: u64 = 512;
 /// The first bytes of a hosted sparse extent.
 pub(super) const MAGIC: [u8; 4] = *b"KDMV";
 
+/// The first bytes of a sparse extent of ESX.
+pub(super) const COWD_MAGIC: [u8; 4] = *b"COWD";
+
 /// LIMIT: no writer goes beyond 2048 sectors; 2^21 (1 GiB) is what other readers accept.
 pub(super) const MAX_GRAIN_SECTORS: u64 = 1 << 21;
 

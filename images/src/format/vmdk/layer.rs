@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::format::vmdk::COWD_MAGIC;
 use crate::format::vmdk::descriptor::{
     Access, Descriptor, ExtentLine, ExtentType, MAX_DESCRIPTOR_BYTES,
 };
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::disk::{DiskExtent, Source};
-use crate::format::vmdk::header::{HEADER_BYTES, MAGIC, SparseHeader};
+use crate::format::vmdk::header::{COWD_MAGIC, HEADER_BYTES, MAGIC, SparseHeader};
 use crate::format::vmdk::sparse::SparseExtent;
 use crate::locator::{Located, Locator};
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, byte_count, bytes_to_index, code,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, Span, byte_count,
+    bytes_to_index, code,
 };
 
 /// The variants that hold no bytes but name a disk of the machine.
@@ -31,8 +31,6 @@ pub(super) struct Layer {
     pub(super) descriptor: Descriptor,
     pub(super) size: u64,
     pub(super) extents: Vec<DiskExtent>,
-    /// The largest grain of a compressed extent.
-    pub(super) dear_block: Option<u64>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -89,13 +87,13 @@ impl Layer {
         let mut layer = Self::empty(descriptor)?;
         // The extent is this file, whatever it was called when the descriptor was written.
         if line.access == Access::Forbidden {
-            layer.add(&line, String::new(), Source::NoAccess);
+            layer.add(&line, String::new(), Source::NoAccess)?;
         } else {
             let device = Arc::clone(&file.device);
             let extent = SparseExtent::open(device, header, budget, &mut layer.findings)?;
             let source = Source::Sparse(extent);
             layer.check_size(&line, &source);
-            layer.add(&line, String::new(), source);
+            layer.add(&line, String::new(), source)?;
         }
         Ok(layer)
     }
@@ -112,7 +110,6 @@ impl Layer {
             size: descriptor.disk_size()?,
             descriptor,
             extents: Vec::new(),
-            dear_block: None,
             findings: Vec::new(),
         })
     }
@@ -136,7 +133,7 @@ impl Layer {
             layer.check_size(line, &source);
             let found = layer.findings.split_off(before);
             layer.findings.extend(found.into_iter().map(|finding| finding.within(&name)));
-            layer.add(line, name, source);
+            layer.add(line, name, source)?;
         }
         Ok(layer)
     }
@@ -217,16 +214,15 @@ impl Layer {
         }
     }
 
-    /// Puts an extent behind the others.
-    fn add(&mut self, line: &ExtentLine, name: String, source: Source) {
-        if line.size == 0 {
-            return;
+    /// Puts an extent after the others.
+    fn add(&mut self, line: &ExtentLine, name: String, source: Source) -> BlockResult<()> {
+        let start = self.extents.last().map_or(0, |last| last.span.end());
+        let span = Span::new(start, line.size)
+            .ok_or_else(|| BlockError::corrupt("extents are larger than a disk can be", 0, 0))?;
+        if !span.is_empty() {
+            self.extents.push(DiskExtent { span, name, source });
         }
-        if let Source::Sparse(extent) = &source {
-            self.dear_block = self.dear_block.max(extent.dear_block());
-        }
-        let start = self.extents.last().map_or(0, |last| last.start.saturating_add(last.size));
-        self.extents.push(DiskExtent { start, size: line.size, name, source });
+        Ok(())
     }
 }
 

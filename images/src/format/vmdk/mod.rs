@@ -18,6 +18,7 @@
 mod descriptor;
 mod directory;
 mod disk;
+mod footer;
 mod grain;
 mod header;
 mod layer;
@@ -30,19 +31,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::format::vmdk::directory::TableBudget;
-use crate::format::vmdk::disk::VmdkDisk;
+use crate::format::vmdk::disk::{DiskExtent, VmdkDisk};
 use crate::format::vmdk::layer::Layer;
 use crate::format::{DiskImage, ImageFormat};
 use crate::locator::Located;
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence, bytes_to_index,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Confidence, Mapped,
+    MemoryDevice, bytes_to_index,
 };
 
 /// LIMIT: images of a chain. VMware allows 32 snapshots.
 const MAX_CHAIN: usize = 64;
-
-/// The first bytes of a sparse extent of ESX.
-const COWD_MAGIC: [u8; 4] = *b"COWD";
 
 /// How much [`Vmdk::probe`] looks at.
 const PROBE_BYTES: u64 = 64;
@@ -63,18 +62,22 @@ impl ImageFormat for Vmdk {
         let mut bytes = vec![0; bytes_to_index(file.size().min(PROBE_BYTES))?];
         file.read_at(0, &mut bytes)?;
         let is_vmdk = bytes.starts_with(&header::MAGIC)
-            || bytes.starts_with(&COWD_MAGIC)
+            || bytes.starts_with(&header::COWD_MAGIC)
             || descriptor::has_signature(&bytes);
         Ok(if is_vmdk { Confidence::Certain } else { Confidence::No })
     }
 
-    fn open(&self, file: &Located) -> BlockResult<DiskImage> {
-        open_with(file, &Arc::new(TableBudget::new()))
+    fn open(&self, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
+        open_with(file, &Arc::new(TableBudget::new()), cache)
     }
 }
 
 /// Opens the image in `file` and its parents; all their tables share `budget`.
-fn open_with(file: &Located, budget: &Arc<TableBudget>) -> BlockResult<DiskImage> {
+fn open_with(
+    file: &Located,
+    budget: &Arc<TableBudget>,
+    cache: &Arc<CachePool>,
+) -> BlockResult<DiskImage> {
     let mut layers = vec![Layer::open(file, budget)?];
     let mut chain = vec![file.name.clone()];
     let mut files = Arc::clone(&file.files);
@@ -102,7 +105,7 @@ fn open_with(file: &Located, budget: &Arc<TableBudget>) -> BlockResult<DiskImage
         chain.push(parent.name);
         files = parent.files;
     }
-    Ok(assemble(layers, chain))
+    Ok(assemble(layers, chain, cache))
 }
 
 /// A parent that was written to after the snapshot would show wrong bytes through the holes.
@@ -118,22 +121,22 @@ fn check_content(parent: &str, wanted: u32, found: Option<u32>) -> BlockResult<(
 }
 
 /// Stacks `layers`, the given image first.
-fn assemble(layers: Vec<Layer>, chain: Vec<String>) -> DiskImage {
+fn assemble(layers: Vec<Layer>, chain: Vec<String>, cache: &Arc<CachePool>) -> DiskImage {
     let variant = layers.first().and_then(|layer| layer.descriptor.create_type.clone());
-    let dear_block = layers.iter().filter_map(|layer| layer.dear_block).max();
+    let is_decoded = layers.iter().flat_map(|layer| &layer.extents).any(DiskExtent::is_compressed);
     let mut findings = Vec::new();
     let mut device: Option<Arc<dyn BlockDevice>> = None;
     for layer in layers.into_iter().rev() {
         findings.splice(..0, layer.findings);
-        device = Some(Arc::new(VmdkDisk::new(layer.extents, layer.size, device)));
+        let disk = VmdkDisk::new(layer.extents, layer.size, device);
+        device = Some(Arc::new(Mapped::cached(disk, cache)));
     }
     DiskImage {
-        device: device.unwrap_or_else(|| Arc::new(VmdkDisk::new(Vec::new(), 0, None))),
+        device: device.unwrap_or_else(|| Arc::new(MemoryDevice::new([]))),
         format: Vmdk.id(),
         variant,
         chain,
-        // Grains that are compressed have a bound far below 32 bits.
-        dear_block: dear_block.and_then(|size| u32::try_from(size).ok()),
+        is_decoded,
         findings,
     }
 }
@@ -394,7 +397,6 @@ mod tests {
             .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build())
             .with("base.vmdk", SparseBuilder::new(CAPACITY).grain(2, 6).stream().build());
         let image = files.open("c.vmdk").unwrap();
-        assert_eq!(image.dear_block, Some(4096));
         assert_eq!(read(&*image.device, 2 * 4096, 1).unwrap(), [6]);
     }
 }

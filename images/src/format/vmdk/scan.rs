@@ -20,9 +20,9 @@ use std::sync::{Arc, OnceLock};
 use crate::format::vmdk::directory::{
     EntryRule, GRAINS_PER_TABLE, GrainDirectory, TABLE_ENTRIES, Table, TableBudget,
 };
+use crate::format::vmdk::footer::footer_at;
 use crate::format::vmdk::grain::{GrainMarker, MARKER_BYTES};
 use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
-use crate::format::vmdk::sparse::footer_at;
 use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, bytes_to_index, code};
 
 const TYPE_END: u32 = 0;
@@ -189,7 +189,7 @@ mod tests {
     use crate::format::vmdk::directory::TableBudget;
     use crate::format::vmdk::open_with;
     use crate::format::vmdk::testing::{Files, SparseBuilder, read};
-    use volfold_block::{BlockErrorKind, ExtentKind};
+    use volfold_block::{BlockErrorKind, CachePool, ExtentKind};
 
     const CAPACITY: u64 = 4 << 20;
     const FIRST: usize = 32 * 512;
@@ -285,7 +285,7 @@ mod tests {
         for (tables, markers, is_enough) in [(9, 4, true), (9, 3, false), (1, 9, false)] {
             let file = files.located("s.vmdk");
             let budget = Arc::new(TableBudget::with(tables, markers));
-            let result = open_with(&file, &budget);
+            let result = open_with(&file, &budget, &CachePool::new(1 << 20));
             assert_eq!(result.is_ok(), is_enough);
             if let Err(error) = result {
                 assert_eq!(error.kind(), BlockErrorKind::Corrupt);

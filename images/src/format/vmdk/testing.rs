@@ -12,7 +12,9 @@ use crate::format::DiskImage;
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::open_with;
 use crate::locator::{Located, Locator};
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, MemoryDevice};
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, MemoryDevice,
+};
 
 /// Sectors of a grain in the files made here.
 pub(crate) const GRAIN_SECTORS: u64 = 8;
@@ -220,7 +222,7 @@ impl Files {
 
     pub(crate) fn open(&self, name: &str) -> BlockResult<DiskImage> {
         let file = self.located(name);
-        open_with(&file, &Arc::new(TableBudget::new()))
+        open_with(&file, &Arc::new(TableBudget::new()), &CachePool::new(1 << 20))
     }
 
     /// What opening `name` ends with: kind, position and sentence.

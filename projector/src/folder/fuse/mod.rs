@@ -1,0 +1,46 @@
+//! Linux: the tree as a FUSE file system.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fuser::SessionACL;
+use volfold_fs::{TreeVolume, VolumeTree};
+
+use crate::error::ProjectResult;
+use crate::folder::projector::{MountOptions, Projector};
+use crate::fuse_session;
+use crate::mount::Mount;
+
+mod server;
+
+use server::Server;
+
+/// The FUSE projector.
+pub struct Fuse;
+
+impl Projector for Fuse {
+    fn id(&self) -> &'static str {
+        "fuse"
+    }
+
+    fn mount(
+        &self,
+        volumes: Vec<TreeVolume>,
+        folder: &Path,
+        options: &MountOptions,
+    ) -> ProjectResult<Box<dyn Mount>> {
+        fuse_session::check_host(options.allow_other)?;
+        let mut config = fuse_session::config(&options.source, false, options.threads);
+        config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+        let server = Server::new(Arc::new(VolumeTree::new(volumes)), options);
+        fuse_session::start(server, folder, &config)
+    }
+
+    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
+        fuse_session::unmount(folder, force)
+    }
+
+    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
+        fuse_session::is_mounted(folder)
+    }
+}

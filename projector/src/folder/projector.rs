@@ -1,0 +1,150 @@
+//! The trait of all ways to show volumes as a folder, and what they are asked for.
+
+use std::path::Path;
+
+use volfold_fs::TreeVolume;
+
+use super::volume_names::VolumeNames;
+use crate::error::ProjectResult;
+use crate::log::Log;
+use crate::mount::Mount;
+
+/// Whose files the folder shows.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ownership {
+    /// The user who mounted, with modes 0444 and 0555.
+    #[default]
+    MountingUser,
+    /// The guest's own users and modes where the file system has them.
+    Guest,
+}
+
+/// What the guest's symbolic links become.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Links {
+    /// Links that lead where the guest means, made relative, and never out of their volume.
+    #[default]
+    Guest,
+    /// Links with the target as it is stored; absolute ones then name places of the host.
+    Raw,
+    /// Nothing: links are left out.
+    Hide,
+}
+
+/// Who may read the folder, beside SYSTEM and the administrators.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access {
+    /// The user who mounted.
+    #[default]
+    Me,
+    /// All users.
+    Everyone,
+    /// The users whom the guest's own descriptors let in, where the file system has them.
+    Guest,
+}
+
+/// Where the volumes appear.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// As directories below the folder.
+    #[default]
+    Folder,
+    /// The same, and known to the Mount Manager; needs an administrator.
+    MountManager,
+    /// One volume as a drive with this letter.
+    Letter(char),
+}
+
+/// How volumes are shown.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct MountOptions {
+    /// What `mount` and `df` call the source.
+    pub source: String,
+    /// Whose files the folder shows.
+    #[cfg(target_os = "linux")]
+    pub ownership: Ownership,
+    /// What the guest's links become.
+    #[cfg(target_os = "linux")]
+    pub links: Links,
+    /// Let other users of the host in.
+    #[cfg(target_os = "linux")]
+    pub allow_other: bool,
+    /// Who may read.
+    #[cfg(windows)]
+    pub access: Access,
+    /// Where the volumes appear.
+    #[cfg(windows)]
+    pub place: Place,
+    /// What links of the guest call the volumes of the set.
+    pub volumes: VolumeNames,
+    /// Threads that answer requests; 0: 2 or more, by the number of CPUs.
+    pub threads: usize,
+    /// Where lines about failed requests go.
+    pub log: Log,
+}
+
+impl MountOptions {
+    /// The defaults of this host for volumes of `source`, with `log` for failed requests.
+    pub fn new(source: impl Into<String>, log: Log) -> Self {
+        Self {
+            source: source.into(),
+            #[cfg(target_os = "linux")]
+            ownership: Ownership::default(),
+            #[cfg(target_os = "linux")]
+            links: Links::default(),
+            #[cfg(target_os = "linux")]
+            allow_other: false,
+            #[cfg(windows)]
+            access: Access::default(),
+            #[cfg(windows)]
+            place: Place::default(),
+            volumes: VolumeNames::default(),
+            threads: 0,
+            log,
+        }
+    }
+}
+
+/// A way to show volumes on the host.
+pub trait Projector: Send + Sync {
+    /// The lower-case name: `fuse`.
+    fn id(&self) -> &'static str;
+
+    /// What a user should know of the way itself before it is used.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
+    /// Shows each of `volumes` as a directory in `folder`, which must exist and be empty.
+    ///
+    /// # Errors
+    /// Why the host does not do it.
+    fn mount(
+        &self,
+        volumes: Vec<TreeVolume>,
+        folder: &Path,
+        options: &MountOptions,
+    ) -> ProjectResult<Box<dyn Mount>>;
+
+    /// Frees `folder`, whichever process mounted it; with `force` also while programs have files
+    /// open in it, where the host makes a difference.
+    ///
+    /// # Errors
+    /// `Busy`, `NotMounted`, or the host's reason.
+    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()>;
+
+    /// Whether `folder` shows volumes of ours now, or did until its process died.
+    ///
+    /// # Errors
+    /// If the host does not tell.
+    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool>;
+}

@@ -1,0 +1,407 @@
+//! The functions that WinFsp calls: pointers in, a [`VolumeServer`] asked, a status out.
+
+use std::ffi::c_void;
+
+use volfold_block::{Panicked, guard};
+use volfold_fs::FsErrorKind;
+
+use super::abi::{
+    DirInfo, FileInfo, FileSystemPtr, Interface, IoStatusBlock, NtStatus, OpenFileInfo, VolumeInfo,
+};
+use super::listing::attribute;
+use super::page::Page;
+use super::server::{Handle, Lost, VolumeServer};
+use crate::folder::names;
+use crate::folder::status::{self, nt_status};
+
+/// `FILE_WRITE_DATA | FILE_APPEND_DATA`.
+const WRITE_ACCESS: u32 = 0x2 | 0x4;
+
+/// What WinFsp calls; its context is a [`VolumeServer`].
+pub static INTERFACE: Interface = Interface {
+    get_volume_info: Some(get_volume_info),
+    set_volume_label: Some(refuse),
+    get_security_by_name: Some(get_security_by_name),
+    create: Some(refuse),
+    open: Some(open),
+    overwrite: Some(refuse),
+    cleanup: None,
+    close: Some(close),
+    read: Some(read),
+    write: Some(refuse),
+    flush: Some(flush),
+    get_file_info: Some(get_file_info),
+    set_basic_info: Some(refuse),
+    set_file_size: Some(refuse),
+    can_delete: Some(refuse),
+    rename: Some(refuse),
+    get_security: Some(get_security),
+    set_security: Some(refuse),
+    read_directory: Some(read_directory),
+    resolve_reparse_points: Some(resolve_reparse_points),
+    get_reparse_point: Some(get_reparse_point),
+    set_reparse_point: Some(refuse),
+    delete_reparse_point: Some(refuse),
+    get_stream_info: Some(get_stream_info),
+    get_dir_info_by_name: Some(get_dir_info_by_name),
+    control: None,
+    set_delete: Some(refuse),
+    create_ex: None,
+    overwrite_ex: None,
+    get_ea: None,
+    set_ea: Some(refuse),
+    obsolete0: None,
+    dispatcher_stopped: Some(dispatcher_stopped),
+    reserved: [None; 31],
+};
+
+/// The server that `fs` was made with.
+///
+/// # Safety
+/// `fs` must be a file system of the DLL whose context is a server that outlives it.
+unsafe fn server<'a>(fs: FileSystemPtr) -> &'a VolumeServer {
+    // SAFETY: by the contract of this function.
+    unsafe { &*(*fs).user_context.cast::<VolumeServer>() }
+}
+
+/// The code units of a string that ends with 0.
+///
+/// # Safety
+/// `text` must point to such a string that outlives the request.
+unsafe fn wide<'a>(text: *const u16) -> &'a [u16] {
+    let mut length = 0;
+    // SAFETY: by the contract of this function there is a 0 before the end.
+    while unsafe { *text.add(length) } != 0 {
+        length += 1;
+    }
+    // SAFETY: the units up to the 0 were just read.
+    unsafe { std::slice::from_raw_parts(text, length) }
+}
+
+/// Why a request fails.
+struct Failure(NtStatus);
+
+impl From<Panicked<'_>> for Failure {
+    fn from(_panicked: Panicked<'_>) -> Self {
+        Self(nt_status(FsErrorKind::Internal))
+    }
+}
+
+/// The status of `work`; a panic in it is a fault of ours, and never crosses into the DLL.
+fn answer(work: impl FnOnce() -> Result<(), NtStatus>) -> NtStatus {
+    match guard("the volume", || work().map_err(Failure)) {
+        Ok(()) => status::SUCCESS,
+        Err(Failure(status)) => status,
+    }
+}
+
+/// Copies `bytes` to `buffer`, whose size `size` tells; then `size` is that of `bytes`.
+///
+/// # Safety
+/// `size` must be null or valid, `buffer` null or of that size.
+unsafe fn give(
+    bytes: &[u8],
+    buffer: *mut c_void,
+    size: *mut usize,
+    too_small: NtStatus,
+) -> Result<(), NtStatus> {
+    if size.is_null() {
+        return Ok(());
+    }
+    // SAFETY: `size` is valid by the contract of this function.
+    let room = unsafe { std::ptr::replace(size, bytes.len()) };
+    if room < bytes.len() {
+        return Err(too_small);
+    }
+    if !buffer.is_null() {
+        // SAFETY: `buffer` holds `room` bytes, which is enough.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn refuse() -> NtStatus {
+    status::MEDIA_WRITE_PROTECTED
+}
+
+unsafe extern "C" fn get_volume_info(fs: FileSystemPtr, out: *mut VolumeInfo) -> NtStatus {
+    answer(|| {
+        // SAFETY: the DLL passes what `FspFileSystemCreate` was given, and valid pointers.
+        unsafe { *out = server(fs).figures()? };
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn get_security_by_name(
+    fs: FileSystemPtr,
+    path: *const u16,
+    attributes: *mut u32,
+    descriptor: *mut c_void,
+    size: *mut usize,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback.
+        let (server, path) = unsafe { (server(fs), wide(path)) };
+        let (value, result) = match server.walk(path, None) {
+            Ok(found) => (found.info.file_attributes, Ok(found.node)),
+            Err(Lost::Link(index)) => (index, Err(status::REPARSE)),
+            Err(Lost::Status(status)) => return Err(status),
+        };
+        if !attributes.is_null() {
+            // SAFETY: valid if it is not null.
+            unsafe { *attributes = value };
+        }
+        let node = result?;
+        if size.is_null() {
+            return Ok(());
+        }
+        // SAFETY: descriptor and size are null or valid.
+        unsafe { give(&server.security(node), descriptor, size, status::BUFFER_OVERFLOW) }
+    })
+}
+
+unsafe extern "C" fn open(
+    fs: FileSystemPtr,
+    path: *const u16,
+    _options: u32,
+    granted: u32,
+    context: *mut *mut c_void,
+    info: *mut FileInfo,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback.
+        let (server, path) = unsafe { (server(fs), wide(path)) };
+        let mut spelled = Vec::with_capacity(path.len() + 8);
+        let found = match server.walk(path, Some(&mut spelled)) {
+            Ok(found) => found,
+            Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
+            Err(Lost::Status(status)) => return Err(status),
+        };
+        if spelled.is_empty() {
+            spelled.extend_from_slice(path);
+        }
+        let is_directory = found.info.file_attributes & attribute::DIRECTORY != 0;
+        if granted & WRITE_ACCESS != 0 && !is_directory {
+            // The cache manager would take the bytes and lose them later.
+            return Err(status::MEDIA_WRITE_PROTECTED);
+        }
+        let handle = Box::new(server.open(found)?);
+        // SAFETY: both are valid; `info` lies in the beginning of an `OpenFileInfo`.
+        unsafe {
+            *info = handle.info;
+            give_name(&spelled, info.cast());
+            *context = Box::into_raw(handle).cast();
+        }
+        Ok(())
+    })
+}
+
+/// Writes `name`, a path as the guest spells it, to where programs are shown it from.
+///
+/// # Safety
+/// `out` must be valid with a buffer of the size that it tells.
+unsafe fn give_name(name: &[u16], out: *mut OpenFileInfo) {
+    // SAFETY: by the contract of this function; the buffer holds `room` units.
+    unsafe {
+        let room = usize::from((*out).normalized_name_size) / 2;
+        let Ok(size) = u16::try_from(2 * name.len()) else {
+            return;
+        };
+        if name.len() <= room && !(*out).normalized_name.is_null() {
+            std::ptr::copy_nonoverlapping(name.as_ptr(), (*out).normalized_name, name.len());
+            (*out).normalized_name_size = size;
+        }
+    }
+}
+
+/// The handle of `context`.
+///
+/// # Safety
+/// `context` must come from [`open`] and not have gone to [`close`].
+unsafe fn handle<'a>(context: *mut c_void) -> &'a Handle {
+    // SAFETY: by the contract of this function.
+    unsafe { &*context.cast::<Handle>() }
+}
+
+unsafe extern "C" fn close(_fs: FileSystemPtr, context: *mut c_void) {
+    // SAFETY: the DLL closes what it opened once.
+    drop(unsafe { Box::from_raw(context.cast::<Handle>()) });
+}
+
+unsafe extern "C" fn read(
+    fs: FileSystemPtr,
+    context: *mut c_void,
+    buffer: *mut c_void,
+    offset: u64,
+    length: u32,
+    transferred: *mut u32,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback; the buffer is the caller's, mapped, of `length` bytes.
+        unsafe {
+            let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
+            *transferred = server(fs).read(handle(context), offset, buf)?;
+        }
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn flush(
+    _fs: FileSystemPtr,
+    context: *mut c_void,
+    info: *mut FileInfo,
+) -> NtStatus {
+    if !context.is_null() && !info.is_null() {
+        // SAFETY: both are valid if they are not null; a flush of the volume has no handle.
+        unsafe { *info = handle(context).info };
+    }
+    status::SUCCESS
+}
+
+unsafe extern "C" fn get_file_info(
+    _fs: FileSystemPtr,
+    context: *mut c_void,
+    info: *mut FileInfo,
+) -> NtStatus {
+    // SAFETY: as for every callback.
+    unsafe { *info = handle(context).info };
+    status::SUCCESS
+}
+
+unsafe extern "C" fn get_security(
+    fs: FileSystemPtr,
+    context: *mut c_void,
+    descriptor: *mut c_void,
+    size: *mut usize,
+) -> NtStatus {
+    // SAFETY: as for every callback.
+    answer(|| unsafe {
+        let own = server(fs).security(handle(context).node);
+        give(&own, descriptor, size, status::BUFFER_OVERFLOW)
+    })
+}
+
+unsafe extern "C" fn read_directory(
+    fs: FileSystemPtr,
+    context: *mut c_void,
+    _pattern: *const u16,
+    marker: *const u16,
+    buffer: *mut c_void,
+    length: u32,
+    transferred: *mut u32,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback. With `DIRECTORY_MARKER_AS_NEXT_OFFSET` the marker is a
+        // `u64`; nothing is said of its alignment.
+        unsafe {
+            let from = if marker.is_null() { 0 } else { marker.cast::<u64>().read_unaligned() };
+            let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
+            let mut page = Page::new(buf);
+            server(fs).read_directory(handle(context), from, &mut page)?;
+            *transferred = u32::try_from(page.used).unwrap_or(0);
+        }
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn get_dir_info_by_name(
+    fs: FileSystemPtr,
+    context: *mut c_void,
+    name: *const u16,
+    out: *mut DirInfo,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback; the DLL gives room for a name of 255 units.
+        unsafe {
+            let room = size_of::<DirInfo>() + 2 * names::MAX_WINDOWS;
+            let buf = std::slice::from_raw_parts_mut(out.cast::<u8>(), room);
+            server(fs).find_in(handle(context), wide(name), &mut Page::single(buf))
+        }
+    })
+}
+
+unsafe extern "C" fn get_stream_info(
+    fs: FileSystemPtr,
+    context: *mut c_void,
+    buffer: *mut c_void,
+    length: u32,
+    transferred: *mut u32,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback.
+        unsafe {
+            let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
+            let mut page = Page::new(buf);
+            let result = server(fs).stream_page(handle(context), &mut page);
+            *transferred = u32::try_from(page.used).unwrap_or(0);
+            result
+        }
+    })
+}
+
+unsafe extern "C" fn get_reparse_point(
+    fs: FileSystemPtr,
+    context: *mut c_void,
+    path: *const u16,
+    buffer: *mut c_void,
+    size: *mut usize,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback.
+        unsafe {
+            let handle = handle(context);
+            let data = server(fs).reparse_data(handle.node, &handle.info, wide(path))?;
+            give(&data, buffer, size, status::BUFFER_TOO_SMALL)
+        }
+    })
+}
+
+unsafe extern "C" fn resolve_reparse_points(
+    fs: FileSystemPtr,
+    path: *const u16,
+    index: u32,
+    resolve_last: u8,
+    io_status: *mut IoStatusBlock,
+    buffer: *mut c_void,
+    size: *mut usize,
+) -> NtStatus {
+    // SAFETY: the arguments of the request are handed through; the callback takes no context.
+    unsafe {
+        let resolve = server(fs).functions.resolve_reparse_points;
+        let none = std::ptr::null_mut();
+        resolve(fs, reparse_point_by_name, none, path, index, resolve_last, io_status, buffer, size)
+    }
+}
+
+unsafe extern "C" fn reparse_point_by_name(
+    fs: FileSystemPtr,
+    _context: *mut c_void,
+    path: *const u16,
+    _is_directory: u8,
+    buffer: *mut c_void,
+    size: *mut usize,
+) -> NtStatus {
+    answer(|| {
+        // SAFETY: as for every callback.
+        unsafe {
+            let (server, path) = (server(fs), wide(path));
+            let found = match server.walk(path, None) {
+                Ok(found) => found,
+                Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
+                Err(Lost::Status(status)) => return Err(status),
+            };
+            let data = server.reparse_data(found.node, &found.info, path)?;
+            give(&data, buffer, size, status::BUFFER_TOO_SMALL)
+        }
+    })
+}
+
+unsafe extern "C" fn dispatcher_stopped(fs: FileSystemPtr, normally: u8) {
+    if normally == 0 {
+        answer(|| {
+            // SAFETY: as for every callback.
+            (unsafe { server(fs) }.lost)();
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,589 @@
+//! The requests of WinFsp, answered from a [`FileSystem`].
+//!
+//! Nothing changes while mounted, so the driver may keep every answer for ever. State is kept for
+//! an open handle and for the listings of directories, the latter in a cache of bounded bytes.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use quick_cache::{OptionsBuilder, Weighter};
+use volfold_block::error_chain;
+use volfold_fs::{
+    FileData, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamInfo, StreamName, wtf8,
+};
+
+use super::abi::{FileInfo, Functions, NtStatus, VolumeInfo, VolumeParams, flags, valid};
+use super::listing::{Listing, attribute, file_info, tag};
+use super::page::Page;
+use super::{reparse, security};
+use crate::folder::links::OwnNames;
+use crate::folder::names;
+use crate::folder::status::{self, nt_status};
+use crate::folder::volume_names::VolumeNames;
+use crate::log::Log;
+
+/// LIMIT: bytes of the listings of directories that are kept.
+const LISTINGS: u64 = 24 << 20;
+
+/// LIMIT: lines that failed requests write into the log of one volume.
+const MAX_LOG_LINES: u32 = 10_000;
+
+/// The positions of `.` and `..` in a directory but the root; entries follow.
+const DOTS: u64 = 2;
+
+const SEPARATOR: u16 = b'\\' as u16;
+const STREAM: u16 = b':' as u16;
+
+/// What listings are cached by: the bytes they take.
+#[derive(Clone)]
+struct ByMemory;
+
+impl Weighter<NodeId, Arc<Listing>> for ByMemory {
+    fn weight(&self, _node: &NodeId, listing: &Arc<Listing>) -> u64 {
+        listing.memory().max(1)
+    }
+}
+
+/// Why a path leads to nothing.
+pub(super) enum Lost {
+    /// The status to answer.
+    Status(NtStatus),
+    /// A link stands in the way; the code unit at which its name begins.
+    Link(u32),
+}
+
+impl From<NtStatus> for Lost {
+    fn from(status: NtStatus) -> Self {
+        Self::Status(status)
+    }
+}
+
+/// What a path leads to.
+pub(super) struct Found<'a> {
+    pub(super) info: FileInfo,
+    pub(super) node: NodeId,
+    /// The directories from the root to the node's own.
+    trail: Vec<NodeId>,
+    /// The name of the stream after a colon.
+    stream: Option<&'a [u16]>,
+}
+
+/// What an open handle reads.
+enum Content {
+    Directory { trail: Vec<NodeId>, listing: OnceLock<Arc<Listing>> },
+    File(OnceLock<Arc<dyn FileData>>),
+    Stream(Arc<dyn FileData>),
+}
+
+/// An open handle.
+pub(super) struct Handle {
+    pub(super) node: NodeId,
+    pub(super) info: FileInfo,
+    content: Content,
+}
+
+/// Answers the requests for one volume.
+pub struct VolumeServer {
+    fs: Arc<dyn FileSystem>,
+    root: NodeId,
+    root_info: FileInfo,
+    listings: Cache<NodeId, Arc<Listing>, ByMemory>,
+    /// The one listing that is too large for the cache.
+    large: Mutex<Option<(NodeId, Arc<Listing>)>>,
+    /// Self-relative.
+    security: Vec<u8>,
+    /// Whether files have the guest's own descriptors, where there are any.
+    guest_security: bool,
+    /// What links call this volume.
+    volumes: OwnNames,
+    figures: OnceLock<VolumeInfo>,
+    pub(super) functions: Functions,
+    log: Log,
+    logged: AtomicU32,
+    /// Called when the driver ends the volume by itself.
+    pub(super) lost: Box<dyn Fn() + Send + Sync>,
+}
+
+impl VolumeServer {
+    /// Answers for `fs`; every file has the self-relative descriptor `security`, or with
+    /// [`VolumeServer::with_guest_security`] the guest's own. `lost` is called when the driver ends the volume by itself.
+    ///
+    /// # Errors
+    /// If the root directory cannot be read.
+    pub fn new(
+        fs: Arc<dyn FileSystem>,
+        security: Vec<u8>,
+        functions: Functions,
+        log: Log,
+        lost: impl Fn() + Send + Sync + 'static,
+    ) -> FsResult<Self> {
+        let root = fs.root();
+        let root_info = FileInfo {
+            file_attributes: attribute::DIRECTORY,
+            reparse_tag: 0,
+            ..file_info(&fs.metadata(root)?)
+        };
+        // One directory of some ten thousand names must fit into a shard.
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(1024)
+            .weight_capacity(LISTINGS)
+            .shards(1)
+            .build()
+            .map_err(|_| FsError::new(FsErrorKind::Io, "the cache of listings cannot be made"))?;
+        let listings = Cache::with_options(
+            options,
+            ByMemory,
+            quick_cache::DefaultHashBuilder::default(),
+            quick_cache::sync::DefaultLifecycle::default(),
+        );
+        Ok(Self {
+            fs,
+            root,
+            root_info,
+            volumes: OwnNames::default(),
+            listings,
+            large: Mutex::new(None),
+            security,
+            guest_security: false,
+            figures: OnceLock::new(),
+            functions,
+            log,
+            logged: AtomicU32::new(0),
+            lost: Box::new(lost),
+        })
+    }
+
+    /// The same with the guest's own descriptors, where the file system has them.
+    #[must_use]
+    pub fn with_guest_security(mut self, wanted: bool) -> Self {
+        self.guest_security = wanted && self.fs.has_extended_attributes();
+        self
+    }
+
+    /// The same, whose links call the volume what `volumes` tells of the folder `own`.
+    #[must_use]
+    pub fn with_names(mut self, own: &[u8], volumes: &VolumeNames) -> Self {
+        self.volumes = OwnNames::new(own, volumes);
+        self
+    }
+
+    /// Who may do what with `node`.
+    pub(super) fn security(&self, node: NodeId) -> Cow<'_, [u8]> {
+        if self.guest_security
+            && let Ok(own) = self.fs.extended_attribute(node, b"system.ntfs_acl")
+            && security::is_valid(&own)
+        {
+            return Cow::Owned(own);
+        }
+        Cow::Borrowed(&self.security)
+    }
+
+    /// What the driver is told of the volume.
+    ///
+    /// Data is cached only if `file_info_timeout` is infinite, and the other timeouts count only
+    /// with their valid bits. `READ_ONLY_VOLUME` is an attribute that programs see; the refusing is
+    /// done by the callbacks.
+    pub fn params(&self) -> VolumeParams {
+        let info = self.fs.info();
+        let sectors = (info.cluster_size / 512).clamp(1, 128);
+        let mut file_system_name = [0; 16];
+        for (unit, slot) in info.kind.encode_utf16().zip(&mut file_system_name[..15]) {
+            *slot = names::fold(unit);
+        }
+        VolumeParams {
+            version: 504,
+            sector_size: 512,
+            sectors_per_allocation_unit: u16::try_from(sectors).unwrap_or(8),
+            max_component_length: names::MAX_WINDOWS as u16,
+            volume_creation_time: self.root_info.creation_time,
+            volume_serial_number: serial_number(info.uuid.as_deref().unwrap_or_default()),
+            transact_timeout: 0,
+            irp_timeout: 600_000,
+            irp_capacity: 0,
+            file_info_timeout: u32::MAX,
+            flags: flags::CASE_PRESERVED_NAMES
+                | flags::UNICODE_ON_DISK
+                | flags::PERSISTENT_ACLS
+                | flags::REPARSE_POINTS
+                | flags::NAMED_STREAMS
+                | flags::READ_ONLY_VOLUME
+                | flags::POST_CLEANUP_WHEN_MODIFIED_ONLY
+                | flags::PASS_QUERY_DIRECTORY_FILE_NAME
+                | flags::UM_FILE_CONTEXT_IS_USER_CONTEXT2
+                | flags::UM_NO_REPARSE_POINTS_DIR_CHECK
+                | flags::ALLOW_OPEN_IN_KERNEL_MODE
+                | flags::DIRECTORY_MARKER_AS_NEXT_OFFSET,
+            prefix: [0; 192],
+            file_system_name,
+            valid: valid::VOLUME_INFO_TIMEOUT
+                | valid::DIR_INFO_TIMEOUT
+                | valid::SECURITY_TIMEOUT
+                | valid::STREAM_INFO_TIMEOUT
+                | valid::EA_TIMEOUT,
+            volume_info_timeout: u32::MAX,
+            dir_info_timeout: u32::MAX,
+            security_timeout: u32::MAX,
+            stream_info_timeout: u32::MAX,
+            ea_timeout: u32::MAX,
+            fsext_control_code: 0,
+            reserved32: 0,
+            reserved64: [0; 2],
+        }
+    }
+
+    fn log_and_status(&self, what: &str, node: NodeId, error: &FsError) -> NtStatus {
+        let expected = matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory);
+        if !expected && self.logged.fetch_add(1, Ordering::Relaxed) < MAX_LOG_LINES {
+            (self.log)(&format!("{what} of file {}: {}", node.0, error_chain(error)));
+        }
+        nt_status(error.kind())
+    }
+
+    /// The names of the directory that `trail` ends with.
+    fn listing(&self, trail: &[NodeId]) -> Result<Arc<Listing>, NtStatus> {
+        let dir = trail.last().copied().unwrap_or(self.root);
+        let large = self.large.lock().as_ref().filter(|(node, _)| *node == dir).cloned();
+        if let Some((_, listing)) = large {
+            return Ok(listing);
+        }
+        let listing = self
+            .listings
+            .get_or_insert_with(&dir, || {
+                Listing::read(&*self.fs, trail, &self.volumes).map(Arc::new)
+            })
+            .map_err(|error| self.log_and_status("listing", dir, &error))?;
+        if listing.memory() >= LISTINGS / 2 {
+            *self.large.lock() = Some((dir, listing.clone()));
+        }
+        Ok(listing)
+    }
+
+    /// Walks `path`, which begins with a separator; `spelled` gets it as the guest spells it.
+    pub(super) fn walk<'a>(
+        &self,
+        path: &'a [u16],
+        mut spelled: Option<&mut Vec<u16>>,
+    ) -> Result<Found<'a>, Lost> {
+        let mut found = Found {
+            info: self.root_info,
+            node: self.root,
+            trail: Vec::with_capacity(8),
+            stream: None,
+        };
+        let mut at = 0;
+        let mut is_below = false;
+        while at < path.len() {
+            if path[at] == SEPARATOR {
+                at += 1;
+                continue;
+            }
+            let rest = &path[at..];
+            let end = rest.iter().position(|unit| *unit == SEPARATOR).unwrap_or(rest.len());
+            let (name, stream) = split_stream(&rest[..end]);
+            if name.is_empty() && !is_below {
+                // `\:stream` is a stream of the root.
+                found.stream = stream;
+                return Ok(found);
+            }
+            let is_last = at + end == path.len();
+            found.trail.push(found.node);
+            let listing = self.listing(&found.trail)?;
+            let entry = listing.find(name).map_err(|kind| match kind {
+                FsErrorKind::NotFound if is_last => status::OBJECT_NAME_NOT_FOUND,
+                FsErrorKind::NotFound => status::OBJECT_PATH_NOT_FOUND,
+                kind => nt_status(kind),
+            })?;
+            (found.node, found.info, found.stream) = (entry.node, entry.info, stream);
+            if let Some(spelled) = &mut spelled {
+                spelled.push(SEPARATOR);
+                spelled.extend_from_slice(listing.name(entry));
+                spelled.extend_from_slice(&rest[name.len()..end]);
+            }
+            if !is_last {
+                if found.info.reparse_tag == tag::SYMLINK {
+                    return Err(Lost::Link(u32::try_from(at).unwrap_or(0)));
+                }
+                if found.info.file_attributes & attribute::DIRECTORY == 0 || stream.is_some() {
+                    return Err(status::OBJECT_PATH_NOT_FOUND.into());
+                }
+            }
+            is_below = true;
+            at += end;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn open(&self, found: Found<'_>) -> Result<Handle, NtStatus> {
+        let Found { mut info, node, mut trail, stream } = found;
+        let is_directory = info.file_attributes & attribute::DIRECTORY != 0;
+        let content = match stream {
+            Some(name) => {
+                let (stream, data) = self.stream(node, name)?;
+                info.file_size = stream.size;
+                info.allocation_size = stream.size;
+                info.file_attributes &= !attribute::DIRECTORY;
+                Content::Stream(data)
+            }
+            None if is_directory && info.reparse_tag == 0 => {
+                trail.push(node);
+                Content::Directory { trail, listing: OnceLock::new() }
+            }
+            None => Content::File(OnceLock::new()),
+        };
+        Ok(Handle { node, info, content })
+    }
+
+    fn stream(
+        &self,
+        node: NodeId,
+        name: &[u16],
+    ) -> Result<(StreamInfo, Arc<dyn FileData>), NtStatus> {
+        let streams =
+            self.fs.streams(node).map_err(|error| self.log_and_status("streams", node, &error))?;
+        let is_wanted = |stream: &StreamInfo| {
+            let units = wtf8::decode(&stream.name.0);
+            units.is_some_and(|units| super::listing::same(&units, name))
+        };
+        let stream = streams.into_iter().find(is_wanted).ok_or(status::OBJECT_NAME_NOT_FOUND)?;
+        let data = self.fs.open(node, &stream.name);
+        let data = data.and_then(|data| of_size(data, stream.size));
+        let data = data.map_err(|error| self.log_and_status("stream", node, &error))?;
+        Ok((stream, data))
+    }
+
+    /// The content of the handle; opened at the first read.
+    fn data<'a>(&self, handle: &'a Handle) -> Result<&'a Arc<dyn FileData>, NtStatus> {
+        let opened = match &handle.content {
+            Content::Directory { .. } => return Err(nt_status(FsErrorKind::IsADirectory)),
+            Content::Stream(data) => return Ok(data),
+            Content::File(opened) => opened,
+        };
+        if let Some(data) = opened.get() {
+            return Ok(data);
+        }
+        let data = self.fs.open(handle.node, &StreamName::MAIN);
+        let data = data.and_then(|data| of_size(data, handle.info.file_size));
+        let data = data.map_err(|error| self.log_and_status("open", handle.node, &error))?;
+        Ok(opened.get_or_init(|| data))
+    }
+
+    pub(super) fn read(
+        &self,
+        handle: &Handle,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<u32, NtStatus> {
+        let data = self.data(handle)?;
+        let wanted = data.size().saturating_sub(offset).min(buf.len() as u64) as usize;
+        if wanted == 0 {
+            return Err(status::END_OF_FILE);
+        }
+        let count = data.read_at(offset, &mut buf[..wanted]).and_then(|count| {
+            if count == wanted {
+                Ok(count)
+            } else {
+                Err(FsError::corrupt("content ends before the size of the file").at(offset))
+            }
+        });
+        let count = count.map_err(|error| self.log_and_status("read", handle.node, &error))?;
+        u32::try_from(count).map_err(|_| nt_status(FsErrorKind::Io))
+    }
+
+    pub(super) fn read_directory(
+        &self,
+        handle: &Handle,
+        from: u64,
+        page: &mut Page<'_>,
+    ) -> Result<(), NtStatus> {
+        let Content::Directory { trail, listing } = &handle.content else {
+            return Err(nt_status(FsErrorKind::NotADirectory));
+        };
+        let listing = match listing.get() {
+            Some(listing) => listing,
+            None => {
+                let read = self.listing(trail)?;
+                listing.get_or_init(|| read)
+            }
+        };
+        let dots = if handle.node == self.root { 0 } else { DOTS };
+        for at in from..dots {
+            let name = [u16::from(b'.'); 2];
+            let name = if at == 0 { &name[..1] } else { &name[..] };
+            if !page.push(&handle.info, name, at + 1) {
+                return page.full();
+            }
+        }
+        let skipped = usize::try_from(from.saturating_sub(dots)).unwrap_or(usize::MAX);
+        let positions = from.max(dots) + 1..;
+        let entries = listing.entries().get(skipped..).unwrap_or_default();
+        for (entry, next) in entries.iter().zip(positions) {
+            if !page.push(&entry.info, listing.name(entry), next) {
+                return page.full();
+            }
+        }
+        match listing.damage() {
+            // What there is has been given; now it is time to say that it is not all.
+            Some(kind) if page.is_empty() => Err(nt_status(kind)),
+            Some(_) => Ok(()),
+            None => {
+                page.end();
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn find_in(
+        &self,
+        handle: &Handle,
+        name: &[u16],
+        page: &mut Page<'_>,
+    ) -> Result<(), NtStatus> {
+        let Content::Directory { trail, .. } = &handle.content else {
+            return Err(nt_status(FsErrorKind::NotADirectory));
+        };
+        let listing = self.listing(trail)?;
+        let entry = listing.find(name).map_err(nt_status)?;
+        page.push(&entry.info, listing.name(entry), 0);
+        Ok(())
+    }
+
+    pub(super) fn stream_page(&self, handle: &Handle, page: &mut Page<'_>) -> Result<(), NtStatus> {
+        let is_directory = handle.info.file_attributes & attribute::DIRECTORY != 0;
+        let info = match &handle.content {
+            Content::Stream(_) => self
+                .fs
+                .metadata(handle.node)
+                .map(|metadata| file_info(&metadata))
+                .map_err(|error| self.log_and_status("metadata", handle.node, &error))?,
+            _ => handle.info,
+        };
+        if !is_directory && !page.push_stream(info.file_size, info.allocation_size, &[]) {
+            return Err(status::BUFFER_OVERFLOW);
+        }
+        let streams = self
+            .fs
+            .streams(handle.node)
+            .map_err(|error| self.log_and_status("streams", handle.node, &error))?;
+        for stream in streams.into_iter().filter(|stream| !stream.name.0.is_empty()) {
+            let Some(name) = wtf8::decode(&stream.name.0) else {
+                continue;
+            };
+            if !page.push_stream(stream.size, stream.size, &name) {
+                return Err(status::BUFFER_OVERFLOW);
+            }
+        }
+        page.end();
+        Ok(())
+    }
+
+    pub(super) fn figures(&self) -> Result<VolumeInfo, NtStatus> {
+        if let Some(figures) = self.figures.get() {
+            return Ok(*figures);
+        }
+        let statistics = self
+            .fs
+            .statistics(self.root)
+            .map_err(|error| self.log_and_status("statistics", self.root, &error))?;
+        let mut volume_label = [0; 32];
+        let label = self.fs.info().label.clone().unwrap_or_default();
+        let units: Vec<u16> = label.encode_utf16().take(volume_label.len()).collect();
+        volume_label[..units.len()].copy_from_slice(&units);
+        Ok(*self.figures.get_or_init(|| VolumeInfo {
+            total_size: statistics.size,
+            free_size: statistics.size.saturating_sub(statistics.used),
+            volume_label_length: u16::try_from(units.len() * 2).unwrap_or(0),
+            volume_label,
+        }))
+    }
+
+    /// The reparse data of the node at `path`, in the form of `REPARSE_DATA_BUFFER`.
+    pub(super) fn reparse_data(
+        &self,
+        node: NodeId,
+        info: &FileInfo,
+        path: &[u16],
+    ) -> Result<Vec<u8>, NtStatus> {
+        match info.reparse_tag {
+            0 => Err(nt_status(FsErrorKind::NotALink)),
+            tag::SYMLINK => {
+                let target = self
+                    .fs
+                    .read_link(node)
+                    .map_err(|error| self.log_and_status("link target", node, &error))?;
+                let parts = path.split(|unit| *unit == SEPARATOR).filter(|part| !part.is_empty());
+                reparse::symlink(parts.count().saturating_sub(1), &target.0, &self.volumes)
+                    .ok_or(status::IO_REPARSE_DATA_INVALID)
+            }
+            other => Ok(reparse::empty(other)),
+        }
+    }
+}
+
+/// `data`, if it is as long as programs were told.
+///
+/// INVARIANT: the cache manager fills what a read lacks up to the size it knows with zeros.
+fn of_size(data: Arc<dyn FileData>, size: u64) -> FsResult<Arc<dyn FileData>> {
+    if data.size() == size {
+        Ok(data)
+    } else {
+        Err(FsError::corrupt("two sizes are recorded for the file"))
+    }
+}
+
+/// Parts `name:stream` and `name:stream:$DATA`; a main stream that is named as such is none.
+fn split_stream(part: &[u16]) -> (&[u16], Option<&[u16]>) {
+    let mut pieces = part.split(|unit| *unit == STREAM);
+    let name = pieces.next().unwrap_or_default();
+    (name, pieces.next().filter(|stream| !stream.is_empty()))
+}
+
+/// The 32 bits that Windows shows as the volume's serial number: the last 8 digits of `uuid`.
+fn serial_number(uuid: &str) -> u32 {
+    let digits: Vec<u8> = uuid.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let last = digits.get(digits.len().saturating_sub(8)..).unwrap_or_default();
+    std::str::from_utf8(last).ok().and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_numbers_are_the_last_eight_digits() {
+        assert_eq!(serial_number("1A2B3C4D5E6F7081"), 0x5E6F_7081);
+        assert_eq!(serial_number("12AB-CD34"), 0x12AB_CD34);
+        assert_eq!(serial_number(""), 0);
+    }
+
+    #[test]
+    fn streams_are_parted_from_names() {
+        let wide = |text: &str| text.encode_utf16().collect::<Vec<u16>>();
+        for (part, name, stream) in [
+            ("a", "a", None),
+            ("a:s", "a", Some("s")),
+            ("a:s:$DATA", "a", Some("s")),
+            ("a::$DATA", "a", None),
+            (":s", "", Some("s")),
+        ] {
+            let part = wide(part);
+            let (own, found) = split_stream(&part);
+            assert_eq!(own, wide(name));
+            assert_eq!(found.map(<[u16]>::to_vec), stream.map(wide));
+        }
+    }
+
+    #[test]
+    fn times_count_from_1601() {
+        use volfold_fs::Timestamp;
+
+        use super::super::listing::file_time;
+        let time = |seconds, nanoseconds| file_time(Timestamp { seconds, nanoseconds });
+        assert_eq!(time(0, 0), 116_444_736_000_000_000);
+        assert_eq!(time(1, 199), 116_444_736_010_000_001);
+        assert_eq!(time(-11_644_473_601, 0), 0);
+        assert_eq!(time(i64::MAX, 0), i64::MAX as u64);
+    }
+}

@@ -1,0 +1,169 @@
+//! Security descriptors and identifiers of Windows: who this user is, and who owns a folder.
+
+#![expect(unsafe_code, reason = "the host is asked by its own functions")]
+
+use std::ffi::OsString;
+use std::io;
+use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use windows_sys::Win32::Foundation::{CloseHandle, LocalFree};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
+    GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW, TOKEN_QUERY, TOKEN_USER,
+    TokenUser,
+};
+use windows_sys::Win32::System::Com::CoTaskMemFree;
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+use windows_sys::Win32::UI::Shell::{FOLDERID_ProgramData, SHGetKnownFolderPath};
+
+/// The bytes of the descriptor that `text` describes in SDDL.
+///
+/// # Errors
+/// If it describes none.
+pub(crate) fn parse(text: &str) -> io::Result<Vec<u8>> {
+    let wide: Vec<u16> = text.encode_utf16().chain([0]).collect();
+    let mut descriptor = std::ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: `wide` ends with 0; both results are valid places.
+    let done = unsafe {
+        ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            wide.as_ptr(),
+            SDDL_REVISION_1,
+            &raw mut descriptor,
+            &raw mut size,
+        )
+    };
+    if done == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the function gave `size` bytes, which are freed once they are copied.
+    unsafe {
+        let bytes = std::slice::from_raw_parts(descriptor.cast::<u8>(), size as usize).to_vec();
+        LocalFree(descriptor);
+        Ok(bytes)
+    }
+}
+
+/// The security identifier of the user who runs this process: `S-1-5-...`.
+pub(crate) fn current_user() -> io::Result<String> {
+    let mut token = std::ptr::null_mut();
+    // SAFETY: the pseudo handle of the process needs no closing; `token` is a valid place.
+    if unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // A token's user takes 16 bytes and a SID of at most 68; `u64` for their alignment.
+    let mut buffer = [0_u64; 32];
+    let mut needed = 0;
+    // SAFETY: the size is that of `buffer`; the token is closed once, here.
+    let told = unsafe {
+        let size = u32::try_from(size_of_val(&buffer)).unwrap_or(0);
+        let told = GetTokenInformation(
+            token,
+            TokenUser,
+            buffer.as_mut_ptr().cast(),
+            size,
+            &raw mut needed,
+        );
+        CloseHandle(token);
+        told
+    };
+    if told == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `buffer` holds a `TOKEN_USER` whose SID lies in it.
+    unsafe { identifier_text((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) }
+}
+
+/// The security identifier of the owner of the file or folder at `path`.
+///
+/// # Errors
+/// If the host does not tell.
+pub(crate) fn owner(path: &Path) -> io::Result<String> {
+    let wide = wide(path);
+    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the name ends with 0; the results are valid places or null.
+    let status = unsafe {
+        GetNamedSecurityInfoW(
+            wide.as_ptr(),
+            SE_FILE_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &raw mut owner,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status.cast_signed()));
+    }
+    // SAFETY: `owner` lies in `descriptor`, which is freed after its last use.
+    unsafe {
+        let text = identifier_text(owner);
+        LocalFree(descriptor);
+        text
+    }
+}
+
+/// Gives the file or folder at `path` the access list that `text` describes, and none of its
+/// parents'.
+///
+/// # Errors
+/// If the host refuses.
+pub(crate) fn protect(path: &Path, text: &str) -> io::Result<()> {
+    let (wide, mut descriptor) = (wide(path), parse(text)?);
+    let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+    // SAFETY: the name ends with 0, the descriptor is self-relative and complete.
+    let done = unsafe { SetFileSecurityW(wide.as_ptr(), what, descriptor.as_mut_ptr().cast()) };
+    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The folder for what programs keep for all users; not by the environment, which is the user's.
+///
+/// # Errors
+/// If the host does not tell.
+pub(crate) fn program_data() -> io::Result<PathBuf> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: the result is a valid place; it ends with 0 and is freed once it is copied, also after
+    // a failure.
+    unsafe {
+        let result =
+            SHGetKnownFolderPath(&FOLDERID_ProgramData, 0, std::ptr::null_mut(), &raw mut text);
+        if result != 0 {
+            CoTaskMemFree(text.cast());
+            return Err(io::Error::other(format!("ProgramData is not known ({result:#010x})")));
+        }
+        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
+        let path = OsString::from_wide(std::slice::from_raw_parts(text, length));
+        CoTaskMemFree(text.cast());
+        Ok(path.into())
+    }
+}
+
+fn wide(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+/// `identifier` as text: `S-1-5-...`.
+///
+/// # Safety
+/// It must point to a security identifier.
+unsafe fn identifier_text(identifier: PSID) -> io::Result<String> {
+    let mut text = std::ptr::null_mut();
+    // SAFETY: by the contract of this function; `text` is a valid place.
+    if unsafe { ConvertSidToStringSidW(identifier, &raw mut text) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the function gave a text that ends with 0, freed once it is copied.
+    unsafe {
+        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
+        let shown = String::from_utf16_lossy(std::slice::from_raw_parts(text, length));
+        LocalFree(text.cast());
+        Ok(shown)
+    }
+}

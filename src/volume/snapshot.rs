@@ -1,0 +1,84 @@
+//! Snapshots: volumes that are another volume as it was at a time.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::id::VolumeId;
+
+/// A point in time, UTC, in whole seconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotTime(pub i64);
+
+/// `2025-06-01T120000Z`: ISO 8601 without colons, which no file name of Windows may have. The year
+/// has a sign where it is not of four digits.
+impl fmt::Display for SnapshotTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, seconds) = (self.0.div_euclid(86_400), self.0.rem_euclid(86_400));
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        if (0..=9999).contains(&year) {
+            write!(f, "{year:04}")?;
+        } else {
+            write!(f, "{year:+05}")?;
+        }
+        write!(f, "-{month:02}-{day:02}T{hour:02}{minute:02}{second:02}Z")
+    }
+}
+
+impl Serialize for SnapshotTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Year, month and day of the day `days` after 1970-01-01, by the Gregorian calendar.
+///
+/// Source: "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`: a year begins in
+/// March, so that the leap day is its last, and 400 years have 146,097 days.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = i128::from(days) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i128::from(month <= 2);
+    // 64 bits of days are fewer than 64 bits of years.
+    let narrow = |number: i128| i64::try_from(number).unwrap_or(i64::MAX);
+    (narrow(year), narrow(month), narrow(day))
+}
+
+/// What a volume is a snapshot of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The id of the volume that it was taken of.
+    pub of: VolumeId,
+    /// When.
+    pub time: SnapshotTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_folder_names_can_have_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T000000Z"),
+            (1_748_779_200, "2025-06-01T120000Z"),
+            (951_782_399, "2000-02-28T235959Z"),
+            (951_782_400, "2000-02-29T000000Z"),
+            (-1, "1969-12-31T235959Z"),
+            (-62_167_219_200, "0000-01-01T000000Z"),
+            (-62_167_219_201, "-0001-12-31T235959Z"),
+            (253_402_300_800, "+10000-01-01T000000Z"),
+        ] {
+            assert_eq!(SnapshotTime(seconds).to_string(), text);
+        }
+        let _ = (SnapshotTime(i64::MIN).to_string(), SnapshotTime(i64::MAX).to_string());
+    }
+}
