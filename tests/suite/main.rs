@@ -8,6 +8,9 @@
 
 mod common;
 mod conformance;
+#[expect(unreachable_pub, reason = "a crate of its own for the fuzzer")]
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
 mod harness;
 mod witness;
 

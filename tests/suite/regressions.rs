@@ -1,44 +1,47 @@
-//! Inputs that once broke something, found by the fuzzer: each must be read without a panic.
+//! Every fuzz target is run with the inputs in `tests/fuzz/regressions`: what once broke something, and at least
+//! one small input that goes some way into the parsers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use volfold::{DiskSet, OpenOptions};
-use volfold_fs::{FileKind, StreamName};
-
-use crate::common::compare::{hash, walk};
+use crate::fuzz::TARGETS;
 use crate::harness::{apply, note, test};
 
-/// The inputs below `tests/fuzz/regressions`, of all targets.
-fn inputs() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/regressions");
-    let folders = fs::read_dir(root).into_iter().flatten().flatten();
-    let mut inputs: Vec<PathBuf> = folders
-        .filter_map(|folder| fs::read_dir(folder.path()).ok())
-        .flat_map(|files| files.flatten().map(|file| file.path()))
-        .collect();
-    inputs.sort();
-    inputs
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz")
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    entries
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 #[apply(test)]
 fn inputs_that_broke_something_are_read_or_refused() {
-    for input in inputs() {
-        note!("{}", input.display());
-        let set = DiskSet::open(&[input], &OpenOptions::default());
-        for volume in set.volumes() {
-            let Ok(fs) = volume.file_system() else {
-                continue;
-            };
-            for (_, found) in walk(&*fs).unwrap_or_default() {
-                let _ = fs.metadata(found.node);
-                if found.kind == FileKind::Regular
-                    && let Ok(data) = fs.open(found.node, &StreamName::MAIN)
-                    && data.size() < 64 << 20
-                {
-                    let _ = hash(&*data);
-                }
-            }
+    let mut inputs = 0;
+    for (target, run) in TARGETS {
+        let folder = folder().join("regressions").join(target);
+        let names = names(&folder);
+        assert!(!names.is_empty(), "{target} has no input");
+        for name in names {
+            note!("{target}: {name}");
+            run(&fs::read(folder.join(name)).expect("an input"));
+            inputs += 1;
         }
     }
+    assert!(inputs >= TARGETS.len());
+}
+
+#[apply(test)]
+fn every_fuzz_target_is_replayed_and_every_replayed_one_is_a_target() {
+    let wanted: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let files = names(&folder().join("fuzz_targets"));
+    let files: BTreeSet<String> =
+        files.iter().map(|name| name.trim_end_matches(".rs").to_owned()).collect();
+    assert_eq!(files, wanted);
+    assert_eq!(names(&folder().join("regressions")), wanted);
 }

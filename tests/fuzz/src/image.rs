@@ -1,14 +1,12 @@
-//! Opens the input as a VMDK, whose every extent and parent is the input again, or nothing.
-#![no_main]
+//! Any bytes as a disk image of the format that the first byte picks; every extent and parent that it names is
+//! the input again, or nothing.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use libfuzzer_sys::fuzz_target;
-use volfold_images::format::vmdk::Vmdk;
+use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, MemoryDevice};
+use volfold_images::FORMATS;
 use volfold_images::{Located, Locator};
-use volfold_block::{BlockDevice, BlockError, BlockResult, MemoryDevice, CachePool};
-use volfold_images::ImageFormat;
 
 const MIB: u64 = 1 << 20;
 
@@ -45,10 +43,7 @@ fn visit(device: &dyn BlockDevice) {
     let mut buf = vec![0; 1 << 20];
     for start in [0, size / 2, size.saturating_sub(MIB)] {
         let length = size.saturating_sub(start).min(MIB);
-        if let Some(part) = usize::try_from(length)
-            .ok()
-            .and_then(|end| buf.get_mut(..end))
-        {
+        if let Some(part) = usize::try_from(length).ok().and_then(|end| buf.get_mut(..end)) {
             let _ = device.read_at(start, part);
         }
     }
@@ -65,16 +60,15 @@ fn visit(device: &dyn BlockDevice) {
     assert!(device.extent_at(size).is_err());
 }
 
-fuzz_target!(|data: &[u8]| {
+/// Opens the rest of `data` in the format that its first byte picks, and reads here and there.
+pub fn run(data: &[u8]) {
+    let Some((format, data)) = super::pick(FORMATS, data) else { return };
     for depth in [0, 2] {
-        let files = SameBytes {
-            bytes: data.into(),
-            depth,
-        };
-        let file = files.located("image.vmdk".to_owned());
-        let _ = Vmdk.probe(&*file.device);
-        if let Ok(image) = Vmdk.open(&file, &CachePool::new(1 << 20)) {
+        let files = SameBytes { bytes: data.into(), depth };
+        let file = files.located("image".to_owned());
+        let _ = format.probe(&*file.device);
+        if let Ok(image) = format.open(&file, &CachePool::new(1 << 20)) {
             visit(&*image.device);
         }
     }
-});
+}
