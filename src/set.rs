@@ -1,6 +1,7 @@
 //! The facade: a set of disk images, opened together.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, CachePool, Finding, SectorCache, code, error_chain,
 };
 use volfold_fs::{
-    FileSystem, FileSystemDriver, FsError, FsResult, Identity, MountOptions, TreeVolume,
-    VolumeReader, VolumeTree,
+    FileSystem, FileSystemDriver, FsError, FsResult, Identity, OtherVolumes, ReadOptions,
+    TreeVolume, VolumeReader, VolumeRole, VolumeTree,
 };
 use volfold_images::{DiskImage, host};
 use volfold_images::{Located, Locator};
@@ -36,7 +37,7 @@ pub struct OpenOptions {
     /// The bound of all sector caches together, in bytes.
     pub cache_size: u64,
     /// How the file systems of the volumes are mounted.
-    pub mount: MountOptions,
+    pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
     pub keys: Arc<dyn KeySource>,
 }
@@ -51,7 +52,7 @@ impl Default for OpenOptions {
         Self {
             allowed: Vec::new(),
             cache_size: Self::DEFAULT_CACHE_SIZE,
-            mount: MountOptions::default(),
+            mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
         }
     }
@@ -59,6 +60,7 @@ impl Default for OpenOptions {
 
 /// An image that could not be opened.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct DiskFailure {
     /// The image as the user named it.
     pub path: PathBuf,
@@ -66,7 +68,43 @@ pub struct DiskFailure {
     pub error: BlockError,
 }
 
+/// A set in which images are missing, because they could not be opened.
+pub struct Incomplete {
+    set: Box<DiskSet>,
+}
+
+impl Incomplete {
+    /// The images that could not be opened.
+    pub fn failures(&self) -> &[DiskFailure] {
+        &self.set.failures
+    }
+
+    /// The set of all others, for a caller that tells of [`DiskSet::failures`].
+    pub fn into_set(self) -> DiskSet {
+        *self.set
+    }
+}
+
+impl fmt::Debug for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incomplete").field("failures", &self.set.failures).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, failure) in self.set.failures.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", failure.path.display(), error_chain(&failure.error))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Incomplete {}
+
 /// One disk of the set.
+#[non_exhaustive]
 pub struct Disk {
     /// The image as the user named it.
     pub path: PathBuf,
@@ -89,6 +127,7 @@ pub struct Disk {
 }
 
 /// One volume of the set, and the way into its file system.
+#[non_exhaustive]
 pub struct SetVolume {
     /// How it lies on its disks.
     pub volume: Volume,
@@ -100,7 +139,7 @@ pub struct SetVolume {
     pub reason: Option<String>,
     driver: Option<&'static dyn FileSystemDriver>,
     reader: VolumeReader,
-    options: MountOptions,
+    options: ReadOptions,
 }
 
 impl SetVolume {
@@ -141,7 +180,7 @@ impl SetVolume {
     /// `Unsupported` where no driver knows it, or why its structures cannot be read.
     pub fn file_system(&self) -> FsResult<Arc<dyn FileSystem>> {
         match self.driver {
-            Some(driver) => driver.mount_with(self.reader.clone(), self.options),
+            Some(driver) => driver.mount(self.reader.clone(), self.options),
             None => Err(FsError::unsupported(
                 self.reason.clone().unwrap_or_else(|| "no known file system".to_owned()),
             )),
@@ -159,23 +198,38 @@ pub struct DiskSet {
 
 impl DiskSet {
     /// Opens the images at `paths` as one set; a folder stands for the images in it. The order does
-    /// not matter: disks are numbered by path. An image that cannot be opened does not stop the
-    /// others; see [`DiskSet::failures`].
-    pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Self {
+    /// not matter: disks are numbered by path.
+    ///
+    /// # Errors
+    /// [`Incomplete`] if an image cannot be opened; it has the set of all others.
+    pub fn open<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+        options: &OpenOptions,
+    ) -> Result<Self, Incomplete> {
         Self::open_with(paths, options, MANAGERS)
     }
 
     /// The same with other volume managers than those of this build.
-    pub fn open_with(
-        paths: &[PathBuf],
+    ///
+    /// # Errors
+    /// As [`DiskSet::open`].
+    pub fn open_with<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
         options: &OpenOptions,
         managers: &[&dyn VolumeManager],
-    ) -> Self {
+    ) -> Result<Self, Incomplete> {
+        let mut ordered: Vec<PathBuf> =
+            paths.into_iter().map(|path| path.as_ref().to_path_buf()).collect();
+        ordered.sort();
+        let set = Self::of(&ordered, options, managers);
+        if set.failures.is_empty() { Ok(set) } else { Err(Incomplete { set: Box::new(set) }) }
+    }
+
+    /// The set of what can be opened of `paths`.
+    fn of(paths: &[PathBuf], options: &OpenOptions, managers: &[&dyn VolumeManager]) -> Self {
         let pool = CachePool::new(options.cache_size);
         let mut opening = Opening::default();
-        let mut ordered: Vec<&PathBuf> = paths.iter().collect();
-        ordered.sort();
-        for path in ordered {
+        for path in paths {
             opening.add(path, options, &pool);
         }
         let Opening { mut disks, failures, mut findings, .. } = opening;
@@ -391,7 +445,7 @@ fn reader(volume: &Volume, disks: &[Disk], pool: &Arc<CachePool>) -> VolumeReade
         VolumeReader::uncached(data)
     } else {
         let metadata = Arc::new(SectorCache::new(pool, data.clone(), METADATA_BLOCK));
-        VolumeReader { data, metadata }
+        VolumeReader::new(data, metadata)
     }
 }
 
@@ -401,19 +455,24 @@ fn name_volumes(
     discovered: Vec<Discovered>,
     disks: &[Disk],
     pool: &Arc<CachePool>,
-    options: MountOptions,
+    options: ReadOptions,
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
-    for Discovered { volume, driver, mut reason } in discovered {
+    for Discovered { volume, mut driver, mut reason } in discovered {
         let reader = reader(&volume, disks, pool);
         let mut identity = Identity::default();
-        if let Some(driver) = driver {
-            match driver.identify(reader.clone()) {
-                Ok(known) => identity = known,
+        if let Some(known) = driver {
+            match known.identify(reader.clone()) {
+                Ok(found) => {
+                    if found.role == VolumeRole::Journal {
+                        driver = None;
+                        reason = Some("journal of a file system on another volume".to_owned());
+                    }
+                    identity = found;
+                }
                 Err(error) => {
-                    let line =
-                        format!("{} cannot be read: {}", driver.title(), error_chain(&error));
+                    let line = format!("{} cannot be read: {}", known.title(), error_chain(&error));
                     findings.push(
                         Finding::error(code::FILE_SYSTEM_DAMAGED, line.clone())
                             .on_volume(&volume.id.0),
@@ -429,7 +488,33 @@ fn name_volumes(
     }
     name_snapshots(&mut volumes);
     make_names_unique(&mut volumes);
+    introduce(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
+}
+
+/// The volumes of a set by their UUIDs, for file systems that lie on several.
+struct ByUuid(BTreeMap<String, Option<VolumeReader>>);
+
+impl OtherVolumes for ByUuid {
+    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader> {
+        self.0.get(uuid).cloned().flatten()
+    }
+}
+
+/// Lets every volume ask for the others.
+fn introduce(volumes: &mut [SetVolume]) {
+    let mut known = BTreeMap::new();
+    for volume in volumes.iter() {
+        if let Some(uuid) = &volume.identity.uuid {
+            // Of copies with one UUID none is given: the journal of one is not that of the other.
+            let reader = Some(volume.reader.clone());
+            known.entry(uuid.clone()).and_modify(|twins| *twins = None).or_insert(reader);
+        }
+    }
+    let others: Arc<dyn OtherVolumes> = Arc::new(ByUuid(known));
+    for volume in volumes {
+        volume.reader = volume.reader.clone().with_others(others.clone());
+    }
 }
 
 /// A snapshot is called as the volume it was taken of, with its time: `NAME@2025-06-01T120000Z`.
@@ -555,7 +640,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("disk.img");
         std::fs::write(&image, vec![0; 4096]).unwrap();
-        let set = DiskSet::open_with(&[image], &OpenOptions::default(), &[&Camera]);
+        let set = DiskSet::open_with([image], &OpenOptions::default(), &[&Camera]).unwrap();
         let names: Vec<&str> = set.volumes().iter().map(|volume| volume.name.as_str()).collect();
         assert_eq!(names, ["disk0", "disk0@2025-06-01T120000Z", "disk0@2025-06-01T120000Z-2"]);
     }

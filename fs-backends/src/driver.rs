@@ -1,43 +1,102 @@
-//! File-system drivers, and the registry of all this build knows.
+//! What a file-system driver is, and what it is given: a volume, and the others of its set.
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, Confidence, surest};
+use volfold_block::{BlockDevice, Confidence};
 
 use crate::error::FsResult;
 use crate::node::FileSystem;
 
-/// Two views of one volume: the same bytes, by the way that suits them.
+/// The other volumes of the set that a volume belongs to.
+///
+/// A file system may need more than its own volume: a journal on a device of its own, the other
+/// members of a pool. It asks for them when it is mounted, and says what it lacks.
+pub trait OtherVolumes: Send + Sync {
+    /// The volume whose [`Identity::uuid`] is `uuid`; `None` if there is none, or more than one.
+    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader>;
+}
+
+/// Two views of one volume, the same bytes by the way that suits them, and the way to the volumes
+/// beside it.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct VolumeReader {
     /// For file content: large reads, passed through.
     pub data: Arc<dyn BlockDevice>,
     /// For small structures that are read again: cached.
     pub metadata: Arc<dyn BlockDevice>,
+    others: Option<Arc<dyn OtherVolumes>>,
 }
 
 impl VolumeReader {
+    /// A volume by its two views, alone in its set.
+    pub fn new(data: Arc<dyn BlockDevice>, metadata: Arc<dyn BlockDevice>) -> Self {
+        Self { data, metadata, others: None }
+    }
+
     /// Both views are `device` itself.
     pub fn uncached(device: Arc<dyn BlockDevice>) -> Self {
-        Self { data: device.clone(), metadata: device }
+        Self::new(device.clone(), device)
     }
+
+    /// The same volume in a set with `others`.
+    #[must_use]
+    pub fn with_others(self, others: Arc<dyn OtherVolumes>) -> Self {
+        Self { others: Some(others), ..self }
+    }
+
+    /// The volume of the set whose [`Identity::uuid`] is `uuid`.
+    pub fn other(&self, uuid: &str) -> Option<Self> {
+        self.others.as_ref()?.by_uuid(uuid)
+    }
+}
+
+/// What a volume that a driver knows is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VolumeRole {
+    /// It holds a file system, which can be mounted.
+    #[default]
+    FileSystem,
+    /// It holds the journal of a file system on another volume, and cannot be mounted.
+    Journal,
 }
 
 /// What tells one volume from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// The volume label, `None` if empty.
     pub label: Option<String>,
     /// Serial number or UUID, as blkid writes it.
     pub uuid: Option<String>,
+    /// What it is good for.
+    pub role: VolumeRole,
+}
+
+impl Identity {
+    /// The identity of a file system.
+    pub fn new(label: Option<String>, uuid: Option<String>) -> Self {
+        Self { label, uuid, role: VolumeRole::FileSystem }
+    }
 }
 
 /// What one may choose when a volume is mounted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MountOptions {
+#[non_exhaustive]
+pub struct ReadOptions {
     /// Lists the files that hold the file system itself, where it has such: `$MFT` of NTFS and the
     /// others.
     pub system_files: bool,
+}
+
+impl ReadOptions {
+    /// The same with the files that hold the file system itself listed, or not.
+    #[must_use]
+    pub fn with_system_files(mut self, system_files: bool) -> Self {
+        self.system_files = system_files;
+        self
+    }
 }
 
 /// One kind of file system.
@@ -54,51 +113,18 @@ pub trait FileSystemDriver: Send + Sync {
     /// Only if they cannot be read; a strange volume is [`Confidence::No`].
     fn probe(&self, volume: &dyn BlockDevice) -> FsResult<Confidence>;
 
-    /// Reads label and id; folder names need them before anybody enters the volume, so a driver
-    /// that can reads just the few sectors that hold them.
+    /// Reads label and id, and just the few sectors that hold them: folder names need them before
+    /// the volume is entered. No journal is replayed, so it may succeed where
+    /// [`Self::mount`] finds damage.
     ///
     /// # Errors
     /// Why they cannot be read.
-    fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
-        let file_system = self.mount(volume)?;
-        let info = file_system.info();
-        Ok(Identity { label: info.label.clone(), uuid: info.uuid.clone() })
-    }
+    fn identify(&self, volume: VolumeReader) -> FsResult<Identity>;
 
-    /// Reads the file system's root structures.
+    /// Reads the file system's root structures; a driver heeds those of `options` that mean
+    /// something to it.
     ///
     /// # Errors
     /// Why the file system cannot be read.
-    fn mount(&self, volume: VolumeReader) -> FsResult<Arc<dyn FileSystem>>;
-
-    /// The same with `options`; a driver heeds those that mean something to it.
-    ///
-    /// # Errors
-    /// Why the file system cannot be read.
-    fn mount_with(
-        &self,
-        volume: VolumeReader,
-        options: MountOptions,
-    ) -> FsResult<Arc<dyn FileSystem>> {
-        let MountOptions { system_files: _ } = options;
-        self.mount(volume)
-    }
-}
-
-/// Every file-system driver of this build, in the order asked.
-pub static DRIVERS: &[&dyn FileSystemDriver] = &[
-    #[cfg(feature = "ntfs")]
-    &crate::ntfs::NtfsDriver,
-    #[cfg(feature = "fat")]
-    &crate::fat::FatDriver,
-    #[cfg(feature = "ext4")]
-    &crate::ext4::Ext4Driver,
-];
-
-/// The driver that is surest of `volume`; the first of equals, `None` if nobody knows it.
-///
-/// # Errors
-/// If the volume cannot be read.
-pub fn detect(volume: &dyn BlockDevice) -> FsResult<Option<&'static dyn FileSystemDriver>> {
-    Ok(surest(DRIVERS, |driver| driver.probe(volume))?.map(|(_, driver)| driver))
+    fn mount(&self, volume: VolumeReader, options: ReadOptions) -> FsResult<Arc<dyn FileSystem>>;
 }

@@ -37,6 +37,21 @@ impl Reason {
     pub fn code(self) -> &'static str {
         self.0
     }
+
+    /// What is in the way, in words that follow a colon.
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::NTFS_COMPRESSED => "it is compressed in an unknown way",
+            Self::WOF => "it is compressed by an unknown form of the Windows overlay filter",
+            Self::WOF_WIM => "it is in a WIM file",
+            Self::DEDUPLICATED => "it is in the chunk store of data deduplication",
+            Self::CLOUD => "it is in the cloud, and not on the volume",
+            Self::OFFLINE => "it was moved to another storage tier",
+            Self::REPARSE_POINT => "it has a reparse point of an unknown kind",
+            Self::ATTRIBUTE_LIST => "its attribute list cannot be followed",
+            _ => "it is stored in a form that this build does not read",
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -47,6 +62,7 @@ impl fmt::Display for Reason {
 
 /// What the caller should do about an [`FsError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum FsErrorKind {
     /// The host could not read. A second try may help.
     Io,
@@ -123,6 +139,11 @@ impl FsError {
         Self::new(FsErrorKind::NotALink, "not a symbolic link")
     }
 
+    /// The offset is at the end of the file or past it.
+    pub fn past_the_end(offset: u64) -> Self {
+        Self::new(FsErrorKind::OutOfRange, "offset is past the end of the file").at(offset)
+    }
+
     /// The content is encrypted.
     pub fn encrypted() -> Self {
         Self::new(FsErrorKind::Encrypted, "content is encrypted")
@@ -130,7 +151,8 @@ impl FsError {
 
     /// The content is not in reach.
     pub fn undecodable(reason: Reason) -> Self {
-        Self::new(FsErrorKind::Undecodable(reason), format!("content cannot be decoded ({reason})"))
+        let message = format!("content cannot be decoded: {}", reason.sentence());
+        Self::new(FsErrorKind::Undecodable(reason), message)
     }
 
     /// The same error with a byte position in the volume.
@@ -162,7 +184,7 @@ impl FsError {
         self.position
     }
 
-    /// The stable code of the kind, as `--json` and `check` print it.
+    /// The stable code of the kind, as `--json` prints it.
     pub fn code(&self) -> &'static str {
         match self.kind {
             FsErrorKind::Io => "io",

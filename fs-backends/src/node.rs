@@ -108,6 +108,7 @@ pub struct Attributes(pub u32);
 
 /// What is known of a node without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metadata {
     /// The node itself.
     pub node: NodeId,
@@ -135,6 +136,25 @@ pub struct Metadata {
     pub unreadable: Option<FsErrorKind>,
 }
 
+impl Metadata {
+    /// An empty `node` of which nothing else is known, with one name.
+    pub fn new(node: NodeId, kind: FileKind) -> Self {
+        Self {
+            node,
+            generation: 0,
+            kind,
+            size: 0,
+            allocated: 0,
+            links: 1,
+            times: Times::default(),
+            owner: None,
+            device: None,
+            attributes: None,
+            unreadable: None,
+        }
+    }
+}
+
 /// One entry of a directory, without `.` and `..`.
 #[derive(Clone, Copy, Debug)]
 pub struct DirEntry<'a> {
@@ -146,7 +166,7 @@ pub struct DirEntry<'a> {
     pub kind: FileKind,
     /// The node's metadata, when it came along cheaply.
     pub metadata: Option<&'a Metadata>,
-    /// Where to go on behind this entry.
+    /// Where to go on after this entry.
     pub next: DirCursor,
 }
 
@@ -183,6 +203,7 @@ pub enum CaseRule {
 
 /// What is known of a file system once it is mounted.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FsInfo {
     /// The driver's id, or a closer name: `ntfs`, `fat32`, `ext4`.
     pub kind: &'static str,
@@ -196,22 +217,29 @@ pub struct FsInfo {
     pub cluster_size: u32,
     /// The size of the file system in bytes.
     pub size: u64,
-    /// What is odd though readable; `code: sentence` each.
+    /// What is odd though readable.
     pub findings: Vec<Finding>,
 }
 
-/// How full a file system is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes in use.
-    pub used: u64,
-    /// Nodes in all and free, where the file system has a fixed table.
-    pub nodes: Option<(u64, u64)>,
+impl FsInfo {
+    /// A file system of `size` bytes without label and UUID, whose names compare byte by byte.
+    pub fn new(kind: &'static str, cluster_size: u32, size: u64) -> Self {
+        Self {
+            kind,
+            label: None,
+            uuid: None,
+            case: CaseRule::Sensitive,
+            cluster_size,
+            size,
+            findings: Vec::new(),
+        }
+    }
 }
 
-/// What `statfs` tells of the file system that a node lies in.
+/// How large a file system is, and how full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FsStatistics {
+#[non_exhaustive]
+pub struct Usage {
     /// The allocation unit in bytes.
     pub block_size: u32,
     /// The size of the file system in bytes.
@@ -222,6 +250,13 @@ pub struct FsStatistics {
     pub nodes: Option<(u64, u64)>,
 }
 
+impl Usage {
+    /// The file system of `info` with `used` bytes in use.
+    pub fn new(info: &FsInfo, used: u64) -> Self {
+        Self { block_size: info.cluster_size, size: info.size, used, nodes: None }
+    }
+}
+
 /// A mounted file system.
 ///
 /// All calls take `&self` and may run at once.
@@ -229,7 +264,7 @@ pub trait FileSystem: Send + Sync {
     /// What is known of the file system as a whole.
     fn info(&self) -> &FsInfo;
 
-    /// How full it is. May read whole bitmaps.
+    /// How large it is, and how full. May read whole bitmaps.
     ///
     /// # Errors
     /// Why the tables cannot be read.
@@ -239,14 +274,8 @@ pub trait FileSystem: Send + Sync {
     ///
     /// # Errors
     /// As [`FileSystem::usage`].
-    fn statistics(&self, _node: NodeId) -> FsResult<FsStatistics> {
-        let (info, usage) = (self.info(), self.usage()?);
-        Ok(FsStatistics {
-            block_size: info.cluster_size,
-            size: info.size,
-            used: usage.used,
-            nodes: usage.nodes,
-        })
+    fn statistics(&self, _node: NodeId) -> FsResult<Usage> {
+        self.usage()
     }
 
     /// The root directory.
@@ -264,7 +293,7 @@ pub trait FileSystem: Send + Sync {
     /// `NotFound` for a number that is no node, or why it cannot be read.
     fn metadata(&self, node: NodeId) -> FsResult<Metadata>;
 
-    /// Gives the entries of `dir` behind `from` to `emit` until it breaks or the end is reached.
+    /// Gives the entries of `dir` after `from` to `emit` until it breaks or the end is reached.
     /// The order is the same at every call.
     ///
     /// # Errors
@@ -346,10 +375,9 @@ pub trait FileData: Send + Sync {
     /// The size in bytes.
     fn size(&self) -> u64;
 
-    /// The bytes of memory that the open file takes, run list included.
-    fn memory(&self) -> u64 {
-        1024
-    }
+    /// The bytes of memory that the open file takes while it is kept, its run list included. What
+    /// it keeps in caches that files share does not count.
+    fn memory(&self) -> u64;
 
     /// Fills `buf` from `offset`, and says how much of it; less than all only at the end of the
     /// file.
@@ -361,13 +389,10 @@ pub trait FileData: Send + Sync {
     /// The kind of the bytes at `offset`, and how far they reach.
     ///
     /// # Errors
-    /// `OutOfRange` at or behind the end.
+    /// `OutOfRange` at the end of the file and past it.
     fn extent_at(&self, offset: u64) -> FsResult<FileExtent> {
         match self.size().checked_sub(offset) {
-            None | Some(0) => {
-                Err(FsError::new(FsErrorKind::OutOfRange, "offset is behind the end of the file")
-                    .at(offset))
-            }
+            None | Some(0) => Err(FsError::past_the_end(offset)),
             Some(length) => Ok(FileExtent { kind: FileExtentKind::Data, length }),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use volfold_block::MemoryDevice;
 
-use crate::driver::{FileSystemDriver, VolumeReader};
+use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::{FsErrorKind, FsResult};
 use crate::node::{DirCursor, FileData, FileKind, FileSystem, Metadata, Name, NodeId, StreamName};
 
@@ -82,11 +82,17 @@ pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
     std::iter::repeat_with(step).take(length).collect()
 }
 
+/// Mounts the volume of `bytes`; what can be mounted is identified the same way.
 pub(super) fn mount(
     driver: &dyn FileSystemDriver,
     bytes: impl Into<Arc<[u8]>>,
 ) -> FsResult<Arc<dyn FileSystem>> {
-    driver.mount(VolumeReader::uncached(Arc::new(MemoryDevice::new(bytes))))
+    let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(bytes)));
+    let fs = driver.mount(reader.clone(), ReadOptions::default())?;
+    let identity = driver.identify(reader).unwrap();
+    let info = fs.info();
+    assert_eq!(identity, Identity::new(info.label.clone(), info.uuid.clone()));
+    Ok(fs)
 }
 
 /// The node at `path`.

@@ -1,6 +1,6 @@
 //! The tree of volumes: a file system whose top directories are other file systems.
 //!
-//! A volume is opened when somebody enters it, not before. A panic inside a backend is an error of
+//! A volume is opened when it is entered, not before. A panic inside a backend is an error of
 //! the request that met it.
 
 use std::ops::ControlFlow;
@@ -10,8 +10,8 @@ use volfold_block::guard;
 
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{
-    CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, FsStatistics,
-    LinkTarget, Metadata, Name, NodeId, StreamInfo, StreamName, Times, Usage,
+    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
+    NodeId, StreamInfo, StreamName, Usage,
 };
 
 /// The bits of a [`NodeId`] that are the volume's own; above them is the number of the volume.
@@ -74,16 +74,7 @@ impl VolumeTree {
     /// A tree of `volumes`, in this order; names must differ. More than 32,767 are left out.
     pub fn new(mut volumes: Vec<TreeVolume>) -> Self {
         volumes.truncate(MAX_VOLUMES);
-        let info = FsInfo {
-            kind: "volumes",
-            label: None,
-            uuid: None,
-            case: CaseRule::Sensitive,
-            cluster_size: 4096,
-            size: 0,
-            findings: Vec::new(),
-        };
-        Self { info, volumes }
+        Self { info: FsInfo::new("volumes", 4096, 0), volumes }
     }
 
     /// The name of the volume that `node` lies in; `None` for the root of the tree.
@@ -133,12 +124,12 @@ impl FileSystem for VolumeTree {
     }
 
     fn usage(&self) -> FsResult<Usage> {
-        Ok(Usage::default())
+        Ok(Usage::new(&self.info, 0))
     }
 
-    fn statistics(&self, node: NodeId) -> FsResult<FsStatistics> {
+    fn statistics(&self, node: NodeId) -> FsResult<Usage> {
         if node == ROOT {
-            return Ok(FsStatistics { block_size: 4096, ..FsStatistics::default() });
+            return self.usage();
         }
         let (_, volume, own) = self.inside(node)?;
         guarded(|| volume.statistics(own))
@@ -242,7 +233,7 @@ impl FileSystem for VolumeTree {
 }
 
 impl VolumeTree {
-    /// Entries of volumes that nobody entered yet carry no metadata, so that a listing opens none.
+    /// Entries of volumes that were not entered yet carry no metadata, so that a listing opens none.
     fn read_root(&self, from: DirCursor, emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>) {
         for (index, next) in (0_usize..self.volumes.len()).zip(1_u64..) {
             let Some(volume) = self.volumes.get(index).filter(|_| next > from.0) else {
@@ -271,16 +262,7 @@ fn volume_root(index: usize) -> NodeId {
 
 fn root_metadata(volumes: usize) -> Metadata {
     Metadata {
-        node: ROOT,
-        generation: 0,
-        kind: FileKind::Directory,
-        size: 0,
-        allocated: 0,
         links: u32::try_from(volumes).unwrap_or(u32::MAX).saturating_add(2),
-        times: Times::default(),
-        owner: None,
-        device: None,
-        attributes: None,
-        unreadable: None,
+        ..Metadata::new(ROOT, FileKind::Directory)
     }
 }

@@ -3,6 +3,25 @@
 //! A [`format::ImageFormat`] turns a file of the host into a [`DiskImage`], whose [`BlockDevice`]
 //! gives the bytes of the virtual disk. A file that an image names (an extent, a parent) is opened
 //! through a [`Locator`] alone. Nothing here knows of partitions, file systems or mounts.
+//!
+//! ```
+//! use volfold_block::{BlockDevice, BlockResult, CachePool};
+//!
+//! # fn main() -> BlockResult<()> {
+//! # let folder = std::env::temp_dir().join(format!("volfold-images-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("disk.img");
+//! # std::fs::write(&path, [7; 4096])?;
+//! // Files that the image names are opened beside it, and in folders given here.
+//! let file = volfold_images::host::open_image_file(&path, &[])?;
+//! let image = volfold_images::open(&file, &CachePool::new(16 << 20))?;
+//! let mut sector = [0; 512];
+//! image.device.read_at(0, &mut sector)?;
+//! assert_eq!((image.format, sector[0]), ("raw", 7));
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, surest};
 
 use crate::format::raw::Raw;
-use crate::format::vmdk::Vmdk;
 use crate::format::{DiskImage, ImageFormat};
 use crate::locator::Located;
 
 /// Every image format of this build, in the order asked.
-pub static FORMATS: &[&dyn ImageFormat] = &[&Vmdk, &Raw];
+pub static FORMATS: &[&dyn ImageFormat] = &[
+    #[cfg(feature = "vmdk")]
+    &crate::format::vmdk::Vmdk,
+    &Raw,
+];
 
 /// The format that is surest of `file`; the first of equals.
 ///

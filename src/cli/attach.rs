@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use volfold::DiskSet;
+use volfold::{DiskSet, Incomplete};
 use volfold_block::error_chain;
 use volfold_projector::block::Export;
 use volfold_projector::block::loop_device::{self, LoopDevice, LoopOptions};
@@ -195,7 +195,8 @@ fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
 
 /// Opens the set and chooses from it.
 fn open_set(arguments: &AttachArguments, talk: &Talk) -> Option<(DiskSet, Vec<Device>, Outcome)> {
-    let set = DiskSet::open(&arguments.disks, &arguments.set.options());
+    let set = DiskSet::open(&arguments.disks, &arguments.set.options())
+        .unwrap_or_else(Incomplete::into_set);
     let mut outcome = Outcome::Done;
     for failure in set.failures() {
         talk.say(&format!("{}: {}", failure.path.display(), error_chain(&failure.error)));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
-use volfold::DiskSet;
+use volfold::{DiskSet, Incomplete};
 use volfold_projector::block::{Export, raw};
 use volfold_projector::{Log, Mount, PROJECTORS, Projector, VolumeNames, process};
 
@@ -194,7 +194,7 @@ struct Shown {
 
 /// Opens the set and chooses from it. `None` if there is nothing to show.
 fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Option<Shown> {
-    let set = DiskSet::open(disks, &arguments.set.options());
+    let set = DiskSet::open(disks, &arguments.set.options()).unwrap_or_else(Incomplete::into_set);
     let mut outcome = Outcome::Done;
     for failure in set.failures() {
         let reason = volfold_block::error_chain(&failure.error);

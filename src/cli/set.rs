@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use volfold::{DiskSet, OpenOptions};
+use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_block::error_chain;
-use volfold_fs::{MountOptions, VolumeTree};
+use volfold_fs::{ReadOptions, VolumeTree};
 
 use super::outcome::Outcome;
 use super::text;
@@ -44,7 +44,7 @@ impl SetArguments {
 
 /// Opens `disks` as one set, and tells of those that cannot be opened.
 fn open(disks: &[PathBuf], options: &OpenOptions) -> Option<(DiskSet, Outcome)> {
-    let set = DiskSet::open(disks, options);
+    let set = DiskSet::open(disks, options).unwrap_or_else(Incomplete::into_set);
     for failure in set.failures() {
         text::complain(format_args!("{}: {}", failure.path.display(), error_chain(&failure.error)));
     }
@@ -68,7 +68,7 @@ pub(crate) struct TreeArguments {
 impl TreeArguments {
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
-        let mount = MountOptions { system_files: self.system_files };
+        let mount = ReadOptions::default().with_system_files(self.system_files);
         let mut options = self.set.options();
         options.mount = mount;
         options

@@ -13,9 +13,10 @@
 use zerocopy::byteorder::{LE, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::content::RunList;
+use super::damage::ok_unless_corrupt;
 use super::inode::Inode;
-use super::volume::{Volume, damage_is_false};
+use super::runs::{Blocks, Runs};
+use super::volume::Volume;
 use crate::error::{FsError, FsResult};
 
 /// LIMIT: the bytes of the map of one file; with blocks of 4 KiB it reaches to a terabyte.
@@ -34,12 +35,12 @@ const _: () = assert!(size_of::<RawMap>() == 60);
 ///
 /// # Errors
 /// `Unsupported` if the map is larger than this build follows.
-pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
+pub(super) fn read<'a>(volume: &'a Volume, inode: &Inode) -> FsResult<Runs<'a>> {
     let (raw, _) = RawMap::ref_from_prefix(&inode.block)
         .map_err(|_| FsError::corrupt("block map is cut short"))?;
     let mut walk = Walk {
         volume,
-        runs: RunList::default(),
+        runs: Runs::new(&volume.superblock, inode.size),
         next: 0,
         end: inode.size.div_ceil(volume.superblock.block_size.get()),
         per_block: volume.superblock.block_size.get() / 4,
@@ -57,10 +58,10 @@ pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
 
 struct Walk<'a> {
     volume: &'a Volume,
-    runs: RunList,
+    runs: Runs<'a>,
     /// The block of the file that the next entry maps first.
     next: u64,
-    /// The block behind the last of the file.
+    /// The block after the last of the file.
     end: u64,
     per_block: u64,
     budget: u64,
@@ -79,10 +80,9 @@ impl Walk<'_> {
             let superblock = &self.volume.superblock;
             let inside = number > superblock.first_data_block && number < superblock.blocks_count;
             if level == 0 {
-                self.runs.push(start, 1, inside.then_some(number))?;
-            } else if !inside || !damage_is_false(self.block(number, level))? {
-                let reach = self.end.saturating_sub(start).min(span);
-                self.runs.push(start, reach, None)?;
+                self.runs.push(start, 1, Blocks::At(number))?;
+            } else if !inside || !ok_unless_corrupt(self.block(number, level))? {
+                self.runs.push(start, span, Blocks::Damaged)?;
             }
         }
         self.next = start.saturating_add(span);

@@ -16,7 +16,7 @@
 //! like blocks without names, so that reading all blocks in order finds every name once.
 //!
 //! A directory in its inode has two such chains, in the bytes 4 to 60 of `block` and in the
-//! attribute behind.
+//! attribute after them.
 
 use std::ops::{ControlFlow, Range};
 
@@ -25,14 +25,15 @@ use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum;
-use super::content::{Content, Piece};
+use super::damage::ok_unless_corrupt;
 use super::features::{Incompat, RoCompat};
 use super::inode::{Flags, Inode};
 use super::nokey;
 use super::superblock::Superblock;
-use super::volume::{Volume, damage_is_false};
-use super::{block_map, extents, inline};
+use super::volume::Volume;
+use super::{inline, map};
 use crate::error::{FsError, FsResult};
+use crate::extents::{Extents, Place};
 use crate::node::FileKind;
 
 /// LIMIT: the bytes of one directory that are looked at, 2 GiB, as the kernel without large_dir.
@@ -40,7 +41,7 @@ const MAX_BYTES: u64 = 1 << 31;
 /// LIMIT: after so many damaged blocks the rest of a directory is not looked at.
 const MAX_DAMAGED: u32 = 1024;
 const CHECKSUM_TYPE: u8 = 0xDE;
-/// Where the root of a hashed directory has its counts, behind `.`, `..` and 8 bytes on the hash.
+/// Where the root of a hashed directory has its counts, after `.`, `..` and 8 bytes on the hash.
 const ROOT_COUNTS_AT: usize = 0x20;
 /// Hash and block number.
 const INTERIOR_ENTRY: usize = 8;
@@ -108,7 +109,7 @@ pub(super) struct Directory<'a> {
 }
 
 enum Source {
-    Blocks(Content),
+    Blocks(Extents),
     Inline(Vec<u8>),
 }
 
@@ -117,7 +118,7 @@ enum Source {
 pub(super) enum Walked {
     /// The visitor broke.
     Stopped,
-    /// All names behind the start were visited, if not `damaged`.
+    /// All names after the start were visited, if not `damaged`.
     ToTheEnd {
         /// Whether some block or name could not be read.
         damaged: bool,
@@ -135,7 +136,7 @@ impl<'a> Directory<'a> {
         let source = if inode.flags.has(Flags::INLINE_DATA) {
             Source::Inline(inline::read(&inode, bytes)?)
         } else {
-            Source::Blocks(content(volume, &inode)?)
+            Source::Blocks(map::read(volume, &inode)?)
         };
         Ok(Self { volume, inode, source })
     }
@@ -145,7 +146,7 @@ impl<'a> Directory<'a> {
         self.inode.size
     }
 
-    /// Visits the names that begin at `from` or behind, without `.` and `..`.
+    /// Visits the names that begin at `from` or after it, without `.` and `..`.
     ///
     /// # Errors
     /// What the visitor says, or why the host cannot read; damage is in the result.
@@ -153,7 +154,7 @@ impl<'a> Directory<'a> {
         let mut walk = Walk { directory: self, from, damaged: 0, presented: Vec::new() };
         match &self.source {
             Source::Inline(bytes) => walk.inline(bytes, visit),
-            Source::Blocks(content) => walk.blocks(content, visit),
+            Source::Blocks(extents) => walk.blocks(extents, visit),
         }
     }
 
@@ -167,20 +168,6 @@ impl<'a> Directory<'a> {
         };
         self.walk(position, &mut once).map(|_| ())
     }
-}
-
-/// The content of `inode` as it lies in blocks.
-pub(super) fn content(volume: &Volume, inode: &Inode) -> FsResult<Content> {
-    let block_size = volume.superblock.block_size;
-    if inode.size > extents::ALL_BLOCKS.end.saturating_mul(block_size.get()) {
-        return Err(FsError::corrupt("inode has an impossible size"));
-    }
-    let runs = if inode.flags.has(Flags::EXTENTS) {
-        extents::read(volume, inode)?
-    } else {
-        block_map::read(volume, inode)?
-    };
-    Ok(Content::new(volume.data(), block_size, inode.size, runs))
 }
 
 struct Walk<'d> {
@@ -202,7 +189,7 @@ impl Walk<'_> {
         Ok(self.at_the_end())
     }
 
-    fn blocks(&mut self, content: &Content, visit: &mut Visitor<'_>) -> FsResult<Walked> {
+    fn blocks(&mut self, extents: &Extents, visit: &mut Visitor<'_>) -> FsResult<Walked> {
         let superblock = &self.directory.volume.superblock;
         let block_size = superblock.block_size.get();
         let whole = self.directory.inode.size;
@@ -211,8 +198,8 @@ impl Walk<'_> {
         let mut block = vec![0; bytes_to_index(block_size)?];
         let mut offset = self.from.saturating_sub(self.from % superblock.block_size);
         while offset < end {
-            let (piece, length) = content.bytes_at(offset);
-            let Piece::Data(at) = piece else {
+            let (place, length) = extents.at(offset).unwrap_or((Place::Hole, block_size));
+            let Place::At(at) = place else {
                 // The kernel makes no holes in directories.
                 self.damage();
                 offset = offset.saturating_add(length.max(1));
@@ -223,7 +210,7 @@ impl Walk<'_> {
             }
             let number = at / superblock.block_size;
             let read = self.directory.volume.read_block(number, &mut block);
-            if damage_is_false(read)? && sum_is_good(superblock, &self.directory.inode, &block) {
+            if ok_unless_corrupt(read)? && sum_is_good(superblock, &self.directory.inode, &block) {
                 if self.chain(&block, offset, visit)?.is_break() {
                     return Ok(Walked::Stopped);
                 }
@@ -249,11 +236,11 @@ impl Walk<'_> {
         let mut position = origin;
         // Every turn takes at least the 8 bytes of an entry.
         while !rest.is_empty() {
-            let Some((raw, name, behind)) = split_entry(rest) else {
+            let Some((raw, name, later)) = split_entry(rest) else {
                 self.damage();
                 break;
             };
-            let next = position.saturating_add(byte_count(rest.len().saturating_sub(behind.len())));
+            let next = position.saturating_add(byte_count(rest.len().saturating_sub(later.len())));
             let counts = raw.inode.get() != 0 && position >= self.from;
             if counts
                 && !matches!(name, b"." | b"..")
@@ -262,7 +249,7 @@ impl Walk<'_> {
                 return Ok(ControlFlow::Break(()));
             }
             position = next;
-            rest = behind;
+            rest = later;
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -316,10 +303,10 @@ fn split_entry(bytes: &[u8]) -> Option<(&RawEntry, &[u8], &[u8])> {
     if !length.is_multiple_of(4) {
         return None;
     }
-    let (_, behind) = bytes.split_at_checked(length)?;
+    let (_, later) = bytes.split_at_checked(length)?;
     let room = length.checked_sub(size_of::<RawEntry>())?;
     let name = body.get(..room)?.get(..usize::from(raw.name_length))?;
-    Some((raw, name, behind))
+    Some((raw, name, later))
 }
 
 /// Whether the checksum of a directory block holds, where it has one.
@@ -360,7 +347,7 @@ fn interior_sum_is_good(inode: &Inode, block: &[u8], count_at: usize) -> Option<
 fn interior_counts(block: &[u8]) -> Option<usize> {
     match split_entry(block)? {
         (raw, _, []) if raw.inode.get() == 0 => Some(size_of::<RawEntry>()),
-        (_, b".", behind) => match split_entry(behind)? {
+        (_, b".", later) => match split_entry(later)? {
             (_, b"..", []) => Some(ROOT_COUNTS_AT),
             _ => None,
         },
@@ -412,8 +399,8 @@ mod tests {
         bytes.resize(0x1_0000, 0);
         for length in [0, u16::MAX] {
             bytes[4..6].copy_from_slice(&length.to_le_bytes());
-            let (_, name, behind) = split_entry(&bytes).unwrap();
-            assert_eq!((name, behind.len()), (&b"hello"[..], 0));
+            let (_, name, later) = split_entry(&bytes).unwrap();
+            assert_eq!((name, later.len()), (&b"hello"[..], 0));
         }
     }
 }

@@ -4,7 +4,6 @@
 //! Block", tables `s_feature_compat`, `s_feature_incompat`, `s_feature_ro_compat`. A read-only
 //! reader may ignore unknown bits of `compat` and `ro_compat`, never of `incompat`.
 
-use super::superblock::SUPERBLOCK_OFFSET;
 use crate::error::{FsError, FsResult};
 
 /// One bit of `s_feature_compat`.
@@ -78,7 +77,7 @@ pub(super) struct Features {
 }
 
 impl Features {
-    /// Checks the three words; a file system of revision 0 has no features whatever they say.
+    /// Checks the three words, and leaves it to the caller to say where they are; a file system of revision 0 has no features whatever they say.
     pub(super) fn parse(
         revision: u32,
         compat: u32,
@@ -88,17 +87,16 @@ impl Features {
         if revision == 0 {
             return Ok(Self { compat: 0, incompat: 0, ro_compat: 0 });
         }
-        let at = SUPERBLOCK_OFFSET.saturating_add(0x60);
         if incompat & Incompat::JOURNAL_DEV.0 != 0 {
-            return Err(FsError::unsupported("volume is an external journal").at(at));
+            return Err(FsError::unsupported("volume is an external journal"));
         }
         if incompat & Incompat::COMPRESSION.0 != 0 {
-            return Err(FsError::unsupported("file system uses compression (e2compr)").at(at));
+            return Err(FsError::unsupported("file system uses compression (e2compr)"));
         }
         let unknown = incompat & !READABLE;
         if unknown != 0 {
             let message = format!("file system uses unknown incompatible features {unknown:#x}");
-            return Err(FsError::unsupported(message).at(at));
+            return Err(FsError::unsupported(message));
         }
         Ok(Self { compat, incompat, ro_compat })
     }
@@ -156,7 +154,6 @@ mod tests {
         ] {
             let error = Features::parse(1, 0, bits, 0).unwrap_err();
             assert_eq!(error.kind(), FsErrorKind::Unsupported);
-            assert_eq!(error.position(), Some(0x460));
             assert!(error.message().contains(text), "{}", error.message());
         }
     }

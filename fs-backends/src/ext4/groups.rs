@@ -72,19 +72,23 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Reads the descriptors of all groups. A block of them that cannot be read or trusted costs
+    /// Reads the descriptors of the groups below `end`, to the next whole block. A block of them that cannot be read or trusted costs
     /// its groups alone.
     ///
     /// # Errors
     /// Only if the host cannot read.
-    pub(super) fn read(volume: &dyn BlockDevice, superblock: &Superblock) -> FsResult<Self> {
+    pub(super) fn read(
+        volume: &dyn BlockDevice,
+        superblock: &Superblock,
+        end: u64,
+    ) -> FsResult<Self> {
         let mut groups = Self::default();
         let size = u64::from(superblock.descriptor_size);
         let per_block = superblock.block_size.get().checked_div(size).unwrap_or(1).max(1);
         let mut block = vec![0; bytes_to_index(superblock.block_size.get())?];
         let mut first = 0;
         let mut table_block = 0;
-        while first < superblock.group_count {
+        while first < superblock.group_count.min(end) {
             let position = superblock.position(table_location(superblock, table_block, per_block));
             let readable = match position.map(|at| volume.read_at(at, &mut block)) {
                 None => false,

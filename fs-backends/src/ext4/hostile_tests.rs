@@ -28,7 +28,7 @@ fn volume(size: &str, options: &[&str]) -> Option<Vec<u8>> {
 }
 
 fn mount(image: &[u8]) -> FsResult<Arc<dyn FileSystem>> {
-    Ext4Driver.mount(VolumeReader::uncached(Arc::new(MemoryDevice::new(image))))
+    crate::testing::mount(&Ext4Driver, image)
 }
 
 /// Touches everything that can be reached, within bounds.
@@ -182,10 +182,10 @@ fn a_superblock_with_one_thing_wrong_says_what() {
     };
     for (at, bytes, message) in [
         (0x38, &[0, 0][..], "superblock has a wrong magic number"),
-        (0x18, &[7, 0, 0, 0], "superblock has an impossible block size"),
+        (0x18, &[7, 0, 0, 0], "superblock has an invalid block size"),
         (0x20, &[0, 0, 0, 0], "superblock has groups without blocks"),
-        (0x28, &[0, 0, 0, 0], "superblock has an impossible number of inodes per group"),
-        (0x58, &[0x81, 0], "superblock has an impossible inode size"),
+        (0x28, &[0, 0, 0, 0], "superblock has an invalid number of inodes per group"),
+        (0x58, &[0x81, 0], "superblock has an invalid inode size"),
         (0x04, &[0, 0, 0, 0], "superblock has fewer blocks than it begins at"),
     ] {
         let mut bent = image.clone();

@@ -1,7 +1,7 @@
 //! The inode: what is known of a file without its content.
 //!
 //! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter "Index
-//! Nodes". Little-endian. 128 bytes, and as many as `extra_isize` says behind them.
+//! Nodes". Little-endian. 128 bytes, and as many as `extra_isize` says after them.
 //!
 //! | offset | size | field            | rule                                                      |
 //! |--------|------|------------------|-----------------------------------------------------------|
@@ -23,7 +23,7 @@
 //! | 0x78   | 2    | `uid_high`       |                                                           |
 //! | 0x7A   | 2    | `gid_high`       |                                                           |
 //! | 0x7C   | 2    | `checksum_lo`    | with metadata_csum                                        |
-//! | 0x80   | 2    | `extra_isize`    | bytes used behind 0x80                                    |
+//! | 0x80   | 2    | `extra_isize`    | bytes used after 0x80                                     |
 //! | 0x82   | 2    | `checksum_hi`    | with metadata_csum                                        |
 //! | 0x84   | 12   | three extras     | change, modification, access: 2 bits epoch, 30 bits ns    |
 //! | 0x90   | 4    | `crtime`         |                                                           |
@@ -45,7 +45,7 @@ pub(super) const ROOT: u32 = 2;
 
 /// The bytes of an inode of revision 0, and the part that all have.
 pub(super) const OLD_SIZE: usize = 0x80;
-/// Targets of so many bytes do not fit into `block` with the 0 behind them.
+/// Targets of so many bytes do not fit into `block` with the 0 after them.
 pub(super) const FAST_LINK: u64 = 60;
 const CHECKSUM_LO_AT: usize = 0x7C;
 const CHECKSUM_HI_AT: usize = 0x82;
@@ -123,7 +123,7 @@ pub(super) struct Inode {
     pub(super) flags: Flags,
     /// Block map, extent tree, device number, link target or inline data.
     pub(super) block: [u8; 60],
-    /// Bytes used behind the first 128.
+    /// Bytes used after the first 128.
     pub(super) extra_size: u16,
     /// The sum that those of its extent and directory blocks begin with.
     pub(super) checksum_seed: u32,
@@ -204,17 +204,15 @@ impl Inode {
         // Inline data has no blocks, and yet it is no hole; Linux counts it the same way.
         let inline = if self.flags.has(Flags::INLINE_DATA) { self.size } else { 0 };
         Metadata {
-            node: NodeId(u64::from(self.number)),
             generation: u64::from(self.generation),
-            kind: self.kind,
             size: self.size,
             allocated: self.allocated.saturating_add(inline),
             links: self.links,
             times: self.times,
             owner: Some(self.owner),
             device: self.device(),
-            attributes: None,
             unreadable,
+            ..Metadata::new(NodeId(u64::from(self.number)), self.kind)
         }
     }
 
@@ -242,7 +240,7 @@ fn extra_fields(rest: &[u8], at: u64) -> FsResult<RawExtra> {
     };
     let used = usize::from(u16::from_le_bytes(*used));
     if used > rest.len() || !used.is_multiple_of(4) {
-        return Err(FsError::corrupt("inode has an impossible extra size").at(at));
+        return Err(FsError::corrupt("inode has an invalid extra size").at(at));
     }
     for (to, from) in extra.as_mut_bytes().iter_mut().zip(rest.iter().take(used)) {
         *to = *from;

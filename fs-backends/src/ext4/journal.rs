@@ -1,7 +1,8 @@
 //! The journal (JBD2): changes that were promised but not yet written to their places.
 //!
 //! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter "Journal
-//! (jbd2)". Big-endian. The journal is a file of blocks; each block of its own begins with
+//! (jbd2)". Big-endian. The journal is a file of blocks, or a device of its own; each block that
+//! is not a copy begins with
 //!
 //! | offset | size | field       | rule                                                         |
 //! |--------|------|-------------|--------------------------------------------------------------|
@@ -9,7 +10,8 @@
 //! | 0x04   | 4    | `kind`      | 1 descriptor, 2 commit, 3 and 4 superblock, 5 revocation     |
 //! | 0x08   | 4    | `sequence`  | number of the transaction                                    |
 //!
-//! The superblock is block 0:
+//! The superblock is block 0 of a file; on a device it follows the block of the device's own
+//! superblock, see [`super::journal_device`]:
 //!
 //! | offset | size | field       | rule                                                         |
 //! |--------|------|-------------|--------------------------------------------------------------|
@@ -20,6 +22,7 @@
 //! | 0x1C   | 4    | `start`     | where the first transaction begins, 0 if there is none       |
 //! | 0x28   | 4    | `incompat`  | feature bits; an unknown one forbids to replay               |
 //! | 0x30   | 16   | `uuid`      | checksums begin with it                                      |
+//! | 0x40   | 4    | `users`     | on a device: how many file systems share the journal         |
 //! | 0x50   | 1    | `checksum_type` | 4, CRC-32C                                               |
 //! | 0x54   | 4    | `fast_blocks` | with fast_commit: blocks at the end that are not the log   |
 //! | 0xFC   | 4    | `checksum`  | with checksums: CRC-32C of 1024 bytes, this field taken as 0 |
@@ -30,17 +33,16 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::sync::Arc;
 
-use volfold_block::byte_count;
+use volfold_block::{BlockDevice, bytes_to_index};
 use zerocopy::byteorder::{BE, LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::checksum;
-use super::content::{Content, Piece};
-use super::journal_tags::{self, Tag};
-use super::volume::Volume;
+use super::journal_tags::{self, Layout, Tag};
 use crate::error::{FsError, FsResult};
-use crate::node::FileData;
+use crate::extents::Extents;
 
 /// What a block of the journal begins with; also put back into blocks that began with it.
 pub(super) const MAGIC: u32 = 0xC03B_3998;
@@ -84,7 +86,8 @@ struct RawSuperblock {
     incompat: U32<BE>,
     ro_compat: U32<BE>,
     uuid: [u8; 16],
-    unread_40: [u8; 0x10],
+    users: U32<BE>,
+    unread_44: [u8; 0x0C],
     checksum_type: u8,
     unread_51: [u8; 0x03],
     fast_blocks: U32<BE>,
@@ -107,25 +110,10 @@ struct RawFastHead {
 }
 const _: () = assert!(size_of::<RawFastHead>() == 0x0C);
 
-/// How blocks of this journal are laid out and summed.
-pub(super) struct Layout {
-    pub(super) bit64: bool,
-    pub(super) csum_v2: bool,
-    pub(super) csum_v3: bool,
-    /// The sum that all others begin with.
-    pub(super) seed: u32,
-}
-
-impl Layout {
-    pub(super) fn has_sums(&self) -> bool {
-        self.csum_v2 || self.csum_v3
-    }
-}
-
 /// Where the newest copy of a block lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Copy {
-    /// The position of the copy on the volume.
+pub(super) struct JournalCopy {
+    /// The position of the copy on the device of the journal.
     pub(super) position: u64,
     /// Whether the first four bytes are [`MAGIC`] and were taken out.
     pub(super) escaped: bool,
@@ -135,32 +123,70 @@ pub(super) struct Copy {
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     /// By block of the file system.
-    pub(super) copies: BTreeMap<u64, Copy>,
+    pub(super) copies: BTreeMap<u64, JournalCopy>,
     pub(super) transactions: u64,
     /// Why the log was not read further, if it did not end as logs do.
     pub(super) stopped: Option<String>,
 }
 
-/// Reads all committed transactions of the journal `content`.
-///
-/// # Errors
-/// `Corrupt` if the journal is damaged inside a committed transaction, `Unsupported` if it is of
-/// an unknown kind.
-pub(super) fn read(volume: &Volume, content: &Content) -> FsResult<Replay> {
-    let mut block = volume.block_buffer()?;
-    read_block(content, volume, 0, &mut block)?;
-    let Some(mut log) = Log::open(volume, content, &block)? else {
-        return Ok(Replay::default());
-    };
-    // Each turn takes at least one block of the budget.
-    while log.step(&mut block)? {}
-    log.look_for_fast_commits(&mut block)?;
-    Ok(log.replay)
+/// Where a journal lies.
+pub(super) struct Journal {
+    /// The device that it is read from, and its copies later.
+    pub(super) device: Arc<dyn BlockDevice>,
+    /// Where its blocks are on that device.
+    pub(super) extents: Extents,
+    /// The bytes of all its blocks.
+    pub(super) size: u64,
+    /// That of the file system.
+    pub(super) block_size: u64,
+    /// The number of the block that begins with the journal's superblock.
+    pub(super) superblock: u64,
+}
+
+impl Journal {
+    /// Reads all committed transactions.
+    ///
+    /// # Errors
+    /// `Corrupt` if the journal is damaged inside a committed transaction, `Unsupported` if it is
+    /// of an unknown kind.
+    pub(super) fn read(&self) -> FsResult<Replay> {
+        let mut block = self.block_buffer()?;
+        self.read_block(self.superblock, &mut block)?;
+        let Some(mut log) = Log::open(self, &block)? else {
+            return Ok(Replay::default());
+        };
+        // Each turn takes at least one block of the budget.
+        while log.step(&mut block)? {}
+        log.look_for_fast_commits(&mut block)?;
+        Ok(log.replay)
+    }
+
+    fn block_buffer(&self) -> FsResult<Vec<u8>> {
+        Ok(vec![0; bytes_to_index(self.block_size)?])
+    }
+
+    /// Where the block `number` begins in the journal.
+    fn offset(&self, number: u64) -> FsResult<u64> {
+        let offset = number.checked_mul(self.block_size);
+        let end = offset.and_then(|offset| offset.checked_add(self.block_size));
+        offset
+            .filter(|_| end.is_some_and(|end| end <= self.size))
+            .ok_or_else(|| FsError::corrupt("journal is cut short"))
+    }
+
+    fn read_block(&self, number: u64, block: &mut [u8]) -> FsResult<()> {
+        self.extents.read(&*self.device, self.offset(number)?, block)
+    }
+
+    /// Where the block `number` lies on the device.
+    fn position(&self, number: u64) -> FsResult<u64> {
+        let position = self.extents.position(self.offset(number)?);
+        position.ok_or_else(|| FsError::corrupt("journal file has holes"))
+    }
 }
 
 struct Log<'a> {
-    volume: &'a Volume,
-    content: &'a Content,
+    journal: &'a Journal,
     layout: Layout,
     first: u64,
     end: u64,
@@ -170,7 +196,7 @@ struct Log<'a> {
     has_fast_commits: bool,
     replay: Replay,
     /// The blocks of the transaction that is being read.
-    pending: Vec<(u64, Copy)>,
+    pending: Vec<(u64, JournalCopy)>,
     revoked: Vec<u64>,
     /// Whether a copy in that transaction has a bad checksum.
     bad_copy: bool,
@@ -178,14 +204,13 @@ struct Log<'a> {
 
 impl<'a> Log<'a> {
     /// Checks the journal superblock in `block`; `None` if the journal is empty.
-    fn open(volume: &'a Volume, content: &'a Content, block: &[u8]) -> FsResult<Option<Self>> {
+    fn open(journal: &'a Journal, block: &[u8]) -> FsResult<Option<Self>> {
         let (raw, _) = RawSuperblock::ref_from_prefix(block)
             .map_err(|_| FsError::corrupt("journal superblock is cut short"))?;
         if raw.header.magic.get() != MAGIC || !matches!(raw.header.kind.get(), 3 | 4) {
             return Err(FsError::corrupt("journal superblock has a wrong signature"));
         }
-        let block_size = volume.superblock.block_size.get();
-        if u64::from(raw.block_size.get()) != block_size {
+        if u64::from(raw.block_size.get()) != journal.block_size {
             return Err(FsError::corrupt("journal has a wrong block size"));
         }
         // A superblock of version 1 has no features.
@@ -198,15 +223,10 @@ impl<'a> Log<'a> {
             csum_v3: incompat & CSUM_V3 != 0,
             seed: checksum::sum(&raw.uuid),
         };
-        if layout.has_sums() {
-            if raw.checksum_type != CHECKSUM_CRC32C {
-                return Err(FsError::unsupported("journal has an unknown kind of checksum"));
-            }
-            let covered = block.get(..1024).unwrap_or_default();
-            if sum_without(u32::MAX, covered, CHECKSUM_AT) != Some(raw.checksum.get()) {
-                return Err(FsError::corrupt("journal superblock has a bad checksum"));
-            }
+        if has_features && raw.users.get() > 1 {
+            return Err(FsError::unsupported("journal is shared by several file systems"));
         }
+        check_sum(raw, &layout, block)?;
         if raw.start.get() == 0 {
             return Ok(None);
         }
@@ -220,16 +240,15 @@ impl<'a> Log<'a> {
         let end = blocks.saturating_sub(fast);
         let first = u64::from(raw.first.get());
         let start = u64::from(raw.start.get());
-        if blocks > content.size().div_ceil(block_size)
-            || first == 0
+        if blocks > journal.size.div_ceil(journal.block_size)
+            || first <= journal.superblock
             || start < first
             || start >= end
         {
-            return Err(FsError::corrupt("journal superblock has impossible bounds"));
+            return Err(FsError::corrupt("journal superblock has invalid bounds"));
         }
         Ok(Some(Self {
-            volume,
-            content,
+            journal,
             layout,
             first,
             end,
@@ -250,7 +269,7 @@ impl<'a> Log<'a> {
             self.stop("the log runs around in a circle");
             return Ok(false);
         };
-        read_block(self.content, self.volume, number, block)?;
+        self.journal.read_block(number, block)?;
         let (header, _) = RawHeader::ref_from_prefix(block)
             .map_err(|_| FsError::corrupt("journal block is cut short"))?;
         if header.magic.get() != MAGIC || header.sequence.get() != self.sequence {
@@ -273,7 +292,7 @@ impl<'a> Log<'a> {
             self.stop("a descriptor block is damaged");
             return Ok(false);
         };
-        let mut copy = self.volume.block_buffer()?;
+        let mut copy = self.journal.block_buffer()?;
         for tag in tags {
             let Some(number) = self.advance() else {
                 self.stop("the log runs around in a circle");
@@ -285,15 +304,15 @@ impl<'a> Log<'a> {
     }
 
     fn copy(&mut self, tag: &Tag, number: u64, bytes: &mut [u8]) -> FsResult<()> {
-        let position = position(self.content, self.volume, number)?;
+        let position = self.journal.position(number)?;
         if self.layout.has_sums() {
-            read_block(self.content, self.volume, number, bytes)?;
+            self.journal.read_block(number, bytes)?;
             let sum = checksum::update(self.layout.seed, &self.sequence.to_be_bytes());
             if !tag.sum_is(checksum::update(sum, bytes)) {
                 self.bad_copy = true;
             }
         }
-        let copy = Copy { position, escaped: tag.escaped };
+        let copy = JournalCopy { position, escaped: tag.escaped };
         self.pending.push((tag.block, copy));
         Ok(())
     }
@@ -347,7 +366,7 @@ impl<'a> Log<'a> {
         }
         // QUIRK: Linux leaves one block free between the log and the fast commits.
         let number = self.end.saturating_add(1);
-        read_block(self.content, self.volume, number, block)?;
+        self.journal.read_block(number, block)?;
         let (raw, _) = RawFastHead::ref_from_prefix(block)
             .map_err(|_| FsError::corrupt("journal block is cut short"))?;
         if raw.tag.get() == FAST_HEAD && raw.sequence.get() == self.sequence {
@@ -400,19 +419,16 @@ fn sum_without(seed: u32, bytes: &[u8], at: usize) -> Option<u32> {
     Some(checksum::update(sum, bytes.get(at.checked_add(4)?..)?))
 }
 
-fn read_block(content: &Content, volume: &Volume, number: u64, block: &mut [u8]) -> FsResult<()> {
-    let offset = number.saturating_mul(volume.superblock.block_size.get());
-    if byte_count(content.read_at(offset, block)?) < byte_count(block.len()) {
-        return Err(FsError::corrupt("journal file is cut short"));
+fn check_sum(raw: &RawSuperblock, layout: &Layout, block: &[u8]) -> FsResult<()> {
+    if !layout.has_sums() {
+        return Ok(());
+    }
+    if raw.checksum_type != CHECKSUM_CRC32C {
+        return Err(FsError::unsupported("journal has an unknown kind of checksum"));
+    }
+    let covered = block.get(..1024).unwrap_or_default();
+    if sum_without(u32::MAX, covered, CHECKSUM_AT) != Some(raw.checksum.get()) {
+        return Err(FsError::corrupt("journal superblock has a bad checksum"));
     }
     Ok(())
-}
-
-/// Where the block `number` of the journal lies on the volume.
-fn position(content: &Content, volume: &Volume, number: u64) -> FsResult<u64> {
-    let offset = number.saturating_mul(volume.superblock.block_size.get());
-    match content.bytes_at(offset) {
-        (Piece::Data(position), _) => Ok(position),
-        _ => Err(FsError::corrupt("journal file has holes")),
-    }
 }

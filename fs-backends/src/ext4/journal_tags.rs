@@ -24,12 +24,25 @@
 
 use volfold_block::ByteReader;
 
-use super::journal::Layout;
-
 const HEADER: usize = 12;
 const ESCAPED: u32 = 1;
 const SAME_UUID: u32 = 2;
 const LAST: u32 = 8;
+
+/// How blocks of this journal are laid out and summed.
+pub(super) struct Layout {
+    pub(super) bit64: bool,
+    pub(super) csum_v2: bool,
+    pub(super) csum_v3: bool,
+    /// The sum that all others begin with.
+    pub(super) seed: u32,
+}
+
+impl Layout {
+    pub(super) fn has_sums(&self) -> bool {
+        self.csum_v2 || self.csum_v3
+    }
+}
 
 /// One tag of a descriptor.
 #[derive(Debug, PartialEq, Eq)]

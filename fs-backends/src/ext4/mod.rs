@@ -7,19 +7,23 @@
 
 mod block_map;
 mod checksum;
-mod content;
+mod damage;
 mod dir;
-mod extents;
+mod extent_tree;
 mod features;
 mod groups;
+mod identity;
 mod index;
 mod inline;
 mod inode;
 mod journal;
+mod journal_device;
 mod journal_tags;
+mod map;
 mod nokey;
 mod recovery;
 mod replayed;
+mod runs;
 mod superblock;
 mod volume;
 
@@ -35,17 +39,19 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Confidence, Finding, bytes_to_index, code};
 
-use self::content::InlineContent;
 use self::dir::{Directory, Walked};
+use self::identity::uuid_text;
 use self::index::{Indexes, damaged_directory};
 use self::inode::{FAST_LINK, Flags, Inode};
+use self::journal_device::JournalDevice;
 use self::superblock::{MAGIC, MAGIC_OFFSET, MAX_LOG_BLOCK_SIZE};
 use self::volume::Volume;
-use crate::driver::{FileSystemDriver, VolumeReader};
+use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader, VolumeRole};
 use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::extents::BytesFile;
 use crate::node::{
-    CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
-    Name, NodeId, StreamName, Usage,
+    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
+    NodeId, StreamName, Usage,
 };
 
 /// LIMIT: a link target, far above the 4096 bytes that Linux follows.
@@ -82,7 +88,23 @@ impl FileSystemDriver for Ext4Driver {
         }
     }
 
-    fn mount(&self, volume: VolumeReader) -> FsResult<Arc<dyn FileSystem>> {
+    fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
+        let device = &*volume.metadata;
+        if let Some(journal) = JournalDevice::read(device)? {
+            let mut identity = Identity::new(journal.label, uuid_text(&journal.uuid));
+            identity.role = VolumeRole::Journal;
+            return Ok(identity);
+        }
+        let volume = Volume::read_start(volume)?;
+        // A volume that was not unmounted may be damaged until its journal is replayed.
+        if !recovery::is_needed(&volume.superblock) {
+            check_root(&volume)?;
+        }
+        let superblock = volume.superblock;
+        Ok(Identity::new(superblock.label, uuid_text(&superblock.uuid)))
+    }
+
+    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
         Ok(Arc::new(Ext4::mount(volume)?))
     }
 }
@@ -99,15 +121,8 @@ impl Ext4 {
         let device_size = reader.data.size();
         let (volume, findings) = recovery::read(reader)?;
         let info = info(&volume, device_size, findings);
-        let file_system = Self { volume, info, indexes: Indexes::new()? };
-        match file_system.inode(file_system.root()) {
-            Ok((root, _)) if root.kind == FileKind::Directory => Ok(file_system),
-            Ok(_) => Err(FsError::corrupt("root inode is not a directory")),
-            Err(error) if error.kind() == FsErrorKind::NotFound => {
-                Err(FsError::corrupt("root inode is not in use"))
-            }
-            Err(error) => Err(error),
-        }
+        check_root(&volume)?;
+        Ok(Self { volume, info, indexes: Indexes::new()? })
     }
 
     /// The inode of `node`, and its bytes.
@@ -134,10 +149,9 @@ impl FileSystem for Ext4 {
         let groups = &self.volume.groups;
         let free = groups.free_clusters.saturating_mul(superblock.cluster_size);
         let nodes = u64::from(superblock.inodes_count);
-        Ok(Usage {
-            used: superblock.size().saturating_sub(free),
-            nodes: Some((nodes, groups.free_inodes.min(nodes))),
-        })
+        let mut usage = Usage::new(&self.info, superblock.size().saturating_sub(free));
+        usage.nodes = Some((nodes, groups.free_inodes.min(nodes)));
+        Ok(usage)
     }
 
     fn root(&self) -> NodeId {
@@ -196,7 +210,7 @@ impl FileSystem for Ext4 {
             return Err(FsError::encrypted());
         }
         if inode.size == 0 || inode.size > MAX_TARGET {
-            return Err(FsError::corrupt("link target has an impossible length"));
+            return Err(FsError::corrupt("link target has an invalid length"));
         }
         let size = bytes_to_index(inode.size)?;
         if inode.flags.has(Flags::INLINE_DATA) {
@@ -208,7 +222,7 @@ impl FileSystem for Ext4 {
                 _ => Err(FsError::corrupt("link target leaves its inode")),
             };
         }
-        let content = dir::content(&self.volume, &inode)?;
+        let content = map::open(&self.volume, &inode)?;
         if content.extent_at(0)?.length < inode.size {
             return Err(FsError::corrupt("link target lies in pieces"));
         }
@@ -232,9 +246,20 @@ impl FileSystem for Ext4 {
         }
         if inode.flags.has(Flags::INLINE_DATA) {
             let bytes = inline::read(&inode, &bytes)?;
-            return Ok(Arc::new(InlineContent { bytes, size: inode.size }));
+            return Ok(Arc::new(BytesFile::padded(bytes, inode.size)));
         }
-        Ok(Arc::new(dir::content(&self.volume, &inode)?))
+        Ok(Arc::new(map::open(&self.volume, &inode)?))
+    }
+}
+
+fn check_root(volume: &Volume) -> FsResult<()> {
+    match volume.read_inode(inode::ROOT, &mut Vec::new()) {
+        Ok(root) if root.kind == FileKind::Directory => Ok(()),
+        Ok(_) => Err(FsError::corrupt("root inode is not a directory")),
+        Err(error) if error.kind() == FsErrorKind::NotFound => {
+            Err(FsError::corrupt("root inode is not in use"))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -267,13 +292,11 @@ fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo
             format!("the file system has {} bytes, its volume {device_size}", superblock.size()),
         ));
     }
+    let block_size = u32::try_from(superblock.block_size.get()).unwrap_or(u32::MAX);
     FsInfo {
-        kind: superblock.features.kind(),
         label: superblock.label.clone(),
-        uuid: superblock.uuid_text(),
-        case: CaseRule::Sensitive,
-        cluster_size: u32::try_from(superblock.block_size.get()).unwrap_or(u32::MAX),
-        size: superblock.size(),
+        uuid: uuid_text(&superblock.uuid),
         findings,
+        ..FsInfo::new(superblock.features.kind(), block_size, superblock.size())
     }
 }

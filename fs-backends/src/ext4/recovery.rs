@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use volfold_block::{Finding, code, error_chain};
+use volfold_block::{Finding, Mapped, code, error_chain};
 
-use super::dir;
 use super::features::{Compat, Incompat};
+use super::identity::uuid_text;
 use super::inode::Inode;
-use super::journal::{self, Copy, Replay};
+use super::journal::{Journal, JournalCopy, Replay};
+use super::journal_device::JournalDevice;
+use super::map;
 use super::replayed::Replayed;
 use super::superblock::Superblock;
 use super::volume::Volume;
@@ -24,14 +26,10 @@ use crate::node::FileKind;
 /// Why the volume cannot be read at all.
 pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
     let volume = Volume::read(reader)?;
-    let superblock = &volume.superblock;
-    // Backups do not say whether the journal is needed.
-    let has_journal = superblock.features.compat(Compat::HAS_JOURNAL);
-    let may_need = superblock.is_backup && has_journal;
-    if !superblock.features.incompat(Incompat::RECOVER) && !may_need {
+    if !is_needed(&volume.superblock) {
         return Ok((volume, Vec::new()));
     }
-    match replay(&volume).and_then(|replay| replayed(&volume, replay)) {
+    match journal(&volume).and_then(|journal| replayed(&volume, &journal)) {
         Ok((None, findings)) => Ok((volume, findings)),
         Ok((Some(volume), findings)) => Ok((volume, findings)),
         Err(error) if error.kind() == FsErrorKind::Io => Err(error),
@@ -46,22 +44,54 @@ pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
     }
 }
 
-fn replay(volume: &Volume) -> FsResult<Replay> {
+/// Whether the newest changes may be in the journal alone.
+pub(super) fn is_needed(superblock: &Superblock) -> bool {
+    // Backups do not say whether the journal is needed.
+    let may_need = superblock.is_backup && superblock.features.compat(Compat::HAS_JOURNAL);
+    superblock.features.incompat(Incompat::RECOVER) || may_need
+}
+
+/// The journal of `volume`: a file of its own, or another volume of the set.
+fn journal(volume: &Volume) -> FsResult<Journal> {
     let superblock = &volume.superblock;
     if !superblock.features.compat(Compat::HAS_JOURNAL) {
         return Err(FsError::corrupt("file system needs its journal and has none"));
     }
     if superblock.journal_inode == 0 {
-        let message = "journal is on another device";
-        return Err(FsError::new(FsErrorKind::MissingPart, message));
+        return external(volume);
     }
     let mut bytes = Vec::new();
     let inode = volume
         .read_inode(superblock.journal_inode, &mut bytes)
         .map_err(|error| FsError::corrupt("journal inode cannot be read").because(error))?;
     check(&inode)?;
-    let content = dir::content(volume, &inode)?;
-    journal::read(volume, &content)
+    Ok(Journal {
+        device: volume.data(),
+        extents: map::read(volume, &inode)?,
+        size: inode.size,
+        block_size: superblock.block_size.get(),
+        superblock: 0,
+    })
+}
+
+/// The journal on a device of its own.
+fn external(volume: &Volume) -> FsResult<Journal> {
+    let superblock = &volume.superblock;
+    let Some(uuid) = uuid_text(&superblock.journal_uuid) else {
+        let message = "journal is on another device that has no UUID";
+        return Err(FsError::new(FsErrorKind::MissingPart, message));
+    };
+    let Some(reader) = volume.reader().other(&uuid) else {
+        let message =
+            format!("journal is on another volume, with the UUID {uuid}; give its disk as well");
+        return Err(FsError::new(FsErrorKind::MissingPart, message));
+    };
+    match JournalDevice::read(&*reader.metadata)? {
+        Some(device) if device.uuid == superblock.journal_uuid => {
+            device.journal(reader.data, superblock.block_size.get())
+        }
+        _ => Err(FsError::corrupt(format!("volume with the UUID {uuid} is not the journal"))),
+    }
 }
 
 fn check(inode: &Inode) -> FsResult<()> {
@@ -71,8 +101,9 @@ fn check(inode: &Inode) -> FsResult<()> {
     Ok(())
 }
 
-/// The same volume through the copies of `replay`; `None` if there are none.
-fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<Finding>)> {
+/// The same volume through the copies in `journal`; `None` if there are none.
+fn replayed(volume: &Volume, journal: &Journal) -> FsResult<(Option<Volume>, Vec<Finding>)> {
+    let replay: Replay = journal.read()?;
     let mut findings = Vec::new();
     if let Some(why) = replay.stopped {
         findings.push(Finding::warning(
@@ -84,11 +115,14 @@ fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<Fi
         return Ok((None, findings));
     }
     let block_size = volume.superblock.block_size.get();
-    let copies: Arc<[(u64, Copy)]> = positions(&volume.superblock, &replay.copies)?;
-    let view = |device| Arc::new(Replayed::new(device, copies.clone(), block_size));
+    let copies: Arc<[(u64, JournalCopy)]> = positions(&volume.superblock, &replay.copies)?;
+    let from = &journal.device;
+    let view = |device| {
+        let map = Replayed::new(device, from.clone(), copies.clone(), block_size);
+        Arc::new(Mapped::new(map))
+    };
     let reader = volume.reader();
-    let reader =
-        VolumeReader { data: view(reader.data.clone()), metadata: view(reader.metadata.clone()) };
+    let reader = VolumeReader::new(view(reader.data.clone()), view(reader.metadata.clone()));
     findings.push(Finding::warning(
         code::EXT4_JOURNAL_REPLAYED,
         format!(
@@ -102,8 +136,8 @@ fn replayed(volume: &Volume, replay: Replay) -> FsResult<(Option<Volume>, Vec<Fi
 
 fn positions(
     superblock: &Superblock,
-    copies: &BTreeMap<u64, Copy>,
-) -> FsResult<Arc<[(u64, Copy)]>> {
+    copies: &BTreeMap<u64, JournalCopy>,
+) -> FsResult<Arc<[(u64, JournalCopy)]>> {
     copies
         .iter()
         .map(|(&block, &copy)| match superblock.position(block) {

@@ -25,6 +25,7 @@
 //! | 0x064  | 4    | `ro_compat`          | feature bits                                          |
 //! | 0x068  | 16   | `uuid`               |                                                       |
 //! | 0x078  | 16   | `volume_name`        | padded with 0                                         |
+//! | 0x0D0  | 16   | `journal_uuid`       | of the device of the journal, if it has one           |
 //! | 0x0E0  | 4    | `journal_inum`       | inode of the journal, 0 if it is another device       |
 //! | 0x0FE  | 2    | `desc_size`          | with 64bit: power of two, 64 to the block size        |
 //! | 0x104  | 4    | `first_meta_bg`      | with meta_bg                                          |
@@ -43,6 +44,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum;
 use super::features::{Features, Incompat, RoCompat};
+use super::identity::label;
 use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// Where the primary superblock lies.
@@ -90,7 +92,8 @@ struct RawSuperblock {
     ro_compat: U32<LE>,
     uuid: [u8; 16],
     volume_name: [u8; 16],
-    unread_88: [u8; 0x58],
+    unread_88: [u8; 0x48],
+    journal_uuid: [u8; 16],
     journal_inum: U32<LE>,
     unread_e4: [u8; 0x1A],
     desc_size: U16<LE>,
@@ -111,6 +114,7 @@ const _: () = assert!(offset_of!(RawSuperblock, magic) == 0x038);
 const _: () = assert!(offset_of!(RawSuperblock, creator_os) == 0x048);
 const _: () = assert!(offset_of!(RawSuperblock, inode_size) == 0x058);
 const _: () = assert!(offset_of!(RawSuperblock, uuid) == 0x068);
+const _: () = assert!(offset_of!(RawSuperblock, journal_uuid) == 0x0D0);
 const _: () = assert!(offset_of!(RawSuperblock, journal_inum) == 0x0E0);
 const _: () = assert!(offset_of!(RawSuperblock, desc_size) == 0x0FE);
 const _: () = assert!(offset_of!(RawSuperblock, first_meta_bg) == 0x104);
@@ -142,6 +146,7 @@ pub(super) struct Superblock {
     pub(super) first_meta_bg: u64,
     pub(super) backup_groups: [u64; 2],
     pub(super) journal_inode: u32,
+    pub(super) journal_uuid: [u8; 16],
     pub(super) uuid: [u8; 16],
     pub(super) label: Option<String>,
     /// The sum that all other sums of metadata begin with.
@@ -200,15 +205,16 @@ impl Superblock {
             raw.compat.get(),
             raw.incompat.get(),
             raw.ro_compat.get(),
-        )?;
+        )
+        .map_err(|error| error.at(SUPERBLOCK_OFFSET.saturating_add(0x60)))?;
         check_sum(raw, &features)?;
         if raw.log_block_size.get() > MAX_LOG_BLOCK_SIZE {
-            return Err(corrupt("superblock has an impossible block size", 0x18));
+            return Err(corrupt("superblock has an invalid block size", 0x18));
         }
         let block_size = 1024_u64
             .checked_shl(raw.log_block_size.get())
             .and_then(NonZeroU64::new)
-            .ok_or_else(|| corrupt("superblock has an impossible block size", 0x18))?;
+            .ok_or_else(|| corrupt("superblock has an invalid block size", 0x18))?;
         let cluster_size = cluster_size(raw, &features, block_size)?;
         let blocks_count = blocks_count(raw, &features)?;
         let first_data_block = u64::from(raw.first_data_block.get());
@@ -242,6 +248,7 @@ impl Superblock {
             first_meta_bg: u64::from(raw.first_meta_bg.get()),
             backup_groups: raw.backup_bgs.map(|group| u64::from(group.get())),
             journal_inode: raw.journal_inum.get(),
+            journal_uuid: raw.journal_uuid,
             uuid: raw.uuid,
             label: label(&raw.volume_name),
             checksum_seed,
@@ -263,21 +270,6 @@ impl Superblock {
     /// The size of the file system in bytes.
     pub(super) fn size(&self) -> u64 {
         self.blocks_count.saturating_mul(self.block_size.get())
-    }
-
-    /// The UUID in lower case with dashes, `None` if it is all zero.
-    pub(super) fn uuid_text(&self) -> Option<String> {
-        if self.uuid == [0; 16] {
-            return None;
-        }
-        let mut text = String::with_capacity(36);
-        for (index, byte) in self.uuid.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            text.push_str(&format!("{byte:02x}"));
-        }
-        Some(text)
     }
 }
 
@@ -307,7 +299,7 @@ fn cluster_size(raw: &RawSuperblock, features: &Features, block: NonZeroU64) -> 
         .filter(|&log| log <= 30)
         .and_then(|log| 1_u64.checked_shl(log))
         .filter(|&size| size >= block.get())
-        .ok_or_else(|| corrupt("superblock has an impossible cluster size", 0x1C))
+        .ok_or_else(|| corrupt("superblock has an invalid cluster size", 0x1C))
 }
 
 fn blocks_count(raw: &RawSuperblock, features: &Features) -> FsResult<u64> {
@@ -324,7 +316,7 @@ fn inodes_per_group(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<Non
     // One block of bitmap is all that a group has for its inodes.
     NonZeroU32::new(raw.inodes_per_group.get())
         .filter(|count| u64::from(count.get()) <= block_size.get().saturating_mul(8))
-        .ok_or_else(|| corrupt("superblock has an impossible number of inodes per group", 0x28))
+        .ok_or_else(|| corrupt("superblock has an invalid number of inodes per group", 0x28))
 }
 
 fn inode_size(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<u16> {
@@ -333,7 +325,7 @@ fn inode_size(raw: &RawSuperblock, block_size: NonZeroU64) -> FsResult<u16> {
     }
     let size = raw.inode_size.get();
     if size < 128 || !size.is_power_of_two() || u64::from(size) > block_size.get() {
-        return Err(corrupt("superblock has an impossible inode size", 0x58));
+        return Err(corrupt("superblock has an invalid inode size", 0x58));
     }
     Ok(size)
 }
@@ -348,14 +340,9 @@ fn descriptor_size(
     }
     let size = raw.desc_size.get();
     if size < 64 || !size.is_power_of_two() || u64::from(size) > block_size.get() {
-        return Err(corrupt("superblock has an impossible descriptor size", 0xFE));
+        return Err(corrupt("superblock has an invalid descriptor size", 0xFE));
     }
     Ok(size)
-}
-
-fn label(name: &[u8; 16]) -> Option<String> {
-    let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 fn corrupt(message: &'static str, field: u64) -> FsError {

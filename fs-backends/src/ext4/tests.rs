@@ -13,6 +13,7 @@ use std::sync::Arc;
 use volfold_block::MemoryDevice;
 
 use super::*;
+use crate::driver::OtherVolumes;
 use crate::node::FileExtentKind;
 use crate::testing;
 
@@ -91,7 +92,7 @@ fn plant(root: &Path) {
 }
 
 fn mount(image: Vec<u8>) -> FsResult<Arc<dyn FileSystem>> {
-    Ext4Driver.mount(VolumeReader::uncached(Arc::new(MemoryDevice::new(image))))
+    testing::mount(&Ext4Driver, image)
 }
 
 fn names(fs: &dyn FileSystem, dir: NodeId) -> BTreeMap<Vec<u8>, (NodeId, FileKind)> {
@@ -183,7 +184,7 @@ fn every_layout_that_mke2fs_makes_reads_as_its_source() {
         let device: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(image));
         assert_eq!(Ext4Driver.probe(&*device).unwrap(), Confidence::Certain);
         let reader = VolumeReader::uncached(device);
-        let fs = Ext4Driver.mount(reader).unwrap();
+        let fs = Ext4Driver.mount(reader, ReadOptions::default()).unwrap();
         println!("{options}: {:?}", fs.info());
         assert_eq!(fs.info().kind, kind, "{options}");
         assert_eq!(fs.info().label.as_deref(), Some("a label"));
@@ -297,6 +298,83 @@ fn a_dirty_journal_is_read_as_if_it_were_replayed() {
     }
 }
 
+/// The other volume of a set of two.
+struct Beside(Vec<u8>);
+
+impl OtherVolumes for Beside {
+    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader> {
+        let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(self.0.clone())));
+        let identity = Ext4Driver.identify(reader.clone()).unwrap();
+        (identity.uuid.as_deref() == Some(uuid)).then_some(reader)
+    }
+}
+
+#[test]
+fn a_journal_on_another_volume_is_replayed_from_there() {
+    const UUID: &str = "76543210-89ab-cdef-0123-456789abcdef";
+    for block in ["1024", "4096"] {
+        let scratch = Scratch::new();
+        fs::write(scratch.tree().join("file"), pattern(50_000, 5)).unwrap();
+        let options = ["-t", "ext4", "-O", "^has_journal", "-b", block];
+        let Some(image) = scratch.volume("8M", &options) else {
+            return;
+        };
+        let fs = mount(image.clone()).unwrap();
+        let node = fs.lookup(fs.root(), Name::new("file")).unwrap();
+        let (first, _) = opened(&image, node);
+        let changed = pattern(block.parse().unwrap(), 17);
+        fs::write(scratch.path("block"), &changed).unwrap();
+        let options = ["-q", "-F", "-O", "journal_dev", "-b", block, "-L", "log", "-U", UUID];
+        assert!(scratch.run("mke2fs", &[&options[..], &["journal", "4M"]].concat()));
+        let clean = fs::read(scratch.path("journal")).unwrap();
+        // `-J device=` wants block devices; this makes the same superblock.
+        let dirty = scratch.debugfs(&format!(
+            "ssv journal_uuid {UUID}\nfeature has_journal\n\
+             jo -c -v 3 -f journal\njw -b {first} block\njc\n"
+        ));
+        let journal = fs::read(scratch.path("journal")).unwrap();
+
+        let mounted = |journal: &[u8]| {
+            let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(dirty.clone())));
+            let reader = reader.with_others(Arc::new(Beside(journal.to_vec())));
+            Ext4Driver.mount(reader, ReadOptions::default()).unwrap()
+        };
+        let told = |fs: &dyn FileSystem| {
+            let findings = &fs.info().findings;
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            (findings[0].code, findings[0].to_string())
+        };
+        let mut expected = pattern(50_000, 5);
+        expected[..changed.len()].copy_from_slice(&changed);
+        let fs = mounted(&journal);
+        assert!(told(&*fs).0 == "ext4-journal-replayed");
+        assert!(content(&*fs, node) == expected, "{block}");
+
+        let alone = mount(dirty.clone()).unwrap();
+        let (code, text) = told(&*alone);
+        assert!(code == "ext4-journal-not-replayed" && text.contains(UUID), "{text}");
+        assert!(text.contains("give its disk as well"), "{text}");
+        assert!(content(&*alone, node) == pattern(50_000, 5));
+        assert!(mounted(&clean).info().findings.is_empty(), "an empty journal");
+
+        let mut shared = journal.clone();
+        let users = 1024 * if block == "1024" { 2 } else { 4 } + 0x40;
+        shared[users + 3] = 2;
+        assert!(told(&*mounted(&shared)).0 == "ext4-journal-not-replayed");
+
+        let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(journal)));
+        let identity = Ext4Driver.identify(reader.clone()).unwrap();
+        assert_eq!(identity.role, VolumeRole::Journal);
+        assert_eq!(
+            (identity.label.as_deref(), identity.uuid.as_deref()),
+            (Some("log"), Some(UUID))
+        );
+        assert_eq!(Ext4Driver.probe(&*reader.data).unwrap(), Confidence::Certain);
+        let error = Ext4Driver.mount(reader, ReadOptions::default()).err().unwrap();
+        assert_eq!(error.message(), "volume is an external journal");
+    }
+}
+
 /// The first block of the content of `node`, and its inode's bytes.
 fn opened(image: &[u8], node: NodeId) -> (u64, Vec<u8>) {
     let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(image.to_vec())));
@@ -304,9 +382,6 @@ fn opened(image: &[u8], node: NodeId) -> (u64, Vec<u8>) {
     let mut bytes = Vec::new();
     let number = u32::try_from(node.0).unwrap();
     let inode = volume.read_inode(number, &mut bytes).unwrap();
-    let content = dir::content(&volume, &inode).unwrap();
-    match content.bytes_at(0).0 {
-        content::Piece::Data(at) => (at / volume.superblock.block_size, bytes),
-        other => panic!("{other:?}"),
-    }
+    let first = map::read(&volume, &inode).unwrap().position(0).unwrap();
+    (first / volume.superblock.block_size, bytes)
 }

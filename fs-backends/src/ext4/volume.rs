@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, bytes_to_index};
 
+use super::damage::cut_short;
 use super::groups::Groups;
 use super::inode::Inode;
 use super::superblock::Superblock;
 use crate::driver::VolumeReader;
-use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::error::{FsError, FsResult};
 
 /// What every part of the driver reads through.
 pub(super) struct Volume {
@@ -20,8 +21,17 @@ pub(super) struct Volume {
 impl Volume {
     /// Reads superblock and group descriptors.
     pub(super) fn read(reader: VolumeReader) -> FsResult<Self> {
+        Self::read_groups(reader, u64::MAX)
+    }
+
+    /// The same with no more than the descriptors of the first groups, for the first inodes.
+    pub(super) fn read_start(reader: VolumeReader) -> FsResult<Self> {
+        Self::read_groups(reader, 1)
+    }
+
+    fn read_groups(reader: VolumeReader, end: u64) -> FsResult<Self> {
         let superblock = Superblock::read(&*reader.metadata)?;
-        let groups = Groups::read(&*reader.metadata, &superblock)?;
+        let groups = Groups::read(&*reader.metadata, &superblock, end)?;
         Ok(Self { reader, superblock, groups })
     }
 
@@ -85,24 +95,5 @@ impl Volume {
     fn read_metadata(&self, position: u64, buffer: &mut [u8]) -> FsResult<()> {
         let read = self.reader.metadata.read_at(position, buffer);
         read.map_err(|error| cut_short(error.into(), position))
-    }
-}
-
-/// The same error; where the device is smaller than the file system says, `Corrupt`.
-pub(super) fn cut_short(error: FsError, position: u64) -> FsError {
-    if error.kind() == FsErrorKind::OutOfRange {
-        return FsError::corrupt("volume is shorter than its file system")
-            .at(position)
-            .because(error);
-    }
-    error
-}
-
-/// Says whether `result` is good; damage is `false`, any other error stays one.
-pub(super) fn damage_is_false<T>(result: FsResult<T>) -> FsResult<bool> {
-    match result {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == FsErrorKind::Corrupt => Ok(false),
-        Err(error) => Err(error),
     }
 }

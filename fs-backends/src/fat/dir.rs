@@ -30,6 +30,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::{offset_of, size_of};
+use std::ops::ControlFlow;
 
 use volfold_block::byte_count;
 use zerocopy::little_endian::{U16, U32};
@@ -269,6 +270,21 @@ fn hash(units: &[u16]) -> u64 {
     hasher.finish()
 }
 
+/// Looks for the volume label in a part of a root directory. Breaks with it, or with `None` where
+/// the directory ends.
+pub(super) fn find_label(bytes: &[u8]) -> ControlFlow<Option<[u8; 11]>> {
+    let (entries, _) = bytes.as_chunks::<ENTRY>();
+    for entry in entries {
+        match entry[0] {
+            0 => return ControlFlow::Break(None),
+            DELETED => {}
+            _ if entry[0x0B] == LONG_NAME || RawEntry::parse(entry).is_some() => {}
+            _ => return ControlFlow::Break(entry.first_chunk().copied()),
+        }
+    }
+    ControlFlow::Continue(())
+}
+
 /// The parts of a long name that were met so far.
 #[derive(Default)]
 struct LongName {
@@ -357,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_belong_to_the_short_name_behind_them() {
+    fn long_names_belong_to_the_short_name_after_them() {
         let mut bytes = short(b"MY DISK    ", 0x08).to_vec();
         bytes.extend(long("A long name of two parts.text", b"ALONGN~1TEX"));
         bytes.extend(short(b"ALONGN~1TEX", 0x20));
@@ -367,7 +383,7 @@ mod tests {
         bytes.extend(short(b".          ", 0x10));
         bytes.extend(short(b"DIR        ", 0x10));
         bytes.extend([0; 32]);
-        bytes.extend(short(b"BEHIND     ", 0x20));
+        bytes.extend(short(b"AFTER      ", 0x20));
         let listing = Listing::parse(&bytes);
         let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
         assert_eq!(names(&listing), shown);
@@ -376,7 +392,7 @@ mod tests {
             let found = listing.find(name.as_bytes()).unwrap();
             assert_eq!(found.offset, 4 * 32, "{name}");
         }
-        assert!(listing.find(b"behind").is_none());
+        assert!(listing.find(b"after").is_none());
     }
 
     #[test]

@@ -19,12 +19,12 @@ use volfold_block::{BlockDevice, Confidence, Finding, byte_count, bytes_to_index
 use self::boot::{Boot, FatKind, Root, label_text};
 use self::dir::{ENTRY, Listing, MAX_DIRECTORY, RawEntry};
 use self::table::Table;
-use crate::driver::{FileSystemDriver, VolumeReader};
+use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::{FsError, FsResult};
-use crate::extents::{BytesFile, ExtentFile, Extents};
+use crate::extents::{BytesFile, ExtentFile, Extents, Place};
 use crate::node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
-    Metadata, Name, NodeId, StreamName, Times, Usage,
+    Metadata, Name, NodeId, StreamName, Usage,
 };
 
 mod boot;
@@ -36,6 +36,8 @@ const ROOT: NodeId = NodeId(1);
 /// Bytes of decoded listings that a volume keeps.
 const LISTING_CACHE: u64 = 4 << 20;
 const DIRECTORY: u32 = 0x10;
+/// Bytes of the root directory that are read at once when only the label is wanted.
+const LABEL_PIECE: usize = 4096;
 
 /// FAT12, FAT16 and FAT32.
 pub struct FatDriver;
@@ -57,7 +59,13 @@ impl FileSystemDriver for FatDriver {
         })
     }
 
-    fn mount(&self, volume: VolumeReader) -> FsResult<Arc<dyn FileSystem>> {
+    fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
+        let device = &*volume.metadata;
+        let boot = require_boot(device)?;
+        Ok(Identity::new(label(device, &boot), boot.serial.map(serial_text)))
+    }
+
+    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
         Ok(Arc::new(FatFileSystem::mount(volume)?))
     }
 }
@@ -71,6 +79,59 @@ fn read_boot(volume: &dyn BlockDevice) -> FsResult<Option<(Boot, bool)>> {
     volume.read_at(0, &mut sector)?;
     let is_signed = sector.ends_with(&[0x55, 0xAA]);
     Ok(Boot::parse(&sector).map(|boot| (boot, is_signed)))
+}
+
+/// The boot sector, which has to be one of FAT.
+fn require_boot(volume: &dyn BlockDevice) -> FsResult<Boot> {
+    let boot = read_boot(volume)?.map(|(boot, _)| boot);
+    boot.ok_or_else(|| FsError::corrupt("not a FAT boot sector").at(0))
+}
+
+fn serial_text(serial: u32) -> String {
+    let (high, low) = (serial >> 16, serial & 0xFFFF);
+    format!("{high:04X}-{low:04X}")
+}
+
+/// The run list of the root directory.
+fn root_directory(device: &dyn BlockDevice, boot: &Boot) -> FsResult<Extents> {
+    match boot.root {
+        Root::Fixed { position, length } => {
+            let mut extents = Extents::default();
+            extents.push(Place::At(position), length.min(MAX_DIRECTORY))?;
+            Ok(extents)
+        }
+        Root::Chain(first) => boot.directory_chain(device, first, MAX_DIRECTORY),
+    }
+}
+
+/// The label of the volume, as a mount gives it.
+fn label(device: &dyn BlockDevice, boot: &Boot) -> Option<String> {
+    let entry = root_directory(device, boot).and_then(|root| match find_label(device, &root) {
+        Ok(entry) => Ok(entry),
+        // Then what can be listed of the directory counts.
+        Err(_) => list(device, root).map(|root| root.listing.label),
+    });
+    match entry {
+        Ok(entry) => entry.as_ref().and_then(label_text),
+        Err(_) => boot.label.clone(),
+    }
+}
+
+/// The label in the root directory `root`, which is read no further than it.
+fn find_label(device: &dyn BlockDevice, root: &Extents) -> FsResult<Option<[u8; 11]>> {
+    let end = root.end().min(MAX_DIRECTORY);
+    let mut piece = vec![0; LABEL_PIECE];
+    let mut offset: u64 = 0;
+    while offset < end {
+        let left = end.saturating_sub(offset).min(byte_count(piece.len()));
+        let bytes = piece.get_mut(..bytes_to_index(left)?).unwrap_or_default();
+        root.read(device, offset, bytes)?;
+        if let ControlFlow::Break(found) = dir::find_label(bytes) {
+            return Ok(found);
+        }
+        offset = offset.saturating_add(left);
+    }
+    Ok(None)
 }
 
 /// A mounted FAT volume.
@@ -102,8 +163,7 @@ impl Weighter<NodeId, Arc<Opened>> for ListingWeight {
 
 impl FatFileSystem {
     fn mount(reader: VolumeReader) -> FsResult<Self> {
-        let boot = read_boot(&*reader.metadata)?;
-        let (boot, _) = boot.ok_or_else(|| FsError::corrupt("boot sector is none of FAT").at(0))?;
+        let boot = require_boot(&*reader.metadata)?;
         let mut findings = Vec::new();
         let volume_size = reader.data.size();
         if boot.size > volume_size {
@@ -120,18 +180,11 @@ impl FatFileSystem {
         if boot.is_dirty || !is_closed {
             findings.push(Finding::warning(code::FAT_DIRTY, "volume was not closed cleanly"));
         }
-        let uuid = boot.serial.map(|serial| {
-            let (high, low) = (serial >> 16, serial & 0xFFFF);
-            format!("{high:04X}-{low:04X}")
-        });
         let info = FsInfo {
-            kind: boot.kind.id(),
-            label: None,
-            uuid,
+            uuid: boot.serial.map(serial_text),
             case: CaseRule::Insensitive,
-            cluster_size: boot.cluster_size,
-            size: boot.size,
             findings,
+            ..FsInfo::new(boot.kind.id(), boot.cluster_size, boot.size)
         };
         let mut mounted = Self {
             reader,
@@ -187,24 +240,15 @@ impl FatFileSystem {
 
     /// The run list of the directory `dir`.
     fn directory(&self, dir: NodeId) -> FsResult<Extents> {
-        let first = if dir == ROOT {
-            match self.boot.root {
-                Root::Fixed { position, length } => {
-                    let mut extents = Extents::default();
-                    extents.push(Some(position), length.min(MAX_DIRECTORY))?;
-                    return Ok(extents);
-                }
-                Root::Chain(first) => first,
-            }
-        } else {
-            let entry = self.entry(dir)?;
-            if !entry.is_directory() {
-                return Err(FsError::not_a_directory());
-            }
-            entry.first_cluster(self.is_fat32())
-        };
         let device = &*self.reader.metadata;
-        self.boot.directory_chain(device, first, MAX_DIRECTORY)
+        if dir == ROOT {
+            return root_directory(device, &self.boot);
+        }
+        let entry = self.entry(dir)?;
+        if !entry.is_directory() {
+            return Err(FsError::not_a_directory());
+        }
+        self.boot.directory_chain(device, entry.first_cluster(self.is_fat32()), MAX_DIRECTORY)
     }
 
     fn opened(&self, dir: NodeId) -> FsResult<Arc<Opened>> {
@@ -217,7 +261,7 @@ impl FatFileSystem {
             return Ok(opened.clone());
         }
         let extents = self.directory(dir)?;
-        let opened = Arc::new(self.list(extents)?);
+        let opened = Arc::new(list(&*self.reader.metadata, extents)?);
         // The cache shares its room out to shards and would drop what fills one of them.
         if opened.listing.weight() > self.listings.shard_capacity() / 2 {
             *self.large_listing.lock() = Some((dir, opened.clone()));
@@ -227,54 +271,47 @@ impl FatFileSystem {
         Ok(opened)
     }
 
-    /// Reads the directory in `extents`. Where a part of it cannot be read, the names before that
-    /// part are listed.
-    fn list(&self, extents: Extents) -> FsResult<Opened> {
-        let device = &*self.reader.metadata;
-        // LIMIT: a chain ends with the cluster that reaches `MAX_DIRECTORY`.
-        let length = extents.end().min(MAX_DIRECTORY);
-        let mut bytes = vec![0; bytes_to_index(length)?];
-        let mut damage = None;
-        if let Err(error) = extents.read(device, 0, &mut bytes) {
-            let sector = 512;
-            let mut readable: usize = 0;
-            for (piece, offset) in bytes.chunks_mut(sector).zip((0..).step_by(sector)) {
-                if extents.read(device, offset, piece).is_err() {
-                    break;
-                }
-                readable = readable.saturating_add(piece.len());
-            }
-            bytes.truncate(readable);
-            damage = Some(error);
-        }
-        let listing = Listing::parse(&bytes);
-        if listing.entries.is_empty()
-            && !listing.is_ended
-            && let Some(error) = damage
-        {
-            return Err(error);
-        }
-        let damage = damage.filter(|_| !listing.is_ended);
-        Ok(Opened { extents, listing, damage: damage.map(|error| error.to_string()) })
-    }
-
     fn describe(&self, node: NodeId, entry: &RawEntry) -> Metadata {
         let size = if entry.is_directory() { 0 } else { entry.size() };
         let cluster = u64::from(self.boot.cluster_size);
         Metadata {
-            node,
-            generation: 0,
-            kind: kind(entry),
             size,
             allocated: size.checked_next_multiple_of(cluster).unwrap_or(size),
-            links: 1,
             times: entry.times(),
-            owner: None,
-            device: None,
             attributes: Some(Attributes(entry.attributes())),
-            unreadable: None,
+            ..Metadata::new(node, kind(entry))
         }
     }
+}
+
+/// Reads the directory in `extents`. Where a part of it cannot be read, the names before that
+/// part are listed.
+fn list(device: &dyn BlockDevice, extents: Extents) -> FsResult<Opened> {
+    // LIMIT: a chain ends with the cluster that reaches `MAX_DIRECTORY`.
+    let length = extents.end().min(MAX_DIRECTORY);
+    let mut bytes = vec![0; bytes_to_index(length)?];
+    let mut damage = None;
+    if let Err(error) = extents.read(device, 0, &mut bytes) {
+        let sector = 512;
+        let mut readable: usize = 0;
+        for (piece, offset) in bytes.chunks_mut(sector).zip((0..).step_by(sector)) {
+            if extents.read(device, offset, piece).is_err() {
+                break;
+            }
+            readable = readable.saturating_add(piece.len());
+        }
+        bytes.truncate(readable);
+        damage = Some(error);
+    }
+    let listing = Listing::parse(&bytes);
+    if listing.entries.is_empty()
+        && !listing.is_ended
+        && let Some(error) = damage
+    {
+        return Err(error);
+    }
+    let damage = damage.filter(|_| !listing.is_ended);
+    Ok(Opened { extents, listing, damage: damage.map(|error| error.to_string()) })
 }
 
 fn kind(entry: &RawEntry) -> FileKind {
@@ -294,8 +331,7 @@ fn is_closed(reader: &VolumeReader, boot: &Boot) -> FsResult<bool> {
 impl Opened {
     /// The node whose short entry is at `offset` of the directory.
     fn node(&self, offset: u64) -> Option<NodeId> {
-        let (place, _) = self.extents.at(offset)?;
-        place?.checked_div(byte_count(ENTRY)).map(NodeId)
+        self.extents.position(offset)?.checked_div(byte_count(ENTRY)).map(NodeId)
     }
 }
 
@@ -307,7 +343,8 @@ impl FileSystem for FatFileSystem {
     fn usage(&self) -> FsResult<Usage> {
         let free = Table::new(&*self.reader.metadata, &self.boot).count_free()?;
         let used = u64::from(self.boot.clusters.saturating_sub(free));
-        Ok(Usage { used: used.saturating_mul(u64::from(self.boot.cluster_size)), nodes: None })
+        let used = used.saturating_mul(u64::from(self.boot.cluster_size));
+        Ok(Usage::new(&self.info, used))
     }
 
     fn root(&self) -> NodeId {
@@ -326,17 +363,8 @@ impl FileSystem for FatFileSystem {
             return Ok(self.describe(node, &self.entry(node)?));
         }
         Ok(Metadata {
-            node,
-            generation: 0,
-            kind: FileKind::Directory,
-            size: 0,
-            allocated: 0,
-            links: 1,
-            times: Times::default(),
-            owner: None,
-            device: None,
             attributes: Some(Attributes(DIRECTORY)),
-            unreadable: None,
+            ..Metadata::new(node, FileKind::Directory)
         })
     }
 
@@ -390,7 +418,7 @@ impl FileSystem for FatFileSystem {
         }
         let size = entry.size();
         if size == 0 {
-            return Ok(Arc::new(BytesFile(Vec::new())));
+            return Ok(Arc::new(BytesFile::new(Vec::new())));
         }
         let first = entry.first_cluster(self.is_fat32());
         let extents = self.boot.chain(&*self.reader.metadata, first, size)?;

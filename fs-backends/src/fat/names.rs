@@ -24,7 +24,7 @@ const LOWER_EXTENSION: u8 = 0x10;
 /// The byte that stands for 0xE5 at the start of a name, as 0xE5 itself marks a deleted entry.
 const ESCAPED_E5: u8 = 0x05;
 
-/// `bytes` of code page 437 as UTF-16, without the spaces behind them.
+/// `bytes` of code page 437 as UTF-16, without the spaces after them.
 pub(super) fn decode_padded(bytes: &[u8]) -> Vec<u16> {
     let end = bytes.iter().rposition(|byte| *byte != b' ');
     let length = end.map_or(0, |end| end.saturating_add(1));

@@ -4,7 +4,7 @@ use volfold_block::{BlockDevice, byte_count, bytes_to_index};
 
 use super::boot::{Boot, FatKind};
 use crate::error::{FsError, FsResult};
-use crate::extents::Extents;
+use crate::extents::{Extents, Place};
 
 /// Bytes of the table that are read at once when a chain is followed.
 const WINDOW: usize = 4096;
@@ -130,9 +130,12 @@ impl Boot {
     }
 
     /// The position of `cluster`.
-    fn position(&self, cluster: u32) -> u64 {
-        let index = u64::from(cluster.saturating_sub(2));
-        self.data.saturating_add(index.saturating_mul(u64::from(self.cluster_size)))
+    fn position(&self, cluster: u32) -> FsResult<u64> {
+        let index = cluster.checked_sub(2).map(u64::from);
+        index
+            .and_then(|index| index.checked_mul(u64::from(self.cluster_size)))
+            .and_then(|offset| self.data.checked_add(offset))
+            .ok_or_else(|| FsError::corrupt("cluster lies outside the volume"))
     }
 
     /// The run list of the `wanted` bytes in the chain that begins with `first`. What the chain
@@ -201,7 +204,7 @@ impl Boot {
                 mark = cluster;
                 limit = limit.saturating_mul(2);
             }
-            extents.push(Some(self.position(cluster)), size)?;
+            extents.push(Place::At(self.position(cluster)?), size)?;
             if extents.end() < wanted {
                 link = table.next(cluster)?;
             }

@@ -113,7 +113,7 @@ fn a_chain_that_is_too_short_or_has_a_loop_is_corrupt() {
     let Some((image, first)) = fat16() else {
         return;
     };
-    // The file has 69 clusters of 1024 bytes, one behind the other.
+    // The file has 69 clusters of 1024 bytes, one after the other.
     for (cluster, to, message) in [
         (first + 10, 0xFFFF, "shorter"),
         (first + 10, 0, "shorter"),
@@ -138,7 +138,7 @@ fn a_chain_in_pieces_or_longer_than_the_file_reads_right() {
     let Some((mut image, first)) = fat16() else {
         return;
     };
-    // Cluster 20 of the file goes to the end of the volume, and its chain goes on behind the file.
+    // Cluster 20 of the file goes to the end of the volume, and its chain goes on after the file.
     let boot = Boot::parse(&image).unwrap();
     let spare = boot.clusters + 1;
     let place = |cluster: u32| {

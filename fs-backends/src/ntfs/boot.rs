@@ -1,4 +1,4 @@
-//! The boot sector of NTFS, and its copy behind the end of the file system.
+//! The boot sector of NTFS, and its copy past the end of the file system.
 //!
 //! Source: the public documentation of NTFS ("NTFS partition boot sector"). Little-endian. The copy
 //! lies in the last sector of the partition, which the file system does not count as its own.
@@ -66,10 +66,10 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    /// The geometry in the boot sector `bytes`; `None` if it is none of NTFS.
+    /// The geometry in the boot sector `bytes`; `None` if it is not one of NTFS.
     ///
     /// # Errors
-    /// `Corrupt` for numbers that cannot be, `Unsupported` for sizes that nobody writes.
+    /// `Corrupt` for invalid numbers, `Unsupported` for sizes that no system writes.
     pub(super) fn parse(bytes: &[u8]) -> FsResult<Option<Self>> {
         let Ok((raw, _)) = RawBoot::read_from_prefix(bytes) else {
             return Ok(None);
@@ -80,13 +80,13 @@ impl Boot {
         let corrupt = |what: &'static str, at: u64| FsError::corrupt(what).at(at);
         let sector_size = u64::from(raw.bytes_per_sector.get());
         if !(256..=4096).contains(&sector_size) || !sector_size.is_power_of_two() {
-            return Err(corrupt("boot sector has a sector size that cannot be", 0x0B));
+            return Err(corrupt("invalid sector size in the boot sector", 0x0B));
         }
         let cluster_size = cluster_size(sector_size, raw.sectors_per_cluster)
-            .ok_or_else(|| corrupt("boot sector has a cluster size that cannot be", 0x0D))?;
+            .ok_or_else(|| corrupt("invalid cluster size in the boot sector", 0x0D))?;
         let sectors = raw.sectors.get();
         let size = sectors.checked_mul(sector_size).filter(|size| *size > 0);
-        let size = size.ok_or_else(|| corrupt("boot sector has a size that cannot be", 0x28))?;
+        let size = size.ok_or_else(|| corrupt("invalid size in the boot sector", 0x28))?;
         let mft = raw.mft_cluster.get().checked_mul(cluster_size).filter(|mft| *mft > 0);
         let mft =
             mft.ok_or_else(|| corrupt("boot sector gives no place of the file table", 0x30))?;

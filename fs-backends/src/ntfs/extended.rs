@@ -6,9 +6,9 @@
 //! |--------|------|----------------|---------------------------------------------|
 //! | 0x00   | 4    | `next`         | bytes to the next entry, 0 in the last      |
 //! | 0x04   | 1    | `flags`        | not looked at                               |
-//! | 0x05   | 1    | `name_length`  | bytes, without the zero behind the name     |
+//! | 0x05   | 1    | `name_length`  | bytes, without the zero after the name      |
 //! | 0x06   | 2    | `value_length` |                                             |
-//! | 0x08   | -    | `name`, `value`| the value begins behind the zero            |
+//! | 0x08   | -    | `name`, `value`| the value begins after the zero             |
 
 use volfold_block::ByteReader;
 

@@ -11,7 +11,7 @@ use volfold_block::{BlockDevice, bytes_to_index};
 use super::codec::lznt1;
 use super::units::{UnitSource, with_scratch};
 use crate::error::{FsError, FsResult};
-use crate::extents::Extents;
+use crate::extents::{Extents, Place};
 use crate::node::{FileExtent, FileExtentKind};
 
 /// The units of a file.
@@ -39,16 +39,17 @@ impl Lznt1 {
         let start = number.saturating_mul(self.unit);
         // The last unit of a file may lack its holes.
         let end = start.saturating_add(self.unit);
-        let (mut at, mut stored, mut is_behind) = (start, 0_u64, false);
+        let (mut at, mut stored, mut is_in_hole) = (start, 0_u64, false);
         while at < end {
-            let (place, length) = self.extents.at(at).unwrap_or((None, end.saturating_sub(at)));
+            let missing = (Place::Hole, end.saturating_sub(at));
+            let (place, length) = self.extents.at(at).unwrap_or(missing);
             let length = length.min(end.saturating_sub(at));
             match place {
-                None => is_behind = true,
-                Some(_) if is_behind => {
+                place if place.is_zero() => is_in_hole = true,
+                _ if is_in_hole => {
                     return Err(FsError::corrupt("compressed unit of the file has a hole in it"));
                 }
-                Some(_) => stored = stored.saturating_add(length),
+                _ => stored = stored.saturating_add(length),
             }
             at = at.saturating_add(length);
         }
@@ -86,7 +87,7 @@ impl UnitSource for Lznt1 {
     }
 
     fn will_need(&self, offset: u64, end: u64) {
-        self.extents.will_need(&*self.device, offset, end, 0);
+        self.extents.will_need(&*self.device, offset, end);
     }
 
     fn decode(&self, number: u64, out: &mut [u8]) -> FsResult<()> {
@@ -98,9 +99,8 @@ impl UnitSource for Lznt1 {
             let start = number.saturating_mul(self.unit);
             self.extents.read(&*self.device, start, bytes)?;
             lznt1::decode(bytes, out).map_err(|broken| {
-                let place = self.extents.at(start).and_then(|(place, _)| place);
                 FsError::corrupt("compressed unit of the file is damaged")
-                    .at(place.unwrap_or(0))
+                    .at(self.extents.position(start).unwrap_or(0))
                     .because(broken)
             })
         })
@@ -109,7 +109,7 @@ impl UnitSource for Lznt1 {
     fn extent(&self, number: u64, end: u64) -> FsResult<FileExtent> {
         let start = number.saturating_mul(self.unit);
         let hole = match self.extents.at(start) {
-            Some((None, length)) => length.checked_div(self.unit).unwrap_or(0),
+            Some((place, length)) if place.is_zero() => length.checked_div(self.unit).unwrap_or(0),
             Some(_) => 0,
             None => end,
         };
@@ -136,7 +136,8 @@ mod tests {
         let bytes: Vec<u8> = (0..32_u8).flat_map(|number| [number; 4096]).collect();
         let mut extents = Extents::default();
         for (place, clusters) in runs {
-            extents.push(place.map(|place| place * 4096), clusters * 4096).unwrap();
+            let place = place.map_or(Place::Hole, |place| Place::At(place * 4096));
+            extents.push(place, clusters * 4096).unwrap();
         }
         let source = Lznt1::new(Arc::new(MemoryDevice::new(bytes)), extents, 16_384);
         UnitFile::new(source, size, valid, &UnitCache::new())
@@ -155,7 +156,7 @@ mod tests {
         assert_eq!(at(&file, 16_384 + 9), Ok(0), "no clusters: zeros");
         assert_eq!(at(&file, 32_768), Err(FsErrorKind::Corrupt), "a hole between clusters");
         assert_eq!(at(&file, 49_152), Err(FsErrorKind::Corrupt), "bytes that are no unit");
-        assert_eq!(at(&file, 58_000), Ok(0), "behind the initialized size");
+        assert_eq!(at(&file, 58_000), Ok(0), "past the initialized size");
         let kinds: Vec<_> = [0, 16_384, 49_200, 59_000]
             .iter()
             .map(|offset| file.extent_at(*offset).unwrap())

@@ -82,17 +82,17 @@ impl Node {
         }
         let mut node = Self {
             metadata: Metadata {
-                node: NodeId(record.number()),
                 generation: u64::from(record.sequence()),
-                kind: if is_directory { FileKind::Directory } else { FileKind::Regular },
                 size: gathered.size,
                 allocated: gathered.allocated,
                 links: if is_directory { 1 } else { gathered.names.max(1) },
                 times: gathered.times,
-                owner: None,
-                device: None,
                 attributes: Some(Attributes(attributes)),
                 unreadable: gathered.refusal,
+                ..Metadata::new(
+                    NodeId(record.number()),
+                    if is_directory { FileKind::Directory } else { FileKind::Regular },
+                )
             },
             target: None,
             wof: None,

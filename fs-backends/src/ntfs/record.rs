@@ -38,7 +38,7 @@
 //! | 0x22   | 1    | `compression_unit` | a unit has 2 to the power of it clusters           |
 //! | 0x28   | 8    | `allocated_size`   | first piece only, like the next two                |
 //! | 0x30   | 8    | `data_size`        |                                                    |
-//! | 0x38   | 8    | `initialized_size` | bytes behind it read as zero                       |
+//! | 0x38   | 8    | `initialized_size` | bytes past it read as zero                         |
 //! | 0x40   | 8    | `total_allocated`  | only if compressed or sparse                       |
 
 use std::borrow::Cow;

@@ -5,7 +5,7 @@
 //! to the location before. No location is a hole. A byte 0 ends the list.
 
 use crate::error::{FsError, FsResult};
-use crate::extents::Extents;
+use crate::extents::{Extents, Place};
 
 /// Appends the runs in `bytes`, which lie at `position` of the volume, to `extents`, and says
 /// how many clusters they have.
@@ -36,21 +36,20 @@ pub(super) fn append(
         let length = number(length)
             .and_then(|length| u64::try_from(length).ok())
             .filter(|length| *length > 0)
-            .ok_or_else(|| corrupt("run has a length that cannot be"))?;
+            .ok_or_else(|| corrupt("run has an invalid length"))?;
         let place = if step.is_empty() {
-            None
+            Place::Hole
         } else {
             location = number(step)
                 .and_then(|step| location.checked_add(step))
-                .ok_or_else(|| corrupt("run has a location that cannot be"))?;
+                .ok_or_else(|| corrupt("run has an invalid location"))?;
             let place = u64::try_from(location)
                 .ok()
                 .and_then(|location| location.checked_mul(cluster_size));
-            Some(place.ok_or_else(|| corrupt("run lies before or far behind the volume"))?)
+            Place::At(place.ok_or_else(|| corrupt("run lies outside the volume"))?)
         };
-        let bytes = length
-            .checked_mul(cluster_size)
-            .ok_or_else(|| corrupt("run has a length that cannot be"))?;
+        let bytes =
+            length.checked_mul(cluster_size).ok_or_else(|| corrupt("run has an invalid length"))?;
         clusters = clusters.saturating_add(length);
         extents.push(place, bytes).map_err(|error| error.at(position))?;
         rest = body;
@@ -83,17 +82,17 @@ mod tests {
         let bytes = [0x11, 4, 0x20, 0x01, 2, 0x11, 1, 0xFF, 0x21, 1, 0, 1, 0];
         let (clusters, extents) = decode(&bytes).unwrap();
         assert_eq!(clusters, 8);
-        assert_eq!(extents.at(0), Some((Some(0x20 * 4096), 4 * 4096)));
-        assert_eq!(extents.at(5 * 4096), Some((None, 4096)));
-        assert_eq!(extents.at(6 * 4096), Some((Some(0x1F * 4096), 4096)));
-        assert_eq!(extents.at(7 * 4096), Some((Some(0x11F * 4096), 4096)));
+        assert_eq!(extents.at(0), Some((Place::At(0x20 * 4096), 4 * 4096)));
+        assert_eq!(extents.at(5 * 4096), Some((Place::Hole, 4096)));
+        assert_eq!(extents.at(6 * 4096), Some((Place::At(0x1F * 4096), 4096)));
+        assert_eq!(extents.at(7 * 4096), Some((Place::At(0x11F * 4096), 4096)));
         assert_eq!(extents.at(8 * 4096), None);
     }
 
     #[test]
     fn a_run_at_cluster_zero_is_no_hole() {
         let (_, extents) = decode(&[0x11, 2, 0, 0]).unwrap();
-        assert_eq!(extents.at(0), Some((Some(0), 8192)));
+        assert_eq!(extents.at(0), Some((Place::At(0), 8192)));
     }
 
     #[test]
@@ -162,7 +161,7 @@ mod tests {
             for (place, length) in wanted {
                 for offset in [0, length * 4096 / 2, length * 4096 - 1] {
                     let (found, rest) = extents.at(at + offset).unwrap();
-                    assert_eq!(found, place.map(|place| place * 4096 + offset));
+                    assert_eq!(found.offset(), place.map(|place| place * 4096 + offset));
                     assert!(rest >= length * 4096 - offset, "neighbours are joined");
                 }
                 at += length * 4096;

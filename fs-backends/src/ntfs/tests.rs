@@ -1,10 +1,12 @@
 //! Volumes made by mkntfs and ntfscp, as they are and with one field bent.
 
+use std::ops::ControlFlow;
+
 use super::*;
 use volfold_block::{Finding, code};
 
 use crate::error::Reason;
-use crate::node::FileExtentKind;
+use crate::node::{DirCursor, FileExtentKind, FileKind, LinkTarget, NodeId, StreamName};
 use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount, noise, read};
 
 /// A volume with a resident and a non-resident file, the latter with an alternate stream.
@@ -23,7 +25,7 @@ fn volume() -> Option<Vec<u8>> {
 
 fn position_of(image: &[u8], path: &str) -> usize {
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
-    let fs = NtfsFileSystem::mount(reader, MountOptions::default()).unwrap();
+    let fs = NtfsFileSystem::mount(reader, ReadOptions::default()).unwrap();
     let record = match path {
         "$MFT" => 0,
         "" => ROOT,
@@ -142,7 +144,7 @@ fn stored_bytes_that_are_not_the_content_are_refused() {
 }
 
 #[test]
-fn bytes_behind_the_initialized_size_are_zero() {
+fn bytes_past_the_initialized_size_are_zero() {
     let Some(image) = volume() else { return };
     let image = bent(&image, "big.bin", |record| {
         let data = attribute(record, 0x80);
@@ -267,7 +269,7 @@ fn damaged_first_records_are_taken_from_the_mirror() {
 fn system_files_are_listed_if_wanted() {
     let Some(image) = volume() else { return };
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
-    let fs = NtfsDriver.mount_with(reader, MountOptions { system_files: true }).unwrap();
+    let fs = NtfsDriver.mount(reader, ReadOptions { system_files: true }).unwrap();
     let names = list(&*fs, fs.root(), 9).unwrap();
     let shown: Vec<_> = names.iter().map(|(name, ..)| name.as_slice()).collect();
     assert!(shown.contains(&b"$MFT".as_slice()) && shown.contains(&b"$Extend".as_slice()));
@@ -361,7 +363,7 @@ fn a_damaged_block_of_an_index_harms_its_own_names_only() {
 /// The names that are in the root of the index itself.
 fn root_names(fs: &dyn FileSystem, image: &[u8]) -> i32 {
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
-    let own = NtfsFileSystem::mount(reader, MountOptions::default()).unwrap();
+    let own = NtfsFileSystem::mount(reader, ReadOptions::default()).unwrap();
     own.index(fs.root().0).unwrap().names_in_root()
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
-use volfold_block::{byte_count, bytes_to_index};
+use volfold_block::{ahead, byte_count, bytes_to_index};
 
-use crate::ahead;
 use crate::error::{FsError, FsResult};
 use crate::extents::inside;
 use crate::node::{FileData, FileExtent, FileExtentKind};
@@ -31,7 +30,7 @@ pub(super) trait UnitSource: Send + Sync {
     /// The bytes of memory beside the source itself.
     fn memory(&self) -> u64;
 
-    /// Fills `out` from `skip` bytes behind the start of the unit `number`, if that takes no
+    /// Fills `out` from `skip` bytes after the start of the unit `number`, if that takes no
     /// decoding; else says no.
     ///
     /// # Errors
@@ -158,7 +157,7 @@ impl<S: UnitSource> Units<S> {
                 && let GuardResult::Guard(guard) =
                     self.cache.units.get_value_or_guard(&key, Some(Duration::ZERO))
             {
-                // Whoever needs the unit tries again and tells what is wrong.
+                // The reader that needs the unit tries again and tells what is wrong.
                 let Ok(unit) = self.decode(number) else { return };
                 let _ = guard.insert(unit);
             }
@@ -179,7 +178,7 @@ impl<S: UnitSource> Units<S> {
         Ok(unit)
     }
 
-    /// Fills `out` from `skip` bytes behind the start of the unit `number`.
+    /// Fills `out` from `skip` bytes after the start of the unit `number`.
     fn read(&self, number: u64, skip: u64, out: &mut [u8]) -> FsResult<()> {
         let length = bytes_to_index(self.length(number))?;
         if out.len() < length && self.source.read_stored(number, skip, out)? {

@@ -22,7 +22,7 @@ use super::stream::{Content, Stream, StreamBuilder};
 use super::units::with_scratch;
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::Extents;
+use crate::extents::{Extents, Place};
 
 /// LIMIT: bytes of an attribute list; the bound that Windows keeps.
 const MAX_ATTRIBUTE_LIST: u64 = 256 * 1024;
@@ -94,7 +94,7 @@ impl Volume {
             mft_size: record_size,
             fetched: Fetched::new(0),
         };
-        volume.mft.push(Some(volume.boot.mft), record_size)?;
+        volume.mft.push(Place::At(volume.boot.mft), record_size)?;
         let record = volume.record(0)?;
         let mut table = StreamBuilder::default();
         let list = volume.attribute_list(&record)?;
@@ -105,9 +105,7 @@ impl Volume {
                 table.add(&attribute, volume.boot.cluster_size)?;
             }
         }
-        if table.extents().and_then(|runs| runs.at(0)).and_then(|(place, _)| place)
-            != Some(volume.boot.mft)
-        {
+        if table.extents().and_then(|runs| runs.position(0)) != Some(volume.boot.mft) {
             return Err(FsError::corrupt(
                 "master file table lies elsewhere than the boot sector says",
             )
@@ -158,7 +156,7 @@ impl Volume {
     /// the copy in `$MFTMirr`.
     ///
     /// # Errors
-    /// `NotFound` behind the end of the table; why it cannot be read.
+    /// `NotFound` past the end of the table; why it cannot be read.
     pub(super) fn record(&self, number: u64) -> FsResult<FileRecord<'static>> {
         let found = self.record_of_table(number);
         match &found {
@@ -177,7 +175,7 @@ impl Volume {
     }
 
     fn place(&self, offset: u64) -> u64 {
-        self.mft.at(offset).and_then(|(place, _)| place).unwrap_or(0)
+        self.mft.position(offset).unwrap_or(0)
     }
 
     /// The copy of the record `number` in `$MFTMirr`.
@@ -271,7 +269,7 @@ impl Volume {
     }
 
     /// Lets the host fetch the windows of the table in which many records `numbers` lie, and what
-    /// is behind them: a walk goes there next.
+    /// is after them: a walk goes there next.
     fn fetch(&self, numbers: &[u64]) {
         /// Fewer records than these are no walk.
         const MANY: usize = 16;
@@ -288,7 +286,7 @@ impl Volume {
             if self.fetched.mark(window) {
                 let start = window.saturating_mul(WINDOW);
                 let end = start.saturating_add(WINDOW);
-                self.mft.will_need(&*self.reader.metadata, start, end, 0);
+                self.mft.will_need(&*self.reader.metadata, start, end);
             }
         }
     }

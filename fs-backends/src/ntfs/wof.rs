@@ -132,7 +132,7 @@ impl UnitSource for Wof {
             return self.read(start, out);
         }
         if length == 0 || length > size {
-            return Err(FsError::corrupt("compressed unit of the file has a size that cannot be"));
+            return Err(FsError::corrupt("compressed unit of the file has an invalid size"));
         }
         if byte_count(out.len()) != size {
             return Err(FsError::corrupt("compressed unit of the file is asked for in part"));
@@ -174,6 +174,10 @@ mod tests {
             (self.units - 1) * self.entry + self.units * self.unit
         }
 
+        fn memory(&self) -> u64 {
+            byte_count(size_of::<Self>())
+        }
+
         fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
             let table = (self.units - 1) * self.entry;
             for (at, byte) in (offset..).zip(buf.iter_mut()) {
@@ -211,7 +215,7 @@ mod tests {
             (&[1, 0, 0, 0xFF, 2, 0, 0, 0xFF, 1, 2, 3], 9000),
         ];
         for (stored, size) in cases {
-            let file = file(BytesFile(stored.to_vec()), Algorithm::Xpress4K, size);
+            let file = file(BytesFile::new(stored.to_vec()), Algorithm::Xpress4K, size);
             for offset in [0, 4096, 8999] {
                 let error = file.read_at(offset, &mut [0; 1]).unwrap_err();
                 assert_eq!(error.kind(), FsErrorKind::Corrupt, "{stored:?} at {offset}");

@@ -13,16 +13,16 @@
 //! | `system.ntfs_efsinfo`      | the keys of an encrypted file, as stored                       |
 //! | `user.STREAM`              | the alternate stream `STREAM`                                  |
 //!
-//! Numbers are little-endian; `_be` behind the name of one gives it big-endian.
+//! Numbers are little-endian; `_be` after the name of one gives it big-endian.
 
 use volfold_block::{ByteReader, byte_count, bytes_to_index};
 
 use super::extended::MAX_EA;
 use super::index::{DOS_NAME_SPACE, Index, Keys};
+use super::mounted::{NtfsFileSystem, ROOT};
 use super::node;
 use super::record::{FileRecord, Form, kind};
 use super::reparse::MAX_REPARSE;
-use super::{NtfsFileSystem, ROOT};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::wtf8;
 
@@ -182,7 +182,7 @@ impl NtfsFileSystem {
         let (hash, own_id) = (reader.u32_le()?, reader.u32_le()?);
         let (offset, size) = (reader.u64_le()?, reader.u32_le()?);
         if u64::from(size) > MAX_VALUE || size < DESCRIPTOR_HEADER || own_id != id {
-            return Err(FsError::corrupt("place of a security descriptor cannot be"));
+            return Err(FsError::corrupt("security descriptor has an invalid place"));
         }
         let mut bytes = vec![0; bytes_to_index(u64::from(size))?];
         let descriptors = self.stream(&self.volume.node(SECURE)?, SDS)?;

@@ -6,6 +6,7 @@ use crate::locator::Located;
 use volfold_block::{BlockDevice, BlockResult, CachePool, Confidence, Finding};
 
 pub mod raw;
+#[cfg(feature = "vmdk")]
 pub mod vmdk;
 
 /// An opened disk image.

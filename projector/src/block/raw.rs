@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use volfold_block::{BlockDevice, BlockError, BlockErrorKind, ExtentKind};
 use volfold_fs::{
-    CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind, FileSystem,
-    FsError, FsErrorKind, FsInfo, FsResult, LinkTarget, Metadata, Name, NodeId, StreamName, Times,
-    TreeVolume, Usage,
+    DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind, FileSystem, FsError,
+    FsErrorKind, FsInfo, FsResult, LinkTarget, Metadata, Name, NodeId, StreamName, TreeVolume,
+    Usage,
 };
 
 use super::export::Export;
@@ -57,15 +57,8 @@ impl RawFiles {
     fn new(files: Vec<Arc<Export>>) -> Self {
         let files: Vec<RawFile> = files.into_iter().map(RawFile::new).collect();
         let sizes = files.iter().map(|file| file.content.size());
-        let info = FsInfo {
-            kind: "raw",
-            label: Some("raw".to_owned()),
-            uuid: None,
-            case: CaseRule::Sensitive,
-            cluster_size: 4096,
-            size: sizes.fold(0, u64::saturating_add),
-            findings: Vec::new(),
-        };
+        let mut info = FsInfo::new("raw", 4096, sizes.fold(0, u64::saturating_add));
+        info.label = Some("raw".to_owned());
         Self { info, files }
     }
 
@@ -86,7 +79,7 @@ impl FileSystem for RawFiles {
     }
 
     fn usage(&self) -> FsResult<Usage> {
-        Ok(Usage { used: self.info.size, nodes: None })
+        Ok(Usage::new(&self.info, self.info.size))
     }
 
     fn root(&self) -> NodeId {
@@ -104,19 +97,12 @@ impl FileSystem for RawFiles {
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
         let file = if node == ROOT { None } else { Some(self.file(node)?) };
         let allocated = |file: &RawFile| *file.allocated.get_or_init(|| file.content.allocated());
-        Ok(Metadata {
-            node,
-            generation: 0,
-            kind: if file.is_some() { FileKind::Regular } else { FileKind::Directory },
-            size: file.map_or(0, |file| file.content.size()),
-            allocated: file.map_or(0, allocated),
-            links: if file.is_some() { 1 } else { 2 },
-            times: Times::default(),
-            owner: None,
-            device: None,
-            attributes: None,
-            unreadable: None,
-        })
+        let kind = if file.is_some() { FileKind::Regular } else { FileKind::Directory };
+        let mut metadata = Metadata::new(node, kind);
+        metadata.size = file.map_or(0, |file| file.content.size());
+        metadata.allocated = file.map_or(0, allocated);
+        metadata.links = if file.is_some() { 1 } else { 2 };
+        Ok(metadata)
     }
 
     fn read_dir(
@@ -197,6 +183,11 @@ fn as_io(error: BlockError) -> FsError {
 impl FileData for RawContent {
     fn size(&self) -> u64 {
         self.device().size()
+    }
+
+    fn memory(&self) -> u64 {
+        // The device belongs to the set.
+        u64::try_from(size_of::<Self>()).unwrap_or(u64::MAX)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {

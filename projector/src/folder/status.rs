@@ -22,6 +22,7 @@ pub(crate) fn errno(kind: FsErrorKind) -> fuser::Errno {
         FsErrorKind::NotALink | FsErrorKind::InvalidName => Errno::INVAL,
         // As the kernel for fscrypt: "Required key not available".
         FsErrorKind::Encrypted => Errno::NOKEY,
+        _ => Errno::IO,
     };
     fuser::Errno::from_i32(number.raw_os_error())
 }
@@ -83,6 +84,8 @@ mod windows {
             FsErrorKind::Encrypted => number(0xC000_0293),
             // STATUS_INTERNAL_ERROR
             FsErrorKind::Internal => number(0xC000_00E5),
+            // STATUS_IO_DEVICE_ERROR
+            _ => number(0xC000_0185),
         }
     }
 }

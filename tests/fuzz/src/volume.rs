@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use volfold_block::MemoryDevice;
-use volfold_fs::{DRIVERS, DirCursor, FileSystem, Name, NodeId, StreamName, VolumeReader};
+use volfold_fs::{
+    DRIVERS, DirCursor, FileSystem, Name, NodeId, ReadOptions, StreamName, VolumeReader,
+};
 
 const MAX_NODES: usize = 300;
 const MAX_STREAMS: usize = 8;
@@ -16,7 +18,7 @@ pub fn run(data: &[u8]) {
     let volume = VolumeReader::uncached(Arc::new(MemoryDevice::new(data)));
     let _ = driver.probe(&*volume.data);
     let _ = driver.identify(volume.clone());
-    let Ok(fs) = driver.mount(volume) else { return };
+    let Ok(fs) = driver.mount(volume, ReadOptions::default()) else { return };
     let _ = fs.usage();
     let mut nodes = vec![fs.root()];
     let mut next = 0;

@@ -31,15 +31,8 @@ pub(crate) struct HostFolder {
 impl HostFolder {
     pub(crate) fn open(folder: &Path, case: CaseRule) -> io::Result<Self> {
         let root = NodeId(fs::symlink_metadata(folder)?.ino());
-        let info = FsInfo {
-            kind: "host",
-            label: None,
-            uuid: None,
-            case,
-            cluster_size: 4096,
-            size: 0,
-            findings: Vec::new(),
-        };
+        let mut info = FsInfo::new("host", 4096, 0);
+        info.case = case;
         let paths = Mutex::new(HashMap::from([(root, folder.to_path_buf())]));
         Ok(Self { info, root, paths })
     }
@@ -130,25 +123,19 @@ impl FileSystem for HostFolder {
         let found = fs::symlink_metadata(self.path(node)?).map_err(|error| convert(&error))?;
         let kind = kind_of(found.file_type());
         let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
-        Ok(Metadata {
-            node: NodeId(found.ino()),
-            generation: 0,
-            kind,
-            size: found.size(),
-            allocated: found.blocks() * 512,
-            links: u32::try_from(found.nlink()).expect("links"),
-            times: Times {
-                modified: timestamp(found.mtime(), found.mtime_nsec()),
-                accessed: timestamp(found.atime(), found.atime_nsec()),
-                changed: timestamp(found.ctime(), found.ctime_nsec()),
-                created: None,
-            },
-            owner: None,
-            device: is_device
-                .then(|| (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()))),
-            attributes: None,
-            unreadable: None,
-        })
+        let mut metadata = Metadata::new(NodeId(found.ino()), kind);
+        metadata.size = found.size();
+        metadata.allocated = found.blocks() * 512;
+        metadata.links = u32::try_from(found.nlink()).expect("links");
+        metadata.times = Times {
+            modified: timestamp(found.mtime(), found.mtime_nsec()),
+            accessed: timestamp(found.atime(), found.atime_nsec()),
+            changed: timestamp(found.ctime(), found.ctime_nsec()),
+            created: None,
+        };
+        metadata.device =
+            is_device.then(|| (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev())));
+        Ok(metadata)
     }
 
     fn read_dir(
@@ -222,6 +209,10 @@ struct HostFile {
 impl FileData for HostFile {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn memory(&self) -> u64 {
+        size_of::<Self>() as u64
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {

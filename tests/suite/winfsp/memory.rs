@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use volfold_fs::{
-    CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsError, FsInfo, FsResult,
-    LinkTarget, Metadata, Name, NodeId, StreamInfo, StreamName, Times, Timestamp, Usage,
+    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsError, FsInfo, FsResult, LinkTarget,
+    Metadata, Name, NodeId, StreamInfo, StreamName, Times, Timestamp, Usage,
 };
 
 /// A node: what it is, and what it holds.
@@ -44,15 +44,9 @@ pub(crate) fn chance(state: u64) -> u64 {
 
 impl MemoryFs {
     pub(crate) fn new() -> Self {
-        let info = FsInfo {
-            kind: "ext4",
-            label: Some("memory".to_owned()),
-            uuid: Some("5eed0001-0000-4000-8000-0000deadbeef".to_owned()),
-            case: CaseRule::Sensitive,
-            cluster_size: 4096,
-            size: 1 << 30,
-            findings: Vec::new(),
-        };
+        let mut info = FsInfo::new("ext4", 4096, 1 << 30);
+        info.label = Some("memory".to_owned());
+        info.uuid = Some("5eed0001-0000-4000-8000-0000deadbeef".to_owned());
         let nodes = vec![Node::Directory(Vec::new())];
         Self { nodes, info, faults: None, asked: Arc::default(), descriptors: BTreeMap::new() }
     }
@@ -116,7 +110,7 @@ impl FileSystem for MemoryFs {
     }
 
     fn usage(&self) -> FsResult<Usage> {
-        Ok(Usage { used: 1 << 20, nodes: None })
+        Ok(Usage::new(&self.info, 1 << 20))
     }
 
     fn root(&self) -> NodeId {
@@ -142,19 +136,11 @@ impl FileSystem for MemoryFs {
             Node::Link(target) => (FileKind::Symlink, target.len() as u64),
         };
         let time = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_700 };
-        Ok(Metadata {
-            node,
-            generation: 0,
-            kind,
-            size,
-            allocated: size.next_multiple_of(4096),
-            links: 1,
-            times: Times { modified: time, accessed: time, changed: time, created: None },
-            owner: None,
-            device: None,
-            attributes: None,
-            unreadable: None,
-        })
+        let mut metadata = Metadata::new(node, kind);
+        metadata.size = size;
+        metadata.allocated = size.next_multiple_of(4096);
+        metadata.times = Times { modified: time, accessed: time, changed: time, created: None };
+        Ok(metadata)
     }
 
     fn read_dir(
@@ -231,6 +217,10 @@ struct MemoryData {
 
 impl FileData for MemoryData {
     fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn memory(&self) -> u64 {
         self.bytes.len() as u64
     }
 

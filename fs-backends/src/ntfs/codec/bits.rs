@@ -2,7 +2,7 @@
 
 use super::Broken;
 
-/// Words behind the end that may be looked at: a decoder looks further than it takes.
+/// Words past the end that may be looked at: a decoder looks further than it takes.
 const MAX_OVERRUN: u32 = 2;
 
 const SHORT: Broken = Broken("compressed unit is cut short");
@@ -81,7 +81,7 @@ impl<'a> BitReader<'a> {
         Ok(self.take(count))
     }
 
-    /// The next byte behind the words fetched so far.
+    /// The next byte after the words fetched so far.
     ///
     /// # Errors
     /// Behind the end.
@@ -89,7 +89,7 @@ impl<'a> BitReader<'a> {
         self.bytes(1).map(|bytes| bytes.first().copied().unwrap_or(0))
     }
 
-    /// The next two bytes behind the words fetched so far.
+    /// The next two bytes after the words fetched so far.
     ///
     /// # Errors
     /// Behind the end.
@@ -98,7 +98,7 @@ impl<'a> BitReader<'a> {
         Ok(bytes.first_chunk::<2>().map_or(0, |bytes| u16::from_le_bytes(*bytes)))
     }
 
-    /// The next four bytes behind the words fetched so far.
+    /// The next four bytes after the words fetched so far.
     ///
     /// # Errors
     /// Behind the end.
@@ -107,7 +107,7 @@ impl<'a> BitReader<'a> {
         Ok(bytes.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes)))
     }
 
-    /// The next `count` bytes behind the words fetched so far.
+    /// The next `count` bytes after the words fetched so far.
     ///
     /// # Errors
     /// Behind the end.

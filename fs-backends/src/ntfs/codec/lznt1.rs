@@ -27,7 +27,7 @@ pub(in super::super) fn decode(bytes: &[u8], out: &mut [u8]) -> Result<(), Broke
     const SHORT: Broken = Broken("LZNT1 unit is cut short");
     let mut rest = bytes;
     for chunk in out.chunks_mut(CHUNK) {
-        let (header, behind) = rest.split_first_chunk::<2>().ok_or(SHORT)?;
+        let (header, later) = rest.split_first_chunk::<2>().ok_or(SHORT)?;
         let header = u16::from_le_bytes(*header);
         if header == 0 {
             return Err(Broken("LZNT1 unit ends early"));
@@ -36,8 +36,8 @@ pub(in super::super) fn decode(bytes: &[u8], out: &mut [u8]) -> Result<(), Broke
             return Err(Broken("LZNT1 chunk has a wrong signature"));
         }
         let size = usize::from(header & 0x0FFF).saturating_add(1);
-        let (data, behind) = behind.split_at_checked(size).ok_or(SHORT)?;
-        rest = behind;
+        let (data, later) = later.split_at_checked(size).ok_or(SHORT)?;
+        rest = later;
         if header & 0x8000 != 0 {
             decode_chunk(data, chunk)?;
         } else {
@@ -56,14 +56,14 @@ fn decode_chunk(data: &[u8], out: &mut [u8]) -> Result<(), Broken> {
     let mut length_bits: u32 = 12;
     let mut limit: usize = 16;
     while at < out.len() {
-        let (flags, behind) = rest.split_first().ok_or(Broken("LZNT1 chunk is too short"))?;
-        rest = behind;
+        let (flags, later) = rest.split_first().ok_or(Broken("LZNT1 chunk is too short"))?;
+        rest = later;
         if *flags == 0
-            && let (Some((bytes, behind)), Some(to)) =
+            && let (Some((bytes, later)), Some(to)) =
                 (rest.split_first_chunk::<8>(), out.get_mut(at..at.saturating_add(8)))
         {
             to.copy_from_slice(bytes);
-            rest = behind;
+            rest = later;
             at = at.saturating_add(8);
             continue;
         }
@@ -72,18 +72,17 @@ fn decode_chunk(data: &[u8], out: &mut [u8]) -> Result<(), Broken> {
                 break;
             }
             if flags.wrapping_shr(bit) & 1 == 0 {
-                let (byte, behind) =
-                    rest.split_first().ok_or(Broken("LZNT1 chunk is too short"))?;
-                rest = behind;
+                let (byte, later) = rest.split_first().ok_or(Broken("LZNT1 chunk is too short"))?;
+                rest = later;
                 if let Some(to) = out.get_mut(at) {
                     *to = *byte;
                 }
                 at = at.saturating_add(1);
                 continue;
             }
-            let (pair, behind) =
+            let (pair, later) =
                 rest.split_first_chunk::<2>().ok_or(Broken("LZNT1 chunk is too short"))?;
-            rest = behind;
+            rest = later;
             while at > limit {
                 limit = limit.saturating_mul(2);
                 length_bits = length_bits.saturating_sub(1);

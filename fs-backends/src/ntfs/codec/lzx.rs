@@ -78,7 +78,7 @@ pub(in super::super) fn decode(bytes: &[u8], out: &mut [u8]) -> Result<(), Broke
         };
         let end = at.saturating_add(size);
         if size == 0 || end > out.len() {
-            return Err(Broken("LZX block has a size that cannot be"));
+            return Err(Broken("LZX block has an invalid size"));
         }
         match kind {
             1 | 2 => {
@@ -215,7 +215,7 @@ fn read_lengths(reader: &mut BitReader<'_>, lengths: &mut [u8]) -> Result<(), Br
 /// The length that is `symbol` less than `before`, in a ring of 17.
 fn differ(before: u8, symbol: u16) -> Result<u8, Broken> {
     let symbol = u8::try_from(symbol).ok().filter(|symbol| *symbol < 17);
-    let symbol = symbol.ok_or(Broken("LZX code length cannot be"))?;
+    let symbol = symbol.ok_or(Broken("invalid LZX code length"))?;
     let less = before.wrapping_sub(symbol);
     Ok(if symbol > before { less.wrapping_add(17) } else { less })
 }

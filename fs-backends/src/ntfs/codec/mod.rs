@@ -26,7 +26,7 @@ impl std::error::Error for Broken {}
 /// Repeats `length` bytes that lie `distance` before `at`, to `at`.
 ///
 /// # Errors
-/// If they begin before `out` or end behind it.
+/// If they begin before `out` or end after it.
 fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) -> Result<usize, Broken> {
     const OUTSIDE: Broken = Broken("match leaves the unit");
     let from = at.checked_sub(distance).ok_or(OUTSIDE)?;
@@ -34,7 +34,7 @@ fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) -> Resu
     if distance == 0 {
         return Err(OUTSIDE);
     }
-    // Short matches as one step of fixed size: what it writes behind `end` is written again.
+    // Short matches as one step of fixed size: what it writes after `end` is written again.
     const SHORT: usize = 16;
     if length <= SHORT
         && distance >= length
@@ -74,7 +74,7 @@ mod tests {
                     wanted[at] = wanted[at - distance];
                 }
                 assert_eq!(copy_match(&mut out, 10, distance, length), Ok(10 + length));
-                // What lies behind the match is not given yet.
+                // What lies after the match is not given yet.
                 assert_eq!(out[..10 + length], wanted[..10 + length], "{distance} {length}");
             }
         }

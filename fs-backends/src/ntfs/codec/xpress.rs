@@ -2,9 +2,9 @@
 //!
 //! Specification: MS-XCA 2.2. A unit is 256 bytes with the lengths of 512 words, four bits each,
 //! the lower half first, and then bits of little-endian 16-bit words. A symbol below 256 is a byte.
-//! Else its bits 0 to 3 are a length less 3, and 4 to 7 the count of bits of a distance behind its
+//! Else its bits 0 to 3 are a length less 3, and 4 to 7 the count of bits of a distance after its
 //! topmost 1. If the length is 15, a byte more follows, and a 16-bit length in place of both if that
-//! is 255. Those bytes lie behind the words fetched so far, of which there are always 16 bits.
+//! is 255. Those bytes lie after the words fetched so far, of which there are always 16 bits.
 
 use super::bits::BitReader;
 use super::huffman::Code;
@@ -52,7 +52,7 @@ pub(in super::super) fn decode(bytes: &[u8], out: &mut [u8]) -> Result<(), Broke
                     long => usize::from(long),
                 };
                 if long < 15 {
-                    return Err(Broken("XPRESS match has a length that cannot be"));
+                    return Err(Broken("XPRESS match has an invalid length"));
                 }
                 long
             };

@@ -4,7 +4,7 @@ use volfold_block::{byte_count, bytes_to_index};
 
 use super::super::record::FileReference;
 use super::super::volume::Volume;
-use super::{DOS_NAME_SPACE, Entries, Entry, Index, Key, MAX_BLOCKS, MAX_DEPTH};
+use super::tree::{DOS_NAME_SPACE, Entries, Entry, Index, Key, MAX_BLOCKS, MAX_DEPTH};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::wtf8;
 
@@ -82,9 +82,10 @@ struct Level {
 
 impl Level {
     fn entries(&self, index: &Index) -> FsResult<(Entries<'_>, u64)> {
-        let entries = index.entries(self.vcn, &self.block)?;
+        let mut entries = index.entries(self.vcn, &self.block)?;
+        entries.next = self.next;
         let position = entries.position;
-        Ok((Entries { next: self.next, ..entries }, position))
+        Ok((entries, position))
     }
 }
 

@@ -37,10 +37,11 @@ use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::checksum;
-use super::content::RunList;
+use super::damage::ok_unless_corrupt;
 use super::features::RoCompat;
 use super::inode::Inode;
-use super::volume::{Volume, damage_is_false};
+use super::runs::{ALL_BLOCKS, Blocks, Runs};
+use super::volume::Volume;
 use crate::error::{FsError, FsResult};
 
 const MAGIC: u16 = 0xF30A;
@@ -53,8 +54,6 @@ const MAX_DEPTH: u16 = 8;
 const MAX_LENGTH: u16 = 32768;
 /// LIMIT: the bytes of the tree of one file, enough for 22 million extents.
 const MAX_BYTES: u64 = 256 << 20;
-/// The blocks that a file can have.
-pub(super) const ALL_BLOCKS: Range<u64> = 0..1 << 32;
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -94,11 +93,11 @@ const _: () = assert!(size_of::<RawIndex>() == 0x0C);
 ///
 /// # Errors
 /// `Corrupt` if the root is damaged, `Unsupported` if the tree is larger than this build follows.
-pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
+pub(super) fn read<'a>(volume: &'a Volume, inode: &'a Inode) -> FsResult<Runs<'a>> {
     let mut walk = Walk {
         volume,
         inode,
-        runs: RunList::default(),
+        runs: Runs::new(&volume.superblock, inode.size),
         // The nodes of a sound tree are blocks of their own.
         budget: volume.superblock.blocks_count.min(MAX_BYTES / volume.superblock.block_size),
     };
@@ -109,7 +108,7 @@ pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<RunList> {
 struct Walk<'a> {
     volume: &'a Volume,
     inode: &'a Inode,
-    runs: RunList,
+    runs: Runs<'a>,
     budget: u64,
 }
 
@@ -150,24 +149,16 @@ impl Walk<'_> {
         let mut next = range.start;
         for extent in extents {
             let start = u64::from(extent.block.get());
-            let end = start.saturating_add(u64::from(extent.blocks()));
-            if start < next || end > range.end || end == start {
-                return Err(damaged("has extents out of order"));
-            }
-            next = end;
+            let end = start.checked_add(u64::from(extent.blocks()));
+            next = end
+                .filter(|end| *end <= range.end && *end > start && start >= next)
+                .ok_or_else(|| damaged("has extents out of order"))?;
         }
         for extent in extents {
-            if extent.length.get() > MAX_LENGTH {
-                continue;
-            }
-            let length = u64::from(extent.blocks());
             let start = (u64::from(extent.start_hi.get()) << 32) | u64::from(extent.start_lo.get());
-            let inside = start > self.volume.superblock.first_data_block
-                && start
-                    .checked_add(length)
-                    .is_some_and(|end| end <= self.volume.superblock.blocks_count);
-            let physical = inside.then_some(start);
-            self.runs.push(u64::from(extent.block.get()), length, physical)?;
+            let is_written = extent.length.get() <= MAX_LENGTH;
+            let blocks = if is_written { Blocks::At(start) } else { Blocks::Unwritten };
+            self.runs.push(u64::from(extent.block.get()), u64::from(extent.blocks()), blocks)?;
         }
         Ok(())
     }
@@ -190,8 +181,8 @@ impl Walk<'_> {
             let start = u64::from(index.block.get());
             let child = (u64::from(index.leaf_hi.get()) << 32) | u64::from(index.leaf_lo.get());
             let read = self.child(child, &mut bytes, below, start..end);
-            if !damage_is_false(read)? {
-                self.runs.push(start, end.saturating_sub(start), None)?;
+            if !ok_unless_corrupt(read)? {
+                self.runs.push(start, end.saturating_sub(start), Blocks::Damaged)?;
             }
         }
         Ok(())
