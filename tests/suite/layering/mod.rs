@@ -1,18 +1,29 @@
 //! The forbidden edges of ARCHITECTURE.md, section 6, held against manifests and sources.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use syn::visit::Visit;
+
 use crate::harness::{apply, test};
+
+mod imports;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The folders of the product's crates.
+const SOURCES: [&str; 5] =
+    ["src", "images/block/src", "images/src", "fs-backends/src", "projector/src"];
+
 /// A source file of the product.
 struct Source {
     /// Relative to the root, with `/`.
     path: String,
+    /// All of it.
+    text: String,
     /// The code without comments, strings and `#[cfg(test)]` modules.
     code: String,
 }
@@ -35,7 +46,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Every source of the product; files that are modules of tests only are left out.
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
-    for folder in ["src", "images/block/src", "images/src", "fs-backends/src", "projector/src"] {
+    for folder in SOURCES {
         files(&root().join(folder), &mut found);
     }
     let tests: Vec<PathBuf> = found.iter().flat_map(|path| test_modules(path)).collect();
@@ -47,6 +58,7 @@ fn sources() -> Vec<Source> {
             Source {
                 path: relative.to_string_lossy().replace('\\', "/"),
                 code: without_tests(&without_text(&text)),
+                text,
             }
         })
         .collect()
@@ -262,6 +274,136 @@ fn unsafe_code_is_forbidden_outside_the_projector() {
         let text = fs::read_to_string(root().join(file)).expect(file);
         assert!(text.contains("#![forbid(unsafe_code)]"), "{file} does not forbid unsafe code");
     }
+}
+
+#[apply(test)]
+fn no_source_file_leads_back_to_itself_by_what_it_imports() {
+    let mut found = Vec::new();
+    for folder in SOURCES {
+        let below = |source: Source| {
+            let place = source.path.strip_prefix(folder)?.strip_prefix('/')?.to_owned();
+            Some((place, source.text))
+        };
+        let mut library: BTreeMap<String, String> =
+            sources().into_iter().filter_map(below).collect();
+        let mut program = BTreeMap::new();
+        // The program is a crate of its own beside the library.
+        if library.contains_key("main.rs") {
+            let is_program = |place: &str| place == "main.rs" || place.starts_with("cli/");
+            program = library.clone();
+            program.retain(|place, _| is_program(place));
+            library.retain(|place, _| !is_program(place));
+        }
+        for files in [library, program] {
+            let arrows = imports::arrows(&files);
+            assert!(files.len() < 3 || !arrows.is_empty(), "{folder}: nothing imports anything");
+            for circle in imports::circles(&arrows) {
+                let files: BTreeSet<&str> = circle.iter().map(|(from, ..)| from.as_str()).collect();
+                found.push(format!(
+                    "{folder}: {}",
+                    files.into_iter().collect::<Vec<_>>().join(", ")
+                ));
+                let mut items: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+                for (from, to, item) in circle {
+                    items.entry((from, to)).or_default().push(item);
+                }
+                found.extend(items.iter().map(|((from, to), items)| {
+                    format!("    {from} -> {to}: {}", items.join(", "))
+                }));
+            }
+        }
+    }
+    assert!(found.is_empty(), "these import each other in a circle:\n{}", found.join("\n"));
+}
+
+#[apply(test)]
+fn no_type_has_a_name_that_the_standard_library_uses_everywhere() {
+    // The prelude, and the traits of `std::io`.
+    const TAKEN: &[&str] = &[
+        "AsMut",
+        "AsRef",
+        "Box",
+        "Clone",
+        "Copy",
+        "Default",
+        "DoubleEndedIterator",
+        "Drop",
+        "Eq",
+        "Err",
+        "ExactSizeIterator",
+        "Extend",
+        "Fn",
+        "FnMut",
+        "FnOnce",
+        "From",
+        "FromIterator",
+        "Into",
+        "IntoIterator",
+        "Iterator",
+        "None",
+        "Ok",
+        "Option",
+        "Ord",
+        "PartialEq",
+        "PartialOrd",
+        "Read",
+        "Result",
+        "Seek",
+        "Send",
+        "Sized",
+        "Some",
+        "String",
+        "Sync",
+        "ToOwned",
+        "ToString",
+        "TryFrom",
+        "TryInto",
+        "Unpin",
+        "Vec",
+        "Write",
+    ];
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let file = syn::parse_file(&source.text).expect("a source");
+        let mut types = Types(Vec::new());
+        types.visit_file(&file);
+        let taken = types.0.into_iter().filter(|name| TAKEN.contains(&name.as_str()));
+        wrong.extend(taken.map(|name| format!("{}: {name}", source.path)));
+    }
+    assert!(wrong.is_empty(), "these names mean something else:\n{}", wrong.join("\n"));
+}
+
+/// The names of the types and traits of a file.
+struct Types(Vec<String>);
+
+impl<'ast> Visit<'ast> for Types {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let name = match item {
+            syn::Item::Struct(item) => Some(&item.ident),
+            syn::Item::Enum(item) => Some(&item.ident),
+            syn::Item::Type(item) => Some(&item.ident),
+            syn::Item::Trait(item) => Some(&item.ident),
+            syn::Item::Union(item) => Some(&item.ident),
+            syn::Item::Mod(item) if imports::is_for_tests(&item.attrs) => return,
+            _ => None,
+        };
+        self.0.extend(name.map(ToString::to_string));
+        syn::visit::visit_item(self, item);
+    }
+}
+
+#[apply(test)]
+fn panics_are_caught_in_one_place() {
+    only_in(
+        &["catch_unwind"],
+        &[
+            "images/block/src/guard.rs",
+            // A job nobody waits for: there is no request to fail.
+            "images/block/src/ahead.rs",
+            // Panics may not go through the frames of a DLL.
+            "projector/src/folder/winfsp/callbacks.rs",
+        ],
+    );
 }
 
 #[apply(test)]
