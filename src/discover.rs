@@ -38,7 +38,7 @@ pub(crate) struct DiskResult {
 pub(crate) struct Discovered {
     pub(crate) volume: Volume,
     pub(crate) driver: Option<&'static dyn FileSystemDriver>,
-    /// Why the volume has no driver though somebody looked.
+    /// Why the volume has no driver.
     pub(crate) reason: Option<String>,
 }
 
@@ -361,7 +361,7 @@ mod tests {
     use crate::volume::lock::{Key, KeyKind, KeyRequest, Unlock};
 
     /// Claims disks that begin with `MEMBER`, and joins them to one volume per group; a first
-    /// byte behind the word names the group.
+    /// byte after the word names the group.
     struct Joiner;
 
     impl VolumeManager for Joiner {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_disk_is_one_volume_that_nobody_knows() {
+    fn an_empty_disk_is_one_volume_of_no_known_kind() {
         let discovery = discover(&[disk(b"", None)], &[], &no_keys);
         assert_eq!(ids(&discovery), ["disk0"]);
         assert_eq!(discovery.disks[0].scheme, None);

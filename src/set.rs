@@ -143,8 +143,13 @@ pub struct SetVolume {
 }
 
 impl SetVolume {
+    /// Its id, whatever the order of the arguments.
+    pub fn id(&self) -> &str {
+        &self.volume.id.0
+    }
+
     /// Whether a driver knows the file system and cannot read it: something is lost. A volume that
-    /// nobody knows has a reason too, but nothing was promised of it.
+    /// no driver knows has a reason too, but nothing was promised of it.
     pub fn is_damaged(&self) -> bool {
         self.driver.is_some() && self.reason.is_some()
     }
@@ -272,7 +277,7 @@ impl DiskSet {
 
     /// The volume that `wanted` names by folder name or id.
     pub fn volume(&self, wanted: &str) -> Option<&Arc<SetVolume>> {
-        self.volumes.iter().find(|volume| volume.name == wanted || volume.volume.id.0 == wanted)
+        self.volumes.iter().find(|volume| volume.name == wanted || volume.id() == wanted)
     }
 
     /// What tells the disk or volume `name` of this set from those of others: a SHA-256 of its name
@@ -437,7 +442,7 @@ fn open_disk_using(
     Ok((disk, findings))
 }
 
-/// The two views of a volume. Blocks of dear disks are cached below the volume already.
+/// The two views of a volume. Decoded blocks are cached below the volume already.
 fn reader(volume: &Volume, disks: &[Disk], pool: &Arc<CachePool>) -> VolumeReader {
     let is_cached = |extent: &VolumeExtent| disks.get(extent.disk).is_some_and(|disk| disk.cached);
     let data = volume.device.clone();

@@ -97,7 +97,7 @@ fn stems(set: &DiskSet) -> Vec<String> {
         let mut free = free.filter(|free| taken.insert(free.to_lowercase()));
         free.next().unwrap_or_else(|| name.to_owned())
     };
-    set.volumes().iter().map(|volume| stem(&volume.name, &volume.volume.id.0)).collect()
+    set.volumes().iter().map(|volume| stem(&volume.name, volume.id())).collect()
 }
 
 /// Keeps those of `devices` that `wanted` names by id or folder name, all if it is empty. The

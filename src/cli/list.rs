@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use volfold::volume::lock::KeyKind;
+use volfold::volume::snapshot::Snapshot;
 use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, VolumeId, VolumeType};
 use volfold::{Disk, DiskSet, SetVolume};
 use volfold_block::{Finding, Severity, code, error_chain};
@@ -71,8 +73,18 @@ struct VolumeJson<'a> {
     membership: Option<&'a Membership>,
     file_system: Option<FileSystemJson>,
     comparison: Option<ComparisonJson>,
+    locked: Option<LockJson<'a>>,
+    snapshot: Option<&'a Snapshot>,
     readable: bool,
     reason: Option<String>,
+}
+
+/// What keeps a volume locked.
+#[derive(Serialize)]
+struct LockJson<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    keys: &'a [KeyKind],
 }
 
 /// What `--verify` found.
@@ -201,6 +213,12 @@ fn describe<'a>(
         readable: file_system.is_some(),
         file_system,
         comparison: None,
+        locked: volume
+            .volume
+            .lock
+            .as_ref()
+            .map(|lock| LockJson { kind: lock.kind, keys: &lock.keys }),
+        snapshot: volume.volume.snapshot.as_ref(),
         reason,
     }
 }
@@ -224,7 +242,7 @@ fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<Comparison
         }
         None => Finding::warning(code::NOT_COMPARED, "there is nothing to compare with"),
     };
-    let id = &volume.volume.id.0;
+    let id = volume.id();
     findings.push(finding.on_volume(id));
     if result.unreadable > 0 && result.compared > 0 {
         let line = format!("{} could not be compared", text::size(result.unreadable));

@@ -17,6 +17,7 @@ mod extract;
 mod formats;
 mod hash;
 mod host_names;
+mod keys;
 mod list;
 mod ls;
 mod mount;

@@ -1,12 +1,14 @@
 //! The set of images that a command opens, and the arguments for it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_block::error_chain;
 use volfold_fs::{ReadOptions, VolumeTree};
 
+use super::keys::Keys;
 use super::outcome::Outcome;
 use super::text;
 
@@ -24,6 +26,10 @@ pub(crate) struct SetArguments {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
           help_heading = "Images")]
     pub(crate) cache_size: u64,
+    /// Try the key in this file on locked volumes; may be given several times. No manager of this
+    /// build knows a kind of lock yet, so it is not shown.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) key_file: Vec<PathBuf>,
 }
 
 impl SetArguments {
@@ -38,6 +44,7 @@ impl SetArguments {
         let mut options = OpenOptions::default();
         options.allowed.clone_from(&self.allow_path);
         options.cache_size = self.cache_size;
+        options.keys = Arc::new(Keys::new(self.key_file.clone()));
         options
     }
 }

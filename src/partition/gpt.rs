@@ -85,7 +85,7 @@ const _: () = assert!(size_of::<RawEntry>() == 0x80);
 
 /// A header and its entries, with right checksums.
 #[derive(Debug)]
-struct Copy {
+struct HeaderCopy {
     disk_guid: Guid,
     alternate_lba: u64,
     entries_crc32: u32,
@@ -97,7 +97,7 @@ struct Copy {
 #[derive(Debug, PartialEq, Eq)]
 struct Damage(&'static str);
 
-impl Copy {
+impl HeaderCopy {
     /// Reads the copy whose header is in sector `lba`.
     fn read(
         device: &dyn BlockDevice,
@@ -225,12 +225,12 @@ impl PartitionScheme for Gpt {
         let Some(last_lba) = last_lba.filter(|last| *last > 1) else {
             return Ok(None);
         };
-        let primary = Copy::read(device, 1, sector_size)?;
+        let primary = HeaderCopy::read(device, 1, sector_size)?;
         let backup_lba = match &primary {
             Ok(copy) if copy.alternate_lba <= last_lba => copy.alternate_lba,
             _ => last_lba,
         };
-        let backup = Copy::read(device, backup_lba, sector_size)?;
+        let backup = HeaderCopy::read(device, backup_lba, sector_size)?;
         if primary.is_err() && backup.is_err() && !has_protective {
             return Ok(None);
         }
@@ -281,8 +281,8 @@ fn note_record(record: Option<&mbr::Record>, findings: &mut Vec<Finding>) {
 
 /// Takes the primary copy if it is whole, else the backup.
 fn choose(
-    primary: Result<Copy, Damage>,
-    backup: Result<Copy, Damage>,
+    primary: Result<HeaderCopy, Damage>,
+    backup: Result<HeaderCopy, Damage>,
     sector_size: u32,
     mut findings: Vec<Finding>,
 ) -> PartitionTable {

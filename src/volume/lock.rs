@@ -116,6 +116,13 @@ pub struct KeyRequest<'a> {
     pub attempt: usize,
 }
 
+impl<'a> KeyRequest<'a> {
+    /// Asks for a key of the volume `volume` behind `lock`, after `attempt` wrong ones.
+    pub fn new(volume: &'a str, lock: &'a Lock, attempt: usize) -> Self {
+        Self { volume, lock, attempt }
+    }
+}
+
 /// Gives keys: from a file, the environment, a prompt, a callback. Never from an argument of a
 /// command, which every user of the machine can read.
 pub trait KeySource: Send + Sync {
@@ -142,7 +149,7 @@ pub(crate) fn open(
     source: &dyn KeySource,
 ) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
     for attempt in 0..MAX_ATTEMPTS {
-        let Some(key) = source.next_key(&KeyRequest { volume: id, lock, attempt })? else {
+        let Some(key) = source.next_key(&KeyRequest::new(id, lock, attempt))? else {
             return Ok(None);
         };
         if let Some(device) = lock.unlock.unlock(&key)? {
@@ -152,7 +159,7 @@ pub(crate) fn open(
     Ok(None)
 }
 
-/// The device of a volume that nobody opened.
+/// The device of a volume that stays locked.
 pub struct Locked {
     size: u64,
     sentence: String,

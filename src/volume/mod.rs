@@ -84,7 +84,7 @@ pub enum Layout {
     WholeDisk,
     /// One run of sectors of one disk.
     Simple,
-    /// Runs of sectors, one behind the other.
+    /// Runs of sectors, one after the other.
     Spanned,
     /// Columns side by side, cut into chunks.
     Striped,

@@ -3,6 +3,6 @@
 use super::VolumeManager;
 use super::ldm::Ldm;
 
-/// Every volume manager of this build, in the order asked. Regions that nobody claims are basic
+/// Every volume manager of this build, in the order asked. Regions that no manager claims are basic
 /// volumes.
 pub static MANAGERS: &[&dyn VolumeManager] = &[&Ldm];

@@ -16,7 +16,7 @@ use crate::harness::{apply, made, note, test};
 fn volumes() -> Vec<(&'static Fixture, &'static VolumeFacts, Arc<dyn BlockDevice>)> {
     let mut volumes = Vec::new();
     for fixture in index().fixtures.values() {
-        let set = DiskSet::open(&fixture.paths(), &OpenOptions::default())
+        let set = DiskSet::open(fixture.paths(), &OpenOptions::default())
             .unwrap_or_else(Incomplete::into_set);
         for facts in fixture.volumes.iter().filter(|facts| facts.listing.is_some()) {
             let place = format!("{} at {}", fixture.name, facts.offset);
@@ -73,7 +73,7 @@ pub(crate) fn every_driver_conforms() -> Vec<Trial> {
 #[apply(test)]
 fn an_image_that_lost_its_end_gives_errors_or_the_right_bytes() {
     let open = |name: &str| {
-        let set = DiskSet::open(&fixture(name).paths(), &OpenOptions::default())
+        let set = DiskSet::open(fixture(name).paths(), &OpenOptions::default())
             .unwrap_or_else(Incomplete::into_set);
         set.disks()[0].device.clone()
     };

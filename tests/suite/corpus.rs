@@ -12,7 +12,7 @@ use crate::common::listing;
 use crate::harness::{apply, note, test};
 
 fn open(fixture: &Fixture) -> DiskSet {
-    DiskSet::open(&fixture.paths(), &OpenOptions::default()).unwrap_or_else(Incomplete::into_set)
+    DiskSet::open(fixture.paths(), &OpenOptions::default()).unwrap_or_else(Incomplete::into_set)
 }
 
 #[apply(test)]

@@ -26,7 +26,7 @@ fn groups() -> impl Iterator<Item = &'static Fixture> {
 }
 
 fn find<'a>(set: &'a DiskSet, id: &str) -> &'a SetVolume {
-    let volume = set.volumes().iter().find(|volume| volume.volume.id.0 == id);
+    let volume = set.volumes().iter().find(|volume| volume.id() == id);
     volume.unwrap_or_else(|| panic!("no {id}: {:?}", set.findings()))
 }
 
@@ -460,7 +460,7 @@ fn check_corpus_without_each(paths: &[PathBuf], volume: &SetVolume, digest: &str
         kept.sort();
         kept.remove(part.disk.expect("a disk"));
         let set = open(&kept);
-        let degraded = find(&set, &volume.volume.id.0);
+        let degraded = find(&set, volume.id());
         assert_eq!(degraded.volume.health, Health::Degraded, "{place}");
         let bytes = bytes_of(&*degraded.volume.device);
         assert_eq!(crate::common::sha256(&bytes), digest, "{place} without {}", part.disk_name);

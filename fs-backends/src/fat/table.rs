@@ -1,6 +1,6 @@
 //! The file allocation table: which cluster follows which.
 
-use volfold_block::{BlockDevice, byte_count, bytes_to_index};
+use volfold_block::{BlockDevice, Span, byte_count, bytes_to_index};
 
 use super::boot::{Boot, FatKind};
 use crate::error::{FsError, FsResult};
@@ -104,8 +104,11 @@ impl<'a> Table<'a> {
         let length = left.min(byte_count(self.window_size));
         self.window.resize(bytes_to_index(length)?, 0);
         self.window_start = offset;
-        let place = self.boot.table.saturating_add(offset);
-        if place.saturating_add(length) > self.device.size() {
+        let rest = Span::new(self.boot.table, self.boot.table_size);
+        let rest = rest.and_then(|table| table.rest(offset));
+        let place = rest.map_or(self.boot.table, Span::start);
+        let stored = rest.map(|rest| rest.first(length));
+        if !stored.is_some_and(|stored| Span::below(self.device.size()).holds(stored)) {
             self.window.clear();
             return Err(FsError::corrupt("file allocation table leaves the volume").at(place));
         }

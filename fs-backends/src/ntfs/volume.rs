@@ -181,8 +181,10 @@ impl Volume {
     /// The copy of the record `number` in `$MFTMirr`.
     fn mirrored(&self, number: u64) -> FsResult<FileRecord<'static>> {
         let mut bytes = vec![0; self.boot.record_size];
-        let offset = number.saturating_mul(byte_count(bytes.len()));
-        let position = self.boot.mirror.saturating_add(offset);
+        let position = number
+            .checked_mul(byte_count(bytes.len()))
+            .and_then(|offset| self.boot.mirror.checked_add(offset))
+            .ok_or_else(|| FsError::corrupt("$MFTMirr lies outside the volume"))?;
         self.reader.metadata.read_at(position, &mut bytes)?;
         let record = FileRecord::parse(number, position, bytes)?;
         if record.is_node() { Ok(record) } else { Err(FsError::not_found()) }

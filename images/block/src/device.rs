@@ -43,7 +43,7 @@ pub trait BlockDevice: Send + Sync {
     /// error the content of `buf` is undefined.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()>;
 
-    /// Fills all of `bufs`, one behind the other, from `offset`: one run of bytes that is wanted in
+    /// Fills all of `bufs`, one after the other, from `offset`: one run of bytes that is wanted in
     /// several places.
     ///
     /// # Errors

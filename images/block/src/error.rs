@@ -44,7 +44,7 @@ impl BlockError {
     }
 
     /// The bytes of the structure that begins at `at` contradict the specification, at the field
-    /// `field` bytes behind its start.
+    /// `field` bytes past its start.
     pub fn corrupt(message: impl Into<Cow<'static, str>>, at: u64, field: u64) -> Self {
         Self::new(BlockErrorKind::Corrupt, message).at(at.saturating_add(field))
     }

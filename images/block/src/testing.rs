@@ -69,7 +69,7 @@ impl BlockDevice for Noise {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
         check_range(offset, buf.len(), self.size())?;
-        // A failed read leaves rubbish behind, as a host may.
+        // A failed read leaves rubbish past, as a host may.
         if offset < self.broken.end && offset + buf.len() as u64 > self.broken.start {
             buf.fill(0xEE);
             return Err(BlockError::new(BlockErrorKind::Io, "bad sector"));

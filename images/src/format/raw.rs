@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_nobody_else_knows_is_the_disk_itself() {
+    fn a_file_that_no_other_format_knows_is_the_disk_itself() {
         let image = open(b"anything at all").unwrap();
         assert_eq!((image.format, image.variant), ("raw", None));
         assert_eq!(image.chain, ["disk.img"]);

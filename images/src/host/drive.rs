@@ -1,7 +1,7 @@
 //! Drives that give whole sectors only and do not tell their size: `\\.\PhysicalDriveN` of Windows.
 //!
 //! Windows tells the size of a drive to a control request alone, which `std` does not have. Reads
-//! tell it as well: the last sector can be read, the one behind it cannot.
+//! tell it as well: the last sector can be read, the next one cannot.
 
 use std::io;
 
@@ -17,20 +17,20 @@ const MAX_SECTORS: u64 = 1 << 50;
 const BOUNCE: usize = 64 << 10;
 
 /// `ERROR_SECTOR_NOT_FOUND`, `ERROR_HANDLE_EOF`, `ERROR_INVALID_PARAMETER`: drivers say each of
-/// them of what lies behind the end.
-const BEHIND_THE_END: [i32; 3] = [27, 38, 87];
+/// them of what lies past the end.
+const PAST_THE_END: [i32; 3] = [27, 38, 87];
 
 /// `ERROR_CRC`, `ERROR_DEVICE_HARDWARE_ERROR`, `ERROR_IO_DEVICE`: a sector that is there, and bad.
 const BAD_SECTOR: [i32; 3] = [23, 483, 1117];
 
 /// Fills all of a buffer from an offset.
-pub(super) type Read<'a> = &'a dyn Fn(u64, &mut [u8]) -> io::Result<()>;
+pub(super) type SectorRead<'a> = &'a dyn Fn(u64, &mut [u8]) -> io::Result<()>;
 
 /// The sector size and the size of a drive, found by reading.
 ///
 /// # Errors
 /// If the drive cannot be read at all.
-pub(super) fn measure(read: Read<'_>) -> io::Result<(u32, u64)> {
+pub(super) fn measure(read: SectorRead<'_>) -> io::Result<(u32, u64)> {
     for sector_size in SECTOR_SIZES {
         if is_there(read, 0, sector_size)? {
             let sectors = count_sectors(read, sector_size)?;
@@ -41,35 +41,35 @@ pub(super) fn measure(read: Read<'_>) -> io::Result<(u32, u64)> {
 }
 
 /// How many sectors there are; the first is there.
-fn count_sectors(read: Read<'_>, sector_size: u32) -> io::Result<u64> {
-    // The sector `last` is there and `behind` is not.
-    let (mut last, mut behind) = (0, 1);
-    while is_there(read, behind, sector_size)? {
-        last = behind;
-        behind = behind.saturating_mul(2);
-        if behind > MAX_SECTORS {
+fn count_sectors(read: SectorRead<'_>, sector_size: u32) -> io::Result<u64> {
+    // The sector `last` is there and `past` is not.
+    let (mut last, mut past) = (0, 1);
+    while is_there(read, past, sector_size)? {
+        last = past;
+        past = past.saturating_mul(2);
+        if past > MAX_SECTORS {
             return Err(io::Error::other("the drive has no end"));
         }
     }
-    while let Some(middle) = last.checked_add(behind).map(|sum: u64| sum >> 1)
+    while let Some(middle) = last.checked_add(past).map(|sum: u64| sum >> 1)
         && middle > last
     {
         if is_there(read, middle, sector_size)? {
             last = middle;
         } else {
-            behind = middle;
+            past = middle;
         }
     }
-    Ok(behind)
+    Ok(past)
 }
 
-fn is_there(read: Read<'_>, sector: u64, sector_size: u32) -> io::Result<bool> {
+fn is_there(read: SectorRead<'_>, sector: u64, sector_size: u32) -> io::Result<bool> {
     let mut buf = vec![0; to_index(sector_size.into())];
     match read(sector.saturating_mul(u64::from(sector_size)), &mut buf) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => match error.raw_os_error() {
-            Some(code) if BEHIND_THE_END.contains(&code) => Ok(false),
+            Some(code) if PAST_THE_END.contains(&code) => Ok(false),
             Some(code) if BAD_SECTOR.contains(&code) => Ok(true),
             _ => Err(error),
         },
@@ -86,17 +86,17 @@ pub(super) fn read_sectors(
     sector_size: u32,
     offset: u64,
     buf: &mut [u8],
-    read: Read<'_>,
+    read: SectorRead<'_>,
 ) -> io::Result<()> {
     let sector_size = u64::from(sector_size);
-    let behind_sector = |offset: u64| offset.checked_rem(sector_size).unwrap_or(0);
-    if behind_sector(offset) == 0 && behind_sector(byte_count(buf.len())) == 0 {
+    let within_sector = |offset: u64| offset.checked_rem(sector_size).unwrap_or(0);
+    if within_sector(offset) == 0 && within_sector(byte_count(buf.len())) == 0 {
         return read(offset, buf);
     }
     let mut bounce = vec![0; BOUNCE];
     let (mut at, mut rest) = (offset, buf);
     while !rest.is_empty() {
-        let skip = behind_sector(at);
+        let skip = within_sector(at);
         let wanted = skip.saturating_add(byte_count(rest.len())).next_multiple_of(sector_size);
         let wanted = to_index(wanted).min(BOUNCE);
         let piece = bounce.get_mut(..wanted).unwrap_or_default();
@@ -121,7 +121,7 @@ mod tests {
     struct Drive {
         bytes: Vec<u8>,
         sector_size: usize,
-        behind: i32,
+        past: i32,
         bad: Vec<u64>,
         reads: Cell<u32>,
     }
@@ -129,7 +129,7 @@ mod tests {
     impl Drive {
         fn new(sectors: usize, sector_size: usize) -> Self {
             let bytes = (0..sectors * sector_size).map(|at| (at / 7 % 251) as u8).collect();
-            Self { bytes, sector_size, behind: 27, bad: Vec::new(), reads: Cell::new(0) }
+            Self { bytes, sector_size, past: 27, bad: Vec::new(), reads: Cell::new(0) }
         }
 
         fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -142,7 +142,7 @@ mod tests {
                 return Err(io::Error::from_raw_os_error(23));
             }
             let bytes = self.bytes.get(at..at + buf.len());
-            buf.copy_from_slice(bytes.ok_or_else(|| io::Error::from_raw_os_error(self.behind))?);
+            buf.copy_from_slice(bytes.ok_or_else(|| io::Error::from_raw_os_error(self.past))?);
             Ok(())
         }
 
@@ -155,8 +155,8 @@ mod tests {
     fn a_drive_of_any_number_of_sectors_is_measured() {
         for sectors in [1, 2, 3, 4, 5, 63, 64, 65, 1000, 1023, 2049] {
             for sector_size in [512, 4096] {
-                for behind in BEHIND_THE_END {
-                    let drive = Drive { behind, ..Drive::new(sectors, sector_size) };
+                for past in PAST_THE_END {
+                    let drive = Drive { past, ..Drive::new(sectors, sector_size) };
                     let wanted = (sector_size as u32, (sectors * sector_size) as u64);
                     assert_eq!(drive.measure(), wanted);
                     assert!(drive.reads.get() < 40, "{}", drive.reads.get());
@@ -192,7 +192,7 @@ mod tests {
         }
         let mut buf = vec![0; 100];
         let end = drive.bytes.len() as u64;
-        let behind = read_sectors(4096, end - 50, &mut buf, &|at, buf| drive.read(at, buf));
-        assert!(behind.is_err());
+        let past = read_sectors(4096, end - 50, &mut buf, &|at, buf| drive.read(at, buf));
+        assert!(past.is_err());
     }
 }

@@ -21,7 +21,7 @@ mod os;
 
 /// A file, block device or drive of the host.
 ///
-/// Opened for reading only, and shared with whoever writes it. Its size is taken once; a file that
+/// Opened for reading only, and shared with programs that write it. Its size is taken once; a file that
 /// shrinks later gives `Io` to the reads that need the lost bytes.
 pub struct HostFile {
     file: File,
@@ -660,7 +660,7 @@ mod tests {
             let _writer = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
             let file = HostFile::open(&path).unwrap();
             assert_eq!(contents(&file), b"image");
-            // Our handle keeps nobody from writing, renaming or deleting.
+            // Our handle keeps no program from writing, renaming or deleting.
             fs::OpenOptions::new().write(true).open(&path).unwrap();
             fs::rename(&path, folder.path("in/other")).unwrap();
             fs::remove_file(folder.path("in/other")).unwrap();

@@ -71,7 +71,7 @@ pub(super) fn will_need(file: &File, offset: u64, length: u64) {
     let _ = (file, offset, length);
 }
 
-/// Locks of Unix are advice; they keep nobody from reading.
+/// Locks of Unix are advice; they keep no program from reading.
 pub(super) fn is_locked(_error: &io::Error) -> bool {
     false
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::build::{Builder, Member};
 use super::database::Database;
-use super::disk::{Copy, DynamicDisk, read_copy};
+use super::disk::{DatabaseCopy, DynamicDisk, read_copy};
 use super::plan::{Plan, plans};
 use super::vmdb::State;
 use crate::volume::{Health, Region, Volume};
@@ -57,8 +57,8 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
 fn read_members<'a>(
     regions: &'a [Region],
     findings: &mut Vec<Finding>,
-) -> (Vec<Member<'a>>, Vec<Option<Copy>>) {
-    let (mut members, mut copies) = (Vec::new(), Vec::<Option<Copy>>::new());
+) -> (Vec<Member<'a>>, Vec<Option<DatabaseCopy>>) {
+    let (mut members, mut copies) = (Vec::new(), Vec::<Option<DatabaseCopy>>::new());
     for region in regions {
         let mut about = Vec::new();
         // The claim read the same and could; what cannot be read now is not a member.
@@ -85,12 +85,12 @@ fn read_members<'a>(
     (members, copies)
 }
 
-fn is_usable(copy: &Copy) -> bool {
+fn is_usable(copy: &DatabaseCopy) -> bool {
     !matches!(copy.vmdb.state, State::Other(_))
 }
 
 /// The newest transaction of the copies; those marked as not usable count if there are no others.
-fn newest(copies: &[Option<Copy>]) -> Option<u64> {
+fn newest(copies: &[Option<DatabaseCopy>]) -> Option<u64> {
     let all = || copies.iter().flatten();
     let usable = all().filter(|copy| is_usable(copy)).map(|copy| copy.vmdb.transaction()).max();
     usable.or_else(|| all().map(|copy| copy.vmdb.transaction()).max())
@@ -105,13 +105,13 @@ fn rank(variant: &Variant) -> (usize, Reverse<usize>, Reverse<usize>) {
 /// The different contents of the copies of transaction `newest`.
 fn variants(
     members: &[Member<'_>],
-    copies: &[Option<Copy>],
+    copies: &[Option<DatabaseCopy>],
     newest: u64,
     findings: &mut Vec<Finding>,
 ) -> Vec<Variant> {
-    let current = |copy: &&Copy| copy.vmdb.transaction() == newest;
+    let current = |copy: &&DatabaseCopy| copy.vmdb.transaction() == newest;
     let any_usable = copies.iter().flatten().filter(current).any(is_usable);
-    let mut groups: Vec<(&Copy, Vec<usize>)> = Vec::new();
+    let mut groups: Vec<(&DatabaseCopy, Vec<usize>)> = Vec::new();
     for (index, (member, copy)) in members.iter().zip(copies).enumerate() {
         let Some(copy) = copy.as_ref().filter(current) else {
             continue;
@@ -120,7 +120,7 @@ fn variants(
         if any_usable && !is_usable(copy) {
             continue;
         }
-        let same = |known: &Copy| known.vmdb == copy.vmdb && blocks(known) == blocks(copy);
+        let same = |known: &DatabaseCopy| known.vmdb == copy.vmdb && blocks(known) == blocks(copy);
         match groups.iter_mut().find(|(known, _)| same(known)) {
             Some((_, holders)) => holders.push(index),
             None => groups.push((copy, vec![index])),
@@ -140,12 +140,12 @@ fn variants(
     variants
 }
 
-fn blocks(copy: &Copy) -> Option<&[u8]> {
+fn blocks(copy: &DatabaseCopy) -> Option<&[u8]> {
     copy.bytes.get(copy.vmdb.header_size..copy.vmdb.size)
 }
 
 /// Says what an unfinished update left on one disk.
-fn report_state(member: &Member<'_>, copy: &Copy, findings: &mut Vec<Finding>) {
+fn report_state(member: &Member<'_>, copy: &DatabaseCopy, findings: &mut Vec<Finding>) {
     let disk = member.region.disk;
     let line = match copy.vmdb.state {
         State::Clean => None,
@@ -205,7 +205,7 @@ fn report_variants(members: &[Member<'_>], variants: &[Variant], findings: &mut 
 /// A disk whose copy is older was not there when the group changed last.
 fn mark_stale(
     members: &mut [Member<'_>],
-    copies: &[Option<Copy>],
+    copies: &[Option<DatabaseCopy>],
     newest: u64,
     database: &Database,
     findings: &mut Vec<Finding>,
@@ -232,7 +232,7 @@ fn mark_stale(
     }
 }
 
-/// Two images of one disk: nobody can tell which is right, so neither is read.
+/// Two images of one disk: it is not known which is right, so neither is read.
 fn refuse_duplicates(members: &mut [Member<'_>], findings: &mut Vec<Finding>) {
     let mut by_guid: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for member in members.iter() {

@@ -221,14 +221,14 @@ impl<'a> Builder<'a> {
         let chunk = plex.chunk.saturating_mul(sector);
         let devices: BlockResult<Vec<Arc<dyn BlockDevice>>> = columns
             .iter()
-            .map(|parts| one_behind_the_other(parts.iter().map(|part| self.device(part)).collect()))
+            .map(|parts| one_after_the_other(parts.iter().map(|part| self.device(part)).collect()))
             .collect();
         let devices = devices?;
         let bad = columns.iter().filter(|parts| parts.iter().any(|part| !part.state.is_read()));
         let bad = bad.count();
         let mut parity = None;
         let device: Arc<dyn BlockDevice> = match plex.layout {
-            ComponentLayout::Spanned => one_behind_the_other(devices)?,
+            ComponentLayout::Spanned => one_after_the_other(devices)?,
             ComponentLayout::Striped => Arc::new(Mapped::new(Stripe::new(devices, chunk, size)?)),
             ComponentLayout::Raid5 => {
                 let raid5 = Arc::new(Raid5::new(devices, chunk, size)?);
@@ -259,7 +259,7 @@ impl<'a> Builder<'a> {
         if lost == 0 {
             return present;
         }
-        one_behind_the_other(vec![present, absent(lost)]).unwrap_or_else(|_| absent(placed.length))
+        one_after_the_other(vec![present, absent(lost)]).unwrap_or_else(|_| absent(placed.length))
     }
 
     /// Why a part is not read, with the name and the id of its disk.
@@ -299,7 +299,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn one_behind_the_other(
+fn one_after_the_other(
     mut devices: Vec<Arc<dyn BlockDevice>>,
 ) -> BlockResult<Arc<dyn BlockDevice>> {
     match devices.pop() {

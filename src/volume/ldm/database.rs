@@ -26,7 +26,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Reads the records behind the header `vmdb` in `bytes`, a whole `config` region.
+    /// Reads the records after the header `vmdb` in `bytes`, a whole `config` region.
     pub(super) fn parse(vmdb: &Vmdb, bytes: &[u8]) -> Self {
         let mut database = Self::default();
         let blocks = bytes.get(vmdb.header_size..vmdb.size).unwrap_or_default();

@@ -86,8 +86,8 @@ fn places(device: &dyn BlockDevice, sector_size: u32, own: &[&Partition]) -> Vec
         places.push((MBR_HEADER, true));
         // An image that was enlarged has its last header somewhere inside.
         places.push((sectors.saturating_sub(1), false));
-        let behind = USUAL_SIZE.saturating_sub(USUAL_SECOND).checked_div(sector).unwrap_or(0);
-        places.push((sectors.saturating_sub(behind), false));
+        let past = USUAL_SIZE.saturating_sub(USUAL_SECOND).checked_div(sector).unwrap_or(0);
+        places.push((sectors.saturating_sub(past), false));
     }
     places
 }
@@ -168,7 +168,7 @@ fn is_dynamic(kind: PartitionType) -> bool {
 }
 
 /// A copy of the database on one disk, not yet taken apart.
-pub(super) struct Copy {
+pub(super) struct DatabaseCopy {
     pub(super) vmdb: Vmdb,
     /// The whole `config` region; copies that are the same share it.
     pub(super) bytes: Arc<Vec<u8>>,
@@ -181,7 +181,7 @@ pub(super) fn read_copy(
     device: &Arc<dyn BlockDevice>,
     header: &PrivateHeader,
     findings: &mut Vec<Finding>,
-) -> Option<Copy> {
+) -> Option<DatabaseCopy> {
     let mut tried: Vec<Span> = Vec::new();
     let mut failures = Vec::new();
     for toc in tocs(&**device, header, findings) {
@@ -200,7 +200,7 @@ pub(super) fn read_copy(
                     }
                     let log = toc.log.and_then(|log| read_region(&**device, log).ok());
                     let is_log_dirty = log.is_some_and(|log| log_is_dirty(&log));
-                    return Some(Copy { vmdb, bytes: Arc::new(bytes), is_log_dirty });
+                    return Some(DatabaseCopy { vmdb, bytes: Arc::new(bytes), is_log_dirty });
                 }
             },
         }

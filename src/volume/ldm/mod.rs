@@ -2,7 +2,7 @@
 //!
 //! A dynamic disk belongs to a *disk group*, and every disk of the group holds the group's whole
 //! database. In it a *volume* is made of *components* (one, or the sides of a mirror), a component
-//! of *partitions* (one behind the other, striped, or RAID-5), and a partition is a run of sectors
+//! of *partitions* (one after the other, striped, or RAID-5), and a partition is a run of sectors
 //! of a disk. The way to it:
 //!
 //! | module     | structure                                     | found by                              |
@@ -60,7 +60,7 @@ impl VolumeManager for Ldm {
         let Some(found) = disk::DynamicDisk::find(&*region.device) else {
             return Ok(None);
         };
-        // A disk that cannot tell its group is one by itself, so that nobody takes its parts for
+        // A disk that cannot tell its group is one by itself, so that its parts are not taken for
         // volumes.
         let group = match &found.header {
             Some(header) => header.group_guid.clone(),

@@ -275,7 +275,7 @@ impl Planner<'_> {
     }
 }
 
-/// Orders the parts of a column and checks that they lie one behind the other; its size.
+/// Orders the parts of a column and checks that they lie one after the other; its size.
 fn tile(component: &str, column: &mut [Part]) -> Result<u64, String> {
     column.sort_by_key(|part| part.offset);
     let mut end = 0_u64;

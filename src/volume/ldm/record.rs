@@ -35,7 +35,7 @@
 //! | size | field        | rule                                                                   |
 //! |------|--------------|------------------------------------------------------------------------|
 //! | var  | `state`      | text: `ACTIVE`; others (`STALE`, `DETACHED`, ...) are not to be read   |
-//! | 1    | `layout`     | 1 striped, 2 one behind the other, 3 RAID-5                            |
+//! | 1    | `layout`     | 1 striped, 2 one after the other, 3 RAID-5                            |
 //! | 4    | `flags`      | 0x02 recover, 0x04 failed I/O, 0x08 pending                            |
 //! | var  | `partitions` | how many                                                               |
 //! | 8    | `commit`     |                                                                        |

@@ -13,7 +13,7 @@ use super::stripe::rows;
 /// Columns with one chunk of parity in every row: RAID-5, left-symmetric.
 ///
 /// In row `r` of `n` columns the parity is in column `n - 1 - r mod n`, and the data begins in the
-/// column behind it, going round: Linux calls it `left-symmetric`, and Windows writes it.
+/// column after it, going round: Linux calls it `left-symmetric`, and Windows writes it.
 pub struct Raid5 {
     columns: Vec<Arc<dyn BlockDevice>>,
     count: u64,

@@ -102,7 +102,7 @@ fn volumes_conform_through_the_double() {
         [("ntfs-ads", (65536, 65536)), ("fat32", (720, 4096)), ("ext4", (1 << 20, 1000))]
     {
         let fixture = fixture(name);
-        let set = volfold::DiskSet::open(&fixture.paths(), &volfold::OpenOptions::default())
+        let set = volfold::DiskSet::open(fixture.paths(), &volfold::OpenOptions::default())
             .unwrap_or_else(volfold::Incomplete::into_set);
         let shown = Shown::new(set.volumes()[0].file_system().expect("a file system"));
         let facts = &fixture.volumes[0];

@@ -56,7 +56,7 @@ fn every_fixture_is_shown_as_independent_tools_list_it() {
     let mut volumes = 0;
     for fixture in index().fixtures.values() {
         for facts in fixture.volumes.iter().filter(|facts| facts.listing.is_some()) {
-            let set = DiskSet::open(&fixture.paths(), &OpenOptions::default())
+            let set = DiskSet::open(fixture.paths(), &OpenOptions::default())
                 .unwrap_or_else(Incomplete::into_set);
             let volume = set
                 .volumes()

@@ -7,7 +7,7 @@ use crate::error::{BlockError, BlockErrorKind, BlockResult};
 pub enum Place<'a> {
     /// In another device, from this offset on; where that one has holes, they are holes.
     At(&'a (dyn BlockDevice + 'a), u64),
-    /// The same, where it is known that they are no hole, so that nobody has to ask.
+    /// The same, where it is known that they are no hole, without asking.
     Stored(&'a (dyn BlockDevice + 'a), u64),
     /// Nowhere: they are zeros.
     Zero,
@@ -48,7 +48,7 @@ pub trait Map: Send + Sync {
     }
 
     /// The place of the byte at `offset`, which is inside the device, and how many bytes from there
-    /// are in one piece. Of what comes after the first `wanted` bytes nobody needs to know.
+    /// are in one piece. Of what comes after the first `wanted` bytes the answer need not know.
     ///
     /// # Errors
     /// Why the place cannot be told. Where it is known how far that reaches, the answer is
@@ -84,7 +84,7 @@ pub trait Map: Send + Sync {
     }
 
     /// The same for a question about the extent at `offset` that the device there cannot answer;
-    /// `None` if there is nobody else to ask.
+    /// `None` if there is no other way.
     fn rescue_extent(&self, _offset: u64) -> Option<Extent> {
         None
     }

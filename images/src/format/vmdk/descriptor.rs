@@ -199,7 +199,7 @@ fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').map_or(value, |rest| rest.strip_suffix('"').unwrap_or(rest))
 }
 
-/// The line of an extent behind its access.
+/// The line of an extent after its access.
 fn extent_line(access: Access, rest: &str, at: u64) -> BlockResult<ExtentLine> {
     let corrupt = |problem: &str| BlockError::corrupt(format!("extent line {problem}"), at, 0);
     let (sectors, rest) = next_word(rest);

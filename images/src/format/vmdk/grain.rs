@@ -158,7 +158,7 @@ impl CompressedGrain<'_> {
             let sentence = format!("compressed grain has {made} bytes instead of {}", self.needed);
             return Err(BlockError::corrupt(sentence, self.at, MARKER_BYTES));
         }
-        // What lies behind the end of the disk is zeros, not the last user's bytes.
+        // What lies past the end of the disk is zeros, not the last user's bytes.
         if let Some(rest) = grain.get_mut(bytes_to_index(made)?..) {
             rest.fill(0);
         }

@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_parent_makes_the_image_dear() {
+    fn a_compressed_parent_makes_the_image_decoded() {
         let files = Files::default()
             .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build())
             .with("base.vmdk", SparseBuilder::new(CAPACITY).grain(2, 6).stream().build());

@@ -6,12 +6,12 @@
 //!
 //! | offset | size | field     | rule                                                   |
 //! |--------|------|-----------|--------------------------------------------------------|
-//! | 0x00   | 8    | `sectors` | of the metadata behind this sector                     |
+//! | 0x00   | 8    | `sectors` | of the metadata after this sector                     |
 //! | 0x08   | 4    | `size`    | 0                                                      |
 //! | 0x0C   | 4    | `type`    | 0 end, 1 grain table, 2 grain directory, 3 footer      |
 //!
 //! A stream is written in the order of the disk. So in a file that was cut short each grain before
-//! the last one found is known, as a grain or as a hole; behind it nothing is.
+//! the last one found is known, as a grain or as a hole; after it nothing is.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -175,7 +175,7 @@ fn note(
         }
     };
     let sector = u32::try_from(at / SECTOR)
-        .map_err(|_| BlockError::corrupt("grain is behind what a grain table can name", at, 0))?;
+        .map_err(|_| BlockError::corrupt("grain is past what a grain table can name", at, 0))?;
     if let Some(entry) = table.get_mut(bytes_to_index(number % GRAINS_PER_TABLE)?) {
         *entry = sector;
     }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_stream_that_was_cut_short_is_readable_up_to_the_cut() {
         let whole = stream();
-        // Behind the second grain, of one sector each.
+        // After the second grain, of one sector each.
         for length in [FIRST + 2 * 512, FIRST + 2 * 512 + 14, FIRST + 2 * 512 + 20] {
             let mut bytes = whole.clone();
             bytes.truncate(length);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_the_stream_do_not_hide_its_footer() {
+    fn bytes_after_the_stream_do_not_hide_its_footer() {
         let mut bytes = stream();
         bytes.resize(bytes.len() + 5000, 0);
         let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn markers_that_are_no_stream_are_corrupt() {
-        // Out of order, behind the end, inside a grain, of an impossible size.
+        // Out of order, past the end, inside a grain, of an impossible size.
         for (at, value) in [(0, 24_u32), (0, 1 << 20), (0, 9), (8, 100_000)] {
             let mut bytes = stream();
             bytes[FIRST + at..FIRST + at + 4].copy_from_slice(&value.to_le_bytes());

@@ -365,7 +365,7 @@ mod tests {
         let files = Files::default().with("self.vmdk", bytes.clone());
         let image = files.open("self.vmdk").unwrap();
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
-        // What cannot be had has to be read, so that somebody hears of it.
+        // What cannot be had has to be read, so that it is reported.
         let lost = Extent { kind: ExtentKind::Data, length: 2 * 4096 };
         assert_eq!(image.device.extent_at(0).unwrap(), lost);
         let error = read_error(bytes, 4096);
@@ -473,7 +473,7 @@ mod tests {
         let bytes = read(&*image.device, 0, 4 * GRAIN).unwrap();
         let seen: Vec<_> = bytes.chunks(GRAIN).map(|grain| grain[GRAIN / 2]).collect();
         assert_eq!(seen, [9, 0, 3, 0]);
-        // Behind the end of the parent there are zeros, also in a read across the end.
+        // Past the end of the parent there are zeros, also in a read across the end.
         let bytes = read(&*image.device, CAPACITY / 2 - 512, 1024).unwrap();
         assert_eq!(bytes, [0; 1024]);
         let kinds: Vec<_> =

@@ -86,7 +86,7 @@ impl SparseBuilder {
         self
     }
 
-    /// The same as a stream: compressed grains, directory behind them, footer.
+    /// The same as a stream: compressed grains, directory after them, footer.
     pub(crate) fn stream(mut self) -> Self {
         self.is_stream = true;
         self.version = 3;
