@@ -13,10 +13,10 @@
 )]
 
 #[cfg(all(windows, target_env = "gnu"))]
-#[path = "../tests/winfsp/genuine_host.rs"]
+#[path = "../tests/suite/winfsp/genuine_host.rs"]
 mod genuine_host;
 #[cfg(all(windows, target_env = "gnu"))]
-#[path = "../tests/winfsp/memory.rs"]
+#[path = "../tests/suite/winfsp/memory.rs"]
 mod memory;
 
 #[cfg(not(all(windows, target_env = "gnu")))]

@@ -77,7 +77,6 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
-pub mod confined;
 pub mod driver;
 pub mod error;
 #[cfg(feature = "ext4")]
@@ -89,7 +88,6 @@ pub mod fat;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
-pub mod reference;
 pub mod registry;
 #[cfg(test)]
 mod testing;

@@ -1,4 +1,4 @@
-//! FAT12, FAT16 and FAT32, by own code; the crate `fatfs` checks it in the tests.
+//! FAT12, FAT16 and FAT32, by own code.
 //!
 //! The crate gives no position and no cluster of an entry, replaces unpaired surrogates in long
 //! names, takes FAT32 volumes with few clusters for FAT16, refuses those with a damaged FSInfo

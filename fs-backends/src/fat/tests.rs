@@ -1,7 +1,6 @@
 //! Volumes made by mkfs.fat and mtools, as they are and with one field bent.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
 
 use super::*;
 use crate::error::FsErrorKind;
@@ -89,21 +88,6 @@ fn volumes_of_every_width_read_back() {
         assert!(info.findings.is_empty(), "{:?}", info.findings);
         assert!(tree(&*fs) == files(), "{kind} {options:?}");
         assert!((100_000..600_000).contains(&fs.usage().unwrap().used));
-    }
-}
-
-#[test]
-fn the_crate_fatfs_sees_the_same() {
-    for image in [fat12(), volume(40_000, &["-F", "32", "-s", "1"])] {
-        let Some(image) = image else { return };
-        let ours = tree(&*mount(&FatDriver, &image[..]).unwrap());
-        let theirs = fatfs::FileSystem::new(Cursor::new(image), fatfs::FsOptions::new()).unwrap();
-        for (path, bytes) in ours {
-            let mut content = Vec::new();
-            let mut file = theirs.root_dir().open_file(&path).unwrap();
-            file.read_to_end(&mut content).unwrap();
-            assert!(content == bytes, "{path}");
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What decides whether bytes may be handed out is all looked at here: initialized size, pieces of
 //! attribute lists, compression units, reparse points. What cannot be decoded is an error with its
-//! reason. The crate `ntfs` gives a second opinion in the tests, from `reference::ntfs`.
+//! reason.
 //!
 //! A [`NodeId`](crate::NodeId) is the number of a file record.
 

@@ -1,72 +1,39 @@
-//! What the targets for file systems share: mount, walk and read with bounds.
+//! The fuzz targets, each a function of bytes. libFuzzer calls them from `fuzz_targets/`; the tests of the
+//! workspace call them with the inputs in `regressions/`.
+//!
+//! `image`, `volume`, `partition` and `manager` serve a whole registry: the first byte of an input picks the entry.
 
-use std::ops::ControlFlow;
-use std::sync::{Arc, Once};
+pub mod image;
+pub mod iscsi;
+pub mod ldm;
+pub mod manager;
+pub mod map;
+pub mod nbd;
+pub mod ntfs_parts;
+pub mod overlay;
+pub mod partition;
+pub mod volume;
 
-use volfold_fs::{
-    DirCursor, FileSystem, FileSystemDriver, Name, NodeId, StreamName, ReadOptions, VolumeReader,
-};
-use volfold_block::MemoryDevice;
+/// What is done with an input.
+pub type Target = fn(&[u8]);
 
-const MAX_NODES: usize = 300;
-const MAX_STREAMS: usize = 8;
-const MAX_EXTENTS: usize = 100;
+/// Every target, by the name of its file in `fuzz_targets/`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("image", image::run),
+    ("iscsi", iscsi::run),
+    ("ldm", ldm::run),
+    ("manager", manager::run),
+    ("map", map::run),
+    ("nbd", nbd::run),
+    ("ntfs-parts", ntfs_parts::run),
+    ("overlay", overlay::run),
+    ("partition", partition::run),
+    ("volume", volume::run),
+];
 
-/// Mounts `data` with `driver` and touches what can be reached.
-pub fn touch_volume(driver: &dyn FileSystemDriver, data: &[u8]) {
-    // The fuzzer aborts at any panic, also at those of a crate that the driver catches and makes an
-    // error of. One that the driver lets out still ends the fuzzer.
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-
-    let volume = VolumeReader::uncached(Arc::new(MemoryDevice::new(data)));
-    let _ = driver.probe(&*volume.data);
-    let _ = driver.identify(volume.clone());
-    let Ok(fs) = driver.mount(volume, ReadOptions::default()) else { return };
-    let _ = fs.usage();
-    let mut nodes = vec![fs.root()];
-    let mut next = 0;
-    while let Some(&node) = nodes.get(next) {
-        next += 1;
-        list(&*fs, node, &mut nodes);
-        read(&*fs, node);
-        let _ = fs.metadata(node);
-        let _ = fs.read_link(node);
-        let _ = fs.lookup(node, Name::new("name"));
-    }
-}
-
-fn list(fs: &dyn FileSystem, dir: NodeId, nodes: &mut Vec<NodeId>) {
-    let mut cursor = DirCursor::START;
-    let _ = fs.read_dir(dir, cursor, &mut |entry| {
-        assert!(entry.next > cursor, "the cursor goes on");
-        cursor = entry.next;
-        if nodes.len() >= MAX_NODES {
-            return ControlFlow::Break(());
-        }
-        nodes.push(entry.node);
-        let _ = fs.lookup(dir, entry.name);
-        ControlFlow::Continue(())
-    });
-}
-
-fn read(fs: &dyn FileSystem, node: NodeId) {
-    let mut streams = vec![StreamName::MAIN];
-    streams.extend(fs.streams(node).into_iter().flatten().map(|info| info.name));
-    for stream in streams.iter().take(MAX_STREAMS) {
-        let Ok(file) = fs.open(node, stream) else { continue };
-        let mut buf = vec![0; 64 * 1024];
-        if let Ok(count) = file.read_at(0, &mut buf) {
-            assert_eq!(count as u64, file.size().min(64 * 1024));
-        }
-        let mut offset = 0;
-        for _ in 0..MAX_EXTENTS {
-            if offset >= file.size() {
-                break;
-            }
-            let Ok(extent) = file.extent_at(offset) else { break };
-            assert!(extent.length > 0 && extent.length <= file.size() - offset);
-            offset += extent.length;
-        }
-    }
+/// The entry of `registry` that the first byte of `data` picks, and the rest of `data`.
+pub fn pick<'a, T: ?Sized>(registry: &[&'a T], data: &'a [u8]) -> Option<(&'a T, &'a [u8])> {
+    let (first, rest) = data.split_first()?;
+    let index = usize::from(*first).checked_rem(registry.len())?;
+    registry.get(index).map(|entry| (*entry, rest))
 }

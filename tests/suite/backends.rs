@@ -1,0 +1,104 @@
+//! The conformance suite, run on every file-system driver over every volume it knows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use libtest_mimic::Trial;
+use volfold::{DiskSet, Incomplete, OpenOptions};
+use volfold_block::{BlockDevice, Confidence};
+use volfold_fs::{DRIVERS, FileSystemDriver, ReadOptions, VolumeReader};
+
+use crate::common::fixtures::{Fixture, VolumeFacts, fixture, index};
+use crate::conformance::{Case, Report, View};
+use crate::harness::{apply, made, note, test};
+
+/// Every volume of the fixtures that has a listing, and its bytes.
+fn volumes() -> Vec<(&'static Fixture, &'static VolumeFacts, Arc<dyn BlockDevice>)> {
+    let mut volumes = Vec::new();
+    for fixture in index().fixtures.values() {
+        let set = DiskSet::open(fixture.paths(), &OpenOptions::default())
+            .unwrap_or_else(Incomplete::into_set);
+        for facts in fixture.volumes.iter().filter(|facts| facts.listing.is_some()) {
+            let place = format!("{} at {}", fixture.name, facts.offset);
+            let volume = set.volumes().iter().find(|volume| {
+                let first = volume.volume.extents.first();
+                first.is_some_and(|extent| extent.offset == facts.offset)
+            });
+            let volume = volume.unwrap_or_else(|| panic!("{place}: no volume"));
+            volumes.push((fixture, facts, volume.volume.device.clone()));
+        }
+    }
+    volumes
+}
+
+/// Runs the suite with `driver` on all volumes that it knows.
+fn conform(driver: &dyn FileSystemDriver) {
+    let mut all = Report::default();
+    let mut runs = 0;
+    for (fixture, facts, device) in volumes() {
+        let known = driver.probe(&*device).expect("the first sectors can be read");
+        if known == Confidence::No {
+            continue;
+        }
+        let name = format!("{} on {} at {}", driver.id(), fixture.name, facts.offset);
+        let start = Instant::now();
+        let fs = match driver.mount(VolumeReader::uncached(device), ReadOptions::default()) {
+            Ok(fs) => fs,
+            Err(error) => {
+                all.problems.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let rows = facts.rows();
+        let case = Case { name, fs: &*fs, rows: &rows, errors: &facts.errors, view: View::Whole };
+        let report = crate::conformance::run(&case);
+        note!("{}: {} ms, {report}", case.name, start.elapsed().as_millis());
+        all.add(report);
+        runs += 1;
+    }
+    note!("{}: {runs} volumes", driver.id());
+    assert!(runs > 0, "no volume of {}", driver.id());
+    all.assert_good();
+}
+
+/// One test for each driver of the registry: `NAME_conforms`.
+pub(crate) fn every_driver_conforms() -> Vec<Trial> {
+    let test = |driver: &'static &'static dyn FileSystemDriver| {
+        let name = format!("backends::{}_conforms", driver.id());
+        made(name, || conform(*driver))
+    };
+    DRIVERS.iter().map(test).collect()
+}
+
+#[apply(test)]
+fn an_image_that_lost_its_end_gives_errors_or_the_right_bytes() {
+    let open = |name: &str| {
+        let set = DiskSet::open(fixture(name).paths(), &OpenOptions::default())
+            .unwrap_or_else(Incomplete::into_set);
+        set.disks()[0].device.clone()
+    };
+    // The markers of a stream tell all that its lost tables did.
+    for (whole, cut, loses) in [
+        ("vmdk-stream-optimized", "vmdk-stream-truncated", false),
+        ("vmdk-monolithic-sparse", "vmdk-truncated", true),
+    ] {
+        let expected = fixture(cut).expect.and_then(|expected| expected.reads);
+        assert_eq!(expected.as_deref(), Some("an error or the right bytes"), "{cut}");
+        let (whole, cut_device) = (open(whole), open(cut));
+        assert_eq!(whole.size(), cut_device.size(), "{cut}");
+        let (mut good, mut lost) = (0, 0);
+        for offset in (0..whole.size()).step_by(512) {
+            let (mut wanted, mut found) = ([0; 512], [0xA5; 512]);
+            whole.read_at(offset, &mut wanted).expect("the whole image");
+            match cut_device.read_at(offset, &mut found) {
+                Ok(()) => {
+                    assert_eq!(wanted, found, "{cut} at {offset}");
+                    good += 1;
+                }
+                Err(_) => lost += 1,
+            }
+        }
+        note!("{cut}: {good} sectors good, {lost} lost");
+        assert!(good > 0 && (lost > 0) == loses, "{cut}: {good} good, {lost} lost");
+    }
+}

@@ -1,0 +1,46 @@
+//! All integration tests, one program: `cargo test --test suite NAME` runs those whose name has `NAME` in it.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test stops by a panic")]
+#![cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "some of what the tests share serves those of Linux alone")
+)]
+
+mod common;
+mod conformance;
+#[expect(unreachable_pub, reason = "a crate of its own for the fuzzer")]
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+mod harness;
+mod witness;
+
+#[cfg(target_os = "linux")]
+mod attach;
+mod backends;
+#[cfg(target_os = "linux")]
+mod both_systems;
+mod command_line;
+mod corpus;
+#[cfg(target_os = "linux")]
+mod export;
+#[cfg(target_os = "linux")]
+mod iscsi;
+mod layering;
+mod ldm;
+#[cfg(target_os = "linux")]
+mod mount;
+#[cfg(target_os = "linux")]
+mod ntfs_attributes;
+#[cfg(target_os = "linux")]
+mod programs;
+#[cfg(target_os = "linux")]
+mod raw;
+mod regressions;
+#[cfg(windows)]
+mod winfsp;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::run(backends::every_driver_conforms())
+}

@@ -1,0 +1,13 @@
+//! The callbacks for WinFsp: asked through a double of its DLL, through the genuine DLL's own layer
+//! of requests, and by the built program.
+
+mod compare;
+mod double;
+#[cfg(target_env = "gnu")]
+mod genuine;
+#[cfg(target_env = "gnu")]
+mod genuine_host;
+#[cfg(target_env = "gnu")]
+mod layout;
+mod memory;
+mod program;

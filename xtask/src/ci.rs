@@ -1,0 +1,83 @@
+//! All that must hold before a change is taken. `.ci/run` installs what it needs first.
+
+use std::time::Instant;
+
+use crate::Failure;
+use crate::steps;
+
+/// A step and its name.
+type Step = (&'static str, fn() -> Result<(), Failure>);
+
+/// In the order of how soon each fails.
+const STEPS: &[Step] = &[
+    ("format", steps::format),
+    ("licences", licences),
+    ("lints", steps::lints),
+    ("test", test),
+    ("features", steps::features),
+    ("sample", sample),
+    ("cases", steps::cases),
+    ("documentation", documentation),
+    ("windows", windows),
+    ("fuzz", fuzz),
+];
+
+/// Runs the steps that are `named`, or all.
+pub(crate) fn run(named: &[&str]) -> Result<(), Failure> {
+    if let Some(other) = named.iter().find(|name| STEPS.iter().all(|(step, _)| step != *name)) {
+        let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("no step {other}; there are {}", names.join(", ")));
+    }
+    let mut times = Vec::new();
+    for (name, step) in STEPS {
+        if !named.is_empty() && !named.contains(name) {
+            continue;
+        }
+        println!("\n== {name}");
+        let start = Instant::now();
+        step()?;
+        times.push(format!("{name} {} s", start.elapsed().as_secs()));
+    }
+    println!("\n== done: {}", times.join(", "));
+    Ok(())
+}
+
+/// What this system cannot show, though it is CI: tests that need it are ignored, all others fail.
+fn without() -> String {
+    let mut without = vec!["a program for Windows"];
+    if !steps::root().join("../shared/corpus/MANIFEST.json").is_file() {
+        without.push("the public corpus");
+    }
+    let given = std::env::var("VOLFOLD_WITHOUT").unwrap_or_default();
+    [without.join(", "), given].join(", ")
+}
+
+/// Every test. One that cannot run fails.
+fn test() -> Result<(), Failure> {
+    let mut command = steps::cargo_command(&["test", "--workspace", "--locked"]);
+    steps::run(command.env("CI", "true").env("VOLFOLD_WITHOUT", without()))
+}
+
+/// As the README shows it.
+fn sample() -> Result<(), Failure> {
+    steps::cargo(&["run", "--release", "--", "ls", "-lR", "samples/sample.vmdk"])
+}
+
+fn documentation() -> Result<(), Failure> {
+    let mut command = steps::cargo_command(&["doc", "--workspace", "--no-deps", "--locked"]);
+    steps::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Advisories need a database from the network, so they are not asked for.
+fn licences() -> Result<(), Failure> {
+    steps::cargo(&["deny", "--locked", "check", "licenses", "bans", "sources"])
+}
+
+fn windows() -> Result<(), Failure> {
+    let mut command = std::process::Command::new(".ci/windows");
+    steps::run(command.env("VOLFOLD_WITHOUT", without()))
+}
+
+fn fuzz() -> Result<(), Failure> {
+    steps::fuzz(&["--seconds", "8"])
+}
