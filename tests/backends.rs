@@ -209,3 +209,19 @@ fn every_driver_is_tested_here() {
     let ids: Vec<&str> = DRIVERS.iter().map(|driver| driver.id()).collect();
     assert_eq!(ids, ["ntfs", "fat", "ext4"], "give a new driver its test");
 }
+
+#[test]
+fn every_fixture_is_identified_as_its_mount_says() {
+    let mut count = 0;
+    for (fixture, facts, device) in volumes() {
+        let Ok(Some(driver)) = volfold_fs::detect(&*device) else { continue };
+        let name = format!("{} at {}", fixture.name, facts.offset);
+        let reader = VolumeReader::uncached(device);
+        let fs = driver.mount(reader.clone(), ReadOptions::default()).expect(&name);
+        let identity = driver.identify(reader).expect(&name);
+        let info = fs.info();
+        assert_eq!((&identity.label, &identity.uuid), (&info.label, &info.uuid), "{name}");
+        count += 1;
+    }
+    assert!(count > 20, "{count} volumes");
+}
