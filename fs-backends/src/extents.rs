@@ -244,6 +244,7 @@ impl Extents {
     }
 
     /// Has the bytes of the file from `offset` to `end` fetched.
+    #[cfg(feature = "ntfs")]
     pub(super) fn will_need(&self, device: &dyn BlockDevice, offset: u64, end: u64) {
         if let Some(wanted) = Span::between(offset, end) {
             will_need(device, self.pieces(wanted));
@@ -401,6 +402,7 @@ pub(super) struct BytesFile {
 
 impl BytesFile {
     /// A file of `bytes`.
+    #[cfg(any(feature = "ntfs", feature = "fat"))]
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         let size = byte_count(bytes.len());
         Self { bytes, size }

@@ -102,3 +102,19 @@ fn an_image_that_lost_its_end_gives_errors_or_the_right_bytes() {
         assert!(good > 0 && (lost > 0) == loses, "{cut}: {good} good, {lost} lost");
     }
 }
+
+#[apply(test)]
+fn every_fixture_is_identified_as_its_mount_says() {
+    let mut count = 0;
+    for (fixture, facts, device) in volumes() {
+        let Ok(Some(driver)) = volfold_fs::detect(&*device) else { continue };
+        let name = format!("{} at {}", fixture.name, facts.offset);
+        let reader = VolumeReader::uncached(device);
+        let fs = driver.mount(reader.clone(), ReadOptions::default()).expect(&name);
+        let identity = driver.identify(reader).expect(&name);
+        let info = fs.info();
+        assert_eq!((&identity.label, &identity.uuid), (&info.label, &info.uuid), "{name}");
+        count += 1;
+    }
+    assert!(count > 20, "{count} volumes");
+}
