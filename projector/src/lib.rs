@@ -7,6 +7,38 @@
 //!
 //! Features, all on by default: `fuse`, `loop` (Linux), `winfsp` (Windows), `nbd`, `tls` (of NBD),
 //! `iscsi`.
+//!
+//! # Example
+//!
+//! An export that takes changes, which the device below never sees; and how a name of a guest is
+//! written where the host does not bear it.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use volfold_block::{BlockDevice, MemoryDevice};
+//! use volfold_projector::block::overlay::Overlay;
+//! use volfold_projector::block::{Content, Export};
+//! use volfold_projector::folder::names;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let disk = Arc::new(MemoryDevice::new(vec![7; 8192]));
+//! let overlay = Arc::new(Overlay::in_memory(disk.clone(), 1 << 20));
+//! overlay.write(4096, b"new")?;
+//! let export = Export::new("disk0", "a small disk", Content::Overlay(overlay));
+//!
+//! let mut bytes = [0; 4];
+//! export.content.device().read_at(4095, &mut bytes)?;
+//! assert_eq!(&bytes, b"\x07new");
+//! disk.read_at(4095, &mut bytes)?;
+//! assert_eq!(bytes, [7; 4]);
+//!
+//! let escaped = names::to_unix(b"a/b");
+//! assert_eq!(&*escaped, "a\u{F02F}b".as_bytes());
+//! assert_eq!(names::to_guest(&escaped), Some(b"a/b".to_vec()));
+//! # Ok(())
+//! # }
+//! ```
 
 // Only what calls functions of Windows holds `unsafe` blocks, and says so.
 #![deny(unsafe_code)]

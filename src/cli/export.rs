@@ -165,7 +165,7 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
         false => targets(arguments, set, &exports),
     };
     let default = default_export(&exports);
-    let nbd = Arc::new(Nbd { exports, default, tls, log: log.clone() });
+    let nbd = Arc::new(Nbd::new(exports, log.clone()).with_default(default).with_tls(tls));
     let iscsi = Arc::new(Iscsi::new(targets, chap, log.clone()));
     let mut servers = Vec::new();
     let mut answer = Vec::new();
@@ -188,13 +188,13 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
         .map_err(|error| format!("no signal handler: {error}"))?;
     let (of_nbd, of_iscsi) = servers.split_at(arguments.nbd.len());
     for server in of_nbd {
-        for export in &nbd.exports {
-            let line = uri(server.address(), &export.name, nbd.tls.is_some());
+        for export in nbd.exports() {
+            let line = uri(server.address(), &export.name, nbd.requires_tls());
             let _ = writeln!(answer, "{line}  {}", export.description);
         }
     }
     for server in of_iscsi {
-        for (target, export) in iscsi.targets().iter().zip(&nbd.exports) {
+        for (target, export) in iscsi.targets().iter().zip(nbd.exports()) {
             let place = server.address().to_string();
             let place = place.trim_start_matches("tcp:");
             let line = format!("iscsi://{place}/{}/0", target.name());

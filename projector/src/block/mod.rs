@@ -3,6 +3,11 @@
 //! An [`Export`] is what all of them show: a device with a name, as it is or with an overlay that
 //! takes changes.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
+)]
+
 #[cfg(any(feature = "nbd", feature = "iscsi"))]
 mod buffer;
 mod export;
@@ -12,6 +17,7 @@ pub mod iscsi;
 pub mod loop_device;
 #[cfg(feature = "nbd")]
 pub mod nbd;
+mod number;
 pub mod overlay;
 pub mod raw;
 #[cfg(any(feature = "nbd", feature = "iscsi"))]

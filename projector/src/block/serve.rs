@@ -78,6 +78,11 @@ pub trait Stream: Read + Write + Send {
     }
 }
 
+/// A client that breaks the protocol; `what` it does.
+pub(crate) fn protocol_error(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
 /// A connected socket; a clone is the same connection.
 enum Socket {
     #[cfg(unix)]

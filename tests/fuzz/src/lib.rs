@@ -7,6 +7,7 @@ pub mod image;
 pub mod iscsi;
 pub mod ldm;
 pub mod manager;
+pub mod map;
 pub mod nbd;
 pub mod ntfs_parts;
 pub mod overlay;
@@ -22,6 +23,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("iscsi", iscsi::run),
     ("ldm", ldm::run),
     ("manager", manager::run),
+    ("map", map::run),
     ("nbd", nbd::run),
     ("ntfs-parts", ntfs_parts::run),
     ("overlay", overlay::run),

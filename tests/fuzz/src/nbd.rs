@@ -34,14 +34,8 @@ pub fn run(data: &[u8]) {
     let device = Arc::new(MemoryDevice::new(vec![7; 100_000]));
     let overlay = Arc::new(Overlay::in_memory(device.clone(), 1 << 20));
     let export = |name: &str, content| Arc::new(Export::new(name, "", content));
-    let nbd = Nbd {
-        default: None,
-        tls: None,
-        exports: vec![
-            export("a", Content::ReadOnly(device)),
-            export("b", Content::Overlay(overlay)),
-        ],
-        log: Arc::new(|_: &str| {}),
-    };
+    let exports =
+        vec![export("a", Content::ReadOnly(device)), export("b", Content::Overlay(overlay))];
+    let nbd = Nbd::new(exports, Arc::new(|_: &str| {}));
     let _ = nbd.serve(Box::new(Client(Cursor::new(data.to_vec()))));
 }

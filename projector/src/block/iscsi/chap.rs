@@ -47,11 +47,10 @@ impl Challenge {
     /// # Errors
     /// If the host has no random numbers.
     pub(super) fn new() -> io::Result<Self> {
-        let mut random = [0; 17];
+        let mut random: [u8; 17] = [0; 17];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&random[1..]);
-        Ok(Self { identifier: random[0], bytes })
+        let [identifier, bytes @ ..] = random;
+        Ok(Self { identifier, bytes })
     }
 
     /// `CHAP_I`.
@@ -89,8 +88,8 @@ fn binary(value: &str) -> Option<Vec<u8>> {
         return pairs
             .iter()
             .map(|pair| {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()
+                let [high, low] = pair.map(|byte| char::from(byte).to_digit(16));
+                u8::try_from(high? << 4 | low?).ok()
             })
             .collect();
     }
@@ -99,24 +98,22 @@ fn binary(value: &str) -> Option<Vec<u8>> {
     if digits.len() != 22 {
         return None;
     }
-    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
-    for byte in digits.bytes() {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6 | u32::from(digit)) & 0xFFFF;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    Some(bytes)
+    let digits: Option<Vec<u32>> = digits.bytes().map(base64_digit).collect();
+    // Three bytes are four digits of six bits, the last byte is two.
+    let groups = digits?;
+    let bytes = groups.chunks(4).flat_map(|group| {
+        let bits = group.iter().fold(0_u32, |bits, digit| bits << 6 | digit);
+        let missing = group.len().abs_diff(4);
+        let [_, bytes @ ..] = (0..missing).fold(bits, |bits, _| bits << 6).to_be_bytes();
+        bytes.into_iter().take(3_usize.saturating_sub(missing))
+    });
+    Some(bytes.collect())
+}
+
+/// The six bits of a digit of Base64.
+fn base64_digit(byte: u8) -> Option<u32> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    u32::try_from(DIGITS.iter().position(|digit| *digit == byte)?).ok()
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::io;
 use std::sync::Arc;
 
 use super::chap::{ALGORITHM, Challenge};
-use super::pdu::{FINAL, Header, request, response};
+use super::pdu::{FINAL, Header, SessionIds, request, response};
+use super::server::Iscsi;
+use super::target::Target;
 use super::text::{Parts, Text, number, pairs};
 use super::wire::{Digests, Event, Pdu, Wire};
-use super::{Iscsi, Target, nonsense};
-use crate::block::serve::Stream;
+use crate::block::number::to_usize;
+use crate::block::serve::{Stream, protocol_error};
 
 /// LIMIT: PDUs of one login.
 const MAX_REQUESTS: u32 = 32;
@@ -104,18 +106,18 @@ pub(super) fn login(iscsi: &Iscsi, stream: Box<dyn Stream>) -> io::Result<Option
     let mut wire = Wire::new(stream);
     let mut login = Login::new(iscsi);
     let mut parts = Parts::default();
-    let mut status_number = 0;
+    let mut status_number = 0_u32;
     for _ in 0..MAX_REQUESTS {
         let Pdu { header, data } = match wire.next(DEFAULT_DATA)? {
             Event::Pdu(pdu) => pdu,
             Event::End => return Ok(None),
-            Event::Silence => return Err(nonsense("initiator does not log in")),
+            Event::Silence => return Err(protocol_error("initiator does not log in")),
         };
         if header.opcode() != request::LOGIN {
-            return Err(nonsense("initiator sends no login where one is due"));
+            return Err(protocol_error("initiator sends no login where one is due"));
         }
         let mut answer = answer_to(&header, status_number);
-        status_number += 1;
+        status_number = status_number.wrapping_add(1);
         let text = parts.add(&header, &data)?;
         let mut reply = Text::default();
         let next = match text {
@@ -125,12 +127,12 @@ pub(super) fn login(iscsi: &Iscsi, stream: Box<dyn Stream>) -> io::Result<Option
         };
         match next {
             Err(Refusal(status)) => {
-                answer.0[36..38].copy_from_slice(&status.to_be_bytes());
-                answer.0[1] &= !TRANSIT;
+                answer.set_login_status(status);
+                answer.flags &= !TRANSIT;
                 wire.push(&mut answer, b"")?;
                 wire.send()?;
                 let initiator = login.initiator.as_deref().unwrap_or("an initiator");
-                return Err(nonsense(&format!(
+                return Err(protocol_error(&format!(
                     "login of {} refused with status {status:04x}",
                     initiator.escape_debug()
                 )));
@@ -139,10 +141,11 @@ pub(super) fn login(iscsi: &Iscsi, stream: Box<dyn Stream>) -> io::Result<Option
                 wire.push(&mut answer, &reply.0)?;
             }
             Ok(Some(stage)) => {
-                answer.0[1] |= TRANSIT | stage;
+                answer.flags |= TRANSIT | stage;
                 if stage == FULL_FEATURE {
-                    let handle = iscsi.session_handle();
-                    answer.0[14..16].copy_from_slice(&handle.to_be_bytes());
+                    let ids = header.session_ids();
+                    let handle = iscsi.session_handle().into();
+                    answer.set_session_ids(SessionIds { handle, ..ids });
                     wire.push(&mut answer, &reply.0)?;
                     wire.send()?;
                     wire.digests = login.digests;
@@ -152,18 +155,18 @@ pub(super) fn login(iscsi: &Iscsi, stream: Box<dyn Stream>) -> io::Result<Option
             }
         }
     }
-    Err(nonsense("initiator logs in without end"))
+    Err(protocol_error("too many login requests"))
 }
 
 /// The answer to a login request, in the stage it is in.
 fn answer_to(header: &Header, status_number: u32) -> Header {
     let mut answer = Header::new(response::LOGIN, header.tag());
-    answer.0[1] = header.flags() & 0x0C;
-    // The initiator's number for the session, and the session's handle.
-    answer.0[8..16].copy_from_slice(&header.0[8..16]);
-    answer.put(24, status_number);
-    answer.put(28, header.word(24));
-    answer.put(32, header.word(24).wrapping_add(WINDOW - 1));
+    answer.flags = header.flags & 0x0C;
+    answer.set_session_ids(header.session_ids());
+    answer.number = status_number.into();
+    answer.expected_number = header.number;
+    let last = header.number.get().wrapping_add(WINDOW).wrapping_sub(1);
+    answer.max_number = last.into();
     answer
 }
 
@@ -193,13 +196,13 @@ impl<'a> Login<'a> {
         text: &[u8],
         reply: &mut Text,
     ) -> Result<Option<u8>, Refusal> {
-        let (stage, next) = (header.flags() >> 2 & 0x03, header.flags() & 0x03);
-        let transits = header.flags() & TRANSIT != 0;
+        let (stage, next) = (header.flags >> 2 & 0x03, header.flags & 0x03);
+        let transits = header.flags & TRANSIT != 0;
         // The least version of the initiator; there is but version 0.
-        if header.0[3] != 0 {
+        if header.status != 0 {
             return Err(Refusal::VERSION);
         }
-        if header.0[14..16] != [0, 0] {
+        if header.session_ids().handle.get() != 0 {
             return Err(Refusal::NO_SUCH_SESSION);
         }
         let is_forward = stage >= self.stage && stage <= OPERATIONAL;
@@ -262,8 +265,8 @@ impl<'a> Login<'a> {
             let target = self.target.as_ref().ok_or(Refusal::MISSING_PARAMETER)?;
             let target = self.iscsi.find(target).ok_or(Refusal::NOT_FOUND)?;
             let description = &target.export.description;
-            let end = description.floor_char_boundary(255);
-            reply.add("TargetAlias", &description[..end].replace(char::is_control, "?"));
+            let (alias, _) = description.split_at(description.floor_char_boundary(255));
+            reply.add("TargetAlias", &alias.replace(char::is_control, "?"));
             reply.add("TargetPortalGroupTag", "1");
         }
         Ok(())
@@ -329,7 +332,7 @@ impl<'a> Login<'a> {
             "DataDigest" => digest(value, &mut self.digests.data),
             "MaxRecvDataSegmentLength" => match number(value) {
                 Some(length) if LENGTHS.contains(&length) => {
-                    self.max_send = length.min(MAX_DATA as u32) as usize;
+                    self.max_send = to_usize(length.into()).min(MAX_DATA);
                     return;
                 }
                 _ => None,
@@ -372,20 +375,18 @@ impl<'a> Login<'a> {
             (false, None) => None,
         };
         if target.is_none() && !self.wants_discovery {
-            return Err(nonsense("initiator changes its mind about the target"));
+            return Err(protocol_error("initiator changes the target during its login"));
         }
-        let mut session_number = [0; 6];
-        session_number.copy_from_slice(&header.0[8..14]);
         Ok(Agreed {
             target,
             initiator: self.initiator.unwrap_or_default(),
-            session_number,
+            session_number: header.session_ids().initiator,
             max_send: self.max_send,
             max_burst: self.max_burst,
             first_burst: self.first_burst.min(self.max_burst),
             immediate_data: self.immediate_data,
             status_number,
-            command_number: header.word(24),
+            command_number: header.number.get(),
         })
     }
 }

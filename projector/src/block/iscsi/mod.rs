@@ -13,17 +13,15 @@
 //! breaks the protocol ends the connection, and initiators log in again. A peer that sends nonsense,
 //! stalls or goes away harms its connection only.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 mod chap;
 mod login;
 mod pdu;
 mod scsi;
+mod server;
 mod session;
 mod target;
 #[cfg(test)]
@@ -33,51 +31,12 @@ mod transfer;
 mod wire;
 
 pub use self::chap::Chap;
+pub use self::server::Iscsi;
 pub use self::target::Target;
 
 use crate::block::serve::Stream;
-use crate::log::Log;
-
-/// What tells a session of the same initiator from another: its name, its number for the session,
-/// and the target.
-type SessionName = (String, [u8; 6], String);
-
-/// What a connection needs.
-pub struct Iscsi {
-    targets: Vec<Arc<Target>>,
-    chap: Option<Chap>,
-    log: Log,
-    sessions: Mutex<HashMap<SessionName, Arc<AtomicBool>>>,
-    next: AtomicU64,
-}
 
 impl Iscsi {
-    /// A server of `targets` for all initiators, or for those that `chap` asks for.
-    pub fn new(targets: Vec<Target>, chap: Option<Chap>, log: Log) -> Self {
-        let mut unique: Vec<Arc<Target>> = Vec::with_capacity(targets.len());
-        for mut target in targets {
-            let base = target.name.clone();
-            let mut number = 2;
-            while unique.iter().any(|other| other.name == target.name) {
-                target.name = format!("{base}-{number}");
-                number += 1;
-            }
-            unique.push(Arc::new(target));
-        }
-        Self {
-            targets: unique,
-            chap,
-            log,
-            sessions: Mutex::new(HashMap::new()),
-            next: AtomicU64::new(1),
-        }
-    }
-
-    /// What initiators can choose from.
-    pub fn targets(&self) -> &[Arc<Target>] {
-        &self.targets
-    }
-
     /// Serves one initiator on `stream` until it says goodbye.
     ///
     /// # Errors
@@ -106,18 +65,4 @@ impl Iscsi {
         }
         served
     }
-
-    fn find(&self, name: &str) -> Option<&Arc<Target>> {
-        self.targets.iter().find(|target| target.name == name)
-    }
-
-    /// A handle for a new session, which is never 0.
-    fn session_handle(&self) -> u16 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % u64::from(u16::MAX);
-        u16::try_from(number + 1).unwrap_or(1)
-    }
-}
-
-fn nonsense(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }

@@ -1,19 +1,24 @@
 //! Targets: one for each disk and volume, with its names and its blocks.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use volfold_block::{BlockResult, ExtentKind, guard};
+use volfold_block::{BlockResult, ExtentKind, Span, byte_count, guard};
 
 use super::scsi::sense::Sense;
 use crate::block::export::Export;
+use crate::block::number::{to_u32, to_usize};
 
 /// What every name of ours begins with.
 const PREFIX: &str = "iqn.2026-11.io.volfold";
 
 /// LIMIT: bytes of a target's name, from the specification, with room for a port after it.
 const MAX_NAME: usize = 200;
+
+/// The size of a logical block where the device tells none that initiators know.
+const SECTOR: NonZeroU64 = NonZeroU64::MIN.saturating_add(511);
 
 /// LIMIT: extents that one GET LBA STATUS asks for.
 const MAX_EXTENTS: u32 = 4096;
@@ -26,7 +31,7 @@ pub struct Target {
     /// What no other disk or volume has.
     pub(super) identity: [u8; 16],
     /// The size of a logical block.
-    pub(super) block: u64,
+    pub(super) block: NonZeroU64,
     /// How many logical blocks there are, the last one perhaps in part.
     pub(super) blocks: u64,
     /// How often an initiator has reset the unit, which every session is to hear of.
@@ -46,10 +51,9 @@ impl Target {
     /// else that initiators may see. Both are to be the same whenever the same is exported.
     pub fn new(export: Arc<Export>, set: &str, identity: [u8; 16]) -> Self {
         let size = export.content.device().size();
-        let block = match u64::from(export.content.device().sector_size()) {
-            block if block.is_power_of_two() && (512..=65536).contains(&block) => block,
-            _ => 512,
-        };
+        let sector = export.content.device().sector_size();
+        let is_known = sector.is_power_of_two() && (512..=65536).contains(&sector);
+        let block = NonZeroU64::new(sector.into()).filter(|_| is_known).unwrap_or(SECTOR);
         let mut name = format!("{PREFIX}:{set}:");
         for byte in export.name.bytes() {
             match byte.to_ascii_lowercase() {
@@ -59,7 +63,8 @@ impl Target {
         }
         name.truncate(MAX_NAME);
         // LIMIT: so that the end of the last block is a number too.
-        let blocks = size.div_ceil(block).min(u64::MAX / block);
+        let last = u64::from(!size.is_multiple_of(block.get()));
+        let blocks = (size / block).saturating_add(last).min(u64::MAX / block);
         Self { name, export, identity, block, blocks, resets: AtomicU64::new(0) }
     }
 
@@ -95,12 +100,25 @@ impl Target {
         self.export.content.overlay().is_none()
     }
 
+    /// The bytes of `count` blocks from `lba` on.
+    ///
+    /// # Errors
     /// The sense of commands for blocks that are not there.
-    pub(super) fn check(&self, lba: u64, count: u64) -> Result<(), Sense> {
-        match lba.checked_add(count) {
-            Some(end) if end <= self.blocks => Ok(()),
-            _ => Err(Sense::LBA_OUT_OF_RANGE),
-        }
+    pub(super) fn check(&self, lba: u64, count: u64) -> Result<Span, Sense> {
+        let end = lba.checked_add(count).filter(|end| *end <= self.blocks);
+        let bytes = |blocks: u64| blocks.checked_mul(self.block.get());
+        let span = end.and_then(|end| Span::between(bytes(lba)?, bytes(end)?));
+        span.ok_or(Sense::LBA_OUT_OF_RANGE)
+    }
+
+    /// The block of the byte at `position`; how many whole blocks that many bytes have.
+    pub(super) fn block_of(&self, position: u64) -> u64 {
+        position / self.block
+    }
+
+    /// How many whole blocks `length` bytes have, as a number of 32 bits.
+    pub(super) fn blocks_in(&self, length: u64) -> u32 {
+        to_u32(self.block_of(length))
     }
 
     /// Fills `buf` with the bytes at `offset`; past the end, in the last block, are zeros.
@@ -118,24 +136,31 @@ impl Target {
     /// How many bytes in front of the first block that cannot be read, of those at `offset` that did
     /// not go into `buf` as a whole; changes `buf`.
     pub(super) fn good_prefix(&self, offset: u64, buf: &mut [u8]) -> u64 {
-        let (mut good, mut bad) = (0, buf.len() as u64 / self.block);
-        // INVARIANT: `good` blocks can be read; `bad` blocks, if they are not all, cannot.
-        while bad - good > 1 {
-            let middle = good + (bad - good) / 2;
-            let part = &mut buf[(good * self.block) as usize..(middle * self.block) as usize];
-            match self.read(offset + good * self.block, part) {
-                Ok(()) => good = middle,
-                Err(_) => bad = middle,
+        let block = to_usize(self.block.get());
+        let mut rest = buf;
+        let mut good = 0_u64;
+        // INVARIANT: the `good` bytes before `rest` can be read; `rest`, if it is not all that is left,
+        // cannot. It is at least one block, the last of which may be good if the parts can be read and
+        // the whole could not.
+        loop {
+            let half = self.block_of(byte_count(rest.len())) / 2;
+            if half == 0 {
+                return good;
             }
+            let (first, second) = rest.split_at_mut(to_usize(half).saturating_mul(block));
+            rest = match self.read(offset.saturating_add(good), first) {
+                Ok(()) => {
+                    good = good.saturating_add(byte_count(first.len()));
+                    second
+                }
+                Err(_) => first,
+            };
         }
-        // The last one may be good if the parts can be read and the whole could not.
-        good * self.block
     }
 
     /// How many of `length` bytes at `offset` the image has.
     fn there(&self, offset: u64, length: usize) -> usize {
-        let left = self.size().saturating_sub(offset);
-        usize::try_from(left).map_or(length, |left| left.min(length))
+        to_usize(self.size().saturating_sub(offset)).min(length)
     }
 
     /// Changes the bytes at `offset`.
@@ -183,32 +208,35 @@ impl Target {
             let (count, is_mapped) = self.extent(at);
             let is_full = pieces.len() == most;
             match pieces.last_mut() {
-                Some(last) if last.is_mapped == is_mapped => last.count += count,
+                Some(last) if last.is_mapped == is_mapped => {
+                    last.count = last.count.saturating_add(count);
+                }
                 _ if is_full => break,
                 _ => pieces.push(Provisioning { lba: at, count, is_mapped }),
             }
-            at += count;
+            at = at.saturating_add(count);
         }
         pieces
     }
 
     /// How many blocks at `lba` are of one kind, at least one; whether they are no hole.
     fn extent(&self, lba: u64) -> (u64, bool) {
-        let offset = lba * self.block;
+        let offset = lba.saturating_mul(self.block.get());
         let left = self.size().saturating_sub(offset);
+        let blocks_left = self.blocks.saturating_sub(lba).max(1);
         let content = &self.export.content;
         let extent = guard("the device", || content.extent(offset, left));
         match extent {
             Ok(extent) if extent.kind == ExtentKind::Zero => {
                 let count = match extent.length >= left {
-                    true => self.blocks - lba,
-                    false => extent.length / self.block,
+                    true => blocks_left,
+                    false => self.block_of(extent.length),
                 };
                 (count.max(1), count == 0)
             }
-            Ok(extent) => (extent.length.div_ceil(self.block).max(1), true),
+            Ok(extent) => (extent.length.div_ceil(self.block.get()).max(1), true),
             // What cannot be told apart is data, which a read will speak about.
-            _ => (self.blocks - lba, true),
+            _ => (blocks_left, true),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, MemoryDevice};
 
+use zerocopy::IntoBytes;
+
 use super::pdu::{BHS, Header, padding, reject, request, response};
 use super::{Chap, Iscsi, Target};
 use crate::block::export::{Content, Export};
@@ -114,7 +116,7 @@ type Answers = Vec<(Header, Vec<u8>)>;
 fn answers(mut bytes: &[u8]) -> Answers {
     let mut answers = Vec::new();
     while let Some((header, rest)) = bytes.split_first_chunk::<BHS>() {
-        let header = Header(*header);
+        let header: Header = zerocopy::transmute!(*header);
         let length = header.data_length();
         answers.push((header, rest[..length].to_vec()));
         bytes = &rest[length + padding(length)..];
@@ -137,7 +139,7 @@ fn talk_and(iscsi: &Iscsi, says: &[Vec<u8>], pause: Pause) -> (Answers, io::Resu
 
 fn pdu(mut header: Header, data: &[u8]) -> Vec<u8> {
     header.set_data_length(data.len());
-    let mut bytes = header.0.to_vec();
+    let mut bytes = header.as_bytes().to_vec();
     bytes.extend(data);
     bytes.resize(bytes.len() + padding(data.len()), 0);
     bytes
@@ -146,10 +148,10 @@ fn pdu(mut header: Header, data: &[u8]) -> Vec<u8> {
 /// A request with the task tag 7.
 fn ask(opcode: u8, flags: u8, number: u32, words: &[(usize, u32)], data: &[u8]) -> Vec<u8> {
     let mut header = Header::new(opcode, 7);
-    header.0[1] = flags;
-    header.put(24, number);
+    header.flags = flags;
+    header.number = number.into();
     for (at, word) in words {
-        header.put(*at, *word);
+        header.as_mut_bytes()[*at..at + 4].copy_from_slice(&word.to_be_bytes());
     }
     pdu(header, data)
 }
@@ -195,7 +197,7 @@ fn a_login_that_cannot_be_is_refused_with_its_reason() {
         let (answers, result) = talk(&iscsi(None), &[request]);
         let [(header, _)] = &answers[..] else { panic!("{answers:?}") };
         assert_eq!((header.opcode(), result.is_err()), (response::LOGIN, true));
-        u16::from_be_bytes([header.0[36], header.0[37]])
+        u16::from_be_bytes([header.as_bytes()[36], header.as_bytes()[37]])
     };
     assert_eq!(status(login(target)), 0x0207);
     assert_eq!(status(login("InitiatorName=iqn.a\0")), 0x0207);
@@ -216,7 +218,7 @@ fn a_login_that_cannot_be_is_refused_with_its_reason() {
     let refused = |request: Vec<u8>| {
         let (answers, result) = talk(&iscsi(chap()), &[request]);
         assert!(result.is_err());
-        answers.last().unwrap().0.0[36..38].to_vec()
+        answers.last().unwrap().0.as_bytes()[36..38].to_vec()
     };
     assert_eq!(refused(good.clone()), [2, 1], "without a word about who it is");
     let mut security = login(&format!("InitiatorName=iqn.a\0{target}AuthMethod=None\0"));
@@ -247,11 +249,11 @@ fn a_login_may_come_in_parts_but_not_without_end() {
     let mut last = login("qn.a\0SessionType=Discovery\0");
     let (answers, result) = talk(&iscsi(None), &[part.clone(), last.clone()]);
     result.unwrap();
-    assert_eq!((answers[0].0.flags(), answers[1].0.flags()), (1 << 2, 0x80 | 1 << 2 | 3));
+    assert_eq!((answers[0].0.flags, answers[1].0.flags), (1 << 2, 0x80 | 1 << 2 | 3));
     part.truncate(BHS);
     part[7] = 0;
     let (_, result) = talk(&iscsi(None), &vec![part; 100]);
-    assert!(result.unwrap_err().to_string().contains("without end"));
+    assert!(result.unwrap_err().to_string().contains("too many login requests"));
     last[5] = 1;
     let (_, result) = talk(&iscsi(None), &[last]);
     assert!(result.unwrap_err().to_string().contains("more data at once"));
@@ -265,9 +267,9 @@ fn a_block_that_cannot_be_read_is_named_and_what_is_before_it_is_sent() {
     assert_eq!(opcodes(&answers), [response::LOGIN, response::DATA_IN, response::SCSI]);
     let (good, status) = (&answers[1], &answers[2]);
     assert!(good.1 == bytes()[900 * 512..1003 * 512]);
-    assert_eq!(good.0.flags() & 1, 0, "there is no status in the data");
-    assert_eq!((status.0.flags(), status.0.0[3]), (0x82, 2));
-    assert_eq!((status.0.word(36), status.0.word(44)), (1, 97 * 512));
+    assert_eq!(good.0.flags & 1, 0, "there is no status in the data");
+    assert_eq!((status.0.flags, status.0.as_bytes()[3]), (0x82, 2));
+    assert_eq!((status.0.sequence.get(), status.0.length.get()), (1, 97 * 512));
     assert_eq!(status.1[..11], [0, 18, 0xF0, 0, 3, 0, 0, 0x03, 0xEB, 10, 0]);
     // The first block of a read, and one in the second PDU of it.
     for (lba, count, sent) in [(1003, 8, 0), (800, 255, 203)] {
@@ -289,10 +291,10 @@ fn data_comes_in_pdus_of_the_length_that_was_agreed_on() {
     result.unwrap();
     let data: Vec<u8> = answers[1..3].iter().flat_map(|pdu| &pdu.1).copied().collect();
     assert!(data == bytes()[..255 * 512]);
-    assert_eq!((answers[1].1.len(), answers[1].0.flags()), (65536, 0));
+    assert_eq!((answers[1].1.len(), answers[1].0.flags), (65536, 0));
     // The status comes with the last one, and the number of the answer with the status.
-    assert_eq!((answers[2].0.flags(), answers[2].0.word(40)), (0x81, 65536));
-    assert_eq!([2, 3].map(|at: usize| answers[at].0.word(24)), [1, 2]);
+    assert_eq!((answers[2].0.flags, answers[2].0.offset.get()), (0x81, 65536));
+    assert_eq!([2, 3].map(|at: usize| answers[at].0.number.get()), [1, 2]);
     assert!(answers[3].1 == bytes()[2040 * 512..]);
 }
 
@@ -302,7 +304,7 @@ fn commands_out_of_the_window_are_passed_over_and_a_gap_ends_the_session() {
     let (answers, result) = talk(&iscsi(None), &says);
     result.unwrap();
     assert_eq!(opcodes(&answers), [response::LOGIN, response::DATA_IN]);
-    assert_eq!((answers[1].0.word(28), answers[1].0.word(32)), (101, 164));
+    assert_eq!((answers[1].0.expected_number.get(), answers[1].0.max_number.get()), (101, 164));
     let (answers, result) = talk(&iscsi(None), &[login_to("plain"), read_10(101, 0, 1)]);
     assert_eq!((answers.len(), result.is_err()), (1, true));
 }
@@ -332,10 +334,13 @@ fn targets_are_told_in_as_many_pdus_as_it_takes() {
         (1000, "TargetName=iqn.2026-11.io.volfold:set:volume-999")
     );
     assert!(parts.len() > 5 && parts.iter().all(|part| part.1.len() <= 8192));
-    let flags: Vec<u8> = parts.iter().map(|part| part.0.flags()).collect();
+    let flags: Vec<u8> = parts.iter().map(|part| part.0.flags).collect();
     assert!(flags.ends_with(&[0x40, 0x80]), "{flags:?}");
     // What is asked for behind the end.
-    assert_eq!(answers.last().unwrap().0.0[..3], [response::REJECT, 0x80, reject::INVALID_FIELD]);
+    assert_eq!(
+        answers.last().unwrap().0.as_bytes()[..3],
+        [response::REJECT, 0x80, reject::INVALID_FIELD]
+    );
 }
 
 #[test]
@@ -348,7 +353,7 @@ fn what_makes_no_sense_is_rejected_and_the_session_goes_on() {
         ];
         let (answers, result) = talk(&iscsi(None), &says);
         result.unwrap();
-        assert_eq!(answers[1].0.0[..3], [response::REJECT, 0x80, reason], "{opcode:02x}");
+        assert_eq!(answers[1].0.as_bytes()[..3], [response::REJECT, 0x80, reason], "{opcode:02x}");
         assert_eq!(answers[1].1, says[1][..BHS]);
         assert_eq!((answers[2].0.opcode(), &answers[2].1[..]), (response::NOP_IN, &b"ping"[..]));
     };
@@ -401,8 +406,8 @@ fn data_is_asked_for_one_command_after_the_other() {
     ];
     assert_eq!(opcodes(&answers), wanted);
     let (first, second) = (&answers[1].0, &answers[3].0);
-    assert_eq!((first.word(40), first.word(44), first.tag()), (512, 1024, 7));
-    assert_eq!((second.word(40), second.word(44), second.tag()), (0, 512, 8));
+    assert_eq!((first.offset.get(), first.length.get(), first.tag()), (512, 1024, 7));
+    assert_eq!((second.offset.get(), second.length.get(), second.tag()), (0, 512, 8));
     let mut model = bytes();
     model[10 * 512..13 * 512].fill(9);
     model[100 * 512..101 * 512].fill(9);
@@ -425,7 +430,7 @@ fn data_that_was_not_asked_for_ends_its_command_only() {
         let (answers, result) = talk(&iscsi(None), &says);
         result.unwrap();
         assert_eq!(opcodes(&answers)[2..], [response::SCSI, response::DATA_IN]);
-        assert_eq!((answers[2].0.0[3], answers[2].1[4]), (2, 0x0B));
+        assert_eq!((answers[2].0.as_bytes()[3], answers[2].1[4]), (2, 0x0B));
         assert!(answers[3].1 == bytes()[..512]);
     }
     // More than a sequence has, or its end too soon.
@@ -433,7 +438,7 @@ fn data_that_was_not_asked_for_ends_its_command_only() {
         let data = ask(request::DATA_OUT, flags, 0, &[(20, 1)], &vec![9; length]);
         let says = [login_to("overlay"), write_10(100, 0, 1, b""), data];
         let (answers, _) = talk(&iscsi(None), &says);
-        assert_eq!((answers[2].0.0[3], answers[2].1[4]), (2, 0x0B));
+        assert_eq!((answers[2].0.as_bytes()[3], answers[2].1[4]), (2, 0x0B));
     }
 }
 
@@ -445,7 +450,7 @@ fn a_command_without_all_its_data_fails() {
         let (answers, result) = talk(&iscsi(None), &says);
         result.unwrap();
         assert_eq!(opcodes(&answers)[1..], [response::SCSI, response::DATA_IN]);
-        assert_eq!((answers[1].0.0[3], answers[1].1[4], answers[1].1[14]), (2, 5, 0x24));
+        assert_eq!((answers[1].0.as_bytes()[3], answers[1].1[4], answers[1].1[14]), (2, 5, 0x24));
     };
     short(&[0x2F, 2, 0, 0, 0, 0, 0, 0, 1, 0], 0);
     short(&[0x2F, 2, 0, 0, 0, 0, 0, 0, 2, 0], 512);
@@ -456,7 +461,10 @@ fn a_command_without_all_its_data_fails() {
     let says =
         [login_to("overlay"), command(100, 0x20, 512, &write, &[9; 512]), read_10(101, 0, 2)];
     let (answers, _) = talk(&iscsi(None), &says);
-    assert_eq!((answers[1].0.flags(), answers[1].0.0[3], answers[1].0.word(44)), (0x84, 0, 512));
+    assert_eq!(
+        (answers[1].0.flags, answers[1].0.as_bytes()[3], answers[1].0.length.get()),
+        (0x84, 0, 512)
+    );
     assert!(answers[2].1 == [&[9; 512], &bytes()[512..1024]].concat());
 }
 
@@ -473,7 +481,7 @@ fn a_full_overlay_is_told_to_both_sides() {
     }
     let (answers, result) = talk(&iscsi, &says);
     result.unwrap();
-    assert_eq!(answers[2].0.0[3], 2);
+    assert_eq!(answers[2].0.as_bytes()[3], 2);
     assert_eq!((answers[2].1[4], &answers[2].1[14..16]), (7, &[0x27, 0x07][..]));
     assert!(logged.lock().starts_with("overlay: the overlay has reached its limit"));
 }
@@ -486,7 +494,7 @@ fn a_write_can_be_aborted_and_a_protected_one_fails_at_once() {
     result.unwrap();
     let management = response::TASK_MANAGEMENT;
     assert_eq!(opcodes(&answers)[1..], [response::R2T, management, management]);
-    assert_eq!([2, 3].map(|at: usize| answers[at].0.0[2]), [0, 1]);
+    assert_eq!([2, 3].map(|at: usize| answers[at].0.as_bytes()[2]), [0, 1]);
     let says = [login_to("plain"), write_10(100, 0, 1, &[9; 512])];
     let (answers, _) = talk(&iscsi(None), &says);
     assert_eq!(answers[1].1[4..16], [7, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x27, 0]);
@@ -534,7 +542,7 @@ fn a_silent_initiator_is_asked_and_then_left() {
         Box::new(|| Err(io::ErrorKind::WouldBlock.into())),
     );
     assert_eq!(opcodes(&answers)[1..], [response::NOP_IN; 5]);
-    assert_eq!((answers[1].0.tag(), answers[1].0.word(20)), (u32::MAX, 1));
+    assert_eq!((answers[1].0.tag(), answers[1].0.transfer_tag.get()), (u32::MAX, 1));
     assert!(result.unwrap_err().to_string().contains("does not answer"));
     let half = login_to("plain")[..20].to_vec();
     let pause = Box::new(|| Err(io::ErrorKind::TimedOut.into()));

@@ -4,8 +4,8 @@
 
 use std::io;
 
-use super::nonsense;
 use super::pdu::{CONTINUE, Header};
+use crate::block::serve::protocol_error;
 
 /// LIMIT: bytes of one text, over all its PDUs.
 const MAX_TEXT: usize = 16 << 10;
@@ -26,11 +26,11 @@ impl Parts {
     /// # Errors
     /// If the text is too long.
     pub(super) fn add(&mut self, header: &Header, data: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        if self.0.len() + data.len() > MAX_TEXT {
-            return Err(nonsense("initiator sends a text without end"));
+        if self.0.len().saturating_add(data.len()) > MAX_TEXT {
+            return Err(protocol_error("initiator sends too long a text"));
         }
         self.0.extend_from_slice(data);
-        Ok(match header.flags() & CONTINUE {
+        Ok(match header.flags & CONTINUE {
             0 => Some(std::mem::take(&mut self.0)),
             _ => None,
         })
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_text_of_many_parts_is_bounded() {
         let mut header = Header::new(super::super::pdu::request::TEXT, 1);
-        header.0[1] = CONTINUE;
+        header.flags = CONTINUE;
         let mut parts = Parts::default();
         for _ in 0..2 {
             assert_eq!(parts.add(&header, &[b'a'; 8192]).unwrap(), None);

@@ -3,10 +3,13 @@
 //! Specification: RFC 7143, sections 4.2.4.2, 11.7 and 11.8. There is one sequence of data at a time,
 //! which was asked for; so what a connection keeps is one burst, and what came with commands.
 
+use volfold_block::byte_count;
+
 use super::pdu::{FINAL, Header};
+use super::scsi::command::{Failure, Work};
 use super::scsi::sense::Sense;
-use super::scsi::{Failure, Work};
 use super::target::Target;
+use crate::block::number::{to_u32, to_usize};
 
 /// A command whose data is on its way.
 pub(super) struct Transfer {
@@ -40,14 +43,14 @@ impl Transfer {
     ) -> Self {
         let total = work.length(target).min(expected.into());
         let mut buffer = immediate;
-        buffer.truncate(usize::try_from(total).unwrap_or(usize::MAX));
+        buffer.truncate(to_usize(total));
         Self {
             tag: header.tag(),
-            lun: header.lun(),
+            lun: header.lun,
             work,
             expected,
             total,
-            received: buffer.len() as u64,
+            received: byte_count(buffer.len()),
             done: 0,
             buffer,
             end: 0,
@@ -71,13 +74,13 @@ impl Transfer {
 
     /// Begins the next sequence, of at most `burst` bytes and with `tag`: its place and length.
     pub(super) fn ask(&mut self, burst: u32, tag: u32) -> (u32, u32) {
-        let length = (self.total - self.received).min(burst.into());
-        self.end = self.received + length;
+        let length = self.total.saturating_sub(self.received).min(burst.into());
+        self.end = self.received.saturating_add(length);
         self.sequence = 0;
         self.sequence_tag = tag;
-        self.asked += 1;
+        self.asked = self.asked.saturating_add(1);
         // INVARIANT: no transfer is longer than what `expected` says, which has 32 bits.
-        (self.received as u32, length as u32)
+        (to_u32(self.received), to_u32(length))
     }
 
     /// Takes one PDU of the sequence; whether the sequence is at its end.
@@ -85,15 +88,15 @@ impl Transfer {
     /// # Errors
     /// If it is not what was asked for.
     pub(super) fn take(&mut self, header: &Header, data: &[u8]) -> Result<bool, Sense> {
-        let is_next = header.word(36) == self.sequence
-            && u64::from(header.word(40)) == self.received
-            && header.word(20) == self.sequence_tag;
-        let after = self.received + data.len() as u64;
-        let is_final = header.flags() & FINAL != 0;
+        let is_next = header.sequence.get() == self.sequence
+            && u64::from(header.offset.get()) == self.received
+            && header.transfer_tag.get() == self.sequence_tag;
+        let after = self.received.saturating_add(byte_count(data.len()));
+        let is_final = header.flags & FINAL != 0;
         if !is_next || after > self.end || (after == self.end) != is_final {
             return Err(Sense::ABORTED);
         }
-        self.sequence += 1;
+        self.sequence = self.sequence.wrapping_add(1);
         self.received = after;
         self.buffer.extend_from_slice(data);
         Ok(is_final)

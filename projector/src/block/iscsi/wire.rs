@@ -1,13 +1,13 @@
 //! Protocol data units as they come and go on one connection.
 
 use std::io;
-use std::ops::Range;
 use std::time::Duration;
 
-use super::nonsense;
-use super::pdu::{BHS, Header, padding};
-use crate::block::buffer::Buffer;
-use crate::block::serve::Stream;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::pdu::{Header, padding};
+use crate::block::buffer::{Buffer, Input};
+use crate::block::serve::{Stream, protocol_error};
 
 /// Bytes that are read from the socket at once.
 const INPUT: usize = 64 << 10;
@@ -43,9 +43,7 @@ pub(super) struct Digests {
 pub(super) struct Wire {
     pub(super) stream: Box<dyn Stream>,
     pub(super) digests: Digests,
-    input: Box<[u8]>,
-    /// What of `input` was read and not yet used.
-    waiting: Range<usize>,
+    input: Input,
     output: Buffer,
 }
 
@@ -54,8 +52,7 @@ impl Wire {
         Self {
             stream,
             digests: Digests::default(),
-            input: vec![0; INPUT].into_boxed_slice(),
-            waiting: 0..0,
+            input: Input::new(INPUT),
             output: Buffer::default(),
         }
     }
@@ -69,28 +66,27 @@ impl Wire {
     /// # Errors
     /// If the stream ends or stalls inside a PDU, the data is too long, or a digest does not match.
     pub(super) fn next(&mut self, limit: usize) -> io::Result<Event> {
-        let mut bytes = [0; BHS];
-        match self.fill(&mut bytes) {
+        let mut header = Header::new_zeroed();
+        match self.fill(header.as_mut_bytes()) {
             Ok(true) => {}
             Ok(false) => return Ok(Event::End),
             Err(error) if is_silence(&error) => return Ok(Event::Silence),
             Err(error) => return Err(error),
         }
-        let header = Header(bytes);
         let length = header.data_length();
         if length > limit {
-            return Err(nonsense("initiator sends more data at once than was agreed on"));
+            return Err(protocol_error("initiator sends more data at once than was agreed on"));
         }
-        let mut sum = crc32c::crc32c(&bytes);
+        let mut sum = crc32c::crc32c(header.as_bytes());
         // At most 255 words.
         let mut additional = [0; 1020];
-        let additional = &mut additional[..header.additional_length()];
+        let (additional, _) = additional.split_at_mut(header.additional_length());
         self.rest(additional)?;
         if self.digests.header {
             sum = crc32c::crc32c_append(sum, additional);
             self.digest(sum)?;
         }
-        let padded = length + padding(length);
+        let padded = length.saturating_add(padding(length));
         let mut data = vec![0; padded];
         if padded > 0 {
             self.rest(&mut data)?;
@@ -108,7 +104,7 @@ impl Wire {
         match u32::from_le_bytes(digest) == sum {
             true => Ok(()),
             // Without recovery, which is not offered, this is the end of the session.
-            false => Err(nonsense("a digest of the initiator does not match")),
+            false => Err(protocol_error("a digest of the initiator does not match")),
         }
     }
 
@@ -127,32 +123,29 @@ impl Wire {
     /// Fills `buf` with what the initiator sends; whether there was anything. Answers go out before
     /// the initiator is waited for.
     fn fill(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            let left = &mut buf[filled..];
-            if !self.waiting.is_empty() {
-                let count = self.waiting.len().min(left.len());
-                let from = self.waiting.start;
-                left[..count].copy_from_slice(&self.input[from..from + count]);
-                self.waiting.start += count;
-                filled += count;
-                continue;
+        let mut is_begun = false;
+        let mut left = buf;
+        while !left.is_empty() {
+            let mut count = self.input.take(left);
+            if count == 0 {
+                self.send()?;
+                let is_long = left.len() >= INPUT;
+                let read = match is_long {
+                    true => self.stream.read(left),
+                    false => self.input.fill(&mut self.stream),
+                };
+                match read {
+                    Ok(0) if !is_begun => return Ok(false),
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(read) if is_long => count = read,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if is_begun && is_silence(&error) => return Err(stalled()),
+                    Err(error) => return Err(error),
+                }
             }
-            self.send()?;
-            let is_long = left.len() >= INPUT;
-            let read = match is_long {
-                true => self.stream.read(left),
-                false => self.stream.read(&mut self.input),
-            };
-            match read {
-                Ok(0) if filled == 0 => return Ok(false),
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) if is_long => filled += count,
-                Ok(count) => self.waiting = 0..count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if filled > 0 && is_silence(&error) => return Err(stalled()),
-                Err(error) => return Err(error),
-            }
+            is_begun |= count > 0;
+            (_, left) = left.split_at_mut(count);
         }
         Ok(true)
     }
@@ -176,23 +169,23 @@ impl Wire {
         work: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let output = &mut self.output;
-        let start = output.used;
+        let start = output.length();
         header.set_data_length(length);
-        output.push(&header.0);
+        output.push(header.as_bytes());
         if self.digests.header {
-            output.push(&crc32c::crc32c(&header.0).to_le_bytes());
+            output.push(&crc32c::crc32c(header.as_bytes()).to_le_bytes());
         }
-        let data = output.used;
+        let data = output.length();
         if length == 0 {
             return Ok(());
         }
         if let Err(error) = work(output.space(length)) {
-            output.used = start;
+            output.truncate(start);
             return Err(error);
         }
-        output.push(&[0; 3][..padding(length)]);
+        output.space(padding(length)).fill(0);
         if self.digests.data {
-            let sum = crc32c::crc32c(&output.filled()[data..]);
+            let sum = crc32c::crc32c(output.filled_from(data));
             output.push(&sum.to_le_bytes());
         }
         Ok(())
@@ -200,14 +193,14 @@ impl Wire {
 
     /// Sends what has come together if that is much.
     pub(super) fn send_if_full(&mut self) -> io::Result<()> {
-        match self.output.used >= OUTPUT {
+        match self.output.length() >= OUTPUT {
             true => self.send(),
             false => Ok(()),
         }
     }
 
     pub(super) fn send(&mut self) -> io::Result<()> {
-        if self.output.used > 0 {
+        if self.output.length() > 0 {
             let sent = self.stream.write_all(self.output.filled());
             sent.and_then(|()| self.stream.flush()).map_err(|error| match is_silence(&error) {
                 true => io::Error::other("initiator does not take its answers"),
@@ -233,6 +226,7 @@ mod tests {
     use std::io::{Cursor, Read, Write};
 
     use super::*;
+    use crate::block::iscsi::pdu::BHS;
 
     struct Peer(Cursor<Vec<u8>>);
 

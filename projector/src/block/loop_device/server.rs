@@ -16,9 +16,10 @@ use fuser::{
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
-use volfold_block::{BlockResult, error_chain, guard};
+use volfold_block::{BlockResult, byte_count, error_chain, guard};
 
 use crate::block::export::Export;
+use crate::block::number::{length_u32, to_usize};
 use crate::block::overlay::Overlay;
 use crate::fuse_session::{FOREVER, MAX_LOG_LINES, MAX_READ};
 use crate::log::Log;
@@ -101,8 +102,8 @@ impl BlockServer {
 
     fn read_into(&self, file: &Export, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
         let device = file.content.device();
-        let count = device.size().saturating_sub(offset).min(buf.len() as u64) as usize;
-        let part = &mut buf[..count];
+        let count = to_usize(device.size().saturating_sub(offset)).min(buf.len());
+        let (part, _) = buf.split_at_mut(count);
         let read: BlockResult<()> = guard("the device", || device.read_at(offset, part));
         read.map(|()| count).map_err(|error| {
             self.log_failure(&format!("read at byte {offset}"), file, &error_chain(&error));
@@ -148,7 +149,7 @@ impl Filesystem for BlockServer {
         let found = if parent.0 == 1 { self.files.iter().position(is_it) } else { None };
         match found {
             Some(index) => {
-                let ino = INodeNo(FIRST + index as u64);
+                let ino = INodeNo(FIRST.saturating_add(byte_count(index)));
                 let attributes = self.attributes(ino, self.file(ino));
                 reply.entry(&FOREVER, &attributes, Generation(0));
             }
@@ -180,7 +181,7 @@ impl Filesystem for BlockServer {
         for (place, (kind, name)) in (0..).zip(dots.into_iter().chain(files)) {
             // The two dots are the folder itself.
             let ino = if place < FIRST { 1 } else { place };
-            if place >= offset && reply.add(INodeNo(ino), place + 1, kind, name) {
+            if place >= offset && reply.add(INodeNo(ino), place.saturating_add(1), kind, name) {
                 break;
             }
         }
@@ -237,13 +238,14 @@ impl Filesystem for BlockServer {
         let Some(file) = self.file(ino) else {
             return reply.error(Errno::ENOENT);
         };
-        let size = size.min(MAX_READ) as usize;
+        let size = to_usize(size.min(MAX_READ).into());
         REPLY.with_borrow_mut(|buf| {
             if buf.len() < size {
                 buf.resize(size, 0);
             }
-            match self.read_into(file, offset, &mut buf[..size]) {
-                Ok(count) => reply.data(&buf[..count]),
+            let (buf, _) = buf.split_at_mut(size);
+            match self.read_into(file, offset, buf) {
+                Ok(count) => reply.data(buf.split_at(count).0),
                 Err(number) => reply.error(number),
             }
         });
@@ -263,7 +265,7 @@ impl Filesystem for BlockServer {
     ) {
         let what = format!("write at byte {offset}");
         match self.change(ino, &what, |overlay| overlay.write(offset, data)) {
-            Ok(()) => reply.written(data.len() as u32),
+            Ok(()) => reply.written(length_u32(data)),
             Err(number) => reply.error(number),
         }
     }

@@ -1,15 +1,20 @@
 //! The handshake of a new connection: which export, in which way.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
+
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::protocol::{
     ALLOCATION, HANDSHAKE_FLAGS, INIT_MAGIC, MAX_OPTION, MAX_PAYLOAD, NO_ZEROES, OPTION_MAGIC,
-    OPTION_REPLY_MAGIC, flag, info, option, reply,
+    OPTION_REPLY_MAGIC, RawOption, RawOptionReply, flag, info, option, reply,
 };
-use super::{Nbd, nonsense};
+use super::server::Nbd;
+#[cfg(feature = "tls")]
+use super::tls::Gone;
 use crate::block::export::Export;
-use crate::block::serve::Stream;
+use crate::block::number::{length_u32, to_usize};
+use crate::block::serve::{Stream, protocol_error};
 
 /// LIMIT: options of one connection.
 const MAX_OPTIONS: u32 = 1000;
@@ -24,27 +29,6 @@ pub(super) struct Choice {
 
 /// The number of `base:allocation` in replies.
 pub(super) const ALLOCATION_ID: u32 = 1;
-
-/// Stands for a connection while it is encrypted.
-struct Gone;
-
-impl Read for Gone {
-    fn read(&mut self, _buf: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-}
-
-impl Write for Gone {
-    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for Gone {}
 
 struct Handshake<'a> {
     nbd: &'a Nbd,
@@ -77,7 +61,7 @@ pub(super) fn negotiate(
     stream.write_all(&greeting)?;
     let flags = u32::from_be_bytes(take(&mut stream)?);
     if flags & !u32::from(HANDSHAKE_FLAGS) != 0 {
-        return Err(nonsense("client sets handshake flags that are not known"));
+        return Err(protocol_error("client sets handshake flags that are not known"));
     }
     let mut handshake = Handshake {
         nbd,
@@ -99,7 +83,7 @@ pub(super) fn negotiate(
             }
         }
     }
-    Err(nonsense("too many handshake options"))
+    Err(protocol_error("too many handshake options"))
 }
 
 fn take<const N: usize>(stream: &mut Box<dyn Stream>) -> io::Result<[u8; N]> {
@@ -110,20 +94,21 @@ fn take<const N: usize>(stream: &mut Box<dyn Stream>) -> io::Result<[u8; N]> {
 
 impl Handshake<'_> {
     fn option(&mut self) -> io::Result<Next> {
-        if u64::from_be_bytes(take(&mut self.stream)?) != OPTION_MAGIC {
-            return Err(nonsense("client sends no option where one is due"));
+        let mut header = RawOption::new_zeroed();
+        self.stream.read_exact(header.as_mut_bytes())?;
+        if header.magic.get() != OPTION_MAGIC {
+            return Err(protocol_error("client sends no option where one is due"));
         }
-        let number = u32::from_be_bytes(take(&mut self.stream)?);
-        let length = u32::from_be_bytes(take(&mut self.stream)?);
+        let (number, length) = (header.number.get(), header.length.get());
         if length > MAX_OPTION {
             // What is too long is not read into memory.
             io::copy(&mut (&mut self.stream).take(length.into()), &mut io::sink())?;
             self.reply(number, reply::ERR_TOO_BIG, b"option is too long")?;
             return Ok(Next::Negotiate);
         }
-        let mut data = vec![0; length as usize];
+        let mut data = vec![0; to_usize(length.into())];
         self.stream.read_exact(&mut data)?;
-        if self.nbd.tls.is_some() && !self.is_encrypted {
+        if self.nbd.requires_tls() && !self.is_encrypted {
             return self.plain_option(number, &data);
         }
         match number {
@@ -148,33 +133,47 @@ impl Handshake<'_> {
 
     /// An option before the connection is encrypted, where it has to be.
     fn plain_option(&mut self, number: u32, data: &[u8]) -> io::Result<Next> {
-        match (number, &self.nbd.tls) {
-            (option::STARTTLS, Some(tls)) if data.is_empty() => {
-                self.reply(number, reply::ACK, b"")?;
-                let plain = std::mem::replace(&mut self.stream, Box::new(Gone));
-                self.stream = tls.accept(plain)?;
-                self.is_encrypted = true;
-            }
-            (option::STARTTLS, _) => self.reply(number, reply::ERR_INVALID, b"")?,
-            (option::ABORT, _) => {
+        match number {
+            option::STARTTLS if data.is_empty() => self.start_tls(number)?,
+            option::STARTTLS => self.reply(number, reply::ERR_INVALID, b"")?,
+            option::ABORT => {
+                // The client may be gone already.
                 let _ = self.reply(number, reply::ACK, b"");
                 return Ok(Next::Goodbye);
             }
-            (option::EXPORT_NAME, _) => {
-                return Err(nonsense("client asks for an export without TLS"));
+            option::EXPORT_NAME => {
+                return Err(protocol_error("client asks for an export without TLS"));
             }
             _ => self.reply(number, reply::ERR_TLS_REQD, b"this server wants TLS")?,
         }
         Ok(Next::Negotiate)
     }
 
+    #[cfg(feature = "tls")]
+    fn start_tls(&mut self, number: u32) -> io::Result<()> {
+        let Some(tls) = &self.nbd.tls else {
+            return self.reply(number, reply::ERR_UNSUP, b"");
+        };
+        self.reply(number, reply::ACK, b"")?;
+        let plain = std::mem::replace(&mut self.stream, Box::new(Gone));
+        self.stream = tls.accept(plain)?;
+        self.is_encrypted = true;
+        Ok(())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn start_tls(&mut self, number: u32) -> io::Result<()> {
+        self.reply(number, reply::ERR_UNSUP, b"")
+    }
+
     fn reply(&mut self, number: u32, kind: u32, data: &[u8]) -> io::Result<()> {
-        let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
-        bytes.extend(number.to_be_bytes());
-        bytes.extend(kind.to_be_bytes());
-        bytes.extend(u32::try_from(data.len()).unwrap_or(0).to_be_bytes());
-        bytes.extend_from_slice(data);
-        self.stream.write_all(&bytes)?;
+        let header = RawOptionReply {
+            magic: OPTION_REPLY_MAGIC.into(),
+            number: number.into(),
+            kind: kind.into(),
+            length: length_u32(data).into(),
+        };
+        self.stream.write_all(&[header.as_bytes(), data].concat())?;
         self.stream.flush()
     }
 
@@ -182,11 +181,11 @@ impl Handshake<'_> {
     fn export_name(&mut self, name: &[u8]) -> io::Result<Arc<Export>> {
         let export = self.nbd.find(name).cloned();
         let export =
-            export.ok_or_else(|| nonsense("client asks for an export that is not there"))?;
+            export.ok_or_else(|| protocol_error("client asks for an export that is not there"))?;
         let mut bytes = export.content.device().size().to_be_bytes().to_vec();
         bytes.extend(flags(&export, self.structured).to_be_bytes());
         if !self.no_zeroes {
-            bytes.resize(bytes.len() + 124, 0);
+            bytes.extend([0; 124]);
         }
         self.stream.write_all(&bytes)?;
         self.stream.flush()?;
@@ -198,8 +197,8 @@ impl Handshake<'_> {
             return self.reply(number, reply::ERR_INVALID, b"");
         }
         let nbd = self.nbd;
-        for export in &nbd.exports {
-            let mut bytes = u32::try_from(export.name.len()).unwrap_or(0).to_be_bytes().to_vec();
+        for export in nbd.exports() {
+            let mut bytes = length_u32(export.name.as_bytes()).to_be_bytes().to_vec();
             bytes.extend(export.name.as_bytes());
             bytes.extend(export.description.as_bytes());
             self.reply(number, reply::SERVER, &bytes)?;
@@ -212,23 +211,27 @@ impl Handshake<'_> {
             self.reply(number, reply::ERR_INVALID, b"")?;
             return Ok(Next::Negotiate);
         };
-        let count = rest.split_off(..2).map(|count| u16::from_be_bytes([count[0], count[1]]));
-        if count.map(|count| 2 * usize::from(count)) != Some(rest.len()) {
+        // A count, and as many numbers of two bytes.
+        let count = rest.split_off(..2);
+        let wanted = count.zip(Some(rest.as_chunks::<2>()));
+        let wanted = wanted.filter(|(count, (kinds, odd))| {
+            odd.is_empty() && u16::try_from(kinds.len()).is_ok_and(|n| *count == n.to_be_bytes())
+        });
+        let Some((_, (wanted, _))) = wanted else {
             self.reply(number, reply::ERR_INVALID, b"")?;
             return Ok(Next::Negotiate);
-        }
+        };
         let Some(export) = self.nbd.find(name).cloned() else {
             self.reply(number, reply::ERR_UNKNOWN, b"there is no such export; list them")?;
             return Ok(Next::Negotiate);
         };
-        let wanted = rest.as_chunks::<2>().0.iter().map(|kind| u16::from_be_bytes(*kind));
         let mut bytes = info::EXPORT.to_be_bytes().to_vec();
         bytes.extend(export.content.device().size().to_be_bytes());
         bytes.extend(flags(&export, self.structured).to_be_bytes());
         self.reply(number, reply::INFO, &bytes)?;
         for kind in wanted {
-            let mut bytes = kind.to_be_bytes().to_vec();
-            match kind {
+            let mut bytes = kind.to_vec();
+            match u16::from_be_bytes(*kind) {
                 info::NAME => bytes.extend(export.name.as_bytes()),
                 info::DESCRIPTION => bytes.extend(export.description.as_bytes()),
                 info::BLOCK_SIZE => {

@@ -5,30 +5,19 @@
 //! connection only.
 
 use std::io;
-use std::sync::Arc;
 
 mod handshake;
 mod protocol;
+mod server;
+#[cfg(feature = "tls")]
 mod tls;
 mod transmission;
 
+pub use server::Nbd;
+#[cfg(feature = "tls")]
 pub use tls::Tls;
 
-use crate::block::export::Export;
 use crate::block::serve::Stream;
-use crate::log::Log;
-
-/// What a connection needs.
-pub struct Nbd {
-    /// What clients can choose from.
-    pub exports: Vec<Arc<Export>>,
-    /// The name of the export that clients get who name none.
-    pub default: Option<String>,
-    /// How connections are encrypted. If given, a client that does not ask for it learns nothing.
-    pub tls: Option<Tls>,
-    /// Where lines about failed requests go.
-    pub log: Log,
-}
 
 impl Nbd {
     /// Serves one client on `stream` until it says goodbye. Once it has chosen an export it may be
@@ -43,14 +32,4 @@ impl Nbd {
         stream.wait(None)?;
         transmission::Session::new(stream, choice, &self.log).run()
     }
-
-    /// The export called `name`; for an empty name the one for clients that name none.
-    fn find(&self, name: &[u8]) -> Option<&Arc<Export>> {
-        let name = if name.is_empty() { self.default.as_deref()?.as_bytes() } else { name };
-        self.exports.iter().find(|export| export.name.as_bytes() == name)
-    }
-}
-
-fn nonsense(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }

@@ -1,6 +1,106 @@
-//! The numbers of the NBD protocol, as its document `proto.md` names them.
+//! The numbers and the fixed structures of the NBD protocol, as its document `proto.md` names them.
 //!
-//! Source: <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>.
+//! Source: <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>. Big-endian.
+//!
+//! An option ("Fixed newstyle negotiation"), from the client:
+//!
+//! | offset | size | field    | rule                                        |
+//! |--------|------|----------|---------------------------------------------|
+//! | 0x00   | 8    | `magic`  | [`OPTION_MAGIC`]                            |
+//! | 0x08   | 4    | `number` | one of [`option`]                           |
+//! | 0x0C   | 4    | `length` | of the data that follows, at most [`MAX_OPTION`] |
+//!
+//! The reply to it ("Option reply"):
+//!
+//! | offset | size | field    |                                             |
+//! |--------|------|----------|---------------------------------------------|
+//! | 0x00   | 8    | `magic`  | [`OPTION_REPLY_MAGIC`]                      |
+//! | 0x08   | 4    | `number` | that of the option                          |
+//! | 0x0C   | 4    | `kind`   | one of [`reply`]                            |
+//! | 0x10   | 4    | `length` | of the data that follows                    |
+//!
+//! A request ("Request message"):
+//!
+//! | offset | size | field     | rule                                       |
+//! |--------|------|-----------|--------------------------------------------|
+//! | 0x00   | 4    | `magic`   | [`REQUEST_MAGIC`]                          |
+//! | 0x04   | 2    | `flags`   | of [`command_flag`], as the command has them |
+//! | 0x06   | 2    | `command` | one of [`command`]                         |
+//! | 0x08   | 8    | `cookie`  | comes back with the reply                  |
+//! | 0x10   | 8    | `offset`  | inside the device                          |
+//! | 0x18   | 4    | `length`  | inside the device; of data at most [`MAX_PAYLOAD`] |
+//!
+//! A simple reply, and the header of a chunk of a structured one:
+//!
+//! | offset | size | field    | | offset | size | field    |                |
+//! |--------|------|----------|-|--------|------|----------|----------------|
+//! | 0x00   | 4    | `magic`  | | 0x00   | 4    | `magic`  |                |
+//! | 0x04   | 4    | `error`  | | 0x04   | 2    | `flags`  | [`chunk::DONE`] |
+//! | 0x08   | 8    | `cookie` | | 0x06   | 2    | `kind`   | one of [`chunk`] |
+//! |        |      |          | | 0x08   | 8    | `cookie` |                |
+//! |        |      |          | | 0x10   | 4    | `length` | of what follows |
+
+use std::mem::offset_of;
+
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawOption {
+    pub(super) magic: U64,
+    pub(super) number: U32,
+    pub(super) length: U32,
+}
+const _: () = assert!(offset_of!(RawOption, length) == 0x0C);
+const _: () = assert!(size_of::<RawOption>() == 0x10);
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawOptionReply {
+    pub(super) magic: U64,
+    pub(super) number: U32,
+    pub(super) kind: U32,
+    pub(super) length: U32,
+}
+const _: () = assert!(offset_of!(RawOptionReply, length) == 0x10);
+const _: () = assert!(size_of::<RawOptionReply>() == 0x14);
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawRequest {
+    pub(super) magic: U32,
+    pub(super) flags: U16,
+    pub(super) command: U16,
+    pub(super) cookie: [u8; 8],
+    pub(super) offset: U64,
+    pub(super) length: U32,
+}
+const _: () = assert!(offset_of!(RawRequest, command) == 0x06);
+const _: () = assert!(offset_of!(RawRequest, offset) == 0x10);
+const _: () = assert!(size_of::<RawRequest>() == 0x1C);
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawSimpleReply {
+    pub(super) magic: U32,
+    pub(super) error: U32,
+    pub(super) cookie: [u8; 8],
+}
+const _: () = assert!(offset_of!(RawSimpleReply, cookie) == 0x08);
+const _: () = assert!(size_of::<RawSimpleReply>() == 0x10);
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct RawChunk {
+    pub(super) magic: U32,
+    pub(super) flags: U16,
+    pub(super) kind: U16,
+    pub(super) cookie: [u8; 8],
+    pub(super) length: U32,
+}
+const _: () = assert!(offset_of!(RawChunk, cookie) == 0x08);
+const _: () = assert!(size_of::<RawChunk>() == 0x14);
 
 /// `NBDMAGIC`, the first words of a server.
 pub(super) const INIT_MAGIC: u64 = 0x4E42_444D_4147_4943;

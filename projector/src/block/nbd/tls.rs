@@ -79,6 +79,27 @@ impl Tls {
     }
 }
 
+/// Stands for a connection while it is encrypted.
+pub(super) struct Gone;
+
+impl Read for Gone {
+    fn read(&mut self, _buf: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Write for Gone {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Gone {}
+
 /// A connection that says goodbye at its end.
 struct Encrypted(StreamOwned<ServerConnection, Box<dyn Stream>>);
 

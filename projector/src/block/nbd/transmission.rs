@@ -1,18 +1,19 @@
 //! The requests of a client that has chosen its export.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
-use volfold_block::{BlockErrorKind, BlockResult, Extent, ExtentKind, error_chain, guard};
+use volfold_block::{BlockErrorKind, BlockResult, Extent, ExtentKind, Span, error_chain, guard};
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::handshake::{ALLOCATION_ID, Choice};
-use super::nonsense;
 use super::protocol::{
-    MAX_PAYLOAD, REQUEST_MAGIC, SIMPLE_REPLY_MAGIC, STATE_HOLE, STATE_ZERO, STRUCTURED_REPLY_MAGIC,
-    chunk, command, command_flag, error,
+    MAX_PAYLOAD, REQUEST_MAGIC, RawChunk, RawRequest, RawSimpleReply, SIMPLE_REPLY_MAGIC,
+    STATE_HOLE, STATE_ZERO, STRUCTURED_REPLY_MAGIC, chunk, command, command_flag, error,
 };
-use crate::block::buffer::Buffer;
+use crate::block::buffer::{Buffer, Input};
+use crate::block::number::{to_u32, to_usize};
 use crate::block::overlay::Overlay;
-use crate::block::serve::Stream;
+use crate::block::serve::{Stream, protocol_error};
 use crate::log::Log;
 
 /// Bytes of requests that are read at once.
@@ -23,6 +24,9 @@ const OUTPUT: usize = 256 << 10;
 
 /// Bytes of one chunk of a structured reply.
 const CHUNK: u32 = 1 << 20;
+
+/// LIMIT: memory for replies that a quiet connection keeps.
+const KEPT: usize = 4 << 20;
 
 /// Reads from this size on are looked through for holes.
 const HOLES_FROM: u32 = 64 << 10;
@@ -52,23 +56,13 @@ pub(super) struct Session<'a> {
     choice: Choice,
     log: &'a Log,
     logged: u32,
-    input: Box<[u8]>,
-    /// What of `input` was read and not yet used.
-    waiting: std::ops::Range<usize>,
+    input: Input,
     output: Buffer,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(stream: Box<dyn Stream>, choice: Choice, log: &'a Log) -> Self {
-        Self {
-            stream,
-            choice,
-            log,
-            logged: 0,
-            input: vec![0; INPUT].into_boxed_slice(),
-            waiting: 0..0,
-            output: Buffer::default(),
-        }
+        Self { stream, choice, log, logged: 0, input: Input::new(INPUT), output: Buffer::default() }
     }
 
     /// Answers requests until the client says goodbye.
@@ -81,7 +75,7 @@ impl<'a> Session<'a> {
                 break;
             }
             self.answer(request)?;
-            if self.output.used >= OUTPUT {
+            if self.output.length() >= OUTPUT {
                 self.send()?;
             }
         }
@@ -94,58 +88,48 @@ impl<'a> Session<'a> {
 
     /// The next request; `None` at the end of the stream.
     fn request(&mut self) -> io::Result<Option<Request>> {
-        let mut bytes = [0; 28];
-        if !self.fill(&mut bytes)? {
+        let mut raw = RawRequest::new_zeroed();
+        if !self.fill(raw.as_mut_bytes())? {
             return Ok(None);
         }
-        let (magic, rest) = bytes.split_at(4);
-        if magic != REQUEST_MAGIC.to_be_bytes() {
-            return Err(nonsense("client sends no request where one is due"));
+        if raw.magic.get() != REQUEST_MAGIC {
+            return Err(protocol_error("client sends no request where one is due"));
         }
-        let field = |start: usize, length: usize| {
-            rest[start..start + length].iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
-        };
-        let mut cookie = [0; 8];
-        cookie.copy_from_slice(&rest[4..12]);
         Ok(Some(Request {
-            flags: field(0, 2) as u16,
-            command: field(2, 2) as u16,
-            cookie,
-            offset: field(12, 8),
-            length: field(20, 4) as u32,
+            flags: raw.flags.get(),
+            command: raw.command.get(),
+            cookie: raw.cookie,
+            offset: raw.offset.get(),
+            length: raw.length.get(),
         }))
     }
 
     /// Fills `buf` with what the client sends; whether there was anything. Replies go out before
     /// the client is waited for.
     fn fill(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            if self.waiting.is_empty() {
+        let mut is_begun = false;
+        let mut left = buf;
+        while !left.is_empty() {
+            let count = self.input.take(left);
+            if count == 0 {
                 self.send()?;
-                let count = self.stream.read(&mut self.input)?;
-                if count == 0 {
-                    return match filled {
-                        0 => Ok(false),
-                        _ => Err(io::ErrorKind::UnexpectedEof.into()),
-                    };
+                match self.input.fill(&mut self.stream)? {
+                    0 if is_begun => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    0 => return Ok(false),
+                    _ => {}
                 }
-                self.waiting = 0..count;
             }
-            let count = self.waiting.len().min(buf.len() - filled);
-            let from = self.waiting.start;
-            buf[filled..filled + count].copy_from_slice(&self.input[from..from + count]);
-            self.waiting.start += count;
-            filled += count;
+            is_begun |= count > 0;
+            (_, left) = left.split_at_mut(count);
         }
         Ok(true)
     }
 
     fn send(&mut self) -> io::Result<()> {
-        if self.output.used > 0 {
+        if self.output.length() > 0 {
             self.stream.write_all(self.output.filled())?;
             self.stream.flush()?;
-            self.output.give_back(4 * CHUNK as usize);
+            self.output.give_back(KEPT);
         }
         Ok(())
     }
@@ -199,9 +183,9 @@ impl<'a> Session<'a> {
     /// The bytes of a write. What is too long ends the connection, as the protocol wants.
     fn payload(&mut self, length: u32) -> io::Result<Vec<u8>> {
         if length > MAX_PAYLOAD {
-            return Err(nonsense("client writes too much at once"));
+            return Err(protocol_error("client writes too much at once"));
         }
-        let mut bytes = vec![0; length as usize];
+        let mut bytes = vec![0; to_usize(length.into())];
         if !bytes.is_empty() && !self.fill(&mut bytes)? {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -256,34 +240,42 @@ impl<'a> Session<'a> {
     }
 
     fn error_chunk(&mut self, request: Request, number: u32, reason: &str, at: Option<u64>) {
-        let reason = &reason.as_bytes()[..reason.floor_char_boundary(1024)];
+        let (reason, _) = reason.split_at(reason.floor_char_boundary(1024));
+        let length = u16::try_from(reason.len()).unwrap_or(u16::MAX);
         let kind = if at.is_some() { chunk::ERROR_OFFSET } else { chunk::ERROR };
-        let length = 6 + reason.len() + if at.is_some() { 8 } else { 0 };
-        self.chunk(request, chunk::DONE, kind, length as u32);
+        // The error, the length of the text, and the offset if there is one.
+        let fixed = if at.is_some() { 4 + 2 + 8 } else { 4 + 2 };
+        self.chunk(request, chunk::DONE, kind, u32::from(length).saturating_add(fixed));
         self.output.push(&number.to_be_bytes());
-        self.output.push(&(reason.len() as u16).to_be_bytes());
-        self.output.push(reason);
+        self.output.push(&length.to_be_bytes());
+        self.output.push(reason.as_bytes());
         if let Some(at) = at {
             self.output.push(&at.to_be_bytes());
         }
     }
 
     fn simple(&mut self, request: Request, number: u32) {
-        self.output.push(&SIMPLE_REPLY_MAGIC.to_be_bytes());
-        self.output.push(&number.to_be_bytes());
-        self.output.push(&request.cookie);
+        let reply = RawSimpleReply {
+            magic: SIMPLE_REPLY_MAGIC.into(),
+            error: number.into(),
+            cookie: request.cookie,
+        };
+        self.output.push(reply.as_bytes());
     }
 
     fn chunk(&mut self, request: Request, flags: u16, kind: u16, length: u32) {
-        self.output.push(&STRUCTURED_REPLY_MAGIC.to_be_bytes());
-        self.output.push(&flags.to_be_bytes());
-        self.output.push(&kind.to_be_bytes());
-        self.output.push(&request.cookie);
-        self.output.push(&length.to_be_bytes());
+        let header = RawChunk {
+            magic: STRUCTURED_REPLY_MAGIC.into(),
+            flags: flags.into(),
+            kind: kind.into(),
+            cookie: request.cookie,
+            length: length.into(),
+        };
+        self.output.push(header.as_bytes());
     }
 
     fn note(&mut self, request: Request, reason: &str) {
-        self.logged += 1;
+        self.logged = self.logged.saturating_add(1);
         if self.logged <= MAX_LOG_LINES {
             let name = &self.choice.export.name;
             (self.log)(&format!("{name}: request at byte {}: {reason}", request.offset));
@@ -291,10 +283,10 @@ impl<'a> Session<'a> {
     }
 
     fn read_simple(&mut self, request: Request) -> io::Result<()> {
-        let start = self.output.used;
+        let start = self.output.length();
         self.simple(request, 0);
         if let Err(error) = self.read(request.offset, request.length) {
-            self.output.used = start;
+            self.output.truncate(start);
             self.note(request, &error_chain(&error));
             self.simple(request, error::IO);
         }
@@ -304,95 +296,113 @@ impl<'a> Session<'a> {
     /// Reads `length` bytes at `offset` to the end of the output.
     fn read(&mut self, offset: u64, length: u32) -> BlockResult<()> {
         let device = self.choice.export.content.device();
-        let space = self.output.space(length as usize);
+        let space = self.output.space(to_usize(length.into()));
         guard("the device", || device.read_at(offset, space))
     }
 
     /// Sends data and holes in chunks of their own, so that holes need not travel.
     fn read_structured(&mut self, request: Request) -> io::Result<()> {
-        if request.length == 0 {
+        let Some(mut rest) = Span::new(request.offset, request.length.into()) else {
+            return self.fail(request, error::INVAL, "request leaves the device");
+        };
+        if rest.is_empty() {
             return self.done(request);
         }
-        let looks_for_holes = request.flags & command_flag::DF == 0 && request.length >= HOLES_FROM;
-        let end = request.offset + u64::from(request.length);
-        let mut at = request.offset;
-        let mut chunks = 0;
-        while at < end {
-            let left = end - at;
-            let (is_hole, length) = if looks_for_holes && chunks < MAX_CHUNKS {
-                match self.choice.export.content.extent(at, left) {
-                    Ok(extent) => (extent.kind == ExtentKind::Zero, extent.length),
-                    // The read says what is wrong.
-                    Err(_) => (false, left),
-                }
-            } else {
-                (false, left)
+        let is_whole = request.flags & command_flag::DF != 0;
+        let mut looks = if is_whole || request.length < HOLES_FROM { 0 } else { MAX_CHUNKS };
+        while !rest.is_empty() {
+            let extent = match looks {
+                0 => Extent { kind: ExtentKind::Data, length: rest.length() },
+                _ => self.extent(rest),
             };
-            let whole = request.flags & command_flag::DF != 0;
-            let length = if is_hole || whole { length } else { length.min(CHUNK.into()) } as u32;
-            let flags = if at + u64::from(length) == end { chunk::DONE } else { 0 };
-            let start = self.output.used;
-            if is_hole {
-                self.chunk(request, flags, chunk::OFFSET_HOLE, 12);
-                self.output.push(&at.to_be_bytes());
-                self.output.push(&length.to_be_bytes());
-            } else {
-                self.chunk(request, flags, chunk::OFFSET_DATA, 8 + length);
-                self.output.push(&at.to_be_bytes());
-                if let Err(error) = self.read(at, length) {
-                    self.output.used = start;
-                    let reason = error_chain(&error);
-                    self.note(request, &reason);
-                    let number = match error.kind() {
-                        BlockErrorKind::Unsupported => error::NOTSUP,
-                        _ => error::IO,
-                    };
-                    self.error_chunk(request, number, &reason, Some(at));
-                    return Ok(());
-                }
+            looks = looks.saturating_sub(1);
+            let most = match extent.kind {
+                ExtentKind::Data if !is_whole => u64::from(CHUNK),
+                _ => u64::MAX,
+            };
+            let part = rest.first(extent.length.min(most));
+            rest = rest.rest(part.length()).unwrap_or_default();
+            let flags = if rest.is_empty() { chunk::DONE } else { 0 };
+            match extent.kind {
+                ExtentKind::Zero => self.hole_chunk(request, flags, part),
+                ExtentKind::Data if self.data_chunk(request, flags, part) => {}
+                ExtentKind::Data => return Ok(()),
             }
-            chunks += 1;
-            at += u64::from(length);
-            if self.output.used >= OUTPUT {
+            if self.output.length() >= OUTPUT {
                 self.send()?;
             }
         }
         Ok(())
     }
 
+    /// The kind of the first bytes of `span`, and how many there are of it. What cannot be told is
+    /// data, about which the read speaks.
+    fn extent(&self, span: Span) -> Extent {
+        let content = &self.choice.export.content;
+        let extent = guard("the device", || content.extent(span.start(), span.length()));
+        extent.unwrap_or(Extent { kind: ExtentKind::Data, length: span.length() })
+    }
+
+    fn hole_chunk(&mut self, request: Request, flags: u16, hole: Span) {
+        // The offset and the length.
+        self.chunk(request, flags, chunk::OFFSET_HOLE, 8 + 4);
+        self.output.push(&hole.start().to_be_bytes());
+        // A request has 32 bits.
+        self.output.push(&to_u32(hole.length()).to_be_bytes());
+    }
+
+    /// Adds the bytes of `part`, or the last chunk with the reason why they cannot be read; whether
+    /// they could.
+    fn data_chunk(&mut self, request: Request, flags: u16, part: Span) -> bool {
+        let start = self.output.length();
+        let length = to_u32(part.length());
+        // The offset, and the data.
+        self.chunk(request, flags, chunk::OFFSET_DATA, length.saturating_add(8));
+        self.output.push(&part.start().to_be_bytes());
+        let Err(error) = self.read(part.start(), length) else {
+            return true;
+        };
+        self.output.truncate(start);
+        let reason = error_chain(&error);
+        self.note(request, &reason);
+        let number = match error.kind() {
+            BlockErrorKind::Unsupported => error::NOTSUP,
+            _ => error::IO,
+        };
+        self.error_chunk(request, number, &reason, Some(part.start()));
+        false
+    }
+
     fn block_status(&mut self, request: Request) -> io::Result<()> {
-        if !self.choice.allocation || request.length == 0 {
+        let span = Span::new(request.offset, request.length.into());
+        let Some(mut rest) = span.filter(|span| self.choice.allocation && !span.is_empty()) else {
             return self.fail(request, error::INVAL, "block status was not agreed on");
-        }
-        let end = request.offset + u64::from(request.length);
+        };
+        let most = match request.flags & command_flag::REQ_ONE {
+            0 => MAX_DESCRIPTORS,
+            _ => 1,
+        };
         let mut descriptors: Vec<(u32, u32)> = Vec::new();
-        let mut at = request.offset;
-        while at < end {
-            let extent = match self.choice.export.content.extent(at, end - at) {
-                Ok(extent) => extent,
-                // What cannot be told apart is data, which a read will speak about.
-                Err(_) => Extent { kind: ExtentKind::Data, length: end - at },
-            };
+        while !rest.is_empty() {
+            let extent = self.extent(rest);
             let state = match extent.kind {
                 ExtentKind::Data => 0,
                 ExtentKind::Zero => STATE_HOLE | STATE_ZERO,
             };
             // No extent is longer than what is left of a 32-bit request.
-            let length = extent.length as u32;
-            let most = match request.flags & command_flag::REQ_ONE {
-                0 => MAX_DESCRIPTORS,
-                _ => 1,
-            };
+            let length = to_u32(extent.length);
             let is_full = descriptors.len() >= most;
             match descriptors.last_mut() {
-                Some((last, kind)) if *kind == state => *last += length,
+                Some((last, kind)) if *kind == state => *last = last.saturating_add(length),
                 _ if is_full => break,
                 _ => descriptors.push((length, state)),
             }
-            at += u64::from(length);
+            rest = rest.rest(extent.length).unwrap_or_default();
         }
-        let length = 4 + 8 * descriptors.len();
-        self.chunk(request, chunk::DONE, chunk::BLOCK_STATUS, length as u32);
+        let count = u32::try_from(descriptors.len()).unwrap_or(u32::MAX);
+        // The number of the context, and descriptors of 8 bytes.
+        let length = count.saturating_mul(8).saturating_add(4);
+        self.chunk(request, chunk::DONE, chunk::BLOCK_STATUS, length);
         self.output.push(&ALLOCATION_ID.to_be_bytes());
         for (length, state) in descriptors {
             self.output.push(&length.to_be_bytes());

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::BLOCK;
+use volfold_block::{Span, byte_count};
 
-/// Where changed bytes are.
+/// The size of a block that is changed as a whole.
+pub(super) const BLOCK: u64 = 4096;
+
+/// Where changed bytes are kept.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Kept {
     Zero,
     /// One block.
     Memory(Arc<[u8]>),
@@ -21,17 +24,16 @@ pub(super) enum Place {
 /// Changed blocks that follow each other.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) place: Place,
+    pub(super) span: Span,
+    pub(super) kept: Kept,
 }
 
 /// All changed blocks. A run costs the same however long it is, so that much that is made zero takes
 /// no more memory than little.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// By the first byte; none overlaps another.
-    runs: BTreeMap<u64, (u64, Place)>,
+    /// The end of each run and where it is kept, by its first byte; none overlaps another.
+    runs: BTreeMap<u64, (u64, Kept)>,
     /// How many runs are a block in memory.
     in_memory: u64,
 }
@@ -42,14 +44,15 @@ impl Changes {
 
     /// The bytes of memory that all of it takes.
     pub(super) fn memory(&self) -> u64 {
-        self.runs.len() as u64 * Self::RUN + self.in_memory * BLOCK
+        let runs = byte_count(self.runs.len()).saturating_mul(Self::RUN);
+        runs.saturating_add(self.in_memory.saturating_mul(BLOCK))
     }
 
-    /// The blocks from `start` to `end` are in `place` from now on.
-    pub(super) fn insert(&mut self, start: u64, end: u64, place: Place) {
-        self.remove(start, end);
-        self.in_memory += u64::from(matches!(place, Place::Memory(_)));
-        self.runs.insert(start, (end, place));
+    /// The blocks of `span` are kept there from now on.
+    pub(super) fn insert(&mut self, span: Span, kept: Kept) {
+        self.remove(span.start(), span.end());
+        self.in_memory = self.in_memory.saturating_add(matches!(kept, Kept::Memory(_)).into());
+        self.runs.insert(span.start(), (span.end(), kept));
     }
 
     fn remove(&mut self, start: u64, end: u64) {
@@ -64,11 +67,11 @@ impl Changes {
         }
         while let Some((first, _)) = self.runs.range(start..end).next() {
             let first = *first;
-            if let Some((last, place)) = self.runs.remove(&first) {
+            if let Some((last, kept)) = self.runs.remove(&first) {
                 if last > end {
-                    self.runs.insert(end, (last, place));
-                } else {
-                    self.in_memory -= u64::from(matches!(place, Place::Memory(_)));
+                    self.runs.insert(end, (last, kept));
+                } else if matches!(kept, Kept::Memory(_)) {
+                    self.in_memory = self.in_memory.saturating_sub(1);
                 }
             }
         }
@@ -77,8 +80,8 @@ impl Changes {
     /// The run that holds the byte at `offset`, else the next one.
     pub(super) fn next(&self, offset: u64) -> Option<Run> {
         let before = self.runs.range(..=offset).next_back().filter(|(_, (end, _))| *end > offset);
-        let (start, (end, place)) = before.or_else(|| self.runs.range(offset..).next())?;
-        Some(Run { start: *start, end: *end, place: place.clone() })
+        let (start, (end, kept)) = before.or_else(|| self.runs.range(offset..).next())?;
+        Some(Run { span: Span::between(*start, *end)?, kept: kept.clone() })
     }
 }
 
@@ -89,27 +92,28 @@ mod tests {
     #[test]
     fn a_later_change_covers_parts_of_earlier_ones() {
         let mut changes = Changes::default();
-        changes.insert(0, 40 * BLOCK, Place::Zero);
-        changes.insert(10 * BLOCK, 20 * BLOCK, Place::File { position: 7, base: 10 * BLOCK });
-        changes.insert(15 * BLOCK, 16 * BLOCK, Place::Memory(vec![1; 4096].into()));
+        let blocks = |start, end| Span::between(start * BLOCK, end * BLOCK).unwrap();
+        changes.insert(blocks(0, 40), Kept::Zero);
+        changes.insert(blocks(10, 20), Kept::File { position: 7, base: 10 * BLOCK });
+        changes.insert(blocks(15, 16), Kept::Memory(vec![1; 4096].into()));
         let mut at = 0;
         let mut found = Vec::new();
         while let Some(run) = changes.next(at) {
-            let kind = match run.place {
-                Place::Zero => 'z',
-                Place::Memory(_) => 'm',
-                Place::File { position: 7, base } if base == 10 * BLOCK => 'f',
-                Place::File { .. } => '?',
+            let kind = match run.kept {
+                Kept::Zero => 'z',
+                Kept::Memory(_) => 'm',
+                Kept::File { position: 7, base } if base == 10 * BLOCK => 'f',
+                Kept::File { .. } => '?',
             };
-            found.push((run.start / BLOCK, run.end / BLOCK, kind));
-            at = run.end;
+            found.push((run.span.start() / BLOCK, run.span.end() / BLOCK, kind));
+            at = run.span.end();
         }
         let wanted = [(0, 10, 'z'), (10, 15, 'f'), (15, 16, 'm'), (16, 20, 'f'), (20, 40, 'z')];
         assert_eq!(found, wanted);
         assert_eq!(changes.memory(), 5 * Changes::RUN + BLOCK);
-        changes.insert(12 * BLOCK, 50 * BLOCK, Place::Zero);
+        changes.insert(blocks(12, 50), Kept::Zero);
         assert_eq!(changes.memory(), 3 * Changes::RUN);
-        assert_eq!(changes.next(12 * BLOCK).map(|run| run.end), Some(50 * BLOCK));
+        assert_eq!(changes.next(12 * BLOCK).map(|run| run.span.end()), Some(50 * BLOCK));
         assert!(changes.next(50 * BLOCK).is_none());
     }
 }

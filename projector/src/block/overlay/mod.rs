@@ -1,47 +1,27 @@
 //! Changes beside an image: reads see them, the image does not.
 //!
 //! The changed blocks of 4 KiB are kept in memory, or in a sidecar file that is only ever appended
-//! to: a header that names the set, then records with a checksum each. A record counts when it is
-//! there whole, so a crash loses no more than what was not yet flushed. What it lost is told.
-//!
-//! ```text
-//! header  0   8  "VOLFOVL1"
-//!         8  32  identity of what lies below
-//!        40   4  CRC-32C of the 40 bytes before
-//! record  0   4  "RECD"
-//!         4   4  length of the data; a multiple of 4096, or 0 for zeros
-//!         8   8  offset of the first byte in the device; a multiple of 4096
-//!        16   8  number of bytes that are zero, when there is no data
-//!        24   4  CRC-32C of the 24 bytes before and the data
-//!        28  ..  data
-//! ```
-//!
-//! All numbers are little-endian.
+//! to, so that a crash loses no more than what was not flushed. What it lost is told. The overlay is a
+//! [`Map`]: it says which bytes are changed and where they are, and reads go through that.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{OpenOptions, TryLockError};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, check_range,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, Map, Mapped, Piece, Place, Span,
+    byte_count, bytes_to_index, check_range,
 };
 
 mod changes;
+mod sidecar;
 
-use changes::{Changes, Place, Run};
+use changes::{BLOCK, Changes, Kept, Run};
+use sidecar::{MAX_DATA, RECORD_HEADER, Replayed, Sidecar, record_header};
 
-/// The size of a block that is changed as a whole.
-const BLOCK: u64 = 4096;
-
-/// LIMIT: bytes of one record's data.
-const MAX_RECORD: u64 = 32 << 20;
-
-const MAGIC: &[u8; 8] = b"VOLFOVL1";
-const RECORD: &[u8; 4] = b"RECD";
-const HEADER: usize = 44;
-const RECORD_HEADER: usize = 28;
+use super::number::to_usize;
 
 /// The end of the sidecar, which one writer at a time moves.
 struct Log {
@@ -52,19 +32,23 @@ struct Log {
 
 /// A device with changes that never reach the device below.
 pub struct Overlay {
-    below: Arc<dyn BlockDevice>,
-    changes: RwLock<Changes>,
+    device: Mapped<Changed>,
     /// The bytes at the end of the sidecar that were no whole record.
     lost: u64,
-    file: Option<File>,
     log: Mutex<Log>,
+}
+
+/// Where the bytes of an overlay are.
+struct Changed {
+    below: Arc<dyn BlockDevice>,
+    changes: RwLock<Changes>,
+    sidecar: Option<Sidecar>,
 }
 
 impl Overlay {
     /// Changes in memory, of at most `limit` bytes.
     pub fn in_memory(below: Arc<dyn BlockDevice>, limit: u64) -> Self {
-        let log = Mutex::new(Log { end: 0, limit });
-        Self { below, changes: RwLock::default(), lost: 0, file: None, log }
+        Self::new(below, None, Replayed::default(), limit)
     }
 
     /// Changes in the sidecar at `path`, of at most `limit` bytes; made if it is not there, and
@@ -83,7 +67,7 @@ impl Overlay {
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(path)?;
+        let file = options.open(path)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 let line = "is in use by another export";
@@ -92,25 +76,23 @@ impl Overlay {
             // Where the host has no locks, two exports of one sidecar are the user's mistake.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        let mut changes = Changes::default();
-        let mut lost = 0;
-        let end = if file.metadata()?.len() == 0 {
-            let mut header = MAGIC.to_vec();
-            header.extend(identity);
-            header.extend(crc32c::crc32c(&header).to_le_bytes());
-            file.write_all(&header)?;
-            file.sync_all()?;
-            HEADER as u64
-        } else {
-            check_header(&mut file, identity)?;
-            let end = replay(&mut file, below.size(), limit, &mut changes)?;
-            // What a crash left after the last whole record.
-            lost = file.metadata()?.len().saturating_sub(end);
-            file.set_len(end)?;
-            end
-        };
-        let log = Mutex::new(Log { end, limit });
-        Ok(Self { below, changes: RwLock::new(changes), lost, file: Some(file), log })
+        let (sidecar, replayed) = Sidecar::open(file, identity, below.size(), limit)?;
+        Ok(Self::new(below, Some(sidecar), replayed, limit))
+    }
+
+    fn new(
+        below: Arc<dyn BlockDevice>,
+        sidecar: Option<Sidecar>,
+        replayed: Replayed,
+        limit: u64,
+    ) -> Self {
+        let Replayed { changes, end, lost } = replayed;
+        let changed = Changed { below, changes: RwLock::new(changes), sidecar };
+        Self { device: Mapped::new(changed), lost, log: Mutex::new(Log { end, limit }) }
+    }
+
+    fn changed(&self) -> &Changed {
+        self.device.map()
     }
 
     /// The bytes at the end of the sidecar that were left out when it was taken up again: a record
@@ -128,37 +110,34 @@ impl Overlay {
         if bytes.is_empty() {
             return Ok(());
         }
-        let first = offset / BLOCK * BLOCK;
-        let end = offset + bytes.len() as u64;
-        let last = end.next_multiple_of(BLOCK);
-        let length = last - first;
-        if length > MAX_RECORD + 2 * BLOCK {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "write is too long"));
+        let too_long = || io::Error::new(io::ErrorKind::InvalidInput, "write is too long");
+        let span = Span::of_buffer(offset, bytes.len()).ok_or_else(too_long)?;
+        let blocks = blocks_around(span).ok_or_else(too_long)?;
+        if blocks.length() > MAX_DATA {
+            return Err(too_long());
         }
-        let mut data = vec![0; length as usize];
-        // Only the blocks at the ends can be changed in part. What lies below never changes, so it is
-        // read before the lock is taken; what was changed is read under it.
-        let mut edges = vec![first, last - BLOCK];
-        edges.dedup();
-        edges.retain(|block| *block < offset || end < *block + BLOCK);
-        for block in &edges {
-            let there = (self.size() - block).min(BLOCK) as usize;
-            let at = (block - first) as usize;
-            self.below.read_at(*block, &mut data[at..at + there]).map_err(io::Error::other)?;
+        // The header of a record, and the whole blocks.
+        let length = bytes_to_index(blocks.length()).map_err(io::Error::other)?;
+        let mut record = vec![0; RECORD_HEADER.saturating_add(length)];
+        let (header, data) = record.split_at_mut(RECORD_HEADER);
+        let edges = partial_edges(span, blocks);
+        // What lies below never changes, so it is read before the lock is taken; what was changed is
+        // read under it.
+        for block in edges.into_iter().flatten() {
+            let there = part(data, blocks, self.inside(block))?;
+            self.changed().below.read_at(block, there).map_err(io::Error::other)?;
         }
         let mut log = self.log.lock();
-        for block in edges {
-            let at = (block - first) as usize;
-            if let Some(run) = self.next_change(block)
-                && run.start <= block
-            {
-                self.read_change(&run, block, &mut data[at..at + BLOCK as usize])
-                    .map_err(io::Error::other)?;
+        for block in edges.into_iter().flatten() {
+            if let Some(run) = self.changed().at(block) {
+                let whole = part(data, blocks, Span::new(block, BLOCK))?;
+                self.changed().read(&run, block, whole).map_err(io::Error::other)?;
             }
         }
-        let at = (offset - first) as usize;
-        data[at..at + bytes.len()].copy_from_slice(bytes);
-        self.append(&mut log, first, data)
+        let new = part(data, blocks, Some(span))?;
+        new.copy_from_slice(bytes);
+        header.copy_from_slice(&record_header(blocks, data));
+        self.append(&mut log, blocks, &record)
     }
 
     /// Makes `length` bytes at `offset` zero.
@@ -166,28 +145,45 @@ impl Overlay {
     /// # Errors
     /// As [`Overlay::write`].
     pub fn write_zeroes(&self, offset: u64, length: u64) -> io::Result<()> {
-        let end = offset.checked_add(length).filter(|end| *end <= self.size());
-        let Some(end) = end else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "request leaves the device"));
+        let span = Span::new(offset, length).filter(|span| span.end() <= self.size());
+        let whole = span.map(|span| (span, self.whole_blocks(span)));
+        match whole {
+            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "request leaves the device")),
+            Some((span, None)) => self.write_zero_bytes(Some(span)),
+            Some((span, Some(blocks))) => {
+                self.write_zero_bytes(Span::between(span.start(), blocks.start()))?;
+                self.write_zero_bytes(Span::between(blocks.end(), span.end()))?;
+                self.append_zeros(blocks)
+            }
+        }
+    }
+
+    /// The blocks that lie in `span` whole; that at the end of the device counts as whole.
+    fn whole_blocks(&self, span: Span) -> Option<Span> {
+        let start = span.start().checked_next_multiple_of(BLOCK)?;
+        let end = match span.end() == self.size() {
+            true => span.end().checked_next_multiple_of(BLOCK)?,
+            false => block_of(span.end()),
         };
-        let whole = offset.next_multiple_of(BLOCK);
-        let whole_end =
-            if end == self.size() { end.next_multiple_of(BLOCK) } else { end / BLOCK * BLOCK };
-        if whole >= whole_end {
-            return self.write(offset, &vec![0; length as usize]);
-        }
-        self.write(offset, &vec![0; (whole - offset) as usize])?;
-        if end > whole_end {
-            self.write(whole_end, &vec![0; (end - whole_end) as usize])?;
-        }
+        Span::between(start, end).filter(|blocks| !blocks.is_empty())
+    }
+
+    /// Writes zeros as data, where no whole block is to be zero.
+    fn write_zero_bytes(&self, span: Option<Span>) -> io::Result<()> {
+        let Some(span) = span else { return Ok(()) };
+        let length = bytes_to_index(span.length()).map_err(io::Error::other)?;
+        self.write(span.start(), &vec![0; length])
+    }
+
+    fn append_zeros(&self, blocks: Span) -> io::Result<()> {
         let mut log = self.log.lock();
-        self.reserve(&log, RECORD_HEADER as u64, 1)?;
-        if let Some(file) = &self.file {
-            let header = record_header(0, whole, whole_end - whole, &[]);
-            write_at(file, log.end, &header)?;
-            log.end += header.len() as u64;
+        self.reserve(&log, RECORD_HEADER, 1)?;
+        if let Some(sidecar) = &self.changed().sidecar {
+            let header = record_header(blocks, &[]);
+            sidecar.write_at(log.end, &header)?;
+            log.end = log.end.saturating_add(byte_count(header.len()));
         }
-        self.changes.write().insert(whole, whole_end, Place::Zero);
+        self.changed().changes.write().insert(blocks, Kept::Zero);
         Ok(())
     }
 
@@ -196,72 +192,123 @@ impl Overlay {
     /// # Errors
     /// If the host cannot write.
     pub fn flush(&self) -> io::Result<()> {
-        match &self.file {
-            Some(file) => file.sync_data(),
-            None => Ok(()),
-        }
+        self.changed().sidecar.as_ref().map_or(Ok(()), Sidecar::flush)
     }
 
     /// Makes sure that `length` bytes and `runs` changes more are within the limit.
-    fn reserve(&self, log: &Log, length: u64, runs: u64) -> io::Result<()> {
-        let memory = self.changes.read().memory().saturating_add(runs * Changes::RUN);
-        if log.end.saturating_add(length).saturating_add(memory) > log.limit {
+    fn reserve(&self, log: &Log, length: usize, runs: u64) -> io::Result<()> {
+        let runs = runs.saturating_mul(Changes::RUN);
+        let memory = self.changed().changes.read().memory().saturating_add(runs);
+        let file = log.end.saturating_add(byte_count(length));
+        if file.saturating_add(memory) > log.limit {
             let line = "the overlay has reached its limit; give more with --overlay-limit";
             return Err(io::Error::new(io::ErrorKind::StorageFull, line));
         }
         Ok(())
     }
 
-    /// Adds whole blocks.
-    fn append(&self, log: &mut Log, first: u64, data: Vec<u8>) -> io::Result<()> {
-        let length = data.len() as u64;
-        let runs = if self.file.is_some() { 1 } else { length / BLOCK };
-        self.reserve(log, length + RECORD_HEADER as u64, runs)?;
-        match &self.file {
-            Some(file) => {
-                let mut record = record_header(length, first, 0, &data);
-                record.extend(data);
-                write_at(file, log.end, &record)?;
-                let place = Place::File { position: log.end + RECORD_HEADER as u64, base: first };
-                log.end += record.len() as u64;
-                self.changes.write().insert(first, first + length, place);
+    /// Adds a record with `blocks`, whole.
+    fn append(&self, log: &mut Log, blocks: Span, record: &[u8]) -> io::Result<()> {
+        let Some(sidecar) = &self.changed().sidecar else {
+            let data = record.get(RECORD_HEADER..).unwrap_or_default();
+            let (data, _) = data.as_chunks::<BLOCK_BYTES>();
+            self.reserve(log, record.len(), byte_count(data.len()))?;
+            let mut changes = self.changed().changes.write();
+            let mut rest = Some(blocks);
+            for bytes in data {
+                let block = rest.map(|rest| rest.first(BLOCK)).unwrap_or_default();
+                changes.insert(block, Kept::Memory(bytes[..].into()));
+                rest = rest.and_then(|rest| rest.rest(BLOCK));
             }
-            None => {
-                let mut changes = self.changes.write();
-                let starts = (first..).step_by(BLOCK as usize);
-                for (start, bytes) in starts.zip(data.chunks(BLOCK as usize)) {
-                    changes.insert(start, start + BLOCK, Place::Memory(bytes.into()));
-                }
-            }
-        }
+            return Ok(());
+        };
+        self.reserve(log, record.len(), 1)?;
+        sidecar.write_at(log.end, record)?;
+        let position = log.end.saturating_add(byte_count(RECORD_HEADER));
+        log.end = log.end.saturating_add(byte_count(record.len()));
+        let kept = Kept::File { position, base: blocks.start() };
+        self.changed().changes.write().insert(blocks, kept);
         Ok(())
     }
 
-    /// Fills `part` from `offset` on, which is in `run` as a whole.
-    fn read_change(&self, run: &Run, offset: u64, part: &mut [u8]) -> BlockResult<()> {
-        match &run.place {
-            Place::Zero => part.fill(0),
-            Place::Memory(bytes) => {
-                let inside = (offset - run.start) as usize;
-                part.copy_from_slice(&bytes[inside..inside + part.len()]);
-            }
-            Place::File { position, base } => {
-                let file = self.file.as_ref().ok_or_else(|| {
-                    BlockError::new(BlockErrorKind::Corrupt, "the overlay has lost its sidecar")
-                })?;
-                read_at(file, position + (offset - base), part)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The changed run that holds the byte at `offset`, else the next one.
-    fn next_change(&self, offset: u64) -> Option<Run> {
-        self.changes.read().next(offset)
+    /// What of the block at `block` is inside the device.
+    fn inside(&self, block: u64) -> Option<Span> {
+        Span::new(block, BLOCK)?.intersection(Span::below(self.size()))
     }
 }
 
-impl BlockDevice for Overlay {
+/// [`BLOCK`], as a length in memory.
+const BLOCK_BYTES: usize = 4096;
+
+/// Where the block of the byte at `position` begins.
+fn block_of(position: u64) -> u64 {
+    position.saturating_sub(position % BLOCK)
+}
+
+/// The whole blocks that `span` touches.
+fn blocks_around(span: Span) -> Option<Span> {
+    Span::between(block_of(span.start()), span.end().checked_next_multiple_of(BLOCK)?)
+}
+
+/// The first and the last of `blocks`, where `span` changes them in part only.
+fn partial_edges(span: Span, blocks: Span) -> [Option<u64>; 2] {
+    let first = blocks.start();
+    let last = blocks.end().saturating_sub(BLOCK);
+    let is_partial = |block: &u64| Span::new(*block, BLOCK).is_some_and(|all| !span.holds(all));
+    [Some(first).filter(is_partial), Some(last).filter(|last| *last != first && is_partial(last))]
+}
+
+/// The bytes of `data`, which holds `blocks`, that are of `wanted`.
+fn part(data: &mut [u8], blocks: Span, wanted: Option<Span>) -> io::Result<&mut [u8]> {
+    let start = wanted.and_then(|wanted| blocks.offset_of(wanted.start())).unwrap_or(u64::MAX);
+    let (start, length) = (to_usize(start), wanted.map_or(0, |wanted| to_usize(wanted.length())));
+    let rest = data.get_mut(start..).and_then(|rest| rest.split_at_mut_checked(length));
+    // INVARIANT: `wanted` is inside `blocks`.
+    rest.map(|(part, _)| part).ok_or_else(|| io::Error::other("a block outside of its record"))
+}
+
+impl Changed {
+    /// The changed run that holds the byte at `offset`, else the next one.
+    fn next(&self, offset: u64) -> Option<Run> {
+        self.changes.read().next(offset)
+    }
+
+    /// The changed run that holds the byte at `offset`.
+    fn at(&self, offset: u64) -> Option<Run> {
+        self.next(offset).filter(|run| run.span.contains(offset))
+    }
+
+    /// Fills `out` with the bytes from `offset` on, which are in `run` as a whole.
+    fn read(&self, run: &Run, offset: u64, out: &mut [u8]) -> BlockResult<()> {
+        match &run.kept {
+            Kept::Zero => out.fill(0),
+            Kept::Memory(bytes) => {
+                let skip = run.span.offset_of(offset).map(bytes_to_index).transpose()?;
+                let bytes = skip.and_then(|skip| bytes.get(skip..)?.get(..out.len()));
+                out.copy_from_slice(bytes.ok_or_else(outside)?);
+            }
+            Kept::File { position, base } => {
+                let (sidecar, position) = self.stored(*position, *base, offset)?;
+                sidecar.read_at(position, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where in the sidecar the byte at `offset` is, when that at `base` is at `position`.
+    fn stored(&self, position: u64, base: u64, offset: u64) -> BlockResult<(&Sidecar, u64)> {
+        let skip = offset.checked_sub(base);
+        let position = skip.and_then(|skip| position.checked_add(skip));
+        self.sidecar.as_ref().zip(position).ok_or_else(outside)
+    }
+}
+
+/// A change that is not where it was written down.
+fn outside() -> BlockError {
+    BlockError::new(BlockErrorKind::Internal, "a change of the overlay is not where it should be")
+}
+
+impl Map for Changed {
     fn size(&self) -> u64 {
         self.below.size()
     }
@@ -270,161 +317,69 @@ impl BlockDevice for Overlay {
         self.below.sector_size()
     }
 
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size())?;
-        let end = offset + buf.len() as u64;
-        let mut at = offset;
-        while at < end {
-            let from = (at - offset) as usize;
-            match self.next_change(at) {
-                Some(run) if run.start <= at => {
-                    let count = run.end.min(end) - at;
-                    self.read_change(&run, at, &mut buf[from..from + count as usize])?;
-                    at += count;
-                }
-                other => {
-                    let until = other.map_or(end, |run| run.start.min(end));
-                    let count = (until - at) as usize;
-                    self.below.read_at(at, &mut buf[from..from + count])?;
-                    at = until;
-                }
+    fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
+        let run = match self.next(offset) {
+            Some(run) if run.span.contains(offset) => run,
+            next => {
+                let length = next.map_or(wanted, |run| run.span.start().saturating_sub(offset));
+                return Ok(Piece::new(Place::At(&*self.below, offset), length));
             }
-        }
-        Ok(())
+        };
+        let place = match run.kept {
+            Kept::Zero => Place::Zero,
+            // Asked for again when it is read, for it may have changed by then.
+            Kept::Memory(_) => Place::Decode {
+                unit: run.span.start(),
+                skip: run.span.offset_of(offset).unwrap_or_default(),
+            },
+            Kept::File { position, base } => {
+                let (sidecar, position) = self.stored(position, base, offset)?;
+                Place::Stored(sidecar, position)
+            }
+        };
+        Ok(Piece::new(place, run.span.end().saturating_sub(offset)))
+    }
+
+    fn unit_size(&self, _unit: u64) -> usize {
+        BLOCK_BYTES
+    }
+
+    /// The bytes of the changed block at `unit`, as they are now.
+    fn decode(&self, unit: u64, out: &mut [u8]) -> BlockResult<()> {
+        let run = self.at(unit).ok_or_else(outside)?;
+        self.read(&run, unit, out)
+    }
+}
+
+impl BlockDevice for Overlay {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.device.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        self.device.read_at(offset, buf)
+    }
+
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
+        self.device.read_vectored_at(offset, bufs)
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
-        let below = self.below.extent_at(offset)?;
-        Ok(match self.next_change(offset) {
-            Some(run) if run.start <= offset => {
-                let kind = match run.place {
-                    Place::Zero => ExtentKind::Zero,
-                    _ => ExtentKind::Data,
-                };
-                Extent { kind, length: run.end.min(self.size()) - offset }
-            }
-            Some(run) => Extent { length: below.length.min(run.start - offset), ..below },
-            None => below,
-        })
+        self.device.extent_at(offset)
     }
-}
 
-fn record_header(length: u64, offset: u64, zeros: u64, data: &[u8]) -> Vec<u8> {
-    let mut header = RECORD.to_vec();
-    header.extend((length as u32).to_le_bytes());
-    header.extend(offset.to_le_bytes());
-    header.extend(zeros.to_le_bytes());
-    let sum = crc32c::crc32c_append(crc32c::crc32c(&header), data);
-    header.extend(sum.to_le_bytes());
-    header
-}
-
-fn check_header(file: &mut File, identity: &[u8; 32]) -> io::Result<()> {
-    let invalid = |line: &str| io::Error::new(io::ErrorKind::InvalidData, line);
-    let mut header = [0; HEADER];
-    file.seek(SeekFrom::Start(0))?;
-    file.read_exact(&mut header).map_err(|_| invalid("not a volfold overlay"))?;
-    let (head, sum) = header.split_at(40);
-    if &head[..8] != MAGIC {
-        return Err(invalid("not a volfold overlay"));
+    fn will_need(&self, offset: u64, length: u64) {
+        self.device.will_need(offset, length);
     }
-    if crc32c::crc32c(head).to_le_bytes() != sum {
-        return Err(invalid("its header is damaged"));
-    }
-    if &head[8..] != identity {
-        return Err(invalid("belongs to another volume or to other images; take another file"));
-    }
-    Ok(())
-}
-
-/// Takes up the records of the sidecar; where the last whole one ends.
-fn replay(file: &mut File, size: u64, limit: u64, changes: &mut Changes) -> io::Result<u64> {
-    let length = file.metadata()?.len();
-    let mut reader = io::BufReader::with_capacity(1 << 20, &mut *file);
-    reader.seek(SeekFrom::Start(HEADER as u64))?;
-    let mut end = HEADER as u64;
-    let last_block = size.next_multiple_of(BLOCK);
-    loop {
-        let mut header = [0; RECORD_HEADER];
-        if length - end < RECORD_HEADER as u64 {
-            return Ok(end);
-        }
-        reader.read_exact(&mut header)?;
-        let number = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&header[at..at + 8]);
-            u64::from_le_bytes(bytes)
-        };
-        let data_length = number(0) >> 32;
-        let (offset, zeros) = (number(8), number(16));
-        let covered = if data_length == 0 { zeros } else { data_length };
-        let is_sane = &header[..4] == RECORD
-            && data_length <= MAX_RECORD + 2 * BLOCK
-            && offset.is_multiple_of(BLOCK)
-            && covered.is_multiple_of(BLOCK)
-            && offset.checked_add(covered).is_some_and(|end| end <= last_block)
-            && length - end - RECORD_HEADER as u64 >= data_length;
-        if !is_sane {
-            return Ok(end);
-        }
-        let mut data = vec![0; data_length as usize];
-        reader.read_exact(&mut data)?;
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&header[..24]), &data);
-        if header[24..] != sum.to_le_bytes() {
-            return Ok(end);
-        }
-        let position = end + RECORD_HEADER as u64;
-        let place = match data_length {
-            0 => Place::Zero,
-            _ => Place::File { position, base: offset },
-        };
-        if covered > 0 {
-            changes.insert(offset, offset + covered, place);
-        }
-        end = position + data_length;
-        if end.saturating_add(changes.memory()) > limit {
-            let line = "holds more than --overlay-limit allows; give more";
-            return Err(io::Error::new(io::ErrorKind::StorageFull, line));
-        }
-    }
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buf, offset)
-}
-
-#[cfg(windows)]
-fn write_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let count = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-        offset += count as u64;
-        bytes = &bytes[count..];
-    }
-    Ok(())
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
-    while !buf.is_empty() {
-        let count = std::os::windows::fs::FileExt::seek_read(file, buf, offset)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        offset += count as u64;
-        buf = &mut buf[count..];
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use volfold_block::MemoryDevice;
+    use volfold_block::{ExtentKind, MemoryDevice};
 
     use super::*;
 

@@ -3,13 +3,20 @@
 //! Specification: SBC-3, section 5.
 
 use std::io;
+use std::mem::offset_of;
 
-use volfold_block::{BlockError, error_chain};
+use volfold_block::{BlockError, Span, byte_count, error_chain};
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::command::{
+    Action, Blocks, Cdb, Failure, MAX_TRANSFER, MAX_UNMAP, MAX_UNMAP_DESCRIPTORS, Raw10, Raw16,
+    RawCapacity, Work, length_after, send,
+};
 use super::opcodes::{action, opcode};
 use super::sense::Sense;
-use super::{Action, Cdb, Failure, MAX_TRANSFER, MAX_UNMAP, MAX_UNMAP_DESCRIPTORS, Work};
 use crate::block::iscsi::target::Target;
+use crate::block::number::{to_u32, to_usize};
 
 /// LIMIT: descriptors of one GET LBA STATUS.
 const MAX_STATUS: usize = 256;
@@ -17,89 +24,95 @@ const MAX_STATUS: usize = 256;
 /// Bytes that are compared or filled in at once.
 const PIECE: usize = 256 << 10;
 
-/// The blocks that a command is for.
-#[derive(Clone, Copy)]
-struct Span {
-    lba: u64,
-    count: u64,
-}
+/// The size of a descriptor in the lists of GET LBA STATUS and UNMAP.
+const DESCRIPTOR: usize = 16;
 
-impl Cdb {
-    /// Where commands of this length have the blocks they are for.
-    fn span(&self) -> Span {
-        let (lba, count) = match self.byte(0) >> 5 {
-            0 => {
-                let count = self.number(4, 1);
-                (self.number(1, 3) & 0x1F_FFFF, if count == 0 { 256 } else { count })
-            }
-            1 | 2 => (self.number(2, 4), self.number(7, 2)),
-            4 => (self.number(2, 8), self.number(10, 4)),
-            _ => (self.number(2, 4), self.number(6, 4)),
-        };
-        Span { lba, count }
-    }
-
-    /// `FUA`, and that there is no protection information, which is not known here.
-    fn flags(&self) -> Result<bool, Sense> {
-        match (self.byte(0) >> 5, self.byte(1) >> 5) {
-            (0, _) => Ok(false),
-            (_, 0) => Ok(self.byte(1) & 0x08 != 0),
-            _ => Err(Sense::INVALID_FIELD),
-        }
-    }
+/// The descriptor of GET LBA STATUS: SBC-3, section 5.2.
+#[derive(IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawStatus {
+    lba: U64,
+    count: U32,
+    /// 0: mapped; 1: a hole.
+    provisioning: u8,
+    reserved: [u8; 3],
 }
+const _: () = assert!(offset_of!(RawStatus, provisioning) == 12);
+const _: () = assert!(size_of::<RawStatus>() == DESCRIPTOR);
+
+/// The header of the list of UNMAP: SBC-3, section 5.28.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawUnmapHeader {
+    length: U16,
+    descriptors: U16,
+    reserved: [u8; 4],
+}
+const _: () = assert!(offset_of!(RawUnmapHeader, descriptors) == 2);
+const _: () = assert!(size_of::<RawUnmapHeader>() == 8);
+
+/// What follows it, for each run of blocks.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawUnmap {
+    lba: U64,
+    count: U32,
+    reserved: [u8; 4],
+}
+const _: () = assert!(offset_of!(RawUnmap, count) == 8);
+const _: () = assert!(size_of::<RawUnmap>() == DESCRIPTOR);
 
 pub(super) fn begin(target: &Target, cdb: Cdb) -> Result<Action, Failure> {
-    let span = cdb.span();
-    match cdb.byte(0) {
+    let blocks = cdb.blocks();
+    match cdb.opcode() {
         opcode::READ_CAPACITY_10 => Ok(read_capacity_10(target, cdb)?),
-        opcode::SERVICE_ACTION_IN_16 => match cdb.byte(1) & 0x1F {
+        opcode::SERVICE_ACTION_IN_16 => match cdb.action() {
             action::READ_CAPACITY_16 => Ok(read_capacity_16(target, cdb)),
             action::GET_LBA_STATUS => Ok(lba_status(target, cdb)?),
             _ => Err(Sense::INVALID_FIELD.into()),
         },
         opcode::READ_6 | opcode::READ_10 | opcode::READ_12 | opcode::READ_16 => {
-            cdb.flags()?;
-            let (offset, length) = bytes(target, span)?;
-            Ok(Action::Read { offset, length })
+            cdb.force_unit_access()?;
+            let span = transfer(target, blocks)?;
+            Ok(Action::Read { offset: span.start(), length: span.length() })
         }
         opcode::WRITE_6 | opcode::WRITE_10 | opcode::WRITE_12 | opcode::WRITE_16 => {
-            let flush = cdb.flags()?;
-            Ok(write(target, span, flush)?)
+            let flush = cdb.force_unit_access()?;
+            Ok(write(target, blocks, flush)?)
         }
         opcode::WRITE_AND_VERIFY_10 | opcode::WRITE_AND_VERIFY_12 | opcode::WRITE_AND_VERIFY_16 => {
-            cdb.flags()?;
-            Ok(write(target, span, true)?)
+            cdb.force_unit_access()?;
+            Ok(write(target, blocks, true)?)
         }
-        opcode::VERIFY_10 | opcode::VERIFY_12 | opcode::VERIFY_16 => verify(target, cdb, span),
+        opcode::VERIFY_10 | opcode::VERIFY_12 | opcode::VERIFY_16 => verify(target, cdb, blocks),
         opcode::PRE_FETCH_10 | opcode::PRE_FETCH_16 => {
-            target.check(span.lba, span.count)?;
+            target.check(blocks.lba, blocks.count)?;
             Ok(Action::Done)
         }
         opcode::SYNCHRONIZE_CACHE_10 | opcode::SYNCHRONIZE_CACHE_16 => {
-            target.check(span.lba, span.count)?;
+            target.check(blocks.lba, blocks.count)?;
             target.flush().map_err(not_written)?;
             Ok(Action::Done)
         }
-        opcode::WRITE_SAME_10 | opcode::WRITE_SAME_16 => Ok(write_same(target, cdb, span)?),
+        opcode::WRITE_SAME_10 | opcode::WRITE_SAME_16 => Ok(write_same(target, cdb, blocks)?),
         opcode::UNMAP => Ok(unmap(target, cdb)?),
         _ => Err(Sense::INVALID_OPCODE.into()),
     }
 }
 
-/// The bytes that `span` has, which is not too long.
-fn bytes(target: &Target, span: Span) -> Result<(u64, u64), Sense> {
-    target.check(span.lba, span.count)?;
-    if span.count > MAX_TRANSFER / target.block {
+/// The bytes that `blocks` have, which are not too many for one command.
+fn transfer(target: &Target, blocks: Blocks) -> Result<Span, Sense> {
+    let span = target.check(blocks.lba, blocks.count)?;
+    if blocks.count > target.block_of(MAX_TRANSFER) {
         return Err(Sense::INVALID_FIELD);
     }
-    Ok((span.lba * target.block, span.count * target.block))
+    Ok(span)
 }
 
-fn write(target: &Target, span: Span, flush: bool) -> Result<Action, Sense> {
-    let (offset, length) = bytes(target, span)?;
+fn write(target: &Target, blocks: Blocks, flush: bool) -> Result<Action, Sense> {
+    let span = transfer(target, blocks)?;
     writable(target)?;
-    Ok(Action::Take(Work::Write { offset, length, flush }))
+    Ok(Action::Take(Work::Write { offset: span.start(), length: span.length(), flush }))
 }
 
 fn writable(target: &Target) -> Result<(), Sense> {
@@ -109,104 +122,113 @@ fn writable(target: &Target) -> Result<(), Sense> {
     }
 }
 
+/// The number of the last block.
+fn last_block(target: &Target) -> u64 {
+    // INVARIANT: a device without blocks has no medium, and no command comes here.
+    target.blocks.saturating_sub(1)
+}
+
 fn read_capacity_10(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
-    let is_partial = cdb.byte(8) & 0x01 != 0;
-    if !is_partial && cdb.number(2, 4) != 0 {
+    let raw: RawCapacity = cdb.raw();
+    let is_partial = raw.partial & 0x01 != 0;
+    if !is_partial && raw.lba.get() != 0 {
         return Err(Sense::INVALID_FIELD);
     }
-    let last = u32::try_from(target.blocks - 1).unwrap_or(u32::MAX);
-    let mut bytes = last.to_be_bytes().to_vec();
-    bytes.extend((target.block as u32).to_be_bytes());
-    Ok(Action::Send(bytes))
+    let last = to_u32(last_block(target)).to_be_bytes();
+    Ok(Action::Send([last, to_u32(target.block.get()).to_be_bytes()].concat()))
 }
 
 fn read_capacity_16(target: &Target, cdb: Cdb) -> Action {
-    let mut bytes = (target.blocks - 1).to_be_bytes().to_vec();
-    bytes.extend((target.block as u32).to_be_bytes());
+    let raw: Raw16 = cdb.raw();
+    let mut bytes = last_block(target).to_be_bytes().to_vec();
+    bytes.extend(to_u32(target.block.get()).to_be_bytes());
     // Holes are told, and read as zeros.
     bytes.extend([0, 0, 0x80 | 0x40, 0]);
-    bytes.resize(32, 0);
-    cdb.send(bytes, 10, 4)
+    bytes.extend([0; 16]);
+    send(bytes, raw.length)
 }
 
 fn lba_status(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
-    const HEADER: u64 = 8;
-    const DESCRIPTOR: u64 = 16;
-    let start = cdb.number(2, 8);
+    const HEADER: usize = 8;
+    let raw: Raw16 = cdb.raw();
+    let start = raw.lba.get();
     target.check(start, 1)?;
-    let room = cdb.number(10, 4).saturating_sub(HEADER) / DESCRIPTOR;
-    let most = usize::try_from(room).unwrap_or(MAX_STATUS).clamp(1, MAX_STATUS);
-    let pieces = target.provisioning(start, most);
-    let mut bytes = vec![0; HEADER as usize];
+    let room = to_usize(raw.length.get().into()).saturating_sub(HEADER) / DESCRIPTOR;
+    let pieces = target.provisioning(start, room.clamp(1, MAX_STATUS));
+    // Four bytes that are reserved.
+    let mut bytes = vec![0; 4];
     for piece in pieces {
-        bytes.extend(piece.lba.to_be_bytes());
         let count = u32::try_from(piece.count);
-        bytes.extend(count.unwrap_or(u32::MAX).to_be_bytes());
-        bytes.extend([u8::from(!piece.is_mapped), 0, 0, 0]);
+        let status = RawStatus {
+            lba: piece.lba.into(),
+            count: count.unwrap_or(u32::MAX).into(),
+            provisioning: u8::from(!piece.is_mapped),
+            reserved: [0; 3],
+        };
+        bytes.extend(status.as_bytes());
         if count.is_err() {
             // What follows would not join on.
             break;
         }
     }
-    let length = (bytes.len() - 4) as u32;
-    bytes[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(cdb.send(bytes, 10, 4))
+    let length = length_after(&bytes, 0).to_be_bytes();
+    Ok(send([&length[..], &bytes].concat(), raw.length))
 }
 
-fn verify(target: &Target, cdb: Cdb, span: Span) -> Result<Action, Failure> {
-    cdb.flags()?;
-    let (offset, length) = bytes(target, span)?;
-    match cdb.byte(1) >> 1 & 0x03 {
+fn verify(target: &Target, cdb: Cdb, blocks: Blocks) -> Result<Action, Failure> {
+    cdb.force_unit_access()?;
+    let span = transfer(target, blocks)?;
+    match cdb.flags() >> 1 & 0x03 {
         // The initiator trusts the medium if it can be read.
         0 => {
-            readable(target, offset, length)?;
+            readable(target, span)?;
             Ok(Action::Done)
         }
-        1 => Ok(Action::Take(Work::Compare { offset, length })),
+        1 => Ok(Action::Take(Work::Compare { offset: span.start(), length: span.length() })),
         _ => Err(Sense::INVALID_FIELD.into()),
     }
 }
 
-/// Why the first block that cannot be read cannot.
-fn readable(target: &Target, offset: u64, length: u64) -> Result<(), Failure> {
-    let mut piece = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
-    let end = offset + length;
-    let mut at = offset;
-    while at < end {
-        let count = (end - at).min(PIECE as u64);
-        let part = &mut piece[..count as usize];
+/// Why the first block of `span` that cannot be read cannot.
+fn readable(target: &Target, span: Span) -> Result<(), Failure> {
+    let mut piece = vec![0; PIECE.min(to_usize(span.length()))];
+    let mut rest = span;
+    while !rest.is_empty() {
+        let (part, _) = piece.split_at_mut(PIECE.min(to_usize(rest.length())));
+        let at = rest.start();
         target.read(at, part).map_err(|error| not_read(target, at, part, &error))?;
-        at += count;
+        rest = rest.rest(byte_count(part.len())).unwrap_or_default();
     }
     Ok(())
 }
 
-fn write_same(target: &Target, cdb: Cdb, span: Span) -> Result<Action, Sense> {
-    cdb.flags()?;
-    target.check(span.lba, span.count)?;
+fn write_same(target: &Target, cdb: Cdb, blocks: Blocks) -> Result<Action, Sense> {
     const ANCHOR: u8 = 0x10;
     const OBSOLETE: u8 = 0x06;
+    cdb.force_unit_access()?;
+    target.check(blocks.lba, blocks.count)?;
     // The block limits page tells that no blocks are not all blocks, and how many are too many.
-    let is_wrong = cdb.byte(1) & (ANCHOR | OBSOLETE) != 0 || span.count == 0;
-    if is_wrong || span.count > MAX_TRANSFER / target.block {
+    let is_wrong = cdb.flags() & (ANCHOR | OBSOLETE) != 0 || blocks.count == 0;
+    if is_wrong || blocks.count > target.block_of(MAX_TRANSFER) {
         return Err(Sense::INVALID_FIELD);
     }
     writable(target)?;
-    if cdb.byte(0) == opcode::WRITE_SAME_16 && cdb.byte(1) & 0x01 != 0 {
+    if cdb.opcode() == opcode::WRITE_SAME_16 && cdb.flags() & 0x01 != 0 {
         // The initiator sends no block, and means zeros.
         return Err(Sense::INVALID_FIELD);
     }
-    Ok(Action::Take(Work::WriteSame { lba: span.lba, count: span.count }))
+    Ok(Action::Take(Work::WriteSame { lba: blocks.lba, count: blocks.count }))
 }
 
 fn unmap(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
-    if cdb.byte(1) & 0x01 != 0 {
+    if cdb.flags() & 0x01 != 0 {
         return Err(Sense::INVALID_FIELD);
     }
     writable(target)?;
-    match cdb.number(7, 2) {
+    let raw: Raw10 = cdb.raw();
+    match u64::from(raw.length) {
         0 => Ok(Action::Done),
-        length if length < 8 => Err(Sense::PARAMETER_LENGTH),
+        length if length < byte_count(size_of::<RawUnmapHeader>()) => Err(Sense::PARAMETER_LENGTH),
         length => Ok(Action::Take(Work::Unmap { length })),
     }
 }
@@ -218,7 +240,7 @@ impl Work {
             Self::Write { length, .. } | Self::Compare { length, .. } | Self::Unmap { length } => {
                 length
             }
-            Self::WriteSame { .. } => target.block,
+            Self::WriteSame { .. } => target.block.get(),
         }
     }
 
@@ -235,8 +257,10 @@ impl Work {
         bytes: &[u8],
     ) -> Result<(), Failure> {
         match *self {
-            Self::Write { offset, .. } => target.write(offset + at, bytes).map_err(not_written),
-            Self::Compare { offset, .. } => compare(target, offset + at, bytes),
+            Self::Write { offset, .. } => {
+                target.write(offset.saturating_add(at), bytes).map_err(not_written)
+            }
+            Self::Compare { offset, .. } => compare(target, offset.saturating_add(at), bytes),
             Self::WriteSame { lba, count } => same(target, lba, count, bytes),
             Self::Unmap { .. } => unmap_all(target, bytes),
         }
@@ -251,67 +275,68 @@ pub(in super::super) fn finish(target: &Target, work: &Work) -> Result<(), Failu
     }
 }
 
-fn compare(target: &Target, mut offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+fn compare(target: &Target, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
     let mut piece = vec![0; bytes.len().min(PIECE)];
+    let mut at = offset;
     for bytes in bytes.chunks(PIECE) {
-        let part = &mut piece[..bytes.len()];
-        target.read(offset, part).map_err(|error| not_read(target, offset, part, &error))?;
+        let (part, _) = piece.split_at_mut(bytes.len());
+        target.read(at, part).map_err(|error| not_read(target, at, part, &error))?;
         if part != bytes {
             return Err(Sense::MISCOMPARE.into());
         }
-        offset += bytes.len() as u64;
+        at = at.saturating_add(byte_count(bytes.len()));
     }
     Ok(())
 }
 
 fn same(target: &Target, lba: u64, count: u64, block: &[u8]) -> Result<(), Failure> {
-    let (offset, length) = (lba * target.block, count * target.block);
+    let mut rest = target.check(lba, count)?;
     if block.iter().all(|byte| *byte == 0) {
-        return target.write_zeroes(offset, length).map_err(not_written);
+        return target.write_zeroes(rest.start(), rest.length()).map_err(not_written);
     }
-    let most = (PIECE as u64 / target.block).max(1);
-    let piece = block.repeat(count.min(most) as usize);
-    let mut done = 0;
-    while done < length {
-        let count = (length - done).min(piece.len() as u64);
-        let part = &piece[..count as usize];
-        target.write(offset + done, part).map_err(not_written)?;
-        done += count;
+    let most = target.block_of(byte_count(PIECE)).max(1);
+    let piece = block.repeat(to_usize(count.min(most)));
+    while !rest.is_empty() {
+        let (part, _) = piece.split_at(piece.len().min(to_usize(rest.length())));
+        target.write(rest.start(), part).map_err(not_written)?;
+        rest = rest.rest(byte_count(part.len())).unwrap_or_default();
     }
     Ok(())
 }
 
-/// UNMAP: the list has a header of 8 bytes and descriptors of 16.
+/// UNMAP: the list has a header and descriptors.
 fn unmap_all(target: &Target, list: &[u8]) -> Result<(), Failure> {
-    let Some((header, list)) = list.split_first_chunk::<8>() else {
+    let Ok((header, list)) = RawUnmapHeader::ref_from_prefix(list) else {
         return Err(Sense::PARAMETER_LENGTH.into());
     };
-    let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    let (descriptors, _) = list[..length.min(list.len())].as_chunks::<16>();
-    if descriptors.len() > MAX_UNMAP_DESCRIPTORS as usize {
+    let length = list.len().min(to_usize(header.descriptors.get().into()));
+    let (list, _) = list.split_at(length);
+    let count = length / DESCRIPTOR;
+    if count > to_usize(MAX_UNMAP_DESCRIPTORS.into()) {
         return Err(Sense::INVALID_PARAMETER.into());
     }
-    let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    let mut all = Vec::new();
-    let mut sum = 0;
+    let Ok((descriptors, _)) = <[RawUnmap]>::ref_from_prefix_with_elems(list, count) else {
+        return Err(Sense::PARAMETER_LENGTH.into());
+    };
+    let mut all = Vec::with_capacity(count);
+    let mut sum = 0_u64;
     for descriptor in descriptors {
-        let (lba, count) = (number(&descriptor[..8]), number(&descriptor[8..12]));
-        target.check(lba, count)?;
-        sum += count;
-        all.push((lba * target.block, count * target.block));
+        let count = u64::from(descriptor.count.get());
+        all.push(target.check(descriptor.lba.get(), count)?);
+        sum = sum.saturating_add(count);
     }
-    if sum > MAX_UNMAP / target.block {
+    if sum > target.block_of(MAX_UNMAP) {
         return Err(Sense::INVALID_PARAMETER.into());
     }
-    for (offset, length) in all {
-        target.write_zeroes(offset, length).map_err(not_written)?;
+    for span in all {
+        target.write_zeroes(span.start(), span.length()).map_err(not_written)?;
     }
     Ok(())
 }
 
 /// Why `part`, which lies at `offset`, could not be read.
 fn not_read(target: &Target, offset: u64, part: &mut [u8], error: &BlockError) -> Failure {
-    let bad = (offset + target.good_prefix(offset, part)) / target.block;
+    let bad = target.block_of(offset.saturating_add(target.good_prefix(offset, part)));
     let reason = format!("request at byte {offset}: {}", error_chain(error));
     Failure { sense: Sense::unreadable(bad), reason: Some(reason) }
 }

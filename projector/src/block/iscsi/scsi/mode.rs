@@ -2,70 +2,109 @@
 //!
 //! Specification: SPC-4, sections 6.11, 6.12 and 7.5; SBC-3, section 6.5.
 
+use std::iter::repeat;
+
+use super::command::{Action, Cdb, RawSense6, RawSense10, send, uses_descriptors};
 use super::sense::Sense;
-use super::{Action, Cdb, uses_descriptors};
 use crate::block::iscsi::target::Target;
+use crate::block::number::to_u32;
 
 /// `WP`: the medium is write-protected.
 const WRITE_PROTECTED: u8 = 0x80;
 /// `DPOFUA`: these bits are known in commands.
 const DPO_FUA: u8 = 0x10;
 
+/// What both forms of the command have.
+#[derive(Clone, Copy)]
+struct Request {
+    /// `DBD`: no block descriptor is wanted.
+    without_descriptor: bool,
+    /// `LLBAA`: a long block descriptor is taken.
+    is_long: bool,
+    /// `PC` and the page.
+    page: u8,
+    subpage: u8,
+}
+
 pub(super) fn sense_6(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
-    let (parameter, descriptor, pages) = parts(target, cdb, false)?;
-    let mut bytes = vec![0, 0, parameter, descriptor.len() as u8];
+    let raw: RawSense6 = cdb.raw();
+    let request = Request {
+        without_descriptor: raw.flags & 0x08 != 0,
+        is_long: false,
+        page: raw.page,
+        subpage: raw.subpage,
+    };
+    let (descriptor, pages) = (descriptor(target, request), pages(target, request)?);
+    let mut bytes = vec![0, parameter(target), short(descriptor.len())];
     bytes.extend(descriptor);
     bytes.extend(pages);
-    bytes[0] = (bytes.len() - 1) as u8;
-    Ok(cdb.send(bytes, 4, 1))
+    bytes.insert(0, short(bytes.len()));
+    Ok(send(bytes, raw.allocation))
 }
 
 pub(super) fn sense_10(target: &Target, cdb: Cdb) -> Result<Action, Sense> {
-    let is_long = cdb.byte(1) & 0x10 != 0;
-    let (parameter, descriptor, pages) = parts(target, cdb, is_long)?;
-    let long = u8::from(is_long && !descriptor.is_empty());
-    let mut bytes = vec![0, 0, 0, parameter, long, 0, 0, descriptor.len() as u8];
+    let raw: RawSense10 = cdb.raw();
+    let request = Request {
+        without_descriptor: raw.flags & 0x08 != 0,
+        is_long: raw.flags & 0x10 != 0,
+        page: raw.page,
+        subpage: raw.subpage,
+    };
+    let (descriptor, pages) = (descriptor(target, request), pages(target, request)?);
+    let long = u8::from(request.is_long && !descriptor.is_empty());
+    let mut bytes = vec![0, parameter(target), long, 0, 0, short(descriptor.len())];
     bytes.extend(descriptor);
     bytes.extend(pages);
-    bytes[1] = (bytes.len() - 2) as u8;
-    Ok(cdb.send(bytes, 7, 2))
+    // The length has two bytes; no list reaches 256.
+    let length = [0, short(bytes.len())];
+    bytes.splice(0..0, length);
+    Ok(send(bytes, raw.allocation))
 }
 
-/// The device-specific parameter, the block descriptor and the pages.
-fn parts(target: &Target, cdb: Cdb, is_long: bool) -> Result<(u8, Vec<u8>, Vec<u8>), Sense> {
+/// A length that one byte holds, as all of this file do.
+fn short(length: usize) -> u8 {
+    u8::try_from(length).unwrap_or(u8::MAX)
+}
+
+/// The device-specific parameter.
+fn parameter(target: &Target) -> u8 {
     let protected = if target.is_read_only() { WRITE_PROTECTED } else { 0 };
-    let block = target.block as u32;
+    protected | DPO_FUA
+}
+
+/// The block descriptor; none if none is wanted.
+fn descriptor(target: &Target, request: Request) -> Vec<u8> {
+    let block = to_u32(target.block.get()).to_be_bytes();
     let mut descriptor = Vec::new();
-    if cdb.byte(1) & 0x08 != 0 {
-        // No block descriptor is wanted.
-    } else if is_long {
+    if request.without_descriptor {
+        return descriptor;
+    }
+    if request.is_long {
         descriptor.extend(target.blocks.to_be_bytes());
         descriptor.extend([0; 4]);
-        descriptor.extend(block.to_be_bytes());
     } else {
-        let blocks = u32::try_from(target.blocks).unwrap_or(u32::MAX);
-        descriptor.extend(blocks.to_be_bytes());
-        // The length has three bytes.
-        descriptor.extend(block.to_be_bytes());
+        descriptor.extend(to_u32(target.blocks).to_be_bytes());
     }
-    Ok((protected | DPO_FUA, descriptor, pages(target, cdb)?))
+    // In the short form the length has three bytes, and the one before is reserved.
+    descriptor.extend(block);
+    descriptor
 }
 
-fn pages(target: &Target, cdb: Cdb) -> Result<Vec<u8>, Sense> {
-    let control = cdb.byte(2) >> 6;
+fn pages(target: &Target, request: Request) -> Result<Vec<u8>, Sense> {
+    let control = request.page >> 6;
     if control == 3 {
         return Err(Sense::NOTHING_SAVED);
     }
     // Nothing can be changed, so the mask of what can is all zeros.
     let is_mask = control == 1;
-    let wanted = cdb.byte(2) & 0x3F;
-    if ![0x00, 0xFF].contains(&cdb.byte(3)) {
+    let wanted = request.page & 0x3F;
+    if ![0x00, 0xFF].contains(&request.subpage) {
         return Err(Sense::INVALID_FIELD);
     }
     // What is written to an overlay is safe after a flush only.
     let write_cache = if target.is_read_only() { 0 } else { 0x04 };
     let descriptors = if uses_descriptors(target) { 0x04 } else { 0 };
-    let known: [(u8, usize, [u8; 2]); 4] = [
+    let known: [(u8, u8, [u8; 2]); 4] = [
         // Read-write error recovery.
         (0x01, 10, [0, 0]),
         (0x08, 18, [write_cache, 0]),
@@ -77,10 +116,9 @@ fn pages(target: &Target, cdb: Cdb) -> Result<Vec<u8>, Sense> {
     let mut bytes = Vec::new();
     for (page, length, begin) in known {
         if wanted == page || wanted == 0x3F {
-            bytes.extend([page, length as u8]);
-            let start = bytes.len();
-            bytes.extend(if is_mask { [0, 0] } else { begin });
-            bytes.resize(start + length, 0);
+            bytes.extend([page, length]);
+            let begin = if is_mask { [0, 0] } else { begin };
+            bytes.extend(begin.into_iter().chain(repeat(0)).take(length.into()));
         }
     }
     match bytes.is_empty() {

@@ -2,8 +2,8 @@
 //!
 //! Specification: SPC-4, section 6.35.
 
+use super::command::{Action, Cdb, RawReportOpcodes, length_after, send};
 use super::sense::Sense;
-use super::{Action, Cdb};
 
 /// Operation codes.
 pub(super) mod opcode {
@@ -55,12 +55,26 @@ struct Command {
     usage: &'static [u8],
 }
 
+impl Command {
+    /// The length of its descriptor block.
+    fn length(&self) -> u8 {
+        u8::try_from(self.usage.len()).unwrap_or(u8::MAX)
+    }
+}
+
 const fn command(usage: &'static [u8]) -> Command {
-    Command { opcode: usage[0], action: None, usage }
+    Command { opcode: first(usage), action: None, usage }
 }
 
 const fn with_action(action: u8, usage: &'static [u8]) -> Command {
-    Command { opcode: usage[0], action: Some(action), usage }
+    Command { opcode: first(usage), action: Some(action), usage }
+}
+
+const fn first(usage: &[u8]) -> u8 {
+    match usage {
+        [opcode, ..] => *opcode,
+        [] => 0,
+    }
 }
 
 const X: u8 = 0xFF;
@@ -115,34 +129,34 @@ const TIMEOUTS: [u8; 12] = [0x00, 0x0A, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// REPORT SUPPORTED OPERATION CODES.
 pub(super) fn report(cdb: Cdb) -> Result<Action, Sense> {
-    if cdb.byte(1) & 0x1F != action::REPORT_OPCODES {
+    if cdb.action() != action::REPORT_OPCODES {
         return Err(Sense::INVALID_FIELD);
     }
-    let wants_timeouts = cdb.byte(2) & 0x80 != 0;
-    let bytes = match cdb.byte(2) & 0x07 {
+    let raw: RawReportOpcodes = cdb.raw();
+    let wants_timeouts = raw.options & 0x80 != 0;
+    let bytes = match raw.options & 0x07 {
         0 => all(wants_timeouts),
-        options @ 1..=3 => one(options, cdb.byte(3), cdb.number(4, 2), wants_timeouts)?,
+        options @ 1..=3 => one(options, raw.wanted, raw.action.get(), wants_timeouts)?,
         _ => return Err(Sense::INVALID_FIELD),
     };
-    Ok(cdb.send(bytes, 6, 4))
+    Ok(send(bytes, raw.allocation))
 }
 
 fn all(wants_timeouts: bool) -> Vec<u8> {
-    let mut bytes = vec![0; 4];
+    let mut bytes = Vec::new();
     for command in COMMANDS {
         let flags = u8::from(wants_timeouts) << 1 | u8::from(command.action.is_some());
         bytes.extend([command.opcode, 0, 0, command.action.unwrap_or(0), 0, flags, 0]);
-        bytes.push(command.usage.len() as u8);
+        bytes.push(command.length());
         if wants_timeouts {
             bytes.extend(TIMEOUTS);
         }
     }
-    let length = (bytes.len() - 4) as u32;
-    bytes[..4].copy_from_slice(&length.to_be_bytes());
-    bytes
+    let length = length_after(&bytes, 0).to_be_bytes();
+    [&length[..], &bytes].concat()
 }
 
-fn one(options: u8, opcode: u8, action: u64, wants_timeouts: bool) -> Result<Vec<u8>, Sense> {
+fn one(options: u8, opcode: u8, action: u16, wants_timeouts: bool) -> Result<Vec<u8>, Sense> {
     let mut same = COMMANDS.iter().filter(|command| command.opcode == opcode).peekable();
     let has_actions = same.peek().map(|command| command.action.is_some());
     match (options, has_actions) {
@@ -151,18 +165,19 @@ fn one(options: u8, opcode: u8, action: u64, wants_timeouts: bool) -> Result<Vec
         _ => {}
     }
     let found = same.find(|command| match command.action {
-        Some(number) => u64::from(number) == action,
+        Some(number) => u16::from(number) == action,
         None => options == 1 || action == 0,
     });
     let Some(command) = found else {
         return Ok(vec![0, 0x01, 0, 0]);
     };
-    let mut bytes = vec![0, 0x03 | u8::from(wants_timeouts) << 7, 0, command.usage.len() as u8];
-    let start = bytes.len();
-    bytes.extend(command.usage);
-    if let Some(action) = command.action {
-        bytes[start + 1] = action;
-    }
+    let mut bytes = vec![0, 0x03 | u8::from(wants_timeouts) << 7, 0, command.length()];
+    // The mask of a service action is the action itself.
+    let usage = command.usage.iter().zip(0..);
+    bytes.extend(usage.map(|(mask, at)| match command.action {
+        Some(action) if at == 1 => action,
+        _ => *mask,
+    }));
     if wants_timeouts {
         bytes.extend(TIMEOUTS);
     }

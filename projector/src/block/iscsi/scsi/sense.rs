@@ -43,26 +43,21 @@ impl Sense {
     pub(in super::super) fn bytes(self, descriptors: bool) -> Vec<u8> {
         let [code, qualifier] = self.code.to_be_bytes();
         if descriptors {
-            let mut bytes = vec![0x72, self.key, code, qualifier, 0, 0, 0, 0];
-            if let Some(lba) = self.lba {
-                // The information descriptor, valid.
-                bytes.extend([0x00, 0x0A, 0x80, 0x00]);
-                bytes.extend(lba.to_be_bytes());
-                bytes[7] = 12;
-            }
-            return bytes;
+            let Some(lba) = self.lba else {
+                return vec![0x72, self.key, code, qualifier, 0, 0, 0, 0];
+            };
+            // The length of the information descriptor, and it: valid.
+            let header = [0x72, self.key, code, qualifier, 0, 0, 0, 12];
+            return [&header[..], &[0x00, 0x0A, 0x80, 0x00], &lba.to_be_bytes()].concat();
         }
-        let mut bytes = vec![0; 18];
-        bytes[0] = 0x70;
-        bytes[2] = self.key;
-        if let Some(lba) = self.lba.and_then(|lba| u32::try_from(lba).ok()) {
-            bytes[0] |= 0x80;
-            bytes[3..7].copy_from_slice(&lba.to_be_bytes());
-        }
-        bytes[7] = 10;
-        bytes[12] = code;
-        bytes[13] = qualifier;
-        bytes
+        // The fixed form has room for 32 bits, and a bit that tells whether they are valid.
+        let lba = self.lba.and_then(|lba| u32::try_from(lba).ok());
+        let valid = if lba.is_some() { 0x80 } else { 0 };
+        let header = [0x70 | valid, 0, self.key];
+        let information = lba.unwrap_or_default().to_be_bytes();
+        // Ten more bytes, of which the codes are the fifth and sixth.
+        let rest = [10, 0, 0, 0, 0, code, qualifier, 0, 0, 0, 0];
+        [&header[..], &information, &rest].concat()
     }
 }
 

@@ -4,18 +4,20 @@
 
 use std::io;
 
-use volfold_block::error_chain;
+use volfold_block::{byte_count, error_chain};
 
 use super::Session;
 use crate::block::iscsi::login::WINDOW;
 use crate::block::iscsi::pdu::{
     FINAL, Header, NO_TAG, OVERFLOW, READS, STATUS, UNDERFLOW, WRITES, reject, response,
 };
+use crate::block::iscsi::scsi;
+use crate::block::iscsi::scsi::command::{Action, Failure, uses_descriptors};
 use crate::block::iscsi::scsi::sense::Sense;
-use crate::block::iscsi::scsi::{self, Action, Failure};
 use crate::block::iscsi::target::Target;
 use crate::block::iscsi::transfer::Transfer;
 use crate::block::iscsi::wire::Pdu;
+use crate::block::number::{to_u32, to_usize};
 
 /// LIMIT: lines that one connection writes into the log.
 const MAX_LOG_LINES: u32 = 100;
@@ -39,26 +41,26 @@ struct Task {
 impl Session<'_> {
     pub(super) fn command(&mut self, target: &Target, pdu: Pdu) -> io::Result<()> {
         let header = &pdu.header;
-        let expected = header.word(20);
-        let sized = |bit: u8| if header.flags() & bit != 0 { expected } else { 0 };
+        let expected = header.transfer_tag.get();
+        let sized = |bit: u8| if header.flags & bit != 0 { expected } else { 0 };
         let task = Task { tag: header.tag(), reads: sized(READS), writes: sized(WRITES), pdus: 0 };
         let limit = if self.agreed.immediate_data { self.agreed.first_burst } else { 0 };
-        if pdu.data.len() > limit.min(task.writes) as usize {
+        if pdu.data.len() > to_usize(limit.min(task.writes).into()) {
             return self.reject(header, reject::PROTOCOL_ERROR);
         }
         // Without leave, data comes with the command alone.
-        if header.flags() & FINAL == 0 {
+        if header.flags & FINAL == 0 {
             return self.reject(header, reject::PROTOCOL_ERROR);
         }
         if self.is_reset(target) && scsi::tells_attention(header.cdb()) {
             self.resets = target.resets();
             return self.fail(target, task, Sense::RESET, 0);
         }
-        match scsi::begin(target, header.lun(), header.cdb()) {
+        match scsi::begin(target, header.lun, header.cdb()) {
             Ok(Action::Done) => self.finish(task, 0, 0),
             Ok(Action::Send(bytes)) => self.send_bytes(task, &bytes),
             Ok(Action::Read { offset, length }) => self.read(target, task, offset, length),
-            Ok(Action::Take(_)) if self.transfers.len() >= WINDOW as usize => {
+            Ok(Action::Take(_)) if self.transfers.len() >= to_usize(WINDOW.into()) => {
                 self.reply(status(task, TASK_SET_FULL, 0, 0), b"")
             }
             Ok(Action::Take(work)) => {
@@ -95,30 +97,31 @@ impl Session<'_> {
         if let Some(reason) = reason {
             self.note(target, &reason);
         }
-        let sense = sense.bytes(scsi::uses_descriptors(target));
-        let mut data = (sense.len() as u16).to_be_bytes().to_vec();
+        let sense = sense.bytes(uses_descriptors(target));
+        let length = u16::try_from(sense.len()).unwrap_or(u16::MAX);
+        let mut data = length.to_be_bytes().to_vec();
         data.extend(sense);
         self.reply(status(task, CHECK_CONDITION, sent, sent), &data)
     }
 
     /// Sends what a command asks for, which was cut to what its descriptor block allows.
     fn send_bytes(&mut self, task: Task, bytes: &[u8]) -> io::Result<()> {
-        let there = bytes.len() as u64;
-        let length = there.min(task.reads.into()) as usize;
-        if length == 0 {
+        let there = byte_count(bytes.len());
+        let wanted = there.min(task.reads.into());
+        if wanted == 0 {
             return self.finish(task, 0, there);
         }
-        let (mut at, mut number) = (0, 0);
-        while at < length {
-            let count = (length - at).min(self.agreed.max_send);
-            let is_last = at + count == length;
-            let mut header = self.data_in(task, at as u64, number, is_last);
+        let (bytes, _) = bytes.split_at(to_usize(wanted));
+        let mut at = 0_u64;
+        for (number, part) in (0..).zip(bytes.chunks(self.agreed.max_send)) {
+            let end = at.saturating_add(byte_count(part.len()));
+            let is_last = end == wanted;
+            let mut header = self.data_in(task, at, number, is_last);
             if is_last {
-                self.put_status(&mut header, task, length as u64, there);
+                self.put_status(&mut header, task, wanted, there);
             }
-            self.wire.push(&mut header, &bytes[at..at + count])?;
-            at += count;
-            number += 1;
+            self.wire.push(&mut header, part)?;
+            at = end;
         }
         Ok(())
     }
@@ -126,11 +129,11 @@ impl Session<'_> {
     /// A Data-In PDU for the bytes at `at`.
     fn data_in(&self, task: Task, at: u64, number: u32, is_final: bool) -> Header {
         let mut header = Header::new(response::DATA_IN, task.tag);
-        header.0[1] = if is_final { FINAL } else { 0 };
-        header.put(20, NO_TAG);
-        header.put(36, number);
+        header.flags = if is_final { FINAL } else { 0 };
+        header.transfer_tag = NO_TAG.into();
+        header.sequence = number.into();
         // INVARIANT: no read is longer than what the initiator expects, which has 32 bits.
-        header.put(40, at as u32);
+        header.offset = to_u32(at).into();
         self.number_commands(&mut header);
         header
     }
@@ -138,8 +141,8 @@ impl Session<'_> {
     /// Makes `header`, a Data-In, the one that ends its task well.
     fn put_status(&mut self, header: &mut Header, task: Task, sent: u64, there: u64) {
         let (flags, residual) = residual(task, sent, there);
-        header.0[1] |= STATUS | flags;
-        header.put(44, residual);
+        header.flags |= STATUS | flags;
+        header.length = residual.into();
         self.number(header);
     }
 
@@ -149,12 +152,15 @@ impl Session<'_> {
         if wanted == 0 {
             return self.finish(task, 0, length);
         }
+        let max_send = byte_count(self.agreed.max_send);
         let burst = u64::from(self.agreed.max_burst);
-        let (mut at, mut number) = (0, 0);
+        let (mut at, mut number) = (0_u64, 0_u32);
+        let mut left_of_burst = burst;
         while at < wanted {
-            let left_of_burst = burst - at % burst;
-            let count = (wanted - at).min(self.agreed.max_send as u64).min(left_of_burst);
-            let is_last = at + count == wanted;
+            let place = offset.saturating_add(at);
+            let count = wanted.saturating_sub(at).min(max_send).min(left_of_burst);
+            let end = at.saturating_add(count);
+            let is_last = end == wanted;
             let mut header = self.data_in(task, at, number, is_last || count == left_of_burst);
             let before = self.status_number;
             if is_last {
@@ -162,47 +168,49 @@ impl Session<'_> {
             }
             let read = self
                 .wire
-                .push_with(&mut header, count as usize, |space| target.read(offset + at, space));
+                .push_with(&mut header, to_usize(count), |space| target.read(place, space));
             if let Err(error) = read {
                 self.status_number = before;
-                let line = format!("request at byte {}: {}", offset + at, error_chain(&error));
-                self.note(target, &line);
+                self.note(target, &format!("request at byte {place}: {}", error_chain(&error)));
                 let task = Task { pdus: number, ..task };
-                return self.read_in_part(target, task, offset, at, count as usize);
+                return self.read_in_part(target, task, place, at, to_usize(count));
             }
             self.wire.send_if_full()?;
-            at += count;
-            number += 1;
+            left_of_burst = match left_of_burst.saturating_sub(count) {
+                0 => burst,
+                left => left,
+            };
+            at = end;
+            number = number.wrapping_add(1);
         }
         Ok(())
     }
 
-    /// Ends a read whose `count` bytes at `at` cannot be read as a whole: sends the blocks in front
+    /// Ends a read whose `count` bytes at `place`, `at` bytes after its begin, cannot be read as a
+    /// whole: sends the blocks in front
     /// of the first that cannot be read, and says which that is.
     fn read_in_part(
         &mut self,
         target: &Target,
         mut task: Task,
-        offset: u64,
+        place: u64,
         at: u64,
         count: usize,
     ) -> io::Result<()> {
-        // Parts of blocks at the ends of a PDU are left out.
-        let start = (offset + at).next_multiple_of(target.block);
         let mut sent = at;
         let mut bytes = vec![0; count];
-        let good = match start == offset + at {
-            true => target.good_prefix(start, &mut bytes),
+        // Parts of blocks at the ends of a PDU are left out.
+        let good = match place.is_multiple_of(target.block.get()) {
+            true => target.good_prefix(place, &mut bytes),
             false => 0,
         };
-        let good_end = usize::try_from(good).unwrap_or(0).min(count);
-        let part = &mut bytes[..good_end];
-        let bad = (offset + at + good) / target.block;
-        if !part.is_empty() && target.read(offset + at, part).is_ok() {
+        let (part, _) = bytes.split_at_mut(to_usize(good).min(count));
+        let bad = target.block_of(place.saturating_add(good));
+        if !part.is_empty() && target.read(place, part).is_ok() {
             let mut header = self.data_in(task, at, task.pdus, true);
             self.wire.push(&mut header, part)?;
-            task.pdus += 1;
-            sent += good;
+            task.pdus = task.pdus.wrapping_add(1);
+            sent = sent.saturating_add(good);
         }
         self.fail(target, task, Sense::unreadable(bad), sent)
     }
@@ -227,15 +235,15 @@ impl Session<'_> {
             return Ok(());
         };
         let mut header = Header::new(response::R2T, transfer.tag);
-        header.set_lun(transfer.lun);
+        header.lun = transfer.lun;
         // Never the tag of an earlier one, whose data may still come.
         self.transfer_tag = self.transfer_tag.wrapping_add(1) & 0x7FFF_FFFF;
-        header.put(20, self.transfer_tag);
-        header.put(36, transfer.asked);
+        header.transfer_tag = self.transfer_tag.into();
+        header.sequence = transfer.asked.into();
         let (place, length) = transfer.ask(self.agreed.max_burst, self.transfer_tag);
-        header.put(40, place);
-        header.put(44, length);
-        header.put(24, self.status_number);
+        header.offset = place.into();
+        header.length = length.into();
+        header.number = self.status_number.into();
         self.number_commands(&mut header);
         self.wire.push(&mut header, b"")
     }
@@ -290,7 +298,7 @@ impl Session<'_> {
     }
 
     fn note(&mut self, target: &Target, line: &str) {
-        self.logged += 1;
+        self.logged = self.logged.saturating_add(1);
         if self.logged <= MAX_LOG_LINES {
             (self.iscsi.log)(&format!("{}: {line}", target.export.name));
         }
@@ -305,10 +313,10 @@ fn task_of(transfer: &Transfer) -> Task {
 fn status(task: Task, code: u8, sent: u64, there: u64) -> Header {
     let mut header = Header::new(response::SCSI, task.tag);
     let (flags, residual) = residual(task, sent, there);
-    header.0[1] |= flags;
-    header.0[3] = code;
-    header.put(36, task.pdus);
-    header.put(44, residual);
+    header.flags |= flags;
+    header.status = code;
+    header.sequence = task.pdus.into();
+    header.length = residual.into();
     header
 }
 

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use zerocopy::IntoBytes;
+
 mod commands;
 mod text;
 
 use super::login::{Agreed, MAX_DATA, WINDOW};
-use super::pdu::{Header, NO_TAG, reject, request, response};
+use super::pdu::{Header, NO_TAG, is_unit_0, reject, request, response};
+use super::server::Iscsi;
 use super::text::Parts;
 use super::transfer::Transfer;
 use super::wire::{Event, Pdu, Wire};
-use super::{Iscsi, nonsense};
+use crate::block::serve::protocol_error;
 
 /// After this time of silence the initiator is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -87,7 +90,7 @@ impl<'a> Session<'a> {
     /// If the stream ends in the middle of a request, or the initiator breaks the protocol.
     pub(super) fn run(mut self) -> io::Result<()> {
         self.wire.wait(Some(SILENCE))?;
-        let mut questions = 0;
+        let mut questions = 0_u32;
         loop {
             let event = self.wire.next(MAX_DATA)?;
             if self.replaced.load(Ordering::SeqCst) {
@@ -96,10 +99,10 @@ impl<'a> Session<'a> {
             match event {
                 Event::End => break,
                 Event::Silence if questions == MAX_QUESTIONS => {
-                    return Err(nonsense("initiator is silent and does not answer"));
+                    return Err(protocol_error("initiator is silent and does not answer"));
                 }
                 Event::Silence => {
-                    questions += 1;
+                    questions = questions.saturating_add(1);
                     self.ask()?;
                 }
                 Event::Pdu(pdu) => {
@@ -121,22 +124,23 @@ impl<'a> Session<'a> {
     /// Asks the initiator whether it is there.
     fn ask(&mut self) -> io::Result<()> {
         let mut header = Header::new(response::NOP_IN, NO_TAG);
-        header.put(20, 1);
-        header.put(24, self.status_number);
+        header.transfer_tag = 1.into();
+        header.number = self.status_number.into();
         self.number_commands(&mut header);
         self.wire.push(&mut header, b"")
     }
 
     fn number_commands(&self, header: &mut Header) {
-        header.put(28, self.command_number);
+        header.expected_number = self.command_number.into();
         // Commands that wait for their data take up the room of others.
-        let room = WINDOW.saturating_sub(self.transfers.len() as u32);
-        header.put(32, self.command_number.wrapping_add(room).wrapping_sub(1));
+        let waiting = u32::try_from(self.transfers.len()).unwrap_or(u32::MAX);
+        let room = WINDOW.saturating_sub(waiting);
+        header.max_number = self.command_number.wrapping_add(room).wrapping_sub(1).into();
     }
 
     /// Gives `header` the numbers of an answer that ends a task.
     fn number(&mut self, header: &mut Header) {
-        header.put(24, self.status_number);
+        header.number = self.status_number.into();
         self.status_number = self.status_number.wrapping_add(1);
         self.number_commands(header);
     }
@@ -151,7 +155,7 @@ impl<'a> Session<'a> {
         let header = &pdu.header;
         let opcode = header.opcode();
         let is_numbered = ![request::DATA_OUT, request::SNACK].contains(&opcode);
-        if is_numbered && !header.is_immediate() && !self.take_number(header.word(24))? {
+        if is_numbered && !header.is_immediate() && !self.take_number(header.number.get())? {
             return Ok(Next::Serve);
         }
         match opcode {
@@ -180,15 +184,15 @@ impl<'a> Session<'a> {
         }
         match ahead < WINDOW {
             // One connection brings commands in their order, so one that is missing does not come.
-            true => Err(nonsense("a command of the initiator is missing")),
+            true => Err(protocol_error("a command of the initiator is missing")),
             false => Ok(false),
         }
     }
 
     fn reject(&mut self, header: &Header, reason: u8) -> io::Result<()> {
         let mut answer = Header::new(response::REJECT, NO_TAG);
-        answer.0[2] = reason;
-        self.reply(answer, &header.0)
+        answer.response = reason;
+        self.reply(answer, header.as_bytes())
     }
 
     fn nop(&mut self, header: &Header, data: &[u8]) -> io::Result<()> {
@@ -197,21 +201,21 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let mut answer = Header::new(response::NOP_IN, header.tag());
-        answer.set_lun(header.lun());
-        answer.put(20, NO_TAG);
-        let length = data.len().min(self.agreed.max_send).min(MAX_PING);
-        self.reply(answer, &data[..length])
+        answer.lun = header.lun;
+        answer.transfer_tag = NO_TAG.into();
+        let (data, _) = data.split_at(data.len().min(self.agreed.max_send).min(MAX_PING));
+        self.reply(answer, data)
     }
 
     fn logout(&mut self, header: &Header) -> io::Result<Next> {
         let mut answer = Header::new(response::LOGOUT, header.tag());
-        let reason = header.flags() & 0x7F;
+        let reason = header.flags & 0x7F;
         // Connections are not recovered.
-        answer.0[2] = match reason {
+        answer.response = match reason {
             0 | 1 => 0,
             _ => 2,
         };
-        answer.0[41] = 2;
+        answer.set_time_to_wait(2);
         self.reply(answer, b"")?;
         Ok(if reason < 2 { Next::Goodbye } else { Next::Serve })
     }
@@ -223,13 +227,12 @@ impl<'a> Session<'a> {
         const NOT_SUPPORTED: u8 = 5;
         let mut answer = Header::new(response::TASK_MANAGEMENT, header.tag());
         let asked = self.transfers.front().map(|transfer| transfer.tag);
-        let is_unit = matches!(header.lun(), [0 | 0x40, 0, 0, 0, 0, 0, 0, 0]);
-        answer.0[2] = match header.flags() & 0x7F {
-            1..=5 if !is_unit => NO_SUCH_UNIT,
+        answer.response = match header.flags & 0x7F {
+            1..=5 if !is_unit_0(header.lun) => NO_SUCH_UNIT,
             // ABORT TASK. All tasks but those that wait for data are done when this is read.
             1 => {
                 let before = self.transfers.len();
-                self.transfers.retain(|transfer| transfer.tag != header.word(20));
+                self.transfers.retain(|transfer| transfer.tag != header.transfer_tag.get());
                 if self.transfers.len() < before { COMPLETE } else { NO_SUCH_TASK }
             }
             // ABORT TASK SET, and LOGICAL UNIT RESET and TARGET WARM RESET, which every session hears of.

@@ -8,13 +8,14 @@ use super::Session;
 use crate::block::iscsi::login::MAX_DATA;
 use crate::block::iscsi::pdu::{CONTINUE, FINAL, Header, NO_TAG, reject, response};
 use crate::block::iscsi::text::{Parts, Text, number, pairs};
+use crate::block::number::to_usize;
 
 impl Session<'_> {
     pub(super) fn text(&mut self, header: &Header, data: &[u8]) -> io::Result<()> {
-        if header.word(20) == NO_TAG {
+        if header.transfer_tag.get() == NO_TAG {
             self.text.clear();
             self.request_text = Parts::default();
-        } else if header.word(20) != self.text_tag {
+        } else if header.transfer_tag.get() != self.text_tag {
             return self.reject(header, reject::INVALID_FIELD);
         } else if !self.text.is_empty() {
             // It asks for what is left of the last answer.
@@ -32,7 +33,7 @@ impl Session<'_> {
                 "SendTargets" => self.targets(value, &mut answer),
                 "MaxRecvDataSegmentLength" => match number(value) {
                     Some(length) if (512..=0x00FF_FFFF).contains(&length) => {
-                        self.agreed.max_send = (length as usize).min(MAX_DATA);
+                        self.agreed.max_send = to_usize(length.into()).min(MAX_DATA);
                     }
                     _ => answer.add(key, "Reject"),
                 },
@@ -69,15 +70,15 @@ impl Session<'_> {
     /// Sends as much of the answer as a PDU takes.
     fn send_text(&mut self, header: &Header) -> io::Result<()> {
         let mut answer = Header::new(response::TEXT, header.tag());
-        answer.set_lun(header.lun());
-        answer.put(20, NO_TAG);
+        answer.lun = header.lun;
+        answer.transfer_tag = NO_TAG.into();
         let length = self.text.len().min(self.agreed.max_send);
         let rest = self.text.split_off(length);
-        if !rest.is_empty() || header.flags() & FINAL == 0 {
+        if !rest.is_empty() || header.flags & FINAL == 0 {
             // The next request has this tag.
             self.text_tag = self.text_tag.wrapping_add(1) & 0x7FFF_FFFF;
-            answer.put(20, self.text_tag);
-            answer.0[1] = if rest.is_empty() { 0 } else { CONTINUE };
+            answer.transfer_tag = self.text_tag.into();
+            answer.flags = if rest.is_empty() { 0 } else { CONTINUE };
         }
         let part = std::mem::replace(&mut self.text, rest);
         self.reply(answer, &part)
