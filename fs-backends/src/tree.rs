@@ -156,6 +156,12 @@ impl FileSystem for VolumeTree {
         let (number, volume, own) = self.inside(node)?;
         let mut metadata = guarded(|| volume.metadata(own))?;
         metadata.node = outer(number, metadata.node, volume.root());
+        // INVARIANT: a listing of the tree names a volume's root before the volume is opened, so
+        // its generation is 0 there; a kernel that is told another one later takes the root for
+        // another node, and its readers get EIO.
+        if own == volume.root() {
+            metadata.generation = 0;
+        }
         Ok(metadata)
     }
 

@@ -36,7 +36,11 @@ impl Serialize for SnapshotTime {
 ///
 /// Source: "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`: a year begins in
 /// March, so that the leap day is its last, and 400 years have 146,097 days.
-fn civil(days: i64) -> (i64, i64, i64) {
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "64 bits of seconds are 48 bits of days, far from the ends of 128 bits"
+)]
+fn civil(days: i64) -> (i128, i128, i128) {
     let days = i128::from(days) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -46,10 +50,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i128::from(month <= 2);
-    // 64 bits of days are fewer than 64 bits of years.
-    let narrow = |number: i128| i64::try_from(number).unwrap_or(i64::MAX);
-    (narrow(year), narrow(month), narrow(day))
+    (year_of_era + era * 400 + i128::from(month <= 2), month, day)
 }
 
 /// What a volume is a snapshot of.

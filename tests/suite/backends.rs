@@ -1,12 +1,15 @@
 //! The conformance suite, run on every file-system driver over every volume it knows.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use libtest_mimic::Trial;
 use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_block::{BlockDevice, Confidence};
-use volfold_fs::{DRIVERS, FileSystemDriver, ReadOptions, VolumeReader};
+use volfold_fs::{
+    DRIVERS, DirCursor, DirEntry, FileSystem, FileSystemDriver, Name, ReadOptions, VolumeReader,
+};
 
 use crate::common::fixtures::{Fixture, VolumeFacts, fixture, index};
 use crate::conformance::{Case, Report, View};
@@ -117,4 +120,25 @@ fn every_fixture_is_identified_as_its_mount_says() {
         count += 1;
     }
     assert!(count > 20, "{count} volumes");
+}
+
+#[apply(test)]
+fn a_volume_is_the_same_node_before_and_after_it_is_opened() {
+    let set = DiskSet::open(fixture("ntfs-plain").paths(), &OpenOptions::default())
+        .unwrap_or_else(Incomplete::into_set);
+    let tree = set.tree(|_| true);
+    let mut listed = Vec::new();
+    let mut note = |entry: DirEntry<'_>| {
+        // What a listing does not tell, the kernel takes for generation 0.
+        let generation = entry.metadata.map_or(0, |metadata| metadata.generation);
+        listed.push((entry.name.as_bytes().to_vec(), entry.node, generation));
+        ControlFlow::Continue(())
+    };
+    tree.read_dir(tree.root(), DirCursor::START, &mut note).expect("the volumes");
+    assert!(!listed.is_empty());
+    for (name, node, generation) in listed {
+        let found = tree.lookup(tree.root(), Name::new(&name)).expect("a volume");
+        let metadata = tree.metadata(found).expect("its root");
+        assert_eq!((found, metadata.generation), (node, generation));
+    }
 }
