@@ -331,8 +331,8 @@ fn the_tail_of_an_odd_size_is_there_and_told() {
         .code(0);
     let ours = fs::read(&ours).expect("a disk");
     assert_eq!(ours.len(), 1_000_448);
-    let (inside, behind) = ours.split_at(bytes.len());
-    assert!(inside == bytes && behind.iter().all(|byte| *byte == 0));
+    let (inside, after) = ours.split_at(bytes.len());
+    assert!(inside == bytes && after.iter().all(|byte| *byte == 0));
     exporter.end();
 }
 
