@@ -10,7 +10,9 @@ use crate::common::fixtures::{fixture, index};
 use crate::common::listing::Row;
 use crate::common::program::{Output, Scratch, VOLFOLD, run, volfold};
 use crate::common::sha256;
-use crate::harness::{apply, needs_programs, note, test};
+#[cfg(unix)]
+use crate::harness::needs_programs;
+use crate::harness::{apply, note, test};
 
 /// Runs `volfold` with `arguments` in `folder`, so that its words hold no paths of this machine.
 fn volfold_in(folder: &Path, arguments: &[&str]) -> Output {

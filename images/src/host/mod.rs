@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::locator::{Located, Locator};
 #[cfg(unix)]
+use volfold_block::total_length;
 use volfold_block::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, check_range, data_to_the_end,
-    total_length,
 };
 
 mod drive;
