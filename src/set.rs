@@ -498,22 +498,20 @@ fn name_volumes(
 }
 
 /// The volumes of a set by their UUIDs, for file systems that lie on several.
-struct ByUuid(BTreeMap<String, Option<VolumeReader>>);
+struct ByUuid(BTreeMap<String, Vec<VolumeReader>>);
 
 impl OtherVolumes for ByUuid {
-    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader> {
-        self.0.get(uuid).cloned().flatten()
+    fn by_uuid(&self, uuid: &str) -> Vec<VolumeReader> {
+        self.0.get(uuid).cloned().unwrap_or_default()
     }
 }
 
 /// Lets every volume ask for the others.
 fn introduce(volumes: &mut [SetVolume]) {
-    let mut known = BTreeMap::new();
+    let mut known: BTreeMap<String, Vec<VolumeReader>> = BTreeMap::new();
     for volume in volumes.iter() {
         if let Some(uuid) = &volume.identity.uuid {
-            // Of copies with one UUID none is given: the journal of one is not that of the other.
-            let reader = Some(volume.reader.clone());
-            known.entry(uuid.clone()).and_modify(|twins| *twins = None).or_insert(reader);
+            known.entry(uuid.clone()).or_default().push(volume.reader.clone());
         }
     }
     let others: Arc<dyn OtherVolumes> = Arc::new(ByUuid(known));

@@ -12,8 +12,9 @@ use crate::node::FileSystem;
 /// A file system may need more than its own volume: a journal on a device of its own, the other
 /// members of a pool. It asks for them when it is mounted, and says what it lacks.
 pub trait OtherVolumes: Send + Sync {
-    /// The volume whose [`Identity::uuid`] is `uuid`; `None` if there is none, or more than one.
-    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader>;
+    /// The volumes whose [`Identity::uuid`] is `uuid`, in the order of the set; more than one where
+    /// there are copies of a disk.
+    fn by_uuid(&self, uuid: &str) -> Vec<VolumeReader>;
 }
 
 /// Two views of one volume, the same bytes by the way that suits them, and the way to the volumes
@@ -45,9 +46,9 @@ impl VolumeReader {
         Self { others: Some(others), ..self }
     }
 
-    /// The volume of the set whose [`Identity::uuid`] is `uuid`.
-    pub fn other(&self, uuid: &str) -> Option<Self> {
-        self.others.as_ref()?.by_uuid(uuid)
+    /// The volumes of the set whose [`Identity::uuid`] is `uuid`.
+    pub fn others(&self, uuid: &str) -> Vec<Self> {
+        self.others.as_ref().map(|others| others.by_uuid(uuid)).unwrap_or_default()
     }
 }
 

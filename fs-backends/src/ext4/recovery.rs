@@ -81,14 +81,22 @@ fn external(volume: &Volume) -> FsResult<Journal> {
         let message = "journal is on another device that has no UUID";
         return Err(FsError::new(FsErrorKind::MissingPart, message));
     };
-    let Some(reader) = volume.reader().other(&uuid) else {
-        let message =
-            format!("journal is on another volume, with the UUID {uuid}; give its disk as well");
+    let found = volume.reader().others(&uuid);
+    let [reader] = found.as_slice() else {
+        // Of several it is not known which goes with this state of the file system.
+        let message = match found.len() {
+            0 => {
+                format!("journal is on another volume, with the UUID {uuid}; give its disk as well")
+            }
+            count => format!(
+                "journal is on another volume, and {count} have its UUID {uuid}; give one of them"
+            ),
+        };
         return Err(FsError::new(FsErrorKind::MissingPart, message));
     };
     match JournalDevice::read(&*reader.metadata)? {
         Some(device) if device.uuid == superblock.journal_uuid => {
-            device.journal(reader.data, superblock.block_size.get())
+            device.journal(reader.data.clone(), superblock.block_size.get())
         }
         _ => Err(FsError::corrupt(format!("volume with the UUID {uuid} is not the journal"))),
     }

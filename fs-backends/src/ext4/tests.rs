@@ -298,14 +298,15 @@ fn a_dirty_journal_is_read_as_if_it_were_replayed() {
     }
 }
 
-/// The other volume of a set of two.
-struct Beside(Vec<u8>);
+/// The other volume of a set of two, and how many copies of it there are.
+struct Beside(Vec<u8>, usize);
 
 impl OtherVolumes for Beside {
-    fn by_uuid(&self, uuid: &str) -> Option<VolumeReader> {
+    fn by_uuid(&self, uuid: &str) -> Vec<VolumeReader> {
         let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(self.0.clone())));
         let identity = Ext4Driver.identify(reader.clone()).unwrap();
-        (identity.uuid.as_deref() == Some(uuid)).then_some(reader)
+        let fits = identity.uuid.as_deref() == Some(uuid);
+        if fits { vec![reader; self.1] } else { Vec::new() }
     }
 }
 
@@ -334,11 +335,12 @@ fn a_journal_on_another_volume_is_replayed_from_there() {
         ));
         let journal = fs::read(scratch.path("journal")).unwrap();
 
-        let mounted = |journal: &[u8]| {
+        let mounted_beside = |journal: &[u8], copies| {
             let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(dirty.clone())));
-            let reader = reader.with_others(Arc::new(Beside(journal.to_vec())));
+            let reader = reader.with_others(Arc::new(Beside(journal.to_vec(), copies)));
             Ext4Driver.mount(reader, ReadOptions::default()).unwrap()
         };
+        let mounted = |journal: &[u8]| mounted_beside(journal, 1);
         let told = |fs: &dyn FileSystem| {
             let findings = &fs.info().findings;
             assert_eq!(findings.len(), 1, "{findings:?}");
@@ -356,6 +358,9 @@ fn a_journal_on_another_volume_is_replayed_from_there() {
         assert!(text.contains("give its disk as well"), "{text}");
         assert!(content(&*alone, node) == pattern(50_000, 5));
         assert!(mounted(&clean).info().findings.is_empty(), "an empty journal");
+
+        let (code, text) = told(&*mounted_beside(&journal, 2));
+        assert!(code == "ext4-journal-not-replayed" && text.contains("2 have its UUID"), "{text}");
 
         let mut shared = journal.clone();
         let users = 1024 * if block == "1024" { 2 } else { 4 } + 0x40;
