@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::place::{Map, Piece, Place, piece};
 use super::request::{Reader, is_same};
 use super::units::Units;
@@ -141,8 +143,8 @@ impl<M: Map> BlockDevice for Mapped<M> {
     fn will_need(&self, offset: u64, length: u64) {
         let mut at = offset;
         let mut left = length.min(self.size().saturating_sub(offset));
-        // Joined as a read joins them.
-        let mut hint: Option<(&dyn BlockDevice, u64, u64)> = None;
+        // Joined as a read joins them, whatever lies between them.
+        let mut hints: SmallVec<[(&dyn BlockDevice, u64, u64); 8]> = SmallVec::new();
         for _ in 0..MAX_HINTS {
             if left == 0 {
                 break;
@@ -150,21 +152,16 @@ impl<M: Map> BlockDevice for Mapped<M> {
             let Ok(found) = piece(&*self.map, at, left) else { break };
             if let Place::At(device, from) | Place::Stored(device, from) = found.place {
                 let end = from.saturating_add(found.length);
-                hint = match hint {
-                    Some((before, start, last)) if is_same(before, device) && last == from => {
-                        Some((before, start, end))
-                    }
-                    Some((before, start, last)) => {
-                        before.will_need(start, last.saturating_sub(start));
-                        Some((device, from, end))
-                    }
-                    None => Some((device, from, end)),
-                };
+                let mut known = hints.iter_mut().rev();
+                match known.find(|(before, _, last)| *last == from && is_same(*before, device)) {
+                    Some((_, _, last)) => *last = end,
+                    None => hints.push((device, from, end)),
+                }
             }
             at = at.saturating_add(found.length);
             left = left.saturating_sub(found.length);
         }
-        if let Some((device, start, end)) = hint {
+        for (device, start, end) in hints {
             device.will_need(start, end.saturating_sub(start));
         }
     }
