@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use volfold::volume::snapshot::date_of_day;
 use volfold_fs::{FileKind, Metadata, Timestamp};
 
 /// Writes `bytes` to stdout.
@@ -93,19 +94,8 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 
 /// `2026-11-22T04:40:00Z`; proleptic Gregorian calendar.
 pub(crate) fn time(time: Timestamp) -> String {
-    let days = time.seconds.div_euclid(86_400);
+    let (year, month, day) = date_of_day(time.seconds.div_euclid(86_400));
     let second = time.seconds.rem_euclid(86_400);
-    // Civil date from days since 1970, in eras of 400 years that begin on March 1st.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute) = (second / 3600, second / 60 % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
 }

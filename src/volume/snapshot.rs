@@ -15,7 +15,7 @@ pub struct SnapshotTime(pub i64);
 impl fmt::Display for SnapshotTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, seconds) = (self.0.div_euclid(86_400), self.0.rem_euclid(86_400));
-        let (year, month, day) = civil(days);
+        let (year, month, day) = date_of_day(days);
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         if (0..=9999).contains(&year) {
             write!(f, "{year:04}")?;
@@ -40,7 +40,7 @@ impl Serialize for SnapshotTime {
     clippy::arithmetic_side_effects,
     reason = "64 bits of seconds are 48 bits of days, far from the ends of 128 bits"
 )]
-fn civil(days: i64) -> (i128, i128, i128) {
+pub fn date_of_day(days: i64) -> (i128, i128, i128) {
     let days = i128::from(days) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
