@@ -1,6 +1,6 @@
 //! Disk images as block devices.
 //!
-//! A [`format::ImageFormat`] turns a file of the host into a [`DiskImage`], whose [`BlockDevice`]
+//! A [`format::ImageFormat`] turns a file of the host into a [`DiskImage`], whose [`volfold_block::BlockDevice`]
 //! gives the bytes of the virtual disk. A file that an image names (an extent, a parent) is opened
 //! through a [`Locator`] alone. Nothing here knows of partitions, file systems or mounts.
 //!
