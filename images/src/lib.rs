@@ -18,6 +18,7 @@
 //! let mut sector = [0; 512];
 //! image.device.read_at(0, &mut sector)?;
 //! assert_eq!((image.format, sector[0]), ("raw", 7));
+//! # drop((image, file));
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok(())
 //! # }
