@@ -8,6 +8,10 @@ use crate::bytes::{byte_count, bytes_to_index};
 use crate::device::{BlockDevice, total_length};
 use crate::error::{BlockError, BlockResult};
 
+/// LIMIT: runs that a piece may still join, so that a request of many pieces is not compared with
+/// each other; more columns than a stripe has.
+const MAX_OPEN_RUNS: usize = 64;
+
 /// Bytes of a request that lie together, and where they go.
 struct Part<'b> {
     /// The offset in the device that was asked.
@@ -77,7 +81,7 @@ impl<'a, 'b> Request<'a, 'b> {
                 let wraps = || BlockError::out_of_range(*at, length, device.size());
                 let at = at.checked_add(skip).ok_or_else(wraps)?;
                 let end = at.checked_add(length).ok_or_else(wraps)?;
-                let mut runs = self.runs.iter_mut().rev();
+                let mut runs = self.runs.iter_mut().rev().take(MAX_OPEN_RUNS);
                 match runs.find(|run| run.end == at && is_same(run.device, *device)) {
                     Some(run) => {
                         run.parts.push(part);
