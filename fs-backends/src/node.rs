@@ -264,6 +264,12 @@ pub trait FileSystem: Send + Sync {
     /// What is known of the file system as a whole.
     fn info(&self) -> &FsInfo;
 
+    /// What is odd though readable: that of [`FsInfo::findings`], and what was noticed since, while
+    /// files and directories were read.
+    fn findings(&self) -> Vec<Finding> {
+        self.info().findings.clone()
+    }
+
     /// How large it is, and how full. May read whole bitmaps.
     ///
     /// # Errors

@@ -17,8 +17,22 @@ impl Code {
 
     /// What it means, one sentence.
     pub fn meaning(self) -> &'static str {
-        let entry = ALL.iter().find(|(code, _)| *code == self);
-        entry.map(|(_, meaning)| *meaning).unwrap_or_default()
+        self.entry().map(|entry| entry.meaning).unwrap_or_default()
+    }
+
+    /// What to do about it, sentences for people; empty where there is nothing to do.
+    pub fn advice(self) -> &'static str {
+        self.entry().map(|entry| entry.advice).unwrap_or_default()
+    }
+
+    /// Whether what is read may be less, or older, than what the owner of the disks had: commands
+    /// that meet it end with "done in part".
+    pub fn bears_on_content(self) -> bool {
+        self.entry().is_some_and(|entry| entry.bears_on_content)
+    }
+
+    fn entry(self) -> Option<&'static CodeEntry> {
+        ALL.iter().find(|entry| entry.code == self)
     }
 }
 
@@ -40,80 +54,104 @@ impl PartialEq<&str> for Code {
     }
 }
 
+/// A code, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CodeEntry {
+    /// The code.
+    pub code: Code,
+    /// See [`Code::bears_on_content`].
+    pub bears_on_content: bool,
+    /// See [`Code::meaning`].
+    pub meaning: &'static str,
+    /// See [`Code::advice`].
+    pub advice: &'static str,
+}
+
+/// `NAME = "code", content, "meaning", "advice";` for what bears on content, `other` in its place
+/// for what does not.
 macro_rules! codes {
-    ($($name:ident = $code:literal, $meaning:literal;)*) => {
+    (@bears content) => { true };
+    (@bears other) => { false };
+    ($($name:ident = $code:literal, $bears:ident, $meaning:literal $(, $advice:literal)?;)*) => {
         $(
             #[doc = $meaning]
             pub const $name: Code = Code($code);
         )*
 
-        /// Every code, and what it means.
-        pub static ALL: &[(Code, &str)] = &[$(($name, $meaning)),*];
+        /// Every code, in the order of the layers.
+        pub static ALL: &[CodeEntry] = &[$(CodeEntry {
+            code: $name,
+            bears_on_content: codes!(@bears $bears),
+            meaning: $meaning,
+            advice: concat!($($advice)?),
+        }),*];
     };
 }
 
 codes! {
-    DISK_GIVEN_TWICE = "disk-given-twice", "An image was given more than once; the set has it once.";
-    DISK_UNREADABLE = "disk-unreadable", "A part of a disk that discovery needs cannot be read.";
-    UNREADABLE = "unreadable", "A region that a volume manager wanted to look at cannot be read.";
-    DUPLICATE_VOLUME_ID = "duplicate-volume-id", "Two volumes have one id, as copies of a disk have; one of them is called by its place.";
-    TOO_MANY_VOLUMES = "too-many-volumes", "The set has more volumes than are shown.";
-    VOLUMES_TOO_DEEP = "volumes-too-deep", "Volumes lie in volumes deeper than is looked at.";
-    VOLUME_UNREADABLE = "volume-unreadable", "The start of a volume cannot be read.";
-    FILE_SYSTEM_DAMAGED = "file-system-damaged", "A volume has a known file system whose root structures cannot be used.";
-    COPIES_AGREE = "copies-agree", "The sides of a mirror, or data and parity, hold the same.";
-    COPIES_DIFFER = "copies-differ", "The sides of a mirror, or data and parity, differ.";
-    NOT_COMPARED = "not-compared", "Copies of a volume could not be compared.";
-    PARTITION_PAST_END = "partition-past-end", "A partition reaches past the end of its disk.";
-    PARTITIONS_OVERLAP = "partitions-overlap", "Two partitions share sectors.";
-    MBR_IGNORED = "mbr-ignored", "What looks like an MBR is the boot sector of a file system, and is not used.";
-    MBR_EXTENDED_BROKEN = "mbr-extended-broken", "The chain of logical partitions is damaged; what comes after the damage is not found.";
-    MBR_EXTENDED_LOOP = "mbr-extended-loop", "The chain of logical partitions leads back into itself.";
-    MBR_EXTENDED_TOO_LONG = "mbr-extended-too-long", "The chain of logical partitions is longer than is followed.";
-    GPT_DAMAGED = "gpt-damaged", "A disk is marked as GPT, and neither its GPT nor the backup can be used.";
-    GPT_PRIMARY_DAMAGED = "gpt-primary-damaged", "The GPT is damaged; its backup is used.";
-    GPT_BACKUP_DAMAGED = "gpt-backup-damaged", "The backup of the GPT is damaged or missing.";
-    GPT_COPIES_DIFFER = "gpt-copies-differ", "The GPT and its backup name different partitions.";
-    GPT_BAD_ENTRY = "gpt-bad-entry", "A partition entry of the GPT contradicts itself.";
-    GPT_HYBRID_MBR = "gpt-hybrid-mbr", "The MBR beside a GPT names partitions too.";
-    GPT_NO_PROTECTIVE_MBR = "gpt-no-protective-mbr", "A GPT has no protective MBR.";
-    LDM_NO_HEADER = "ldm-no-header", "A dynamic disk has no private header that can be used.";
-    LDM_HEADER_DAMAGED = "ldm-header-damaged", "A private header of a dynamic disk is damaged; another one is used.";
-    LDM_HEADERS_DIFFER = "ldm-headers-differ", "The private headers of a dynamic disk differ.";
-    LDM_NO_DATABASE = "ldm-no-database", "No disk of a group has a database that can be read.";
-    LDM_DATABASE_DAMAGED = "ldm-database-damaged", "A copy of the database of a dynamic disk is damaged.";
-    LDM_COPIES_DIFFER = "ldm-copies-differ", "The copies of the database of a group differ.";
-    LDM_TOC_DAMAGED = "ldm-toc-damaged", "A table of contents of a dynamic disk is damaged.";
-    LDM_LOG_DIRTY = "ldm-log-dirty", "The log of a group holds changes that were not finished.";
-    LDM_UPDATE_UNFINISHED = "ldm-update-unfinished", "A change of the database was not finished.";
-    LDM_DUPLICATE_DISK = "ldm-duplicate-disk", "Two disks of a group have one id; neither is used where they differ.";
-    LDM_FOREIGN_DISK = "ldm-foreign-disk", "A disk says it belongs to a group whose database does not know it.";
-    LDM_MISSING_DISK = "ldm-missing-disk", "A disk of a group is not in the set.";
-    LDM_STALE_DISK = "ldm-stale-disk", "A disk of a group is older than the others.";
-    LDM_PART_DOUBTFUL = "ldm-part-doubtful", "A part of a dynamic volume is stale or cut short.";
-    LDM_VOLUME_DOUBTFUL = "ldm-volume-doubtful", "The database says that a dynamic volume is not in order.";
-    LDM_VOLUME_REFUSED = "ldm-volume-refused", "The database contradicts itself about a dynamic volume, which is not read.";
-    VMDK_CUT_SHORT = "vmdk-cut-short", "A stream-optimized VMDK has lost its end; reads past the cut are errors.";
-    VMDK_EXTENT_SHORT = "vmdk-extent-short", "An extent has fewer bytes than its descriptor says; what is missing is an error.";
-    VMDK_GRAIN_DIRECTORY_DAMAGED = "vmdk-grain-directory-damaged", "Entries of a grain directory were taken from its copy.";
-    VMDK_UNCLEAN_SHUTDOWN = "vmdk-unclean-shutdown", "A VMDK was not closed; its last writes may be missing.";
-    NTFS_BOOT = "ntfs-boot", "The boot sector of an NTFS volume is damaged; its copy is used.";
-    NTFS_DIRTY = "ntfs-dirty", "An NTFS volume was not closed cleanly; its log is not replayed.";
-    NTFS_LABEL = "ntfs-label", "The label of an NTFS volume cannot be read.";
-    NTFS_MIRROR = "ntfs-mirror", "A file record of an NTFS volume is taken from $MFTMirr.";
-    NTFS_TRUNCATED = "ntfs-truncated", "An NTFS volume is larger than what holds it; what is missing is an error.";
-    NTFS_UPCASE = "ntfs-upcase", "The upper-case table of an NTFS volume cannot be read; names are compared by a table of ours.";
-    FAT_DIRTY = "fat-dirty", "A FAT volume was not closed cleanly.";
-    FAT_ROOT = "fat-root", "The root directory of a FAT volume cannot be read.";
-    FAT_TABLE = "fat-table", "The file allocation table of a FAT volume cannot be read.";
-    FAT_TRUNCATED = "fat-truncated", "A FAT volume is larger than what holds it; what is missing is an error.";
-    EXT4_BACKUP_SUPERBLOCK = "ext4-backup-superblock", "The superblock of an ext volume is damaged; a backup is used.";
-    EXT4_CUT_SHORT = "ext4-cut-short", "An ext volume is larger than what holds it; what is missing is an error.";
-    EXT4_ERRORS = "ext4-errors", "An ext volume is marked as having errors.";
-    EXT4_GROUP_DESCRIPTORS = "ext4-group-descriptors", "Block groups of an ext volume have damaged descriptors.";
-    EXT4_JOURNAL_DAMAGED = "ext4-journal-damaged", "The journal of an ext volume is damaged; changes after the damage may be missing.";
-    EXT4_JOURNAL_NOT_REPLAYED = "ext4-journal-not-replayed", "The journal of an ext volume was not applied; the newest changes may be missing.";
-    EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", "The journal of an ext volume was applied in memory.";
+    DISK_GIVEN_TWICE = "disk-given-twice", other, "An image was given more than once; the set has it once.";
+    DISK_UNREADABLE = "disk-unreadable", content, "A part of a disk that discovery needs cannot be read.";
+    UNREADABLE = "unreadable", content, "A region that a volume manager wanted to look at cannot be read.";
+    TOO_MANY_FINDINGS = "too-many-findings", content, "More was noticed than is kept.";
+    DUPLICATE_VOLUME_ID = "duplicate-volume-id", other, "Two volumes have one id, as copies of a disk have; one of them is called by its place.";
+    TOO_MANY_VOLUMES = "too-many-volumes", content, "The set has more volumes than are shown.";
+    VOLUMES_TOO_DEEP = "volumes-too-deep", content, "Volumes lie in volumes deeper than is looked at.";
+    VOLUME_UNREADABLE = "volume-unreadable", content, "The start of a volume cannot be read.";
+    FILE_SYSTEM_DAMAGED = "file-system-damaged", content, "A volume has a known file system whose root structures cannot be used.";
+    COPIES_AGREE = "copies-agree", other, "The sides of a mirror, or data and parity, hold the same.";
+    COPIES_DIFFER = "copies-differ", content, "The sides of a mirror, or data and parity, differ.";
+    NOT_COMPARED = "not-compared", other, "Copies of a volume could not be compared.";
+    PARTITION_PAST_END = "partition-past-end", content, "A partition reaches past the end of its disk.";
+    PARTITIONS_OVERLAP = "partitions-overlap", other, "Two partitions share sectors.";
+    MBR_IGNORED = "mbr-ignored", other, "What looks like an MBR is the boot sector of a file system, and is not used.";
+    MBR_EXTENDED_BROKEN = "mbr-extended-broken", content, "The chain of logical partitions is damaged; what comes after the damage is not found.";
+    MBR_EXTENDED_LOOP = "mbr-extended-loop", content, "The chain of logical partitions leads back into itself.";
+    MBR_EXTENDED_TOO_LONG = "mbr-extended-too-long", content, "The chain of logical partitions is longer than is followed.";
+    GPT_DAMAGED = "gpt-damaged", content, "A disk is marked as GPT, and neither its GPT nor the backup can be used.";
+    GPT_PRIMARY_DAMAGED = "gpt-primary-damaged", other, "The GPT is damaged; its backup is used.";
+    GPT_BACKUP_DAMAGED = "gpt-backup-damaged", other, "The backup of the GPT is damaged or missing.";
+    GPT_COPIES_DIFFER = "gpt-copies-differ", content, "The GPT and its backup name different partitions.";
+    GPT_BAD_ENTRY = "gpt-bad-entry", content, "A partition entry of the GPT contradicts itself.";
+    GPT_HYBRID_MBR = "gpt-hybrid-mbr", other, "The MBR beside a GPT names partitions too.";
+    GPT_NO_PROTECTIVE_MBR = "gpt-no-protective-mbr", other, "A GPT has no protective MBR.";
+    LDM_NO_HEADER = "ldm-no-header", content, "A dynamic disk has no private header that can be used.";
+    LDM_HEADER_DAMAGED = "ldm-header-damaged", other, "A private header of a dynamic disk is damaged; another one is used.";
+    LDM_HEADERS_DIFFER = "ldm-headers-differ", other, "The private headers of a dynamic disk differ.";
+    LDM_NO_DATABASE = "ldm-no-database", content, "No disk of a group has a database that can be read.";
+    LDM_DATABASE_DAMAGED = "ldm-database-damaged", other, "A copy of the database of a dynamic disk is damaged.";
+    LDM_COPIES_DIFFER = "ldm-copies-differ", other, "The copies of the database of a group differ.";
+    LDM_TOC_DAMAGED = "ldm-toc-damaged", other, "A table of contents of a dynamic disk is damaged.";
+    LDM_LOG_DIRTY = "ldm-log-dirty", other, "The log of a group holds changes that were not finished.";
+    LDM_UPDATE_UNFINISHED = "ldm-update-unfinished", content, "A change of the database was not finished.";
+    LDM_DUPLICATE_DISK = "ldm-duplicate-disk", content, "Two disks of a group have one id; neither is used where they differ.";
+    LDM_FOREIGN_DISK = "ldm-foreign-disk", content, "A disk says it belongs to a group whose database does not know it.";
+    LDM_MISSING_DISK = "ldm-missing-disk", content, "A disk of a group is not in the set.";
+    LDM_STALE_DISK = "ldm-stale-disk", content, "A disk of a group is older than the others.";
+    LDM_PART_DOUBTFUL = "ldm-part-doubtful", content, "A part of a dynamic volume is stale or cut short.";
+    LDM_VOLUME_DOUBTFUL = "ldm-volume-doubtful", content, "The database says that a dynamic volume is not in order.";
+    LDM_VOLUME_REFUSED = "ldm-volume-refused", content, "The database contradicts itself about a dynamic volume, which is not read.";
+    VMDK_CUT_SHORT = "vmdk-cut-short", content, "A stream-optimized VMDK has lost its end; reads past the cut are errors.";
+    VMDK_EXTENT_SHORT = "vmdk-extent-short", content, "An extent has fewer bytes than its descriptor says; what is missing is an error.";
+    VMDK_GRAIN_DIRECTORY_DAMAGED = "vmdk-grain-directory-damaged", other, "Entries of a grain directory were taken from its copy.";
+    VMDK_UNCLEAN_SHUTDOWN = "vmdk-unclean-shutdown", content, "A VMDK was not closed; its last writes may be missing.";
+    NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.";
+    NTFS_DIRTY = "ntfs-dirty", content, "An NTFS volume was not closed cleanly; its log is not replayed.";
+    NTFS_LABEL = "ntfs-label", other, "The label of an NTFS volume cannot be read.";
+    NTFS_MIRROR = "ntfs-mirror", other, "A file record of an NTFS volume is taken from $MFTMirr.";
+    NTFS_TRUNCATED = "ntfs-truncated", content, "An NTFS volume is larger than what holds it; what is missing is an error.";
+    NTFS_UPCASE = "ntfs-upcase", other, "The upper-case table of an NTFS volume cannot be read; names are compared by a table of ours.";
+    FAT_DIRTY = "fat-dirty", other, "A FAT volume was not closed cleanly.";
+    FAT_ROOT = "fat-root", content, "The root directory of a FAT volume cannot be read.";
+    FAT_TABLE = "fat-table", content, "The file allocation table of a FAT volume cannot be read.";
+    FAT_TRUNCATED = "fat-truncated", content, "A FAT volume is larger than what holds it; what is missing is an error.";
+    EXT4_BACKUP_SUPERBLOCK = "ext4-backup-superblock", other, "The superblock of an ext volume is damaged; a backup is used.";
+    EXT4_CUT_SHORT = "ext4-cut-short", content, "An ext volume is larger than what holds it; what is missing is an error.";
+    EXT4_ERRORS = "ext4-errors", content, "An ext volume is marked as having errors.";
+    EXT4_GROUP_DESCRIPTORS = "ext4-group-descriptors", content, "Block groups of an ext volume have damaged descriptors.";
+    EXT4_JOURNAL_DAMAGED = "ext4-journal-damaged", content, "The journal of an ext volume is damaged; changes after the damage may be missing.";
+    EXT4_JOURNAL_NOT_REPLAYED = "ext4-journal-not-replayed", content, "The journal of an ext volume was not applied; the newest changes may be missing.";
+    EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
 }
 
 #[cfg(test)]
@@ -123,12 +161,14 @@ mod tests {
     #[test]
     fn codes_differ_and_are_lower_case_words() {
         let mut seen = std::collections::HashSet::new();
-        for (code, meaning) in ALL {
+        for entry in ALL {
+            let code = entry.code;
             assert!(seen.insert(code.as_str()), "{code} stands twice");
             assert!(
                 code.as_str().bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
             );
-            assert!(meaning.ends_with('.') && code.meaning() == *meaning);
+            assert!(entry.meaning.ends_with('.') && code.meaning() == entry.meaning);
+            assert!(entry.advice.is_empty() || entry.advice.ends_with('.'));
         }
     }
 }

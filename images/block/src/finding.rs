@@ -1,7 +1,9 @@
 //! What a layer noticed and went on.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
 use crate::code::Code;
@@ -152,10 +154,70 @@ impl Serialize for Finding {
     }
 }
 
+/// LIMIT: findings of one [`FindingLog`]; those after them are only counted.
+const MAX_FINDINGS: usize = 1000;
+
+/// What is noticed while bytes are read: grows, says each thing once, and is bounded.
+#[derive(Debug, Default)]
+pub struct FindingLog {
+    state: Mutex<LogState>,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    findings: Vec<Finding>,
+    seen: HashSet<(Code, Option<String>, String)>,
+    left_out: u64,
+}
+
+impl FindingLog {
+    /// An empty log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `finding`, unless it was added before: the same code, path and sentence.
+    pub fn add(&self, finding: Finding) {
+        let mut state = self.state.lock();
+        if state.findings.len() >= MAX_FINDINGS {
+            state.left_out = state.left_out.saturating_add(1);
+            return;
+        }
+        let key = (finding.code, finding.path.clone(), finding.message.clone());
+        if state.seen.insert(key) {
+            state.findings.push(finding);
+        }
+    }
+
+    /// All that was added up to now.
+    pub fn all(&self) -> Vec<Finding> {
+        let state = self.state.lock();
+        let mut findings = state.findings.clone();
+        if state.left_out > 0 {
+            let line = format!("{} more findings are left out", state.left_out);
+            findings.push(Finding::warning(crate::code::TOO_MANY_FINDINGS, line));
+        }
+        findings
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::code;
+
+    #[test]
+    fn a_log_says_each_thing_once_and_is_bounded() {
+        let log = FindingLog::new();
+        for number in 0..2000 {
+            let finding = || Finding::warning(code::FAT_TABLE, format!("entry {number}"));
+            log.add(finding());
+            log.add(finding());
+        }
+        let all = log.all();
+        assert_eq!(all.len(), MAX_FINDINGS + 1);
+        assert_eq!(all.last().map(|finding| finding.code), Some(code::TOO_MANY_FINDINGS));
+    }
 
     #[test]
     fn a_finding_says_what_it_is_about() {

@@ -63,13 +63,13 @@ pub mod code;
 
 pub use bytes::{ByteReader, byte_count, bytes_to_index};
 pub use cache::{CachePool, DeviceKey};
-pub use code::Code;
+pub use code::{Code, CodeEntry};
 pub use confidence::{Confidence, surest};
 pub use device::{
     BlockDevice, Extent, ExtentKind, MemoryDevice, check_range, data_to_the_end, total_length,
 };
 pub use error::{BlockError, BlockErrorKind, BlockResult, error_chain};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, FindingLog, Severity};
 pub use guard::{Panicked, guard};
 pub use map::{Map, Mapped, Piece, Place, Slice, SliceOf};
 pub use sector_cache::SectorCache;
