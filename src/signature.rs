@@ -450,7 +450,8 @@ fn is_text(bytes: &[u8]) -> bool {
     let text = bytes.get(..end).unwrap_or(bytes);
     let printable = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x1B | 0x20..=0x7E | 0x80..);
     let ascii = text.iter().filter(|byte| byte.is_ascii()).count();
-    text.iter().all(printable) && ascii.saturating_mul(2) >= text.len()
+    let is_mostly_ascii = ascii.saturating_mul(10) >= text.len().saturating_mul(9);
+    text.iter().all(printable) && (is_mostly_ascii || std::str::from_utf8(text).is_ok())
 }
 
 fn kind_of_text(bytes: &[u8]) -> Texture {

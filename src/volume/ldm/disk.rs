@@ -188,9 +188,8 @@ impl Headers<'_> {
         for (lba, header) in &self.valid {
             if header.disk_guid != chosen.disk_guid || header.group_guid != chosen.group_guid {
                 let line = format!(
-                    "the private header in sector {lba} is of another disk or group ({}), and is \
-                     not used",
-                    header.group_name
+                    "the private header in sector {lba} is of another disk or group, left from \
+                     before, and is not used"
                 );
                 self.findings.push(Finding::warning(code::LDM_HEADERS_DIFFER, line));
                 continue;
