@@ -10,7 +10,7 @@ use volfold_block::{BlockDevice, Confidence, Finding, Slice, code, error_chain};
 use volfold_fs::{FileSystemDriver, FsResult};
 
 use crate::partition::{self, PartitionTable, PartitionType};
-use crate::signature::{Texture, signature_of, texture_of};
+use crate::signature::{Kind, Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked};
 use crate::volume::{
     self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
@@ -112,6 +112,7 @@ impl Worklist<'_> {
             Some(sector_size) => read_table(&*whole.device, sector_size, findings),
             None => choose_table(&*whole.device, findings),
         };
+        note_end(&*whole.device, findings);
         let result = DiskResult {
             scheme: table.as_ref().map(|table| table.scheme),
             sector_size: table
@@ -220,6 +221,17 @@ impl Worklist<'_> {
             findings.push(Finding::error(code::VOLUMES_TOO_DEEP, line));
         }
         done
+    }
+}
+
+/// Tells that the end of a disk cannot be read: its image was cut off.
+fn note_end(device: &dyn BlockDevice, findings: &mut Vec<Finding>) {
+    let sector = u64::from(device.sector_size());
+    let Some(last) = device.size().checked_sub(sector) else { return };
+    let mut bytes = vec![0; usize::try_from(sector).unwrap_or(0)];
+    if let Err(error) = device.read_at(last, &mut bytes) {
+        let line = format!("the last sector cannot be read: {}", error_chain(&error));
+        findings.push(Finding::error(code::DISK_UNREADABLE, line));
     }
 }
 
@@ -347,8 +359,14 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
 fn unknown(volume: &Volume) -> (String, bool) {
     let device = &*volume.device;
     // A device that cannot be read there says nothing of what it holds.
-    if let Ok(Some(signature)) = signature_of(device) {
-        return (signature.sentence(), signature.holds_files());
+    match signature_of(device) {
+        Ok(Some(signature)) if signature.kind == Kind::Volume => {
+            return (signature.sentence(), signature.holds_files());
+        }
+        Ok(Some(signature)) => {
+            return (format!("{}: begins as a {}", nothing_known(volume), signature.name), false);
+        }
+        _ => {}
     }
     let texture = texture_of(device).ok().and_then(Texture::sentence);
     let line = match texture {

@@ -308,7 +308,7 @@ impl Texture {
     pub(crate) fn sentence(self) -> Option<&'static str> {
         Some(match self {
             Self::Empty => "empty, 0 bytes",
-            Self::Zeros => "zeros at its start, and nothing that is known",
+            Self::Zeros => "zeros at its start",
             Self::Random => "random bytes: encrypted, compressed, or wiped",
             Self::Text => "text; this is not a disk image",
             Self::Html => "HTML page; this is not a disk image, a download may have failed",

@@ -24,6 +24,8 @@ mod corpus;
 #[cfg(target_os = "linux")]
 mod export;
 #[cfg(target_os = "linux")]
+mod extract;
+#[cfg(target_os = "linux")]
 mod iscsi;
 mod layering;
 mod ldm;
@@ -36,6 +38,7 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod raw;
 mod regressions;
+mod told;
 #[cfg(windows)]
 mod winfsp;
 

@@ -6,7 +6,6 @@
 //! twice.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -189,27 +188,26 @@ impl<W: Write> Archive<'_, W> {
             FileKind::Regular => {
                 if metadata.links > 1 {
                     if let Some(first) = self.first_names.get(&metadata.node).cloned() {
-                        let mut header = self.header(metadata, EntryType::Link, 0)?;
-                        self.builder.append_link(&mut header, path, first)?;
-                        self.entries += 1;
-                        return Ok(());
+                        let first = Some(first.into_os_string().into_encoded_bytes());
+                        let entry = Entry { link: first, ..Entry::new(metadata, EntryType::Link) };
+                        return self.append(&path, &entry, io::empty());
                     }
                 }
                 self.content(metadata, visit.path, &path, &StreamName::MAIN)?;
                 if metadata.links > 1 {
                     self.first_names.insert(metadata.node, path);
                 }
-                return Ok(());
+                Ok(())
             }
             FileKind::Directory => {
-                let mut header = self.header(metadata, EntryType::Directory, 0)?;
-                self.builder.append_data(&mut header, path, io::empty())?;
+                self.append(&path, &Entry::new(metadata, EntryType::Directory), io::empty())
             }
             FileKind::Symlink if self.arguments.links() == LinkStyle::Hide => return Ok(()),
             FileKind::Symlink => {
                 let target = link_target(self.tree, self.arguments, &self.volumes, visit)?;
-                let mut header = self.header(metadata, EntryType::Symlink, 0)?;
-                self.builder.append_link(&mut header, path, host_text(target))?;
+                let entry =
+                    Entry { link: Some(target), ..Entry::new(metadata, EntryType::Symlink) };
+                self.append(&path, &entry, io::empty())
             }
             FileKind::CharDevice | FileKind::BlockDevice | FileKind::Fifo => {
                 let kind = match metadata.kind {
@@ -217,19 +215,13 @@ impl<W: Write> Archive<'_, W> {
                     FileKind::BlockDevice => EntryType::Block,
                     _ => EntryType::Fifo,
                 };
-                let mut header = self.header(metadata, kind, 0)?;
-                let (major, minor) = metadata.device.unwrap_or_default();
-                header.set_device_major(major)?;
-                header.set_device_minor(minor)?;
-                self.builder.append_data(&mut header, path, io::empty())?;
+                self.append(&path, &Entry::new(metadata, kind), io::empty())
             }
             FileKind::Socket => {
                 let line = "is a socket; left out".to_owned();
-                return Err(Failed::Entry(Reason(SPECIAL, line)));
+                Err(Failed::Entry(Reason(SPECIAL, line)))
             }
         }
-        self.entries += 1;
-        Ok(())
     }
 
     /// Adds a stream of a file.
@@ -246,8 +238,8 @@ impl<W: Write> Archive<'_, W> {
             let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
             let (done, buf) = (read_all(&*data, &mut bytes), &bytes[..]);
             done?;
-            let mut header = self.header(metadata, EntryType::Regular, size)?;
-            self.builder.append_data(&mut header, path, buf)?;
+            let entry = Entry { size, ..Entry::new(metadata, EntryType::Regular) };
+            self.append(path, &entry, buf)?;
             self.progress.inc(size);
         } else {
             let mut offset = 0;
@@ -257,28 +249,27 @@ impl<W: Write> Archive<'_, W> {
                 }
                 offset += read_piece(&*data, offset, &mut self.buf)?.len() as u64;
             }
-            let mut header = self.header(metadata, EntryType::Regular, size)?;
-            let reader =
-                Content { data: &*data, offset: 0, progress: self.progress, stop: self.stop };
-            self.builder.append_data(&mut header, path, reader).map_err(|error| {
-                let shown = String::from_utf8_lossy(shown);
-                io::Error::new(error.kind(), format!("{shown}: {error}"))
+            let entry = Entry { size, ..Entry::new(metadata, EntryType::Regular) };
+            let (progress, stop) = (self.progress, self.stop);
+            let reader = Content { data: &*data, offset: 0, progress, stop };
+            self.append(path, &entry, reader).map_err(|failed| match failed {
+                Failed::Archive(error) => {
+                    let shown = String::from_utf8_lossy(shown);
+                    io::Error::new(error.kind(), format!("{shown}: {error}")).into()
+                }
+                other => other,
             })?;
         }
-        self.entries += 1;
         Ok(())
     }
 
-    /// A header, after what POSIX keeps in a record of its own: exact times, extended attributes.
-    fn header(
-        &mut self,
-        metadata: &Metadata,
-        kind: EntryType,
-        size: u64,
-    ) -> Result<Header, Failed> {
+    /// Adds one entry, after what POSIX keeps in a record of its own: long names, exact times,
+    /// extended attributes.
+    fn append(&mut self, path: &Path, entry: &Entry<'_>, content: impl Read) -> Result<(), Failed> {
+        let metadata = entry.metadata;
         let mut header = Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_size(size);
+        header.set_entry_type(entry.kind);
+        header.set_size(entry.size);
         let owner = metadata.owner;
         let is_directory = metadata.kind == FileKind::Directory;
         header.set_mode(owner.map_or(if is_directory { 0o755 } else { 0o644 }, |o| o.mode.into()));
@@ -286,11 +277,29 @@ impl<W: Write> Archive<'_, W> {
         header.set_gid(owner.map_or(0, |owner| owner.gid.into()));
         let modified = metadata.times.modified;
         header.set_mtime(u64::try_from(modified.seconds).unwrap_or(0));
+        if matches!(entry.kind, EntryType::Char | EntryType::Block) {
+            let (major, minor) = metadata.device.unwrap_or_default();
+            header.set_device_major(major)?;
+            header.set_device_minor(minor)?;
+        }
         let mut records: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut name = path.as_os_str().as_encoded_bytes().to_vec();
+        if is_directory {
+            name.push(b'/');
+        }
+        let old = header.as_old_mut();
+        if !put(&mut old.name, &name) {
+            records.push(("path".into(), name));
+        }
+        if let Some(link) = &entry.link
+            && !put(&mut old.linkname, link)
+        {
+            records.push(("linkpath".into(), link.clone()));
+        }
         records.push(("mtime".into(), pax_time(modified).into_bytes()));
         records.push(("atime".into(), pax_time(metadata.times.accessed).into_bytes()));
         #[cfg(unix)]
-        if kind != EntryType::Link {
+        if entry.kind != EntryType::Link {
             let attributes = super::keep::attributes(self.tree, metadata);
             let attributes = attributes.map_err(|line| Failed::Entry(Reason("corrupt", line)))?;
             for (name, value) in attributes {
@@ -300,8 +309,33 @@ impl<W: Write> Archive<'_, W> {
         }
         let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
         self.builder.append_pax_extensions(records)?;
-        Ok(header)
+        header.set_cksum();
+        self.builder.append(&header, content)?;
+        self.entries += 1;
+        Ok(())
     }
+}
+
+/// What an entry is, beside its path and content.
+struct Entry<'a> {
+    metadata: &'a Metadata,
+    kind: EntryType,
+    size: u64,
+    /// Where a link leads.
+    link: Option<Vec<u8>>,
+}
+
+impl<'a> Entry<'a> {
+    fn new(metadata: &'a Metadata, kind: EntryType) -> Self {
+        Self { metadata, kind, size: 0, link: None }
+    }
+}
+
+/// Puts as much of `text` into a field of a header as has room; whether that is all.
+fn put(field: &mut [u8], text: &[u8]) -> bool {
+    let length = text.len().min(field.len());
+    field[..length].copy_from_slice(&text[..length]);
+    length == text.len()
 }
 
 /// Seconds as a decimal number, as POSIX writes them.
@@ -325,16 +359,6 @@ fn read_all(data: &dyn FileData, bytes: &mut [u8]) -> Result<(), FsError> {
 /// A path of the archive: relative, with names that the host accepts.
 fn host_path(path: &[u8]) -> PathBuf {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(names::to_host).collect()
-}
-
-#[cfg(unix)]
-fn host_text(bytes: Vec<u8>) -> OsString {
-    std::os::unix::ffi::OsStringExt::from_vec(bytes)
-}
-
-#[cfg(not(unix))]
-fn host_text(bytes: Vec<u8>) -> OsString {
-    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 /// The bytes of a file that was read once already.

@@ -66,7 +66,7 @@ fn assemble_newest(
         return (Vec::new(), Vec::new());
     };
     report_foreign(&members, &chosen.database, findings);
-    let foreign = take_foreign(&mut members, &mut copies, &chosen.database);
+    let foreign = take_foreign(&mut members, &mut copies, &variants, newest);
     mark_stale(&mut members, &copies, newest, &chosen.database, findings);
     refuse_duplicates(&mut members, findings);
     let plans = agree(&variants);
@@ -84,20 +84,30 @@ fn assemble_newest(
     (volumes, foreign)
 }
 
-/// Takes away the members that `database` does not know, unless it knows none.
+/// Takes away the members that no database of the transaction `newest` knows, unless none is known.
+/// One that holds such a database is of today, whatever became of its name in it.
 fn take_foreign(
     members: &mut Vec<Member<'_>>,
     copies: &mut Vec<Option<DatabaseCopy>>,
-    database: &Database,
+    variants: &[Variant],
+    newest: u64,
 ) -> Vec<Region> {
-    let guids: BTreeSet<&str> = database.disks.values().map(|disk| disk.guid.as_str()).collect();
+    let disks = variants.iter().flat_map(|variant| variant.database.disks.values());
+    let guids: BTreeSet<&str> = disks.map(|disk| disk.guid.as_str()).collect();
+    let is_current = |copy: &Option<DatabaseCopy>| {
+        copy.as_ref().is_some_and(|copy| copy.vmdb.transaction() == newest)
+    };
     let knows = |member: &Member<'_>| guids.contains(member.header.disk_guid.as_str());
     if !members.iter().any(knows) {
         return Vec::new();
     }
-    let known: Vec<bool> = members.iter().map(knows).collect();
-    let foreign = members.iter().filter(|member| !knows(member));
-    let foreign = foreign.map(|member| member.region.clone()).collect();
+    let known: Vec<bool> = members
+        .iter()
+        .zip(copies.iter())
+        .map(|(member, copy)| knows(member) || is_current(copy))
+        .collect();
+    let foreign = members.iter().zip(&known).filter(|(_, known)| !**known);
+    let foreign = foreign.map(|(member, _)| member.region.clone()).collect();
     let mut keep = known.iter().copied();
     members.retain(|_| keep.next().unwrap_or(true));
     let mut keep = known.iter().copied();
