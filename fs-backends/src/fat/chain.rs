@@ -88,7 +88,7 @@ impl Boot {
         let mut end = end.unwrap_or(ChainEnd::Whole(link));
         if end == ChainEnd::Looped || extents.has_overlap() {
             end = ChainEnd::Looped;
-            extents = self.without_repeats(&extents)?;
+            self.cut_repeats(&mut extents)?;
         }
         let (differing, replaced) = (table.differing, table.replaced);
         Ok(Chain { extents, end, differing, replaced })
@@ -110,11 +110,13 @@ impl Boot {
         self.follow(device, compared, first, MAX_DIRECTORY)
     }
 
-    /// The start of `extents`, up to the first cluster that it has twice.
-    fn without_repeats(&self, extents: &Extents) -> FsResult<Extents> {
+    /// Cuts `extents` off before the first cluster that it has twice.
+    fn cut_repeats(&self, extents: &mut Extents) -> FsResult<()> {
         let mut seen = ClusterSet::new(self)?;
-        let end = seen.take(self, extents).unwrap_or(extents.end());
-        prefix(extents, end)
+        if let Some(end) = seen.take(self, extents) {
+            extents.truncate(end);
+        }
+        Ok(())
     }
 
     /// The number of the cluster at `position`.
@@ -122,17 +124,6 @@ impl Boot {
         let index = position.checked_sub(self.data)?.checked_div(self.cluster_size.into())?;
         u32::try_from(index).ok()?.checked_add(2)
     }
-}
-
-/// The first `end` bytes of `extents`.
-pub(super) fn prefix(extents: &Extents, end: u64) -> FsResult<Extents> {
-    let mut start = Extents::default();
-    while start.end() < end
-        && let Some((place, length)) = extents.at(start.end())
-    {
-        start.push(place, length.min(end.saturating_sub(start.end())))?;
-    }
-    Ok(start)
 }
 
 /// A set of clusters, a bit for each of the volume.

@@ -8,7 +8,7 @@ use quick_cache::sync::Cache;
 use volfold_block::{BlockDevice, Code, Finding, FindingLog, byte_count, bytes_to_index, code};
 
 use super::boot::{Boot, FatKind, Root, label_text};
-use super::chain::{Chain, ChainEnd, prefix};
+use super::chain::{Chain, ChainEnd};
 use super::claims::{Claim, Claims};
 use super::dir::{ENTRY, Listing, MAX_DIRECTORY, RawEntry};
 use super::table::{Compared, Link, Table};
@@ -186,7 +186,7 @@ impl FatFileSystem {
             match self.claims.take(&self.boot, dir, first, &extents) {
                 Claim::Whole => {}
                 Claim::UpTo(offset) if offset > 0 => {
-                    extents = prefix(&extents, offset)?;
+                    extents.truncate(offset);
                     fault = Some("leads into the clusters of another file");
                     note(code::FAT_CROSS_LINK, "cluster chain leads into that of another file");
                 }
@@ -319,7 +319,7 @@ impl FatFileSystem {
                 Claim::Foreign => 0,
             };
             if own < size {
-                extents = prefix(&extents, own)?;
+                extents.truncate(own);
                 let line = format!("clusters from byte {own} of {size} on are another file's");
                 note(code::FAT_CROSS_LINK, &line);
             }

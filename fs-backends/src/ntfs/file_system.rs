@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use volfold_block::{byte_count, bytes_to_index};
+use volfold_block::{Finding, byte_count, bytes_to_index};
 
+use super::check;
 use super::mounted::{NtfsFileSystem, PAGE, ROOT};
 use super::node::{self, Node};
 use super::wof;
@@ -23,6 +24,16 @@ const BITMAP_PIECE: usize = 256 * 1024;
 impl FileSystem for NtfsFileSystem {
     fn info(&self) -> &FsInfo {
         &self.info
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.info.findings.clone();
+        findings.extend(self.volume.log.all());
+        findings
+    }
+
+    fn check(&self, report: &mut dyn FnMut(Finding)) -> FsResult<()> {
+        check::check_volume(&self.volume, report)
     }
 
     fn usage(&self) -> FsResult<Usage> {

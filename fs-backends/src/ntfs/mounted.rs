@@ -39,8 +39,44 @@ const INDEX_CACHE: u64 = 2 << 20;
 /// Entries whose file records are fetched together.
 pub(super) const PAGE: usize = 128;
 
+/// The volume by its boot sector, or by the copy where that leads nowhere; and what is odd about
+/// the two.
+pub(super) fn open_volume(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
+    let open = |boot: Boot| -> FsResult<Volume> {
+        let volume = Volume::open(reader.clone(), boot)?;
+        if volume.node(ROOT)?.is_directory() {
+            Ok(volume)
+        } else {
+            Err(FsError::corrupt("root directory is a file"))
+        }
+    };
+    let (boot, finding) = read_boot(&*reader.metadata)?;
+    if let Some(finding) = finding {
+        return Ok((open(boot)?, vec![finding]));
+    }
+    let copy = boot::read_copy(&*reader.metadata, boot.size);
+    let Some(copy) = copy.filter(|copy| !copy.is_laid_out_as(&boot)) else {
+        return Ok((open(boot)?, Vec::new()));
+    };
+    let differ = |line: String| vec![Finding::warning(code::NTFS_BOOT_COPIES_DIFFER, line)];
+    match open(boot) {
+        Ok(volume) => {
+            let line = "boot sector contradicts its copy; it is used as it is".to_owned();
+            Ok((volume, differ(line)))
+        }
+        Err(error) if error.kind() == FsErrorKind::Corrupt => match open(copy) {
+            Ok(volume) => {
+                let line = format!("boot sector contradicts its copy, which is used: {error}");
+                Ok((volume, differ(line)))
+            }
+            Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 /// The geometry, and why it was taken from the copy, if it was.
-pub(super) fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<Finding>)> {
+fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<Finding>)> {
     let damage = match boot::read_primary(device) {
         Ok(Some(boot)) => return Ok((boot, None)),
         Ok(None) => FsError::corrupt("not an NTFS boot sector").at(0),
@@ -103,13 +139,8 @@ impl Weighter<(u64, usize), Arc<Page>> for ByMemory {
 
 impl NtfsFileSystem {
     pub(super) fn mount(reader: VolumeReader, options: ReadOptions) -> FsResult<Self> {
-        let (boot, boot_finding) = read_boot(&*reader.metadata)?;
         let volume_size = reader.data.size();
-        let volume = Volume::open(reader, boot)?;
-        if !volume.node(ROOT)?.is_directory() {
-            return Err(FsError::corrupt("root directory is a file"));
-        }
-        let mut findings: Vec<Finding> = boot_finding.into_iter().collect();
+        let (volume, mut findings) = open_volume(reader)?;
         let size = volume.boot.size;
         if size > volume_size {
             findings.push(Finding::warning(
@@ -121,6 +152,12 @@ impl NtfsFileSystem {
             findings.push(Finding::warning(
                 code::NTFS_MIRROR,
                 format!("file record {number} is taken from $MFTMirr"),
+            ));
+        }
+        if let Some(number) = volume.first_unlike_mirror() {
+            findings.push(Finding::warning(
+                code::NTFS_MIRROR_DIFFERS,
+                format!("file record {number} and its copy in $MFTMirr differ"),
             ));
         }
         let upcase = read_upcase(&volume).unwrap_or_else(|error| {
@@ -233,6 +270,15 @@ impl NtfsFileSystem {
             let is_meant = references
                 .get(*at)
                 .is_some_and(|reference| reference.sequence() == record.sequence());
+            let listed = listing.get(first.saturating_add(*at));
+            if let Some((_, _, is_directory)) = listed
+                && record.is_node()
+                && is_meant
+                && record.is_directory() != is_directory
+            {
+                let line = "record and directory do not agree whether it is a directory";
+                self.volume.note(record, code::NTFS_DIRECTORY_FLAG, line);
+            }
             if record.is_node()
                 && is_meant
                 && let Ok(node) = Node::read(&self.volume, record)
