@@ -47,6 +47,8 @@ struct Check<'a> {
     /// The clusters that records have, a bit each.
     taken: Vec<u64>,
     clusters: u64,
+    /// How many more are taken.
+    budget: u64,
     /// Which records are in use by the bitmap of the table, a bit each.
     used: Vec<u8>,
 }
@@ -66,6 +68,9 @@ impl<'a> Check<'a> {
             log: FindingLog::new(),
             taken: vec![0; bytes_to_index(clusters.div_ceil(64))?],
             clusters,
+            // LIMIT: a healthy volume has each cluster once; a hostile one may have all of them in
+            // each of its records.
+            budget: clusters.saturating_mul(4).saturating_add(1 << 20),
             used,
         })
     }
@@ -170,6 +175,13 @@ impl<'a> Check<'a> {
             let end = first.saturating_add(length.checked_div(cluster_size).unwrap_or(0));
             let inside = end.min(self.clusters);
             outside = outside.saturating_add(end.saturating_sub(inside.max(first)));
+            let wanted = inside.saturating_sub(first);
+            if wanted > self.budget {
+                let line = "too many of the clusters before are shared to compare its own";
+                self.note(record, code::NTFS_CROSS_LINK, line);
+                return;
+            }
+            self.budget = self.budget.saturating_sub(wanted);
             for cluster in first..inside {
                 if !self.take(cluster) {
                     shared = shared.saturating_add(1);
@@ -216,9 +228,10 @@ impl<'a> Check<'a> {
             let buf = piece.get_mut(..bytes_to_index(length)?).unwrap_or_default();
             match &stream.content {
                 Content::Resident(value) => {
-                    let start = bytes_to_index(at)?;
-                    let value = value.get(start..start.saturating_add(buf.len()));
-                    buf.copy_from_slice(value.unwrap_or_default());
+                    let value = value.get(bytes_to_index(at)?..).unwrap_or_default();
+                    for (to, from) in buf.iter_mut().zip(value) {
+                        *to = *from;
+                    }
                 }
                 Content::Runs(runs) => runs.read(&*self.volume.reader.data, at, buf)?,
             }
