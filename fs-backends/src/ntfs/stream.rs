@@ -262,3 +262,101 @@ impl StreamBuilder {
         Ok(stream)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::NonResident;
+    use super::*;
+
+    const CLUSTER: u64 = 4096;
+
+    /// A piece from the cluster `lowest_vcn` on, with `clusters` in `runs`, of a stream of 10.
+    fn piece(lowest_vcn: u64, clusters: u64, runs: &[u8]) -> Attribute<'_> {
+        let size = 10 * CLUSTER;
+        Attribute {
+            kind: 0x80,
+            instance: 0,
+            name: &[],
+            compression: 0,
+            is_encrypted: false,
+            may_have_holes: false,
+            form: Form::NonResident(NonResident {
+                lowest_vcn,
+                clusters,
+                compression_unit: 0,
+                allocated: size,
+                spanned: size,
+                size,
+                initialized: size,
+                runs,
+            }),
+            position: 0x100,
+        }
+    }
+
+    fn damage() -> FsError {
+        FsError::corrupt("file record is torn").at(7)
+    }
+
+    fn runs(stream: &Stream) -> Vec<(Place, u64)> {
+        let Content::Runs(extents) = &stream.content else { panic!("it is not resident") };
+        let mut runs = Vec::new();
+        let mut at = 0;
+        while let Some((place, length)) = extents.at(at) {
+            runs.push((place, length / CLUSTER));
+            at += length;
+        }
+        runs
+    }
+
+    #[test]
+    fn a_piece_that_is_lost_hides_its_own_bytes_only() {
+        let corrupt = Place::Refused(FsErrorKind::Corrupt);
+        let mut builder = StreamBuilder::default();
+        builder.add(&piece(0, 4, &[0x11, 4, 20, 0]), CLUSTER).unwrap();
+        builder.lose(&damage()).unwrap();
+        builder.add(&piece(7, 3, &[0x11, 3, 50, 0]), CLUSTER).unwrap();
+        let stream = builder.finish().unwrap();
+        let (first, last) = (Place::At(20 * CLUSTER), Place::At(50 * CLUSTER));
+        assert_eq!(runs(&stream), [(first, 4), (corrupt, 3), (last, 3)]);
+        assert_eq!(stream.faults.damaged_from, Some(4 * CLUSTER));
+        assert!(!stream.faults.has_wrong_sizes && !stream.faults.has_strange_hole);
+    }
+
+    #[test]
+    fn a_later_piece_that_does_not_fit_is_lost() {
+        let bad: [&[u8]; 3] = [&[0x11, 5, 50, 0], &[0x11, 6], &[0x11, 3, 50, 0x11, 0, 1]];
+        for runs_of_piece in bad {
+            let mut builder = StreamBuilder::default();
+            builder.add(&piece(0, 4, &[0x11, 4, 20, 0]), CLUSTER).unwrap();
+            builder.add(&piece(4, 6, runs_of_piece), CLUSTER).unwrap();
+            let stream = builder.finish().unwrap();
+            let corrupt = Place::Refused(FsErrorKind::Corrupt);
+            assert_eq!(runs(&stream), [(Place::At(20 * CLUSTER), 4), (corrupt, 6)]);
+        }
+    }
+
+    #[test]
+    fn what_a_missing_piece_hides_is_refused_by_its_reason() {
+        let mut builder = StreamBuilder::default();
+        builder.add(&piece(0, 4, &[0x11, 4, 20, 0]), CLUSTER).unwrap();
+        builder.add(&piece(8, 1, &[0x11, 1, 50, 0]), CLUSTER).unwrap();
+        let reason = Place::Refused(FsErrorKind::Undecodable(Reason::ATTRIBUTE_LIST));
+        let stream = builder.finish().unwrap();
+        let (first, last) = (Place::At(20 * CLUSTER), Place::At(50 * CLUSTER));
+        assert_eq!(runs(&stream), [(first, 4), (reason, 4), (last, 1), (reason, 1)]);
+    }
+
+    #[test]
+    fn without_its_first_piece_a_stream_is_an_error() {
+        let mut builder = StreamBuilder::default();
+        let error = builder.lose(&damage()).unwrap_err();
+        assert_eq!((error.kind(), error.position()), (FsErrorKind::Corrupt, Some(7)));
+        let mut builder = StreamBuilder::default();
+        let error = builder.add(&piece(4, 6, &[0x11, 6, 50, 0]), CLUSTER).unwrap_err();
+        assert_eq!(error.kind(), FsErrorKind::Undecodable(Reason::ATTRIBUTE_LIST));
+        let mut builder = StreamBuilder::default();
+        let error = builder.add(&piece(0, 5, &[0x11, 4, 20, 0]), CLUSTER).unwrap_err();
+        assert_eq!(error.kind(), FsErrorKind::Corrupt);
+    }
+}
