@@ -112,8 +112,27 @@ pub(super) struct NtfsFileSystem {
     pub(super) security: OnceLock<Index>,
 }
 
-/// The metadata of [`PAGE`] entries of a directory; `None` where the record cannot be read.
-pub(super) type Page = [Option<Metadata>];
+/// What is known of [`PAGE`] entries of a directory.
+pub(super) type Page = [Slot];
+
+/// What is known of an entry of a directory.
+#[derive(Clone)]
+pub(super) enum Slot {
+    Known(Metadata),
+    /// The record cannot be read.
+    Unknown,
+    /// The record is that of another file by now, or of a directory that lies elsewhere.
+    Gone,
+}
+
+impl Slot {
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        match self {
+            Self::Known(metadata) => Some(metadata),
+            Self::Unknown | Self::Gone => None,
+        }
+    }
+}
 
 #[derive(Clone)]
 struct ByMemory;
@@ -260,31 +279,17 @@ impl NtfsFileSystem {
         let references: Vec<FileReference> = (first..first.saturating_add(PAGE))
             .map_while(|index| listing.get(index).map(|(_, reference, _)| reference))
             .collect();
-        let mut page = vec![None; references.len()];
+        let mut page = vec![Slot::Unknown; references.len()];
         let mut order: Vec<(u64, usize)> =
             references.iter().zip(0..).map(|(reference, at)| (reference.number(), at)).collect();
         order.sort_unstable();
         let numbers: Vec<u64> = order.iter().map(|(number, _)| *number).collect();
         self.volume.each_record(&numbers, |index, record| {
             let Some((_, at)) = order.get(index) else { return };
-            let is_meant = references
-                .get(*at)
-                .is_some_and(|reference| reference.sequence() == record.sequence());
-            let listed = listing.get(first.saturating_add(*at));
-            if let Some((_, _, is_directory)) = listed
-                && record.is_node()
-                && is_meant
-                && record.is_directory() != is_directory
+            if let Some(slot) = page.get_mut(*at)
+                && let Some(listed) = listing.get(first.saturating_add(*at))
             {
-                let line = "record and directory do not agree whether it is a directory";
-                self.volume.note(record, code::NTFS_DIRECTORY_FLAG, line);
-            }
-            if record.is_node()
-                && is_meant
-                && let Ok(node) = Node::read(&self.volume, record)
-                && let Some(slot) = page.get_mut(*at)
-            {
-                *slot = Some(node.metadata);
+                *slot = self.slot(dir, listed, record);
             }
         });
         let page: Arc<Page> = page.into();
@@ -292,6 +297,36 @@ impl NtfsFileSystem {
             let _ = guard.insert(page.clone());
         }
         page
+    }
+
+    /// What `record` makes of the entry `listed` of `dir`.
+    fn slot(
+        &self,
+        dir: u64,
+        listed: (&[u8], FileReference, bool),
+        record: &FileRecord<'_>,
+    ) -> Slot {
+        let (name, reference, is_directory) = listed;
+        if !record.is_node() || record.sequence() != reference.sequence() {
+            return Slot::Gone;
+        }
+        if record.is_directory() != is_directory {
+            let line = "record and directory do not agree whether it is a directory";
+            self.volume.note(record, code::NTFS_DIRECTORY_FLAG, line);
+        }
+        // A directory has one name. One that is named elsewhere, too, would be walked through as
+        // often as it is named.
+        if record.is_directory()
+            && self.volume.has_name(record, dir, Some(name)).is_ok_and(|has| !has)
+        {
+            let line = "a directory names it, and it has no such name";
+            self.volume.note(record, code::NTFS_NAME, line);
+            return Slot::Gone;
+        }
+        match Node::read(&self.volume, record) {
+            Ok(node) => Slot::Known(node.metadata),
+            Err(_) => Slot::Unknown,
+        }
     }
 
     /// Has the small directories in `page` listed: a walk enters them next.
@@ -307,7 +342,7 @@ impl NtfsFileSystem {
         }
         let below = page
             .iter()
-            .flatten()
+            .filter_map(Slot::metadata)
             .filter(|metadata| metadata.kind == FileKind::Directory && metadata.size <= SMALL);
         for metadata in below.take(AT_ONCE) {
             let (own, dir) = (self.own.clone(), metadata.node.0);

@@ -221,6 +221,26 @@ fn a_name_of_another_kind_than_its_record_is_a_finding() {
 }
 
 #[test]
+fn a_directory_is_shown_where_it_says_that_it_lies() {
+    let Some(image) = volume() else { return };
+    // The file becomes a directory by its flag, with the names of another: no entry is its own.
+    for (at, value) in [(0x42, b'X'), (0, 9)] {
+        let image = bent(&image, "big.bin", |record| {
+            record[0x16] |= 2;
+            let name = attribute(record, 0x30);
+            record[name + 0x18 + at] = value;
+        });
+        let fs = mount(&NtfsDriver, image).unwrap();
+        let names = list(&*fs, fs.root(), 9).unwrap();
+        assert_eq!(kind_of(fs.metadata(names[0].1)), FsErrorKind::Corrupt);
+        assert_eq!(kind_of(list(&*fs, names[0].1, 9)), FsErrorKind::Corrupt);
+        assert!(codes(&*fs).contains(&"ntfs-name"));
+        let is_elsewhere = at == 0;
+        assert_eq!(find(&*fs, "big.bin").is_err(), is_elsewhere);
+    }
+}
+
+#[test]
 fn a_boot_sector_that_contradicts_its_copy_is_a_finding() {
     let Some(image) = volume() else { return };
     for at in [0x0D, 0x28, 0x30, 0x38] {
@@ -377,6 +397,9 @@ fn a_damaged_record_harms_only_its_own_file() {
         let names = list(&*fs, fs.root(), 9).unwrap();
         assert!(names[0].2.is_none() && names[1].2.is_some());
         assert_eq!(kind_of(find(&*fs, "big.bin")), FsErrorKind::Corrupt);
+        let node = names[0].1;
+        assert_eq!(kind_of(fs.metadata(node)), FsErrorKind::Corrupt);
+        assert_eq!(kind_of(fs.open(node, &StreamName::MAIN)), FsErrorKind::Corrupt);
         assert_eq!(read(&*fs, "Small file.txt").unwrap(), b"some text");
     }
 }

@@ -19,7 +19,7 @@ use volfold_block::{
 };
 
 use super::boot::Boot;
-use super::record::{Attribute, FileRecord, FileReference, kind};
+use super::record::{Attribute, FileName, FileRecord, FileReference, Form, kind};
 use super::stream::{Content, Faults, Stream, StreamBuilder};
 use super::units::with_scratch;
 use crate::driver::VolumeReader;
@@ -33,6 +33,11 @@ const MAX_ATTRIBUTE_LIST: u64 = 256 * 1024;
 const MAX_VALUE: u64 = 1 << 20;
 /// `$BadClus`, whose stream of all clusters that are not bad is one hole without a mark.
 const BAD_CLUSTERS: u64 = 8;
+/// In the number of a node: an entry of a directory has it, whose record is none of it. No table has
+/// as many records.
+pub(super) const GONE: u64 = 1 << 47;
+pub(super) const GONE_SENTENCE: &str =
+    "directory entry names a file that is gone or lies elsewhere";
 /// The records that `$MFTMirr` has at least.
 const MIRRORED: u64 = 4;
 /// Records that lie nearer to each other than this are fetched by one read.
@@ -217,6 +222,34 @@ impl Volume {
         (0..MIRRORED).find(is_damaged)
     }
 
+    /// Whether `record` says itself that it lies in the directory `dir`, and is called `name` there
+    /// if that is given.
+    ///
+    /// # Errors
+    /// Why its names cannot be read.
+    pub(super) fn has_name(
+        &self,
+        record: &FileRecord<'_>,
+        dir: u64,
+        name: Option<&[u8]>,
+    ) -> FsResult<bool> {
+        let mut has = false;
+        self.visit(
+            record,
+            |entry| entry.kind == kind::FILE_NAME,
+            |attribute| {
+                if let (kind::FILE_NAME, Form::Resident(value)) = (attribute.kind, &attribute.form)
+                    && let Some(own) = FileName::parse(value)
+                {
+                    let is_called = |name| wtf8::encode(wtf8::units_le(own.name)) == name;
+                    has |= own.parent.number() == dir && name.is_none_or(is_called);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(has)
+    }
+
     /// The first of the mirrored records whose copy says something else.
     pub(super) fn first_unlike_mirror(&self) -> Option<u64> {
         (0..MIRRORED).find(|number| {
@@ -354,8 +387,12 @@ impl Volume {
     /// The base record of the node `number`.
     ///
     /// # Errors
-    /// `NotFound` if the record is not in use or extends another; why it cannot be read.
+    /// `NotFound` if the record is not in use or extends another, `Corrupt` if it is [`GONE`]; why
+    /// it cannot be read.
     pub(super) fn node(&self, number: u64) -> FsResult<FileRecord<'static>> {
+        if number & GONE != 0 {
+            return Err(FsError::corrupt(GONE_SENTENCE));
+        }
         let record = self.record(number)?;
         if record.is_node() { Ok(record) } else { Err(FsError::not_found()) }
     }
