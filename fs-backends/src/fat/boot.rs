@@ -66,7 +66,6 @@ pub(super) enum Root {
 pub(super) struct Boot {
     pub(super) kind: FatKind,
     pub(super) cluster_size: u32,
-    pub(super) sector_size: u64,
     /// The position of the table that counts.
     pub(super) table: u64,
     /// The position of a table that has to say the same.
@@ -244,8 +243,8 @@ impl Common {
             FatKind::Fat16 => by_size.checked_add(2)?.checked_mul(2)?,
             FatKind::Fat32 => by_size.checked_add(2)?.checked_mul(4)?,
         };
-        let rounded = cluster_size.checked_mul(2)?.checked_add(self.sector.checked_mul(16)?)?;
-        let longest = wanted.checked_add(wanted / 2)?.checked_add(rounded)?;
+        let rounded = cluster_size.checked_add(self.sector.checked_mul(8)?)?;
+        let longest = wanted.checked_add(wanted / 4)?.checked_add(rounded)?;
         let root = match kind {
             FatKind::Fat32 => Root::Chain(root_cluster),
             _ => Root::Fixed {
@@ -256,7 +255,6 @@ impl Common {
         Some(Boot {
             kind,
             cluster_size: u32::try_from(cluster_size).ok()?,
-            sector_size: self.sector,
             table_copy: match is_mirrored {
                 true => Some(tables_start.checked_add(table_size)?),
                 false => None,

@@ -238,7 +238,7 @@ impl StreamBuilder {
     /// `Undecodable` if that is because of a missing piece.
     ///
     /// # Errors
-    /// `Corrupt` if there is no piece.
+    /// `Corrupt` if there is no piece, or the run list of a compressed stream is too short.
     pub(super) fn finish(self) -> FsResult<Stream> {
         let mut stream = self.stream.ok_or_else(|| FsError::corrupt("attribute is missing"))?;
         let Content::Runs(extents) = &mut stream.content else { return Ok(stream) };
@@ -255,6 +255,16 @@ impl StreamBuilder {
                 None => FsErrorKind::Corrupt,
             };
             stream.faults.damaged_from.get_or_insert(end);
+            if self.pieces == 1 {
+                if stream.compression.is_some() {
+                    return Err(FsError::corrupt("run list is shorter than the file"));
+                }
+                // The size is in doubt, so that what it has more is no zeros that were not written.
+                let valid = stream.valid.min(end);
+                extents.truncate(valid);
+                extents.push(Place::Hole, end.saturating_sub(valid))?;
+                stream.valid = stream.size;
+            }
             extents.push(Place::Refused(kind), stream.size.saturating_sub(end))?;
         } else if !spans || stream.size > self.spanned {
             stream.faults.has_wrong_sizes = true;
