@@ -18,6 +18,7 @@ use volfold_images::{DiskImage, host};
 use volfold_images::{Located, Locator};
 
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
+use crate::image;
 use crate::volume::lock::{KeyRequest, KeySource};
 use crate::volume::registry::MANAGERS;
 use crate::volume::{Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType};
@@ -36,6 +37,8 @@ pub struct OpenOptions {
     pub allowed: Vec<PathBuf>,
     /// The bound of all sector caches together, in bytes.
     pub cache_size: u64,
+    /// The id of the format that all images have; `None` to find it out from name and content.
+    pub format: Option<String>,
     /// How the file systems of the volumes are mounted.
     pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
@@ -52,6 +55,7 @@ impl Default for OpenOptions {
         Self {
             allowed: Vec::new(),
             cache_size: Self::DEFAULT_CACHE_SIZE,
+            format: None,
             mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
         }
@@ -137,6 +141,7 @@ pub struct SetVolume {
     pub identity: Identity,
     /// Why it cannot be shown, `None` if a driver knows it.
     pub reason: Option<String>,
+    is_left_out: bool,
     driver: Option<&'static dyn FileSystemDriver>,
     reader: VolumeReader,
     options: ReadOptions,
@@ -148,10 +153,11 @@ impl SetVolume {
         &self.volume.id.0
     }
 
-    /// Whether a driver knows the file system and cannot read it: something is lost. A volume that
-    /// no driver knows has a reason too, but nothing was promised of it.
-    pub fn is_damaged(&self) -> bool {
-        self.driver.is_some() && self.reason.is_some()
+    /// Whether there are files, or may well be, that are not shown: its file system is damaged,
+    /// locked, or known and not read by this build. A volume of which nothing is known has a reason
+    /// too, and so has swap space, but nothing is left out there.
+    pub fn is_left_out(&self) -> bool {
+        self.is_left_out
     }
 
     /// What Windows calls the volume in links, as far as the disks tell: `C:` where a manager keeps
@@ -426,7 +432,7 @@ fn open_disk_using(
     if let Some(used) = used {
         file.files = Arc::new(Recorder { files: file.files, used: used.clone() });
     }
-    let image = volfold_images::open(&file, pool)?;
+    let image = image::open(file, path, options.format.as_deref(), pool)?;
     let DiskImage { device, format, variant, chain, is_decoded, findings } = image;
     let disk = Disk {
         path: path.to_path_buf(),
@@ -464,7 +470,7 @@ fn name_volumes(
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
-    for Discovered { volume, mut driver, mut reason } in discovered {
+    for Discovered { volume, mut driver, mut reason, mut is_left_out } in discovered {
         let reader = reader(&volume, disks, pool);
         let mut identity = Identity::default();
         if let Some(known) = driver {
@@ -483,13 +489,23 @@ fn name_volumes(
                             .on_volume(&volume.id.0),
                     );
                     reason = Some(line);
+                    is_left_out = true;
                 }
             }
         }
         let known = volume.hint.as_deref().or(identity.label.as_deref());
         let name = known.map(folder_name).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| folder_name(&volume.fallback_name));
-        volumes.push(SetVolume { volume, name, identity, reason, driver, reader, options });
+        volumes.push(SetVolume {
+            volume,
+            name,
+            identity,
+            reason,
+            is_left_out,
+            driver,
+            reader,
+            options,
+        });
     }
     name_snapshots(&mut volumes);
     make_names_unique(&mut volumes);

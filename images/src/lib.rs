@@ -37,4 +37,4 @@ mod registry;
 
 pub use format::{DiskImage, ImageFormat};
 pub use locator::{Located, Locator};
-pub use registry::{FORMATS, detect, open};
+pub use registry::{FORMATS, detect, open, open_as};
