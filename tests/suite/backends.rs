@@ -158,6 +158,10 @@ fn nothing_contradicts_itself_on_volumes_in_order() {
         let mut findings = fs.findings();
         fs.check(&mut |finding| findings.push(finding)).expect(&name);
         findings.retain(|finding| !TOLD.contains(&finding.code.as_str()));
+        // Its recipe takes records for the table without marking them in the table's bitmap.
+        findings.retain(|finding| {
+            fixture.name != "ntfs-mft-fragmented" || finding.code.as_str() != "ntfs-record"
+        });
         assert!(findings.is_empty(), "{name}: {findings:?}");
     }
 }

@@ -192,6 +192,19 @@ impl Common {
         }))
     }
 
+    /// The bytes that a table for `clusters` has at most. Writers round it up, to a cluster at most,
+    /// and estimate it a few sectors too long.
+    fn longest_table(&self, kind: FatKind, clusters: u64, cluster_size: u64) -> Option<u64> {
+        let entries = clusters.checked_add(2)?;
+        let wanted = match kind {
+            FatKind::Fat12 => entries.checked_add(1)?.checked_mul(3)? / 2,
+            FatKind::Fat16 => entries.checked_mul(2)?,
+            FatKind::Fat32 => entries.checked_mul(4)?,
+        };
+        let rounded = cluster_size.checked_add(self.sector.checked_mul(8)?)?;
+        wanted.checked_add(wanted / 4)?.checked_add(rounded)
+    }
+
     /// Lays the volume out; `tail` is at 0x24. `None` if the parts do not fit.
     fn layout(&self, tail: &mut ByteReader<'_>) -> Option<Boot> {
         let is_fat32 = self.table_sectors == 0;
@@ -237,14 +250,6 @@ impl Common {
             FatKind::Fat32 => (table_size / 4).min(0x0FFF_FFF7),
         };
         let clusters = by_size.min(entries.checked_sub(2)?);
-        // Writers round a table up, at most to a cluster, and estimate it a few sectors too long.
-        let wanted = match kind {
-            FatKind::Fat12 => by_size.checked_add(3)?.checked_mul(3)? / 2,
-            FatKind::Fat16 => by_size.checked_add(2)?.checked_mul(2)?,
-            FatKind::Fat32 => by_size.checked_add(2)?.checked_mul(4)?,
-        };
-        let rounded = cluster_size.checked_add(self.sector.checked_mul(8)?)?;
-        let longest = wanted.checked_add(wanted / 4)?.checked_add(rounded)?;
         let root = match kind {
             FatKind::Fat32 => Root::Chain(root_cluster),
             _ => Root::Fixed {
@@ -272,7 +277,8 @@ impl Common {
             has_jump: matches!(self.jump, 0xEB | 0xE9),
             media: self.media,
             backup: backup.and_then(|sector| sector.checked_mul(self.sector)),
-            fits: clusters == by_size && table_size <= longest,
+            fits: clusters == by_size
+                && table_size <= self.longest_table(kind, by_size, cluster_size)?,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::boot::Boot;
 use super::*;
-use crate::error::{FsErrorKind, FsResult};
+use crate::error::FsErrorKind;
 use crate::node::{FileKind, FileSystem, NodeId, StreamName};
 use crate::testing::{Scratch, exercise_bent, find, kind_of, list, mount, noise, read, tree};
 
