@@ -169,6 +169,22 @@ impl Extents {
         Ok(())
     }
 
+    /// Drops what comes from the byte `end` of the file on.
+    #[cfg(any(feature = "ntfs", feature = "fat"))]
+    pub(super) fn truncate(&mut self, end: u64) {
+        let kept = self.runs.partition_point(|run| run.start < end);
+        self.runs.truncate(kept);
+        self.end = self.end.min(end);
+    }
+
+    /// Whether there is a run that is refused after the byte `start` of the file.
+    #[cfg(feature = "ntfs")]
+    pub(super) fn refuses_from(&self, start: u64) -> bool {
+        let Some(rest) = Span::between(start, self.end) else { return false };
+        !self.refusals.is_empty()
+            && self.pieces(rest).any(|piece| matches!(piece.place, Place::Refused(_)))
+    }
+
     /// Appends a hole up to the byte `end` of the file, if the list ends before it.
     ///
     /// # Errors
@@ -558,6 +574,17 @@ mod tests {
         let mut extents = extents(&[(At(TAG - 5), 4), (Hole, u64::MAX - 4)]);
         assert_eq!(extents.position(3), Some(TAG - 2));
         assert_eq!(extents.push(Hole, 1).unwrap_err().kind(), FsErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_list_that_is_cut_goes_on_where_it_was_cut() {
+        let mut extents = extents(&[(At(16), 4), (Hole, 4), (At(64), 8)]);
+        extents.truncate(99);
+        assert_eq!(extents.end(), 16);
+        extents.truncate(6);
+        extents.push(CORRUPT, 2).unwrap();
+        assert_eq!(extents.at(4), Some((Hole, 2)));
+        assert_eq!((extents.at(6), extents.at(8)), (Some((CORRUPT, 2)), None));
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use libtest_mimic::Trial;
 use volfold::{DiskSet, Incomplete, OpenOptions};
-use volfold_block::{BlockDevice, Confidence};
+use volfold_block::{BlockDevice, Confidence, MemoryDevice};
 use volfold_fs::{
-    DRIVERS, DirCursor, DirEntry, FileSystem, FileSystemDriver, Name, ReadOptions, VolumeReader,
+    DRIVERS, DirCursor, DirEntry, FileKind, FileSystem, FileSystemDriver, Name, NodeId,
+    ReadOptions, StreamName, VolumeReader,
 };
 
 use crate::common::fixtures::{Fixture, VolumeFacts, fixture, index};
@@ -141,4 +142,100 @@ fn a_volume_is_the_same_node_before_and_after_it_is_opened() {
         let metadata = tree.metadata(found).expect("its root");
         assert_eq!((found, metadata.generation), (node, generation));
     }
+}
+
+/// The codes of what is told of fixtures that are in order but for that.
+const TOLD: [&str; 3] = ["ntfs-dirty", "ext4-journal-replayed", "ext4-journal-not-replayed"];
+
+#[apply(test)]
+fn nothing_contradicts_itself_on_volumes_in_order() {
+    for (fixture, facts, device) in volumes() {
+        let Ok(Some(driver)) = volfold_fs::detect(&*device) else { continue };
+        let name = format!("{} at {}", fixture.name, facts.offset);
+        let reader = VolumeReader::uncached(device);
+        let fs = driver.mount(reader, ReadOptions::default()).expect(&name);
+        read_all(&*fs, fs.root());
+        let mut findings = fs.findings();
+        fs.check(&mut |finding| findings.push(finding)).expect(&name);
+        findings.retain(|finding| !TOLD.contains(&finding.code.as_str()));
+        // Its recipe takes records for the table without marking them in the table's bitmap.
+        findings.retain(|finding| {
+            fixture.name != "ntfs-mft-fragmented" || finding.code.as_str() != "ntfs-record"
+        });
+        assert!(findings.is_empty(), "{name}: {findings:?}");
+    }
+}
+
+/// Opens every file below `dir` and reads its first bytes.
+fn read_all(fs: &dyn FileSystem, dir: NodeId) {
+    let mut children = Vec::new();
+    let listed = fs.read_dir(dir, DirCursor::START, &mut |entry| {
+        children.push((entry.node, entry.kind));
+        ControlFlow::Continue(())
+    });
+    listed.expect("a directory");
+    for (node, kind) in children {
+        match kind {
+            FileKind::Directory => read_all(fs, node),
+            // What is refused is so by its form.
+            _ => {
+                let file = fs.open(node, &StreamName::MAIN);
+                let _ = file.map(|file| file.read_at(0, &mut [0; 512]));
+            }
+        }
+    }
+}
+
+#[apply(test)]
+fn a_damaged_extension_record_hides_the_bytes_whose_places_it_holds() {
+    let (_, _, device) = volumes()
+        .into_iter()
+        .find(|(fixture, ..)| fixture.name == "ntfs-fragmented")
+        .expect("the fixture");
+    let mut image = vec![0; usize::try_from(device.size()).expect("a size")];
+    device.read_at(0, &mut image).expect("the image");
+    let content = |image: &[u8]| {
+        let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(image)));
+        let driver = volfold_fs::detect(&*reader.data).expect("a volume").expect("NTFS");
+        let fs = driver.mount(reader, ReadOptions::default()).expect("a file system");
+        let node = fs.lookup(fs.root(), Name::new("big.bin")).expect("the file");
+        let file = fs.open(node, &StreamName::MAIN).expect("its content");
+        let pieces = (0..file.size()).step_by(4096).map(|offset| {
+            let mut piece = vec![0; 4096];
+            let count = file.read_at(offset, &mut piece).ok()?;
+            piece.truncate(count);
+            Some(piece)
+        });
+        let codes: Vec<_> = fs.findings().iter().map(|finding| finding.code.as_str()).collect();
+        (pieces.collect::<Vec<_>>(), codes)
+    };
+    let (whole, codes) = content(&image);
+    assert!(whole.iter().all(Option::is_some) && codes.is_empty(), "{codes:?}");
+    // A record in use that extends another.
+    let extensions = (0..image.len()).step_by(1024).filter(|at| {
+        let record = &image[*at..*at + 1024];
+        record.starts_with(b"FILE") && record[0x16] & 1 != 0 && record[0x20..0x28] != [0; 8]
+    });
+    let extensions: Vec<_> = extensions.collect();
+    assert!(extensions.len() > 2, "{extensions:?}");
+    let mut hidden = vec![0; whole.len()];
+    for at in extensions {
+        let mut damaged = image.clone();
+        damaged[at] = b'X';
+        let (pieces, codes) = content(&damaged);
+        let mut lost = 0;
+        for ((wanted, found), hidden) in whole.iter().zip(&pieces).zip(&mut hidden) {
+            match found {
+                Some(_) => assert!(wanted == found),
+                None => {
+                    lost += 1;
+                    *hidden += 1;
+                }
+            }
+        }
+        note!("record at {at}: {lost} of {} clusters lost", pieces.len());
+        assert_eq!(codes, ["ntfs-extension"]);
+        assert!(lost > 0 && lost < pieces.len());
+    }
+    assert!(hidden.iter().all(|times| *times <= 1), "each cluster has its place in one record");
 }

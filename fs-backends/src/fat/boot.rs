@@ -4,7 +4,7 @@
 //!
 //! | offset | size | field                 | rule                                             |
 //! |--------|------|-----------------------|--------------------------------------------------|
-//! | 0x00   | 3    | `jump`                | begins with 0xEB or 0xE9 where there is no type  |
+//! | 0x00   | 3    | `jump`                | begins with 0xEB or 0xE9; others are looked into |
 //! | 0x03   | 8    | `oem`                 | not that of NTFS, exFAT or BitLocker             |
 //! | 0x0B   | 2    | `bytes_per_sector`    | 512, 1024, 2048 or 4096                          |
 //! | 0x0D   | 1    | `sectors_per_cluster` | a power of two                                   |
@@ -28,6 +28,7 @@
 //! |        |      |             | 0x24   | 4    | `table_sectors_32` | not 0                     |
 //! |        |      |             | 0x28   | 2    | `flags`            | bit 7: one table, bits 0-3|
 //! |        |      |             | 0x2C   | 4    | `root_cluster`     |                           |
+//! |        |      |             | 0x32   | 2    | `backup`           | the sector of the copy    |
 
 use volfold_block::{BlockResult, ByteReader};
 
@@ -67,6 +68,8 @@ pub(super) struct Boot {
     pub(super) cluster_size: u32,
     /// The position of the table that counts.
     pub(super) table: u64,
+    /// The position of a table that has to say the same.
+    pub(super) table_copy: Option<u64>,
     /// The length of one table.
     pub(super) table_size: u64,
     pub(super) root: Root,
@@ -81,6 +84,13 @@ pub(super) struct Boot {
     pub(super) label: Option<String>,
     /// The sector names itself FAT.
     pub(super) is_named: bool,
+    /// The sector begins with a jump.
+    pub(super) has_jump: bool,
+    pub(super) media: u8,
+    /// Where the copy of the sector is; FAT32 alone has one.
+    pub(super) backup: Option<u64>,
+    /// The table has the size that the number of clusters asks for.
+    pub(super) fits: bool,
 }
 
 /// The fields that all three layouts have.
@@ -92,11 +102,13 @@ struct Common {
     tables: u8,
     root_entries: u16,
     sectors: u64,
+    media: u8,
     table_sectors: u16,
 }
 
 impl Boot {
-    /// Reads the boot sector in `bytes`, at least 512 of them; `None` if it is not one of FAT.
+    /// Reads the boot sector in `bytes`, at least 512 of them; `None` if it cannot be one of FAT.
+    /// Where it [`Self::is_marked`] neither by its jump nor by its type, numbers alone make it one.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut reader = ByteReader::new("boot sector", bytes, 0);
         let common = Common::read(&mut reader).ok()??;
@@ -115,7 +127,21 @@ impl Boot {
             boot.label = label_text(&label);
         }
         boot.is_named = kind.starts_with(b"FAT");
-        (boot.is_named || matches!(common.jump, 0xEB | 0xE9)).then_some(boot)
+        Some(boot)
+    }
+
+    /// Whether the sector says that it is a boot sector.
+    pub(super) fn is_marked(&self) -> bool {
+        self.is_named || self.has_jump
+    }
+
+    /// Whether the two boot sectors put everything in the same places.
+    pub(super) fn is_laid_out_as(&self, other: &Self) -> bool {
+        let places = |boot: &Self| {
+            let tables = (boot.table, boot.table_copy, boot.table_size);
+            (boot.kind, boot.cluster_size, tables, boot.root, boot.data, boot.clusters, boot.size)
+        };
+        places(self) == places(other)
     }
 }
 
@@ -161,8 +187,22 @@ impl Common {
             tables,
             root_entries,
             sectors,
+            media,
             table_sectors,
         }))
+    }
+
+    /// The bytes that a table for `clusters` has at most. Writers round it up, to a cluster at most,
+    /// and estimate it a few sectors too long.
+    fn longest_table(&self, kind: FatKind, clusters: u64, cluster_size: u64) -> Option<u64> {
+        let entries = clusters.checked_add(2)?;
+        let wanted = match kind {
+            FatKind::Fat12 => entries.checked_add(1)?.checked_mul(3)? / 2,
+            FatKind::Fat16 => entries.checked_mul(2)?,
+            FatKind::Fat32 => entries.checked_mul(4)?,
+        };
+        let rounded = cluster_size.checked_add(self.sector.checked_mul(8)?)?;
+        wanted.checked_add(wanted / 4)?.checked_add(rounded)
     }
 
     /// Lays the volume out; `tail` is at 0x24. `None` if the parts do not fit.
@@ -170,16 +210,22 @@ impl Common {
         let is_fat32 = self.table_sectors == 0;
         let (mut table_sectors, mut active, mut root_cluster) =
             (u64::from(self.table_sectors), 0, 0);
+        let mut is_mirrored = self.tables > 1;
+        let mut backup = None;
         if is_fat32 {
             table_sectors = u64::from(tail.u32_le().ok()?);
             let flags = tail.u16_le().ok()?;
             tail.skip(2).ok()?;
             root_cluster = tail.u32_le().ok()?;
+            tail.skip(2).ok()?;
+            let sector = u64::from(tail.u16_le().ok()?);
+            backup = (1..self.reserved).contains(&sector).then_some(sector);
             let is_single = flags & 0x80 != 0;
             active = match u8::try_from(flags & 0x0F) {
                 Ok(table) if is_single && table < self.tables => table,
                 _ => 0,
             };
+            is_mirrored &= !is_single;
         }
         let table_size = table_sectors.checked_mul(self.sector).filter(|size| *size > 0)?;
         let tables_start = self.reserved.checked_mul(self.sector)?;
@@ -214,6 +260,10 @@ impl Common {
         Some(Boot {
             kind,
             cluster_size: u32::try_from(cluster_size).ok()?,
+            table_copy: match is_mirrored {
+                true => Some(tables_start.checked_add(table_size)?),
+                false => None,
+            },
             table: tables_start.checked_add(table_size.checked_mul(u64::from(active))?)?,
             table_size,
             root,
@@ -224,6 +274,11 @@ impl Common {
             serial: None,
             label: None,
             is_named: false,
+            has_jump: matches!(self.jump, 0xEB | 0xE9),
+            media: self.media,
+            backup: backup.and_then(|sector| sector.checked_mul(self.sector)),
+            fits: clusters == by_size
+                && table_size <= self.longest_table(kind, by_size, cluster_size)?,
         })
     }
 }
@@ -247,7 +302,8 @@ mod tests {
         let root = Root::Fixed { position: 19 * 512, length: 14 * 512 };
         assert_eq!((boot.root, boot.data), (root, 33 * 512));
         assert_eq!((boot.clusters, boot.size), (2847, 2880 * 512));
-        assert!(!boot.is_named);
+        assert!(!boot.is_named && boot.has_jump && boot.fits);
+        assert_eq!((boot.table_copy, boot.backup), (Some(10 * 512), None));
     }
 
     #[test]
@@ -258,23 +314,19 @@ mod tests {
         bytes[0x24] = 23;
         bytes[0x28] = 0x81;
         bytes[0x2C] = 2;
+        bytes[0x0E] = 8;
+        bytes[0x32] = 6;
         let boot = Boot::parse(&bytes).unwrap();
         assert_eq!((boot.kind, boot.root), (FatKind::Fat32, Root::Chain(2)));
-        assert_eq!(boot.table, 24 * 512, "the second table is the active one");
+        assert_eq!(boot.table, 31 * 512, "the second table is the active one");
+        assert_eq!((boot.table_copy, boot.backup), (None, Some(6 * 512)));
     }
 
     #[test]
     fn what_is_not_fat_is_refused() {
-        for (at, value) in [
-            (0x00, 0x33),
-            (0x0C, 3),
-            (0x0D, 3),
-            (0x0E, 0),
-            (0x10, 0),
-            (0x10, 9),
-            (0x15, 0x12),
-            (0x16, 0),
-        ] {
+        for (at, value) in
+            [(0x0C, 3), (0x0D, 3), (0x0E, 0), (0x10, 0), (0x10, 9), (0x15, 0x12), (0x16, 0)]
+        {
             let mut bytes = floppy();
             bytes[at] = value;
             assert!(Boot::parse(&bytes).is_none(), "{at:x}");
@@ -285,5 +337,26 @@ mod tests {
             assert!(Boot::parse(&bytes).is_none());
         }
         assert!(Boot::parse(&floppy()[..0x30]).is_none());
+    }
+
+    #[test]
+    fn without_jump_and_type_a_sector_is_not_marked() {
+        let mut bytes = floppy();
+        bytes[0] = 0x60;
+        assert!(!Boot::parse(&bytes).unwrap().is_marked());
+        bytes[0x36..0x39].copy_from_slice(b"FAT");
+        assert!(Boot::parse(&bytes).unwrap().is_marked());
+    }
+
+    #[test]
+    fn a_cluster_size_that_does_not_fit_the_table_is_seen() {
+        let mut bytes = floppy();
+        // 65,535 sectors in clusters of 4, with the table for them; then in clusters of 2 and 16.
+        bytes[0x13..0x15].fill(0xFF);
+        for (sectors, fits) in [(4, true), (2, false), (16, false)] {
+            bytes[0x0D] = sectors;
+            bytes[0x16] = 64;
+            assert_eq!(Boot::parse(&bytes).unwrap().fits, fits, "{sectors}");
+        }
     }
 }

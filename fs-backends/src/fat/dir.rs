@@ -42,8 +42,9 @@ use crate::wtf8;
 
 /// The size of every entry.
 pub(super) const ENTRY: usize = 32;
-/// LIMIT: the specification's bound of a directory: 65,536 entries.
-pub(super) const MAX_DIRECTORY: u64 = 65536 * 32;
+/// LIMIT: eight times the specification's bound of a directory, 65,536 entries, which writers pass
+/// on FAT32. A listing takes some 100 bytes for an entry.
+pub(super) const MAX_DIRECTORY: u64 = 8 * 65536 * 32;
 
 const LABEL: u8 = 0x08;
 const DIRECTORY: u8 = 0x10;
@@ -117,6 +118,11 @@ impl RawEntry {
         }
     }
 
+    /// The 8.3 name, for messages.
+    pub(super) fn short_name(&self) -> String {
+        String::from_utf16_lossy(&names::short_name(&self.name, self.case))
+    }
+
     /// The times; they are local without a zone, and taken for UTC.
     pub(super) fn times(&self) -> Times {
         let modified = timestamp(self.modified_date.get(), self.modified_time.get(), 0);
@@ -178,7 +184,10 @@ pub(super) struct ListedEntry {
 pub(super) struct Listing {
     pub(super) entries: Vec<ListedEntry>,
     /// Hashes of the names as they compare, long and short, with the index of the entry; sorted.
-    by_name: Vec<(u64, u32)>,
+    by_name: Vec<(u32, u32)>,
+    /// The entries `.` and `..`, which are the first of a directory that is no root.
+    pub(super) own: Option<RawEntry>,
+    pub(super) above: Option<RawEntry>,
     /// The volume label, in the root directory.
     pub(super) label: Option<[u8; 11]>,
     /// The entry that ends a directory before its last cluster was met.
@@ -218,8 +227,16 @@ impl Listing {
             return;
         };
         let mut short = names::short_name(&raw.name, raw.case);
-        if raw.is_directory() && matches!(&raw.name, b".          " | b"..         ") {
-            return;
+        match &raw.name {
+            b".          " if raw.is_directory() => {
+                self.own = self.own.or(Some(raw).filter(|_| offset == 0));
+                return;
+            }
+            b"..         " if raw.is_directory() => {
+                self.above = self.above.or(Some(raw).filter(|_| offset == byte_count(ENTRY)));
+                return;
+            }
+            _ => {}
         }
         let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let mut shown = long.finish(&raw.name).unwrap_or_else(|| short.clone());
@@ -259,15 +276,15 @@ impl Listing {
     /// About what the listing takes in memory.
     pub(super) fn weight(&self) -> u64 {
         let names: usize = self.entries.iter().map(|entry| entry.name.len()).sum();
-        let fixed = size_of::<ListedEntry>().saturating_add(48);
+        let fixed = size_of::<ListedEntry>().saturating_add(32);
         byte_count(names.saturating_add(self.entries.len().saturating_mul(fixed)))
     }
 }
 
-fn hash(units: &[u16]) -> u64 {
+fn hash(units: &[u16]) -> u32 {
     let mut hasher = DefaultHasher::new();
     units.hash(&mut hasher);
-    hasher.finish()
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
 /// Looks for the volume label in a part of a root directory. Breaks with it, or with `None` where
@@ -388,6 +405,7 @@ mod tests {
         let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
         assert_eq!(names(&listing), shown);
         assert_eq!(listing.label, Some(*b"MY DISK    "));
+        assert!(listing.own.is_none() && listing.above.is_none(), "they are not at the start");
         for name in ["a LONG name of two parts.TEXT", "alongn~1.tex"] {
             let found = listing.find(name.as_bytes()).unwrap();
             assert_eq!(found.offset, 4 * 32, "{name}");

@@ -1,37 +1,91 @@
 //! The file allocation table: which cluster follows which.
+//!
+//! Most volumes have the table twice. Each window of the first that is read is compared with the
+//! second, once for each mount; where they differ, both are read.
+
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use volfold_block::{BlockDevice, Span, byte_count, bytes_to_index};
 
 use super::boot::{Boot, FatKind};
 use crate::error::{FsError, FsResult};
-use crate::extents::{Extents, Place};
 
 /// Bytes of the table that are read at once when a chain is followed.
 const WINDOW: usize = 4096;
 /// Bytes of the table that are read at once when all of it is read.
 const SCAN: usize = 64 * 1024 * 3;
+/// Bytes after a window that are read with it: an entry of 12 bits may begin in its last byte.
+const OVERLAP: usize = 4;
 
 /// What an entry of the table says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Next(u32),
     End,
-    /// Free, bad, reserved or outside the volume.
+    /// Free, bad, reserved, outside the volume, or the cluster itself.
     Broken,
+    /// The two tables say different things, and each of them may be.
+    Doubtful,
+}
+
+/// Which windows of the two tables of a volume were compared, and how that ended.
+pub(super) struct Compared(Box<[AtomicU8]>);
+
+const EQUAL: u8 = 1;
+const DIFFERENT: u8 = 2;
+
+impl Compared {
+    pub(super) fn new(boot: &Boot) -> Self {
+        // LIMIT: 4 bytes for each of at most 2^28 clusters make 262,145 windows.
+        let used = u64::from(boot.clusters).saturating_add(2).saturating_mul(4);
+        let windows = used.min(boot.table_size).div_ceil(byte_count(WINDOW));
+        Self((0..windows).map(|_| AtomicU8::new(0)).collect())
+    }
+
+    fn window(&self, offset: u64) -> Option<&AtomicU8> {
+        self.0.get(usize::try_from(offset.checked_div(byte_count(WINDOW))?).ok()?)
+    }
 }
 
 /// A reader of table entries, with a window of its own.
 pub(super) struct Table<'a> {
     device: &'a dyn BlockDevice,
     boot: &'a Boot,
+    compared: Option<&'a Compared>,
     window: Vec<u8>,
+    /// The same window of the other table, where it differs; else empty.
+    other: Vec<u8>,
     window_start: u64,
     window_size: usize,
+    /// The first cluster met whose entries differ.
+    pub(super) differing: Option<u32>,
+    /// The first byte of a table that was taken from the other.
+    pub(super) replaced: Option<u64>,
 }
 
 impl<'a> Table<'a> {
+    /// The first table alone.
     pub(super) fn new(device: &'a dyn BlockDevice, boot: &'a Boot) -> Self {
-        Self { device, boot, window: Vec::new(), window_start: 0, window_size: WINDOW }
+        Self {
+            device,
+            boot,
+            compared: None,
+            window: Vec::new(),
+            other: Vec::new(),
+            window_start: 0,
+            window_size: WINDOW,
+            differing: None,
+            replaced: None,
+        }
+    }
+
+    /// Both tables.
+    pub(super) fn both(
+        device: &'a dyn BlockDevice,
+        boot: &'a Boot,
+        compared: &'a Compared,
+    ) -> Self {
+        Self { compared: Some(compared), ..Self::new(device, boot) }
     }
 
     /// The raw entry of `cluster`, 12, 16 or 28 bits.
@@ -39,25 +93,19 @@ impl<'a> Table<'a> {
     /// # Errors
     /// `Corrupt` outside the table; what the device says.
     pub(super) fn entry(&mut self, cluster: u32) -> FsResult<u32> {
-        let number = u64::from(cluster);
-        match self.boot.kind {
-            FatKind::Fat12 => {
-                let pair = self.bytes(number.saturating_add(number / 2))?;
-                let pair = u16::from_le_bytes(pair);
-                Ok(u32::from(match cluster & 1 {
-                    0 => pair & 0x0FFF,
-                    _ => pair >> 4,
-                }))
-            }
-            FatKind::Fat16 => {
-                let bytes = self.bytes(number.saturating_mul(2))?;
-                Ok(u32::from(u16::from_le_bytes(bytes)))
-            }
-            FatKind::Fat32 => {
-                let bytes = self.bytes(number.saturating_mul(4))?;
-                Ok(u32::from_le_bytes(bytes) & 0x0FFF_FFFF)
-            }
-        }
+        self.entries(cluster).map(|(entry, _)| entry)
+    }
+
+    /// The raw entry of `cluster`, and that of the other table where its window differs.
+    fn entries(&mut self, cluster: u32) -> FsResult<(u32, Option<u32>)> {
+        let kind = self.boot.kind;
+        let offset = offset_of_entry(kind, cluster);
+        let bytes = match self.in_window(offset) {
+            Some(bytes) => bytes,
+            None => self.load(offset)?,
+        };
+        let other = byte_at(&self.other, self.window_start, offset);
+        Ok((decode(kind, cluster, bytes), other.map(|bytes| decode(kind, cluster, bytes))))
     }
 
     /// What follows `cluster`.
@@ -65,19 +113,35 @@ impl<'a> Table<'a> {
     /// # Errors
     /// As [`Self::entry`].
     pub(super) fn next(&mut self, cluster: u32) -> FsResult<Link> {
-        let entry = self.entry(cluster)?;
+        let (entry, other) = self.entries(cluster)?;
+        let link = self.link(cluster, entry);
+        let Some(other) = other.filter(|other| *other != entry) else { return Ok(link) };
+        let other = self.link(cluster, other);
+        // Two marks of the end may differ.
+        if link == other && link != Link::Broken {
+            return Ok(link);
+        }
+        self.differing.get_or_insert(cluster);
+        Ok(match (link, other) {
+            (Link::Broken, other) => other,
+            (link, Link::Broken) => link,
+            _ => Link::Doubtful,
+        })
+    }
+
+    fn link(&self, cluster: u32, entry: u32) -> Link {
         let end = match self.boot.kind {
             FatKind::Fat12 => 0x0FF8,
             FatKind::Fat16 => 0xFFF8,
             FatKind::Fat32 => 0x0FFF_FFF8,
         };
-        Ok(if entry >= end {
+        if entry >= end {
             Link::End
-        } else if self.boot.has_cluster(entry) {
+        } else if self.boot.has_cluster(entry) && entry != cluster {
             Link::Next(entry)
         } else {
             Link::Broken
-        })
+        }
     }
 
     /// How many clusters are free.
@@ -87,7 +151,7 @@ impl<'a> Table<'a> {
     pub(super) fn count_free(mut self) -> FsResult<u32> {
         self.window_size = SCAN;
         let mut free: u32 = 0;
-        for cluster in 2..self.boot.clusters.saturating_add(2) {
+        for cluster in self.boot.all_clusters() {
             if self.entry(cluster)? == 0 {
                 free = free.saturating_add(1);
             }
@@ -95,130 +159,142 @@ impl<'a> Table<'a> {
         Ok(free)
     }
 
-    /// The `N` bytes at `offset` of the table.
-    fn bytes<const N: usize>(&mut self, offset: u64) -> FsResult<[u8; N]> {
-        if let Some(bytes) = self.in_window(offset) {
-            return Ok(bytes);
+    /// Reads every entry of both tables: gives each cluster with its entry in the first, and that
+    /// in the second where it is another.
+    ///
+    /// # Errors
+    /// As [`Self::entry`].
+    pub(super) fn scan(mut self, mut each: impl FnMut(u32, u32, Option<u32>)) -> FsResult<()> {
+        for cluster in self.boot.all_clusters() {
+            let (entry, other) = self.entries(cluster)?;
+            each(cluster, entry, other.filter(|other| *other != entry));
         }
-        let left = self.boot.table_size.saturating_sub(offset);
-        let length = left.min(byte_count(self.window_size));
-        self.window.resize(bytes_to_index(length)?, 0);
-        self.window_start = offset;
-        let rest = Span::new(self.boot.table, self.boot.table_size);
-        let rest = rest.and_then(|table| table.rest(offset));
-        let place = rest.map_or(self.boot.table, Span::start);
-        let stored = rest.map(|rest| rest.first(length));
-        if !stored.is_some_and(|stored| Span::below(self.device.size()).holds(stored)) {
-            self.window.clear();
-            return Err(FsError::corrupt("file allocation table leaves the volume").at(place));
-        }
-        if let Err(error) = self.device.read_at(place, &mut self.window) {
-            self.window.clear();
-            return Err(error.into());
-        }
-        self.in_window(offset)
-            .ok_or_else(|| FsError::corrupt("file allocation table is too short").at(place))
+        Ok(())
     }
 
-    fn in_window<const N: usize>(&self, offset: u64) -> Option<[u8; N]> {
-        let skipped = usize::try_from(offset.checked_sub(self.window_start)?).ok()?;
-        self.window.get(skipped..)?.first_chunk::<N>().copied()
+    /// Whether `entry` is that of a cluster that is in use.
+    pub(super) fn is_in_use(kind: FatKind, entry: u32) -> bool {
+        let bad = match kind {
+            FatKind::Fat12 => 0x0FF7,
+            FatKind::Fat16 => 0xFFF7,
+            FatKind::Fat32 => 0x0FFF_FFF7,
+        };
+        entry != 0 && entry != bad
+    }
+
+    /// Reads the window around the byte `offset` of the table, and gives the bytes there.
+    fn load(&mut self, offset: u64) -> FsResult<[u8; 4]> {
+        let size = byte_count(self.window_size);
+        let start = offset.checked_div(size).unwrap_or(0).saturating_mul(size);
+        self.other.clear();
+        self.window_start = start;
+        let length = size.saturating_add(byte_count(OVERLAP));
+        let mut window = std::mem::take(&mut self.window);
+        let first = self.read(self.boot.table, start, length, &mut window);
+        let copy = self.boot.table_copy.filter(|_| self.window_size == WINDOW);
+        match (first, self.compared.zip(copy)) {
+            (Ok(()), Some((compared, copy))) => {
+                self.window = window;
+                self.compare(compared, copy, start, length);
+            }
+            (Ok(()), None) => self.window = window,
+            (Err(error), Some((_, copy))) => {
+                self.read(copy, start, length, &mut window).map_err(|_| error)?;
+                self.replaced.get_or_insert(self.boot.table.saturating_add(start));
+                self.window = window;
+            }
+            (Err(error), None) => return Err(error),
+        }
+        self.in_window(offset).ok_or_else(|| {
+            FsError::corrupt("file allocation table is too short").at(self.boot.table)
+        })
+    }
+
+    /// Fills `self.other` if the window differs from that of the copy.
+    fn compare(&mut self, compared: &Compared, copy: u64, start: u64, length: u64) {
+        let state = compared.window(start);
+        if state.is_some_and(|state| state.load(Ordering::Relaxed) == EQUAL) {
+            return;
+        }
+        let mut other = std::mem::take(&mut self.other);
+        // A second table that cannot be read says nothing against the first.
+        let is_other = self.read(copy, start, length, &mut other).is_ok() && other != self.window;
+        if let Some(state) = state {
+            state.store(if is_other { DIFFERENT } else { EQUAL }, Ordering::Relaxed);
+        }
+        if !is_other {
+            other.clear();
+        }
+        self.other = other;
+    }
+
+    /// Reads at most `length` bytes from `start` of the table at `table`.
+    fn read(&self, table: u64, start: u64, length: u64, to: &mut Vec<u8>) -> FsResult<()> {
+        let length = self.boot.table_size.saturating_sub(start).min(length);
+        to.resize(bytes_to_index(length)?, 0);
+        let stored = Span::new(table, self.boot.table_size)
+            .and_then(|table| table.rest(start))
+            .map(|rest| rest.first(length));
+        let place = stored.map_or(table, Span::start);
+        if !stored.is_some_and(|stored| Span::below(self.device.size()).holds(stored)) {
+            return Err(FsError::corrupt("file allocation table leaves the volume").at(place));
+        }
+        Ok(self.device.read_at(place, to)?)
+    }
+
+    fn in_window(&self, offset: u64) -> Option<[u8; 4]> {
+        byte_at(&self.window, self.window_start, offset)
+    }
+}
+
+/// The four bytes at `offset` in `window`, which begins at `start`; zeros past the end of the table.
+fn byte_at(window: &[u8], start: u64, offset: u64) -> Option<[u8; 4]> {
+    let skipped = usize::try_from(offset.checked_sub(start)?).ok()?;
+    let bytes = window.get(skipped..)?;
+    if let Some(bytes) = bytes.first_chunk::<4>() {
+        return Some(*bytes);
+    }
+    let mut short = [0; 4];
+    short.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    (bytes.len() >= 2).then_some(short)
+}
+
+fn offset_of_entry(kind: FatKind, cluster: u32) -> u64 {
+    let number = u64::from(cluster);
+    match kind {
+        FatKind::Fat12 => number.saturating_add(number / 2),
+        FatKind::Fat16 => number.saturating_mul(2),
+        FatKind::Fat32 => number.saturating_mul(4),
+    }
+}
+
+fn decode(kind: FatKind, cluster: u32, bytes: [u8; 4]) -> u32 {
+    let entry = u32::from_le_bytes(bytes);
+    match kind {
+        FatKind::Fat12 if cluster & 1 == 0 => entry & 0x0FFF,
+        FatKind::Fat12 => entry >> 4 & 0x0FFF,
+        FatKind::Fat16 => entry & 0xFFFF,
+        FatKind::Fat32 => entry & 0x0FFF_FFFF,
     }
 }
 
 impl Boot {
+    /// The numbers of the clusters of the volume.
+    pub(super) fn all_clusters(&self) -> std::ops::Range<u32> {
+        2..self.clusters.saturating_add(2)
+    }
+
     /// Whether `cluster` is one of the volume.
     pub(super) fn has_cluster(&self, cluster: u32) -> bool {
-        cluster.checked_sub(2).is_some_and(|index| index < self.clusters)
+        self.all_clusters().contains(&cluster)
     }
 
     /// The position of `cluster`.
-    fn position(&self, cluster: u32) -> FsResult<u64> {
+    pub(super) fn position(&self, cluster: u32) -> FsResult<u64> {
         let index = cluster.checked_sub(2).map(u64::from);
         index
             .and_then(|index| index.checked_mul(u64::from(self.cluster_size)))
             .and_then(|offset| self.data.checked_add(offset))
             .ok_or_else(|| FsError::corrupt("cluster lies outside the volume"))
     }
-
-    /// The run list of the `wanted` bytes in the chain that begins with `first`. What the chain
-    /// has more is left out.
-    ///
-    /// # Errors
-    /// `Corrupt` if the chain is shorter or meets itself.
-    pub(super) fn chain(
-        &self,
-        device: &dyn BlockDevice,
-        first: u32,
-        wanted: u64,
-    ) -> FsResult<Extents> {
-        let (extents, is_whole) = self.follow(device, first, wanted)?;
-        if is_whole {
-            Ok(extents)
-        } else {
-            Err(FsError::corrupt("cluster chain is shorter than the file"))
-        }
-    }
-
-    /// As [`Self::chain`] for a directory, which ends where its chain ends but has at most `limit`
-    /// bytes.
-    ///
-    /// # Errors
-    /// `Corrupt` if there is no first cluster, or the chain meets itself.
-    pub(super) fn directory_chain(
-        &self,
-        device: &dyn BlockDevice,
-        first: u32,
-        limit: u64,
-    ) -> FsResult<Extents> {
-        if !self.has_cluster(first) {
-            return Err(FsError::corrupt("directory begins outside the volume"));
-        }
-        self.follow(device, first, limit).map(|(extents, _)| extents)
-    }
-
-    /// The run list, and whether it has all the bytes wanted.
-    fn follow(
-        &self,
-        device: &dyn BlockDevice,
-        first: u32,
-        wanted: u64,
-    ) -> FsResult<(Extents, bool)> {
-        let size = u64::from(self.cluster_size);
-        let mut table = Table::new(device, self);
-        let mut extents = Extents::default();
-        let mut link = match self.has_cluster(first) {
-            true => Link::Next(first),
-            false => Link::Broken,
-        };
-        // Brent's algorithm: a chain that meets itself comes back to a mark that moves to the
-        // steps 1, 2, 4, 8... It ends a loop early; the check of the run list finds the rest.
-        let (mut mark, mut steps, mut limit) = (0, 0_u32, 1_u32);
-        while extents.end() < wanted {
-            let cluster = match link {
-                Link::Next(cluster) => cluster,
-                Link::End | Link::Broken => return Ok((extents, false)),
-            };
-            if cluster == mark {
-                return Err(looped());
-            }
-            steps = steps.saturating_add(1);
-            if steps >= limit {
-                mark = cluster;
-                limit = limit.saturating_mul(2);
-            }
-            extents.push(Place::At(self.position(cluster)?), size)?;
-            if extents.end() < wanted {
-                link = table.next(cluster)?;
-            }
-        }
-        if extents.has_overlap() {
-            return Err(looped());
-        }
-        Ok((extents, true))
-    }
-}
-
-fn looped() -> FsError {
-    FsError::corrupt("cluster chain has a loop")
 }

@@ -27,7 +27,7 @@ use crate::error::{FsError, FsResult};
 const MAX_CLUSTER: u64 = 2 << 20;
 /// LIMIT: Windows writes file records of 1024 and 4096 bytes.
 const RECORD_SIZES: std::ops::RangeInclusive<u64> = 512..=4096;
-const SECTOR_SIZES: [u64; 2] = [512, 4096];
+const SECTOR_SIZES: [u64; 4] = [512, 1024, 2048, 4096];
 const OEM: &[u8; 8] = b"NTFS    ";
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
@@ -66,6 +66,11 @@ pub(super) struct Boot {
 }
 
 impl Boot {
+    /// Whether the two boot sectors put everything in the same places.
+    pub(super) fn is_laid_out_as(&self, other: &Self) -> bool {
+        *self == Self { serial: self.serial, ..other.clone() }
+    }
+
     /// The geometry in the boot sector `bytes`; `None` if it is not one of NTFS.
     ///
     /// # Errors
@@ -152,6 +157,13 @@ pub(super) fn read_backup(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
         }
     }
     Ok(None)
+}
+
+/// The copy of the boot sector that lies after the `size` bytes of the file system, or at the end
+/// of `volume`, if there is one.
+pub(super) fn read_copy(volume: &dyn BlockDevice, size: u64) -> Option<Boot> {
+    let last = SECTOR_SIZES.iter().filter_map(|sector| volume.size().checked_sub(*sector));
+    std::iter::once(size).chain(last).find_map(|position| read_at(volume, position).ok().flatten())
 }
 
 fn read_at(volume: &dyn BlockDevice, position: u64) -> FsResult<Option<Boot>> {

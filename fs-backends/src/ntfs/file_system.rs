@@ -4,10 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use volfold_block::{byte_count, bytes_to_index};
+use volfold_block::{Finding, byte_count, bytes_to_index};
 
-use super::mounted::{NtfsFileSystem, PAGE, ROOT};
+use super::check;
+use super::mounted::{NtfsFileSystem, PAGE, ROOT, Slot};
 use super::node::{self, Node};
+use super::volume::{GONE, GONE_SENTENCE};
 use super::wof;
 use crate::error::{FsError, FsResult};
 use crate::node::{
@@ -23,6 +25,16 @@ const BITMAP_PIECE: usize = 256 * 1024;
 impl FileSystem for NtfsFileSystem {
     fn info(&self) -> &FsInfo {
         &self.info
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.info.findings.clone();
+        findings.extend(self.volume.log.all());
+        findings
+    }
+
+    fn check(&self, report: &mut dyn FnMut(Finding)) -> FsResult<()> {
+        check::check_volume(&self.volume, report)
     }
 
     fn usage(&self) -> FsResult<Usage> {
@@ -68,11 +80,14 @@ impl FileSystem for NtfsFileSystem {
         let units = wtf8::decode(name.as_bytes()).ok_or_else(FsError::not_found)?;
         let found = index.find(&self.volume, &self.upcase, &units)?;
         let record = self.volume.record(found.number())?;
-        if record.is_in_use() && record.sequence() == found.sequence() {
-            Ok(NodeId(found.number()))
-        } else {
-            Err(FsError::corrupt("directory entry names a file that is gone").at(record.position()))
+        let is_gone = !record.is_in_use()
+            || record.sequence() != found.sequence()
+            || (record.is_directory()
+                && self.volume.has_name(&record, dir.0, None).is_ok_and(|has| !has));
+        if is_gone {
+            return Err(FsError::corrupt(GONE_SENTENCE).at(record.position()));
         }
+        Ok(NodeId(found.number()))
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
@@ -98,17 +113,22 @@ impl FileSystem for NtfsFileSystem {
                 self.walk_ahead(&page);
             }
             let skip = index.saturating_sub(number.saturating_mul(PAGE));
-            for metadata in page.iter().skip(skip) {
+            for slot in page.iter().skip(skip) {
                 let Some((name, reference, is_directory)) = listing.get(index) else { break };
                 index = index.saturating_add(1);
-                // A record that cannot be read harms its own name only, which is then given
-                // without metadata.
+                // A record that cannot be read, or is none of the entry, harms its own name only,
+                // which is then given without metadata.
+                let metadata = slot.metadata();
+                let number = match slot {
+                    Slot::Gone => reference.number() | GONE,
+                    _ => reference.number(),
+                };
                 let listed = if is_directory { FileKind::Directory } else { FileKind::Regular };
                 let entry = DirEntry {
                     name: Name::new(name),
-                    node: NodeId(reference.number()),
-                    kind: metadata.as_ref().map_or(listed, |metadata| metadata.kind),
-                    metadata: metadata.as_ref(),
+                    node: NodeId(number),
+                    kind: metadata.map_or(listed, |metadata| metadata.kind),
+                    metadata,
                     next: DirCursor(byte_count(index)),
                 };
                 if emit(entry).is_break() {

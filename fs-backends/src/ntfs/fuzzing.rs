@@ -5,7 +5,7 @@ use super::extended::Lx;
 use super::record::FileRecord;
 use super::stream::StreamBuilder;
 use super::{index, reparse, runs};
-use crate::extents::Extents;
+use crate::extents::{Extents, Place};
 
 /// Parses `data` as the structure or compressed unit that `part` chooses. The first two bytes of a
 /// unit say how many bytes it is to give.
@@ -17,7 +17,7 @@ pub fn touch(part: u8, data: &[u8]) {
         1 => index::touch(data),
         2 => {
             let mut extents = Extents::default();
-            let _ = runs::append(data, 0, 4096, &mut extents);
+            let _ = runs::append(data, 0, 4096, Place::Hole, &mut extents);
             let _ = extents.at(extents.end() / 2);
         }
         3 => {

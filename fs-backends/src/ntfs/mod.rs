@@ -11,14 +11,14 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, Confidence};
 
 use self::boot::Boot;
-use self::mounted::{NtfsFileSystem, ROOT, read_boot, read_label};
+use self::mounted::{NtfsFileSystem, open_volume, read_label};
 use self::record::FileRecord;
-use self::volume::Volume;
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
-use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::error::{FsErrorKind, FsResult};
 use crate::node::FileSystem;
 
 mod boot;
+mod check;
 mod codec;
 mod extended;
 mod file_system;
@@ -71,12 +71,8 @@ impl FileSystemDriver for NtfsDriver {
     }
 
     fn identify(&self, reader: VolumeReader) -> FsResult<Identity> {
-        let (boot, _) = read_boot(&*reader.metadata)?;
-        let uuid = Some(format!("{:016X}", boot.serial));
-        let volume = Volume::open(reader, boot)?;
-        if !volume.node(ROOT)?.is_directory() {
-            return Err(FsError::corrupt("root directory is a file"));
-        }
+        let (volume, _) = open_volume(reader)?;
+        let uuid = Some(format!("{:016X}", volume.boot.serial));
         // A damaged label is a finding of the mounted volume, and no reason to give it up.
         let label = read_label(&volume).map(|(label, _)| label).unwrap_or_default();
         Ok(Identity::new(label, uuid))

@@ -39,8 +39,44 @@ const INDEX_CACHE: u64 = 2 << 20;
 /// Entries whose file records are fetched together.
 pub(super) const PAGE: usize = 128;
 
+/// The volume by its boot sector, or by the copy where that leads nowhere; and what is odd about
+/// the two.
+pub(super) fn open_volume(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
+    let open = |boot: Boot| -> FsResult<Volume> {
+        let volume = Volume::open(reader.clone(), boot)?;
+        if volume.node(ROOT)?.is_directory() {
+            Ok(volume)
+        } else {
+            Err(FsError::corrupt("root directory is a file"))
+        }
+    };
+    let (boot, finding) = read_boot(&*reader.metadata)?;
+    if let Some(finding) = finding {
+        return Ok((open(boot)?, vec![finding]));
+    }
+    let copy = boot::read_copy(&*reader.metadata, boot.size);
+    let Some(copy) = copy.filter(|copy| !copy.is_laid_out_as(&boot)) else {
+        return Ok((open(boot)?, Vec::new()));
+    };
+    let differ = |line: String| vec![Finding::warning(code::NTFS_BOOT_COPIES_DIFFER, line)];
+    match open(boot) {
+        Ok(volume) => {
+            let line = "boot sector contradicts its copy; it is used as it is".to_owned();
+            Ok((volume, differ(line)))
+        }
+        Err(error) if error.kind() == FsErrorKind::Corrupt => match open(copy) {
+            Ok(volume) => {
+                let line = format!("boot sector contradicts its copy, which is used: {error}");
+                Ok((volume, differ(line)))
+            }
+            Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 /// The geometry, and why it was taken from the copy, if it was.
-pub(super) fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<Finding>)> {
+fn read_boot(device: &dyn BlockDevice) -> FsResult<(Boot, Option<Finding>)> {
     let damage = match boot::read_primary(device) {
         Ok(Some(boot)) => return Ok((boot, None)),
         Ok(None) => FsError::corrupt("not an NTFS boot sector").at(0),
@@ -76,8 +112,27 @@ pub(super) struct NtfsFileSystem {
     pub(super) security: OnceLock<Index>,
 }
 
-/// The metadata of [`PAGE`] entries of a directory; `None` where the record cannot be read.
-pub(super) type Page = [Option<Metadata>];
+/// What is known of [`PAGE`] entries of a directory.
+pub(super) type Page = [Slot];
+
+/// What is known of an entry of a directory.
+#[derive(Clone)]
+pub(super) enum Slot {
+    Known(Metadata),
+    /// The record cannot be read.
+    Unknown,
+    /// The record is that of another file by now, or of a directory that lies elsewhere.
+    Gone,
+}
+
+impl Slot {
+    pub(super) fn metadata(&self) -> Option<&Metadata> {
+        match self {
+            Self::Known(metadata) => Some(metadata),
+            Self::Unknown | Self::Gone => None,
+        }
+    }
+}
 
 #[derive(Clone)]
 struct ByMemory;
@@ -103,13 +158,8 @@ impl Weighter<(u64, usize), Arc<Page>> for ByMemory {
 
 impl NtfsFileSystem {
     pub(super) fn mount(reader: VolumeReader, options: ReadOptions) -> FsResult<Self> {
-        let (boot, boot_finding) = read_boot(&*reader.metadata)?;
         let volume_size = reader.data.size();
-        let volume = Volume::open(reader, boot)?;
-        if !volume.node(ROOT)?.is_directory() {
-            return Err(FsError::corrupt("root directory is a file"));
-        }
-        let mut findings: Vec<Finding> = boot_finding.into_iter().collect();
+        let (volume, mut findings) = open_volume(reader)?;
         let size = volume.boot.size;
         if size > volume_size {
             findings.push(Finding::warning(
@@ -121,6 +171,12 @@ impl NtfsFileSystem {
             findings.push(Finding::warning(
                 code::NTFS_MIRROR,
                 format!("file record {number} is taken from $MFTMirr"),
+            ));
+        }
+        if let Some(number) = volume.first_unlike_mirror() {
+            findings.push(Finding::warning(
+                code::NTFS_MIRROR_DIFFERS,
+                format!("file record {number} and its copy in $MFTMirr differ"),
             ));
         }
         let upcase = read_upcase(&volume).unwrap_or_else(|error| {
@@ -223,22 +279,17 @@ impl NtfsFileSystem {
         let references: Vec<FileReference> = (first..first.saturating_add(PAGE))
             .map_while(|index| listing.get(index).map(|(_, reference, _)| reference))
             .collect();
-        let mut page = vec![None; references.len()];
+        let mut page = vec![Slot::Unknown; references.len()];
         let mut order: Vec<(u64, usize)> =
             references.iter().zip(0..).map(|(reference, at)| (reference.number(), at)).collect();
         order.sort_unstable();
         let numbers: Vec<u64> = order.iter().map(|(number, _)| *number).collect();
         self.volume.each_record(&numbers, |index, record| {
             let Some((_, at)) = order.get(index) else { return };
-            let is_meant = references
-                .get(*at)
-                .is_some_and(|reference| reference.sequence() == record.sequence());
-            if record.is_node()
-                && is_meant
-                && let Ok(node) = Node::read(&self.volume, record)
-                && let Some(slot) = page.get_mut(*at)
+            if let Some(slot) = page.get_mut(*at)
+                && let Some(listed) = listing.get(first.saturating_add(*at))
             {
-                *slot = Some(node.metadata);
+                *slot = self.slot(dir, listed, record);
             }
         });
         let page: Arc<Page> = page.into();
@@ -246,6 +297,36 @@ impl NtfsFileSystem {
             let _ = guard.insert(page.clone());
         }
         page
+    }
+
+    /// What `record` makes of the entry `listed` of `dir`.
+    fn slot(
+        &self,
+        dir: u64,
+        listed: (&[u8], FileReference, bool),
+        record: &FileRecord<'_>,
+    ) -> Slot {
+        let (name, reference, is_directory) = listed;
+        if !record.is_node() || record.sequence() != reference.sequence() {
+            return Slot::Gone;
+        }
+        if record.is_directory() != is_directory {
+            let line = "record and directory do not agree whether it is a directory";
+            self.volume.note(record, code::NTFS_DIRECTORY_FLAG, line);
+        }
+        // A directory has one name. One that is named elsewhere, too, would be walked through as
+        // often as it is named.
+        if record.is_directory()
+            && self.volume.has_name(record, dir, Some(name)).is_ok_and(|has| !has)
+        {
+            let line = "a directory names it, and it has no such name";
+            self.volume.note(record, code::NTFS_NAME, line);
+            return Slot::Gone;
+        }
+        match Node::read(&self.volume, record) {
+            Ok(node) => Slot::Known(node.metadata),
+            Err(_) => Slot::Unknown,
+        }
     }
 
     /// Has the small directories in `page` listed: a walk enters them next.
@@ -261,7 +342,7 @@ impl NtfsFileSystem {
         }
         let below = page
             .iter()
-            .flatten()
+            .filter_map(Slot::metadata)
             .filter(|metadata| metadata.kind == FileKind::Directory && metadata.size <= SMALL);
         for metadata in below.take(AT_ONCE) {
             let (own, dir) = (self.own.clone(), metadata.node.0);

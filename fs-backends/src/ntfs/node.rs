@@ -1,10 +1,10 @@
 //! What is known of a file or directory from its file record.
 
-use volfold_block::{ByteReader, byte_count};
+use volfold_block::{ByteReader, byte_count, code};
 
 use super::extended::{self, Lx};
-use super::index::{DOS_NAME_SPACE, I30};
-use super::record::{Attribute, FileRecord, Form, kind};
+use super::index::I30;
+use super::record::{Attribute, FileName, FileRecord, Form, kind};
 use super::reparse::{self, Interix, Meaning};
 use super::stream::{Compression, refusal};
 use super::volume::{ListEntry, Volume};
@@ -21,6 +21,8 @@ const UNIX_EPOCH: i64 = 11_644_473_600;
 const SYSTEM: u32 = 0x4;
 /// `FILE_ATTRIBUTE_DIRECTORY` of MS-FSCC; NTFS itself keeps it elsewhere.
 const DIRECTORY: u32 = 0x10;
+/// `FILE_ATTRIBUTE_REPARSE_POINT`.
+const REPARSE: u32 = 0x400;
 /// `FILE_ATTRIBUTE_OFFLINE`, `..._RECALL_ON_OPEN` and `..._RECALL_ON_DATA_ACCESS`: the content is
 /// elsewhere.
 const NOT_HERE: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
@@ -45,6 +47,10 @@ struct Gathered {
     attributes: u32,
     is_case_sensitive: bool,
     names: u32,
+    /// A name says that the record is a directory and it is none, or the reverse.
+    has_other_kind: bool,
+    /// A name lies in a record that cannot be read.
+    has_lost_name: bool,
     has_reparse: bool,
     has_ea: bool,
     has_main: bool,
@@ -73,8 +79,14 @@ impl Node {
         let is_directory = record.is_directory();
         let cluster_size = volume.boot.cluster_size;
         let mut gathered = Gathered::default();
-        volume.visit(record, is_wanted, |attribute| {
-            gathered.take(attribute, is_directory, cluster_size)
+        volume.visit_each(record, is_wanted, |kind, found| match found {
+            Ok(attribute) => gathered.take(attribute, is_directory, cluster_size),
+            // The other names of a file are found by their directories.
+            Err(_) if kind == kind::FILE_NAME => {
+                gathered.has_lost_name = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
         })?;
         let mut attributes = gathered.attributes;
         if is_directory {
@@ -98,6 +110,7 @@ impl Node {
             wof: None,
             is_case_sensitive: gathered.is_case_sensitive,
         };
+        gathered.note_contradictions(volume, record);
         if gathered.has_reparse {
             // The main stream tells the size; without it, or without the other, nothing is known.
             let wof_allocated = gathered.wof_allocated.filter(|_| gathered.has_main);
@@ -108,6 +121,9 @@ impl Node {
             && gathered.refusal.is_none()
         {
             node.apply_interix(volume, record);
+        }
+        if !gathered.has_reparse && !is_directory && gathered.is_content_elsewhere() {
+            node.metadata.unreadable = Some(FsErrorKind::Corrupt);
         }
         if gathered.has_ea {
             node.apply_lx(volume, record);
@@ -198,6 +214,34 @@ impl Node {
 }
 
 impl Gathered {
+    /// Whether marks say that the main stream is not the content, where there is no reparse point.
+    fn is_content_elsewhere(&self) -> bool {
+        self.attributes & REPARSE != 0 || self.wof_allocated.is_some()
+    }
+
+    fn note_contradictions(&self, volume: &Volume, record: &FileRecord<'_>) {
+        let is_marked = self.attributes & REPARSE != 0;
+        let line = match (self.has_reparse, is_marked, self.wof_allocated) {
+            (true, false, _) => Some("it has a reparse point, and is not marked as one"),
+            (false, true, _) => Some("it is marked as a reparse point, and is none"),
+            (false, false, Some(_)) => {
+                Some("its compressed stream is there, its reparse point not")
+            }
+            _ => None,
+        };
+        if let Some(line) = line {
+            volume.note(record, code::NTFS_REPARSE, line);
+        }
+        if self.has_other_kind {
+            let line = "record and name do not agree whether it is a directory";
+            volume.note(record, code::NTFS_DIRECTORY_FLAG, line);
+        }
+        if self.has_lost_name {
+            let line = "a name lies in a record that cannot be read";
+            volume.note(record, code::NTFS_EXTENSION, line);
+        }
+    }
+
     fn take(
         &mut self,
         attribute: &Attribute<'_>,
@@ -219,10 +263,12 @@ impl Gathered {
                 let versions = reader.u32_le().and_then(|most| Ok((most, reader.u32_le()?)));
                 self.is_case_sensitive = is_directory && matches!(versions, Ok((0, 1)));
             }
-            (kind::FILE_NAME, Form::Resident(value))
-                if value.get(0x41) != Some(&DOS_NAME_SPACE) =>
-            {
-                self.names = self.names.saturating_add(1);
+            (kind::FILE_NAME, Form::Resident(value)) => {
+                let name = FileName::parse(value);
+                if !name.as_ref().is_some_and(|name| name.is_dos) {
+                    self.names = self.names.saturating_add(1);
+                }
+                self.has_other_kind |= name.is_some_and(|name| name.is_directory != is_directory);
             }
             (kind::REPARSE_POINT, _) => self.has_reparse = true,
             (kind::EA, _) => self.has_ea = true,

@@ -50,6 +50,13 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// The blocks that the update sequence array protects, whatever the sector size.
 const FIXUP_BLOCK: usize = 512;
+/// The bytes of an attribute before its name.
+const RESIDENT_HEADER: usize = 0x18;
+const NON_RESIDENT_HEADER: usize = 0x40;
+/// In the attributes of a name: it names a directory.
+pub(super) const NAMES_DIRECTORY: u32 = 0x1000_0000;
+/// The name space of an 8.3 name that stands beside a long one.
+pub(super) const DOS_NAME_SPACE: u8 = 2;
 /// The kind that ends the attributes of a record.
 const END_MARK: u32 = 0xFFFF_FFFF;
 
@@ -188,6 +195,26 @@ impl<'b> FileRecord<'b> {
         self.flags & 2 != 0
     }
 
+    /// Whether `other` says the same of the file: what a write counts and signs is not compared.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let attributes =
+            |record: &Self| record.bytes.get(record.first_attribute..).map(<[u8]>::to_vec);
+        let head = |record: &Self| (record.sequence, record.flags, record.base);
+        head(self) == head(other) && attributes(self) == attributes(other)
+    }
+
+    /// The name in the record that is no 8.3 name beside a long one, if there is one.
+    pub(super) fn file_name(&self) -> Option<FileName<'_>> {
+        let mut names = self.attributes().map_while(Result::ok).filter_map(|attribute| {
+            match (attribute.kind, attribute.form) {
+                (kind::FILE_NAME, Form::Resident(value)) => FileName::parse(value),
+                _ => None,
+            }
+        });
+        let first = names.next()?;
+        if first.is_dos { names.next().or(Some(first)) } else { Some(first) }
+    }
+
     /// Whether the file is made of indexes, as `$Secure` and those of `$Extend`.
     pub(super) fn is_view_index(&self) -> bool {
         self.flags & 8 != 0
@@ -206,6 +233,34 @@ impl<'b> FileRecord<'b> {
     /// The attributes, in the order of the record. An error ends them.
     pub(super) fn attributes(&self) -> Attributes<'_> {
         Attributes { bytes: &self.bytes, position: self.position, next: Some(self.first_attribute) }
+    }
+}
+
+/// What a `$FILE_NAME` says, for messages and comparisons.
+pub(super) struct FileName<'a> {
+    /// The directory that has it.
+    pub(super) parent: FileReference,
+    /// It says that it names a directory.
+    pub(super) is_directory: bool,
+    /// It is an 8.3 name beside a long one.
+    pub(super) is_dos: bool,
+    /// UTF-16, little-endian.
+    pub(super) name: &'a [u8],
+}
+
+impl<'a> FileName<'a> {
+    /// The name in the value `bytes` of the attribute; `None` if it is cut short.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = ByteReader::new("file name", bytes, 0);
+        let parent = FileReference(reader.u64_le().ok()?);
+        reader.skip(0x30).ok()?;
+        let attributes = reader.u32_le().ok()?;
+        reader.skip(4).ok()?;
+        let length = usize::from(reader.u8().ok()?);
+        let name_space = reader.u8().ok()?;
+        let name = reader.take(length.saturating_mul(2)).ok()?;
+        let is_directory = attributes & NAMES_DIRECTORY != 0;
+        Some(Self { parent, is_directory, is_dos: name_space == DOS_NAME_SPACE, name })
     }
 }
 
@@ -299,6 +354,8 @@ pub(super) struct Attribute<'a> {
     /// The compression format: 0 none, 1 LZNT1.
     pub(super) compression: u8,
     pub(super) is_encrypted: bool,
+    /// Its runs may have holes.
+    pub(super) may_have_holes: bool,
     pub(super) form: Form<'a>,
     /// The byte position in the volume.
     pub(super) position: u64,
@@ -316,7 +373,10 @@ pub(super) struct NonResident<'a> {
     /// How many clusters the piece says it has.
     pub(super) clusters: u64,
     pub(super) compression_unit: u8,
+    /// The bytes that the value takes on the volume.
     pub(super) allocated: u64,
+    /// The bytes that all pieces say they have, holes included.
+    pub(super) spanned: u64,
     pub(super) size: u64,
     pub(super) initialized: u64,
     /// The mapping pairs.
@@ -337,14 +397,29 @@ impl<'a> Attribute<'a> {
                 .ok_or_else(|| corrupt("attribute name leaves the attribute", 0x0A))?,
         };
         let flags = raw.flags.get();
-        let form = if raw.non_resident == 0 {
+        // Header, name and value are three parts; the bytes of one are never those of another.
+        let is_resident = raw.non_resident == 0;
+        let header = if is_resident { RESIDENT_HEADER } else { NON_RESIDENT_HEADER };
+        let head_end = if name.is_empty() { header } else { header.max(name_end) };
+        if !name.is_empty() && name_start < header {
+            return Err(corrupt("attribute name begins in the header", 0x0A));
+        }
+        let form = if is_resident {
             let mut reader = ByteReader::new("resident attribute", body, position);
             let length = bytes_to_index(u64::from(reader.u32_le()?))?;
             let start = usize::from(reader.u16_le()?);
             let value = bytes.get(start..start.saturating_add(length));
-            Form::Resident(value.ok_or_else(|| corrupt("value leaves its attribute", 0x10))?)
+            let value = value.ok_or_else(|| corrupt("value leaves its attribute", 0x10))?;
+            if length > 0 && start < head_end {
+                return Err(corrupt("value begins in the header of its attribute", 0x14));
+            }
+            Form::Resident(value)
         } else {
-            Form::NonResident(NonResident::parse(bytes, body, flags, position)?)
+            let piece = NonResident::parse(bytes, body, flags, position)?;
+            if bytes.len().saturating_sub(piece.runs.len()) < head_end {
+                return Err(corrupt("run list begins in the header of its attribute", 0x20));
+            }
+            Form::NonResident(piece)
         };
         let [compression, _] = flags.to_le_bytes();
         Ok(Self {
@@ -353,6 +428,7 @@ impl<'a> Attribute<'a> {
             name,
             compression,
             is_encrypted: flags & 0x4000 != 0,
+            may_have_holes: flags & 0x80FF != 0,
             form,
             position,
         })
@@ -403,6 +479,7 @@ impl<'a> NonResident<'a> {
             clusters: clusters.ok_or_else(|| corrupt("cluster range is backwards", 0x18))?,
             compression_unit: raw.compression_unit,
             allocated,
+            spanned: raw.allocated_size.get(),
             size: raw.data_size.get(),
             initialized: raw.initialized_size.get(),
             runs,
@@ -504,7 +581,9 @@ mod tests {
             let error = FileRecord::parse(40, 4096, bytes).err().unwrap();
             assert!(error.position() >= Some(4096), "{at}: {error}");
         }
-        for (at, value) in [(0x3C, 8), (0x3E, 1), (0x48, 30), (0x4C, 0x40), (0x40, 1)] {
+        for (at, value) in
+            [(0x3C, 8), (0x3E, 1), (0x48, 30), (0x4C, 0x40), (0x4C, 0), (0x4C, 0x17), (0x40, 1)]
+        {
             let mut bytes = record();
             bytes[at] = value;
             let record = FileRecord::parse(40, 4096, bytes).unwrap();

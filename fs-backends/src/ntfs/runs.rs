@@ -2,13 +2,14 @@
 //!
 //! Each run is one byte of two nibbles, low the size of the length and high the size of the
 //! location, then the length in clusters, then the location in clusters as a signed difference
-//! to the location before. No location is a hole. A byte 0 ends the list.
+//! to the location before. No location is a hole, which only sparse and compressed attributes have.
+//! A byte 0 ends the list.
 
 use crate::error::{FsError, FsResult};
 use crate::extents::{Extents, Place};
 
 /// Appends the runs in `bytes`, which lie at `position` of the volume, to `extents`, and says
-/// how many clusters they have.
+/// how many clusters they have. A run without a location is a `hole`.
 ///
 /// # Errors
 /// `Corrupt` if a number is out of range or the list is cut short.
@@ -16,6 +17,7 @@ pub(super) fn append(
     bytes: &[u8],
     position: u64,
     cluster_size: u64,
+    hole: Place,
     extents: &mut Extents,
 ) -> FsResult<u64> {
     let mut rest = bytes;
@@ -38,7 +40,7 @@ pub(super) fn append(
             .filter(|length| *length > 0)
             .ok_or_else(|| corrupt("run has an invalid length"))?;
         let place = if step.is_empty() {
-            Place::Hole
+            hole
         } else {
             location = number(step)
                 .and_then(|step| location.checked_add(step))
@@ -73,7 +75,7 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> FsResult<(u64, Extents)> {
         let mut extents = Extents::default();
-        let clusters = append(bytes, 0x100, 4096, &mut extents)?;
+        let clusters = append(bytes, 0x100, 4096, Place::Hole, &mut extents)?;
         Ok((clusters, extents))
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::mounted::ROOT;
 use super::*;
 use volfold_block::{Finding, code};
 
@@ -98,6 +99,199 @@ fn a_volume_of_mkntfs_reads_back() {
     assert_eq!((streams.len(), streams[0].size), (1, 20_000));
     let stream = fs.open(big, &StreamName(b"alt".to_vec())).unwrap();
     assert_eq!(content(&*stream).unwrap(), noise(20_000, 2));
+}
+
+/// The codes of what was noticed up to now.
+fn codes(fs: &dyn FileSystem) -> Vec<&'static str> {
+    fs.findings().iter().map(|finding| finding.code.as_str()).collect()
+}
+
+/// What `check` reports.
+fn checked(fs: &dyn FileSystem) -> Vec<Finding> {
+    let mut found = Vec::new();
+    fs.check(&mut |finding| found.push(finding)).unwrap();
+    found
+}
+
+#[test]
+fn sizes_that_contradict_each_other_are_findings() {
+    let Some(image) = volume() else { return };
+    let cases: [(usize, u64, usize); 3] =
+        [(0x30, 100_000, 100_000), (0x38, 300_001, 300_000), (0x28, 4096, 300_000)];
+    for (at, value, length) in cases {
+        let image = bent(&image, "big.bin", |record| {
+            let data = attribute(record, 0x80);
+            record[data + at..data + at + 8].copy_from_slice(&value.to_le_bytes());
+        });
+        let fs = mount(&NtfsDriver, image).unwrap();
+        assert!(read(&*fs, "big.bin").unwrap() == noise(300_000, 1)[..length], "{at:x}");
+        assert_eq!(codes(&*fs), ["ntfs-sizes"], "{at:x}");
+        assert_eq!(checked(&*fs)[0].code.as_str(), "ntfs-sizes");
+    }
+}
+
+#[test]
+fn a_value_that_begins_in_its_header_is_refused() {
+    let Some(image) = volume() else { return };
+    for start in [0, 0x10, 0x17] {
+        let image = bent(&image, "Small file.txt", |record| {
+            let data = attribute(record, 0x80);
+            record[data + 0x14] = start;
+        });
+        let fs = mount(&NtfsDriver, image).unwrap();
+        assert_eq!(kind_of(read(&*fs, "Small file.txt")), FsErrorKind::Corrupt);
+        assert!(read(&*fs, "big.bin").unwrap() == noise(300_000, 1));
+        assert!(checked(&*fs).iter().any(|finding| finding.code == "ntfs-record"));
+    }
+}
+
+#[test]
+fn a_hole_is_zeros_in_a_sparse_stream_only() {
+    let Some(image) = volume() else { return };
+    let hole = |is_sparse: bool| {
+        bent(&image, "big.bin", |record| {
+            let data = attribute(record, 0x80);
+            let runs = data + usize::from(record[data + 0x20]);
+            record[runs] &= 0x0F;
+            record[runs + 1 + usize::from(record[runs])] = 0;
+            record[data + 0x0D] |= if is_sparse { 0x80 } else { 0 };
+        })
+    };
+    let fs = mount(&NtfsDriver, hole(true)).unwrap();
+    assert!(read(&*fs, "big.bin").unwrap().iter().all(|byte| *byte == 0));
+    assert!(codes(&*fs).is_empty());
+    let fs = mount(&NtfsDriver, hole(false)).unwrap();
+    assert_eq!(kind_of(read(&*fs, "big.bin")), FsErrorKind::Corrupt);
+    assert_eq!(codes(&*fs), ["ntfs-sparse"]);
+}
+
+#[test]
+fn a_mark_of_a_reparse_point_alone_refuses_the_file() {
+    let Some(image) = volume() else { return };
+    let marked = bent(&image, "big.bin", |record| {
+        let standard = attribute(record, 0x10);
+        record[standard + 0x18 + 0x21] |= 4;
+    });
+    let fs = mount(&NtfsDriver, marked.as_slice()).unwrap();
+    let metadata = fs.metadata(find(&*fs, "big.bin").unwrap()).unwrap();
+    assert_eq!(metadata.unreadable, Some(FsErrorKind::Corrupt));
+    assert_eq!(kind_of(read(&*fs, "big.bin")), FsErrorKind::Corrupt);
+    assert_eq!(codes(&*fs), ["ntfs-reparse"]);
+    // The attribute alone counts, and is a finding; both together are in order.
+    let cloud = [&0x9000_601A_u32.to_le_bytes()[..], &[0; 4]].concat();
+    for (image, wanted) in [(&image, &["ntfs-reparse"][..]), (&marked, &[])] {
+        let image = bent(image, "big.bin", |record| add_reparse(record, &cloud));
+        let fs = mount(&NtfsDriver, image).unwrap();
+        assert!(read(&*fs, "big.bin").unwrap() == noise(300_000, 1));
+        assert_eq!(codes(&*fs), wanted);
+    }
+}
+
+#[test]
+fn a_compressed_stream_without_its_reparse_point_refuses_the_file() {
+    let scratch = Scratch::new("ntfs-wof");
+    scratch.write("big", &noise(8193, 1));
+    scratch.blank(8 << 20);
+    let made = scratch.run("mkntfs", &["-F", "-q", "-Q", "image"])
+        && scratch.run("ntfscp", &["image", "big", "big.bin"])
+        && scratch.run("ntfscp", &["-N", "WofCompressedData", "image", "big", "big.bin"]);
+    if !made {
+        return;
+    }
+    let fs = mount(&NtfsDriver, scratch.image()).unwrap();
+    assert_eq!(kind_of(read(&*fs, "big.bin")), FsErrorKind::Corrupt);
+    assert_eq!(codes(&*fs), ["ntfs-reparse"]);
+}
+
+#[test]
+fn a_name_of_another_kind_than_its_record_is_a_finding() {
+    let Some(image) = volume() else { return };
+    let image = bent(&image, "big.bin", |record| {
+        let name = attribute(record, 0x30);
+        record[name + 0x18 + 0x3B] |= 0x10;
+    });
+    let fs = mount(&NtfsDriver, image).unwrap();
+    assert!(read(&*fs, "big.bin").unwrap() == noise(300_000, 1));
+    assert_eq!(codes(&*fs), ["ntfs-directory-flag"]);
+    let Some(image) = volume() else { return };
+    let image = bent(&image, "big.bin", |record| record[0x16] |= 2);
+    let fs = mount(&NtfsDriver, image).unwrap();
+    assert_eq!(list(&*fs, fs.root(), 9).unwrap().len(), 2);
+    assert_eq!(codes(&*fs)[0], "ntfs-directory-flag");
+}
+
+#[test]
+fn a_directory_is_shown_where_it_says_that_it_lies() {
+    let Some(image) = volume() else { return };
+    // The file becomes a directory by its flag, with the names of another: no entry is its own.
+    for (at, value) in [(0x42, b'X'), (0, 9)] {
+        let image = bent(&image, "big.bin", |record| {
+            record[0x16] |= 2;
+            let name = attribute(record, 0x30);
+            record[name + 0x18 + at] = value;
+        });
+        let fs = mount(&NtfsDriver, image).unwrap();
+        let names = list(&*fs, fs.root(), 9).unwrap();
+        assert_eq!(kind_of(fs.metadata(names[0].1)), FsErrorKind::Corrupt);
+        assert_eq!(kind_of(list(&*fs, names[0].1, 9)), FsErrorKind::Corrupt);
+        assert!(codes(&*fs).contains(&"ntfs-name"));
+        let is_elsewhere = at == 0;
+        assert_eq!(find(&*fs, "big.bin").is_err(), is_elsewhere);
+    }
+}
+
+#[test]
+fn a_boot_sector_that_contradicts_its_copy_is_a_finding() {
+    let Some(image) = volume() else { return };
+    for at in [0x0D, 0x28, 0x30, 0x38] {
+        let mut image = image.clone();
+        image[at] ^= 0x18;
+        let fs = mount(&NtfsDriver, image).unwrap();
+        assert_eq!(codes(&*fs)[0], "ntfs-boot-copies-differ", "{at:x}");
+        assert!(read(&*fs, "big.bin").unwrap() == noise(300_000, 1));
+    }
+}
+
+#[test]
+fn check_compares_all_clusters() {
+    let Some(image) = volume() else { return };
+    let fs = mount(&NtfsDriver, image.as_slice()).unwrap();
+    assert_eq!(checked(&*fs), []);
+    // The runs of the stream are those of the file.
+    let shared = bent(&image, "big.bin", |record| {
+        let data = attribute(record, 0x80);
+        let length = usize::from(record[data + 4]);
+        let named = data + length;
+        let (from, to) = (usize::from(record[data + 0x20]), usize::from(record[named + 0x20]));
+        let sizes = record[data + from];
+        let place = data + from + 1 + usize::from(sizes & 15);
+        let other = named + to + 1 + usize::from(record[named + to] & 15);
+        record.copy_within(place..place + usize::from(sizes >> 4), other);
+    });
+    let fs = mount(&NtfsDriver, shared).unwrap();
+    let found = checked(&*fs);
+    assert!(found[0].code == "ntfs-cross-link", "{found:?}");
+    assert_eq!(found[0].path.as_deref(), Some("/big.bin"));
+    assert!(found[1].code == "ntfs-lost-clusters");
+    let mut free = image.clone();
+    let bitmap = bitmap_of(&image);
+    free[bitmap + 40..bitmap + 60].fill(0);
+    let found = checked(&*mount(&NtfsDriver, free).unwrap());
+    assert!(found.iter().any(|finding| finding.code == "ntfs-bitmap"), "{found:?}");
+    let mut used = image;
+    used[bitmap + 230] |= 0x10;
+    let found = checked(&*mount(&NtfsDriver, used).unwrap());
+    assert!(found[0].code == "ntfs-lost-clusters" && found.len() == 1, "{found:?}");
+}
+
+/// Where `$Bitmap` begins.
+fn bitmap_of(image: &[u8]) -> usize {
+    let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
+    let fs = NtfsFileSystem::mount(reader, ReadOptions::default()).unwrap();
+    let record = fs.volume.node(6).unwrap();
+    let stream = fs.volume.stream(&record, 0x80, &[]).unwrap().unwrap();
+    let stream::Content::Runs(runs) = stream.content else { panic!("it is not resident") };
+    usize::try_from(runs.position(0).unwrap()).unwrap()
 }
 
 #[test]
@@ -203,6 +397,9 @@ fn a_damaged_record_harms_only_its_own_file() {
         let names = list(&*fs, fs.root(), 9).unwrap();
         assert!(names[0].2.is_none() && names[1].2.is_some());
         assert_eq!(kind_of(find(&*fs, "big.bin")), FsErrorKind::Corrupt);
+        let node = names[0].1;
+        assert_eq!(kind_of(fs.metadata(node)), FsErrorKind::Corrupt);
+        assert_eq!(kind_of(fs.open(node, &StreamName::MAIN)), FsErrorKind::Corrupt);
         assert_eq!(read(&*fs, "Small file.txt").unwrap(), b"some text");
     }
 }
@@ -375,7 +572,7 @@ fn a_dirty_volume_and_a_short_one_are_findings() {
         record[information + 0x18 + 10] |= 1;
     });
     let fs = mount(&NtfsDriver, dirty).unwrap();
-    assert!(fs.info().findings[0].code == "ntfs-dirty");
+    assert_eq!(codes(&*fs), ["ntfs-mirror-differs", "ntfs-dirty"]);
     let fs = mount(&NtfsDriver, &image[..7 << 20]).unwrap();
     assert!(fs.info().findings[0].code == "ntfs-truncated");
 }

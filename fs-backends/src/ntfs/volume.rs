@@ -14,20 +14,30 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use volfold_block::{BlockDevice, ByteReader, byte_count, bytes_to_index};
+use volfold_block::{
+    BlockDevice, ByteReader, Code, Finding, FindingLog, byte_count, bytes_to_index, code,
+};
 
 use super::boot::Boot;
-use super::record::{Attribute, FileRecord, FileReference, kind};
-use super::stream::{Content, Stream, StreamBuilder};
+use super::record::{Attribute, FileName, FileRecord, FileReference, Form, kind};
+use super::stream::{Content, Faults, Stream, StreamBuilder};
 use super::units::with_scratch;
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{Extents, Place};
+use crate::wtf8;
 
 /// LIMIT: bytes of an attribute list; the bound that Windows keeps.
 const MAX_ATTRIBUTE_LIST: u64 = 256 * 1024;
 /// LIMIT: bytes of a value that is held in memory as a whole.
 const MAX_VALUE: u64 = 1 << 20;
+/// `$BadClus`, whose stream of all clusters that are not bad is one hole without a mark.
+const BAD_CLUSTERS: u64 = 8;
+/// In the number of a node: an entry of a directory has it, whose record is none of it. No table has
+/// as many records.
+pub(super) const GONE: u64 = 1 << 47;
+pub(super) const GONE_SENTENCE: &str =
+    "directory entry names a file that is gone or lies elsewhere";
 /// The records that `$MFTMirr` has at least.
 const MIRRORED: u64 = 4;
 /// Records that lie nearer to each other than this are fetched by one read.
@@ -51,6 +61,8 @@ pub(super) struct Volume {
     mft: Extents,
     mft_size: u64,
     fetched: Fetched,
+    /// What was noticed while records were read.
+    pub(super) log: FindingLog,
 }
 
 /// Which windows of the master file table the host was told to fetch, a bit each.
@@ -93,6 +105,7 @@ impl Volume {
             mft: Extents::default(),
             mft_size: record_size,
             fetched: Fetched::new(0),
+            log: FindingLog::new(),
         };
         volume.mft.push(Place::At(volume.boot.mft), record_size)?;
         let record = volume.record(0)?;
@@ -115,6 +128,7 @@ impl Volume {
             volume.extend_table(&record, &list, &mut table)?;
         }
         let table = table.finish()?;
+        volume.note_faults(&record, &table);
         let Content::Runs(runs) = table.content else {
             return Err(FsError::corrupt("master file table is resident").at(record.position()));
         };
@@ -144,10 +158,18 @@ impl Volume {
                 self.mft_size = self.mft.end();
                 let extension = self.extension(base, entry.record);
                 table.take_back(&mut self.mft);
-                Some(extension?)
+                match extension {
+                    Ok(extension) => Some(extension),
+                    Err(error) => {
+                        table.lose(&error)?;
+                        continue;
+                    }
+                }
             };
-            let attribute = entry.find(extension.as_ref().unwrap_or(base))?;
-            table.add(&attribute, self.boot.cluster_size)?;
+            match entry.find(extension.as_ref().unwrap_or(base)) {
+                Ok(attribute) => table.add(&attribute, self.boot.cluster_size)?,
+                Err(error) => table.lose(&error)?,
+            }
         }
         Ok(())
     }
@@ -198,6 +220,75 @@ impl Volume {
                 && self.mirrored(*number).is_ok()
         };
         (0..MIRRORED).find(is_damaged)
+    }
+
+    /// Whether `record` says itself that it lies in the directory `dir`, and is called `name` there
+    /// if that is given.
+    ///
+    /// # Errors
+    /// Why its names cannot be read.
+    pub(super) fn has_name(
+        &self,
+        record: &FileRecord<'_>,
+        dir: u64,
+        name: Option<&[u8]>,
+    ) -> FsResult<bool> {
+        let mut has = false;
+        self.visit(
+            record,
+            |entry| entry.kind == kind::FILE_NAME,
+            |attribute| {
+                if let (kind::FILE_NAME, Form::Resident(value)) = (attribute.kind, &attribute.form)
+                    && let Some(own) = FileName::parse(value)
+                {
+                    let is_called = |name| wtf8::encode(wtf8::units_le(own.name)) == name;
+                    has |= own.parent.number() == dir && name.is_none_or(is_called);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(has)
+    }
+
+    /// The first of the mirrored records whose copy says something else.
+    pub(super) fn first_unlike_mirror(&self) -> Option<u64> {
+        (0..MIRRORED).find(|number| {
+            let pair = (self.record_of_table(*number), self.mirrored(*number));
+            matches!(pair, (Ok(record), Ok(copy)) if !record.is_same(&copy))
+        })
+    }
+
+    /// How many records the table has.
+    pub(super) fn records(&self) -> u64 {
+        self.mft_size.checked_div(byte_count(self.boot.record_size)).unwrap_or(0)
+    }
+
+    /// Notes `line` about the file of the base record `record`.
+    pub(super) fn note(&self, record: &FileRecord<'_>, code: Code, line: &str) {
+        let name = record.file_name().map(|name| wtf8::encode(wtf8::units_le(name.name)));
+        let number = record.number();
+        let line = match name {
+            Some(name) => format!("{} (record {number}): {line}", String::from_utf8_lossy(&name)),
+            None => format!("file record {number}: {line}"),
+        };
+        self.log.add(Finding::warning(code, line).at(record.position()));
+    }
+
+    /// Notes what contradicts itself in `stream`, which is one of `record`.
+    fn note_faults(&self, record: &FileRecord<'_>, stream: &Stream) {
+        let Faults { has_wrong_sizes, has_strange_hole, damaged_from } = stream.faults;
+        if has_wrong_sizes {
+            let (size, valid) = (stream.size, stream.initialized);
+            let line = format!("size {size}, initialized size {valid} and run list do not fit");
+            self.note(record, code::NTFS_SIZES, &line);
+        }
+        if has_strange_hole && record.number() != BAD_CLUSTERS {
+            self.note(record, code::NTFS_SPARSE, "hole in a stream that is not sparse is refused");
+        }
+        if let Some(from) = damaged_from {
+            let line = format!("places of the bytes from {from} of {} on are damaged", stream.size);
+            self.note(record, code::NTFS_EXTENSION, &line);
+        }
     }
 
     /// Where the record `number` begins in the table.
@@ -296,8 +387,12 @@ impl Volume {
     /// The base record of the node `number`.
     ///
     /// # Errors
-    /// `NotFound` if the record is not in use or extends another; why it cannot be read.
+    /// `NotFound` if the record is not in use or extends another, `Corrupt` if it is [`GONE`]; why
+    /// it cannot be read.
     pub(super) fn node(&self, number: u64) -> FsResult<FileRecord<'static>> {
+        if number & GONE != 0 {
+            return Err(FsError::corrupt(GONE_SENTENCE));
+        }
         let record = self.record(number)?;
         if record.is_node() { Ok(record) } else { Err(FsError::not_found()) }
     }
@@ -313,9 +408,24 @@ impl Volume {
         wanted: impl Fn(&ListEntry<'_>) -> bool,
         mut visit: impl FnMut(&Attribute<'_>) -> FsResult<()>,
     ) -> FsResult<()> {
+        self.visit_each(base, wanted, |_, found| visit(found?))
+    }
+
+    /// As [`Self::visit`], but an attribute of another record that cannot be read is given as an
+    /// error, with its kind.
+    ///
+    /// # Errors
+    /// What `visit` says; why the base record or the list cannot be read.
+    pub(super) fn visit_each(
+        &self,
+        base: &FileRecord<'_>,
+        wanted: impl Fn(&ListEntry<'_>) -> bool,
+        mut visit: impl FnMut(u32, FsResult<&Attribute<'_>>) -> FsResult<()>,
+    ) -> FsResult<()> {
         let Some(list) = self.attribute_list(base)? else {
             for attribute in base.attributes() {
-                visit(&attribute?)?;
+                let attribute = attribute?;
+                visit(attribute.kind, Ok(&attribute))?;
             }
             return Ok(());
         };
@@ -326,15 +436,24 @@ impl Volume {
                 continue;
             }
             let number = entry.record.number();
-            if number == base.number() {
-                visit(&entry.find(base)?)?;
-                continue;
+            if number != base.number() && extension.as_ref().map(FileRecord::number) != Some(number)
+            {
+                extension = match self.extension(base, entry.record) {
+                    Ok(record) => Some(record),
+                    Err(error) => {
+                        extension = None;
+                        visit(entry.kind, Err(error))?;
+                        continue;
+                    }
+                };
             }
-            if extension.as_ref().map(FileRecord::number) != Some(number) {
-                extension = Some(self.extension(base, entry.record)?);
-            }
-            if let Some(record) = &extension {
-                visit(&entry.find(record)?)?;
+            let record = match &extension {
+                Some(record) if number != base.number() => record,
+                _ => base,
+            };
+            match entry.find(record) {
+                Ok(attribute) => visit(entry.kind, Ok(&attribute))?,
+                Err(error) => visit(entry.kind, Err(error))?,
             }
         }
         Ok(())
@@ -381,8 +500,8 @@ impl Volume {
     /// `None` if there is none.
     ///
     /// # Errors
-    /// `Undecodable` if the pieces of an attribute list do not fit, `Corrupt` if a run list is
-    /// shorter than its stream.
+    /// `Undecodable` if the pieces of an attribute list do not fit, `Corrupt` if the first of them
+    /// cannot be read. What a later one hides is refused by reads.
     pub(super) fn stream(
         &self,
         base: &FileRecord<'_>,
@@ -390,21 +509,25 @@ impl Volume {
         name: &[u8],
     ) -> FsResult<Option<Stream>> {
         let mut builder = StreamBuilder::default();
-        self.visit(
+        self.visit_each(
             base,
             |entry| entry.kind == kind && entry.name == name,
-            |attribute| {
-                if attribute.kind == kind && attribute.name == name {
+            |_, found| match found {
+                Ok(attribute) if attribute.kind == kind && attribute.name == name => {
                     builder.add(attribute, self.boot.cluster_size)
-                } else {
-                    Ok(())
                 }
+                Ok(_) => Ok(()),
+                Err(error) => builder.lose(&error),
             },
         )?;
         if builder.is_empty() {
             return Ok(None);
         }
-        builder.finish().map(Some)
+        let stream = builder.finish()?;
+        if stream.faults != Faults::default() {
+            self.note_faults(base, &stream);
+        }
+        Ok(Some(stream))
     }
 
     /// All bytes of `stream`, which must not be more than `limit`.
@@ -412,7 +535,15 @@ impl Volume {
     /// # Errors
     /// `Corrupt` if it is longer; `Unsupported` if it is compressed; why it cannot be read.
     pub(super) fn value(&self, stream: Stream, limit: u64) -> FsResult<Vec<u8>> {
-        if stream.size > limit.min(MAX_VALUE) {
+        self.content_of(stream, limit.min(MAX_VALUE))
+    }
+
+    /// The same with `limit` as the only bound.
+    ///
+    /// # Errors
+    /// As [`Self::value`].
+    pub(super) fn content_of(&self, stream: Stream, limit: u64) -> FsResult<Vec<u8>> {
+        if stream.size > limit {
             return Err(FsError::corrupt("attribute is longer than it may be"));
         }
         match stream.content {

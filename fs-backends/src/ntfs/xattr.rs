@@ -18,10 +18,10 @@
 use volfold_block::{ByteReader, byte_count, bytes_to_index};
 
 use super::extended::MAX_EA;
-use super::index::{DOS_NAME_SPACE, Index, Keys};
+use super::index::{Index, Keys};
 use super::mounted::{NtfsFileSystem, ROOT};
 use super::node;
-use super::record::{FileRecord, Form, kind};
+use super::record::{DOS_NAME_SPACE, FileRecord, Form, kind};
 use super::reparse::MAX_REPARSE;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::wtf8;

@@ -30,6 +30,8 @@ pub fn run(data: &[u8]) {
         let _ = fs.read_link(node);
         let _ = fs.lookup(node, Name::new("name"));
     }
+    let _ = fs.check(&mut |_| {});
+    let _ = fs.findings();
 }
 
 fn list(fs: &dyn FileSystem, dir: NodeId, nodes: &mut Vec<NodeId>) {

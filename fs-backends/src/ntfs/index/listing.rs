@@ -2,9 +2,9 @@
 
 use volfold_block::{byte_count, bytes_to_index};
 
-use super::super::record::FileReference;
+use super::super::record::{DOS_NAME_SPACE, FileReference};
 use super::super::volume::Volume;
-use super::tree::{DOS_NAME_SPACE, Entries, Entry, Index, Key, MAX_BLOCKS, MAX_DEPTH};
+use super::tree::{Entries, Entry, Index, Key, MAX_BLOCKS, MAX_DEPTH};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::wtf8;
 

@@ -47,4 +47,4 @@ mod tree;
 pub(super) use self::listing::Listing;
 #[cfg(feature = "fuzzing")]
 pub(super) use self::tree::touch;
-pub(super) use self::tree::{DOS_NAME_SPACE, I30, Index, Keys};
+pub(super) use self::tree::{I30, Index, Keys};

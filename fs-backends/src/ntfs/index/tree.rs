@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use volfold_block::{ByteReader, byte_count, bytes_to_index};
 
-use super::super::record::{FileRecord, FileReference, kind, undo_fixups};
+use super::super::record::{FileRecord, FileReference, NAMES_DIRECTORY, kind, undo_fixups};
 use super::super::stream::Content;
 use super::super::upcase::Upcase;
 use super::super::volume::Volume;
@@ -22,10 +22,6 @@ const MAX_ROOT: u64 = 4096;
 
 /// `$I30`, the name of the attributes that make a directory.
 pub(in crate::ntfs) const I30: &[u8] = b"$\0I\x003\x000\0";
-/// The name space of an 8.3 name that stands beside a long one.
-pub(in crate::ntfs) const DOS_NAME_SPACE: u8 = 2;
-/// In the attributes of a name: it names a directory.
-const NAMES_DIRECTORY: u32 = 0x1000_0000;
 
 const BLOCK_HEADER: usize = 0x18;
 const HAS_NODE_BELOW: u16 = 1;

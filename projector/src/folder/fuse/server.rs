@@ -167,7 +167,7 @@ impl Server {
         };
         FileAttr {
             ino: self.ino(metadata.node),
-            size: metadata.size,
+            size: shown_size(metadata),
             blocks: allocated.div_ceil(512),
             atime: system_time(metadata.times.accessed),
             mtime: modified,
@@ -314,7 +314,7 @@ impl Server {
     /// INVARIANT: what cannot be read is data, so that programs try to read it and are told.
     fn seek(&self, node: NodeId, offset: u64, hole: bool) -> FsResult<Option<u64>> {
         let Ok(file) = self.file(node) else {
-            let size = self.tree.metadata(node)?.size;
+            let size = shown_size(&self.tree.metadata(node)?);
             return Ok((offset < size).then_some(if hole { size } else { offset }));
         };
         let mut at = offset;
@@ -330,6 +330,17 @@ impl Server {
         }
         // Holes may be taken for data, never the other way round.
         Ok(Some(if hole { file.size() } else { at.min(file.size().saturating_sub(1)) }))
+    }
+}
+
+/// The size that the kernel is told.
+///
+/// INVARIANT: a file that will be refused has a byte at least. The kernel asks for none of a file of
+/// 0 bytes, so that one whose recorded size is 0 would read as empty, and nobody would be told.
+fn shown_size(metadata: &Metadata) -> u64 {
+    match (metadata.kind, metadata.unreadable) {
+        (FileKind::Regular, Some(_)) => metadata.size.max(1),
+        _ => metadata.size,
     }
 }
 
@@ -646,6 +657,22 @@ mod tests {
         let node = tree.lookup(folder, Name::new("disk")).unwrap();
         let options = MountOptions::new("", Arc::new(|_| {}));
         (Server::new(tree, &options), node)
+    }
+
+    #[test]
+    fn a_file_that_will_be_refused_is_never_shown_as_empty() {
+        let refused = Metadata {
+            unreadable: Some(FsErrorKind::Corrupt),
+            ..Metadata::new(NodeId(7), FileKind::Regular)
+        };
+        assert_eq!(shown_size(&refused), 1);
+        let size = |metadata: Metadata, size| shown_size(&Metadata { size, ..metadata });
+        assert_eq!(size(refused.clone(), 9), 9);
+        let link = Metadata { kind: FileKind::Symlink, ..refused };
+        assert_eq!(
+            (size(link, 0), shown_size(&Metadata::new(NodeId(7), FileKind::Regular))),
+            (0, 0)
+        );
     }
 
     #[test]

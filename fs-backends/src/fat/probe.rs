@@ -1,0 +1,142 @@
+//! Finding the boot sector: at its place, or by its copy on FAT32.
+
+use volfold_block::{BlockDevice, Confidence, Finding, Span, byte_count, code};
+
+use super::boot::{Boot, FatKind};
+use super::table::Table;
+use crate::error::{FsError, FsResult};
+
+const SECTOR: usize = 512;
+/// Where the copy of a boot sector is looked for: sector 6 of 4096 bytes is the last usual place.
+const COPIES_END: usize = 7 * 4096;
+/// The places of signatures that other content has beside an empty first sector: what FAT32 left
+/// over there does not count.
+const OTHERS: [(u64, &[u8]); 8] = [
+    (0x00000, b"LABELONE"),
+    (0x00200, b"LABELONE"),
+    (0x00400, b"LABELONE"),
+    (0x00600, b"LABELONE"),
+    (0x00438, b"\x53\xEF"),
+    (0x00FF6, b"SWAPSPACE2"),
+    (0x08001, b"CD001"),
+    (0x10040, b"_BHRfS_M"),
+];
+
+/// The boot sector of a volume.
+pub(super) struct Found {
+    pub(super) boot: Boot,
+    pub(super) confidence: Confidence,
+    /// What is odd about it.
+    pub(super) finding: Option<Finding>,
+}
+
+/// The boot sector of `volume` if it is one of FAT.
+///
+/// # Errors
+/// If the volume cannot be read.
+pub(super) fn find(volume: &dyn BlockDevice) -> FsResult<Option<Found>> {
+    let Some(first) = sector_at(volume, 0)? else { return Ok(None) };
+    let is_signed = first.ends_with(&[0x55, 0xAA]);
+    if let Some(boot) = Boot::parse(&first) {
+        let is_marked = boot.is_marked();
+        if is_marked
+            || (boot.fits && boot.size <= volume.size() && begins_with_media(volume, &boot))
+        {
+            let confidence = match boot.is_named && is_signed {
+                true => Confidence::Certain,
+                false => Confidence::Likely,
+            };
+            return Ok(Some(Found { boot, confidence, finding: None }));
+        }
+    }
+    // A sector with a signature is of something else: a partition table, another file system.
+    let is_foreign = is_signed && first.get(0x52..0x57) != Some(b"FAT32");
+    if is_foreign || matches!(first.get(3..11), Some(b"NTFS    " | b"EXFAT   " | b"-FVE-FS-")) {
+        return Ok(None);
+    }
+    Ok(copy(volume)?.map(|boot| {
+        let line = "sector 0 is not one of FAT; the volume is read by the copy of the boot sector";
+        let finding = Finding::warning(code::FAT_BACKUP_BOOT, line).at(0);
+        Found { boot, confidence: Confidence::Likely, finding: Some(finding) }
+    }))
+}
+
+/// The boot sector of `volume` that counts, with what is odd about it.
+///
+/// # Errors
+/// `Corrupt` if there is none; why it cannot be read.
+pub(super) fn require(volume: &dyn BlockDevice) -> FsResult<(Boot, Vec<Finding>)> {
+    let found = find(volume)?.ok_or_else(|| FsError::corrupt("not a FAT boot sector").at(0))?;
+    let boot = found.boot;
+    let mut findings: Vec<Finding> = found.finding.into_iter().collect();
+    if findings.is_empty()
+        && let Some(copy) = copy_of(volume, &boot)
+        && !boot.is_laid_out_as(&copy)
+    {
+        let holds = |boot: &Boot| boot.fits && begins_with_media(volume, boot);
+        let is_copy_right = !holds(&boot) && holds(&copy);
+        let line = match is_copy_right {
+            true => "boot sector contradicts its copy and the table; the copy is used",
+            false => "boot sector contradicts its copy; it is used as it is",
+        };
+        findings.push(Finding::warning(code::FAT_BOOT_COPIES_DIFFER, line).at(0));
+        if is_copy_right {
+            return Ok((copy, findings));
+        }
+    }
+    if !boot.fits {
+        let line = "size of the table does not fit the number of clusters";
+        findings.push(Finding::warning(code::FAT_GEOMETRY, line).at(0x0D));
+    }
+    Ok((boot, findings))
+}
+
+/// The copy that `boot` speaks of, if it can be read.
+pub(super) fn copy_of(volume: &dyn BlockDevice, boot: &Boot) -> Option<Boot> {
+    let sector = sector_at(volume, boot.backup?).ok()??;
+    Boot::parse(&sector).filter(|copy| copy.kind == FatKind::Fat32 && copy.is_marked())
+}
+
+/// A copy of the boot sector that names its own place, and has its table where it says.
+fn copy(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
+    let length = volume.size().min(byte_count(COPIES_END));
+    let mut start = vec![0; volfold_block::bytes_to_index(length)?];
+    volume.read_at(0, &mut start)?;
+    let (sectors, _) = start.as_chunks::<SECTOR>();
+    let places = (0_u64..).step_by(SECTOR);
+    let boot = sectors.iter().zip(places).skip(1).find_map(|(sector, position)| {
+        let boot = Boot::parse(sector).filter(|_| sector.ends_with(&[0x55, 0xAA]))?;
+        let is_copy = boot.kind == FatKind::Fat32 && boot.is_named && boot.fits;
+        (is_copy && boot.backup == Some(position)).then_some(boot)
+    });
+    Ok(boot.filter(|boot| begins_with_media(volume, boot) && !holds_other(volume)))
+}
+
+fn holds_other(volume: &dyn BlockDevice) -> bool {
+    OTHERS.iter().any(|(at, magic)| {
+        let mut found = vec![0; magic.len()];
+        Span::of_buffer(*at, magic.len()).is_some_and(|span| Span::below(volume.size()).holds(span))
+            && volume.read_at(*at, &mut found).is_ok()
+            && found == *magic
+    })
+}
+
+/// Whether the table begins as every writer lets it begin: the media byte, and ones.
+fn begins_with_media(volume: &dyn BlockDevice, boot: &Boot) -> bool {
+    let ones = match boot.kind {
+        FatKind::Fat12 => 0x0F00,
+        FatKind::Fat16 => 0xFF00,
+        FatKind::Fat32 => 0x0FFF_FF00,
+    };
+    let first = Table::new(volume, boot).entry(0);
+    first.is_ok_and(|entry| entry == ones | u32::from(boot.media))
+}
+
+fn sector_at(volume: &dyn BlockDevice, position: u64) -> FsResult<Option<[u8; SECTOR]>> {
+    let mut sector = [0; SECTOR];
+    if volume.size().saturating_sub(position) < byte_count(SECTOR) {
+        return Ok(None);
+    }
+    volume.read_at(position, &mut sector)?;
+    Ok(Some(sector))
+}
