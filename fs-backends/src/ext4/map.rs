@@ -1,7 +1,6 @@
 //! The map of a file: from its extent tree or its block map to a run list.
 
 use super::inode::{Flags, Inode};
-use super::runs::ALL_BLOCKS;
 use super::volume::Volume;
 use super::{block_map, extent_tree};
 use crate::error::{FsError, FsResult};
@@ -13,16 +12,24 @@ use crate::extents::{ExtentFile, Extents};
 /// `Corrupt` if nothing of the map can be read, `Unsupported` if it is larger than this build
 /// follows.
 pub(super) fn read(volume: &Volume, inode: &Inode) -> FsResult<Extents> {
-    let most = ALL_BLOCKS.end.checked_mul(volume.superblock.block_size.get());
-    if most.is_none_or(|most| inode.size > most) {
-        return Err(FsError::corrupt("inode has an invalid size"));
+    if !inode.size_is_possible {
+        return Err(impossible_size());
     }
     let runs = if inode.flags.has(Flags::EXTENTS) {
         extent_tree::read(volume, inode)?
     } else {
         block_map::read(volume, inode)?
     };
-    runs.finish(inode.size)
+    let extents = runs.finish(inode.size)?;
+    match volume.changes().ranges(inode.number) {
+        Some(ranges) => ranges.over(volume, inode, &extents),
+        None => Ok(extents),
+    }
+}
+
+/// A file is larger than its kind of map reaches.
+pub(super) fn impossible_size() -> FsError {
+    FsError::corrupt("inode has a size that its block map cannot have")
 }
 
 /// The content of `inode`, which lies in blocks.
