@@ -73,6 +73,13 @@ impl Changes {
         self.inodes.get(&number)
     }
 
+    /// The numbers of all inodes that were changed, in order.
+    pub(super) fn inode_numbers(&self) -> Vec<u32> {
+        let mut numbers: Vec<u32> = self.inodes.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
     /// The ranges of the inode `number`, if any were changed.
     pub(super) fn ranges(&self, number: u32) -> Option<&ChangedRanges> {
         self.ranges.get(&number)

@@ -58,7 +58,6 @@ pub(super) struct Flags(u32);
 
 impl Flags {
     pub(super) const ENCRYPTED: Self = Self(0x0000_0800);
-    pub(super) const INDEX: Self = Self(0x0000_1000);
     pub(super) const HUGE_FILE: Self = Self(0x0004_0000);
     pub(super) const EXTENTS: Self = Self(0x0008_0000);
     pub(super) const EA_INODE: Self = Self(0x0020_0000);

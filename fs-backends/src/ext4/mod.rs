@@ -36,6 +36,12 @@ mod ways;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod contradiction_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod fast_commit_tests;
+#[cfg(test)]
+#[cfg(unix)]
 mod hostile_tests;
 #[cfg(test)]
 #[cfg(unix)]
@@ -414,6 +420,16 @@ fn check_root(volume: &Volume) -> FsResult<()> {
     }
 }
 
+/// How much of a file system is there, in the largest unit that shows a difference.
+fn cut_short(there: u64, whole: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if whole >> shift >= 10 && there >> shift < whole >> shift {
+            return format!("cut short: {} of {} {unit}", there >> shift, whole >> shift);
+        }
+    }
+    format!("cut short: {there} of {whole} bytes")
+}
+
 fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo {
     let superblock = &volume.superblock;
     if let Some(primary) = superblock.in_place_of {
@@ -452,11 +468,7 @@ fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo
     if superblock.size() > device_size {
         findings.push(Finding::warning(
             code::EXT4_CUT_SHORT,
-            format!(
-                "cut short: {} of the {} bytes of the file system are there",
-                device_size,
-                superblock.size()
-            ),
+            cut_short(device_size, superblock.size()),
         ));
     }
     let block_size = u32::try_from(superblock.block_size.get()).unwrap_or(u32::MAX);

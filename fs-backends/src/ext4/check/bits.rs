@@ -41,6 +41,16 @@ impl Bits {
         words.and_then(|words| words.get(index)).is_some_and(|word| word & bit != 0)
     }
 
+    /// All numbers, in order.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        let mut chunks: Vec<u64> = self.chunks.keys().copied().collect();
+        chunks.sort_unstable();
+        chunks.into_iter().flat_map(move |chunk| {
+            let first = chunk.saturating_mul(CHUNK);
+            (first..first.saturating_add(CHUNK)).filter(move |&number| self.has(number))
+        })
+    }
+
     /// Whether there were more numbers than fit.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
@@ -68,5 +78,7 @@ mod tests {
             assert!(bits.add(number) && bits.has(number), "{number}");
         }
         assert!(!bits.has(65) && !bits.is_full());
+        let numbers: Vec<u64> = bits.numbers().collect();
+        assert_eq!(numbers, [0, 63, 64, CHUNK - 1, CHUNK, 1 << 47]);
     }
 }

@@ -87,14 +87,11 @@ impl Links {
     }
 
     /// Compares all that was counted.
-    pub(super) fn finish(&self, inodes: u32, report: &mut dyn FnMut(Finding)) {
+    pub(super) fn finish(&self, report: &mut dyn FnMut(Finding)) {
         for (&number, counted) in &self.counted {
             counted.compare(number, report);
         }
-        let nameless = (1..=inodes)
-            .map(u64::from)
-            .filter(|&number| self.single.has(number) && !self.seen.has(number));
-        for number in nameless {
+        for number in self.single.numbers().filter(|&number| !self.seen.has(number)) {
             report(links(format!("inode {number} is in use and has no name")));
         }
     }

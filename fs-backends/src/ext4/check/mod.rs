@@ -22,8 +22,9 @@ use super::inode::{Flags, Inode};
 use super::runs::{Blocks, Sink};
 use super::superblock::{SUPERBLOCK_SIZE, Superblock};
 use super::volume::Volume;
-use super::{block_map, extent_tree, system_blocks};
+use super::{block_map, extent_tree, map, system_blocks};
 use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::extents::Place;
 use crate::node::FileKind;
 
 /// The first inode of those that users have, if the superblock does not say otherwise.
@@ -67,10 +68,16 @@ pub(super) fn run(volume: &Volume, report: &mut dyn FnMut(Finding)) -> FsResult<
     groups::visit(&*device, superblock, u64::MAX, &mut |number, group| {
         check.inodes(&*device, number, &group)
     })?;
+    // Those of fast commits may be where no inode was in use before.
+    for number in volume.changes().inode_numbers() {
+        if !check.inodes.has(u64::from(number)) {
+            check.inode(u64::from(number), &[], 0, true)?;
+        }
+    }
     check.directories()?;
     // Fast commits leave the counts to those who replay them for good.
     if volume.changes().is_empty() {
-        check.links.finish(superblock.inodes_count, check.report);
+        check.links.finish(check.report);
         groups::visit(&*device, superblock, u64::MAX, &mut |number, group| {
             check.bitmaps(&*device, number, &group)
         })?;
@@ -268,7 +275,8 @@ impl Check<'_> {
         if block == 0 || self.attributes.add(block) {
             return;
         }
-        self.claim_for(inode.number, block..block.saturating_add(1), &mut u64::MAX.clone());
+        let mut none = u64::MAX;
+        self.claim_for(inode.number, block..block.saturating_add(1), &mut none);
     }
 
     /// Takes in the blocks of `inode`; `last` is the cluster that it had last.
@@ -295,6 +303,9 @@ impl Check<'_> {
             return Ok(());
         }
         let volume = self.volume;
+        if volume.changes().ranges(inode.number).is_some() {
+            return self.claim_changed(inode);
+        }
         let mut claims = Claimed { check: self, number: inode.number, last: u64::MAX, damaged: 0 };
         let walked = if inode.flags.has(Flags::EXTENTS) {
             extent_tree::walk(volume, inode, &mut claims)
@@ -318,6 +329,31 @@ impl Check<'_> {
         if !inode.size_is_possible {
             let line = format!("inode {number} has a size that its block map cannot have");
             self.tell(code::EXT4_METADATA_DAMAGED, line);
+        }
+        Ok(())
+    }
+
+    /// The same for a file whose blocks fast commits have changed.
+    fn claim_changed(&mut self, inode: &Inode) -> FsResult<()> {
+        let block_size = self.volume.superblock.block_size;
+        let extents = match map::read(self.volume, inode) {
+            Ok(extents) => extents,
+            Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
+            Err(error) => {
+                let line = format!("inode {}: {}", inode.number, error_chain(&error));
+                self.tell(code::EXT4_METADATA_DAMAGED, line);
+                return Ok(());
+            }
+        };
+        let mut offset = 0;
+        let mut last = u64::MAX;
+        while let Some((place, length)) = extents.at(offset) {
+            if let Place::At(at) = place {
+                let first = at / block_size;
+                let end = first.saturating_add(length.div_ceil(block_size.get()));
+                self.claim_for(inode.number, first..end, &mut last);
+            }
+            offset = offset.saturating_add(length.max(1));
         }
         Ok(())
     }
