@@ -46,12 +46,7 @@ pub(super) fn read<'a>(volume: &'a Volume, inode: &Inode) -> FsResult<Runs<'a>> 
 ///
 /// # Errors
 /// As [`read`], and what `sink` says.
-pub(super) fn walk(
-    volume: &Volume,
-    inode: &Inode,
-    end: u64,
-    sink: &mut dyn Sink,
-) -> FsResult<()> {
+pub(super) fn walk(volume: &Volume, inode: &Inode, end: u64, sink: &mut dyn Sink) -> FsResult<()> {
     let (raw, _) = RawMap::ref_from_prefix(&inode.block)
         .map_err(|_| FsError::corrupt("block map is cut short"))?;
     let mut walk = Walk {

@@ -13,7 +13,6 @@ use super::runs;
 use super::volume::Volume;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{self, Extents};
-use crate::node::FileKind;
 
 /// All that was changed.
 #[derive(Debug, Default)]
@@ -124,9 +123,8 @@ impl ChangedRanges {
 
     fn blocks(&self) -> u64 {
         let written = self.0.iter().filter(|(_, (_, place))| matches!(place, Place::At(_)));
-        written.fold(0, |sum: u64, (start, (end, _))| {
-            sum.saturating_add(end.saturating_sub(*start))
-        })
+        written
+            .fold(0, |sum: u64, (start, (end, _))| sum.saturating_add(end.saturating_sub(*start)))
     }
 
     /// The run list of `inode` with these ranges in place of those of `old`.
@@ -138,7 +136,8 @@ impl ChangedRanges {
             return Err(FsError::corrupt("fast commits map blocks of a file without extents"));
         }
         let end = old.end();
-        let bytes = |blocks: u64| blocks.saturating_mul(volume.superblock.block_size.get()).min(end);
+        let bytes =
+            |blocks: u64| blocks.saturating_mul(volume.superblock.block_size.get()).min(end);
         let mut all = Extents::default();
         for (&start, &(after, place)) in &self.0 {
             copy(old, &mut all, bytes(start))?;

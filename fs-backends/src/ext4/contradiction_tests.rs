@@ -289,7 +289,8 @@ fn a_journal_with_nothing_to_replay_is_told() {
     };
     let files = testing::tree(&*mount(clean.clone()).unwrap());
     fs::write(scratch.tree().join("../block"), [0; 1024]).unwrap();
-    let dirty = scratch.debugfs("jo -c -v 3\njw -b 16000 block\njc\njo -c -v 3\njw -b 16001 block\njc\n");
+    let dirty =
+        scratch.debugfs("jo -c -v 3\njw -b 16000 block\njc\njo -c -v 3\njw -b 16001 block\njc\n");
     let (first, _) = tests::opened(&clean, NodeId(8));
     let journal = usize::try_from(first).unwrap() * 1024;
     same(&dirty, &files, &["ext4-journal-replayed"]);

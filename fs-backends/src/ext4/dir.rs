@@ -236,11 +236,7 @@ impl Walk<'_> {
     }
 
     /// Visits the names that fast commits have added.
-    fn added(
-        &mut self,
-        changed: &ChangedDirectory,
-        visit: &mut Visitor<'_>,
-    ) -> FsResult<Walked> {
+    fn added(&mut self, changed: &ChangedDirectory, visit: &mut Visitor<'_>) -> FsResult<Walked> {
         let mut position = self.directory.end();
         for (name, inode) in &changed.added {
             let next = position.saturating_add(ADDED_STEP);

@@ -410,9 +410,8 @@ fn locations(
         return Box::new(groups.map(|group| after_copy(superblock, group)));
     }
     let copies = COPIES.into_iter().chain(superblock.backup_groups);
-    let copies = copies.filter(move |group| {
-        (1..group_count).contains(group) && superblock.has_copy(*group)
-    });
+    let copies =
+        copies.filter(move |group| (1..group_count).contains(group) && superblock.has_copy(*group));
     let all = std::iter::once(0).chain(copies);
     Box::new(all.map(move |group| after_copy(superblock, group).saturating_add(index)))
 }

@@ -201,7 +201,7 @@ impl Ext4 {
 
     /// What `..` of the directory `number` says.
     fn parent_of(&self, number: u32) -> FsResult<Option<u32>> {
-        let walk = || {
+        let walk = || -> FsResult<Option<u32>> {
             let directory = self.directory(NodeId(u64::from(number)))?;
             directory.walk(0, &mut |_| Ok(ControlFlow::Break(())))?;
             Ok(directory.claims().parent)

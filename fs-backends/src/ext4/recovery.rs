@@ -109,7 +109,8 @@ fn not_replayed(code: Code, error: &FsError) -> Finding {
 /// Whether the newest changes may be in the journal alone.
 pub(super) fn is_needed(superblock: &Superblock) -> bool {
     // Backups do not say whether the journal is needed.
-    let may_need = superblock.in_place_of.is_some() && superblock.features.compat(Compat::HAS_JOURNAL);
+    let may_need =
+        superblock.in_place_of.is_some() && superblock.features.compat(Compat::HAS_JOURNAL);
     superblock.features.incompat(Incompat::RECOVER) || may_need
 }
 

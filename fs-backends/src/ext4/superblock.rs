@@ -301,8 +301,7 @@ impl Superblock {
                 0
             },
             hidden_inodes: [raw.project_quota_inode.get(), raw.orphan_file_inode.get()],
-            has_orphans: raw.last_orphan.get() != 0
-                || features.ro_compat(RoCompat::ORPHAN_PRESENT),
+            has_orphans: raw.last_orphan.get() != 0 || features.ro_compat(RoCompat::ORPHAN_PRESENT),
             reserved_descriptor_blocks: u64::from(raw.reserved_gdt.get()),
             made_by_hurd: raw.creator_os.get() == OS_HURD,
             features,

@@ -33,8 +33,6 @@ const FIRST_INODE: u32 = 11;
 const RESIZE_INODE: u32 = 7;
 /// The bytes of inode tables that are read at once.
 const PIECE: u64 = 1 << 20;
-/// LIMIT: contradictions of one kind in one group that are told one by one.
-const MAX_TOLD: u64 = 8;
 
 /// Compares all of `volume`.
 ///
@@ -112,7 +110,8 @@ impl Check<'_> {
     /// Compares the superblock with its copies.
     fn backups(&mut self, device: &dyn BlockDevice) -> FsResult<()> {
         let superblock = &self.volume.superblock;
-        let groups = [1, 3, 5, 7, 9, 25, 27, 49, 81, 125].into_iter().chain(superblock.backup_groups);
+        let groups =
+            [1, 3, 5, 7, 9, 25, 27, 49, 81, 125].into_iter().chain(superblock.backup_groups);
         for group in groups {
             let exists = (1..superblock.group_count).contains(&group) && superblock.has_copy(group);
             let position = superblock.position(superblock.group_start(group));
