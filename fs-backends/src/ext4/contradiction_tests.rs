@@ -75,7 +75,7 @@ fn find(image: &[u8], path: &str) -> u64 {
 
 const LAYOUTS: [&str; 9] = [
     "-t ext2 -b 1024",
-    "-t ext2 -b 1024 -O ^sparse_super -g 2048",
+    "-t ext2 -b 1024 -O ^sparse_super,^resize_inode -g 2048",
     "-t ext2 -b 4096 -g 1024",
     "-t ext3 -b 2048 -g 4096",
     "-t ext4 -b 1024",
@@ -373,10 +373,13 @@ fn a_directory_with_two_names_is_entered_by_one() {
             });
             errors += usize::from(listed.is_err());
         }
-        assert_eq!((walked, errors), (4, 1), "{link}");
-        assert_eq!(codes(&*fs), ["ext4-directory-twice"], "{link}");
+        // The wrong name may be met first, and is entered once then.
+        let expected = if link == "again" { (5, 0) } else { (4, 1) };
+        assert_eq!((walked, errors), expected, "{link}");
+        assert!(codes(&*fs).contains(&"ext4-directory-twice"), "{link}");
         assert!(testing::find(&*fs, link).is_err(), "{link}");
         assert!(testing::find(&*fs, "dir/below/file").is_ok());
+        assert!(testing::list(&*fs, fs.root(), 2).is_err() == (link == "again"));
         let found = checked(&image);
         assert!(found.iter().any(|finding| finding.code == "ext4-link-count"), "{found:?}");
     }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use volfold_block::MemoryDevice;
+
 use super::tests::{Scratch, content, mount, opened};
 use super::*;
 use crate::testing;
@@ -35,8 +37,7 @@ impl Volume {
         scratch.volume("8M", &["-t", "ext4", "-O", "fast_commit", "-b", "1024"])?;
         fs::write(scratch.tree().join("../block"), [0; BLOCK]).unwrap();
         let image = scratch.debugfs("jo -c -v 3\njw -b 8000 block\njc\n");
-        let (first, _) = opened(&image, NodeId(8));
-        let journal = usize::try_from(first).unwrap() * BLOCK;
+        let journal = journal_block(&image, 0);
         let mut volume = Self { image, area: 0, written: 0, sum: 0 };
         let superblock = &mut volume.image[journal..journal + BLOCK];
         superblock[0x2B] |= 0x20;
@@ -45,8 +46,7 @@ impl Volume {
         let sum = checksum::sum(superblock);
         superblock[0xFC..0x100].copy_from_slice(&sum.to_be_bytes());
         let blocks = u32::from_be_bytes(superblock[0x10..0x14].try_into().unwrap());
-        let start = u64::from(blocks) - AREA + 1;
-        volume.area = journal + usize::try_from(start).unwrap() * BLOCK;
+        volume.area = journal_block(&volume.image, u64::from(blocks) - AREA + 1);
         let mut head = 0_u32.to_le_bytes().to_vec();
         head.extend(SEQUENCE.to_le_bytes());
         volume.tag(9, &head);
@@ -111,6 +111,15 @@ impl Volume {
         value.extend(&bytes[..160]);
         self.tag(6, &value);
     }
+}
+
+/// Where the block `number` of the journal lies.
+fn journal_block(image: &[u8], number: u64) -> usize {
+    let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(image)));
+    let volume = volume::Volume::read(reader).unwrap();
+    let inode = volume.read_inode(8, &mut Vec::new()).unwrap();
+    let at = map::read(&volume, &inode).unwrap().position(number * 1024).unwrap();
+    usize::try_from(at).unwrap()
 }
 
 /// The volume as e2fsck leaves it.

@@ -186,16 +186,15 @@ impl Ext4 {
         };
         if better {
             self.ways.replace(number, way);
-        } else {
-            self.log.add(Finding::warning(
-                code::EXT4_DIRECTORY_TWICE,
-                format!(
-                    "a name in the directory with inode {} leads to the directory with inode \
-                     {number}, which lies elsewhere",
-                    way.parent
-                ),
-            ));
         }
+        self.log.add(Finding::warning(
+            code::EXT4_DIRECTORY_TWICE,
+            format!(
+                "the directory with inode {number} has a name in the directory with inode {}, and \
+                 another one elsewhere",
+                way.parent
+            ),
+        ));
         Ok(better)
     }
 

@@ -154,7 +154,7 @@ codes! {
     EXT4_CUT_SHORT = "ext4-cut-short", content, "An ext volume is larger than what holds it; what is missing is an error.";
     EXT4_ERRORS = "ext4-errors", content, "An ext volume is marked as having errors.";
     EXT4_DIRECTORY_CONTRADICTION = "ext4-directory-contradiction", content, "A directory of an ext volume says of itself, or of the directory that it lies in, something that is not so.", "Its names may be those of another directory; `e2fsck -n` on a copy of the image says more.";
-    EXT4_DIRECTORY_TWICE = "ext4-directory-twice", content, "A directory of an ext volume has a second name, which is not shown.", "The directory is shown under the name that its own `..` entry agrees with.";
+    EXT4_DIRECTORY_TWICE = "ext4-directory-twice", content, "A directory of an ext volume has a second name.", "It is entered by the name that its own `..` entry agrees with; the other name is refused once both were seen.";
     EXT4_ENTRY_TYPE = "ext4-entry-type", content, "A name on an ext volume is recorded as another type of file than its inode is.", "The inode may belong to another file by now; compare the content with a copy from elsewhere.";
     EXT4_FAST_COMMITS_NOT_REPLAYED = "ext4-fast-commits-not-replayed", content, "Fast commits in the journal of an ext volume were not applied; the newest changes may be missing.", "Mount a copy of the image with Linux, or run `e2fsck` on it, to have them applied.";
     EXT4_GROUP_DESCRIPTORS = "ext4-group-descriptors", content, "Block groups of an ext volume have damaged descriptors.";

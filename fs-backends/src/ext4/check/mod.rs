@@ -29,8 +29,10 @@ use crate::node::FileKind;
 
 /// The first inode of those that users have, if the superblock does not say otherwise.
 const FIRST_INODE: u32 = 11;
-/// The inode that keeps room for group descriptors, whose blocks are not its own.
+/// The inode that keeps room for group descriptors: of its map only the block of double
+/// indirection is its own.
 const RESIZE_INODE: u32 = 7;
+const DOUBLE_INDIRECT: usize = 13;
 /// The bytes of inode tables that are read at once.
 const PIECE: u64 = 1 << 20;
 
@@ -252,6 +254,13 @@ impl Check<'_> {
             self.tell(code::EXT4_INODE_UNUSED, line);
         }
         if number == RESIZE_INODE {
+            // The rest of its map is taken in with the groups.
+            let (words, _) = inode.block.as_chunks::<4>();
+            let block = words.get(DOUBLE_INDIRECT).map(|&word| u64::from(u32::from_le_bytes(word)));
+            if let Some(block) = block.filter(|block| *block != 0) {
+                let mut none = u64::MAX;
+                self.claim_for(number, block..block.saturating_add(1), &mut none);
+            }
             return Ok(());
         }
         let is_directory = inode.kind == FileKind::Directory;
