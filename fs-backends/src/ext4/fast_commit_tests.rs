@@ -274,3 +274,50 @@ fn fast_commits_that_cannot_be_applied_are_told() {
     features.image[area + 4] = 1;
     told(&features, "unknown features");
 }
+
+#[test]
+fn no_tag_brings_the_reader_down() {
+    let scratch = Scratch::new();
+    let Some(start) = Volume::new(&scratch) else {
+        return;
+    };
+    let (_, inode) = opened(&start.image, NodeId(2));
+    for round in 0..100 {
+        let mut volume = Volume { image: start.image.clone(), ..start };
+        let mut random = testing::noise(2000, round * 31 + 7).into_iter();
+        let mut next = |most: u32| {
+            let bytes = [(); 4].map(|()| random.next().unwrap_or_default());
+            u32::from_le_bytes(bytes) % most
+        };
+        for _ in 0..24 {
+            let some_inode = u64::from([0, 2, 11, 12, 13, 14, 15, 40, u32::MAX][next(9) as usize]);
+            let other = u64::from([2, 12, 13, 40, 41][next(5) as usize]);
+            let length = [0, 1, 9, 0x8000, 0x8001, 0xFFFF][next(6) as usize];
+            let block = [0, 1, 3, 900, 5000, 8191, u64::MAX >> 16][next(7) as usize];
+            match next(7) {
+                0 => volume.range(other, next(12), length, block),
+                1 => volume.hole(other, next(12), next(u32::MAX)),
+                2 => {
+                    let mut value = u32::try_from(other).unwrap().to_le_bytes().to_vec();
+                    value.extend(&inode[..160]);
+                    let at = 4 + next(160) as usize;
+                    value[at] ^= 1 << next(8);
+                    volume.tag(6, &value);
+                }
+                kind => {
+                    let name = ["stay", "dir", "gone", "x", "a/b"][next(5) as usize];
+                    volume.name([3, 4, 5, 4][kind as usize - 3], some_inode, other, name);
+                }
+            }
+            if volume.written % BLOCK > BLOCK - 400 {
+                volume.commit();
+            }
+        }
+        volume.commit();
+        let image = volume.image;
+        if let Ok(fs) = mount(image.clone()) {
+            fs.check(&mut |_| {}).unwrap();
+        }
+        testing::exercise(&Ext4Driver, image);
+    }
+}
