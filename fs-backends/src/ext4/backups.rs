@@ -105,7 +105,8 @@ impl Geometry {
     /// Where backups begin on a volume of `size` bytes.
     fn places(self, size: u64) -> impl Iterator<Item = u64> {
         // With sparse_super2 the second backup is in the last group.
-        let blocks = (size / self.block_size.max(1)).saturating_sub(self.first_data_block);
+        let blocks = size.checked_div(self.block_size).unwrap_or(0);
+        let blocks = blocks.saturating_sub(self.first_data_block);
         let last = blocks.saturating_sub(1) / self.blocks_per_group;
         let fits = move |place: &u64| *place < size;
         GROUPS.into_iter().chain([last]).filter_map(move |group| self.place(group)).filter(fits)

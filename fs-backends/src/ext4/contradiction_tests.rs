@@ -131,13 +131,7 @@ fn group_descriptors_are_taken_from_their_copies() {
             return;
         };
         let files = testing::tree(&*mount(image.clone()).unwrap());
-        let block = if layout.contains("1024 -O meta_bg") || layout.contains("-b 1024") {
-            2048
-        } else if layout.contains("2048") {
-            2048
-        } else {
-            4096
-        };
+        let block = if layout.contains("-b 4096") { 4096 } else { 2048 };
         let mut bent = image.clone();
         bent[block..block + 1024].fill(0);
         same(&bent, &files, &["ext4-backup-descriptors"]);
@@ -158,8 +152,8 @@ fn nothing_contradicts_itself_on_a_volume_in_order() {
     for layout in LAYOUTS.into_iter().chain([
         "-t ext2 -r 0 -b 1024 -O none",
         "-t ext4 -b 4096 -O ^extent,^64bit",
-        "-t ext4 -b 4096 -O bigalloc -C 65536",
-        "-t ext4 -b 1024 -O bigalloc -C 16384",
+        "-t ext4 -b 4096 -O bigalloc -C 16384",
+        "-t ext4 -b 1024 -O bigalloc -C 8192",
         "-t ext4 -b 4096 -O inline_data -I 512",
         "-t ext4 -b 4096 -O mmp,quota,project -I 256",
         "-t ext4 -b 1024 -O ^flex_bg,^resize_inode",
@@ -314,6 +308,41 @@ fn a_journal_with_nothing_to_replay_is_told() {
     // An empty journal of a volume that was not unmounted.
     scratch.volume("16M", &layout.split(' ').collect::<Vec<_>>());
     same(&scratch.debugfs("feature needs_recovery\n"), &files, &["ext4-journal-empty"]);
+}
+
+#[test]
+fn a_pointer_that_is_lost_is_told_by_the_count_of_blocks() {
+    let scratch = Scratch::new();
+    for layout in ["-t ext2 -b 1024", "-t ext4 -b 1024 -O ^metadata_csum"] {
+        let Some(image) = volume(&scratch, "16M", layout) else {
+            return;
+        };
+        let node = find(&image, "other");
+        let at = inode_at(&image, node);
+        let mut bent = image.clone();
+        if layout.contains("ext2") {
+            put(&mut bent, at + 0x28 + 8, &[0; 4]);
+        } else {
+            bent[at + 0x28 + 12 + 4] -= 1;
+        }
+        let fs = mount(bent).unwrap();
+        assert_eq!(content(&*fs, NodeId(node)).len(), 5000);
+        assert_eq!(codes(&*fs), ["ext4-block-count"], "{layout}");
+    }
+}
+
+#[test]
+fn a_directory_without_its_dots_is_told() {
+    let scratch = Scratch::new();
+    let Some(mut image) = volume(&scratch, "16M", "-t ext2 -b 1024") else {
+        return;
+    };
+    let below = find(&image, "dir/below");
+    let start = usize::try_from(tests::opened(&image, NodeId(below)).0).unwrap() * 1024;
+    put(&mut image, start, &[0, 0, 0, 0, 0, 4, 0, 0]);
+    let fs = mount(image).unwrap();
+    assert!(testing::list(&*fs, NodeId(below), 3).unwrap().is_empty());
+    assert_eq!(codes(&*fs), ["ext4-directory-contradiction"]);
 }
 
 #[test]

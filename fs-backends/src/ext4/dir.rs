@@ -194,6 +194,11 @@ impl<'a> Directory<'a> {
         self.claims.get()
     }
 
+    /// Whether it should begin with `.`, and a walk from its start has not met it.
+    pub(super) fn lacks_dots(&self) -> bool {
+        matches!(self.source, Source::Blocks(_)) && self.claims.get().own.is_none()
+    }
+
     /// Where the names of fast commits begin, after all that is on the volume.
     fn end(&self) -> u64 {
         let block_size = self.volume.superblock.block_size.get();

@@ -192,7 +192,9 @@ fn fast_commits_are_read_as_e2fsck_applies_them() {
     found.check(&mut |finding| panic!("{finding}")).unwrap();
 
     let after = mount(checked(&scratch, &volume.image)).unwrap();
-    let right = testing::tree(&*after);
+    let mut right = testing::tree(&*after);
+    // Inodes that have lost their last name.
+    right.retain(|name, _| !name.starts_with("lost+found/"));
     assert_eq!(right.keys().collect::<Vec<_>>(), files.keys().collect::<Vec<_>>());
     for (name, bytes) in &right {
         assert!(*bytes == files[name], "{name}");
@@ -290,8 +292,9 @@ fn no_tag_brings_the_reader_down() {
             u32::from_le_bytes(bytes) % most
         };
         for _ in 0..24 {
-            let some_inode = u64::from([0, 2, 11, 12, 13, 14, 15, 40, u32::MAX][next(9) as usize]);
-            let other = u64::from([2, 12, 13, 40, 41][next(5) as usize]);
+            let some_inode =
+                u64::from([0_u32, 2, 11, 12, 13, 14, 15, 40, u32::MAX][next(9) as usize]);
+            let other = u64::from([2_u32, 12, 13, 40, 41][next(5) as usize]);
             let length = [0, 1, 9, 0x8000, 0x8001, 0xFFFF][next(6) as usize];
             let block = [0, 1, 3, 900, 5000, 8191, u64::MAX >> 16][next(7) as usize];
             match next(7) {

@@ -258,6 +258,18 @@ impl Inode {
         self.flags.has(Flags::ENCRYPTED)
     }
 
+    /// How many blocks it says that its content has, those of its map too; `None` where other
+    /// things are counted with them.
+    pub(super) fn block_count(&self, superblock: &Superblock) -> Option<u64> {
+        let block_size = superblock.block_size;
+        let has_clusters = superblock.cluster_size != block_size.get();
+        if has_clusters || superblock.features.incompat(Incompat::EA_INODE) {
+            return None;
+        }
+        let own = self.allocated / block_size;
+        Some(own.saturating_sub(u64::from(self.attribute_block != 0)))
+    }
+
     /// What the trait tells of this inode.
     pub(super) fn metadata(&self) -> Metadata {
         let content = matches!(self.kind, FileKind::Regular | FileKind::Symlink);

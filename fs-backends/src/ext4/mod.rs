@@ -62,7 +62,7 @@ use self::volume::Volume;
 use self::ways::{Known, Way, Ways};
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader, VolumeRole};
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::BytesFile;
+use crate::extents::{BytesFile, ExtentFile};
 use crate::node::{
     DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
     NodeId, StreamName, Usage,
@@ -292,13 +292,11 @@ impl FileSystem for Ext4 {
         let found = self.indexes.find(&directory, number, name.as_bytes())?;
         let way = Way { parent: number, position: found.position };
         match self.volume.read_inode(found.inode, &mut Vec::new()) {
-            Ok(inode) if inode.kind == FileKind::Directory => {
-                if !self.leads_to(found.inode, way)? {
-                    return Err(FsError::corrupt("directory has a second name"));
-                }
-            }
+            Ok(inode) if inode.kind != FileKind::Directory => {}
+            Ok(_) if self.leads_to(found.inode, way)? => {}
+            Ok(_) => return Err(FsError::corrupt("directory has a second name")),
             Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
-            _ => {}
+            Err(_) => {}
         }
         Ok(NodeId(u64::from(found.inode)))
     }
@@ -344,6 +342,12 @@ impl FileSystem for Ext4 {
         })?;
         if start == 0 {
             self.compare_claims(number, directory.claims());
+            if directory.lacks_dots() {
+                self.log.add(Finding::warning(
+                    code::EXT4_DIRECTORY_CONTRADICTION,
+                    format!("the directory with inode {number} does not begin with `.`"),
+                ));
+            }
         }
         // Every name that can be read was given; that there were others must not be silent.
         match walked {
@@ -404,7 +408,16 @@ impl FileSystem for Ext4 {
             let bytes = inline::read_file(&inode, &bytes)?;
             return Ok(Arc::new(BytesFile::padded(bytes, inode.size)));
         }
-        Ok(Arc::new(map::open(&self.volume, &inode)?))
+        let (extents, mapped) = map::read_counted(&self.volume, &inode)?;
+        if let Some(mapped) = mapped
+            && map::has_other_count(&self.volume, &inode, mapped)?
+        {
+            self.log.add(Finding::warning(
+                code::EXT4_BLOCK_COUNT,
+                format!("inode {} counts other blocks than its map has", inode.number),
+            ));
+        }
+        Ok(Arc::new(ExtentFile::new(self.volume.data(), extents, inode.size, inode.size)?))
     }
 }
 

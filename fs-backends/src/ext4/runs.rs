@@ -40,12 +40,19 @@ pub(super) struct Runs<'a> {
     /// The blocks that the file has by its size; what lies past them is not kept.
     end: u64,
     extents: Extents,
+    mapped: u64,
+    is_damaged: bool,
 }
 
 impl<'a> Runs<'a> {
     pub(super) fn new(volume: &'a Volume, size: u64) -> Self {
         let end = size.div_ceil(volume.superblock.block_size.get());
-        Self { volume, end, extents: Extents::default() }
+        Self { volume, end, extents: Extents::default(), mapped: 0, is_damaged: false }
+    }
+
+    /// How many blocks were taken in, those of the map too; `None` if some are not known.
+    pub(super) fn mapped(&self) -> Option<u64> {
+        (!self.is_damaged).then_some(self.mapped)
     }
 
     fn bytes(&self, blocks: u64) -> FsResult<u64> {
@@ -66,6 +73,12 @@ impl<'a> Runs<'a> {
 
 impl Sink for Runs<'_> {
     fn push(&mut self, logical: u64, length: u64, blocks: Blocks) -> FsResult<()> {
+        match blocks {
+            Blocks::At(_) | Blocks::Unwritten(_) => {
+                self.mapped = self.mapped.saturating_add(length);
+            }
+            Blocks::Damaged => self.is_damaged = true,
+        }
         let Some(left) = self.end.checked_sub(logical).filter(|left| *left > 0) else {
             return Ok(());
         };
@@ -80,6 +93,10 @@ impl Sink for Runs<'_> {
             return Err(FsError::corrupt("block map of the file is out of order"));
         }
         self.extents.push(place, self.bytes(length.min(left))?)
+    }
+
+    fn map_block(&mut self, _block: u64) {
+        self.mapped = self.mapped.saturating_add(1);
     }
 }
 

@@ -295,11 +295,7 @@ impl Superblock {
             own_group: u64::from(raw.block_group_nr.get()),
             in_place_of: None,
             journal_backup: journal_backup(raw),
-            mmp_block: if features.incompat(Incompat::MMP) {
-                (u64::from(raw.mmp_block_hi.get()) << 32) | u64::from(raw.mmp_block_lo.get())
-            } else {
-                0
-            },
+            mmp_block: mmp_block(raw, &features),
             hidden_inodes: [raw.project_quota_inode.get(), raw.orphan_file_inode.get()],
             has_orphans: raw.last_orphan.get() != 0 || features.ro_compat(RoCompat::ORPHAN_PRESENT),
             reserved_descriptor_blocks: u64::from(raw.reserved_gdt.get()),
@@ -392,6 +388,13 @@ fn journal_backup(raw: &RawSuperblock) -> Option<([u8; 60], u64)> {
     let (high, low) = (u32::from_le_bytes(*high), u32::from_le_bytes(*low.first_chunk()?));
     let size = (u64::from(high) << 32) | u64::from(low);
     (raw.journal_backup_type == 1 && size != 0).then_some((*block, size))
+}
+
+fn mmp_block(raw: &RawSuperblock, features: &Features) -> u64 {
+    if !features.incompat(Incompat::MMP) {
+        return 0;
+    }
+    (u64::from(raw.mmp_block_hi.get()) << 32) | u64::from(raw.mmp_block_lo.get())
 }
 
 fn cluster_size(raw: &RawSuperblock, features: &Features, block: NonZeroU64) -> FsResult<u64> {

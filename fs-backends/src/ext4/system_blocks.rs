@@ -68,6 +68,7 @@ impl SystemBlocks {
     }
 
     /// All of them, in order.
+    #[cfg(test)]
     pub(super) fn ranges(&self) -> &[Range<u64>] {
         &self.ranges
     }

@@ -149,6 +149,7 @@ codes! {
     EXT4_BACKUP_DESCRIPTORS = "ext4-backup-descriptors", other, "Group descriptors of an ext volume are damaged; their copies are used.", "Copy what you need off the volume; `e2fsck -b` on a copy of the image repairs the descriptors.";
     EXT4_BACKUP_SUPERBLOCK = "ext4-backup-superblock", other, "The superblock of an ext volume is damaged; a backup is used.";
     EXT4_BITMAP = "ext4-bitmap", content, "Blocks or inodes of an ext volume are in use and marked as free.", "They may have been given to another file meanwhile; compare those files with a copy from elsewhere.";
+    EXT4_BLOCK_COUNT = "ext4-block-count", content, "A file on an ext volume counts other blocks than its map has.", "Parts of it may read as zeros or belong to another file; compare it with a copy from elsewhere.";
     EXT4_BLOCK_TWICE = "ext4-block-twice", content, "A block of an ext volume is claimed twice.", "Only one of the claims can be right; compare those files with a copy from elsewhere.";
     EXT4_SUPERBLOCK_GONE = "ext4-superblock-gone", content, "Nothing is left where the superblock of an ext volume was, and a backup is used; the volume may have held something else since.", "Compare what is shown with what you expect: files that were overwritten since read as other bytes.";
     EXT4_CUT_SHORT = "ext4-cut-short", content, "An ext volume is larger than what holds it; what is missing is an error.";
