@@ -114,6 +114,15 @@ pub trait FileSystemDriver: Send + Sync {
     /// Only if they cannot be read; a strange volume is [`Confidence::No`].
     fn probe(&self, volume: &dyn BlockDevice) -> FsResult<Confidence>;
 
+    /// Looks for copies of what [`Self::probe`] looks at, in all places where they may be; asked
+    /// of volumes that no driver knows.
+    ///
+    /// # Errors
+    /// Only if the volume cannot be read.
+    fn probe_backup(&self, _volume: &dyn BlockDevice) -> FsResult<Confidence> {
+        Ok(Confidence::No)
+    }
+
     /// Reads label and id, and just the few sectors that hold them: folder names need them before
     /// the volume is entered. No journal is replayed, so it may succeed where
     /// [`Self::mount`] finds damage.

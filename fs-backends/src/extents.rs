@@ -219,8 +219,11 @@ impl Extents {
     }
 
     /// Whether two runs share bytes of the volume.
-    #[cfg(feature = "fat")]
+    #[cfg(any(feature = "fat", feature = "ext4"))]
     pub(super) fn has_overlap(&self) -> bool {
+        if self.runs.len() < 2 {
+            return false;
+        }
         let pieces = self.pieces(Span::below(self.end));
         let mut places: Vec<Span> = pieces
             .filter_map(|piece| Span::new(piece.place.offset()?, piece.span.length()))

@@ -15,10 +15,15 @@ pub static DRIVERS: &[&dyn FileSystemDriver] = &[
     &crate::ext4::Ext4Driver,
 ];
 
-/// The driver that is surest of `volume`; the first of equals, `None` if no driver knows it.
+/// The driver that is surest of `volume`; the first of equals, `None` if no driver knows it. Where
+/// the first bytes tell nothing, backups do.
 ///
 /// # Errors
 /// If the volume cannot be read.
 pub fn detect(volume: &dyn BlockDevice) -> FsResult<Option<&'static dyn FileSystemDriver>> {
-    Ok(surest(DRIVERS, |driver| driver.probe(volume))?.map(|(_, driver)| driver))
+    let found = match surest(DRIVERS, |driver| driver.probe(volume))? {
+        None => surest(DRIVERS, |driver| driver.probe_backup(volume))?,
+        found => found,
+    };
+    Ok(found.map(|(_, driver)| driver))
 }

@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::damage::ok_unless_corrupt;
 use super::inode::Inode;
-use super::runs::{Blocks, Runs};
+use super::runs::{Blocks, Runs, Sink};
 use super::volume::Volume;
 use crate::error::{FsError, FsResult};
 
@@ -36,13 +36,24 @@ const _: () = assert!(size_of::<RawMap>() == 60);
 /// # Errors
 /// `Unsupported` if the map is larger than this build follows.
 pub(super) fn read<'a>(volume: &'a Volume, inode: &Inode) -> FsResult<Runs<'a>> {
+    let mut runs = Runs::new(volume, inode.size);
+    let end = inode.size.div_ceil(volume.superblock.block_size.get());
+    walk(volume, inode, end, &mut runs)?;
+    Ok(runs)
+}
+
+/// Gives the map of the blocks of `inode` below `end` to `sink`.
+///
+/// # Errors
+/// As [`read`], and what `sink` says.
+pub(super) fn walk(volume: &Volume, inode: &Inode, end: u64, sink: &mut dyn Sink) -> FsResult<()> {
     let (raw, _) = RawMap::ref_from_prefix(&inode.block)
         .map_err(|_| FsError::corrupt("block map is cut short"))?;
     let mut walk = Walk {
         volume,
-        runs: Runs::new(&volume.superblock, inode.size),
+        sink,
         next: 0,
-        end: inode.size.div_ceil(volume.superblock.block_size.get()),
+        end,
         per_block: volume.superblock.block_size.get() / 4,
         // The blocks of a sound map are different ones.
         budget: volume.superblock.blocks_count.min(MAX_BYTES / volume.superblock.block_size),
@@ -53,12 +64,12 @@ pub(super) fn read<'a>(volume: &'a Volume, inode: &Inode) -> FsResult<Runs<'a>> 
     for (number, level) in raw.indirect.iter().zip(1..) {
         walk.entry(number.get(), level)?;
     }
-    Ok(walk.runs)
+    Ok(())
 }
 
 struct Walk<'a> {
     volume: &'a Volume,
-    runs: Runs<'a>,
+    sink: &'a mut dyn Sink,
     /// The block of the file that the next entry maps first.
     next: u64,
     /// The block after the last of the file.
@@ -77,12 +88,10 @@ impl Walk<'_> {
         let span = self.per_block.saturating_pow(level);
         let number = u64::from(number);
         if number != 0 {
-            let superblock = &self.volume.superblock;
-            let inside = number > superblock.first_data_block && number < superblock.blocks_count;
             if level == 0 {
-                self.runs.push(start, 1, Blocks::At(number))?;
-            } else if !inside || !ok_unless_corrupt(self.block(number, level))? {
-                self.runs.push(start, span, Blocks::Damaged)?;
+                self.sink.push(start, 1, Blocks::At(number))?;
+            } else if !ok_unless_corrupt(self.block(number, level))? {
+                self.sink.push(start, span, Blocks::Damaged)?;
             }
         }
         self.next = start.saturating_add(span);
@@ -97,7 +106,8 @@ impl Walk<'_> {
             .checked_sub(1)
             .ok_or_else(|| FsError::unsupported("block map has too many blocks"))?;
         let mut bytes = self.volume.block_buffer()?;
-        self.volume.read_block(number, &mut bytes)?;
+        self.volume.read_own_block(number, &mut bytes)?;
+        self.sink.map_block(number);
         let numbers = <[U32<LE>]>::ref_from_bytes(&bytes)
             .map_err(|_| FsError::corrupt("block map is cut short"))?;
         for number in numbers {

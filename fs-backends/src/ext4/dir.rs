@@ -18,12 +18,15 @@
 //! A directory in its inode has two such chains, in the bytes 4 to 60 of `block` and in the
 //! attribute after them.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
 use volfold_block::{byte_count, bytes_to_index};
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::changes::ChangedDirectory;
 use super::checksum;
 use super::damage::ok_unless_corrupt;
 use super::features::{Incompat, RoCompat};
@@ -32,7 +35,7 @@ use super::nokey;
 use super::superblock::Superblock;
 use super::volume::Volume;
 use super::{inline, map};
-use crate::error::{FsError, FsResult};
+use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{Extents, Place};
 use crate::node::FileKind;
 
@@ -40,6 +43,8 @@ use crate::node::FileKind;
 const MAX_BYTES: u64 = 1 << 31;
 /// LIMIT: after so many damaged blocks the rest of a directory is not looked at.
 const MAX_DAMAGED: u32 = 1024;
+/// How far names of fast commits are from each other; they have no place on the volume.
+const ADDED_STEP: u64 = 4;
 const CHECKSUM_TYPE: u8 = 0xDE;
 /// Where the root of a hashed directory has its counts, after `.`, `..` and 8 bytes on the hash.
 const ROOT_COUNTS_AT: usize = 0x20;
@@ -101,16 +106,30 @@ pub(super) struct Entry<'a> {
     pub(super) after_damage: bool,
 }
 
+/// What a directory says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Claims {
+    /// The inode of `.`.
+    pub(super) own: Option<u32>,
+    /// The inode of `..`.
+    pub(super) parent: Option<u32>,
+}
+
 /// A directory that can be walked.
 pub(super) struct Directory<'a> {
     volume: &'a Volume,
     inode: Inode,
     source: Source,
+    /// What fast commits have changed in it.
+    changed: Option<&'a ChangedDirectory>,
+    claims: Cell<Claims>,
 }
 
 enum Source {
     Blocks(Extents),
     Inline(Vec<u8>),
+    /// All of its names are of fast commits.
+    Nothing,
 }
 
 /// How a walk went that its visitor did not end.
@@ -133,12 +152,19 @@ impl<'a> Directory<'a> {
         if inode.kind != FileKind::Directory {
             return Err(FsError::not_a_directory());
         }
-        let source = if inode.flags.has(Flags::INLINE_DATA) {
+        let changed = volume.changes().directory(inode.number);
+        let mut claims = Claims::default();
+        let source = if changed.is_some_and(|changed| changed.is_new) {
+            Source::Nothing
+        } else if inode.flags.has(Flags::INLINE_DATA) {
+            claims.parent = inode.block.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
             Source::Inline(inline::read(&inode, bytes)?)
         } else {
-            Source::Blocks(map::read(volume, &inode)?)
+            let extents = map::read(volume, &inode)?;
+            let repeats = extents.has_overlap();
+            Source::Blocks(if repeats { once_each(volume, &extents)? } else { extents })
         };
-        Ok(Self { volume, inode, source })
+        Ok(Self { volume, inode, source, changed, claims: Cell::new(claims) })
     }
 
     /// The bytes that names may be in.
@@ -152,10 +178,35 @@ impl<'a> Directory<'a> {
     /// What the visitor says, or why the host cannot read; damage is in the result.
     pub(super) fn walk(&self, from: u64, visit: &mut Visitor<'_>) -> FsResult<Walked> {
         let mut walk = Walk { directory: self, from, damaged: 0, presented: Vec::new() };
-        match &self.source {
-            Source::Inline(bytes) => walk.inline(bytes, visit),
-            Source::Blocks(extents) => walk.blocks(extents, visit),
+        let walked = match &self.source {
+            Source::Inline(bytes) => walk.inline(bytes, visit)?,
+            Source::Blocks(extents) => walk.blocks(extents, visit)?,
+            Source::Nothing => walk.at_the_end(),
+        };
+        match (walked, self.changed) {
+            (Walked::ToTheEnd { .. }, Some(changed)) => walk.added(changed, visit),
+            _ => Ok(walked),
         }
+    }
+
+    /// What it says of itself, as far as a walk from its start has met it.
+    pub(super) fn claims(&self) -> Claims {
+        self.claims.get()
+    }
+
+    /// Whether it should begin with `.`, and a walk from its start has not met it.
+    pub(super) fn lacks_dots(&self) -> bool {
+        matches!(self.source, Source::Blocks(_)) && self.claims.get().own.is_none()
+    }
+
+    /// Where the names of fast commits begin, after all that is on the volume.
+    fn end(&self) -> u64 {
+        let block_size = self.volume.superblock.block_size.get();
+        let inline = match &self.source {
+            Source::Inline(bytes) => byte_count(bytes.len()),
+            _ => 0,
+        };
+        self.inode.size.max(inline).min(MAX_BYTES).div_ceil(block_size).saturating_mul(block_size)
     }
 
     /// Visits the one entry at `position`, which a walk gave before.
@@ -185,6 +236,29 @@ impl Walk<'_> {
             if self.chain(chain, origin, visit)?.is_break() {
                 return Ok(Walked::Stopped);
             }
+        }
+        Ok(self.at_the_end())
+    }
+
+    /// Visits the names that fast commits have added.
+    fn added(&mut self, changed: &ChangedDirectory, visit: &mut Visitor<'_>) -> FsResult<Walked> {
+        let mut position = self.directory.end();
+        for (name, inode) in &changed.added {
+            let next = position.saturating_add(ADDED_STEP);
+            if position >= self.from {
+                let entry = Entry {
+                    inode: *inode,
+                    name,
+                    kind: None,
+                    position,
+                    next,
+                    after_damage: self.damaged > 0,
+                };
+                if visit(&entry)?.is_break() {
+                    return Ok(Walked::Stopped);
+                }
+            }
+            position = next;
         }
         Ok(self.at_the_end())
     }
@@ -242,16 +316,29 @@ impl Walk<'_> {
             };
             let next = position.saturating_add(byte_count(rest.len().saturating_sub(later.len())));
             let counts = raw.inode.get() != 0 && position >= self.from;
-            if counts
-                && !matches!(name, b"." | b"..")
-                && self.visit(raw, name, position..next, visit)?.is_break()
-            {
+            if matches!(name, b"." | b"..") {
+                self.claim(raw, name, position);
+            } else if counts && self.visit(raw, name, position..next, visit)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             position = next;
             rest = later;
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Takes in `.` or `..`; only the first two entries are those.
+    fn claim(&self, raw: &RawEntry, name: &[u8], position: u64) {
+        let mut claims = self.directory.claims.get();
+        let inode = Some(raw.inode.get());
+        match name {
+            b"." if position == 0 => claims.own = inode,
+            b".." if position > 0 && claims.own.is_some() => {
+                claims.parent = claims.parent.or(inode);
+            }
+            _ => {}
+        }
+        self.directory.claims.set(claims);
     }
 
     fn visit(
@@ -272,6 +359,9 @@ impl Walk<'_> {
             self.damage();
             return Ok(ControlFlow::Continue(()));
         }
+        if directory.changed.is_some_and(|changed| changed.removed.contains(name)) {
+            return Ok(ControlFlow::Continue(()));
+        }
         let has_type = directory.volume.superblock.features.incompat(Incompat::FILETYPE);
         visit(&Entry {
             inode: raw.inode.get(),
@@ -290,6 +380,28 @@ impl Walk<'_> {
     fn at_the_end(&self) -> Walked {
         Walked::ToTheEnd { damaged: self.damaged > 0 }
     }
+}
+
+/// The same run list, with every block in its first place alone.
+///
+/// A directory made of one block over and over would have more names than the volume has bytes.
+fn once_each(volume: &Volume, extents: &Extents) -> FsResult<Extents> {
+    let block_size = volume.superblock.block_size.get();
+    let bound = extents.end().min(MAX_BYTES);
+    let mut seen = HashSet::new();
+    let mut all = Extents::default();
+    while let Some((place, length)) = extents.at(all.end()).filter(|_| all.end() < bound) {
+        let Place::At(at) = place else {
+            all.push(place, length)?;
+            continue;
+        };
+        let is_new = seen.insert(at);
+        let place = if is_new { place } else { Place::Refused(FsErrorKind::Corrupt) };
+        all.push(place, length.min(block_size))?;
+    }
+    let rest = extents.end().saturating_sub(all.end());
+    all.push(Place::Refused(FsErrorKind::Corrupt), rest)?;
+    Ok(all)
 }
 
 /// The first entry of `bytes`, its name, and what follows it; `None` if it breaks the rules.

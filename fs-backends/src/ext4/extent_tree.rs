@@ -40,7 +40,7 @@ use super::checksum;
 use super::damage::ok_unless_corrupt;
 use super::features::RoCompat;
 use super::inode::Inode;
-use super::runs::{ALL_BLOCKS, Blocks, Runs};
+use super::runs::{ALL_BLOCKS, Blocks, Runs, Sink};
 use super::volume::Volume;
 use crate::error::{FsError, FsResult};
 
@@ -93,22 +93,27 @@ const _: () = assert!(size_of::<RawIndex>() == 0x0C);
 ///
 /// # Errors
 /// `Corrupt` if the root is damaged, `Unsupported` if the tree is larger than this build follows.
-pub(super) fn read<'a>(volume: &'a Volume, inode: &'a Inode) -> FsResult<Runs<'a>> {
-    let mut walk = Walk {
-        volume,
-        inode,
-        runs: Runs::new(&volume.superblock, inode.size),
-        // The nodes of a sound tree are blocks of their own.
-        budget: volume.superblock.blocks_count.min(MAX_BYTES / volume.superblock.block_size),
-    };
-    walk.node(&inode.block, None, ALL_BLOCKS)?;
-    Ok(walk.runs)
+pub(super) fn read<'a>(volume: &'a Volume, inode: &Inode) -> FsResult<Runs<'a>> {
+    let mut runs = Runs::new(volume, inode.size);
+    walk(volume, inode, &mut runs)?;
+    Ok(runs)
+}
+
+/// Gives the whole tree of `inode` to `sink`.
+///
+/// # Errors
+/// As [`read`], and what `sink` says.
+pub(super) fn walk(volume: &Volume, inode: &Inode, sink: &mut dyn Sink) -> FsResult<()> {
+    // The nodes of a sound tree are blocks of their own.
+    let budget = volume.superblock.blocks_count.min(MAX_BYTES / volume.superblock.block_size);
+    let mut walk = Walk { volume, inode, sink, budget };
+    walk.node(&inode.block, None, ALL_BLOCKS)
 }
 
 struct Walk<'a> {
     volume: &'a Volume,
     inode: &'a Inode,
-    runs: Runs<'a>,
+    sink: &'a mut dyn Sink,
     budget: u64,
 }
 
@@ -157,8 +162,8 @@ impl Walk<'_> {
         for extent in extents {
             let start = (u64::from(extent.start_hi.get()) << 32) | u64::from(extent.start_lo.get());
             let is_written = extent.length.get() <= MAX_LENGTH;
-            let blocks = if is_written { Blocks::At(start) } else { Blocks::Unwritten };
-            self.runs.push(u64::from(extent.block.get()), u64::from(extent.blocks()), blocks)?;
+            let blocks = if is_written { Blocks::At(start) } else { Blocks::Unwritten(start) };
+            self.sink.push(u64::from(extent.block.get()), u64::from(extent.blocks()), blocks)?;
         }
         Ok(())
     }
@@ -182,7 +187,7 @@ impl Walk<'_> {
             let child = (u64::from(index.leaf_hi.get()) << 32) | u64::from(index.leaf_lo.get());
             let read = self.child(child, &mut bytes, below, start..end);
             if !ok_unless_corrupt(read)? {
-                self.runs.push(start, end.saturating_sub(start), Blocks::Damaged)?;
+                self.sink.push(start, end.saturating_sub(start), Blocks::Damaged)?;
             }
         }
         Ok(())
@@ -199,7 +204,8 @@ impl Walk<'_> {
             .budget
             .checked_sub(1)
             .ok_or_else(|| FsError::unsupported("extent tree has too many blocks"))?;
-        let at = self.volume.read_block(block, bytes)?;
+        let at = self.volume.read_own_block(block, bytes)?;
+        self.sink.map_block(block);
         self.check_sum(bytes).map_err(|error| error.at(at))?;
         self.node(bytes, Some(depth), range)
     }

@@ -47,6 +47,8 @@ impl RoCompat {
     pub(super) const GDT_CSUM: Self = Self(0x0010);
     pub(super) const BIGALLOC: Self = Self(0x0200);
     pub(super) const METADATA_CSUM: Self = Self(0x0400);
+    /// Files wait for their end in the orphan file.
+    pub(super) const ORPHAN_PRESENT: Self = Self(0x1_0000);
 }
 
 /// Every incompatible feature that this build reads.

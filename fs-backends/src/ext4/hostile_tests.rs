@@ -98,7 +98,9 @@ fn a_cut_volume_reads_as_far_as_it_goes() {
         exercise(&image[..length]);
     }
     let fs = mount(&image[..200 * 1024]).unwrap();
-    assert!(fs.info().findings[0].code == "ext4-cut-short");
+    let finding = &fs.info().findings[0];
+    assert!(finding.code == "ext4-cut-short");
+    assert_eq!(finding.message, "cut short: 200 of 512 KiB");
 }
 
 #[test]

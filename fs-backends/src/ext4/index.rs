@@ -11,7 +11,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use volfold_block::byte_count;
 
 use super::checksum;
-use super::dir::{Directory, Walked};
+use super::dir::{Directory, Entry, Walked};
 use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// LIMIT: the memory of all indexes of a volume; one directory of a million names fits.
@@ -20,6 +20,20 @@ const CAPACITY: u64 = 8 << 20;
 const MAX_NAMES: usize = 1_000_000;
 /// Directories of at most so many bytes are walked, which is as fast.
 const SMALL: u64 = 8192;
+
+/// Where a name leads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) inode: u32,
+    /// Where the entry begins in the directory.
+    pub(super) position: u64,
+}
+
+impl Found {
+    fn of(entry: &Entry<'_>) -> Self {
+        Self { inode: entry.inode, position: entry.position }
+    }
+}
 
 /// The names of one directory, by hash.
 struct Index {
@@ -62,7 +76,7 @@ impl Indexes {
         )))
     }
 
-    /// The inode that `name` names in `directory`, whose inode number is `number`.
+    /// Where `name` leads in `directory`, whose inode number is `number`.
     ///
     /// # Errors
     /// `NotFound`; `Corrupt` if it was not found and part of the directory cannot be read.
@@ -71,7 +85,7 @@ impl Indexes {
         directory: &Directory<'_>,
         number: u32,
         name: &[u8],
-    ) -> FsResult<u32> {
+    ) -> FsResult<Found> {
         if directory.size() <= SMALL {
             return walk_for(directory, name);
         }
@@ -93,12 +107,12 @@ impl Indexes {
         for &(_, place) in places.iter().take_while(|&&(found, _)| found == hash) {
             directory.visit_one(u64::from(place).saturating_mul(4), &mut |entry| {
                 if entry.name == name {
-                    found = Some(entry.inode);
+                    found = Some(Found::of(entry));
                 }
                 Ok(ControlFlow::Break(()))
             })?;
-            if let Some(inode) = found {
-                return Ok(inode);
+            if let Some(found) = found {
+                return Ok(found);
             }
         }
         Err(absent(index.damaged))
@@ -128,13 +142,13 @@ impl Index {
     }
 }
 
-fn walk_for(directory: &Directory<'_>, name: &[u8]) -> FsResult<u32> {
+fn walk_for(directory: &Directory<'_>, name: &[u8]) -> FsResult<Found> {
     let mut found = None;
     let walked = directory.walk(0, &mut |entry| {
         if entry.name != name {
             return Ok(ControlFlow::Continue(()));
         }
-        found = Some(entry.inode);
+        found = Some(Found::of(entry));
         Ok(ControlFlow::Break(()))
     })?;
     found.ok_or_else(|| absent(walked == Walked::ToTheEnd { damaged: true }))

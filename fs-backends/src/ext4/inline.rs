@@ -16,7 +16,7 @@
 
 use std::mem::offset_of;
 
-use volfold_block::ByteReader;
+use volfold_block::{ByteReader, byte_count};
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -42,11 +42,26 @@ const _: () = assert!(size_of::<RawEntry>() == 0x10);
 /// The inline content of `inode`, whose bytes are `bytes`: the 60 bytes of `block` and the
 /// attribute, with no regard to the size of the file.
 ///
-/// QUIRK: mke2fs 1.47.0 writes files of nothing but zeros as inline data that is shorter than the
-/// file. Linux reads what the inode lacks as zeros, and e2fsck finds nothing wrong with it.
+/// # Errors
+/// `Corrupt` if the attribute leaves the inode.
 pub(super) fn read(inode: &Inode, bytes: &[u8]) -> FsResult<Vec<u8>> {
     let mut content = inode.block.to_vec();
     content.extend_from_slice(attribute(inode, bytes)?.unwrap_or_default());
+    Ok(content)
+}
+
+/// The inline content of a regular file, which may be shorter than the file; the rest is zeros.
+///
+/// QUIRK: mke2fs 1.47.0 writes files of nothing but zeros as inline data that is shorter than the
+/// file. Linux reads what the inode lacks as zeros, and e2fsck finds nothing wrong with it.
+///
+/// # Errors
+/// `Corrupt` if the inode has something, and not all.
+pub(super) fn read_file(inode: &Inode, bytes: &[u8]) -> FsResult<Vec<u8>> {
+    let content = read(inode, bytes)?;
+    if inode.size > byte_count(content.len()) && content.iter().any(|&byte| byte != 0) {
+        return Err(FsError::corrupt("inline data is shorter than the file"));
+    }
     Ok(content)
 }
 

@@ -9,7 +9,7 @@
 //! | 0x02   | 2    | `uid_lo`         |                                                           |
 //! | 0x04   | 4    | `size_lo`        |                                                           |
 //! | 0x08   | 12   | three times      | access, change, modification; signed seconds              |
-//! | 0x14   | 4    | `dtime`          | not looked at                                             |
+//! | 0x14   | 4    | `dtime`          | when it was deleted; in a list of orphans another inode   |
 //! | 0x18   | 2    | `gid_lo`         |                                                           |
 //! | 0x1A   | 2    | `links_count`    | 0 in a deleted inode                                      |
 //! | 0x1C   | 4    | `blocks_lo`      | units of 512 bytes, or blocks with the huge-file flag     |
@@ -34,8 +34,10 @@ use std::mem::offset_of;
 use zerocopy::byteorder::{I32, LE, U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::changes::ChangedInode;
 use super::checksum;
 use super::features::{Incompat, RoCompat};
+use super::runs::ALL_BLOCKS;
 use super::superblock::Superblock;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{FileKind, Metadata, NodeId, Owner, Times, Timestamp};
@@ -58,7 +60,12 @@ impl Flags {
     pub(super) const ENCRYPTED: Self = Self(0x0000_0800);
     pub(super) const HUGE_FILE: Self = Self(0x0004_0000);
     pub(super) const EXTENTS: Self = Self(0x0008_0000);
+    pub(super) const EA_INODE: Self = Self(0x0020_0000);
     pub(super) const INLINE_DATA: Self = Self(0x1000_0000);
+
+    pub(super) fn new(bits: u32) -> Self {
+        Self(bits)
+    }
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -129,9 +136,15 @@ pub(super) struct Inode {
     pub(super) checksum_seed: u32,
     /// Whether a link has blocks of its own for its target.
     pub(super) has_blocks: bool,
+    /// Whether its kind of map reaches as far as its size.
+    pub(super) size_is_possible: bool,
+    /// Whether it says that it was deleted.
+    pub(super) is_deleted: bool,
+    /// Its block of extended attributes, 0 if it has none.
+    pub(super) attribute_block: u64,
     allocated: u64,
     generation: u32,
-    links: u32,
+    pub(super) links: u32,
     times: Times,
     owner: Owner,
 }
@@ -147,16 +160,59 @@ impl Inode {
         bytes: &[u8],
         at: u64,
     ) -> FsResult<Self> {
-        let (raw, rest) = RawInode::ref_from_prefix(bytes)
-            .map_err(|_| FsError::corrupt("inode is cut short").at(at))?;
-        if raw.mode.get() == 0 && raw.links_count.get() == 0 {
-            return Err(FsError::not_found());
-        }
-        let extra = extra_fields(rest, at)?;
-        let checksum_seed = checksum_seed(superblock, number, raw.generation.get());
+        let (raw, extra) = split(bytes, at)?;
         if superblock.features.ro_compat(RoCompat::METADATA_CSUM) {
-            check_sum(raw, &extra, bytes, checksum_seed, at)?;
+            let seed = checksum_seed(superblock, number, raw.generation.get());
+            check_sum(raw, &extra, bytes, seed, at)?;
         }
+        Self::of(superblock, number, (raw, &extra), at)
+    }
+
+    /// The inode `number` as fast commits have made it.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; there is no checksum.
+    pub(super) fn parse_changed(
+        superblock: &Superblock,
+        number: u32,
+        changed: &ChangedInode,
+    ) -> FsResult<Self> {
+        let (raw, extra) = split(&changed.bytes, 0)?;
+        let mut inode = Self::of(superblock, number, (raw, &extra), 0)?;
+        inode.allocated = inode.allocated.max(changed.added);
+        Ok(inode)
+    }
+
+    /// The inode of the journal by what the superblock keeps of it.
+    pub(super) fn of_journal(superblock: &Superblock, block: [u8; 60], size: u64) -> Self {
+        let flags = if block.starts_with(&[0x0A, 0xF3]) { Flags::EXTENTS } else { Flags(0) };
+        let number = superblock.journal_inode;
+        Self {
+            number,
+            kind: FileKind::Regular,
+            size,
+            flags,
+            block,
+            extra_size: 0,
+            checksum_seed: checksum_seed(superblock, number, 0),
+            has_blocks: true,
+            size_is_possible: size <= largest(superblock, flags),
+            is_deleted: false,
+            attribute_block: 0,
+            allocated: size,
+            generation: 0,
+            links: 1,
+            times: Times::default(),
+            owner: Owner { uid: 0, gid: 0, mode: 0o600 },
+        }
+    }
+
+    fn of(
+        superblock: &Superblock,
+        number: u32,
+        (raw, extra): (&RawInode, &RawExtra),
+        at: u64,
+    ) -> FsResult<Self> {
         if raw.links_count.get() == 0 {
             return Err(FsError::not_found());
         }
@@ -164,9 +220,10 @@ impl Inode {
             .ok_or_else(|| FsError::corrupt("inode has an unknown file type").at(at))?;
         let flags = Flags(raw.flags.get());
         let size = size(superblock, raw, kind, at)?;
-        let attribute_block = raw.file_acl_lo.get() != 0 || raw.file_acl_high.get() != 0;
+        let attribute_block =
+            (u64::from(raw.file_acl_high.get()) << 32) | u64::from(raw.file_acl_lo.get());
         let allocated = allocated(superblock, raw, flags);
-        let attribute_bytes = if attribute_block { superblock.cluster_size } else { 0 };
+        let attribute_bytes = if attribute_block == 0 { 0 } else { superblock.cluster_size };
         Ok(Self {
             number,
             kind,
@@ -174,17 +231,21 @@ impl Inode {
             flags,
             block: raw.block,
             extra_size: extra.extra_isize.get(),
-            checksum_seed,
+            checksum_seed: checksum_seed(superblock, number, raw.generation.get()),
             has_blocks: if superblock.features.incompat(Incompat::EA_INODE) {
                 // Attributes in inodes of their own count as blocks here.
                 size >= FAST_LINK
             } else {
                 allocated > attribute_bytes
             },
+            size_is_possible: size <= largest(superblock, flags),
+            // A small number is that of the next inode in the list of orphans.
+            is_deleted: raw.dtime.get() > superblock.inodes_count,
+            attribute_block,
             allocated,
             generation: raw.generation.get(),
             links: u32::from(raw.links_count.get()),
-            times: times(raw, &extra),
+            times: times(raw, extra),
             owner: Owner {
                 uid: (u32::from(raw.uid_high.get()) << 16) | u32::from(raw.uid_lo.get()),
                 gid: (u32::from(raw.gid_high.get()) << 16) | u32::from(raw.gid_lo.get()),
@@ -197,10 +258,26 @@ impl Inode {
         self.flags.has(Flags::ENCRYPTED)
     }
 
+    /// How many blocks it says that its content has, those of its map too; `None` where other
+    /// things are counted with them.
+    pub(super) fn block_count(&self, superblock: &Superblock) -> Option<u64> {
+        let block_size = superblock.block_size;
+        let has_clusters = superblock.cluster_size != block_size.get();
+        if has_clusters || superblock.features.incompat(Incompat::EA_INODE) {
+            return None;
+        }
+        let own = self.allocated / block_size;
+        Some(own.saturating_sub(u64::from(self.attribute_block != 0)))
+    }
+
     /// What the trait tells of this inode.
     pub(super) fn metadata(&self) -> Metadata {
         let content = matches!(self.kind, FileKind::Regular | FileKind::Symlink);
-        let unreadable = (content && self.is_encrypted()).then_some(FsErrorKind::Encrypted);
+        let unreadable = if content && self.is_encrypted() {
+            Some(FsErrorKind::Encrypted)
+        } else {
+            (!self.size_is_possible).then_some(FsErrorKind::Corrupt)
+        };
         // Inline data has no blocks, and yet it is no hole; Linux counts it the same way.
         let inline = if self.flags.has(Flags::INLINE_DATA) { self.size } else { 0 };
         Metadata {
@@ -231,6 +308,34 @@ impl Inode {
         }
         Some(((new >> 8) & 0xFFF, (new & 0xFF) | ((new >> 12) & 0xF_FF00)))
     }
+}
+
+/// The two parts of the inode in `bytes`, which began at `at`.
+///
+/// # Errors
+/// `NotFound` for an inode that was never used.
+fn split(bytes: &[u8], at: u64) -> FsResult<(&RawInode, RawExtra)> {
+    let (raw, rest) = RawInode::ref_from_prefix(bytes)
+        .map_err(|_| FsError::corrupt("inode is cut short").at(at))?;
+    if raw.mode.get() == 0 && raw.links_count.get() == 0 {
+        return Err(FsError::not_found());
+    }
+    Ok((raw, extra_fields(rest, at)?))
+}
+
+/// The size of the largest file: block numbers of an extent have 32 bits, of which the last is
+/// not used; a block map has three levels.
+fn largest(superblock: &Superblock, flags: Flags) -> u64 {
+    let block_size = superblock.block_size.get();
+    let all = ALL_BLOCKS.end.saturating_sub(1);
+    let blocks = if flags.has(Flags::EXTENTS) || flags.has(Flags::INLINE_DATA) {
+        all
+    } else {
+        let numbers = block_size / 4;
+        let levels = (1..=3).map(|level| numbers.saturating_pow(level));
+        levels.fold(12_u64, u64::saturating_add).min(all)
+    };
+    blocks.saturating_mul(block_size)
 }
 
 fn extra_fields(rest: &[u8], at: u64) -> FsResult<RawExtra> {

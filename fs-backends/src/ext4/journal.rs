@@ -24,7 +24,7 @@
 //! | 0x30   | 16   | `uuid`      | checksums begin with it                                      |
 //! | 0x40   | 4    | `users`     | on a device: how many file systems share the journal         |
 //! | 0x50   | 1    | `checksum_type` | 4, CRC-32C                                               |
-//! | 0x54   | 4    | `fast_blocks` | with fast_commit: blocks at the end that are not the log   |
+//! | 0x54   | 4    | `fast_blocks` | with fast_commit: blocks at the end, see [`super::fast_commit`] |
 //! | 0xFC   | 4    | `checksum`  | with checksums: CRC-32C of 1024 bytes, this field taken as 0 |
 //!
 //! A transaction is a number of descriptors, each followed by the blocks it names, of revocations,
@@ -33,13 +33,15 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::ops::Range;
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, bytes_to_index};
-use zerocopy::byteorder::{BE, LE, U16, U32};
+use zerocopy::byteorder::{BE, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::checksum;
+use super::fast_commit::Area;
 use super::journal_tags::{self, Layout, Tag};
 use crate::error::{FsError, FsResult};
 use crate::extents::Extents;
@@ -53,7 +55,12 @@ const CHECKSUM_AT: usize = 0xFC;
 const COMMIT_CHECKSUM_AT: usize = 0x10;
 const CHECKSUM_CRC32C: u8 = 4;
 
-const FAST_HEAD: u16 = 9;
+/// LIMIT: blocks after the end of the log that are looked at for a transaction that was lost.
+const MAX_LOOKED_AT: u64 = 4096;
+/// LIMIT: how far the number of a lost transaction is above that of the last.
+const MAX_LOST: u32 = 4096;
+
+const COMMIT: u32 = 2;
 
 const REVOKE: u32 = 0x01;
 const BIT64: u32 = 0x02;
@@ -99,17 +106,6 @@ const _: () = assert!(offset_of!(RawSuperblock, uuid) == 0x30);
 const _: () = assert!(offset_of!(RawSuperblock, checksum_type) == 0x50);
 const _: () = assert!(offset_of!(RawSuperblock, checksum) == CHECKSUM_AT);
 
-/// How the area of fast commits begins, if there are any. Little-endian, unlike all else here.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawFastHead {
-    tag: U16<LE>,
-    length: U16<LE>,
-    features: U32<LE>,
-    sequence: U32<LE>,
-}
-const _: () = assert!(size_of::<RawFastHead>() == 0x0C);
-
 /// Where the newest copy of a block lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JournalCopy {
@@ -125,6 +121,8 @@ pub(super) struct Replay {
     /// By block of the file system.
     pub(super) copies: BTreeMap<u64, JournalCopy>,
     pub(super) transactions: u64,
+    /// Where fast commits may follow.
+    pub(super) fast: Option<Area>,
     /// Why the log was not read further, if it did not end as logs do.
     pub(super) stopped: Option<String>,
 }
@@ -157,11 +155,20 @@ impl Journal {
         };
         // Each turn takes at least one block of the budget.
         while log.step(&mut block)? {}
-        log.look_for_fast_commits(&mut block)?;
+        log.look_after_the_end(&mut block)?;
         Ok(log.replay)
     }
 
-    fn block_buffer(&self) -> FsResult<Vec<u8>> {
+    /// # Errors
+    /// `Corrupt` if it does not begin with the superblock of a journal.
+    pub(super) fn check(&self) -> FsResult<()> {
+        let mut block = self.block_buffer()?;
+        self.read_block(self.superblock, &mut block)?;
+        superblock(&block).map(|_| ())
+    }
+
+    /// A buffer of one block.
+    pub(super) fn block_buffer(&self) -> FsResult<Vec<u8>> {
         Ok(vec![0; bytes_to_index(self.block_size)?])
     }
 
@@ -174,7 +181,11 @@ impl Journal {
             .ok_or_else(|| FsError::corrupt("journal is cut short"))
     }
 
-    fn read_block(&self, number: u64, block: &mut [u8]) -> FsResult<()> {
+    /// Fills `block` with the block `number`.
+    ///
+    /// # Errors
+    /// `Corrupt` if the journal has no such block; why it cannot be read.
+    pub(super) fn read_block(&self, number: u64, block: &mut [u8]) -> FsResult<()> {
         self.extents.read(&*self.device, self.offset(number)?, block)
     }
 
@@ -193,7 +204,8 @@ struct Log<'a> {
     next: u64,
     sequence: u32,
     budget: u64,
-    has_fast_commits: bool,
+    /// The blocks of fast commits.
+    fast: Range<u64>,
     replay: Replay,
     /// The blocks of the transaction that is being read.
     pending: Vec<(u64, JournalCopy)>,
@@ -205,11 +217,7 @@ struct Log<'a> {
 impl<'a> Log<'a> {
     /// Checks the journal superblock in `block`; `None` if the journal is empty.
     fn open(journal: &'a Journal, block: &[u8]) -> FsResult<Option<Self>> {
-        let (raw, _) = RawSuperblock::ref_from_prefix(block)
-            .map_err(|_| FsError::corrupt("journal superblock is cut short"))?;
-        if raw.header.magic.get() != MAGIC || !matches!(raw.header.kind.get(), 3 | 4) {
-            return Err(FsError::corrupt("journal superblock has a wrong signature"));
-        }
+        let raw = superblock(block)?;
         if u64::from(raw.block_size.get()) != journal.block_size {
             return Err(FsError::corrupt("journal has a wrong block size"));
         }
@@ -255,7 +263,8 @@ impl<'a> Log<'a> {
             next: start,
             sequence: raw.sequence.get(),
             budget: end.saturating_sub(first).min(MAX_LOG_BLOCKS),
-            has_fast_commits: fast > 0,
+            // QUIRK: Linux leaves one block free between the log and the fast commits.
+            fast: if fast > 0 { end.saturating_add(1)..blocks } else { 0..0 },
             replay: Replay::default(),
             pending: Vec::new(),
             revoked: Vec::new(),
@@ -277,7 +286,7 @@ impl<'a> Log<'a> {
         }
         match header.kind.get() {
             1 => self.descriptor(block),
-            2 => self.commit(block),
+            COMMIT => self.commit(block),
             5 => self.revocation(block),
             _ => Ok(false),
         }
@@ -359,18 +368,25 @@ impl<'a> Log<'a> {
         Ok(true)
     }
 
-    /// Notes if changes follow the last transaction in a form that is not read.
-    fn look_for_fast_commits(&mut self, block: &mut [u8]) -> FsResult<()> {
-        if !self.has_fast_commits || self.replay.stopped.is_some() {
+    /// Notes where changes may follow the last transaction, and whether it was the last.
+    fn look_after_the_end(&mut self, block: &mut [u8]) -> FsResult<()> {
+        if self.replay.stopped.is_some() {
             return Ok(());
         }
-        // QUIRK: Linux leaves one block free between the log and the fast commits.
-        let number = self.end.saturating_add(1);
-        self.journal.read_block(number, block)?;
-        let (raw, _) = RawFastHead::ref_from_prefix(block)
-            .map_err(|_| FsError::corrupt("journal block is cut short"))?;
-        if raw.tag.get() == FAST_HEAD && raw.sequence.get() == self.sequence {
-            self.stop("fast commits are not read");
+        for _ in 0..MAX_LOOKED_AT {
+            let Some(number) = self.advance() else { break };
+            self.journal.read_block(number, block)?;
+            let (header, _) = RawHeader::ref_from_prefix(block)
+                .map_err(|_| FsError::corrupt("journal block is cut short"))?;
+            // Blocks of older rounds have lower numbers, and copies never begin with the magic.
+            let ahead = header.sequence.get().wrapping_sub(self.sequence);
+            if header.magic.get() == MAGIC && header.kind.get() == COMMIT && ahead < MAX_LOST {
+                self.stop("a transaction that was committed cannot be read");
+                return Ok(());
+            }
+        }
+        if !self.fast.is_empty() {
+            self.replay.fast = Some(Area { blocks: self.fast.clone(), sequence: self.sequence });
         }
         Ok(())
     }
@@ -397,6 +413,15 @@ impl<'a> Log<'a> {
         let stored = block.last_chunk().map(|&bytes| u32::from_be_bytes(bytes));
         sum_without(self.layout.seed, block, at) == stored
     }
+}
+
+fn superblock(block: &[u8]) -> FsResult<&RawSuperblock> {
+    let (raw, _) = RawSuperblock::ref_from_prefix(block)
+        .map_err(|_| FsError::corrupt("journal superblock is cut short"))?;
+    if raw.header.magic.get() != MAGIC || !matches!(raw.header.kind.get(), 3 | 4) {
+        return Err(FsError::corrupt("journal superblock has a wrong signature"));
+    }
+    Ok(raw)
 }
 
 fn check_features(incompat: u32) -> FsResult<()> {

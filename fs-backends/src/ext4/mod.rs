@@ -5,17 +5,22 @@
 //! Nothing is locked and nothing seeks: every call reads the inode it is about through the cached
 //! view of the volume. A damaged structure harms the calls that need it.
 
+mod backups;
 mod block_map;
+mod changes;
+mod check;
 mod checksum;
 mod damage;
 mod dir;
 mod extent_tree;
+mod fast_commit;
 mod features;
 mod groups;
 mod identity;
 mod index;
 mod inline;
 mod inode;
+mod inode_bytes;
 mod journal;
 mod journal_device;
 mod journal_tags;
@@ -25,8 +30,16 @@ mod recovery;
 mod replayed;
 mod runs;
 mod superblock;
+mod system_blocks;
 mod volume;
+mod ways;
 
+#[cfg(test)]
+#[cfg(unix)]
+mod contradiction_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod fast_commit_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod hostile_tests;
@@ -37,18 +50,19 @@ mod tests;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, Confidence, Finding, bytes_to_index, code};
+use volfold_block::{BlockDevice, Confidence, Finding, FindingLog, bytes_to_index, code};
 
-use self::dir::{Directory, Walked};
+use self::dir::{Claims, Directory, Entry, Walked};
 use self::identity::uuid_text;
 use self::index::{Indexes, damaged_directory};
 use self::inode::{FAST_LINK, Flags, Inode};
 use self::journal_device::JournalDevice;
-use self::superblock::{MAGIC, MAGIC_OFFSET, MAX_LOG_BLOCK_SIZE};
+use self::superblock::{MAGIC, MAGIC_OFFSET, MAX_LOG_BLOCK_SIZE, Primary};
 use self::volume::Volume;
+use self::ways::{Known, Way, Ways};
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader, VolumeRole};
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::BytesFile;
+use crate::extents::{BytesFile, ExtentFile};
 use crate::node::{
     DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
     NodeId, StreamName, Usage,
@@ -88,6 +102,10 @@ impl FileSystemDriver for Ext4Driver {
         }
     }
 
+    fn probe_backup(&self, volume: &dyn BlockDevice) -> FsResult<Confidence> {
+        Ok(backups::probe(volume))
+    }
+
     fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
         let device = &*volume.metadata;
         if let Some(journal) = JournalDevice::read(device)? {
@@ -114,6 +132,9 @@ struct Ext4 {
     volume: Volume,
     info: FsInfo,
     indexes: Indexes,
+    ways: Ways,
+    /// What was noticed since it was mounted.
+    log: FindingLog,
 }
 
 impl Ext4 {
@@ -122,14 +143,22 @@ impl Ext4 {
         let (volume, findings) = recovery::read(reader)?;
         let info = info(&volume, device_size, findings);
         check_root(&volume)?;
-        Ok(Self { volume, info, indexes: Indexes::new()? })
+        let ways = Ways::default();
+        ways.replace(inode::ROOT, Way { parent: inode::ROOT, position: 0 });
+        Ok(Self { volume, info, indexes: Indexes::new()?, ways, log: FindingLog::new() })
     }
 
     /// The inode of `node`, and its bytes.
     fn inode(&self, node: NodeId) -> FsResult<(Inode, Vec<u8>)> {
-        let number = u32::try_from(node.0).map_err(|_| FsError::not_found())?;
+        let number = inode_number(node)?;
         let mut bytes = Vec::new();
-        let inode = self.volume.read_inode(number, &mut bytes)?;
+        let inode = self.volume.read_inode(number, &mut bytes).map_err(|error| {
+            let exists = (1..=self.volume.superblock.inodes_count).contains(&number);
+            match error.kind() {
+                FsErrorKind::NotFound if exists => FsError::corrupt("inode is not in use"),
+                _ => error,
+            }
+        })?;
         Ok((inode, bytes))
     }
 
@@ -137,11 +166,110 @@ impl Ext4 {
         let (inode, bytes) = self.inode(node)?;
         Directory::open(&self.volume, inode, &bytes)
     }
+
+    /// Whether the name at `way` leads to the directory `number`; if not, it is noted.
+    ///
+    /// # Errors
+    /// If the host cannot read.
+    fn leads_to(&self, number: u32, way: Way) -> FsResult<bool> {
+        let better = match self.ways.note(number, way) {
+            Known::Same => return Ok(true),
+            Known::Other(known) if known.parent == way.parent => way.position < known.position,
+            Known::Other(_) => self.parent_of(number)? == Some(way.parent),
+            Known::Forgotten => {
+                let parent = self.parent_of(number)?;
+                if parent.is_none_or(|parent| parent == way.parent) {
+                    return Ok(true);
+                }
+                false
+            }
+        };
+        if better {
+            self.ways.replace(number, way);
+        }
+        self.log.add(Finding::warning(
+            code::EXT4_DIRECTORY_TWICE,
+            format!(
+                "the directory with inode {number} has a name in the directory with inode {}, and \
+                 another one elsewhere",
+                way.parent
+            ),
+        ));
+        Ok(better)
+    }
+
+    /// What `..` of the directory `number` says.
+    fn parent_of(&self, number: u32) -> FsResult<Option<u32>> {
+        let walk = || -> FsResult<Option<u32>> {
+            let directory = self.directory(NodeId(u64::from(number)))?;
+            directory.walk(0, &mut |_| Ok(ControlFlow::Break(())))?;
+            Ok(directory.claims().parent)
+        };
+        match walk() {
+            Err(error) if error.kind() == FsErrorKind::Io => Err(error),
+            result => Ok(result.ok().flatten()),
+        }
+    }
+
+    /// Notes what the directory `number` says of itself that is not so.
+    fn compare_claims(&self, number: u32, claims: Claims) {
+        let reached = self.ways.parent(number);
+        let expected = [(".", claims.own, Some(number)), ("..", claims.parent, reached)];
+        for (name, said, expected) in expected {
+            if let (Some(said), Some(expected)) = (said, expected)
+                && said != expected
+            {
+                self.log.add(Finding::warning(
+                    code::EXT4_DIRECTORY_CONTRADICTION,
+                    format!(
+                        "`{name}` of the directory with inode {number} is inode {said}, not \
+                         {expected}"
+                    ),
+                ));
+            }
+        }
+    }
+
+    /// Notes what the name `entry` in the directory `dir` says that its inode does not.
+    fn compare_entry(&self, dir: u32, entry: &Entry<'_>, inode: &FsResult<Inode>) {
+        let place = || format!("{:?} in the directory with inode {dir}", Name::new(entry.name));
+        match inode {
+            Ok(inode) if inode.is_deleted => self.log.add(Finding::warning(
+                code::EXT4_INODE_UNUSED,
+                format!("{} leads to inode {}, which says it is deleted", place(), entry.inode),
+            )),
+            Ok(inode) if entry.kind.is_some_and(|kind| kind != inode.kind) => {
+                self.log.add(Finding::warning(
+                    code::EXT4_ENTRY_TYPE,
+                    format!("{} is recorded as another type than inode {}", place(), entry.inode),
+                ));
+            }
+            Err(error) if error.kind() == FsErrorKind::NotFound => self.log.add(Finding::warning(
+                code::EXT4_INODE_UNUSED,
+                format!("{} leads to inode {}, which is not in use", place(), entry.inode),
+            )),
+            _ => {}
+        }
+    }
+}
+
+fn inode_number(node: NodeId) -> FsResult<u32> {
+    u32::try_from(node.0).map_err(|_| FsError::not_found())
 }
 
 impl FileSystem for Ext4 {
     fn info(&self) -> &FsInfo {
         &self.info
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.info.findings.clone();
+        findings.extend(self.log.all());
+        findings
+    }
+
+    fn check(&self, report: &mut dyn FnMut(Finding)) -> FsResult<()> {
+        check::run(&self.volume, report)
     }
 
     fn usage(&self) -> FsResult<Usage> {
@@ -160,9 +288,17 @@ impl FileSystem for Ext4 {
 
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
         let directory = self.directory(dir)?;
-        let number = u32::try_from(dir.0).map_err(|_| FsError::not_found())?;
+        let number = inode_number(dir)?;
         let found = self.indexes.find(&directory, number, name.as_bytes())?;
-        Ok(NodeId(u64::from(found)))
+        let way = Way { parent: number, position: found.position };
+        match self.volume.read_inode(found.inode, &mut Vec::new()) {
+            Ok(inode) if inode.kind != FileKind::Directory => {}
+            Ok(_) if self.leads_to(found.inode, way)? => {}
+            Ok(_) => return Err(FsError::corrupt("directory has a second name")),
+            Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
+            Err(_) => {}
+        }
+        Ok(NodeId(u64::from(found.inode)))
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
@@ -176,27 +312,48 @@ impl FileSystem for Ext4 {
         emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<()> {
         let directory = self.directory(dir)?;
+        let number = inode_number(dir)?;
         let before = from.0 & CURSOR_DAMAGED;
+        let start = from.0 & !CURSOR_DAMAGED;
         let mut scratch = Vec::new();
-        let walked = directory.walk(from.0 & !CURSOR_DAMAGED, &mut |entry| {
-            let metadata = match self.volume.read_inode(entry.inode, &mut scratch) {
+        let mut refused = false;
+        let walked = directory.walk(start, &mut |entry| {
+            let inode = self.volume.read_inode(entry.inode, &mut scratch);
+            self.compare_entry(number, entry, &inode);
+            let metadata = match inode {
                 Ok(inode) => Some(inode.metadata()),
                 Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
                 Err(_) => None,
             };
-            let known = metadata.as_ref().map(|metadata| metadata.kind);
-            let damage = if entry.after_damage { CURSOR_DAMAGED } else { before };
+            let kind = metadata.as_ref().map(|metadata| metadata.kind).or(entry.kind);
+            let way = Way { parent: number, position: entry.position };
+            if kind == Some(FileKind::Directory) && !self.leads_to(entry.inode, way)? {
+                refused = true;
+                return Ok(ControlFlow::Continue(()));
+            }
+            let damaged = entry.after_damage || refused;
             Ok(emit(DirEntry {
                 name: Name::new(entry.name),
                 node: NodeId(u64::from(entry.inode)),
-                kind: known.or(entry.kind).unwrap_or(FileKind::Regular),
+                kind: kind.unwrap_or(FileKind::Regular),
                 metadata: metadata.as_ref(),
-                next: DirCursor(entry.next | damage),
+                next: DirCursor(entry.next | if damaged { CURSOR_DAMAGED } else { before }),
             }))
         })?;
+        if start == 0 {
+            self.compare_claims(number, directory.claims());
+            if directory.lacks_dots() {
+                self.log.add(Finding::warning(
+                    code::EXT4_DIRECTORY_CONTRADICTION,
+                    format!("the directory with inode {number} does not begin with `.`"),
+                ));
+            }
+        }
         // Every name that can be read was given; that there were others must not be silent.
         match walked {
-            Walked::ToTheEnd { damaged } if damaged || before != 0 => Err(damaged_directory()),
+            Walked::ToTheEnd { damaged } if damaged || refused || before != 0 => {
+                Err(damaged_directory())
+            }
             _ => Ok(()),
         }
     }
@@ -245,10 +402,22 @@ impl FileSystem for Ext4 {
             return Err(FsError::encrypted());
         }
         if inode.flags.has(Flags::INLINE_DATA) {
-            let bytes = inline::read(&inode, &bytes)?;
+            if !inode.size_is_possible {
+                return Err(map::impossible_size());
+            }
+            let bytes = inline::read_file(&inode, &bytes)?;
             return Ok(Arc::new(BytesFile::padded(bytes, inode.size)));
         }
-        Ok(Arc::new(map::open(&self.volume, &inode)?))
+        let (extents, mapped) = map::read_counted(&self.volume, &inode)?;
+        if let Some(mapped) = mapped
+            && map::has_other_count(&self.volume, &inode, mapped)?
+        {
+            self.log.add(Finding::warning(
+                code::EXT4_BLOCK_COUNT,
+                format!("inode {} counts other blocks than its map has", inode.number),
+            ));
+        }
+        Ok(Arc::new(ExtentFile::new(self.volume.data(), extents, inode.size, inode.size)?))
     }
 }
 
@@ -263,13 +432,26 @@ fn check_root(volume: &Volume) -> FsResult<()> {
     }
 }
 
+/// How much of a file system is there, in the largest unit that shows a difference.
+fn cut_short(there: u64, whole: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if whole >> shift >= 10 && there >> shift < whole >> shift {
+            return format!("cut short: {} of {} {unit}", there >> shift, whole >> shift);
+        }
+    }
+    format!("cut short: {there} of {whole} bytes")
+}
+
 fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo {
     let superblock = &volume.superblock;
-    if superblock.is_backup {
-        findings.push(Finding::warning(
-            code::EXT4_BACKUP_SUPERBLOCK,
-            "the primary superblock is damaged",
-        ));
+    if let Some(primary) = superblock.in_place_of {
+        let (code, what) = match primary {
+            Primary::Damaged => (code::EXT4_BACKUP_SUPERBLOCK, "is damaged"),
+            Primary::Gone => (code::EXT4_SUPERBLOCK_GONE, "is gone"),
+        };
+        let group = superblock.own_group;
+        let line = format!("the primary superblock {what}; the backup in group {group} is used");
+        findings.push(Finding::warning(code, line));
     }
     if superblock.has_errors {
         findings.push(Finding::warning(
@@ -286,10 +468,19 @@ fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo
             ),
         ));
     }
+    if volume.groups.from_copies > 0 {
+        findings.push(Finding::warning(
+            code::EXT4_BACKUP_DESCRIPTORS,
+            format!(
+                "{} of {} group descriptors are taken from a copy",
+                volume.groups.from_copies, superblock.group_count
+            ),
+        ));
+    }
     if superblock.size() > device_size {
         findings.push(Finding::warning(
             code::EXT4_CUT_SHORT,
-            format!("the file system has {} bytes, its volume {device_size}", superblock.size()),
+            cut_short(device_size, superblock.size()),
         ));
     }
     let block_size = u32::try_from(superblock.block_size.get()).unwrap_or(u32::MAX);

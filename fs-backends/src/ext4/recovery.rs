@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use volfold_block::{Finding, Mapped, code, error_chain};
+use volfold_block::{Code, Finding, Mapped, code, error_chain};
 
+use super::fast_commit::{Area, FastCommits};
 use super::features::{Compat, Incompat};
 use super::identity::uuid_text;
 use super::inode::Inode;
-use super::journal::{Journal, JournalCopy, Replay};
+use super::journal::{Journal, JournalCopy};
 use super::journal_device::JournalDevice;
 use super::map;
 use super::replayed::Replayed;
@@ -29,25 +30,87 @@ pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
     if !is_needed(&volume.superblock) {
         return Ok((volume, Vec::new()));
     }
-    match journal(&volume).and_then(|journal| replayed(&volume, &journal)) {
-        Ok((None, findings)) => Ok((volume, findings)),
-        Ok((Some(volume), findings)) => Ok((volume, findings)),
-        Err(error) if error.kind() == FsErrorKind::Io => Err(error),
+    let read = journal(&volume).and_then(|journal| Ok((journal.read()?, journal)));
+    let (replay, journal) = match read {
+        Ok(read) => read,
+        Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
         Err(error) => {
-            let reason = error_chain(&error);
-            let finding = Finding::warning(
-                code::EXT4_JOURNAL_NOT_REPLAYED,
-                format!("{reason}; the newest changes may be missing"),
-            );
-            Ok((volume, vec![finding]))
+            let finding = not_replayed(code::EXT4_JOURNAL_NOT_REPLAYED, &error);
+            return Ok((volume, vec![finding]));
         }
+    };
+    let mut findings = Vec::new();
+    if let Some(why) = replay.stopped {
+        findings.push(Finding::warning(
+            code::EXT4_JOURNAL_DAMAGED,
+            format!("{why}; changes after that may be missing"),
+        ));
     }
+    let mut done = Done { transactions: replay.transactions, ..Done::default() };
+    let volume = match with_copies(&volume, &journal, &replay.copies) {
+        Ok(None) => volume,
+        Ok(Some(replayed)) => {
+            done.blocks = replay.copies.len();
+            replayed
+        }
+        Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
+        Err(error) => {
+            findings.push(not_replayed(code::EXT4_JOURNAL_NOT_REPLAYED, &error));
+            return Ok((volume, findings));
+        }
+    };
+    let volume = match replay.fast {
+        Some(area) => with_fast_commits(volume, &journal, &area, &mut done, &mut findings)?,
+        None => volume,
+    };
+    findings.extend(done.finding(&volume.superblock, findings.is_empty()));
+    Ok((volume, findings))
+}
+
+/// What was taken from a journal.
+#[derive(Debug, Default)]
+struct Done {
+    transactions: u64,
+    blocks: usize,
+    fast_commits: u64,
+}
+
+impl Done {
+    /// `alone`: nothing was said of the journal yet.
+    fn finding(&self, superblock: &Superblock, alone: bool) -> Option<Finding> {
+        let mut parts = Vec::new();
+        if self.blocks > 0 {
+            parts.push(format!("{} transactions with {} blocks", self.transactions, self.blocks));
+        }
+        if self.fast_commits > 0 {
+            parts.push(format!("{} fast commits", self.fast_commits));
+        }
+        if !parts.is_empty() {
+            let line = format!("{} are read from the journal", parts.join(" and "));
+            return Some(Finding::warning(code::EXT4_JOURNAL_REPLAYED, line));
+        }
+        let said = superblock.features.incompat(Incompat::RECOVER);
+        let is_empty = alone && said && self.transactions == 0;
+        is_empty.then(|| {
+            Finding::warning(
+                code::EXT4_JOURNAL_EMPTY,
+                "the file system was not unmounted, and its journal holds nothing to apply; the \
+                 newest changes may be missing",
+            )
+        })
+    }
+}
+
+fn not_replayed(code: Code, error: &FsError) -> Finding {
+    let reason = error_chain(error);
+    Finding::warning(code, format!("{reason}; the newest changes may be missing"))
 }
 
 /// Whether the newest changes may be in the journal alone.
 pub(super) fn is_needed(superblock: &Superblock) -> bool {
     // Backups do not say whether the journal is needed.
-    let may_need = superblock.is_backup && superblock.features.compat(Compat::HAS_JOURNAL);
+    let may_need =
+        superblock.in_place_of.is_some() && superblock.features.compat(Compat::HAS_JOURNAL);
     superblock.features.incompat(Incompat::RECOVER) || may_need
 }
 
@@ -63,15 +126,29 @@ fn journal(volume: &Volume) -> FsResult<Journal> {
     let mut bytes = Vec::new();
     let inode = volume
         .read_inode(superblock.journal_inode, &mut bytes)
-        .map_err(|error| FsError::corrupt("journal inode cannot be read").because(error))?;
-    check(&inode)?;
-    Ok(Journal {
+        .map_err(|error| FsError::corrupt("journal inode cannot be read").because(error));
+    let own = inode.and_then(|inode| file(volume, &inode));
+    match (own, superblock.journal_backup) {
+        (Err(error), Some((block, size))) if error.kind() != FsErrorKind::Io => {
+            let kept = Inode::of_journal(superblock, block, size);
+            file(volume, &kept).map_err(|_| error)
+        }
+        (own, _) => own,
+    }
+}
+
+/// The journal that is the file `inode`, if it begins as one.
+fn file(volume: &Volume, inode: &Inode) -> FsResult<Journal> {
+    check(inode)?;
+    let journal = Journal {
         device: volume.data(),
-        extents: map::read(volume, &inode)?,
+        extents: map::read(volume, inode)?,
         size: inode.size,
-        block_size: superblock.block_size.get(),
+        block_size: volume.superblock.block_size.get(),
         superblock: 0,
-    })
+    };
+    journal.check()?;
+    Ok(journal)
 }
 
 /// The journal on a device of its own.
@@ -109,21 +186,17 @@ fn check(inode: &Inode) -> FsResult<()> {
     Ok(())
 }
 
-/// The same volume through the copies in `journal`; `None` if there are none.
-fn replayed(volume: &Volume, journal: &Journal) -> FsResult<(Option<Volume>, Vec<Finding>)> {
-    let replay: Replay = journal.read()?;
-    let mut findings = Vec::new();
-    if let Some(why) = replay.stopped {
-        findings.push(Finding::warning(
-            code::EXT4_JOURNAL_DAMAGED,
-            format!("{why}; changes after that may be missing"),
-        ));
-    }
-    if replay.copies.is_empty() {
-        return Ok((None, findings));
+/// The volume with `copies` in place of its blocks, `None` if there are none.
+fn with_copies(
+    volume: &Volume,
+    journal: &Journal,
+    copies: &BTreeMap<u64, JournalCopy>,
+) -> FsResult<Option<Volume>> {
+    if copies.is_empty() {
+        return Ok(None);
     }
     let block_size = volume.superblock.block_size.get();
-    let copies: Arc<[(u64, JournalCopy)]> = positions(&volume.superblock, &replay.copies)?;
+    let copies: Arc<[(u64, JournalCopy)]> = positions(&volume.superblock, copies)?;
     let from = &journal.device;
     let view = |device| {
         let map = Replayed::new(device, from.clone(), copies.clone(), block_size);
@@ -131,15 +204,41 @@ fn replayed(volume: &Volume, journal: &Journal) -> FsResult<(Option<Volume>, Vec
     };
     let reader = volume.reader();
     let reader = VolumeReader::new(view(reader.data.clone()), view(reader.metadata.clone()));
-    findings.push(Finding::warning(
-        code::EXT4_JOURNAL_REPLAYED,
-        format!(
-            "{} transactions with {} blocks are read from the journal",
-            replay.transactions,
-            copies.len()
-        ),
-    ));
-    Ok((Some(Volume::read(reader)?), findings))
+    Volume::read(reader).map(Some)
+}
+
+/// The volume with the changes of the fast commits in `area`, if it can be had.
+///
+/// # Errors
+/// If the host cannot read.
+fn with_fast_commits(
+    volume: Volume,
+    journal: &Journal,
+    area: &Area,
+    done: &mut Done,
+    findings: &mut Vec<Finding>,
+) -> FsResult<Volume> {
+    let read = FastCommits::read(journal, area).and_then(|commits| {
+        let changes = commits.changes(&volume)?;
+        Ok((commits, changes))
+    });
+    match read {
+        Ok((commits, changes)) => {
+            if let Some(why) = commits.stopped {
+                let line = format!("{why}; changes of fast commits may be missing");
+                findings.push(Finding::warning(code::EXT4_FAST_COMMITS_NOT_REPLAYED, line));
+            }
+            done.fast_commits = commits.count;
+            Ok(volume.changed(changes))
+        }
+        Err(error) if error.kind() == FsErrorKind::Io => Err(error),
+        Err(error) => {
+            let mut finding = not_replayed(code::EXT4_FAST_COMMITS_NOT_REPLAYED, &error);
+            finding.message = format!("fast commits are not read: {}", finding.message);
+            findings.push(finding);
+            Ok(volume)
+        }
+    }
 }
 
 fn positions(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::superblock::Superblock;
+use super::volume::Volume;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{Extents, Place};
 
@@ -12,63 +12,52 @@ pub(super) const ALL_BLOCKS: Range<u64> = 0..1 << 32;
 /// What blocks of a file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocks {
-    /// Blocks of the file system from this one on; numbers that it does not have are damage.
+    /// Blocks of the file system from this one on. Numbers that it does not have are damage, and so
+    /// are those of its own structures, which no file can have.
     At(u64),
-    /// Reserved and never written.
-    Unwritten,
+    /// Reserved and never written, from this block on.
+    Unwritten(u64),
     /// Where they lie is not known, because the map is damaged.
     Damaged,
 }
 
+/// What takes in the blocks of a file, in their order.
+pub(super) trait Sink {
+    /// Takes in `length` blocks from the block `logical` of the file on, which lies after all those
+    /// before.
+    ///
+    /// # Errors
+    /// If they are more than can be kept, or out of order.
+    fn push(&mut self, logical: u64, length: u64, blocks: Blocks) -> FsResult<()>;
+
+    /// Takes in a block of the map itself.
+    fn map_block(&mut self, _block: u64) {}
+}
+
 /// The runs of a file of `size` bytes, in order. What lies between them is a hole.
 pub(super) struct Runs<'a> {
-    superblock: &'a Superblock,
+    volume: &'a Volume,
     /// The blocks that the file has by its size; what lies past them is not kept.
     end: u64,
     extents: Extents,
+    mapped: u64,
+    is_damaged: bool,
 }
 
 impl<'a> Runs<'a> {
-    pub(super) fn new(superblock: &'a Superblock, size: u64) -> Self {
-        let end = size.div_ceil(superblock.block_size.get());
-        Self { superblock, end, extents: Extents::default() }
+    pub(super) fn new(volume: &'a Volume, size: u64) -> Self {
+        let end = size.div_ceil(volume.superblock.block_size.get());
+        Self { volume, end, extents: Extents::default(), mapped: 0, is_damaged: false }
     }
 
-    /// Adds `length` blocks from the block `logical` of the file on, which lies after all those
-    /// added before.
-    ///
-    /// # Errors
-    /// `Unsupported` if there are too many runs.
-    pub(super) fn push(&mut self, logical: u64, length: u64, blocks: Blocks) -> FsResult<()> {
-        let Some(left) = self.end.checked_sub(logical).filter(|left| *left > 0) else {
-            return Ok(());
-        };
-        let place = match blocks {
-            Blocks::At(first) => self.place(first, length),
-            Blocks::Unwritten => Place::Unwritten,
-            Blocks::Damaged => Place::Refused(FsErrorKind::Corrupt),
-        };
-        let start = self.bytes(logical)?;
-        self.extents.push_hole_to(start)?;
-        if self.extents.end() != start {
-            return Err(FsError::corrupt("block map of the file is out of order"));
-        }
-        self.extents.push(place, self.bytes(length.min(left))?)
-    }
-
-    fn place(&self, first: u64, length: u64) -> Place {
-        let superblock = self.superblock;
-        let inside = first > superblock.first_data_block
-            && first.checked_add(length).is_some_and(|end| end <= superblock.blocks_count);
-        match superblock.position(first).filter(|_| inside) {
-            Some(position) => Place::At(position),
-            None => Place::Refused(FsErrorKind::Corrupt),
-        }
+    /// How many blocks were taken in, those of the map too; `None` if some are not known.
+    pub(super) fn mapped(&self) -> Option<u64> {
+        (!self.is_damaged).then_some(self.mapped)
     }
 
     fn bytes(&self, blocks: u64) -> FsResult<u64> {
         blocks
-            .checked_mul(self.superblock.block_size.get())
+            .checked_mul(self.volume.superblock.block_size.get())
             .ok_or_else(|| FsError::corrupt("block map of the file has invalid block numbers"))
     }
 
@@ -79,5 +68,45 @@ impl<'a> Runs<'a> {
     pub(super) fn finish(mut self, size: u64) -> FsResult<Extents> {
         self.extents.push_hole_to(size)?;
         Ok(self.extents.finish())
+    }
+}
+
+impl Sink for Runs<'_> {
+    fn push(&mut self, logical: u64, length: u64, blocks: Blocks) -> FsResult<()> {
+        match blocks {
+            Blocks::At(_) | Blocks::Unwritten(_) => {
+                self.mapped = self.mapped.saturating_add(length);
+            }
+            Blocks::Damaged => self.is_damaged = true,
+        }
+        let Some(left) = self.end.checked_sub(logical).filter(|left| *left > 0) else {
+            return Ok(());
+        };
+        let place = match blocks {
+            Blocks::At(first) => place(self.volume, first, length),
+            Blocks::Unwritten(_) => Place::Unwritten,
+            Blocks::Damaged => Place::Refused(FsErrorKind::Corrupt),
+        };
+        let start = self.bytes(logical)?;
+        self.extents.push_hole_to(start)?;
+        if self.extents.end() != start {
+            return Err(FsError::corrupt("block map of the file is out of order"));
+        }
+        self.extents.push(place, self.bytes(length.min(left))?)
+    }
+
+    fn map_block(&mut self, _block: u64) {
+        self.mapped = self.mapped.saturating_add(1);
+    }
+}
+
+/// Where `length` blocks from `first` on lie, if a file may have them.
+pub(super) fn place(volume: &Volume, first: u64, length: u64) -> Place {
+    let allowed = first
+        .checked_add(length)
+        .is_some_and(|end| volume.superblock.has_blocks(first..end) && !volume.owns(first..end));
+    match volume.superblock.position(first).filter(|_| allowed) {
+        Some(position) => Place::At(position),
+        None => Place::Refused(FsErrorKind::Corrupt),
     }
 }

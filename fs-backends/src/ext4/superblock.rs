@@ -19,36 +19,46 @@
 //! | 0x048  | 4    | `creator_os`         | 1 is Hurd, whose inodes have no high size bits        |
 //! | 0x04C  | 4    | `rev_level`          | 0: inodes have 128 bytes, no features                 |
 //! | 0x058  | 2    | `inode_size`         | power of two, 128 to the block size                   |
-//! | 0x05A  | 2    | `block_group_nr`     | the group of this copy                                |
+//! | 0x05A  | 2    | `block_group_nr`     | the group of this copy, see [`super::backups`]        |
 //! | 0x05C  | 4    | `compat`             | feature bits                                          |
 //! | 0x060  | 4    | `incompat`           | feature bits; an unknown one forbids to read          |
 //! | 0x064  | 4    | `ro_compat`          | feature bits                                          |
 //! | 0x068  | 16   | `uuid`               |                                                       |
 //! | 0x078  | 16   | `volume_name`        | padded with 0                                         |
+//! | 0x0CE  | 2    | `reserved_gdt`       | blocks after the group descriptors that are kept free |
 //! | 0x0D0  | 16   | `journal_uuid`       | of the device of the journal, if it has one           |
 //! | 0x0E0  | 4    | `journal_inum`       | inode of the journal, 0 if it is another device       |
+//! | 0x0E8  | 4    | `last_orphan`        | first inode of the list of orphans, 0 if there is none |
+//! | 0x0FD  | 1    | `journal_backup_type`| 1: the next but two is there                          |
 //! | 0x0FE  | 2    | `desc_size`          | with 64bit: power of two, 64 to the block size        |
 //! | 0x104  | 4    | `first_meta_bg`      | with meta_bg                                          |
+//! | 0x10C  | 68   | `journal_backup`     | of the journal's inode: `block`, size high and low     |
 //! | 0x150  | 4    | `blocks_count_hi`    | with 64bit                                            |
+//! | 0x168  | 8    | `mmp_block`          | with mmp                                              |
 //! | 0x175  | 1    | `checksum_type`      | 1, CRC-32C                                            |
 //! | 0x24C  | 8    | `backup_bgs`         | with sparse_super2                                    |
+//! | 0x26C  | 4    | `project_quota_inode`| an inode without a name                               |
 //! | 0x270  | 4    | `checksum_seed`      | with metadata_csum_seed                               |
+//! | 0x280  | 4    | `orphan_file_inode`  | an inode without a name                               |
 //! | 0x3FC  | 4    | `checksum`           | with metadata_csum: CRC-32C of the bytes before       |
 
 use std::mem::offset_of;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::ops::Range;
 
 use volfold_block::BlockDevice;
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum;
-use super::features::{Features, Incompat, RoCompat};
+use super::features::{Compat, Features, Incompat, RoCompat};
 use super::identity::label;
+use super::{backups, checksum};
 use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// Where the primary superblock lies.
 pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
+/// The bytes of a superblock.
+pub(super) const SUPERBLOCK_SIZE: usize = 1024;
 /// The position of the magic number in the volume.
 pub(super) const MAGIC_OFFSET: u64 = 0x438;
 pub(super) const MAGIC: u16 = 0xEF53;
@@ -92,38 +102,65 @@ struct RawSuperblock {
     ro_compat: U32<LE>,
     uuid: [u8; 16],
     volume_name: [u8; 16],
-    unread_88: [u8; 0x48],
+    unread_88: [u8; 0x46],
+    reserved_gdt: U16<LE>,
     journal_uuid: [u8; 16],
     journal_inum: U32<LE>,
-    unread_e4: [u8; 0x1A],
+    unread_e4: [u8; 0x04],
+    last_orphan: U32<LE>,
+    unread_ec: [u8; 0x11],
+    journal_backup_type: u8,
     desc_size: U16<LE>,
     unread_100: [u8; 0x04],
     first_meta_bg: U32<LE>,
-    unread_108: [u8; 0x48],
+    unread_108: [u8; 0x04],
+    journal_backup: [u8; 0x44],
     blocks_count_hi: U32<LE>,
-    unread_154: [u8; 0x21],
+    unread_154: [u8; 0x14],
+    mmp_block_lo: U32<LE>,
+    mmp_block_hi: U32<LE>,
+    unread_170: [u8; 0x05],
     checksum_type: u8,
     unread_176: [u8; 0xD6],
     backup_bgs: [U32<LE>; 2],
-    unread_254: [u8; 0x1C],
+    unread_254: [u8; 0x18],
+    project_quota_inode: U32<LE>,
     checksum_seed: U32<LE>,
-    unread_274: [u8; 0x188],
+    unread_274: [u8; 0x0C],
+    orphan_file_inode: U32<LE>,
+    unread_284: [u8; 0x178],
     checksum: U32<LE>,
 }
 const _: () = assert!(offset_of!(RawSuperblock, magic) == 0x038);
 const _: () = assert!(offset_of!(RawSuperblock, creator_os) == 0x048);
 const _: () = assert!(offset_of!(RawSuperblock, inode_size) == 0x058);
 const _: () = assert!(offset_of!(RawSuperblock, uuid) == 0x068);
+const _: () = assert!(offset_of!(RawSuperblock, reserved_gdt) == 0x0CE);
 const _: () = assert!(offset_of!(RawSuperblock, journal_uuid) == 0x0D0);
 const _: () = assert!(offset_of!(RawSuperblock, journal_inum) == 0x0E0);
 const _: () = assert!(offset_of!(RawSuperblock, desc_size) == 0x0FE);
 const _: () = assert!(offset_of!(RawSuperblock, first_meta_bg) == 0x104);
 const _: () = assert!(offset_of!(RawSuperblock, blocks_count_hi) == 0x150);
+const _: () = assert!(offset_of!(RawSuperblock, last_orphan) == 0x0E8);
+const _: () = assert!(offset_of!(RawSuperblock, journal_backup_type) == 0x0FD);
+const _: () = assert!(offset_of!(RawSuperblock, journal_backup) == 0x10C);
+const _: () = assert!(offset_of!(RawSuperblock, mmp_block_lo) == 0x168);
 const _: () = assert!(offset_of!(RawSuperblock, checksum_type) == 0x175);
+const _: () = assert!(offset_of!(RawSuperblock, project_quota_inode) == 0x26C);
+const _: () = assert!(offset_of!(RawSuperblock, orphan_file_inode) == 0x280);
 const _: () = assert!(offset_of!(RawSuperblock, backup_bgs) == 0x24C);
 const _: () = assert!(offset_of!(RawSuperblock, checksum_seed) == 0x270);
 const _: () = assert!(offset_of!(RawSuperblock, checksum) == 0x3FC);
-const _: () = assert!(size_of::<RawSuperblock>() == 0x400);
+const _: () = assert!(size_of::<RawSuperblock>() == SUPERBLOCK_SIZE);
+
+/// What has become of the primary superblock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Primary {
+    /// It is this file system's, and damaged.
+    Damaged,
+    /// Nothing of it is left where it was.
+    Gone,
+}
 
 /// A checked superblock.
 #[derive(Clone, Debug)]
@@ -152,45 +189,47 @@ pub(super) struct Superblock {
     /// The sum that all other sums of metadata begin with.
     pub(super) checksum_seed: u32,
     pub(super) has_errors: bool,
-    /// Whether this is the backup in place of a damaged primary one.
-    pub(super) is_backup: bool,
+    /// The group that this copy is of; 0 for the primary one.
+    pub(super) own_group: u64,
+    /// The `block` and the size of the journal's inode, if they are kept here.
+    pub(super) journal_backup: Option<([u8; 60], u64)>,
+    /// The block of multiple mount protection, 0 if there is none.
+    pub(super) mmp_block: u64,
+    /// Inodes that have no name.
+    pub(super) hidden_inodes: [u32; 2],
+    /// Whether files wait for their end in the list of orphans.
+    pub(super) has_orphans: bool,
+    /// What this copy stands in for, if it is a backup that is used.
+    pub(super) in_place_of: Option<Primary>,
+    /// Blocks after the group descriptors that are kept for more of them.
+    pub(super) reserved_descriptor_blocks: u64,
     pub(super) made_by_hurd: bool,
 }
 
 impl Superblock {
-    /// Reads and checks the primary superblock of `volume`; if it is damaged, the backup in
-    /// group 1.
+    /// Reads and checks the primary superblock of `volume`; if it is damaged, a backup.
+    ///
+    /// # Errors
+    /// What is wrong with the primary one, if there is no backup either.
     pub(super) fn read(volume: &dyn BlockDevice) -> FsResult<Self> {
-        let mut bytes = [0; size_of::<RawSuperblock>()];
+        let mut bytes = [0; SUPERBLOCK_SIZE];
         if volume.size() < SUPERBLOCK_OFFSET.saturating_mul(2) {
             return Err(corrupt("volume is too small for a superblock", 0));
         }
-        volume.read_at(SUPERBLOCK_OFFSET, &mut bytes)?;
-        let error = match Self::parse(&bytes) {
-            Err(error) if error.kind() == FsErrorKind::Corrupt => error,
+        // A sector that cannot be read is no reason to give up: there are backups.
+        let read = volume.read_at(SUPERBLOCK_OFFSET, &mut bytes).map_err(FsError::from);
+        let error = match read.and_then(|()| Self::parse(&bytes)) {
+            Err(error) if matches!(error.kind(), FsErrorKind::Corrupt | FsErrorKind::Io) => error,
             other => return other,
         };
-        for log_block_size in 0..=MAX_LOG_BLOCK_SIZE {
-            if let Some(backup) = Self::read_backup(volume, log_block_size) {
-                return Ok(backup);
-            }
-        }
-        Err(error)
-    }
-
-    /// The backup in group 1 of a volume with blocks of that size and groups as large as can be,
-    /// as mke2fs makes them.
-    fn read_backup(volume: &dyn BlockDevice, log_block_size: u32) -> Option<Self> {
-        let block_size = 1024_u64.checked_shl(log_block_size)?;
-        let first = u64::from(log_block_size == 0);
-        let block = block_size.checked_mul(8)?.checked_add(first)?;
-        let mut bytes = [0; size_of::<RawSuperblock>()];
-        volume.read_at(block.checked_mul(block_size)?, &mut bytes).ok()?;
-        let mut found = Self::parse(&bytes).ok()?;
-        found.is_backup = true;
-        let (raw, _) = RawSuperblock::ref_from_prefix(&bytes).ok()?;
-        let in_group_1 = raw.block_group_nr.get() == 1 && found.block_size.get() == block_size;
-        in_group_1.then_some(found)
+        let Some(mut backup) = backups::find(volume, &bytes) else {
+            return Err(error);
+        };
+        let (raw, _) = RawSuperblock::ref_from_prefix(&bytes)
+            .map_err(|_| corrupt("superblock is cut short", 0))?;
+        backup.in_place_of =
+            Some(if raw.uuid == backup.uuid { Primary::Damaged } else { Primary::Gone });
+        Ok(backup)
     }
 
     /// Checks the superblock in `bytes`.
@@ -253,10 +292,26 @@ impl Superblock {
             label: label(&raw.volume_name),
             checksum_seed,
             has_errors: raw.state.get() & STATE_ERRORS != 0,
-            is_backup: false,
+            own_group: u64::from(raw.block_group_nr.get()),
+            in_place_of: None,
+            journal_backup: journal_backup(raw),
+            mmp_block: mmp_block(raw, &features),
+            hidden_inodes: [raw.project_quota_inode.get(), raw.orphan_file_inode.get()],
+            has_orphans: raw.last_orphan.get() != 0 || features.ro_compat(RoCompat::ORPHAN_PRESENT),
+            reserved_descriptor_blocks: u64::from(raw.reserved_gdt.get()),
             made_by_hurd: raw.creator_os.get() == OS_HURD,
             features,
         })
+    }
+
+    /// Whether both are superblocks of one file system, divided in the same way.
+    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+        self.uuid == other.uuid
+            && self.block_size == other.block_size
+            && self.blocks_count == other.blocks_count
+            && self.blocks_per_group == other.blocks_per_group
+            && self.inodes_per_group == other.inodes_per_group
+            && self.inode_size == other.inode_size
     }
 
     /// The position of `block` in the volume, if the file system has such a block.
@@ -267,10 +322,49 @@ impl Superblock {
         block.checked_mul(self.block_size.get())
     }
 
+    /// Whether all of `blocks` are some that a file could have.
+    pub(super) fn has_blocks(&self, blocks: Range<u64>) -> bool {
+        blocks.start > self.first_data_block && blocks.end <= self.blocks_count
+    }
+
+    /// The blocks of the inode table of one group.
+    pub(super) fn inode_table_blocks(&self) -> u64 {
+        u64::from(self.inodes_per_group.get())
+            .saturating_mul(u64::from(self.inode_size))
+            .div_ceil(self.block_size.get())
+    }
+
+    /// The first block of `group`.
+    pub(super) fn group_start(&self, group: u64) -> u64 {
+        group.saturating_mul(self.blocks_per_group.get()).saturating_add(self.first_data_block)
+    }
+
+    /// Whether `group` begins with a copy of the superblock.
+    pub(super) fn has_copy(&self, group: u64) -> bool {
+        if group == 0 {
+            return true;
+        }
+        if self.features.compat(Compat::SPARSE_SUPER2) {
+            return self.backup_groups.contains(&group);
+        }
+        if !self.features.ro_compat(RoCompat::SPARSE_SUPER) || group == 1 {
+            return true;
+        }
+        [3_u64, 5, 7].into_iter().any(|base| is_power_of(base, group))
+    }
+
     /// The size of the file system in bytes.
     pub(super) fn size(&self) -> u64 {
         self.blocks_count.saturating_mul(self.block_size.get())
     }
+}
+
+fn is_power_of(base: u64, number: u64) -> bool {
+    let mut power = base;
+    while power < number {
+        power = power.saturating_mul(base);
+    }
+    power == number
 }
 
 fn check_sum(raw: &RawSuperblock, features: &Features) -> FsResult<()> {
@@ -286,6 +380,21 @@ fn check_sum(raw: &RawSuperblock, features: &Features) -> FsResult<()> {
         return Err(corrupt("superblock has a bad checksum", 0x3FC));
     }
     Ok(())
+}
+
+fn journal_backup(raw: &RawSuperblock) -> Option<([u8; 60], u64)> {
+    let (block, size) = raw.journal_backup.split_first_chunk()?;
+    let (high, low) = size.split_first_chunk()?;
+    let (high, low) = (u32::from_le_bytes(*high), u32::from_le_bytes(*low.first_chunk()?));
+    let size = (u64::from(high) << 32) | u64::from(low);
+    (raw.journal_backup_type == 1 && size != 0).then_some((*block, size))
+}
+
+fn mmp_block(raw: &RawSuperblock, features: &Features) -> u64 {
+    if !features.incompat(Incompat::MMP) {
+        return 0;
+    }
+    (u64::from(raw.mmp_block_hi.get()) << 32) | u64::from(raw.mmp_block_lo.get())
 }
 
 fn cluster_size(raw: &RawSuperblock, features: &Features, block: NonZeroU64) -> FsResult<u64> {
@@ -347,4 +456,17 @@ fn descriptor_size(
 
 fn corrupt(message: &'static str, field: u64) -> FsError {
     FsError::corrupt(message).at(SUPERBLOCK_OFFSET.saturating_add(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_of_the_three_bases_carry_backups() {
+        let with: Vec<u64> = (1..130)
+            .filter(|&group| [3, 5, 7].iter().any(|&base| is_power_of(base, group)))
+            .collect();
+        assert_eq!(with, [3, 5, 7, 9, 25, 27, 49, 81, 125]);
+    }
 }

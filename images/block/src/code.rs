@@ -173,12 +173,27 @@ codes! {
     FAT_ROOT = "fat-root", content, "The root directory of a FAT volume cannot be read.";
     FAT_TABLE = "fat-table", content, "The file allocation table of a FAT volume cannot be read.";
     FAT_TRUNCATED = "fat-truncated", content, "A FAT volume is larger than what holds it; what is missing is an error.";
+    EXT4_BACKUP_DAMAGED = "ext4-backup-damaged", other, "A backup of the superblock of an ext volume is damaged.", "Nothing that is read depends on it; a mount for writing or `e2fsck` makes it anew.";
+    EXT4_BACKUP_DESCRIPTORS = "ext4-backup-descriptors", other, "Group descriptors of an ext volume are damaged; their copies are used.", "Copy what you need off the volume; `e2fsck -b` on a copy of the image repairs the descriptors.";
     EXT4_BACKUP_SUPERBLOCK = "ext4-backup-superblock", other, "The superblock of an ext volume is damaged; a backup is used.";
+    EXT4_BITMAP = "ext4-bitmap", content, "Blocks or inodes of an ext volume are in use and marked as free.", "They may have been given to another file meanwhile; compare those files with a copy from elsewhere.";
+    EXT4_BLOCK_COUNT = "ext4-block-count", content, "A file on an ext volume counts other blocks than its map has.", "Parts of it may read as zeros or belong to another file; compare it with a copy from elsewhere.";
+    EXT4_BLOCK_TWICE = "ext4-block-twice", content, "A block of an ext volume is claimed twice.", "Only one of the claims can be right; compare those files with a copy from elsewhere.";
+    EXT4_SUPERBLOCK_GONE = "ext4-superblock-gone", content, "Nothing is left where the superblock of an ext volume was, and a backup is used; the volume may have held something else since.", "Compare what is shown with what you expect: files that were overwritten since read as other bytes.";
     EXT4_CUT_SHORT = "ext4-cut-short", content, "An ext volume is larger than what holds it; what is missing is an error.";
     EXT4_ERRORS = "ext4-errors", content, "An ext volume is marked as having errors.";
+    EXT4_DIRECTORY_CONTRADICTION = "ext4-directory-contradiction", content, "A directory of an ext volume says of itself, or of the directory that it lies in, something that is not so.", "Its names may be those of another directory; `e2fsck -n` on a copy of the image says more.";
+    EXT4_DIRECTORY_TWICE = "ext4-directory-twice", content, "A directory of an ext volume has a second name.", "It is entered by the name that its own `..` entry agrees with; the other name is refused once both were seen.";
+    EXT4_ENTRY_TYPE = "ext4-entry-type", content, "A name on an ext volume is recorded as another type of file than its inode is.", "The inode may belong to another file by now; compare the content with a copy from elsewhere.";
+    EXT4_FAST_COMMITS_NOT_REPLAYED = "ext4-fast-commits-not-replayed", content, "Fast commits in the journal of an ext volume were not applied; the newest changes may be missing.", "Mount a copy of the image with Linux, or run `e2fsck` on it, to have them applied.";
     EXT4_GROUP_DESCRIPTORS = "ext4-group-descriptors", content, "Block groups of an ext volume have damaged descriptors.";
+    EXT4_INODE_UNUSED = "ext4-inode-unused", content, "A name on an ext volume leads to an inode that is deleted or was never used.", "The file is lost or was being deleted; a backup may have it.";
     EXT4_JOURNAL_DAMAGED = "ext4-journal-damaged", content, "The journal of an ext volume is damaged; changes after the damage may be missing.";
+    EXT4_JOURNAL_EMPTY = "ext4-journal-empty", content, "An ext volume was not unmounted, and its journal holds nothing to apply; the newest changes may be missing.", "A volume that was idle when its image was made looks like this, and so does a damaged journal: compare the newest files with the owner's.";
     EXT4_JOURNAL_NOT_REPLAYED = "ext4-journal-not-replayed", content, "The journal of an ext volume was not applied; the newest changes may be missing.";
+    EXT4_LINK_COUNT = "ext4-link-count", content, "An inode of an ext volume has more or fewer names than it says.", "Names may be lost; `debugfs` shows inodes that have none.";
+    EXT4_METADATA_DAMAGED = "ext4-metadata-damaged", content, "A structure of an ext volume is damaged or has a bad checksum.", "What it describes is refused; `e2fsck` on a copy of the image may bring some of it back.";
+    EXT4_SPACE_LOST = "ext4-space-lost", other, "Blocks or inodes of an ext volume are marked as in use, and nothing uses them.", "Nothing that has a name depends on it.";
     EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
 }
 

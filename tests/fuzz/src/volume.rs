@@ -17,6 +17,7 @@ pub fn run(data: &[u8]) {
     let Some((driver, data)) = super::pick(DRIVERS, data) else { return };
     let volume = VolumeReader::uncached(Arc::new(MemoryDevice::new(data)));
     let _ = driver.probe(&*volume.data);
+    let _ = driver.probe_backup(&*volume.data);
     let _ = driver.identify(volume.clone());
     let Ok(fs) = driver.mount(volume, ReadOptions::default()) else { return };
     let _ = fs.usage();

@@ -515,11 +515,15 @@ impl Filesystem for Server {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let mut given = offset;
         let outcome = self.list(ino, offset, &mut |next, name, entry| {
+            given = next;
             reply.add(self.ino(entry.node), next, file_type(entry.kind), OsStr::from_bytes(name))
         });
         match outcome {
             Ok(()) => reply.ok(),
+            // An error would take the names of this reply with it; the next call meets it again.
+            Err(_) if given != offset => reply.ok(),
             Err(error) => reply.error(self.log_and_errno("listing", self.node(ino), &error)),
         }
     }
@@ -532,7 +536,9 @@ impl Filesystem for Server {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let mut given = offset;
         let outcome = self.list(ino, offset, &mut |next, name, entry| {
+            given = next;
             let (attributes, ttl, generation) = match entry.metadata {
                 Some(known) => (self.attributes(known), FOREVER, known.generation),
                 None => (self.placeholder(entry), Duration::ZERO, 0),
@@ -542,6 +548,8 @@ impl Filesystem for Server {
         });
         match outcome {
             Ok(()) => reply.ok(),
+            // An error would take the names of this reply with it; the next call meets it again.
+            Err(_) if given != offset => reply.ok(),
             Err(error) => reply.error(self.log_and_errno("listing", self.node(ino), &error)),
         }
     }

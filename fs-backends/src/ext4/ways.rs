@@ -1,0 +1,80 @@
+//! By which name each directory was reached.
+//!
+//! A directory has one name. An image in which it has two, or lies in itself, would make every walk
+//! longer than the volume, so only one of the names leads there.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use parking_lot::Mutex;
+
+/// LIMIT: directories that are remembered, 32 MiB. Of those after them only their own `..` tells
+/// where they belong.
+const MAX_DIRECTORIES: usize = 1 << 20;
+
+/// A name: the directory that it is in, and where it lies there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) parent: u32,
+    pub(super) position: u64,
+}
+
+/// What is known of another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// There was none, or it is the same.
+    Same,
+    /// This one.
+    Other(Way),
+    /// It was not remembered.
+    Forgotten,
+}
+
+/// The names by which directories were reached.
+#[derive(Debug, Default)]
+pub(super) struct Ways(Mutex<HashMap<u32, Way>>);
+
+impl Ways {
+    /// Remembers that `directory` is reached by `way`, unless it was by another.
+    pub(super) fn note(&self, directory: u32, way: Way) -> Known {
+        let mut ways = self.0.lock();
+        let is_full = ways.len() >= MAX_DIRECTORIES;
+        match ways.entry(directory) {
+            Entry::Occupied(known) if *known.get() == way => Known::Same,
+            Entry::Occupied(known) => Known::Other(*known.get()),
+            Entry::Vacant(_) if is_full => Known::Forgotten,
+            Entry::Vacant(free) => {
+                free.insert(way);
+                Known::Same
+            }
+        }
+    }
+
+    /// Remembers `way` in place of another.
+    pub(super) fn replace(&self, directory: u32, way: Way) {
+        self.0.lock().insert(directory, way);
+    }
+
+    /// The directory that `directory` was reached from.
+    pub(super) fn parent(&self, directory: u32) -> Option<u32> {
+        self.0.lock().get(&directory).map(|way| way.parent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_name_is_told_from_the_first() {
+        let ways = Ways::default();
+        let first = Way { parent: 2, position: 24 };
+        let second = Way { position: 40, ..first };
+        assert_eq!(ways.note(12, first), Known::Same);
+        assert_eq!(ways.note(12, first), Known::Same);
+        assert_eq!(ways.note(12, second), Known::Other(first));
+        ways.replace(12, second);
+        assert_eq!(ways.note(12, second), Known::Same);
+        assert_eq!((ways.parent(12), ways.parent(13)), (Some(2), None));
+    }
+}
