@@ -91,6 +91,10 @@ macro_rules! codes {
 
 codes! {
     DISK_GIVEN_TWICE = "disk-given-twice", other, "An image was given more than once; the set has it once.";
+    DISK_PART_OF_ANOTHER = "disk-part-of-another", other, "A given image is a part of another one of the set, an extent or the parent of a snapshot; it is no disk of its own.", "Give it alone to see what it holds by itself.";
+    SNAPSHOT_BESIDE = "snapshot-beside", content, "An image was opened though a snapshot of it lies beside it; what was written since the snapshot is not shown.", "Open the newest snapshot instead; it brings its parents.";
+    NEIGHBOURS_NOT_READ = "neighbours-not-read", other, "The folder of an image has too many files, so it is not known whether a snapshot of the image lies beside it.";
+    FILE_NOT_TAKEN = "file-not-taken", other, "A file of a given folder is no disk image, and was left out.", "Give the file itself to have it read as a raw disk.";
     DISK_UNREADABLE = "disk-unreadable", content, "A part of a disk that discovery needs cannot be read.";
     UNREADABLE = "unreadable", content, "A region that a volume manager wanted to look at cannot be read.";
     TOO_MANY_FINDINGS = "too-many-findings", content, "More was noticed than is kept.";
@@ -133,7 +137,13 @@ codes! {
     LDM_VOLUME_REFUSED = "ldm-volume-refused", content, "The database contradicts itself about a dynamic volume, which is not read.";
     VMDK_CUT_SHORT = "vmdk-cut-short", content, "A stream-optimized VMDK has lost its end; reads past the cut are errors.";
     VMDK_EXTENT_SHORT = "vmdk-extent-short", content, "An extent has fewer bytes than its descriptor says; what is missing is an error.";
-    VMDK_GRAIN_DIRECTORY_DAMAGED = "vmdk-grain-directory-damaged", other, "Entries of a grain directory were taken from its copy.";
+    VMDK_EXTENT_LONG = "vmdk-extent-long", content, "The file of a flat extent has more bytes than the descriptor says; those are not shown.", "Correct the size in the descriptor, if the disk was extended; or open the flat file itself.";
+    VMDK_EXTENT_LOST = "vmdk-extent-lost", content, "An extent of a split image is missing or damaged; its bytes are errors, the rest of the disk is shown.", "Put the file beside the image, or allow its folder with --allow-path.";
+    VMDK_SIZES_DIFFER = "vmdk-sizes-differ", content, "The descriptor of a VMDK and the header of a sparse extent give different sizes; what only one of them has is not shown or is an error.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAIN_DIRECTORY_DAMAGED = "vmdk-grain-directory-damaged", content, "A grain directory and its copy contradict each other; the entries that are possible are used.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAIN_TABLE_DAMAGED = "vmdk-grain-table-damaged", content, "Entries of a grain table or of its copy are impossible; the others are used, and grains without one are errors.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAIN_TABLES_DIFFER = "vmdk-grain-tables-differ", content, "A grain table and its copy name different places; the grains in doubt are errors.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAINS_OVERLAP = "vmdk-grains-overlap", content, "Grains of a disk have the same place in the file; they are errors.", "Copy the image again from its source, if there is one.";
     VMDK_UNCLEAN_SHUTDOWN = "vmdk-unclean-shutdown", content, "A VMDK was not closed; its last writes may be missing.";
     NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.";
     NTFS_DIRTY = "ntfs-dirty", content, "An NTFS volume was not closed cleanly; its log is not replayed.";
