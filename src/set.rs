@@ -334,9 +334,30 @@ const MAX_NOT_TAKEN: usize = 100;
 
 /// The ends of names of what lies beside the disks of a virtual machine and is none.
 const NO_DISKS: [&str; 24] = [
-    "cert", "hlog", "lck", "log", "md5", "mf", "nvram", "ovf", "plist", "scoreboard", "sha1",
-    "sha256", "sha512", "txt", "vbox", "vbox-prev", "vmem", "vmsd", "vmsn", "vmss", "vmtx", "vmx",
-    "vmxf", "vswp",
+    "cert",
+    "hlog",
+    "lck",
+    "log",
+    "md5",
+    "mf",
+    "nvram",
+    "ovf",
+    "plist",
+    "scoreboard",
+    "sha1",
+    "sha256",
+    "sha512",
+    "txt",
+    "vbox",
+    "vbox-prev",
+    "vmem",
+    "vmsd",
+    "vmsn",
+    "vmss",
+    "vmtx",
+    "vmx",
+    "vmxf",
+    "vswp",
 ];
 
 /// The ends of names of images; one that is empty was lost.
@@ -589,9 +610,8 @@ impl Beside {
             .find(|(file, _)| *file == name)
             .or_else(|| known.iter().find(|(_, lineage)| lineage.extents.contains(&name)));
         let Some((base, lineage)) = base else { return Vec::new() };
-        let children = known.iter().filter(|(file, child)| {
-            file != base && child.is_child_of(base, lineage)
-        });
+        let children =
+            known.iter().filter(|(file, child)| file != base && child.is_child_of(base, lineage));
         let children: Vec<&str> = children.map(|(file, _)| file.as_str()).collect();
         let Some(first) = children.first() else { return Vec::new() };
         let first = Path::new(first).file_name().unwrap_or_default().display();

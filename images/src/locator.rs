@@ -38,10 +38,5 @@ pub trait Locator: Send + Sync {
 
     /// Shows `visit` the files that an image may name and whose names end in `extension`, until it
     /// breaks off; for what is known by something in it, not by its name. A bounded number.
-    fn neighbours(
-        &self,
-        _extension: &str,
-        _visit: &mut dyn FnMut(Located) -> ControlFlow<()>,
-    ) {
-    }
+    fn neighbours(&self, _extension: &str, _visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {}
 }

@@ -24,6 +24,8 @@ mod corpus;
 #[cfg(target_os = "linux")]
 mod export;
 #[cfg(target_os = "linux")]
+mod images;
+#[cfg(target_os = "linux")]
 mod iscsi;
 mod layering;
 mod ldm;

@@ -386,8 +386,7 @@ mod tests {
         let folder = Folder::new();
         folder.write("in/part", b"in");
         folder.write("out/part", b"out");
-        let image =
-            open_image_file(&folder.path("in/image"), &[folder.path("out")]).unwrap();
+        let image = open_image_file(&folder.path("in/image"), &[folder.path("out")]).unwrap();
         let found = image.files.candidates(Path::new("../out/part")).unwrap();
         let found: Vec<_> = found.iter().map(|located| contents(&*located.device)).collect();
         assert_eq!(found, [&b"out"[..], b"in"]);

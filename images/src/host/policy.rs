@@ -235,11 +235,7 @@ impl Locator for HostLocator {
         if opened.is_empty() { self.open(reference).map(|one| vec![one]) } else { Ok(opened) }
     }
 
-    fn neighbours(
-        &self,
-        extension: &str,
-        visit: &mut dyn FnMut(Located) -> ControlFlow<()>,
-    ) {
+    fn neighbours(&self, extension: &str, visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {
         for folder in self.folders() {
             for path in files_in(folder, MAX_NEIGHBOURS) {
                 let has_it = |found: &OsStr| found.eq_ignore_ascii_case(extension);

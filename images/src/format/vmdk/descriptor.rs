@@ -459,10 +459,7 @@ mod tests {
         let descriptor = parse(text).unwrap();
         assert_eq!(descriptor.cid, Some(0xfb18_3c20));
         let parent = descriptor.parent.unwrap();
-        assert_eq!(
-            (parent.cid, parent.hint.shown.as_str()),
-            (Some(1), "C:\\vm\\base disk.vmdk")
-        );
+        assert_eq!((parent.cid, parent.hint.shown.as_str()), (Some(1), "C:\\vm\\base disk.vmdk"));
         let files: Vec<_> = descriptor.extents.iter().map(|e| e.file.shown.as_str()).collect();
         assert_eq!(files, ["a b.vmdk", "flat.bin", ""]);
         let flat = ExtentType::Flat { offset: 2048 };
@@ -576,7 +573,9 @@ mod tests {
         ] {
             assert_eq!(text_kind(text.as_bytes()), TextKind::Descriptor, "{text:?}");
         }
-        for text in ["# Disk Descriptor", "KDMV", "", "# a comment\n", "version\n", "x=1\nversion=1"] {
+        for text in
+            ["# Disk Descriptor", "KDMV", "", "# a comment\n", "version\n", "x=1\nversion=1"]
+        {
             assert_eq!(text_kind(text.as_bytes()), TextKind::Other, "{text:?}");
         }
         assert_eq!(text_kind(b"version=\0\0\0"), TextKind::Other);

@@ -143,7 +143,8 @@ impl Bits {
 
     /// Adds `number`; whether it was there before.
     fn add(&self, number: usize) -> bool {
-        self.word(number).is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
+        self.word(number)
+            .is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
     }
 }
 
@@ -455,9 +456,10 @@ impl Layout {
         let directories = directories.map(|at| at.saturating_add(size));
         let directories = directories.filter(|end| *end <= self.file_size).max().unwrap_or(0);
         let metadata_end = tables.max(directories).max(self.descriptor_end).max(SECTOR);
-        let is_near = self.over_head.checked_sub(metadata_end).is_some_and(|slack| {
-            slack <= self.grain_size.saturating_add(MAX_SLACK)
-        });
+        let is_near = self
+            .over_head
+            .checked_sub(metadata_end)
+            .is_some_and(|slack| slack <= self.grain_size.saturating_add(MAX_SLACK));
         let start = if is_near { self.over_head } else { self.over_head.min(metadata_end) };
         u32::try_from(start.max(SECTOR) / SECTOR).unwrap_or(u32::MAX)
     }
@@ -523,7 +525,9 @@ fn join_directories(rule: EntryRule, entries: &mut [u32], copies: &mut [u32], lo
     if bad_copies > 0 {
         log.add(Finding::warning(
             code::VMDK_GRAIN_DIRECTORY_DAMAGED,
-            format!("{bad_copies} of {total} entries of the redundant grain directory are not used"),
+            format!(
+                "{bad_copies} of {total} entries of the redundant grain directory are not used"
+            ),
         ));
     }
 }

@@ -111,7 +111,9 @@ impl Layer {
         shared: &Shared,
     ) -> BlockResult<Self> {
         match head.header {
-            Some(header) => Self::open_embedded(file, head.descriptor, head.at, header, part, shared),
+            Some(header) => {
+                Self::open_embedded(file, head.descriptor, head.at, header, part, shared)
+            }
             None => Self::assemble(head.descriptor, &*file.files, part, shared),
         }
     }
@@ -282,7 +284,11 @@ pub(super) fn open_named(files: &dyn Locator, name: &FileName) -> BlockResult<Lo
 }
 
 /// Opens the sparse extent in `file`, which a descriptor names.
-fn sparse(file: &Arc<dyn BlockDevice>, shared: &Shared, log: &PartLog) -> BlockResult<SparseExtent> {
+fn sparse(
+    file: &Arc<dyn BlockDevice>,
+    shared: &Shared,
+    log: &PartLog,
+) -> BlockResult<SparseExtent> {
     let mut bytes = [0; HEADER_BYTES];
     if file.size() < byte_count(HEADER_BYTES) {
         return Err(BlockError::corrupt("sparse header is cut short", 0, 0));
@@ -300,7 +306,9 @@ fn check_size(line: &ExtentLine, source: &Source, log: &PartLog) {
             if found < wanted {
                 log.add(Finding::warning(
                     code::VMDK_EXTENT_SHORT,
-                    format!("the file has {found} of {wanted} bytes; what is missing cannot be read"),
+                    format!(
+                        "the file has {found} of {wanted} bytes; what is missing cannot be read"
+                    ),
                 ));
             }
         }

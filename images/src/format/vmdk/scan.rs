@@ -85,8 +85,7 @@ pub(super) fn rebuild(
                 }
             }
             let (file, budget) = (Arc::clone(file), Arc::clone(budget));
-            let directory =
-                GrainDirectory::from_tables(file, &layout, slots.into(), budget, log);
+            let directory = GrainDirectory::from_tables(file, &layout, slots.into(), budget, log);
             Ok((directory, known))
         }
     }

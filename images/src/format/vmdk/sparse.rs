@@ -440,10 +440,15 @@ mod tests {
     #[test]
     fn a_directory_entry_that_breaks_the_pattern_is_taken_from_the_copy() {
         // Another table, a grain, the descriptor: all of it is in the file.
-        for (directory, value) in
-            [(DIRECTORY, 20), (DIRECTORY, 90), (DIRECTORY, 1), (DIRECTORY, 0),
-             (REDUNDANT_DIRECTORY, 16), (REDUNDANT_DIRECTORY, 90), (REDUNDANT_DIRECTORY, 0)]
-        {
+        for (directory, value) in [
+            (DIRECTORY, 20),
+            (DIRECTORY, 90),
+            (DIRECTORY, 1),
+            (DIRECTORY, 0),
+            (REDUNDANT_DIRECTORY, 16),
+            (REDUNDANT_DIRECTORY, 90),
+            (REDUNDANT_DIRECTORY, 0),
+        ] {
             let mut bytes = eight_tables().build();
             put(&mut bytes, directory + 4 * 5, value);
             let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();

@@ -256,7 +256,8 @@ impl EntryRule {
 
 /// Tells of the refused entries of table `number`.
 fn note_refused(number: usize, refusals: &Refusals, note: &dyn Fn(Finding)) {
-    let count = |kind: fn(&Refusal) -> bool| refusals.iter().flatten().filter(|it| kind(it)).count();
+    let count =
+        |kind: fn(&Refusal) -> bool| refusals.iter().flatten().filter(|it| kind(it)).count();
     let about = |count: usize, what: &str| {
         format!("{count} entries of grain table {number} {what}; those grains are errors")
     };

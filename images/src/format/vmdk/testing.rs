@@ -256,11 +256,7 @@ impl Locator for Files {
         })
     }
 
-    fn neighbours(
-        &self,
-        extension: &str,
-        visit: &mut dyn FnMut(Located) -> ControlFlow<()>,
-    ) {
+    fn neighbours(&self, extension: &str, visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {
         for name in self.0.keys().filter(|name| name.ends_with(extension)) {
             if visit(self.located(name)).is_break() {
                 return;
