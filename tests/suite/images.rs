@@ -51,9 +51,8 @@ fn volfold_in(folder: &Path, arguments: &[&str]) -> Output {
 #[track_caller]
 fn has_sample(folder: &Path, disks: &[&str]) -> Output {
     let output = volfold_in(folder, &[&["hash"], disks].concat());
-    let found = output.text();
-    let lost: Vec<&str> =
-        sample_list().leak().lines().filter(|line| !found.contains(*line)).collect();
+    let (found, list) = (output.text(), sample_list());
+    let lost: Vec<&str> = list.lines().filter(|line| !found.contains(*line)).collect();
     assert!(lost.is_empty(), "{} files are missing: {:?} {output:?}", lost.len(), lost.first());
     output
 }
@@ -320,7 +319,8 @@ fn a_snapshot_of_virtualbox_is_joined_with_its_base_by_its_id() {
     assert_eq!(codes(scratch.path(), &["a disk.vmdk"]), ["snapshot-beside"]);
     // Each file but the changed one is that of the base.
     let hash = volfold_in(scratch.path(), &["hash", &disk]).code(0).text();
-    let lost: Vec<_> = sample_list().leak().lines().filter(|line| !hash.contains(*line)).collect();
+    let list = sample_list();
+    let lost: Vec<_> = list.lines().filter(|line| !hash.contains(*line)).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
     // The base was used again after the snapshot was made.
     edit_descriptor(&base, |text| {
