@@ -37,7 +37,7 @@ use volfold_block::{
 
 const ENTRY_BYTES: u64 = 4;
 
-/// How many sectors lie between two tables side by side.
+/// The size of a table.
 const TABLE_SECTORS: u32 = 4;
 
 /// LIMIT: grain directory entries of all files of an image, the parents included. Enough for
@@ -465,25 +465,47 @@ impl Layout {
     }
 }
 
-/// The pattern of a directory whose tables lie side by side: the sector of the first. `None` if not
-/// almost all of them do.
-fn first_table(entries: &[u32]) -> Option<u32> {
-    let first = |entry: u32, index: usize| {
-        let before = u32::try_from(index).ok()?.checked_mul(TABLE_SECTORS)?;
-        entry.checked_sub(before).filter(|_| entry != 0)
-    };
-    let firsts = || entries.iter().zip(0..).filter_map(|(entry, index)| first(*entry, index));
-    // The one value that more than half have, if there is one.
-    let (mut best, mut lead) = (0, 0_usize);
-    for value in firsts() {
-        if lead == 0 {
-            best = value;
-        }
-        lead = if value == best { lead.saturating_add(1) } else { lead.saturating_sub(1) };
+/// Where the tables of a directory are that lies at equal distances, as all writers put them.
+#[derive(Clone, Copy)]
+struct Pattern {
+    first: u32,
+    distance: u32,
+}
+
+impl Pattern {
+    /// The pattern of `entries`; `None` if not almost all of them follow one.
+    fn of(entries: &[u32]) -> Option<Self> {
+        let neighbours = entries.iter().zip(entries.iter().skip(1));
+        let distance = most_frequent(neighbours.filter_map(|(one, next)| next.checked_sub(*one)))?;
+        let distance = Some(distance).filter(|distance| *distance >= TABLE_SECTORS)?;
+        let before = |index: usize| u32::try_from(index).ok()?.checked_mul(distance);
+        let firsts = entries.iter().zip(0..);
+        let first =
+            most_frequent(firsts.filter_map(|(entry, index)| entry.checked_sub(before(index)?)))?;
+        let pattern = Self { first, distance };
+        let fits = |(entry, index): &(&u32, usize)| pattern.entry(*index) == Some(**entry);
+        let fitting = entries.iter().zip(0..).filter(fits).count();
+        let others = entries.len().saturating_sub(fitting);
+        (fitting >= 3 && others.saturating_mul(6) <= fitting).then_some(pattern)
     }
-    let fitting = firsts().filter(|value| *value == best).count();
-    let others = entries.len().saturating_sub(fitting);
-    (fitting >= 3 && others.saturating_mul(8) <= fitting).then_some(best)
+
+    /// The entry number `index`.
+    fn entry(self, index: usize) -> Option<u32> {
+        u32::try_from(index).ok()?.checked_mul(self.distance)?.checked_add(self.first)
+    }
+}
+
+/// The value that more than half of `values` have; any of them if there is none.
+fn most_frequent(values: impl Iterator<Item = u32>) -> Option<u32> {
+    let (mut best, mut lead) = (None, 0_usize);
+    for value in values {
+        if lead == 0 {
+            best = Some(value);
+        }
+        let is_best = best == Some(value);
+        lead = if is_best { lead.saturating_add(1) } else { lead.saturating_sub(1) };
+    }
+    best
 }
 
 /// Chooses between the entries of two directories; what is left of `copies` are tables to compare
@@ -492,17 +514,17 @@ fn join_directories(rule: EntryRule, entries: &mut [u32], copies: &mut [u32], lo
     if copies.is_empty() {
         return;
     }
-    let (ours, theirs) = (first_table(entries), first_table(copies));
-    let is_possible = |entry: u32, first: Option<u32>, index: usize| {
-        let wanted = first.and_then(|first| {
-            u32::try_from(index).ok()?.checked_mul(TABLE_SECTORS)?.checked_add(first)
-        });
-        entry != 0 && !rule.is_bad_table(entry) && wanted.is_none_or(|wanted| wanted == entry)
+    let (ours, theirs) = (Pattern::of(entries), Pattern::of(copies));
+    let is_inside = |entry: u32| entry != 0 && !rule.is_bad_table(entry);
+    let is_possible = |entry: u32, pattern: Option<Pattern>, index: usize| {
+        is_inside(entry) && pattern.is_none_or(|pattern| pattern.entry(index) == Some(entry))
     };
     let (mut taken, mut bad_copies) = (0_u64, 0_u64);
     for ((entry, copy), index) in entries.iter_mut().zip(copies).zip(0..) {
         match (is_possible(*entry, ours, index), is_possible(*copy, theirs, index)) {
             (true, true) => {}
+            // A disk that was enlarged has tables elsewhere, and so has its copy.
+            (false, false) if is_inside(*entry) && is_inside(*copy) => {}
             (false, true) => {
                 *entry = std::mem::take(copy);
                 taken = taken.saturating_add(1);

@@ -410,12 +410,15 @@ mod tests {
 
     impl Locator for Ambiguous {
         fn open(&self, reference: &Path) -> BlockResult<Located> {
-            self.0.open(reference)
+            Locator::open(&self.0, reference)
         }
 
         fn candidates(&self, reference: &Path) -> BlockResult<Vec<Located>> {
             let names = ["1", "2", "3"].map(|place| format!("{}{place}", reference.display()));
-            Ok(names.iter().filter_map(|name| self.0.open(Path::new(name)).ok()).collect())
+            Ok(names
+                .iter()
+                .filter_map(|name| Locator::open(&self.0, Path::new(name)).ok())
+                .collect())
         }
     }
 
