@@ -10,9 +10,10 @@ use volfold_block::{BlockDevice, Confidence, Finding, Slice, code, error_chain};
 use volfold_fs::{FileSystemDriver, FsResult};
 
 use crate::partition::{self, PartitionTable, PartitionType};
+use crate::signature::{Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked};
 use crate::volume::{
-    self, Claim, GroupId, Health, Region, Volume, VolumeId, VolumeManager, VolumeType,
+    self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
 };
 
 /// LIMIT: how deep volumes may lie in volumes.
@@ -40,6 +41,8 @@ pub(crate) struct Discovered {
     pub(crate) driver: Option<&'static dyn FileSystemDriver>,
     /// Why the volume has no driver.
     pub(crate) reason: Option<String>,
+    /// Whether there are files, or may well be, that are not shown.
+    pub(crate) is_left_out: bool,
 }
 
 /// What a claim says of the region itself.
@@ -79,7 +82,8 @@ pub(crate) fn discover(
         results.push(work.disk(whole, &mut about_disk));
         findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
     }
-    let volumes = work.assemble(&mut findings);
+    let mut volumes = work.assemble(&mut findings);
+    hide_repeated(&mut volumes, &mut findings);
     if let Some(left) = volumes.len().checked_sub(MAX_VOLUMES).filter(|left| *left > 0) {
         let line = format!("{left} volumes beyond the first {MAX_VOLUMES} are left out");
         findings.push(Finding::error(code::TOO_MANY_VOLUMES, line));
@@ -114,6 +118,9 @@ impl Worklist<'_> {
                 .as_ref()
                 .map_or(whole.device.sector_size(), |table| table.sector_size),
         };
+        if claimed.is_none() {
+            findings.extend(self.managers.iter().flat_map(|manager| manager.notice(&whole)));
+        }
         match table {
             None if claimed.is_none() => self.found.push(volume::basic::volume(whole)),
             None => {}
@@ -222,20 +229,27 @@ impl Worklist<'_> {
 /// MBR counts in sectors and says nothing; the size is taken under which more file systems appear.
 fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option<PartitionTable> {
     let native = device.sector_size();
-    let other = if native == 4096 { 512 } else { 4096 };
-    let mut read = |sector_size| read_table(device, sector_size, findings);
-    let table = read(native)?;
-    let chosen = if table.scheme == "gpt" && !table.partitions.is_empty() {
-        table
-    } else {
-        match read(other) {
-            Some(second) if second.scheme == "gpt" && !second.partitions.is_empty() => second,
-            Some(second) if known_volumes(device, &second) > known_volumes(device, &table) => {
-                second
-            }
-            _ => table,
+    let is_whole_gpt =
+        |table: &PartitionTable| table.scheme == "gpt" && !table.partitions.is_empty();
+    let mut chosen = read_table(device, native, findings);
+    let mut known = chosen.as_ref().map_or(0, |table| known_volumes(device, table));
+    let all = |table: &PartitionTable| table.partitions.len().min(SAMPLE);
+    for other in SECTOR_SIZES.into_iter().filter(|other| *other != native) {
+        let is_settled =
+            |table: &PartitionTable| is_whole_gpt(table) || (known > 0 && known >= all(table));
+        if chosen.as_ref().is_some_and(is_settled) {
+            break;
         }
-    };
+        // What cannot be read was told at the first look.
+        let Ok(Some(table)) = partition::registry::read_table(device, other) else {
+            continue;
+        };
+        let more = known_volumes(device, &table);
+        if chosen.is_none() || is_whole_gpt(&table) || more > known {
+            (chosen, known) = (Some(table), more);
+        }
+    }
+    let chosen = chosen?;
     let protective = |kind| matches!(kind, PartitionType::Mbr(0xEE));
     if chosen.scheme == "mbr" {
         if chosen.partitions.iter().any(|partition| protective(partition.kind)) {
@@ -256,6 +270,13 @@ fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option
     Some(chosen)
 }
 
+/// The sizes of sectors that a partition table may count in: disks have 512 and 4096, optical and
+/// magneto-optical media 1024 and 2048.
+const SECTOR_SIZES: [u32; 4] = [512, 4096, 2048, 1024];
+
+/// LIMIT: partitions looked at to decide on a sector size.
+const SAMPLE: usize = 16;
+
 fn read_table(
     device: &dyn BlockDevice,
     sector_size: u32,
@@ -274,14 +295,12 @@ fn is_file_system(device: &dyn BlockDevice) -> bool {
 /// Whether `device` has a partition table, or a file system without one.
 pub(crate) fn holds_something(device: &dyn BlockDevice) -> bool {
     let tables =
-        [512, 4096].map(|sector_size| partition::registry::read_table(device, sector_size));
+        SECTOR_SIZES.map(|sector_size| partition::registry::read_table(device, sector_size));
     tables.iter().any(|table| matches!(table, Ok(Some(_)))) || is_file_system(device)
 }
 
 /// How many partitions of `table` hold a file system that a driver knows.
 fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
-    /// LIMIT: partitions looked at to decide on a sector size.
-    const SAMPLE: usize = 16;
     let known = |part: &&partition::Partition| {
         let size = part.size.min(device.size().saturating_sub(part.start));
         Slice::part(device, part.start, size).is_ok_and(|part| is_file_system(&part))
@@ -302,11 +321,14 @@ fn probe(
 fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
     if let Some(lock) = &volume.lock {
         let reason = format!("locked: {}", lock.sentence());
-        return Discovered { volume, driver: None, reason: Some(reason) };
+        return Discovered { volume, driver: None, reason: Some(reason), is_left_out: true };
     }
-    let (driver, reason) = match volfold_fs::detect(&*volume.device) {
-        Ok(Some(driver)) => (Some(driver), None),
-        Ok(None) => (None, Some(unknown(&volume))),
+    let (driver, reason, is_left_out) = match volfold_fs::detect(&*volume.device) {
+        Ok(Some(driver)) => (Some(driver), None, false),
+        Ok(None) => {
+            let (reason, is_left_out) = unknown(&volume);
+            (None, Some(reason), is_left_out)
+        }
         Err(error) => {
             let line = error_chain(&error);
             // The manager has told already what its volume lacks.
@@ -314,14 +336,29 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
                 let finding = Finding::error(code::VOLUME_UNREADABLE, line.clone());
                 findings.push(finding.on_volume(&volume.id.0));
             }
-            (None, Some(line))
+            (None, Some(line), true)
         }
     };
-    Discovered { volume, driver, reason }
+    Discovered { volume, driver, reason, is_left_out }
 }
 
-/// Why a volume is not shown, in the words of its partition type where that helps.
-fn unknown(volume: &Volume) -> String {
+/// Why a volume is not shown: what is on it, or the words of its partition type; and whether there
+/// are files on it.
+fn unknown(volume: &Volume) -> (String, bool) {
+    let device = &*volume.device;
+    // A device that cannot be read there says nothing of what it holds.
+    if let Ok(Some(signature)) = signature_of(device) {
+        return (signature.sentence(), signature.holds_files());
+    }
+    let texture = texture_of(device).ok().and_then(Texture::sentence);
+    let line = match texture {
+        Some(texture) => format!("{}: {texture}", nothing_known(volume)),
+        None => nothing_known(volume),
+    };
+    (line, false)
+}
+
+fn nothing_known(volume: &Volume) -> String {
     match volume.partition.as_ref().map(|partition| partition.kind) {
         None if volume.kind == VolumeType::Dynamic => "no known file system".to_owned(),
         Some(kind) => match kind.title() {
@@ -332,6 +369,36 @@ fn unknown(volume: &Volume) -> String {
     }
 }
 
+/// Takes away partitions that lie where a dynamic volume does: Windows keeps an entry in the
+/// partition table for volumes that it boots from.
+fn hide_repeated(volumes: &mut Vec<Volume>, findings: &mut Vec<Finding>) {
+    let dynamic: Vec<(VolumeId, VolumeExtent)> = volumes
+        .iter()
+        .filter(|volume| volume.kind == VolumeType::Dynamic && volume.health != Health::Failed)
+        .flat_map(|volume| volume.extents.iter().map(|extent| (volume.id.clone(), *extent)))
+        .collect();
+    if dynamic.is_empty() {
+        return;
+    }
+    volumes.retain(|volume| {
+        let (Some(partition), Some(extent)) = (&volume.partition, volume.extents.first()) else {
+            return true;
+        };
+        let end = |extent: &VolumeExtent| extent.offset.saturating_add(extent.length);
+        let covers = |(_, other): &&(VolumeId, VolumeExtent)| {
+            let is_here = other.disk == extent.disk && other.offset == extent.offset;
+            is_here && end(extent) <= end(other)
+        };
+        let Some((id, _)) = dynamic.iter().find(covers) else {
+            return true;
+        };
+        let number = partition.number;
+        let line = format!("partition {number} lies on the sectors of the dynamic volume {id}");
+        findings.push(Finding::info(code::LDM_REPEATED, line).on_disk(extent.disk));
+        false
+    });
+}
+
 /// Two volumes with one id (a copy of a disk) get the ids of their places.
 fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
     let mut seen = HashSet::new();
@@ -340,7 +407,14 @@ fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
         if seen.insert(volume.id.clone()) {
             continue;
         }
-        let place = VolumeId(volume.fallback_name.clone());
+        let place = format!("disk{}:", volume.extents.first().map_or(0, |extent| extent.disk));
+        let name = volume.fallback_name.clone();
+        let free = std::iter::once(name.clone())
+            .chain(std::iter::once(format!("{place}{name}")))
+            .chain((2_u32..).map(|number| format!("{place}{name}-{number}")))
+            .map(VolumeId)
+            .find(|id| !seen.contains(id));
+        let Some(place) = free else { continue };
         findings.push(
             Finding::warning(
                 code::DUPLICATE_VOLUME_ID,

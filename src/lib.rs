@@ -41,8 +41,10 @@
 #![forbid(unsafe_code)]
 
 mod discover;
+mod image;
 pub mod partition;
 mod set;
+mod signature;
 pub mod volume;
 
 pub use volfold_block as block;

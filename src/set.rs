@@ -17,6 +17,7 @@ use volfold_fs::{
 use volfold_images::{Lineage, host};
 
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
+use crate::image;
 use crate::volume::lock::{KeyRequest, KeySource};
 use crate::volume::registry::MANAGERS;
 use crate::volume::{Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType};
@@ -35,6 +36,8 @@ pub struct OpenOptions {
     pub allowed: Vec<PathBuf>,
     /// The bound of all sector caches together, in bytes.
     pub cache_size: u64,
+    /// The id of the format that all images have; `None` to find it out from name and content.
+    pub format: Option<String>,
     /// How the file systems of the volumes are mounted.
     pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
@@ -51,6 +54,7 @@ impl Default for OpenOptions {
         Self {
             allowed: Vec::new(),
             cache_size: Self::DEFAULT_CACHE_SIZE,
+            format: None,
             mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
         }
@@ -138,6 +142,7 @@ pub struct SetVolume {
     pub identity: Identity,
     /// Why it cannot be shown, `None` if a driver knows it.
     pub reason: Option<String>,
+    is_left_out: bool,
     driver: Option<&'static dyn FileSystemDriver>,
     reader: VolumeReader,
     options: ReadOptions,
@@ -149,10 +154,11 @@ impl SetVolume {
         &self.volume.id.0
     }
 
-    /// Whether a driver knows the file system and cannot read it: something is lost. A volume that
-    /// no driver knows has a reason too, but nothing was promised of it.
-    pub fn is_damaged(&self) -> bool {
-        self.driver.is_some() && self.reason.is_some()
+    /// Whether there are files, or may well be, that are not shown: its file system is damaged,
+    /// locked, or known and not read by this build. A volume of which nothing is known has a reason
+    /// too, and so has swap space, but nothing is left out there.
+    pub fn is_left_out(&self) -> bool {
+        self.is_left_out
     }
 
     /// What Windows calls the volume in links, as far as the disks tell: `C:` where a manager keeps
@@ -332,43 +338,6 @@ impl DiskSet {
 /// LIMIT: files of one folder of which it is said that they are no disks.
 const MAX_NOT_TAKEN: usize = 100;
 
-/// The ends of names of what lies beside the disks of a virtual machine and is none.
-const NO_DISKS: [&str; 24] = [
-    "cert",
-    "hlog",
-    "lck",
-    "log",
-    "md5",
-    "mf",
-    "nvram",
-    "ovf",
-    "plist",
-    "scoreboard",
-    "sha1",
-    "sha256",
-    "sha512",
-    "txt",
-    "vbox",
-    "vbox-prev",
-    "vmem",
-    "vmsd",
-    "vmsn",
-    "vmss",
-    "vmtx",
-    "vmx",
-    "vmxf",
-    "vswp",
-];
-
-/// The ends of names of images; one that is empty was lost.
-const IMAGES: [&str; 11] =
-    ["001", "bin", "dd", "e01", "img", "qcow2", "raw", "vdi", "vhd", "vhdx", "vmdk"];
-
-fn has_extension(path: &Path, known: &[&str]) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| known.iter().any(|it| it.eq_ignore_ascii_case(extension)))
-}
-
 /// A file that is an image, while the set is opened.
 struct Opened {
     path: PathBuf,
@@ -382,22 +351,17 @@ struct Opened {
 
 impl Opened {
     fn new(path: &Path, is_given: bool, options: &OpenOptions, pool: &Arc<CachePool>) -> Self {
-        let file = host::open_image_file(path, &options.allowed);
-        let image = file.as_ref().map(|file| volfold_images::open(file, pool));
-        let mut opened = Self {
-            path: path.to_path_buf(),
-            is_given,
-            disk: Err(BlockError::missing("")),
-            findings: Vec::new(),
-            parts: Vec::new(),
-        };
+        let format = options.format.as_deref();
+        let image = host::open_image_file(path, &options.allowed)
+            .and_then(|file| image::open(file, path, format, pool));
+        let path = path.to_path_buf();
         match image {
-            Ok(Ok(image)) => {
+            Ok(image) => {
                 let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
                 let extents = image.extents.iter().map(|name| (name.clone(), true));
-                opened.parts = chain.chain(extents).collect();
-                opened.disk = Ok(Disk {
-                    path: path.to_path_buf(),
+                let parts = chain.chain(extents).collect();
+                let disk = Disk {
+                    path: path.clone(),
                     format: image.format,
                     variant: image.variant,
                     size: image.device.size(),
@@ -407,23 +371,16 @@ impl Opened {
                     device: image.device,
                     cached: image.is_decoded,
                     log: image.log,
-                });
-                opened.findings = image.findings;
+                };
+                Self { path, is_given, disk: Ok(disk), findings: image.findings, parts }
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 // The extents of an image that is refused are no disks either.
-                let lineage = file.ok().and_then(|file| volfold_images::lineage(&file).ok());
-                let extents = lineage.flatten().map(|lineage| lineage.extents).unwrap_or_default();
-                opened.parts = extents.into_iter().map(|name| (name, true)).collect();
-                opened.disk = Err(error);
-            }
-            Err(_) => {
-                if let Err(error) = file {
-                    opened.disk = Err(error);
-                }
+                let lineage = lineage(&path, options).unwrap_or_default();
+                let parts = lineage.extents.into_iter().map(|name| (name, true)).collect();
+                Self { path, is_given, disk: Err(error), findings: Vec::new(), parts }
             }
         }
-        opened
     }
 
     /// Whether it can be hidden by an image that could not be opened: what is a disk by itself stays
@@ -481,19 +438,20 @@ impl Opening {
                 is_empty = false;
                 continue;
             }
-            if has_extension(path, &NO_DISKS) {
-                not_taken.push((path, "by its name it is no disk image"));
-                continue;
-            }
             let opened = Opened::new(path, false, options, pool);
-            match &opened.disk {
+            let reason = match &opened.disk {
                 Ok(disk) if disk.format == "raw" && !holds_something(&*disk.device) => {
-                    not_taken.push((path, "it holds no partition table and no known file system"));
+                    Some("it holds no partition table and no known file system".to_owned())
                 }
-                Err(_) if !has_extension(path, &IMAGES) && host::is_empty_file(path) => {
-                    not_taken.push((path, "it is empty"));
+                Ok(_) => None,
+                Err(_) if host::is_empty_file(path) && !image::is_called_as_image(path) => {
+                    Some("it is empty".to_owned())
                 }
-                _ => {
+                Err(error) => image::is_beside_the_point(path, error),
+            };
+            match reason {
+                Some(reason) => not_taken.push((path, reason)),
+                None => {
                     is_empty = false;
                     self.opened.push(opened);
                 }
@@ -547,34 +505,44 @@ impl Opening {
     }
 }
 
-/// For each of `opened` the one that it is a part of, and whether as an extent. Images that are made
-/// of each other, and of which no other one is made, are all wholes.
+/// For each of `opened` the one that it is a part of, and whether as an extent.
+///
+/// The bytes of an extent belong to a guest, so what they name counts for nothing. Images that are
+/// made of each other are all wholes: nothing is hidden by a circle.
 fn wholes(opened: &[Opened]) -> Vec<Option<(usize, bool)>> {
     let names = opened.iter().map(|image| host::located_name(&image.path));
     let by_name: BTreeMap<String, usize> = names.zip(0..).collect();
-    let parts_of = |whole: usize| {
-        let image = &opened[whole];
-        let parts = image.parts.iter();
-        let parts = parts.filter_map(|(name, extent)| Some((*by_name.get(name)?, *extent)));
-        parts.filter(move |(part, _)| {
+    let mut parts: Vec<Vec<(usize, bool)>> = Vec::new();
+    for (whole, image) in opened.iter().enumerate() {
+        let known = image.parts.iter();
+        let known = known.filter_map(|(name, extent)| Some((*by_name.get(name)?, *extent)));
+        let can_hide = |(part, _): &(usize, bool)| {
             *part != whole && (image.disk.is_ok() || opened[*part].is_mere_part())
-        })
-    };
-    let mut is_part = vec![false; opened.len()];
-    for whole in 0..opened.len() {
-        parts_of(whole).for_each(|(part, _)| is_part[part] = true);
+        };
+        parts.push(known.filter(can_hide).collect());
+    }
+    let named: Vec<(usize, bool)> = parts.iter().flatten().copied().collect();
+    for (part, is_extent) in named {
+        if is_extent {
+            parts[part].clear();
+        }
     }
     let mut wholes = vec![None; opened.len()];
-    let mut reached: Vec<usize> = (0..opened.len()).filter(|image| !is_part[*image]).collect();
-    while let Some(whole) = reached.pop() {
-        for (part, extent) in parts_of(whole) {
-            if wholes[part].is_none() {
-                wholes[part] = Some((whole, extent));
-                reached.push(part);
-            }
+    for (whole, parts) in parts.iter().enumerate() {
+        for (part, is_extent) in parts {
+            wholes[*part].get_or_insert((whole, *is_extent));
         }
     }
     wholes
+}
+
+/// What the image at `path` says of its parts and its parent; nothing if it cannot be read.
+fn lineage(path: &Path, options: &OpenOptions) -> Option<Lineage> {
+    if !image::may_name_others(path) {
+        return None;
+    }
+    let file = host::open_image_file(path, &options.allowed).ok()?;
+    volfold_images::lineage(&file).ok().flatten()
 }
 
 /// What the images beside those of the set say of their parents.
@@ -591,12 +559,8 @@ impl Beside {
         let folder = real.parent().map(Path::to_path_buf).unwrap_or_default();
         let known = self.folders.entry(folder).or_insert_with(|| {
             let files = host::files_beside(path, "vmdk").ok()?;
-            let lineage = |file: &PathBuf| {
-                // What cannot be read says nothing.
-                let image = host::open_image_file(file, &options.allowed).ok()?;
-                let lineage = volfold_images::lineage(&image).ok().flatten()?;
-                Some((host::located_name(file), lineage))
-            };
+            let lineage =
+                |file: &PathBuf| Some((host::located_name(file), lineage(file, options)?));
             Some(files.iter().filter_map(lineage).collect())
         });
         let Some(known) = known else {
@@ -648,7 +612,7 @@ fn name_volumes(
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
-    for Discovered { volume, mut driver, mut reason } in discovered {
+    for Discovered { volume, mut driver, mut reason, mut is_left_out } in discovered {
         let reader = reader(&volume, disks, pool);
         let mut identity = Identity::default();
         if let Some(known) = driver {
@@ -667,13 +631,23 @@ fn name_volumes(
                             .on_volume(&volume.id.0),
                     );
                     reason = Some(line);
+                    is_left_out = true;
                 }
             }
         }
         let known = volume.hint.as_deref().or(identity.label.as_deref());
         let name = known.map(folder_name).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| folder_name(&volume.fallback_name));
-        volumes.push(SetVolume { volume, name, identity, reason, driver, reader, options });
+        volumes.push(SetVolume {
+            volume,
+            name,
+            identity,
+            reason,
+            is_left_out,
+            driver,
+            reader,
+            options,
+        });
     }
     name_snapshots(&mut volumes);
     make_names_unique(&mut volumes);

@@ -33,6 +33,19 @@ impl Reason {
     /// Data in a form that this build does not read.
     pub const UNSUPPORTED_LAYOUT: Self = Self("unsupported-layout");
 
+    /// Every reason.
+    pub const ALL: &[Self] = &[
+        Self::NTFS_COMPRESSED,
+        Self::WOF,
+        Self::WOF_WIM,
+        Self::DEDUPLICATED,
+        Self::CLOUD,
+        Self::OFFLINE,
+        Self::REPARSE_POINT,
+        Self::ATTRIBUTE_LIST,
+        Self::UNSUPPORTED_LAYOUT,
+    ];
+
     /// The code: lower case, words joined by `-`, never changed once published.
     pub fn code(self) -> &'static str {
         self.0
@@ -92,6 +105,28 @@ pub enum FsErrorKind {
     Undecodable(Reason),
     /// A fault of ours: a panic that [`volfold_block::guard`] caught.
     Internal,
+}
+
+impl FsErrorKind {
+    /// The stable code, as `--json` prints it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+            Self::OutOfRange => "out-of-range",
+            Self::MissingPart => "missing-part",
+            Self::Refused => "refused",
+            Self::NotFound => "not-found",
+            Self::NotADirectory => "not-a-directory",
+            Self::IsADirectory => "is-a-directory",
+            Self::NotALink => "not-a-link",
+            Self::InvalidName => "invalid-name",
+            Self::Encrypted => "encrypted",
+            Self::Undecodable(reason) => reason.code(),
+            Self::Internal => "internal",
+        }
+    }
 }
 
 /// Why a file system, a node or its content could not be read.
@@ -186,22 +221,7 @@ impl FsError {
 
     /// The stable code of the kind, as `--json` prints it.
     pub fn code(&self) -> &'static str {
-        match self.kind {
-            FsErrorKind::Io => "io",
-            FsErrorKind::Corrupt => "corrupt",
-            FsErrorKind::Unsupported => "unsupported",
-            FsErrorKind::OutOfRange => "out-of-range",
-            FsErrorKind::MissingPart => "missing-part",
-            FsErrorKind::Refused => "refused",
-            FsErrorKind::NotFound => "not-found",
-            FsErrorKind::NotADirectory => "not-a-directory",
-            FsErrorKind::IsADirectory => "is-a-directory",
-            FsErrorKind::NotALink => "not-a-link",
-            FsErrorKind::InvalidName => "invalid-name",
-            FsErrorKind::Encrypted => "encrypted",
-            FsErrorKind::Undecodable(reason) => reason.code(),
-            FsErrorKind::Internal => "internal",
-        }
+        self.kind.code()
     }
 }
 

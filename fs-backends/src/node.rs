@@ -270,6 +270,16 @@ pub trait FileSystem: Send + Sync {
         self.info().findings.clone()
     }
 
+    /// Compares what the volume records twice, over all of it, and gives each contradiction to
+    /// `report`: a file system in order reports nothing. May read every structure of the volume,
+    /// in memory of about a bit for each allocation unit and node; the content of files is not read.
+    ///
+    /// # Errors
+    /// Why a structure that all of it depends on cannot be read; what else is damaged is reported.
+    fn check(&self, _report: &mut dyn FnMut(Finding)) -> FsResult<()> {
+        Ok(())
+    }
+
     /// How large it is, and how full. May read whole bitmaps.
     ///
     /// # Errors

@@ -83,6 +83,16 @@ impl VolumeTree {
         self.volumes.get(index).map(TreeVolume::name)
     }
 
+    /// The file systems that were opened up to now, by the names of their directories.
+    pub fn opened(&self) -> impl Iterator<Item = (&[u8], &Arc<dyn FileSystem>)> {
+        self.volumes.iter().filter_map(|volume| Some((volume.name(), volume.opened.get()?)))
+    }
+
+    /// Opens the file system of the directory `name`; `None` if there is no such directory.
+    pub fn enter(&self, name: &[u8]) -> Option<FsResult<Arc<dyn FileSystem>>> {
+        self.volumes.iter().find(|volume| volume.name == name).map(TreeVolume::open)
+    }
+
     /// The volume that `node` lies in, its number, and the volume's own id of the node.
     fn inside(&self, node: NodeId) -> FsResult<(u64, &Arc<dyn FileSystem>, NodeId)> {
         let number = node.0 >> VOLUME_SHIFT;

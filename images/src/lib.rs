@@ -37,4 +37,4 @@ mod registry;
 
 pub use format::{DiskImage, ImageFormat, Lineage};
 pub use locator::{Located, Locator};
-pub use registry::{FORMATS, detect, lineage, open};
+pub use registry::{FORMATS, detect, lineage, open, open_as};

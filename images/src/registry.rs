@@ -40,3 +40,20 @@ pub fn open(file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
 pub fn lineage(file: &Located) -> BlockResult<Option<Lineage>> {
     detect(&*file.device)?.lineage(file)
 }
+
+/// Opens the image in `file` as one of the format whose [`ImageFormat::id`] is `id`.
+///
+/// # Errors
+/// `Unsupported`, with the ids that there are, if this build has no such format; or why the file
+/// is no image of this format.
+pub fn open_as(id: &str, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
+    match FORMATS.iter().find(|format| format.id() == id) {
+        Some(format) => format.open(file, cache),
+        None => {
+            let known: Vec<&str> = FORMATS.iter().map(|format| format.id()).collect();
+            let known = known.join(", ");
+            let line = format!("no image format is called {id}; there are {known}");
+            Err(BlockError::unsupported(line))
+        }
+    }
+}

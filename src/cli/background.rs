@@ -114,9 +114,13 @@ impl Talk {
     }
 
     /// A line of the answer.
-    #[cfg(target_os = "linux")]
     pub(crate) fn answer(&self, line: &str) {
-        report("answer", line);
+        if self.to_parent {
+            report("answer", line);
+        } else {
+            // A reader that is gone wants no answer.
+            let _ = text::answer(format!("{line}\n").as_bytes());
+        }
     }
 
     /// Whether there is a log.

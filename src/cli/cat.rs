@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, StreamName};
 
-use super::content::{PIECE, read_piece};
+use super::content::{PIECE, read_as_far_as_possible};
 use super::outcome::Outcome;
-use super::paths::{name_of_volume, path_bytes};
 use super::set::TreeArguments;
 use super::{text, walk};
 
@@ -31,14 +30,20 @@ pub(crate) struct CatArguments {
 }
 
 pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
-    let Some((set, tree, outcome)) = arguments.set.open_tree(&arguments.disks) else {
-        return Ok(Outcome::Nothing);
+    let paths = std::slice::from_ref(&arguments.path);
+    let mut opened = match arguments.set.open_tree(&arguments.disks, paths) {
+        Ok(opened) => opened,
+        Err(mut report) => {
+            report.end();
+            return Ok(Outcome::Nothing);
+        }
     };
-    let path = name_of_volume(&set, &path_bytes(&arguments.path));
-    let file = match open(&tree, &path) {
+    let path = opened.paths.first().cloned().unwrap_or_default();
+    let file = match open(&opened.tree, &path) {
         Ok(file) => file,
         Err(error) => {
-            text::complain(format_args!("{}", walk::path_error(&path, &error)));
+            opened.report.path(&path, &error);
+            opened.end();
             return Ok(Outcome::Nothing);
         }
     };
@@ -46,19 +51,19 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
     let mut buf = vec![0; PIECE];
     let mut offset = 0;
     while offset < file.size() {
-        match read_piece(&*file, offset, &mut buf) {
-            Ok(bytes) => out.write_all(bytes)?,
-            Err(error) => {
-                out.flush()?;
-                let line = walk::path_error(&path, &error);
-                text::complain(format_args!("{line}; {offset} bytes were written"));
-                return Ok(if offset == 0 { Outcome::Nothing } else { Outcome::Part });
-            }
+        let (bytes, error) = read_as_far_as_possible(&*file, offset, &mut buf);
+        out.write_all(bytes)?;
+        offset += bytes.len() as u64;
+        if let Some(error) = error {
+            out.flush()?;
+            let line = walk::path_error(&path, &error);
+            text::complain(format_args!("{line}; {offset} bytes were written"));
+            opened.end();
+            return Ok(if offset == 0 { Outcome::Nothing } else { Outcome::Part });
         }
-        offset += PIECE as u64;
     }
     out.flush()?;
-    Ok(outcome)
+    Ok(opened.end())
 }
 
 /// The file at `path`; if there is none, the stream after the last `:` of the file before it.

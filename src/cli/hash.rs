@@ -12,12 +12,12 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use volfold_block::error_chain;
+use volfold_block::Finding;
 use volfold_fs::{FileKind, FileSystem, FsError, FsResult, NodeId, StreamName};
 
 use super::content::{PIECE, read_piece};
 use super::outcome::Outcome;
-use super::paths::{name_of_volume, path_bytes};
+use super::report::{Failure, Report};
 use super::set::TreeArguments;
 use super::text;
 use super::walk::{self, Event};
@@ -46,10 +46,11 @@ pub(crate) struct HashArguments {
 }
 
 #[derive(Serialize)]
-struct HashJson {
+struct HashJson<'a> {
     version: u32,
     files: Vec<FileJson>,
-    failures: Vec<FailureJson>,
+    failures: &'a [Failure],
+    findings: &'a [Finding],
 }
 
 #[derive(Serialize)]
@@ -60,48 +61,43 @@ struct FileJson {
     sha256: String,
 }
 
-#[derive(Serialize)]
-struct FailureJson {
-    path: String,
-    code: &'static str,
-    reason: String,
-}
-
 struct Job {
     path: Vec<u8>,
     node: NodeId,
     size: u64,
 }
 
-type Failure = (Vec<u8>, FsError);
-
 pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
-    let Some((set, tree, mut outcome)) = arguments.set.open_tree(&arguments.disks) else {
-        return Ok(Outcome::Nothing);
+    let paths = std::slice::from_ref(&arguments.path);
+    let mut opened = match arguments.set.open_tree(&arguments.disks, paths) {
+        Ok(opened) => opened,
+        Err(report) => return nothing(arguments, report),
     };
-    let path = name_of_volume(&set, &path_bytes(&arguments.path));
-    let mut failures = Vec::new();
-    let jobs = match collect(&tree, &path, &mut failures) {
+    let path = opened.paths.first().cloned().unwrap_or_default();
+    let jobs = match collect(&opened.tree, &path, &mut opened.report) {
         Ok(jobs) => jobs,
         Err(error) => {
-            text::complain(format_args!("{}", walk::path_error(&path, &error)));
-            return Ok(Outcome::Nothing);
+            opened.report.path(&path, &error);
+            return nothing(arguments, opened.report);
         }
     };
     let progress = progress_bar(jobs.iter().map(|job| job.size).sum());
-    let (digests, failed) = hash_all(&tree, &jobs, &progress);
+    let (digests, mut failed) = hash_all(&opened.tree, &jobs, &progress);
     progress.finish_and_clear();
-    failures.extend(failed);
-    failures.sort_by(|a, b| a.0.cmp(&b.0));
-    if !failures.is_empty() {
-        outcome = Outcome::Part;
+    failed.sort_by(|a, b| a.0.cmp(&b.0));
+    for (path, error) in &failed {
+        opened.report.file(path, error);
     }
-    for (path, error) in &failures {
-        let shown = String::from_utf8_lossy(path);
-        text::complain(format_args!("{shown}: {} [{}]", error_chain(error), error.code()));
-    }
-    print(arguments.json, &jobs, &digests, &failures)?;
+    let outcome = opened.end();
+    print(arguments.json, &jobs, &digests, &opened.report)?;
     Ok(outcome)
+}
+
+/// The answer where nothing can be read.
+fn nothing(arguments: &HashArguments, mut report: Report<'_>) -> io::Result<Outcome> {
+    report.end();
+    print(arguments.json, &[], &[], &report)?;
+    Ok(Outcome::Nothing)
 }
 
 /// A bar on stderr, hidden where stderr is no terminal.
@@ -115,7 +111,7 @@ pub(crate) fn progress_bar(total: u64) -> ProgressBar {
 }
 
 /// Every regular file at or below `path`, sorted by path.
-fn collect(tree: &dyn FileSystem, path: &[u8], failures: &mut Vec<Failure>) -> FsResult<Vec<Job>> {
+fn collect(tree: &dyn FileSystem, path: &[u8], report: &mut Report<'_>) -> FsResult<Vec<Job>> {
     let start = tree.metadata(walk::resolve(tree, path, true)?)?;
     let mut jobs = Vec::new();
     if start.kind != FileKind::Directory {
@@ -130,7 +126,7 @@ fn collect(tree: &dyn FileSystem, path: &[u8], failures: &mut Vec<Failure>) -> F
                 size: visit.metadata.size,
             }),
             Event::Node(_) => {}
-            Event::Failed(path, error) => failures.push((path.to_vec(), error)),
+            Event::Failed(path, error) => report.file(path, &error),
         }
         Ok::<(), std::convert::Infallible>(())
     });
@@ -144,7 +140,7 @@ fn hash_all(
     tree: &dyn FileSystem,
     jobs: &[Job],
     progress: &ProgressBar,
-) -> (Vec<Option<[u8; 32]>>, Vec<Failure>) {
+) -> (Vec<Option<[u8; 32]>>, Vec<(Vec<u8>, FsError)>) {
     let next = AtomicUsize::new(0);
     let results = Mutex::new((vec![None; jobs.len()], Vec::new()));
     let workers = thread::available_parallelism().map_or(2, usize::from);
@@ -191,7 +187,7 @@ fn print(
     json: bool,
     jobs: &[Job],
     digests: &[Option<[u8; 32]>],
-    failures: &[Failure],
+    report: &Report<'_>,
 ) -> io::Result<()> {
     let hex = |digest: &[u8; 32]| {
         digest.iter().fold(String::with_capacity(64), |mut text, byte| {
@@ -208,15 +204,9 @@ fn print(
                 FileJson { path, path_hex, size: job.size, sha256: hex(digest) }
             })
             .collect();
-        let failures = failures
-            .iter()
-            .map(|(path, error)| FailureJson {
-                path: text::json_path(path).0,
-                code: error.code(),
-                reason: error_chain(error),
-            })
-            .collect();
-        serde_json::to_writer_pretty(&mut answer, &HashJson { version: 1, files, failures })?;
+        let (failures, findings) = (report.failures(), report.findings());
+        let json = HashJson { version: 1, files, failures, findings };
+        serde_json::to_writer_pretty(&mut answer, &json)?;
         answer.push(b'\n');
     } else {
         for (job, digest) in done {

@@ -1,8 +1,9 @@
 //! `volfold list`: disks, partitions, volumes and findings.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -10,10 +11,12 @@ use volfold::volume::lock::KeyKind;
 use volfold::volume::snapshot::Snapshot;
 use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, VolumeId, VolumeType};
 use volfold::{Disk, DiskSet, SetVolume};
-use volfold_block::{Finding, Severity, code, error_chain};
+use volfold_block::{Code, Finding, Severity, code, error_chain};
+use volfold_fs::{FileSystem, FsResult};
 
 use super::outcome::Outcome;
-use super::set::SetArguments;
+use super::report::{self, Failure, Report};
+use super::set::{self, SetArguments};
 use super::text;
 
 /// Show the disks, the volumes on them, and what is odd about them
@@ -44,7 +47,8 @@ struct ListJson<'a> {
     version: u32,
     disks: Vec<DiskJson<'a>>,
     volumes: Vec<VolumeJson<'a>>,
-    findings: Vec<Finding>,
+    failures: &'a [Failure],
+    findings: &'a [Finding],
 }
 
 #[derive(Serialize)]
@@ -66,7 +70,10 @@ struct VolumeJson<'a> {
     #[serde(rename = "type")]
     kind: VolumeType,
     layout: Layout,
-    health: Health,
+    /// `null` where nobody knows what is there.
+    health: Option<&'static str>,
+    #[serde(skip)]
+    state: Option<State>,
     size: u64,
     extents: &'a [VolumeExtent],
     partition: Option<PartitionJson>,
@@ -89,7 +96,7 @@ struct LockJson<'a> {
 
 /// What `--verify` found.
 #[derive(Serialize)]
-struct ComparisonJson {
+pub(super) struct ComparisonJson {
     compared: u64,
     differing: u64,
     first_difference: Option<u64>,
@@ -118,32 +125,52 @@ struct FileSystemJson {
 }
 
 pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
-    let Some((set, mut outcome)) = arguments.set.open(&arguments.disks) else {
-        return Ok(Outcome::Nothing);
-    };
-    let mut findings = set.findings().to_vec();
+    let (set, report) = set::open(&arguments.disks, &arguments.set.options());
+    let mut report = report.shown();
+    report.volumes(&set, |_| true);
+    let mut volumes = Vec::new();
+    for volume in set.volumes() {
+        let opened = volume.reason.is_none().then(|| volume.file_system());
+        match &opened {
+            Some(Ok(files)) => report.file_system(volume.id(), &**files),
+            Some(Err(error)) => {
+                let finding = Finding::error(code::FILE_SYSTEM_DAMAGED, error_chain(error));
+                report.finding(finding.on_volume(volume.id()));
+                report.not_entered(volume.id(), &volume.name, error);
+            }
+            None => {}
+        }
+        if arguments.verify {
+            // What the comparison adds comes after what opening tells.
+            volumes.push((opened, compare(volume, &mut report)));
+        } else {
+            volumes.push((opened, None));
+        }
+    }
+    let outcome = report.end();
     let volumes: Vec<VolumeJson<'_>> = set
         .volumes()
         .iter()
-        .map(|volume| VolumeJson {
-            comparison: arguments.verify.then(|| compare(volume, &mut findings)).flatten(),
-            ..describe(volume, arguments.json, &mut findings)
+        .zip(volumes)
+        .map(|(volume, (opened, comparison))| VolumeJson {
+            comparison,
+            ..describe(volume, opened, arguments.json, report.findings())
         })
         .collect();
-    if findings.iter().any(|finding| finding.severity == Severity::Error) {
-        outcome = Outcome::Part;
-    }
     let text = if arguments.json {
         let disks = set.disks().iter().enumerate().map(disk_json).collect();
-        let json = ListJson { version: 1, disks, volumes, findings };
+        let (failures, findings) = (report.failures(), report.findings());
+        let json = ListJson { version: 1, disks, volumes, failures, findings };
         let mut text = serde_json::to_string_pretty(&json)?;
         text.push('\n');
         text
+    } else if set.disks().is_empty() {
+        String::new()
     } else {
-        human(&set, &volumes, &findings, arguments)
+        human(&set, &volumes, &report, arguments)
     };
     text::answer(text.as_bytes())?;
-    Ok(outcome)
+    Ok(if set.disks().is_empty() { Outcome::Nothing } else { outcome })
 }
 
 fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
@@ -159,40 +186,36 @@ fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
     }
 }
 
-/// Opens the volume's file system to tell of it; `used` reads whole bitmaps, so only on request.
+/// What is told of a volume, whose file system is `opened`; `used` reads whole bitmaps, so only on
+/// request.
 fn describe<'a>(
     volume: &'a SetVolume,
+    opened: Option<FsResult<Arc<dyn FileSystem>>>,
     with_usage: bool,
-    findings: &mut Vec<Finding>,
+    findings: &[Finding],
 ) -> VolumeJson<'a> {
     let id = &volume.volume.id;
     let mut reason = volume.reason.clone();
-    let mut file_system = None;
-    if reason.is_none() {
-        match volume.file_system() {
-            Ok(opened) => {
-                let info = opened.info();
-                findings
-                    .extend(info.findings.iter().cloned().map(|finding| finding.on_volume(&id.0)));
-                let used =
-                    if with_usage { opened.usage().ok().map(|usage| usage.used) } else { None };
-                file_system = Some(FileSystemJson {
-                    kind: info.kind,
-                    label: info.label.clone(),
-                    uuid: info.uuid.clone(),
-                    cluster_size: info.cluster_size,
-                    size: info.size,
-                    used,
-                });
-            }
-            Err(error) => {
-                let line = error_chain(&error);
-                findings
-                    .push(Finding::error(code::FILE_SYSTEM_DAMAGED, line.clone()).on_volume(&id.0));
-                reason = Some(line);
-            }
+    let file_system = match opened {
+        Some(Ok(files)) => {
+            let info = files.info();
+            let usage = if with_usage { files.usage().ok() } else { None };
+            Some(FileSystemJson {
+                kind: info.kind,
+                label: info.label.clone(),
+                uuid: info.uuid.clone(),
+                cluster_size: info.cluster_size,
+                size: info.size,
+                used: usage.map(|usage| usage.used),
+            })
         }
-    }
+        Some(Err(error)) => {
+            reason = Some(error_chain(&error));
+            None
+        }
+        None => None,
+    };
+    let state = State::of(volume, file_system.as_ref(), findings);
     let partition = volume.volume.partition.as_ref().map(|partition| PartitionJson {
         number: partition.number,
         first_lba: partition.first_lba,
@@ -205,7 +228,8 @@ fn describe<'a>(
         name: &volume.name,
         kind: volume.volume.kind,
         layout: volume.volume.layout,
-        health: volume.volume.health,
+        health: state.map(|state| state.word()),
+        state,
         size: volume.volume.size,
         extents: &volume.volume.extents,
         partition,
@@ -223,8 +247,81 @@ fn describe<'a>(
     }
 }
 
+/// How well a volume can be read, as far as the set tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// All is there.
+    Healthy,
+    /// Parts are missing, all bytes can be had.
+    Degraded,
+    /// What is read may be old, or less than there was; findings say why.
+    Doubtful,
+    /// The image ends before the volume: the bytes that there are, and all.
+    CutShort(u64, u64),
+    /// Parts are missing and with them bytes.
+    Failed,
+}
+
+impl State {
+    /// The state of `volume` with `file_system`; `None` where nothing is known of what is on it.
+    fn of(
+        volume: &SetVolume,
+        file_system: Option<&FileSystemJson>,
+        findings: &[Finding],
+    ) -> Option<Self> {
+        const CUT_SHORT: [Code; 4] = [
+            code::EXT4_CUT_SHORT,
+            code::FAT_TRUNCATED,
+            code::NTFS_TRUNCATED,
+            code::PARTITION_PAST_END,
+        ];
+        let id = volume.id();
+        let about = |finding: &&Finding| finding.volume.as_deref() == Some(id);
+        let there = volume.volume.device.size();
+        let all = file_system.map_or(0, |files| files.size).max(volume.volume.size);
+        let is_cut = findings.iter().filter(about).any(|finding| CUT_SHORT.contains(&finding.code));
+        match volume.volume.health {
+            Health::Failed if volume.volume.membership.is_some() => Some(Self::Failed),
+            // A disk that was cut off has other volumes too, which are whole.
+            _ if there < volume.volume.size || (is_cut && there < all) => {
+                Some(Self::CutShort(there, all))
+            }
+            _ if file_system.is_none() && volume.volume.membership.is_none() => None,
+            Health::Failed => Some(Self::Failed),
+            Health::Degraded => Some(Self::Degraded),
+            Health::Healthy if findings.iter().filter(about).any(report::bears_on_content) => {
+                Some(Self::Doubtful)
+            }
+            Health::Healthy => Some(Self::Healthy),
+        }
+    }
+
+    /// The state as one word of JSON.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Doubtful => "doubtful",
+            Self::CutShort(..) => "cut-short",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutShort(there, all) => {
+                write!(f, "cut short: {} of {}", text::size(*there), text::size(*all))
+            }
+            Self::Doubtful => f.write_str("doubtful, see below"),
+            other => f.write_str(other.word()),
+        }
+    }
+}
+
 /// Compares the copies of a volume that has some, and tells of differences.
-fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<ComparisonJson> {
+pub(super) fn compare(volume: &SetVolume, report: &mut Report<'_>) -> Option<ComparisonJson> {
     let result = volume.volume.redundancy.as_ref()?.compare();
     let size = text::size(result.compared);
     let finding = match result.first {
@@ -243,10 +340,10 @@ fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<Comparison
         None => Finding::warning(code::NOT_COMPARED, "there is nothing to compare with"),
     };
     let id = volume.id();
-    findings.push(finding.on_volume(id));
+    report.finding(finding.on_volume(id));
     if result.unreadable > 0 && result.compared > 0 {
         let line = format!("{} could not be compared", text::size(result.unreadable));
-        findings.push(Finding::warning(code::NOT_COMPARED, line).on_volume(id));
+        report.finding(Finding::warning(code::NOT_COMPARED, line).on_volume(id));
     }
     Some(ComparisonJson {
         compared: result.compared,
@@ -259,7 +356,7 @@ fn compare(volume: &SetVolume, findings: &mut Vec<Finding>) -> Option<Comparison
 fn human(
     set: &DiskSet,
     volumes: &[VolumeJson<'_>],
-    findings: &[Finding],
+    report: &Report<'_>,
     arguments: &ListArguments,
 ) -> String {
     let mut text = String::new();
@@ -289,21 +386,11 @@ fn human(
             text.push_str(&parts(volume, membership));
         }
     }
-    if !findings.is_empty() {
+    if !report.findings().is_empty() {
         text.push('\n');
     }
-    for finding in findings {
-        let severity = match finding.severity {
-            Severity::Info => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
-        let object = match (&finding.volume, finding.disk) {
-            (Some(volume), _) => format!("{volume}: "),
-            (None, Some(disk)) => format!("disk{disk}: "),
-            (None, None) => String::new(),
-        };
-        let _ = writeln!(text, "{severity}: {object}{finding} [{}]", finding.code);
+    for finding in report.findings() {
+        let _ = writeln!(text, "{}", report.sentence(finding));
     }
     text
 }
@@ -361,13 +448,11 @@ fn parts(volume: &VolumeJson<'_>, membership: &Membership) -> String {
 fn volume_table(volumes: &[VolumeJson<'_>]) -> String {
     let mut rows = vec![["VOLUME", "ID", "SIZE", "FILE SYSTEM", "STATE"].map(str::to_owned)];
     for volume in volumes {
-        let health = match volume.health {
-            Health::Healthy => "healthy",
-            Health::Degraded => "degraded",
-            Health::Failed => "failed",
-        };
         let (file_system, state) = match (&volume.file_system, &volume.reason) {
-            (Some(file_system), _) => (file_system.kind.to_owned(), health.to_owned()),
+            (Some(file_system), _) => {
+                let state = volume.state.map(|state| state.to_string());
+                (file_system.kind.to_owned(), state.unwrap_or_default())
+            }
             (None, reason) => ("-".to_owned(), reason.clone().unwrap_or_default()),
         };
         let name = if volume.readable { volume.name } else { "-" };

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use volfold_block::error_chain;
-use volfold_fs::{FileKind, FileSystem, Metadata};
+use volfold_fs::{FileKind, FileSystem, FsErrorKind, Metadata};
 
 use super::outcome::Outcome;
-use super::paths::{name_of_volume, path_bytes};
+use super::report::Report;
 use super::set::TreeArguments;
 use super::text;
 use super::walk::{self, Event, Visit};
@@ -23,7 +22,8 @@ Examples:
   volfold ls disk.vmdk -p /System/Users -l
   volfold ls disk.vmdk -R
 
-Directories end in `/`. With -R every line is a whole path. Tab, line feed, carriage return and \\
+Directories end in `/`. -l marks files whose content cannot be read with a code in brackets, which
+`volfold explain` explains. With -R every line is a whole path. Tab, line feed, carriage return and \\
 in names are written \\t, \\n, \\r and \\\\.")]
 pub(crate) struct LsArguments {
     /// Disk images that belong together, or a folder with them
@@ -63,36 +63,35 @@ struct EntryJson {
     mode: Option<String>,
     attributes: Option<u32>,
     target: Option<String>,
+    /// The code of why the content will be refused, where that is known.
+    unreadable: Option<&'static str>,
 }
 
 pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
-    let Some((set, tree, mut outcome)) = arguments.set.open_tree(&arguments.disks) else {
-        return Ok(Outcome::Nothing);
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let paths = std::slice::from_ref(&arguments.path);
+    let mut opened = match arguments.set.open_tree(&arguments.disks, paths) {
+        Ok(opened) => opened,
+        Err(report) => return nothing(arguments, out, report),
     };
-    let path = path_bytes(&arguments.path);
-    let path = name_of_volume(&set, &path);
-    let start = walk::resolve(&tree, &path, true).and_then(|node| tree.metadata(node));
+    let path = opened.paths.first().cloned().unwrap_or_default();
+    let tree = &opened.tree;
+    let start = walk::resolve(tree, &path, true).and_then(|node| tree.metadata(node));
     let start = match start {
         Ok(start) => start,
         Err(error) => {
-            text::complain(format_args!("{}", walk::path_error(&path, &error)));
-            return Ok(Outcome::Nothing);
+            opened.report.path(&path, &error);
+            return nothing(arguments, out, opened.report);
         }
     };
-    let mut printer = Printer {
-        out: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
-        tree: &tree,
-        arguments,
-        first: true,
-    };
+    let mut printer = Printer { out: &mut out, tree, arguments, first: true };
     printer.begin()?;
     if start.kind == FileKind::Directory {
-        walk::walk(&tree, start.node, &path, arguments.recursive, &mut |event| match event {
+        let report = &mut opened.report;
+        walk::walk(tree, start.node, &path, arguments.recursive, &mut |event| match event {
             Event::Node(visit) => printer.entry(&visit),
             Event::Failed(path, error) => {
-                outcome = Outcome::Part;
-                let shown = String::from_utf8_lossy(path);
-                text::complain(format_args!("{shown}: {}", error_chain(&error)));
+                report.file(path, &error);
                 Ok(())
             }
         })?;
@@ -100,8 +99,38 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         printer.entry(&Visit { path: &path, name, metadata: &start, depth: 0 })?;
     }
-    printer.end()?;
+    let outcome = opened.end();
+    end(arguments, out, &opened.report)?;
     Ok(outcome)
+}
+
+/// The answer where nothing can be read.
+fn nothing(
+    arguments: &LsArguments,
+    mut out: impl Write,
+    mut report: Report<'_>,
+) -> io::Result<Outcome> {
+    report.end();
+    if arguments.json {
+        out.write_all(BEGIN)?;
+    }
+    end(arguments, out, &report)?;
+    Ok(Outcome::Nothing)
+}
+
+/// How an answer in JSON begins.
+const BEGIN: &[u8] = b"{\"version\":1,\"entries\":[";
+
+/// The end of the answer.
+fn end(arguments: &LsArguments, mut out: impl Write, report: &Report<'_>) -> io::Result<()> {
+    if arguments.json {
+        out.write_all(b"\n],\n\"failures\":")?;
+        serde_json::to_writer(&mut out, report.failures())?;
+        out.write_all(b",\n\"findings\":")?;
+        serde_json::to_writer(&mut out, report.findings())?;
+        out.write_all(b"}\n")?;
+    }
+    out.flush()
 }
 
 struct Printer<'a, W: Write> {
@@ -113,18 +142,7 @@ struct Printer<'a, W: Write> {
 
 impl<W: Write> Printer<'_, W> {
     fn begin(&mut self) -> io::Result<()> {
-        if self.arguments.json {
-            self.out.write_all(b"{\"version\":1,\"entries\":[")
-        } else {
-            Ok(())
-        }
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        if self.arguments.json {
-            self.out.write_all(b"\n]}\n")?;
-        }
-        self.out.flush()
+        if self.arguments.json { self.out.write_all(BEGIN) } else { Ok(()) }
     }
 
     fn entry(&mut self, visit: &Visit<'_>) -> io::Result<()> {
@@ -151,6 +169,9 @@ impl<W: Write> Printer<'_, W> {
                 self.out.write_all(&text::field(&self.target(metadata).unwrap_or_default()))?;
             }
             _ => {}
+        }
+        if let (true, Some(kind)) = (self.arguments.long, metadata.unreadable) {
+            write!(self.out, "  [{}]", kind.code())?;
         }
         self.out.write_all(b"\n")
     }
@@ -180,6 +201,7 @@ impl<W: Write> Printer<'_, W> {
             mode: metadata.owner.map(|owner| format!("{:04o}", owner.mode)),
             attributes: metadata.attributes.map(|attributes| attributes.0),
             target: target.map(|target| text::json_path(&target).0),
+            unreadable: metadata.unreadable.map(FsErrorKind::code),
         };
         self.out.write_all(if self.first { b"\n" } else { b",\n" })?;
         self.first = false;

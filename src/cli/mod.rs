@@ -10,8 +10,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod attach;
 mod background;
 mod cat;
+mod check;
 mod content;
 mod devices;
+mod explain;
 mod export;
 mod extract;
 mod formats;
@@ -24,8 +26,8 @@ mod mount;
 mod mount_host;
 mod mount_record;
 mod outcome;
-mod output;
 mod paths;
+mod report;
 #[cfg(windows)]
 mod service;
 mod set;
@@ -75,9 +77,11 @@ enum Command {
     Service(service::ServiceArguments),
     Ls(ls::LsArguments),
     Cat(cat::CatArguments),
+    Check(check::CheckArguments),
     Extract(extract::ExtractArguments),
     Export(export::ExportArguments),
     Hash(hash::HashArguments),
+    Explain(explain::ExplainArguments),
     Formats(formats::FormatsArguments),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  volfold completions bash > ~/.bash_completion.d/volfold")]
@@ -121,9 +125,11 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         Command::Service(arguments) => service::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Hash(arguments) => hash::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Formats(arguments) => formats::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
-use volfold::{DiskSet, Incomplete};
+use volfold::{DiskSet, Incomplete, SetVolume};
+use volfold_fs::TreeVolume;
 use volfold_projector::block::{Export, raw};
-use volfold_projector::{Log, Mount, PROJECTORS, Projector, VolumeNames, process};
+use volfold_projector::{Log, Mount, PROJECTORS, Projector, process};
 
 use super::background::{self, GRACE, PATIENCE, Talk};
 use super::devices::{self, Device};
@@ -19,7 +20,8 @@ use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, log_file};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
-use super::set::{NO_VOLUME, TreeArguments};
+use super::report::Report;
+use super::set::{NO_VOLUME, TreeArguments, volume_names};
 use super::text;
 
 /// What is said where folders cannot be shown at all.
@@ -140,10 +142,11 @@ fn mount_at(
     remove_folder: bool,
     talk: &Talk,
 ) -> Outcome {
-    let Some(Shown { set, names, files, outcome }) = open_set(arguments, disks, talk) else {
+    let Some(Shown { set, mut volumes, files, outcome }) = open_set(arguments, disks, talk) else {
         return Outcome::Nothing;
     };
-    let mut volumes = set.tree_volumes(|volume| names.contains(&volume.name));
+    let names: Vec<String> =
+        volumes.iter().map(|volume| String::from_utf8_lossy(volume.name()).into_owned()).collect();
     if arguments.raw {
         volumes.push(raw::volume(raw_files(files)));
     }
@@ -152,13 +155,7 @@ fn mount_at(
         move |line: &str| talk.note(line)
     });
     let source = disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":");
-    let mut links = VolumeNames::default();
-    for volume in set.volumes() {
-        let folder = names.contains(&volume.name).then_some(volume.name.as_str());
-        for name in volume.guest_names() {
-            links.add(&name, folder);
-        }
-    }
+    let links = volume_names(&set, |name| names.iter().any(|shown| shown == name));
     let options = arguments.host.options(source, links, arguments.threads, log);
     let mounted = match projector.mount(volumes, folder, &options) {
         Ok(mounted) => mounted,
@@ -167,6 +164,9 @@ fn mount_at(
             return Outcome::Nothing;
         }
     };
+    for name in &names {
+        talk.answer(&folder.join(name).display().to_string());
+    }
     let record = MountRecord {
         folder: folder.to_path_buf(),
         images: disks.iter().map(|disk| plain_path(disk)).collect(),
@@ -185,68 +185,66 @@ fn mount_at(
 /// What a mount shows.
 struct Shown {
     set: DiskSet,
-    /// The names of the volumes.
-    names: Vec<String>,
+    /// The volumes, entered.
+    volumes: Vec<TreeVolume>,
     /// What is shown as files.
     files: Vec<Device>,
     outcome: Outcome,
 }
 
-/// Opens the set and chooses from it. `None` if there is nothing to show.
+/// Opens the set and chooses from it, and enters every volume that is shown: what is missing on it,
+/// or may be old, is told before the folder is there. `None` if there is nothing to show.
 fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Option<Shown> {
     let set = DiskSet::open(disks, &arguments.set.options()).unwrap_or_else(Incomplete::into_set);
-    let mut outcome = Outcome::Done;
-    for failure in set.failures() {
-        let reason = volfold_block::error_chain(&failure.error);
-        talk.say(&format!("{}: {reason}", failure.path.display()));
-        outcome = Outcome::Part;
-    }
-    for finding in set.findings() {
-        talk.note(&format!("{finding} [{}]", finding.code));
-    }
+    let mut report = Report::to(|line| talk.say(line));
+    report.images(&set);
+    let named = |volume: &SetVolume| {
+        let is_it = |wanted: &String| *wanted == volume.name || wanted == volume.id();
+        arguments.volume.is_empty() || arguments.volume.iter().any(is_it)
+    };
+    report.volumes(&set, named);
     let all = devices::devices(&set);
-    let mut wanted: Vec<&str> = arguments.volume.iter().map(String::as_str).collect();
-    let mut names = Vec::new();
-    for volume in set.volumes() {
-        let place = wanted.iter().position(|w| *w == volume.name || *w == volume.volume.id.0);
-        if !arguments.volume.is_empty() && place.is_none() {
-            continue;
-        }
-        if let Some(place) = place {
-            wanted.remove(place);
-        }
-        let Some(reason) = &volume.reason else {
-            names.push(volume.name.clone());
-            continue;
-        };
-        let id = &volume.volume.id;
-        let file = devices::file_name(&all, volume);
-        talk.say(&match arguments.raw {
-            true => format!("{id}: shown as {}/{file} alone: {reason}", raw::FOLDER),
+    let volumes: Vec<&SetVolume> =
+        set.volumes().iter().map(|volume| &**volume).filter(|volume| named(volume)).collect();
+    let mut is_part = false;
+    for volume in volumes.iter().filter(|volume| volume.reason.is_some()) {
+        let (id, reason) = (volume.id(), volume.reason.as_deref().unwrap_or_default());
+        let (file, folder) = (devices::file_name(&all, volume), raw::FOLDER);
+        let line = match arguments.raw {
+            true => format!("{id}: shown as {folder}/{file} alone: {reason}"),
             false => {
-                let folder = raw::FOLDER;
                 format!("{id}: not shown: {reason}; with --raw its bytes are {folder}/{file}")
             }
-        });
-        if volume.is_damaged() || (place.is_some() && !arguments.raw) {
-            outcome = Outcome::Part;
-        }
+        };
+        talk.say(&line);
+        is_part |= !arguments.volume.is_empty() && !arguments.raw;
     }
     let mut files = if arguments.raw { all } else { Vec::new() };
-    devices::choose(&mut files, &arguments.volume);
-    for missing in wanted {
-        if !files.iter().any(|device| device.id == missing) {
-            talk.say(&format!("{missing}: no such volume; `volfold list` shows names and ids"));
-            outcome = Outcome::Part;
-        }
+    let shown = set.tree_volumes(|volume| named(volume));
+    let mut missing = devices::choose(&mut files, &arguments.volume);
+    missing.retain(|wanted| set.volume(wanted).is_none());
+    for missing in missing {
+        talk.say(&format!("{missing}: no such volume; `volfold list` shows names and ids"));
+        is_part = true;
     }
-    if names.is_empty() && files.is_empty() {
-        if set.failures().is_empty() && arguments.volume.is_empty() {
+    if shown.is_empty() && files.is_empty() {
+        if !set.disks().is_empty() && arguments.volume.is_empty() {
             talk.say(NO_VOLUME);
         }
         return None;
     }
-    Some(Shown { set, names, files, outcome })
+    for tree in &shown {
+        let volume = volumes.iter().find(|volume| volume.name.as_bytes() == tree.name());
+        let Some(volume) = volume else { continue };
+        match tree.open() {
+            Ok(files) => report.file_system(volume.id(), &*files),
+            Err(error) => report.not_entered(volume.id(), &volume.name, &error),
+        }
+    }
+    let is_part = is_part | (report.end() == Outcome::Part);
+    drop(report);
+    let outcome = if is_part { Outcome::Part } else { Outcome::Done };
+    Some(Shown { set, volumes: shown, files, outcome })
 }
 
 /// A disk and the volume that takes all of it are one file.

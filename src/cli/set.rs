@@ -1,15 +1,18 @@
 //! The set of images that a command opens, and the arguments for it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use volfold::{DiskSet, Incomplete, OpenOptions};
-use volfold_block::error_chain;
+use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_fs::{ReadOptions, VolumeTree};
+use volfold_projector::VolumeNames;
 
 use super::keys::Keys;
 use super::outcome::Outcome;
+use super::paths::{name_of_volume, path_bytes};
+use super::report::Report;
 use super::text;
 
 /// What is said of a set on which nothing can be shown.
@@ -22,6 +25,9 @@ pub(crate) struct SetArguments {
     /// Also let images name files (extents, parents) in this folder; may be given several times
     #[arg(long, value_name = "FOLDER", help_heading = "Images")]
     pub(crate) allow_path: Vec<PathBuf>,
+    /// Take every image as one of this format, whatever its name and content (`volfold formats`)
+    #[arg(long, value_name = "FORMAT", help_heading = "Images")]
+    pub(crate) format: Option<String>,
     /// Bound of all caches together, in bytes or with K, M, G
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
           help_heading = "Images")]
@@ -33,10 +39,13 @@ pub(crate) struct SetArguments {
 }
 
 impl SetArguments {
-    /// Opens `disks` as one set and tells of those that cannot be opened. `None` if there are none
-    /// left.
+    /// Opens `disks` as one set, and tells of the images that cannot be opened and of what was
+    /// noticed on the rest. `None` if there are none left.
     pub(crate) fn open(&self, disks: &[PathBuf]) -> Option<(DiskSet, Outcome)> {
-        open(disks, &self.options())
+        let (set, mut report) = open(disks, &self.options());
+        report.volumes(&set, |_| true);
+        let outcome = report.end();
+        (!set.disks().is_empty()).then_some((set, outcome))
     }
 
     /// How the set is opened.
@@ -44,22 +53,30 @@ impl SetArguments {
         let mut options = OpenOptions::default();
         options.allowed.clone_from(&self.allow_path);
         options.cache_size = self.cache_size;
+        options.format.clone_from(&self.format);
         options.keys = Arc::new(Keys::new(self.key_file.clone()));
         options
     }
 }
 
-/// Opens `disks` as one set, and tells of those that cannot be opened.
-fn open(disks: &[PathBuf], options: &OpenOptions) -> Option<(DiskSet, Outcome)> {
+/// What the guest's links call the volumes of `set`, of which those that `shows` names have folders.
+pub(crate) fn volume_names(set: &DiskSet, shows: impl Fn(&str) -> bool) -> VolumeNames {
+    let mut names = VolumeNames::default();
+    for volume in set.volumes() {
+        let folder = shows(&volume.name).then_some(volume.name.as_str());
+        for name in volume.guest_names() {
+            names.add(&name, folder);
+        }
+    }
+    names
+}
+
+/// Opens `disks` as one set, with a report that knows of the images that cannot be opened.
+pub(crate) fn open(disks: &[PathBuf], options: &OpenOptions) -> (DiskSet, Report<'static>) {
     let set = DiskSet::open(disks, options).unwrap_or_else(Incomplete::into_set);
-    for failure in set.failures() {
-        text::complain(format_args!("{}: {}", failure.path.display(), error_chain(&failure.error)));
-    }
-    if set.disks().is_empty() {
-        return None;
-    }
-    let outcome = if set.failures().is_empty() { Outcome::Done } else { Outcome::Part };
-    Some((set, outcome))
+    let mut report = Report::default();
+    report.images(&set);
+    (set, report)
 }
 
 /// What all commands that look into volumes share.
@@ -81,20 +98,60 @@ impl TreeArguments {
         options
     }
 
-    /// Opens `disks` as one set, with the tree of all readable volumes; tells of damaged ones.
-    /// `None` if there is nothing to show.
-    pub(crate) fn open_tree(&self, disks: &[PathBuf]) -> Option<(DiskSet, VolumeTree, Outcome)> {
-        let (set, mut outcome) = open(disks, &self.options())?;
-        for volume in set.volumes().iter().filter(|volume| volume.is_damaged()) {
-            let reason = volume.reason.as_deref().unwrap_or_default();
-            text::complain(format_args!("{}: {reason}", volume.volume.id));
-            outcome = Outcome::Part;
-        }
+    /// Opens `disks` as one set, with the tree of all readable volumes, and enters those that
+    /// `paths` lead into. What is not there, or may be old, is in the report, which is all there is
+    /// if there is nothing to show.
+    pub(crate) fn open_tree(
+        &self,
+        disks: &[PathBuf],
+        paths: &[OsString],
+    ) -> Result<OpenedTree, Report<'static>> {
+        let (set, mut report) = open(disks, &self.options());
+        let paths: Vec<Vec<u8>> =
+            paths.iter().map(|path| name_of_volume(&set, &path_bytes(path))).collect();
+        let asks = |volume: &SetVolume| paths.iter().any(|path| leads_into(path, &volume.name));
+        report.volumes(&set, asks);
         if set.volumes().iter().all(|volume| volume.reason.is_some()) {
-            text::complain(format_args!("{NO_VOLUME}"));
-            return None;
+            if !set.disks().is_empty() {
+                text::complain(format_args!("{NO_VOLUME}"));
+            }
+            return Err(report);
         }
         let tree = set.tree(|_| true);
-        Some((set, tree, outcome))
+        for volume in set.volumes().iter().filter(|volume| asks(volume)) {
+            if let Some(Err(error)) = tree.enter(volume.name.as_bytes()) {
+                report.not_entered(volume.id(), &volume.name, &error);
+            }
+        }
+        Ok(OpenedTree { set, tree, paths, report })
+    }
+}
+
+/// Whether `path` begins in the folder `volume`, or is the root above all.
+fn leads_into(path: &[u8], volume: &str) -> bool {
+    let first = path.split(|byte| *byte == b'/').find(|part| !part.is_empty());
+    first.is_none_or(|first| first == volume.as_bytes())
+}
+
+/// A set, and the tree of its volumes.
+pub(crate) struct OpenedTree {
+    pub(crate) set: DiskSet,
+    pub(crate) tree: VolumeTree,
+    /// The paths that were asked for, with folder names in place of ids.
+    pub(crate) paths: Vec<Vec<u8>>,
+    pub(crate) report: Report<'static>,
+}
+
+impl OpenedTree {
+    /// Takes into the report what the file systems noticed while they were read; how the command
+    /// ended.
+    pub(crate) fn end(&mut self) -> Outcome {
+        for (name, files) in self.tree.opened() {
+            let volume = self.set.volumes().iter().find(|volume| volume.name.as_bytes() == name);
+            if let Some(volume) = volume {
+                self.report.file_system(volume.id(), &**files);
+            }
+        }
+        self.report.end()
     }
 }

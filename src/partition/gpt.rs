@@ -33,7 +33,9 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_block::{BlockDevice, BlockResult, Finding, bytes_to_index, code};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, Finding, bytes_to_index, code, error_chain,
+};
 use zerocopy::byteorder::{LE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -217,7 +219,10 @@ impl PartitionScheme for Gpt {
         device: &dyn BlockDevice,
         sector_size: u32,
     ) -> BlockResult<Option<PartitionTable>> {
-        let record = mbr::Record::read(device, 0)?;
+        let (record, unreadable) = match mbr::Record::read(device, 0) {
+            Ok(record) => (record, None),
+            Err(error) => (None, Some(error)),
+        };
         let has_protective = record
             .as_ref()
             .is_some_and(|record| record.entries.iter().any(|e| e.kind == mbr::PROTECTIVE));
@@ -225,12 +230,21 @@ impl PartitionScheme for Gpt {
         let Some(last_lba) = last_lba.filter(|last| *last > 1) else {
             return Ok(None);
         };
-        let primary = HeaderCopy::read(device, 1, sector_size)?;
+        // A copy that cannot be read is damaged, and no reason to do without the other one.
+        let read = |lba| {
+            let copy = HeaderCopy::read(device, lba, sector_size);
+            copy.unwrap_or(Err(Damage("cannot be read")))
+        };
+        let primary = read(1);
         let backup_lba = match &primary {
             Ok(copy) if copy.alternate_lba <= last_lba => copy.alternate_lba,
             _ => last_lba,
         };
-        let backup = HeaderCopy::read(device, backup_lba, sector_size)?;
+        let backup = read(backup_lba);
+        if let (Some(error), Err(_), Err(_)) = (&unreadable, &primary, &backup) {
+            let line = error_chain(error);
+            return Err(BlockError::new(error.kind(), line));
+        }
         if primary.is_err() && backup.is_err() && !has_protective {
             return Ok(None);
         }
@@ -243,7 +257,13 @@ impl PartitionScheme for Gpt {
             // table must not win.
             return Ok(None);
         }
-        note_record(record.as_ref(), &mut findings);
+        match unreadable {
+            Some(error) => {
+                let line = format!("protective MBR cannot be read: {}", error_chain(&error));
+                findings.push(Finding::warning(code::GPT_NO_PROTECTIVE_MBR, line));
+            }
+            None => note_record(record.as_ref(), &mut findings),
+        }
         let signature_here = |damage: &Damage| *damage != Damage("has a wrong signature");
         if let (Err(first), Err(second)) = (&primary, &backup) {
             // With another sector size the header lies elsewhere.

@@ -17,17 +17,21 @@
 //! |--------|------|-------------|----------------------------------------------------|
 //! | 0x0    | 1    | `status`    | 0x80 active, 0x00 not; anything else: no MBR       |
 //! | 0x1    | 3    | `first_chs` | not looked at                                      |
-//! | 0x4    | 1    | `kind`      | 0: unused; 0x05, 0x0F, 0x85: extended; 0xEE: GPT   |
+//! | 0x4    | 1    | `kind`      | 0x05, 0x0F, 0x85: extended; 0xEE: GPT              |
 //! | 0x5    | 3    | `last_chs`  | not looked at                                      |
 //! | 0x8    | 4    | `first_lba` | of the disk; in an extended boot record of itself  |
 //! | 0xC    | 4    | `sectors`   | 0: unused                                          |
 //!
+//! A kind of 0 with a place is in use: some programs hide partitions so.
+//!
 //! An extended boot record has the same shape. Its first entry is a logical partition, relative to
-//! the record; its second is the next record, relative to the start of the extended partition.
+//! the record; its second is the next record, relative to the start of the extended partition. Some
+//! programs leave garbage in the others and in `status`; as Linux does, the others count only where
+//! they lie in the extended partition.
 
 use std::mem::{offset_of, size_of};
 
-use volfold_block::{BlockDevice, BlockResult, Code, Finding, code};
+use volfold_block::{BlockDevice, BlockResult, Code, Finding, code, error_chain};
 use zerocopy::byteorder::{LE, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -94,17 +98,30 @@ pub(super) struct Record {
 impl Record {
     /// Reads the record in the 512 bytes at `offset`; `None` if there is none.
     pub(super) fn read(device: &dyn BlockDevice, offset: u64) -> BlockResult<Option<Self>> {
-        Ok(read_bytes(device, offset, RECORD_SIZE)?.and_then(|bytes| Self::parse(&bytes)))
+        let bytes = read_bytes(device, offset, RECORD_SIZE)?;
+        // The boot sector of a file system has the magic too, and code or text where the entries
+        // would be.
+        let plausible = |entry: &RawEntry| matches!(entry.status, 0x00 | 0x80);
+        Ok(bytes.and_then(|bytes| Self::parse(&bytes, plausible)))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads the extended boot record at `offset`.
+    fn read_extended(device: &dyn BlockDevice, offset: u64) -> BlockResult<Option<Self>> {
+        let bytes = read_bytes(device, offset, RECORD_SIZE)?;
+        Ok(bytes.and_then(|bytes| Self::parse(&bytes, |_| true)))
+    }
+
+    /// The record in `bytes`; `None` if it has no magic, or an entry that is not `plausible`.
+    fn parse(bytes: &[u8], plausible: impl Fn(&RawEntry) -> bool) -> Option<Self> {
         let raw = RawRecord::ref_from_bytes(bytes).ok()?;
         if raw.magic != [0x55, 0xAA] {
             return None;
         }
         let entries = (1_u32..)
             .zip(raw.entries)
-            .filter(|(_, raw)| raw.kind != 0 && raw.sectors.get() != 0)
+            .filter(|(_, raw)| {
+                raw.sectors.get() != 0 && (raw.kind != 0 || raw.first_lba.get() != 0)
+            })
             .map(|(slot, raw)| Entry {
                 slot,
                 kind: raw.kind,
@@ -112,10 +129,10 @@ impl Record {
                 sectors: raw.sectors.get().into(),
             })
             .collect();
-        // The boot sector of a file system has the magic too, and code or text where the entries
-        // would be.
-        let plausible = raw.entries.iter().all(|entry| matches!(entry.status, 0x00 | 0x80));
-        plausible.then_some(Self { signature: raw.signature.get(), entries })
+        raw.entries
+            .iter()
+            .all(plausible)
+            .then_some(Self { signature: raw.signature.get(), entries })
     }
 }
 
@@ -151,7 +168,7 @@ impl PartitionScheme for Mbr {
         };
         for entry in record.entries {
             if entry.is_extended() {
-                read_logical(device, entry, &mut table)?;
+                read_logical(device, entry, &mut table);
             } else {
                 push(&mut table, entry.slot, entry.first_lba, entry);
             }
@@ -175,11 +192,7 @@ fn push(table: &mut PartitionTable, number: u32, first_lba: u64, entry: Entry) {
 }
 
 /// Follows the chain of extended boot records in the extended partition `extended`.
-fn read_logical(
-    device: &dyn BlockDevice,
-    extended: Entry,
-    table: &mut PartitionTable,
-) -> BlockResult<()> {
+fn read_logical(device: &dyn BlockDevice, extended: Entry, table: &mut PartitionTable) {
     let sector = u64::from(table.sector_size);
     let mut number = table
         .partitions
@@ -196,7 +209,7 @@ fn read_logical(
     loop {
         if seen.contains(&record_lba) {
             note(table, code::MBR_EXTENDED_LOOP, "chain of extended boot records is a loop".into());
-            return Ok(());
+            return;
         }
         if number.saturating_sub(FIRST_LOGICAL) >= MAX_LOGICAL {
             note(
@@ -204,24 +217,43 @@ fn read_logical(
                 code::MBR_EXTENDED_TOO_LONG,
                 format!("chain of extended boot records has more than {MAX_LOGICAL} links"),
             );
-            return Ok(());
+            return;
         }
         seen.push(record_lba);
-        let Some(record) = Record::read(device, record_lba.saturating_mul(sector))? else {
-            note(
-                table,
-                code::MBR_EXTENDED_BROKEN,
-                format!("extended boot record at sector {record_lba} is not there"),
-            );
-            return Ok(());
+        let record = match Record::read_extended(device, record_lba.saturating_mul(sector)) {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                let line = format!("extended boot record at sector {record_lba} is not there");
+                note(table, code::MBR_EXTENDED_BROKEN, line);
+                return;
+            }
+            Err(error) => {
+                let reason = error_chain(&error);
+                let line =
+                    format!("extended boot record at sector {record_lba} cannot be read: {reason}");
+                note(table, code::MBR_EXTENDED_BROKEN, line);
+                return;
+            }
         };
+        let end = extended.first_lba.saturating_add(extended.sectors);
         for entry in record.entries.iter().filter(|entry| !entry.is_extended()) {
-            push(table, number, record_lba.saturating_add(entry.first_lba), *entry);
+            let first = record_lba.saturating_add(entry.first_lba);
+            let is_inside = first.saturating_add(entry.sectors) <= end;
+            // The first two are where they belong; one that leaves the extended partition is shown
+            // as it is.
+            if entry.slot > 2 && (!is_inside || entry.kind == 0 || first <= record_lba) {
+                continue;
+            }
+            push(table, number, first, *entry);
             number = number.saturating_add(1);
         }
-        match record.entries.iter().find(|entry| entry.is_extended()) {
+        let is_next = |entry: &&Entry| {
+            let first = extended.first_lba.saturating_add(entry.first_lba);
+            entry.is_extended() && (entry.slot <= 2 || first < end)
+        };
+        match record.entries.iter().find(is_next) {
             Some(next) => record_lba = extended.first_lba.saturating_add(next.first_lba),
-            None => return Ok(()),
+            None => return,
         }
     }
 }

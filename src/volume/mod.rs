@@ -245,6 +245,12 @@ pub trait VolumeManager: Send + Sync {
     /// Only if the region cannot be read.
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>>;
 
+    /// What is odd about `region`, a whole disk that no manager claims: signs of a group that the
+    /// partition table knows nothing of.
+    fn notice(&self, _region: &Region) -> Vec<Finding> {
+        Vec::new()
+    }
+
     /// Joins the members of one group into volumes. A missing member lowers the health of the
     /// volumes that need it and becomes a finding.
     fn assemble(

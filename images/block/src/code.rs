@@ -94,7 +94,9 @@ codes! {
     DISK_PART_OF_ANOTHER = "disk-part-of-another", other, "A given image is a part of another one of the set, an extent or the parent of a snapshot; it is no disk of its own.", "Give it alone to see what it holds by itself.";
     SNAPSHOT_BESIDE = "snapshot-beside", content, "An image was opened though a snapshot of it lies beside it; what was written since the snapshot is not shown.", "Open the newest snapshot instead; it brings its parents.";
     NEIGHBOURS_NOT_READ = "neighbours-not-read", other, "The folder of an image has too many files, so it is not known whether a snapshot of the image lies beside it.";
-    FILE_NOT_TAKEN = "file-not-taken", other, "A file of a given folder is no disk image, and was left out.", "Give the file itself to have it read as a raw disk.";
+    NESTED_FORMAT = "nested-format", content, "The content of a raw disk begins as an image format does; it is read as raw because of the name of the file.", "If the file is an image in that format, give --format. A guest can write such a header into its own disk, so the name of the file decides.";
+    FOREIGN_MARK = "foreign-mark", other, "A raw disk begins as a file of another kind does, and holds partitions or a file system too.", "Nothing, if the disk is known to be raw. A guest can write such a mark to hide its disk.";
+    FILE_NOT_TAKEN = "file-not-taken", other, "A file in a folder of images is no disk image.", "Give the file itself, with --format raw, if it is a disk.";
     DISK_UNREADABLE = "disk-unreadable", content, "A part of a disk that discovery needs cannot be read.";
     UNREADABLE = "unreadable", content, "A region that a volume manager wanted to look at cannot be read.";
     TOO_MANY_FINDINGS = "too-many-findings", content, "More was noticed than is kept.";
@@ -121,6 +123,9 @@ codes! {
     GPT_NO_PROTECTIVE_MBR = "gpt-no-protective-mbr", other, "A GPT has no protective MBR.";
     LDM_NO_HEADER = "ldm-no-header", content, "A dynamic disk has no private header that can be used.";
     LDM_HEADER_DAMAGED = "ldm-header-damaged", other, "A private header of a dynamic disk is damaged; another one is used.";
+    LDM_HEADER_LEFT = "ldm-header-left", content, "A disk has a private header of a dynamic group and no dynamic partition.", "If the disk was made basic on purpose, nothing; else its partition table was changed: type 42 (hex) belongs there.";
+    LDM_CUT_SHORT = "ldm-cut-short", content, "An image ends before the database of its dynamic disk does.", "Compare the size of the image with that of the disk, and copy it again.";
+    LDM_REPEATED = "ldm-repeated", other, "A partition lies on the same sectors as a dynamic volume; the volume is shown.", "Nothing: Windows keeps such an entry for volumes that it boots from.";
     LDM_HEADERS_DIFFER = "ldm-headers-differ", other, "The private headers of a dynamic disk differ.";
     LDM_NO_DATABASE = "ldm-no-database", content, "No disk of a group has a database that can be read.";
     LDM_DATABASE_DAMAGED = "ldm-database-damaged", other, "A copy of the database of a dynamic disk is damaged.";

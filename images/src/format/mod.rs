@@ -70,6 +70,9 @@ pub trait ImageFormat: Send + Sync {
     /// What the format is called in tables: `VMDK (hosted)`.
     fn title(&self) -> &'static str;
 
+    /// The ends of names that such files have, in lower case and without the dot: `vmdk`.
+    fn extensions(&self) -> &'static [&'static str];
+
     /// Looks at the first bytes of `file`.
     ///
     /// # Errors

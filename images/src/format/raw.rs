@@ -18,6 +18,10 @@ impl ImageFormat for Raw {
         "raw (flat, dd)"
     }
 
+    fn extensions(&self) -> &'static [&'static str] {
+        &["raw", "img", "dd", "bin", "ima", "flp", "iso", "001"]
+    }
+
     fn probe(&self, _file: &dyn BlockDevice) -> BlockResult<Confidence> {
         Ok(Confidence::Fallback)
     }

@@ -6,6 +6,9 @@
 #[cfg(windows)]
 pub(crate) use follow::follow;
 
+#[cfg(unix)]
+use std::borrow::Cow;
+
 use super::volume_names::VolumeNames;
 
 /// What links call the one volume that a server shows; on Windows each has its own, and no link
@@ -133,6 +136,23 @@ pub(crate) fn way_inside<'a>(
         way.parts.push(part);
     }
     way
+}
+
+/// The text of a link on a host of the Unix kind: where the guest's `target` leads, from a link that
+/// lies `depth` directories below the root of the volume shown as the folder `own`.
+#[cfg(unix)]
+pub fn target_on_host(own: &[u8], depth: usize, target: &[u8], volumes: &VolumeNames) -> Vec<u8> {
+    let way = way_inside(LinkPlace { own, depth }, target, volumes);
+    if way.is_as_stored {
+        return target.to_vec();
+    }
+    let parts: Vec<Cow<'_, [u8]>> = way
+        .parts
+        .into_iter()
+        .map(|part| if part == b".." { Cow::Borrowed(part) } else { super::names::to_unix(part) })
+        .collect();
+    let path = parts.join(&b'/');
+    if path.is_empty() { b".".to_vec() } else { path }
 }
 
 /// Windows wants to know of a link whether it leads to a directory.

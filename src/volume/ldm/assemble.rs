@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::build::{Builder, Member};
+use super::build::{Builder, Member, Stale};
 use super::database::Database;
 use super::disk::{DatabaseCopy, DynamicDisk, read_copy};
 use super::plan::{Plan, plans};
+use super::problems::Problems;
 use super::vmdb::State;
 use crate::volume::{Health, Region, Volume};
 use volfold_block::{Finding, Severity, code};
@@ -20,8 +21,35 @@ struct Variant {
 }
 
 /// The volumes of the group whose disks are `regions`.
+///
+/// Disks that the newest database does not know (moved away, or made anew in another machine) are a
+/// set of their own, by their own databases.
 pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<Volume> {
-    let (mut members, copies) = read_members(regions, findings);
+    let (mut volumes, mut foreign) = assemble_newest(regions, false, findings);
+    let mut left = regions.len();
+    // Each round takes at least one disk away.
+    while !foreign.is_empty() && foreign.len() < left {
+        left = foreign.len();
+        let (more, rest) = assemble_newest(&foreign, true, findings);
+        // What lies on other disks alone is of the sets that were shown before.
+        volumes.extend(more.into_iter().filter(|volume| !volume.extents.is_empty()));
+        foreign = rest;
+    }
+    volumes
+}
+
+/// The volumes by the newest database of `regions`, and the disks that it does not know.
+fn assemble_newest(
+    regions: &[Region],
+    is_apart: bool,
+    findings: &mut Vec<Finding>,
+) -> (Vec<Volume>, Vec<Region>) {
+    let mut about = Vec::new();
+    let (mut members, mut copies) = read_members(regions, &mut about);
+    // Of disks apart all this was told at the first look.
+    if !is_apart {
+        findings.append(&mut about);
+    }
     let Some(newest) = newest(&copies) else {
         for member in &members {
             let line = format!(
@@ -31,26 +59,50 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
             );
             findings.push(Finding::error(code::LDM_NO_DATABASE, line).on_disk(member.region.disk));
         }
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     };
     let variants = variants(&members, &copies, newest, findings);
     let Some(chosen) = variants.iter().max_by_key(|variant| rank(variant)) else {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     };
+    report_foreign(&members, &chosen.database, findings);
+    let foreign = take_foreign(&mut members, &mut copies, &chosen.database);
     mark_stale(&mut members, &copies, newest, &chosen.database, findings);
     refuse_duplicates(&mut members, findings);
-    report_foreign(&members, &chosen.database, findings);
     let plans = agree(&variants);
     let mut volumes: Vec<Volume> = plans
         .values()
         .map(|plan| Builder { members: &members, plan, findings: &mut *findings }.build())
         .collect();
-    report_missing(&members, &chosen.database, &plans, &volumes, findings);
+    if !is_apart {
+        report_missing(&members, &chosen.database, &plans, &volumes, findings);
+    }
     volumes.sort_by_cached_key(|volume| {
         let first = volume.extents.iter().map(|extent| (extent.disk, extent.offset)).min();
         (first.is_none(), first, volume.id.clone())
     });
-    volumes
+    (volumes, foreign)
+}
+
+/// Takes away the members that `database` does not know, unless it knows none.
+fn take_foreign(
+    members: &mut Vec<Member<'_>>,
+    copies: &mut Vec<Option<DatabaseCopy>>,
+    database: &Database,
+) -> Vec<Region> {
+    let guids: BTreeSet<&str> = database.disks.values().map(|disk| disk.guid.as_str()).collect();
+    let knows = |member: &Member<'_>| guids.contains(member.header.disk_guid.as_str());
+    if !members.iter().any(knows) {
+        return Vec::new();
+    }
+    let known: Vec<bool> = members.iter().map(knows).collect();
+    let foreign = members.iter().filter(|member| !knows(member));
+    let foreign = foreign.map(|member| member.region.clone()).collect();
+    let mut keep = known.iter().copied();
+    members.retain(|_| keep.next().unwrap_or(true));
+    let mut keep = known.iter().copied();
+    copies.retain(|_| keep.next().unwrap_or(true));
+    foreign
 }
 
 /// Reads the header and the copy of the database of each disk.
@@ -76,7 +128,8 @@ fn read_members<'a>(
                 }
                 None => about.push(Finding::error(
                     code::LDM_NO_HEADER,
-                    "disk is dynamic and has no valid private header: its volumes cannot be told",
+                    "disk is dynamic and has no valid private header: its volumes cannot be told, and \
+                     its partitions are shown as they are",
                 )),
             }
         }
@@ -222,7 +275,10 @@ fn mark_stale(
              {newest}"
         );
         let severity = if all_hold_copies {
-            member.stale = Some(format!("is stale (transaction {own}, the group is at {newest})"));
+            let reason = format!("is stale (transaction {own}, the group is at {newest})");
+            let database = Database::parse(&copy.vmdb, &copy.bytes);
+            let own_plans = plans(&database, &mut Problems::default()).into_values().collect();
+            member.stale = Some(Stale { reason, transaction: own, plans: own_plans });
             Severity::Warning
         } else {
             Severity::Info
@@ -257,7 +313,8 @@ fn report_foreign(members: &[Member<'_>], database: &Database, findings: &mut Ve
     let known: BTreeSet<&str> = database.disks.values().map(|disk| disk.guid.as_str()).collect();
     for member in members.iter().filter(|one| !known.contains(one.header.disk_guid.as_str())) {
         let line = format!(
-            "disk says that it belongs to group {}, whose database does not know it",
+            "disk says that it belongs to group {}, whose newest database does not know it: it was \
+             moved away or is left from before; what its own database has is shown apart",
             member.header.group_name
         );
         findings.push(Finding::warning(code::LDM_FOREIGN_DISK, line).on_disk(member.region.disk));

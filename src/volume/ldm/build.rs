@@ -1,5 +1,6 @@
 //! From geometry to devices.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockResult, Finding, Mapped, Slice, code};
@@ -20,7 +21,39 @@ pub(super) struct Member<'a> {
     /// Why it is not read at all.
     pub(super) withheld: Option<String>,
     /// Why its bytes may be older than those of the others.
-    pub(super) stale: Option<String>,
+    pub(super) stale: Option<Stale>,
+}
+
+/// A disk whose copy of the database is older than the newest.
+pub(super) struct Stale {
+    /// A sentence without its object.
+    pub(super) reason: String,
+    /// The transaction of its own copy.
+    pub(super) transaction: u64,
+    /// The volumes by its own copy.
+    pub(super) plans: Vec<Plan>,
+}
+
+impl Stale {
+    /// Whether the own copy has the parts of `plan` on the disk `guid` in the same places.
+    fn agrees(&self, plan: &Plan, guid: &str) -> bool {
+        let own = self.plans.iter().find(|own| own.guid == plan.guid);
+        own.is_some_and(|own| own.refused.is_none() && places(own, guid) == places(plan, guid))
+    }
+}
+
+/// Where the parts of `plan` on the disk `guid` lie, on the disk and in the volume.
+fn places(plan: &Plan, guid: &str) -> BTreeSet<(u64, usize, usize, u64, u64, u64)> {
+    let mut places = BTreeSet::new();
+    for plex in &plan.plexes {
+        for (number, column) in plex.columns.iter().enumerate() {
+            for part in column.iter().filter(|part| part.disk_guid == guid) {
+                let columns = plex.columns.len();
+                places.insert((plex.chunk, columns, number, part.offset, part.start, part.size));
+            }
+        }
+    }
+    places
 }
 
 /// Builds the volume of one plan.
@@ -40,6 +73,8 @@ struct Placed<'a> {
     state: PartState,
     /// Why the part is not as it should be: a sentence without its object.
     reason: Option<String>,
+    /// When its bytes were current: the transaction of an older disk, the last one for others.
+    time: u64,
 }
 
 /// The devices of one plex.
@@ -174,12 +209,20 @@ impl<'a> Builder<'a> {
             place: None,
             state: PartState::Missing,
             reason: Some(reason.to_owned()),
+            time: u64::MAX,
         };
         let Some(member) = self.member(part) else {
             return Ok(missing("is missing"));
         };
         if let Some(reason) = &member.withheld {
             return Ok(missing(reason));
+        }
+        if let Some(stale) = &member.stale
+            && !stale.agrees(self.plan, &part.disk_guid)
+        {
+            let reason =
+                format!("{}, and its own database has this volume not there", stale.reason);
+            return Ok(missing(&reason));
         }
         let header = &member.header;
         let inside = part.start.checked_mul(sector).ok_or_else(too_large)?;
@@ -191,17 +234,19 @@ impl<'a> Builder<'a> {
         let start = header.public_start.saturating_add(inside);
         let (state, reason) = match (&part.stale, &member.stale) {
             (Some(reason), _) => (PartState::Stale, Some(reason.clone())),
-            (None, Some(reason)) => (PartState::Stale, Some(reason.clone())),
+            (None, Some(stale)) => (PartState::Stale, Some(stale.reason.clone())),
             (None, None) if start.saturating_add(length) > member.region.device.size() => {
                 (PartState::CutShort, Some("ends before the partition".to_owned()))
             }
             (None, None) => (PartState::Present, None),
         };
-        Ok(Placed { part, length, place: Some((member.region, start)), state, reason })
+        let time = member.stale.as_ref().map_or(u64::MAX, |stale| stale.transaction);
+        Ok(Placed { part, length, place: Some((member.region, start)), state, reason, time })
     }
 
-    /// Stale parts are not mixed with current ones: where there is a current part, they are not
-    /// read; where there is none, they are all that is left, and are read.
+    /// Stale parts are not mixed with current ones, nor with those of another time: where there is
+    /// a current part, they are not read; where there is none, they are all that is left, and those
+    /// of the last time are read, of a mirror one side alone.
     fn settle_stale(&self, plexes: &mut [Vec<Vec<Placed<'a>>>]) {
         let parts = || plexes.iter().flatten().flatten();
         let any_current =
@@ -209,9 +254,16 @@ impl<'a> Builder<'a> {
         if any_current {
             return;
         }
-        for part in plexes.iter_mut().flatten().flatten() {
-            if part.state == PartState::Stale {
-                part.state = PartState::StaleInUse;
+        let stale = |part: &&Placed<'a>| part.state == PartState::Stale;
+        let last = parts().filter(stale).map(|part| part.time).max();
+        let is_last = |part: &Placed<'a>| stale(&part) && Some(part.time) == last;
+        let whole = |plex: &Vec<Vec<Placed<'a>>>| plex.iter().flatten().all(is_last);
+        let only = plexes.iter().position(whole);
+        for (index, plex) in plexes.iter_mut().enumerate() {
+            for part in plex.iter_mut().flatten() {
+                if is_last(part) && only.is_none_or(|only| only == index) {
+                    part.state = PartState::StaleInUse;
+                }
             }
         }
     }
@@ -226,12 +278,17 @@ impl<'a> Builder<'a> {
         let devices = devices?;
         let bad = columns.iter().filter(|parts| parts.iter().any(|part| !part.state.is_read()));
         let bad = bad.count();
+        let is_doubtful = columns.iter().flatten().any(|part| part.state == PartState::StaleInUse);
         let mut parity = None;
         let device: Arc<dyn BlockDevice> = match plex.layout {
             ComponentLayout::Spanned => one_after_the_other(devices)?,
             ComponentLayout::Striped => Arc::new(Mapped::new(Stripe::new(devices, chunk, size)?)),
             ComponentLayout::Raid5 => {
-                let raid5 = Arc::new(Raid5::new(devices, chunk, size)?);
+                let is_current = |parts: &Vec<Placed<'a>>| {
+                    parts.iter().all(|part| part.state != PartState::StaleInUse)
+                };
+                let current = columns.iter().map(is_current).collect();
+                let raid5 = Arc::new(Raid5::new(devices, chunk, size)?.with_current(current));
                 parity = Some(raid5.clone());
                 Arc::new(Mapped::over(raid5))
             }
@@ -240,7 +297,7 @@ impl<'a> Builder<'a> {
             if device.size() == size { device } else { Arc::new(Slice::part(device, 0, size)?) };
         let health = match (bad, plex.layout) {
             (0, _) => Health::Healthy,
-            (1, ComponentLayout::Raid5) => Health::Degraded,
+            (1, ComponentLayout::Raid5) if !is_doubtful => Health::Degraded,
             _ => Health::Failed,
         };
         Ok(Built { device, parity, health })

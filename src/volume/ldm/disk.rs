@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Finding, bytes_to_index, code, error_chain};
 
+use super::database::Database;
 use super::privhead::{PrivateHeader, Unusable, read_sector};
 use super::toc::{Span, Toc};
 use super::vmdb::{Vmdb, log_is_dirty};
@@ -26,7 +27,7 @@ const MBR_HEADER: u64 = 6;
 pub(super) struct DynamicDisk {
     /// The numbers of the partitions that are the group's.
     pub(super) hides: Vec<u32>,
-    /// The newest private header that is valid, if one is.
+    /// The private header that holds, if one is valid.
     pub(super) header: Option<PrivateHeader>,
     /// What is wrong with the headers.
     pub(super) findings: Vec<Finding>,
@@ -64,9 +65,42 @@ impl DynamicDisk {
             headers.look(place, is_sure);
         }
         headers.follow();
-        let (header, findings) = headers.choose();
-        Self { hides: own.iter().map(|partition| partition.number).collect(), header, findings }
+        let (header, mut findings) = headers.choose();
+        // Without a header nothing else tells what lies in the partitions.
+        let hidden = if header.is_some() { own } else { &[] };
+        if let Some(header) = &header {
+            let end = header.config_start.saturating_add(header.config_size);
+            if let Some(lost) = end.checked_sub(device.size()).filter(|lost| *lost > 0) {
+                let line = format!("the image ends {lost} bytes before the disk's database does");
+                findings.push(Finding::warning(code::LDM_CUT_SHORT, line));
+            }
+        }
+        Self { hides: hidden.iter().map(|partition| partition.number).collect(), header, findings }
     }
+}
+
+/// The private header that is left on `device`, whose partition table knows of no dynamic
+/// partition, if its database has volumes on this disk.
+pub(super) fn leftover(device: &Arc<dyn BlockDevice>) -> Option<PrivateHeader> {
+    let sector_size = device.sector_size();
+    let last = device.size().checked_div(u64::from(sector_size).max(1))?.checked_sub(1)?;
+    let headers = [MBR_HEADER, last].into_iter().filter_map(|lba| {
+        let bytes = read_sector(&**device, lba, sector_size)?;
+        PrivateHeader::parse(&bytes, sector_size, device.size()).ok()
+    });
+    for header in headers {
+        let Some(copy) = read_copy(device, &header, &mut Vec::new()) else { continue };
+        let database = Database::parse(&copy.vmdb, &copy.bytes);
+        let mut own = database.disks.values().filter(|disk| disk.guid == header.disk_guid);
+        let has_parts = own.any(|disk| {
+            let mut parts = database.partitions.values();
+            parts.any(|part| part.disk == disk.common.id)
+        });
+        if has_parts {
+            return Some(header);
+        }
+    }
+    None
 }
 
 /// The sectors where headers may be, and whether one must be there.
@@ -137,15 +171,31 @@ impl Headers<'_> {
         }
     }
 
+    /// The newest of the headers that speak of one disk in one group: the disk and group of the
+    /// first place. Others are left from a time before the disk was made anew, when updates were
+    /// counted by themselves.
     fn choose(mut self) -> (Option<PrivateHeader>, Vec<Finding>) {
-        let newest = self.valid.iter().map(|(_, header)| header).max_by_key(|one| one.sequence);
-        let Some(chosen) = newest.cloned() else {
+        let Some((_, first)) = self.valid.first() else {
+            return (None, self.findings);
+        };
+        let is_own = |header: &PrivateHeader| {
+            header.disk_guid == first.disk_guid && header.group_guid == first.group_guid
+        };
+        let own = self.valid.iter().map(|(_, header)| header).filter(|header| is_own(header));
+        let Some(chosen) = own.max_by_key(|one| one.sequence).cloned() else {
             return (None, self.findings);
         };
         for (lba, header) in &self.valid {
-            let same = header.disk_guid == chosen.disk_guid
-                && header.group_guid == chosen.group_guid
-                && header.config_start == chosen.config_start
+            if header.disk_guid != chosen.disk_guid || header.group_guid != chosen.group_guid {
+                let line = format!(
+                    "the private header in sector {lba} is of another disk or group ({}), and is \
+                     not used",
+                    header.group_name
+                );
+                self.findings.push(Finding::warning(code::LDM_HEADERS_DIFFER, line));
+                continue;
+            }
+            let same = header.config_start == chosen.config_start
                 && header.public_start == chosen.public_start;
             if !same || header.sequence != chosen.sequence {
                 let line = format!(

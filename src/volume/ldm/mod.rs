@@ -21,7 +21,7 @@
 //! overlap) and that the copies on the disks of a group must agree: where they do not, the majority
 //! holds, and without one the volumes in dispute are refused.
 
-use volfold_block::{BlockResult, Finding};
+use volfold_block::{BlockResult, Finding, code};
 
 use crate::volume::{Claim, GroupId, Region, Volume, VolumeManager};
 
@@ -68,6 +68,21 @@ impl VolumeManager for Ldm {
         };
         let sector_size = found.header.map(|header| header.sector_size);
         Ok(Some(Claim { group: GroupId(group), hides: found.hides, sector_size }))
+    }
+
+    fn notice(&self, region: &Region) -> Vec<Finding> {
+        if region.partition.is_some() {
+            return Vec::new();
+        }
+        let Some(header) = disk::leftover(&region.device) else {
+            return Vec::new();
+        };
+        let line = format!(
+            "disk has a private header of the dynamic group {}, whose database has volumes on it, and \
+             no dynamic partition: what is shown of it may be parts of them",
+            header.group_name
+        );
+        vec![Finding::warning(code::LDM_HEADER_LEFT, line)]
     }
 
     fn assemble(

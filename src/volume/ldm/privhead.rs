@@ -103,7 +103,7 @@ pub(super) struct PrivateHeader {
     /// First byte of the space for volumes, and its size in bytes.
     pub(super) public_start: u64,
     pub(super) public_size: u64,
-    /// First byte of the database, and its size in bytes, inside the disk.
+    /// First byte of the database, inside the disk, and its size in bytes, which may leave it.
     pub(super) config_start: u64,
     pub(super) config_size: u64,
     /// Sectors from the start of the database.
@@ -138,8 +138,8 @@ impl PrivateHeader {
             let (public_start, public_size) =
                 (bytes_of(&raw.public_start)?, bytes_of(&raw.public_size)?);
             public_start.checked_add(public_size)?;
-            let end = config_start.checked_add(config_size)?;
-            (end <= disk_size && config_size <= MAX_CONFIG).then(|| Self {
+            config_start.checked_add(config_size)?;
+            (config_start < disk_size && config_size <= MAX_CONFIG).then(|| Self {
                 sequence: raw.sequence.get(),
                 disk_guid: text(&raw.disk_guid).to_ascii_lowercase(),
                 group_guid: text(&raw.group_guid).to_ascii_lowercase(),

@@ -19,6 +19,8 @@ pub struct Raid5 {
     count: u64,
     chunk: u64,
     size: u64,
+    /// Which columns hold what they should.
+    current: Vec<bool>,
 }
 
 /// Where a byte of the volume lies.
@@ -44,7 +46,21 @@ impl Raid5 {
         if count < 2 || held.is_none_or(|held| size > held) {
             return Err(BlockError::corrupt("RAID-5 is larger than its columns", 0, 0));
         }
-        Ok(Self { columns, count, chunk, size })
+        let current = vec![true; columns.len()];
+        Ok(Self { columns, count, chunk, size, current })
+    }
+
+    /// The same with the columns that `current` says `false` of never used to rebuild another: they
+    /// are read themselves.
+    #[must_use]
+    pub fn with_current(self, current: Vec<bool>) -> Self {
+        Self { current, ..self }
+    }
+
+    /// Whether all columns but `lost` hold what they should.
+    fn may_rebuild(&self, lost: usize) -> bool {
+        let mut others = self.current.iter().enumerate().filter(|(index, _)| *index != lost);
+        others.all(|(_, current)| *current)
     }
 
     fn at(&self, offset: u64) -> BlockResult<Chunk> {
@@ -81,6 +97,10 @@ impl Raid5 {
 
     /// Fills `buf` with the XOR of all columns but `lost`.
     fn rebuild(&self, lost: usize, at: u64, buf: &mut [u8]) -> BlockResult<()> {
+        if !self.may_rebuild(lost) {
+            let line = "the other columns are not marked as current, so nothing is rebuilt of them";
+            return Err(BlockError::missing(line));
+        }
         // Small enough that the sum stays in the nearest cache.
         const PART: usize = 32 << 10;
         let mut scratch = vec![0; buf.len().min(PART)];
@@ -103,6 +123,9 @@ impl Raid5 {
 
     /// A rebuilt chunk is a hole if it is one in all other columns.
     fn rebuilt_extent(&self, place: &Chunk) -> Option<Extent> {
+        if !self.may_rebuild(place.column) {
+            return None;
+        }
         let mut length = place.left;
         for (index, column) in self.columns.iter().enumerate() {
             if index == place.column {

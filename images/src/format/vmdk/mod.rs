@@ -63,6 +63,10 @@ impl ImageFormat for Vmdk {
         "VMDK (hosted)"
     }
 
+    fn extensions(&self) -> &'static [&'static str] {
+        &["vmdk"]
+    }
+
     fn probe(&self, file: &dyn BlockDevice) -> BlockResult<Confidence> {
         let mut bytes = vec![0; bytes_to_index(file.size().min(PROBE_BYTES))?];
         file.read_at(0, &mut bytes)?;

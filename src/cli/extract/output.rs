@@ -1,0 +1,289 @@
+//! The folder that files are extracted to.
+//!
+//! A file is written under a temporary name and gets its own when it is whole, so what stands under
+//! a final name was never cut off.
+//!
+//! On Unix a handle, so that no name and no link can lead outside. On Windows the verbatim path
+//! (`\\?\`): names are escaped and no links are made, paths may be long, and shares are folders
+//! too, of which handles there cannot tell the path.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, FileTimes};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// What temporary names begin and end with.
+const TEMPORARY: (&str, &str) = (".volfold-", ".part");
+
+/// A temporary name that this process has not used yet.
+fn temporary_name() -> OsString {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (begin, end) = TEMPORARY;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{begin}{}-{number}{end}", std::process::id()).into()
+}
+
+/// Whether `name` is one that a run may have left that was stopped.
+fn is_temporary(name: &OsStr) -> bool {
+    let (begin, end) = TEMPORARY;
+    name.to_str().is_some_and(|name| name.starts_with(begin) && name.ends_with(end))
+}
+
+/// What stands under a name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// A regular file of this size and modification time.
+    File(u64, Option<SystemTime>),
+    /// A folder.
+    Folder,
+    /// A link, or anything else.
+    Other,
+}
+
+/// Whether a failed write means that all others will fail too: no space, quota, a read-only host.
+pub(super) fn ends_all(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+impl Output {
+    /// A new file under a temporary name.
+    pub(super) fn create_temporary(&self) -> io::Result<(OsString, File)> {
+        loop {
+            let name = temporary_name();
+            match self.create_file(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return other.map(|file| (name, file)),
+            }
+        }
+    }
+
+    /// What stands at `path` below this folder.
+    pub(super) fn existing_at(&self, path: &Path) -> Option<Existing> {
+        let dir = self.below(path.parent()?).ok()?;
+        dir.existing(path.file_name()?).ok().flatten()
+    }
+
+    /// The folder `name`, which may be there already if `merge` is.
+    pub(super) fn enter(&self, name: &OsStr, merge: bool) -> io::Result<Self> {
+        match self.create_dir(name) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists
+                    && merge
+                    && self.existing(name)? == Some(Existing::Folder) =>
+            {
+                self.below(Path::new(name))
+            }
+            other => other,
+        }
+    }
+}
+
+#[cfg(unix)]
+#[derive(Debug)]
+pub(super) struct Output(cap_std::fs::Dir);
+
+#[cfg(unix)]
+impl Output {
+    /// The folder at `path`, made if it is not there.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let authority = cap_std::ambient_authority();
+        Ok(Self(cap_std::fs::Dir::open_ambient_dir(path, authority)?))
+    }
+
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.0.entries()?.next().is_none())
+    }
+
+    /// The folder at `path` below this one, made with all above it if it is not there.
+    pub(super) fn below(&self, path: &Path) -> io::Result<Self> {
+        if path.as_os_str().is_empty() {
+            return Ok(Self(self.0.try_clone()?));
+        }
+        self.0.create_dir_all(path)?;
+        Ok(Self(self.0.open_dir(path)?))
+    }
+
+    /// The folder `name`, which must be new.
+    fn create_dir(&self, name: &OsStr) -> io::Result<Self> {
+        self.0.create_dir(name)?;
+        Ok(Self(self.0.open_dir(name)?))
+    }
+
+    /// What stands under `name`.
+    pub(super) fn existing(&self, name: &OsStr) -> io::Result<Option<Existing>> {
+        match self.0.symlink_metadata(name) {
+            Ok(metadata) if metadata.is_file() => {
+                let time = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
+                Ok(Some(Existing::File(metadata.len(), time)))
+            }
+            Ok(metadata) if metadata.is_dir() => Ok(Some(Existing::Folder)),
+            Ok(_) => Ok(Some(Existing::Other)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the file `from` the name `to`, which takes the place of what had it.
+    pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.0.rename(from, &self.0, to)
+    }
+
+    /// Where the link `name` leads.
+    pub(super) fn read_link(&self, name: &OsStr) -> io::Result<Vec<u8>> {
+        use std::os::unix::ffi::OsStringExt;
+        Ok(self.0.read_link_contents(name)?.into_os_string().into_vec())
+    }
+
+    /// Removes what a run left that was stopped.
+    pub(super) fn remove_temporary(&self) -> io::Result<()> {
+        for entry in self.0.entries()? {
+            let name = entry?.file_name();
+            if is_temporary(&name) {
+                self.0.remove_file(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file `name`, which must be new.
+    fn create_file(&self, name: &OsStr) -> io::Result<File> {
+        let mut options = cap_std::fs::OpenOptions::new();
+        let file = self.0.open_with(name, options.write(true).create_new(true))?;
+        Ok(file.into_std())
+    }
+
+    pub(super) fn remove_file(&self, name: &OsStr) -> io::Result<()> {
+        self.0.remove_file(name)
+    }
+
+    /// Makes `second` another name of `first`.
+    pub(super) fn hard_link(&self, first: &Path, second: &Path) -> io::Result<()> {
+        self.0.hard_link(first, &self.0, second)
+    }
+
+    /// Makes the symbolic link `name` to `target`, whatever that is.
+    pub(super) fn symlink(&self, name: &OsStr, target: &[u8]) -> io::Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        self.0.symlink_contents(Path::new(OsStr::from_bytes(target)), name)
+    }
+
+    /// The folder at `path` below this one, to set what it has.
+    pub(super) fn open_folder(&self, path: &Path) -> io::Result<File> {
+        Ok(self.0.open_dir(path)?.open(".")?.into_std())
+    }
+
+    /// Sets the times of the folder at `path` below this one.
+    pub(super) fn set_times(&self, path: &Path, times: FileTimes) -> io::Result<()> {
+        // The handle of a `Dir` is for finding names only; times need one to read from.
+        self.open_folder(path)?.set_times(times)
+    }
+}
+
+#[cfg(windows)]
+#[derive(Debug)]
+pub(super) struct Output(std::path::PathBuf);
+
+#[cfg(windows)]
+impl Output {
+    /// The folder at `path`, made if it is not there.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let real = std::fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
+        if !real.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self(real))
+    }
+
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        Ok(std::fs::read_dir(&self.0)?.next().is_none())
+    }
+
+    /// The folder at `path` below this one, made with all above it if it is not there.
+    pub(super) fn below(&self, path: &Path) -> io::Result<Self> {
+        let inner = self.0.join(path);
+        std::fs::create_dir_all(&inner)?;
+        Ok(Self(inner))
+    }
+
+    /// The folder `name`, which must be new.
+    fn create_dir(&self, name: &OsStr) -> io::Result<Self> {
+        let inner = self.0.join(name);
+        std::fs::create_dir(&inner)?;
+        Ok(Self(inner))
+    }
+
+    /// What stands under `name`.
+    pub(super) fn existing(&self, name: &OsStr) -> io::Result<Option<Existing>> {
+        match std::fs::symlink_metadata(self.0.join(name)) {
+            Ok(metadata) if metadata.is_file() => {
+                Ok(Some(Existing::File(metadata.len(), metadata.modified().ok())))
+            }
+            Ok(metadata) if metadata.is_dir() => Ok(Some(Existing::Folder)),
+            Ok(_) => Ok(Some(Existing::Other)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the file `from` the name `to`, which takes the place of what had it.
+    pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        std::fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    /// There are no links.
+    pub(super) fn read_link(&self, _name: &OsStr) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes what a run left that was stopped.
+    pub(super) fn remove_temporary(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if is_temporary(&entry.file_name()) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file `name`, which must be new.
+    fn create_file(&self, name: &OsStr) -> io::Result<File> {
+        File::create_new(self.0.join(name))
+    }
+
+    pub(super) fn remove_file(&self, name: &OsStr) -> io::Result<()> {
+        std::fs::remove_file(self.0.join(name))
+    }
+
+    /// Makes `second` another name of `first`.
+    pub(super) fn hard_link(&self, first: &Path, second: &Path) -> io::Result<()> {
+        std::fs::hard_link(self.0.join(first), self.0.join(second))
+    }
+
+    /// No links are made: they need a right that few users have, and lead anywhere.
+    pub(super) fn symlink(&self, _name: &OsStr, _target: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sets the times of the folder at `path` below this one.
+    pub(super) fn set_times(&self, path: &Path, times: FileTimes) -> io::Result<()> {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
+        // Without it Windows opens no folder.
+        const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        let folder = std::fs::OpenOptions::new()
+            .access_mode(FILE_WRITE_ATTRIBUTES)
+            .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
+            .open(self.0.join(path))?;
+        folder.set_times(times)
+    }
+}

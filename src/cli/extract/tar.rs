@@ -1,0 +1,372 @@
+//! `extract --tar`: a POSIX archive, which holds what folders of the host may lose: owners, modes,
+//! links, device nodes, extended attributes, exact times.
+//!
+//! The size of a file stands before its content, so a file that turns out to be unreadable in its
+//! middle would spoil the archive. Small files are read before they are written; large ones are read
+//! twice.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use tar::{Builder, EntryType, Header};
+use volfold_fs::{
+    FileData, FileKind, FileSystem, FsError, Metadata, NodeId, StreamName, Timestamp, VolumeTree,
+};
+use volfold_projector::VolumeNames;
+use volfold_projector::folder::names;
+
+use super::copy::{Reason, link_target};
+use super::stop::Stop;
+use super::{ExtractArguments, LinkStyle};
+use crate::cli::content::{PIECE, read_piece};
+use crate::cli::outcome::Outcome;
+use crate::cli::report::Report;
+use crate::cli::set::{OpenedTree, volume_names};
+use crate::cli::text;
+use crate::cli::walk::{self, Event, Visit};
+
+/// Files up to this size are read whole before they are written.
+const SMALL: u64 = 8 << 20;
+
+/// The code of what an archive cannot hold.
+const SPECIAL: &str = "special-file";
+
+/// Writes the archive `file`; `-` is stdout.
+pub(super) fn run(
+    arguments: &ExtractArguments,
+    file: &Path,
+    mut opened: OpenedTree,
+    progress: &ProgressBar,
+    stop: &Stop,
+) -> io::Result<Outcome> {
+    let out: Box<dyn Write> = if file.as_os_str() == "-" {
+        Box::new(io::stdout().lock())
+    } else {
+        match File::create_new(file) {
+            Ok(file) => Box::new(file),
+            Err(error) => {
+                text::complain(format_args!("{}: {error}; give a new file", file.display()));
+                return Ok(Outcome::Nothing);
+            }
+        }
+    };
+    let mut archive = Archive {
+        builder: Builder::new(BufWriter::with_capacity(1 << 20, out)),
+        tree: &opened.tree,
+        volumes: volume_names(&opened.set, |_| true),
+        arguments,
+        progress,
+        stop,
+        report: &mut opened.report,
+        first_names: HashMap::new(),
+        buf: vec![0; PIECE],
+        entries: 0,
+    };
+    let mut written = Ok(());
+    for path in &opened.paths {
+        written = archive.add(path);
+        if written.is_err() {
+            break;
+        }
+    }
+    let entries = archive.entries;
+    let written = written.and_then(|()| match stop.reason() {
+        Some(reason) => Err(io::Error::new(io::ErrorKind::Interrupted, reason)),
+        None => archive.builder.into_inner().and_then(|mut out| out.flush()),
+    });
+    progress.finish_and_clear();
+    let outcome = opened.end();
+    match written {
+        Ok(()) => Ok(outcome),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(error),
+        Err(error) => {
+            let line = "the archive has no end and is not whole";
+            text::complain(format_args!("{}: {error}; {line}", file.display()));
+            Ok(if entries == 0 { Outcome::Nothing } else { Outcome::Part })
+        }
+    }
+}
+
+struct Archive<'a, W: Write> {
+    builder: Builder<W>,
+    tree: &'a VolumeTree,
+    volumes: VolumeNames,
+    arguments: &'a ExtractArguments,
+    progress: &'a ProgressBar,
+    stop: &'a Stop,
+    report: &'a mut Report<'static>,
+    /// The first names of files that have several.
+    first_names: HashMap<NodeId, PathBuf>,
+    buf: Vec<u8>,
+    entries: u64,
+}
+
+/// Why an entry is not in the archive, or why the archive ends.
+enum Failed {
+    Entry(Reason),
+    Archive(io::Error),
+}
+
+impl From<FsError> for Failed {
+    fn from(error: FsError) -> Self {
+        Self::Entry(error.into())
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error)
+    }
+}
+
+impl<W: Write> Archive<'_, W> {
+    /// Adds what is at `path`, and all below it.
+    ///
+    /// # Errors
+    /// If the archive cannot be written.
+    fn add(&mut self, path: &[u8]) -> io::Result<()> {
+        let tree = self.tree;
+        let start = walk::resolve(tree, path, false).and_then(|node| tree.metadata(node));
+        let start = match start {
+            Ok(start) => start,
+            Err(error) => {
+                self.report.path(path, &error);
+                return Ok(());
+            }
+        };
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if !name.is_empty() {
+            self.visit(&Visit { path, name, metadata: &start, depth: 0 })?;
+        }
+        if start.kind != FileKind::Directory {
+            return Ok(());
+        }
+        walk::walk(tree, start.node, path, true, &mut |event| match event {
+            _ if self.stop.is_set() => Ok(()),
+            Event::Failed(path, error) => {
+                self.report.file(path, &error);
+                Ok(())
+            }
+            Event::Node(visit) => self.visit(&visit),
+        })
+    }
+
+    fn visit(&mut self, visit: &Visit<'_>) -> io::Result<()> {
+        match self.entry(visit) {
+            Ok(()) => {}
+            Err(Failed::Entry(Reason(code, line))) => self.report.refused(visit.path, code, line),
+            Err(Failed::Archive(error)) => return Err(error),
+        }
+        if !self.arguments.streams {
+            return Ok(());
+        }
+        let streams = match self.tree.streams(visit.metadata.node) {
+            Ok(streams) => streams,
+            Err(error) => {
+                self.report.file(visit.path, &error);
+                return Ok(());
+            }
+        };
+        for stream in streams {
+            let path = [visit.path, b":", stream.name.0.as_slice()].concat();
+            let added = self.content(visit.metadata, &path, &host_path(&path), &stream.name);
+            match added {
+                Ok(()) => {}
+                Err(Failed::Entry(Reason(code, line))) => self.report.refused(&path, code, line),
+                Err(Failed::Archive(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, visit: &Visit<'_>) -> Result<(), Failed> {
+        let (metadata, path) = (visit.metadata, host_path(visit.path));
+        match metadata.kind {
+            FileKind::Regular => {
+                if metadata.links > 1 {
+                    if let Some(first) = self.first_names.get(&metadata.node).cloned() {
+                        let mut header = self.header(metadata, EntryType::Link, 0)?;
+                        self.builder.append_link(&mut header, path, first)?;
+                        self.entries += 1;
+                        return Ok(());
+                    }
+                }
+                self.content(metadata, visit.path, &path, &StreamName::MAIN)?;
+                if metadata.links > 1 {
+                    self.first_names.insert(metadata.node, path);
+                }
+                return Ok(());
+            }
+            FileKind::Directory => {
+                let mut header = self.header(metadata, EntryType::Directory, 0)?;
+                self.builder.append_data(&mut header, path, io::empty())?;
+            }
+            FileKind::Symlink if self.arguments.links() == LinkStyle::Hide => return Ok(()),
+            FileKind::Symlink => {
+                let target = link_target(self.tree, self.arguments, &self.volumes, visit)?;
+                let mut header = self.header(metadata, EntryType::Symlink, 0)?;
+                self.builder.append_link(&mut header, path, host_text(target))?;
+            }
+            FileKind::CharDevice | FileKind::BlockDevice | FileKind::Fifo => {
+                let kind = match metadata.kind {
+                    FileKind::CharDevice => EntryType::Char,
+                    FileKind::BlockDevice => EntryType::Block,
+                    _ => EntryType::Fifo,
+                };
+                let mut header = self.header(metadata, kind, 0)?;
+                let (major, minor) = metadata.device.unwrap_or_default();
+                header.set_device_major(major)?;
+                header.set_device_minor(minor)?;
+                self.builder.append_data(&mut header, path, io::empty())?;
+            }
+            FileKind::Socket => {
+                let line = "is a socket; left out".to_owned();
+                return Err(Failed::Entry(Reason(SPECIAL, line)));
+            }
+        }
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Adds a stream of a file.
+    fn content(
+        &mut self,
+        metadata: &Metadata,
+        shown: &[u8],
+        path: &Path,
+        stream: &StreamName,
+    ) -> Result<(), Failed> {
+        let data = self.tree.open(metadata.node, stream)?;
+        let size = data.size();
+        if size <= SMALL {
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+            let (done, buf) = (read_all(&*data, &mut bytes), &bytes[..]);
+            done?;
+            let mut header = self.header(metadata, EntryType::Regular, size)?;
+            self.builder.append_data(&mut header, path, buf)?;
+            self.progress.inc(size);
+        } else {
+            let mut offset = 0;
+            while offset < size {
+                if self.stop.is_set() {
+                    return Ok(());
+                }
+                offset += read_piece(&*data, offset, &mut self.buf)?.len() as u64;
+            }
+            let mut header = self.header(metadata, EntryType::Regular, size)?;
+            let reader =
+                Content { data: &*data, offset: 0, progress: self.progress, stop: self.stop };
+            self.builder.append_data(&mut header, path, reader).map_err(|error| {
+                let shown = String::from_utf8_lossy(shown);
+                io::Error::new(error.kind(), format!("{shown}: {error}"))
+            })?;
+        }
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// A header, after what POSIX keeps in a record of its own: exact times, extended attributes.
+    fn header(
+        &mut self,
+        metadata: &Metadata,
+        kind: EntryType,
+        size: u64,
+    ) -> Result<Header, Failed> {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        let owner = metadata.owner;
+        let is_directory = metadata.kind == FileKind::Directory;
+        header.set_mode(owner.map_or(if is_directory { 0o755 } else { 0o644 }, |o| o.mode.into()));
+        header.set_uid(owner.map_or(0, |owner| owner.uid.into()));
+        header.set_gid(owner.map_or(0, |owner| owner.gid.into()));
+        let modified = metadata.times.modified;
+        header.set_mtime(u64::try_from(modified.seconds).unwrap_or(0));
+        let mut records: Vec<(String, Vec<u8>)> = Vec::new();
+        records.push(("mtime".into(), pax_time(modified).into_bytes()));
+        records.push(("atime".into(), pax_time(metadata.times.accessed).into_bytes()));
+        #[cfg(unix)]
+        if kind != EntryType::Link {
+            let attributes = super::keep::attributes(self.tree, metadata);
+            let attributes = attributes.map_err(|line| Failed::Entry(Reason("corrupt", line)))?;
+            for (name, value) in attributes {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                records.push((format!("SCHILY.xattr.{name}"), value));
+            }
+        }
+        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+        self.builder.append_pax_extensions(records)?;
+        Ok(header)
+    }
+}
+
+/// Seconds as a decimal number, as POSIX writes them.
+fn pax_time(time: Timestamp) -> String {
+    let Timestamp { seconds, nanoseconds } = time;
+    if seconds < 0 && nanoseconds > 0 {
+        let (whole, rest) = (seconds.unsigned_abs() - 1, 1_000_000_000 - nanoseconds);
+        return format!("-{whole}.{rest:09}");
+    }
+    format!("{seconds}.{nanoseconds:09}")
+}
+
+fn read_all(data: &dyn FileData, bytes: &mut [u8]) -> Result<(), FsError> {
+    let mut done = 0;
+    while done < bytes.len() {
+        done += read_piece(data, done as u64, &mut bytes[done..])?.len();
+    }
+    Ok(())
+}
+
+/// A path of the archive: relative, with names that the host accepts.
+fn host_path(path: &[u8]) -> PathBuf {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(names::to_host).collect()
+}
+
+#[cfg(unix)]
+fn host_text(bytes: Vec<u8>) -> OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes)
+}
+
+#[cfg(not(unix))]
+fn host_text(bytes: Vec<u8>) -> OsString {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+/// The bytes of a file that was read once already.
+struct Content<'a> {
+    data: &'a dyn FileData,
+    offset: u64,
+    progress: &'a ProgressBar,
+    stop: &'a Stop,
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(reason) = self.stop.reason() {
+            return Err(io::Error::other(reason));
+        }
+        let piece = read_piece(self.data, self.offset, buf).map_err(io::Error::other)?;
+        self.offset += piece.len() as u64;
+        self.progress.inc(piece.len() as u64);
+        Ok(piece.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_are_negative_numbers() {
+        let at = |seconds, nanoseconds| pax_time(Timestamp { seconds, nanoseconds });
+        assert_eq!(at(5, 20), "5.000000020");
+        assert_eq!(at(-1, 0), "-1.000000000");
+        assert_eq!(at(-1, 500_000_000), "-0.500000000");
+        assert_eq!(at(-2, 250_000_000), "-1.750000000");
+    }
+}

@@ -1,0 +1,320 @@
+//! What a command left out, and what may be old or wrong in what it gave: told by every command in
+//! the same words, on stderr and in JSON, and by its exit code.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use serde::Serialize;
+use volfold::{DiskSet, SetVolume};
+use volfold_block::{BlockError, BlockErrorKind, Finding, Severity, code, error_chain};
+use volfold_fs::{FileSystem, FsError};
+
+use super::outcome::Outcome;
+use super::{text, walk};
+
+/// LIMIT: lines of one kind; those after them are counted.
+const MAX_LINES: u32 = 20;
+
+/// One thing that could not be had.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Failure {
+    /// The image, as it was given.
+    disk: Option<String>,
+    /// The id of the volume.
+    volume: Option<String>,
+    /// The path of the file or directory.
+    path: Option<String>,
+    /// The exact bytes of a path that is no text.
+    path_hex: Option<String>,
+    code: &'static str,
+    reason: String,
+}
+
+/// LIMIT: failures that are kept; those after them are counted.
+const MAX_FAILURES: usize = 100_000;
+
+/// The code of a volume that is not read, where its findings have none.
+const NOT_READ: &str = "volume-not-read";
+
+/// What is to be told at the end.
+pub(crate) struct Report<'a> {
+    say: Box<dyn Fn(&str) + Send + Sync + 'a>,
+    failures: Vec<Failure>,
+    failures_left_out: u64,
+    findings: Vec<Finding>,
+    lines: BTreeMap<(&'static str, &'static str), u32>,
+    /// Whether the answer itself shows volumes and findings.
+    is_shown: bool,
+    /// Whether something bears on the answer.
+    is_part: bool,
+    /// What a volume is called, by its id.
+    names: BTreeMap<String, String>,
+    /// The ids of the volumes that are asked for; `None` for all.
+    wanted: Option<HashSet<String>>,
+    /// The disks under them.
+    disks: HashSet<usize>,
+    /// The top directories that could not be entered, which was told.
+    closed: HashSet<Vec<u8>>,
+}
+
+impl Default for Report<'_> {
+    /// A report on stderr.
+    fn default() -> Self {
+        Self::to(|line| text::complain(format_args!("{line}")))
+    }
+}
+
+impl<'a> Report<'a> {
+    /// A report whose lines go to `say`.
+    pub(crate) fn to(say: impl Fn(&str) + Send + Sync + 'a) -> Self {
+        Self {
+            say: Box::new(say),
+            failures: Vec::new(),
+            failures_left_out: 0,
+            findings: Vec::new(),
+            lines: BTreeMap::new(),
+            is_shown: false,
+            is_part: false,
+            names: BTreeMap::new(),
+            wanted: None,
+            disks: HashSet::new(),
+            closed: HashSet::new(),
+        }
+    }
+
+    /// From now on lines go to `say`.
+    pub(crate) fn say_by(&mut self, say: impl Fn(&str) + Send + Sync + 'a) {
+        self.say = Box::new(say);
+    }
+
+    /// The same for an answer that shows volumes and findings itself, so that no line is needed.
+    pub(crate) fn shown(mut self) -> Self {
+        self.is_shown = true;
+        self
+    }
+
+    /// Takes in that images could not be opened.
+    pub(crate) fn images(&mut self, set: &DiskSet) {
+        for failure in set.failures() {
+            self.image(&failure.path, &failure.error);
+        }
+    }
+
+    fn image(&mut self, path: &Path, error: &BlockError) {
+        let code = match error.kind() {
+            BlockErrorKind::Corrupt => "corrupt",
+            BlockErrorKind::Unsupported => "unsupported",
+            BlockErrorKind::OutOfRange => "out-of-range",
+            BlockErrorKind::MissingPart => "missing-part",
+            BlockErrorKind::Refused => "refused",
+            BlockErrorKind::Internal => "internal",
+            _ => "io",
+        };
+        let (reason, shown) = (error_chain(error), path.display().to_string());
+        self.line("image", code, &format!("{shown}: {reason}"));
+        self.add(Failure {
+            disk: Some(shown),
+            volume: None,
+            path: None,
+            path_hex: None,
+            code,
+            reason,
+        });
+    }
+
+    /// Takes in what is known of the volumes of `set` that `asks` for, before they are entered:
+    /// those that are left out, and what was noticed about their disks.
+    pub(crate) fn volumes(&mut self, set: &DiskSet, asks: impl Fn(&SetVolume) -> bool) {
+        let volumes: Vec<&SetVolume> = set.volumes().iter().map(|volume| &**volume).collect();
+        let wanted: Vec<&&SetVolume> = volumes.iter().filter(|volume| asks(volume)).collect();
+        if wanted.len() < volumes.len() {
+            let ids = wanted.iter().map(|volume| volume.id().to_owned());
+            self.wanted = Some(ids.collect());
+        }
+        for volume in &volumes {
+            self.names.insert(volume.id().to_owned(), volume.name.clone());
+        }
+        for volume in &wanted {
+            self.disks.extend(volume.volume.extents.iter().map(|extent| extent.disk));
+        }
+        for volume in wanted.iter().filter(|volume| volume.is_left_out()) {
+            self.left_out(volume);
+        }
+        for finding in set.findings() {
+            self.finding(finding.clone());
+        }
+    }
+
+    fn left_out(&mut self, volume: &SetVolume) {
+        let reason = volume.reason.clone().unwrap_or_default();
+        let object = self.object_of(volume.id());
+        self.line("volume", NOT_READ, &format!("{object}not read: {reason} [{NOT_READ}]"));
+        self.add(Failure {
+            disk: None,
+            volume: Some(volume.id().to_owned()),
+            path: None,
+            path_hex: None,
+            code: NOT_READ,
+            reason,
+        });
+    }
+
+    /// Takes in what a file system noticed, up to now.
+    pub(crate) fn file_system(&mut self, id: &str, files: &dyn FileSystem) {
+        for finding in files.findings() {
+            self.finding(finding.on_volume(id));
+        }
+    }
+
+    /// Takes in that the volume `id` with the folder `name` could not be entered.
+    pub(crate) fn not_entered(&mut self, id: &str, name: &str, error: &FsError) {
+        let (reason, object) = (error_chain(error), self.object_of(id));
+        self.line(
+            "volume",
+            error.code(),
+            &format!("{object}not read: {reason} [{}]", error.code()),
+        );
+        self.closed.insert([b"/", name.as_bytes()].concat());
+        self.add(Failure {
+            disk: None,
+            volume: Some(id.to_owned()),
+            path: None,
+            path_hex: None,
+            code: error.code(),
+            reason,
+        });
+    }
+
+    /// Takes in what was noticed, unless it is about volumes and disks that nobody asked for.
+    pub(crate) fn finding(&mut self, finding: Finding) {
+        if let Some(wanted) = &self.wanted {
+            let concerns = match (&finding.volume, finding.disk) {
+                (Some(volume), _) => wanted.contains(volume),
+                (None, Some(disk)) => self.disks.contains(&disk),
+                (None, None) => true,
+            };
+            if !concerns {
+                return;
+            }
+        }
+        if bears_on_content(&finding) {
+            self.is_part = true;
+            let line = self.sentence(&finding);
+            // A volume that is left out was told of, with the same reason.
+            let told = self.failures.iter().any(|failure| {
+                failure.volume == finding.volume
+                    && failure.volume.is_some()
+                    && failure.reason.contains(&finding.message)
+            });
+            if !told {
+                self.line("finding", finding.code.as_str(), &line);
+            }
+        }
+        self.findings.push(finding);
+    }
+
+    /// `finding` as one line, with what it is about.
+    pub(crate) fn sentence(&self, finding: &Finding) -> String {
+        let severity = match finding.severity {
+            Severity::Info => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        let object = match (&finding.volume, finding.disk) {
+            (Some(volume), _) => self.object_of(volume),
+            (None, Some(disk)) => format!("disk{disk}: "),
+            (None, None) => String::new(),
+        };
+        format!("{severity}: {object}{finding} [{}]", finding.code)
+    }
+
+    /// The name of a volume and its id, as a line begins.
+    fn object_of(&self, id: &str) -> String {
+        match self.names.get(id) {
+            Some(name) if name != id => format!("{name} ({id}): "),
+            _ => format!("{id}: "),
+        }
+    }
+
+    /// Takes in that the file or directory at `path` could not be read.
+    pub(crate) fn file(&mut self, path: &[u8], error: &FsError) {
+        self.refused(path, error.code(), error_chain(error));
+    }
+
+    /// Takes in that the path that was asked for could not be read.
+    pub(crate) fn path(&mut self, path: &[u8], error: &FsError) {
+        if self.closed.contains(path) {
+            return;
+        }
+        (self.say)(&walk::path_error(path, error));
+        let ((path, path_hex), disk, volume) = (text::json_path(path), None, None);
+        let (code, reason) = (error.code(), error_chain(error));
+        self.add(Failure { disk, volume, path: Some(path), path_hex, code, reason });
+    }
+
+    /// Takes in that `path` could not be had, and why, as the code and in words.
+    pub(crate) fn refused(&mut self, path: &[u8], code: &'static str, reason: String) {
+        if self.closed.contains(path) {
+            return;
+        }
+        let (shown, path_hex) = text::json_path(path);
+        self.line("path", code, &format!("{shown}: {reason} [{code}]"));
+        let (disk, volume) = (None, None);
+        self.add(Failure { disk, volume, path: Some(shown), path_hex, code, reason });
+    }
+
+    fn add(&mut self, failure: Failure) {
+        self.is_part = true;
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(failure);
+        } else {
+            self.failures_left_out = self.failures_left_out.saturating_add(1);
+        }
+    }
+
+    fn line(&mut self, kind: &'static str, code: &'static str, line: &str) {
+        if self.is_shown && matches!(kind, "volume" | "finding") {
+            return;
+        }
+        let count = self.lines.entry((kind, code)).or_default();
+        *count = count.saturating_add(1);
+        if *count <= MAX_LINES {
+            (self.say)(line);
+        }
+    }
+
+    /// What could not be had.
+    pub(crate) fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// What was noticed.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether something could not be had, or may be old.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
+    /// Tells how many lines were left out; how the command ended.
+    pub(crate) fn end(&mut self) -> Outcome {
+        for ((_, code), count) in std::mem::take(&mut self.lines) {
+            if let Some(more) = count.checked_sub(MAX_LINES).filter(|more| *more > 0) {
+                (self.say)(&format!("and {more} more [{code}]"));
+            }
+        }
+        if self.failures_left_out > 0 {
+            let line = format!("{} more failures are left out", self.failures_left_out);
+            self.findings.push(Finding::warning(code::TOO_MANY_FINDINGS, line));
+            self.failures_left_out = 0;
+        }
+        if self.is_part { Outcome::Part } else { Outcome::Done }
+    }
+}
+
+/// Whether what is read may be less or older than what there was.
+pub(crate) fn bears_on_content(finding: &Finding) -> bool {
+    finding.severity == Severity::Error || finding.code.bears_on_content()
+}

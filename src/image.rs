@@ -1,0 +1,206 @@
+//! Which format a file is opened as.
+//!
+//! The content of a raw disk belongs to the guest, who may write the header of an image format into
+//! its first sector, and so name files of the host. So a format that is found by content counts
+//! without more only where the name of the file agrees; and a guest that writes the mark of
+//! something foreign into its disk cannot hide the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use volfold_block::{
+    BlockError, BlockErrorKind, BlockResult, CachePool, Finding, code, error_chain,
+};
+use volfold_images::{DiskImage, FORMATS, ImageFormat, Located, Locator, detect, open_as};
+
+use crate::discover::holds_something;
+use crate::signature::{Kind, Signature, signature_of, texture_of};
+
+/// The fallback of [`FORMATS`].
+const RAW: &str = "raw";
+
+/// What the name of a file says of its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameSays {
+    /// That it is of this format.
+    Yes,
+    /// That it is a raw disk.
+    Raw,
+    /// Nothing.
+    Nothing,
+}
+
+/// Opens the image in `file`, which lies at `path`: as `format`, or as what name and content say.
+pub(crate) fn open(
+    mut file: Located,
+    path: &Path,
+    format: Option<&str>,
+    pool: &Arc<CachePool>,
+) -> BlockResult<DiskImage> {
+    if let Some(format) = format {
+        return open_as(format, &file, pool);
+    }
+    let found = detect(&*file.device)?;
+    if found.id() == RAW {
+        return open_raw(&file, path, pool);
+    }
+    match name_says(path, found) {
+        NameSays::Yes => {}
+        NameSays::Raw => return open_nested(&file, found, pool),
+        NameSays::Nothing => file.files = Arc::new(NoFiles { format: found.id() }),
+    }
+    found.open(&file, pool)
+}
+
+/// Whether the file at `path` is called as images are.
+pub(crate) fn is_called_as_image(path: &Path) -> bool {
+    let extension = extension(path);
+    let knows = |format: &&dyn ImageFormat| format.extensions().contains(&extension.as_str());
+    FORMATS.iter().any(knows) || Signature::is_image_extension(&extension)
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
+}
+
+/// Whether what the file at `path` says of other files counts, if it is an image of a format whose
+/// images name others.
+pub(crate) fn may_name_others(path: &Path) -> bool {
+    let extension = extension(path);
+    let mut formats = FORMATS.iter().filter(|format| format.id() != RAW);
+    !is_called_flat(path) && formats.any(|format| format.extensions().contains(&extension.as_str()))
+}
+
+/// Whether the file at `path` is called as the bytes of a disk are that a descriptor names.
+fn is_called_flat(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    ["-flat", "-rdm", "-rdmp"].iter().any(|end| stem.ends_with(end))
+}
+
+fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
+    let is_flat = is_called_flat(path);
+    let extension = extension(path);
+    // A device has no name of its own; what is on it is a disk.
+    let is_device = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    let raw = FORMATS.iter().find(|format| format.id() == RAW);
+    if is_flat || is_device || raw.is_some_and(|raw| raw.extensions().contains(&extension.as_str()))
+    {
+        NameSays::Raw
+    } else if found.extensions().contains(&extension.as_str()) {
+        NameSays::Yes
+    } else {
+        NameSays::Nothing
+    }
+}
+
+/// The raw disk `file`, which begins as an image of `found` does.
+fn open_nested(
+    file: &Located,
+    found: &dyn ImageFormat,
+    pool: &Arc<CachePool>,
+) -> BlockResult<DiskImage> {
+    let mut image = open_as(RAW, file, pool)?;
+    let id = found.id();
+    image.findings.push(Finding::warning(
+        code::NESTED_FORMAT,
+        format!(
+            "begins as {} does, and is read as a raw disk because of its name; if it is an \
+             image in this format, give --format {id}",
+            found.title()
+        ),
+    ));
+    Ok(image)
+}
+
+/// The raw disk `file`, unless it is something that is known to be none.
+fn open_raw(file: &Located, path: &Path, pool: &Arc<CachePool>) -> BlockResult<DiskImage> {
+    let mut image = open_as(RAW, file, pool)?;
+    // What cannot be read here becomes a finding of discovery, which reads the same places.
+    let Ok(signature) = signature_of(&*image.device) else {
+        return Ok(image);
+    };
+    let foreign = match signature {
+        Some(signature) if signature.kind == Kind::Volume => return Ok(image),
+        Some(signature) => signature.sentence(),
+        None => match texture_of(&*image.device) {
+            Ok(texture) if texture.is_no_disk() => texture.sentence().unwrap_or_default().into(),
+            _ => return Ok(image),
+        },
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let agrees = signature.is_some_and(|signature| signature.agrees_with(&name));
+    if agrees || !holds_something(&*image.device) {
+        return Err(BlockError::unsupported(foreign));
+    }
+    image.findings.push(Finding::warning(
+        code::FOREIGN_MARK,
+        format!("begins as something else does ({foreign}), and is read as the raw disk that it holds too"),
+    ));
+    Ok(image)
+}
+
+/// Why the file at `path`, met in a folder, is no disk though it was looked at; `None` if it is
+/// called as an image, or cannot be taken for granted, so that `error` is a failure.
+pub(crate) fn is_beside_the_point(path: &Path, error: &BlockError) -> Option<String> {
+    let may_be_a_disk = is_called_as_image(path) || extension(path).is_empty();
+    let is_foreign = error.kind() == BlockErrorKind::Unsupported;
+    let is_known_companion = COMPANIONS.contains(&extension(path).as_str());
+    (is_known_companion || (is_foreign && !may_be_a_disk)).then(|| error_chain(error))
+}
+
+/// The ends of names of what lies beside the disks of a machine.
+const COMPANIONS: &[&str] = &[
+    "vmx",
+    "vmxf",
+    "vmsd",
+    "vmsn",
+    "vmss",
+    "vmem",
+    "nvram",
+    "vmtx",
+    "vbox",
+    "vbox-prev",
+    "log",
+    "txt",
+    "md",
+    "json",
+    "xml",
+    "ovf",
+    "mf",
+    "cert",
+    "lck",
+    "hlog",
+    "vswp",
+    "vmcx",
+    "vmrs",
+    "vmgs",
+    "md5",
+    "sha1",
+    "sha256",
+    "sha512",
+    "asc",
+    "sig",
+    "nfo",
+    "html",
+    "pdf",
+    "csv",
+    "tsv",
+    "yaml",
+    "yml",
+];
+
+/// The policy for an image whose name does not say that it is one.
+struct NoFiles {
+    format: &'static str,
+}
+
+impl Locator for NoFiles {
+    fn open(&self, reference: &Path) -> BlockResult<Located> {
+        let Self { format } = self;
+        Err(BlockError::refused(format!(
+            "names the file {}, and its own name does not say that it is an image; if it is one, \
+             give --format {format}",
+            reference.display()
+        )))
+    }
+}
