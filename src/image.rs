@@ -63,9 +63,22 @@ fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
 }
 
-fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
+/// Whether what the file at `path` says of other files counts, if it is an image of a format whose
+/// images name others.
+pub(crate) fn may_name_others(path: &Path) -> bool {
+    let extension = extension(path);
+    let mut formats = FORMATS.iter().filter(|format| format.id() != RAW);
+    !is_called_flat(path) && formats.any(|format| format.extensions().contains(&extension.as_str()))
+}
+
+/// Whether the file at `path` is called as the bytes of a disk are that a descriptor names.
+fn is_called_flat(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let is_flat = ["-flat", "-rdm", "-rdmp"].iter().any(|end| stem.ends_with(end));
+    ["-flat", "-rdm", "-rdmp"].iter().any(|end| stem.ends_with(end))
+}
+
+fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
+    let is_flat = is_called_flat(path);
     let extension = extension(path);
     // A device has no name of its own; what is on it is a disk.
     let is_device = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());

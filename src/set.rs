@@ -5,17 +5,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use volfold_block::{
-    BlockDevice, BlockError, BlockResult, CachePool, Finding, SectorCache, code, error_chain,
+    BlockDevice, BlockError, BlockResult, CachePool, Finding, FindingLog, SectorCache, code,
+    error_chain,
 };
 use volfold_fs::{
     FileSystem, FileSystemDriver, FsError, FsResult, Identity, OtherVolumes, ReadOptions,
     TreeVolume, VolumeReader, VolumeRole, VolumeTree,
 };
-use volfold_images::{DiskImage, host};
-use volfold_images::{Located, Locator};
+use volfold_images::{Lineage, host};
 
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
 use crate::image;
@@ -128,6 +127,8 @@ pub struct Disk {
     pub device: Arc<dyn BlockDevice>,
     /// Whether reads of the device go through the cache.
     cached: bool,
+    /// What is noticed while the image is read.
+    log: Arc<FindingLog>,
 }
 
 /// One volume of the set, and the way into its file system.
@@ -243,7 +244,7 @@ impl DiskSet {
         for path in paths {
             opening.add(path, options, &pool);
         }
-        let Opening { mut disks, failures, mut findings, .. } = opening;
+        let (mut disks, failures, mut findings) = opening.finish(options);
         let sources: Vec<DiskSource> = disks
             .iter()
             .map(|disk| DiskSource {
@@ -279,6 +280,16 @@ impl DiskSet {
     /// What was noticed on the way.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// What was noticed since, while the disks were read.
+    pub fn later_findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (index, disk) in self.disks.iter().enumerate() {
+            found.extend(disk.log.all().into_iter().map(|finding| finding.on_disk(index)));
+        }
+        found.retain(|finding| !self.findings.contains(finding));
+        found
     }
 
     /// The volume that `wanted` names by folder name or id.
@@ -324,10 +335,65 @@ impl DiskSet {
     }
 }
 
-/// Disks in the order of their paths, while they are opened.
+/// LIMIT: files of one folder of which it is said that they are no disks.
+const MAX_NOT_TAKEN: usize = 100;
+
+/// A file that is an image, while the set is opened.
+struct Opened {
+    path: PathBuf,
+    /// Whether the user named it; else it is of a folder.
+    is_given: bool,
+    disk: BlockResult<Disk>,
+    findings: Vec<Finding>,
+    /// The names of the files that it is made of, and whether as an extent.
+    parts: Vec<(String, bool)>,
+}
+
+impl Opened {
+    fn new(path: &Path, is_given: bool, options: &OpenOptions, pool: &Arc<CachePool>) -> Self {
+        let format = options.format.as_deref();
+        let image = host::open_image_file(path, &options.allowed)
+            .and_then(|file| image::open(file, path, format, pool));
+        let path = path.to_path_buf();
+        match image {
+            Ok(image) => {
+                let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
+                let extents = image.extents.iter().map(|name| (name.clone(), true));
+                let parts = chain.chain(extents).collect();
+                let disk = Disk {
+                    path: path.clone(),
+                    format: image.format,
+                    variant: image.variant,
+                    size: image.device.size(),
+                    sector_size: image.device.sector_size(),
+                    chain: image.chain,
+                    partition_scheme: None,
+                    device: image.device,
+                    cached: image.is_decoded,
+                    log: image.log,
+                };
+                Self { path, is_given, disk: Ok(disk), findings: image.findings, parts }
+            }
+            Err(error) => {
+                // The extents of an image that is refused are no disks either.
+                let lineage = lineage(&path, options).unwrap_or_default();
+                let parts = lineage.extents.into_iter().map(|name| (name, true)).collect();
+                Self { path, is_given, disk: Err(error), findings: Vec::new(), parts }
+            }
+        }
+    }
+
+    /// Whether it can be hidden by an image that could not be opened: what is a disk by itself stays
+    /// one then.
+    fn is_mere_part(&self) -> bool {
+        self.disk.as_ref().map_or(true, |disk| disk.format == "raw")
+    }
+}
+
+/// Images in the order of their paths, while they are opened.
 #[derive(Default)]
 struct Opening {
-    disks: Vec<Disk>,
+    opened: Vec<Opened>,
     failures: Vec<DiskFailure>,
     findings: Vec<Finding>,
     seen: HashSet<PathBuf>,
@@ -341,21 +407,16 @@ impl Opening {
             self.findings.push(Finding::warning(code::DISK_GIVEN_TWICE, line));
             return;
         }
-        let opened = match host::files_of_folder(path) {
-            Ok(None) => open_disk(path, options, pool).map(|opened| vec![opened]),
-            Ok(Some(files)) => self.open_folder(&files, options, pool),
+        let added = match host::files_of_folder(path) {
+            Ok(None) => {
+                self.opened.push(Opened::new(path, true, options, pool));
+                Ok(())
+            }
+            Ok(Some(files)) => self.add_folder(&files, options, pool),
             Err(error) => Err(error),
         };
-        match opened {
-            Ok(opened) => {
-                for (disk, notes) in opened {
-                    let index = self.disks.len();
-                    let about = notes.into_iter().map(|finding| finding.on_disk(index));
-                    self.findings.extend(about);
-                    self.disks.push(disk);
-                }
-            }
-            Err(error) => self.failures.push(DiskFailure { path: path.to_path_buf(), error }),
+        if let Err(error) = added {
+            self.failures.push(DiskFailure { path: path.to_path_buf(), error });
         }
     }
 
@@ -363,89 +424,170 @@ impl Opening {
         self.seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
     }
 
-    /// Opens the images among `files`: those of a known format, and raw ones that hold something. A
-    /// file that another image of the folder is made of is no disk by itself.
-    fn open_folder(
+    /// Adds the images among `files`: those of a known format, and raw ones that hold something.
+    fn add_folder(
         &mut self,
         files: &[PathBuf],
         options: &OpenOptions,
         pool: &Arc<CachePool>,
-    ) -> BlockResult<Vec<(Disk, Vec<Finding>)>> {
-        let mut opened = Vec::new();
+    ) -> BlockResult<()> {
         let mut is_empty = true;
-        let mut failures = Vec::new();
-        let used = Arc::new(Mutex::new(HashSet::new()));
+        let mut not_taken = Vec::new();
         for path in files {
             if !self.is_new(path) {
                 is_empty = false;
                 continue;
             }
-            match open_disk_using(path, options, pool, Some(&used)) {
-                Ok((disk, _)) if disk.format == "raw" && !holds_something(&*disk.device) => {}
-                Ok(disk) => opened.push(disk),
-                Err(error) => failures.push(DiskFailure { path: path.clone(), error }),
+            let opened = Opened::new(path, false, options, pool);
+            let reason = match &opened.disk {
+                Ok(disk) if disk.format == "raw" && !holds_something(&*disk.device) => {
+                    Some("it holds no partition table and no known file system".to_owned())
+                }
+                Ok(_) => None,
+                Err(_) if host::is_empty_file(path) && !image::is_called_as_image(path) => {
+                    Some("it is empty".to_owned())
+                }
+                Err(error) => image::is_beside_the_point(path, error),
+            };
+            match reason {
+                Some(reason) => not_taken.push((path, reason)),
+                None => {
+                    is_empty = false;
+                    self.opened.push(opened);
+                }
             }
         }
-        let used = used.lock();
-        let is_used = |path: &Path| used.contains(&host::located_name(path));
-        opened.retain(|(disk, _)| !is_used(&disk.path));
-        failures.retain(|failure| !is_used(&failure.path));
-        if opened.is_empty() && failures.is_empty() && is_empty {
+        for (path, reason) in not_taken.iter().take(MAX_NOT_TAKEN) {
+            let line = format!("{} was left out: {reason}", path.display());
+            self.findings.push(Finding::info(code::FILE_NOT_TAKEN, line));
+        }
+        if let Some(more @ 1..) = not_taken.len().checked_sub(MAX_NOT_TAKEN) {
+            let line = format!("{more} more files of the folder were left out");
+            self.findings.push(Finding::info(code::FILE_NOT_TAKEN, line));
+        }
+        if is_empty {
             return Err(BlockError::missing("folder holds no disk image"));
         }
-        self.failures.extend(failures);
-        Ok(opened)
+        Ok(())
+    }
+
+    /// The disks: each image that no other one is made of.
+    fn finish(self, options: &OpenOptions) -> (Vec<Disk>, Vec<DiskFailure>, Vec<Finding>) {
+        let Self { opened, mut failures, mut findings, .. } = self;
+        let wholes = wholes(&opened);
+        let paths: Vec<PathBuf> = opened.iter().map(|image| image.path.clone()).collect();
+        let mut beside = Beside::default();
+        let mut disks: Vec<Disk> = Vec::new();
+        for (image, whole) in opened.into_iter().zip(wholes) {
+            let Opened { path, is_given, disk, findings: notes, .. } = image;
+            if let Some((whole, is_extent)) = whole {
+                // In a folder that is the rule, but for an image that another one takes as raw.
+                let is_odd = is_extent && disk.as_ref().is_ok_and(|disk| disk.format != "raw");
+                if is_given || is_odd {
+                    let whole = paths.get(whole).map(|path| path.display().to_string());
+                    let whole = whole.unwrap_or_default();
+                    let line = format!("{} is a part of {whole}, no disk", path.display());
+                    findings.push(Finding::info(code::DISK_PART_OF_ANOTHER, line));
+                }
+                continue;
+            }
+            match disk {
+                Ok(disk) => {
+                    let notes = notes.into_iter().chain(beside.snapshots(&path, options));
+                    findings.extend(notes.map(|finding| finding.on_disk(disks.len())));
+                    disks.push(disk);
+                }
+                Err(error) => failures.push(DiskFailure { path, error }),
+            }
+        }
+        failures.sort_by(|a, b| a.path.cmp(&b.path));
+        (disks, failures, findings)
     }
 }
 
-/// Writes down which files images name.
-struct Recorder {
-    files: Arc<dyn Locator>,
-    used: Arc<Mutex<HashSet<String>>>,
-}
-
-impl Locator for Recorder {
-    fn open(&self, reference: &Path) -> BlockResult<Located> {
-        let located = self.files.open(reference)?;
-        self.used.lock().insert(located.name.clone());
-        let files = Arc::new(Self { files: located.files, used: self.used.clone() });
-        Ok(Located { files, ..located })
+/// For each of `opened` the one that it is a part of, and whether as an extent.
+///
+/// The bytes of an extent belong to a guest, so what they name counts for nothing. Images that are
+/// made of each other are all wholes: nothing is hidden by a circle.
+fn wholes(opened: &[Opened]) -> Vec<Option<(usize, bool)>> {
+    let names = opened.iter().map(|image| host::located_name(&image.path));
+    let by_name: BTreeMap<String, usize> = names.zip(0..).collect();
+    let mut parts: Vec<Vec<(usize, bool)>> = Vec::new();
+    for (whole, image) in opened.iter().enumerate() {
+        let known = image.parts.iter();
+        let known = known.filter_map(|(name, extent)| Some((*by_name.get(name)?, *extent)));
+        let can_hide = |(part, _): &(usize, bool)| {
+            *part != whole && (image.disk.is_ok() || opened[*part].is_mere_part())
+        };
+        parts.push(known.filter(can_hide).collect());
     }
-}
-
-fn open_disk(
-    path: &Path,
-    options: &OpenOptions,
-    pool: &Arc<CachePool>,
-) -> BlockResult<(Disk, Vec<Finding>)> {
-    open_disk_using(path, options, pool, None)
-}
-
-/// The same; `used` takes the names of the files that the image is made of.
-fn open_disk_using(
-    path: &Path,
-    options: &OpenOptions,
-    pool: &Arc<CachePool>,
-    used: Option<&Arc<Mutex<HashSet<String>>>>,
-) -> BlockResult<(Disk, Vec<Finding>)> {
-    let mut file = host::open_image_file(path, &options.allowed)?;
-    if let Some(used) = used {
-        file.files = Arc::new(Recorder { files: file.files, used: used.clone() });
+    let named: Vec<(usize, bool)> = parts.iter().flatten().copied().collect();
+    for (part, is_extent) in named {
+        if is_extent {
+            parts[part].clear();
+        }
     }
-    let image = image::open(file, path, options.format.as_deref(), pool)?;
-    let DiskImage { device, format, variant, chain, is_decoded, findings } = image;
-    let disk = Disk {
-        path: path.to_path_buf(),
-        format,
-        variant,
-        size: device.size(),
-        sector_size: device.sector_size(),
-        chain,
-        partition_scheme: None,
-        device,
-        cached: is_decoded,
-    };
-    Ok((disk, findings))
+    let mut wholes = vec![None; opened.len()];
+    for (whole, parts) in parts.iter().enumerate() {
+        for (part, is_extent) in parts {
+            wholes[*part].get_or_insert((whole, *is_extent));
+        }
+    }
+    wholes
+}
+
+/// What the image at `path` says of its parts and its parent; nothing if it cannot be read.
+fn lineage(path: &Path, options: &OpenOptions) -> Option<Lineage> {
+    if !image::may_name_others(path) {
+        return None;
+    }
+    let file = host::open_image_file(path, &options.allowed).ok()?;
+    volfold_images::lineage(&file).ok().flatten()
+}
+
+/// What the images beside those of the set say of their parents.
+#[derive(Default)]
+struct Beside {
+    /// By folder: the name of each image, and what it says; none if the folder has too many files.
+    folders: BTreeMap<PathBuf, Option<Vec<(String, Lineage)>>>,
+}
+
+impl Beside {
+    /// What lies beside the image at `path` and is newer.
+    fn snapshots(&mut self, path: &Path, options: &OpenOptions) -> Vec<Finding> {
+        let real = host::real_path(path);
+        let folder = real.parent().map(Path::to_path_buf).unwrap_or_default();
+        let known = self.folders.entry(folder).or_insert_with(|| {
+            let files = host::files_beside(path, "vmdk").ok()?;
+            let lineage =
+                |file: &PathBuf| Some((host::located_name(file), lineage(file, options)?));
+            Some(files.iter().filter_map(lineage).collect())
+        });
+        let Some(known) = known else {
+            let line = "its folder has too many files to look for a snapshot of it";
+            return vec![Finding::info(code::NEIGHBOURS_NOT_READ, line)];
+        };
+        let name = host::located_name(path);
+        // A flat extent alone stands for its image.
+        let base = known
+            .iter()
+            .find(|(file, _)| *file == name)
+            .or_else(|| known.iter().find(|(_, lineage)| lineage.extents.contains(&name)));
+        let Some((base, lineage)) = base else { return Vec::new() };
+        let children =
+            known.iter().filter(|(file, child)| file != base && child.is_child_of(base, lineage));
+        let children: Vec<&str> = children.map(|(file, _)| file.as_str()).collect();
+        let Some(first) = children.first() else { return Vec::new() };
+        let first = Path::new(first).file_name().unwrap_or_default().display();
+        let more = match children.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let line = format!(
+            "its snapshot {first}{more} lies beside it; what was written since is not shown"
+        );
+        vec![Finding::warning(code::SNAPSHOT_BESIDE, line)]
+    }
 }
 
 /// The two views of a volume. Decoded blocks are cached below the volume already.

@@ -35,6 +35,6 @@ pub mod host;
 mod locator;
 mod registry;
 
-pub use format::{DiskImage, ImageFormat};
+pub use format::{DiskImage, ImageFormat, Lineage};
 pub use locator::{Located, Locator};
-pub use registry::{FORMATS, detect, open, open_as};
+pub use registry::{FORMATS, detect, lineage, open, open_as};

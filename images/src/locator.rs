@@ -1,5 +1,6 @@
 //! The policy on files that an image names.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,4 +26,17 @@ pub trait Locator: Send + Sync {
     /// # Errors
     /// `MissingPart` if there is no such file, `Refused` if policy forbids it.
     fn open(&self, reference: &Path) -> BlockResult<Located>;
+
+    /// Every file that `reference` may mean, the likeliest first; at least one. Whose content
+    /// tells, an id for example, can choose among them.
+    ///
+    /// # Errors
+    /// As [`Locator::open`], if there is none.
+    fn candidates(&self, reference: &Path) -> BlockResult<Vec<Located>> {
+        self.open(reference).map(|one| vec![one])
+    }
+
+    /// Shows `visit` the files that an image may name and whose names end in `extension`, until it
+    /// breaks off; for what is known by something in it, not by its name. A bounded number.
+    fn neighbours(&self, _extension: &str, _visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {}
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, surest};
 
 use crate::format::raw::Raw;
-use crate::format::{DiskImage, ImageFormat};
+use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
 
 /// Every image format of this build, in the order asked.
@@ -31,6 +31,14 @@ pub fn detect(file: &dyn BlockDevice) -> BlockResult<&'static dyn ImageFormat> {
 /// Why the file is no image or cannot be read.
 pub fn open(file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
     detect(&*file.device)?.open(file, cache)
+}
+
+/// Detects the format of `file`, and asks what the image says of its parts and its parent.
+///
+/// # Errors
+/// Why the file is no image or cannot be read.
+pub fn lineage(file: &Located) -> BlockResult<Option<Lineage>> {
+    detect(&*file.device)?.lineage(file)
 }
 
 /// Opens the image in `file` as one of the format whose [`ImageFormat::id`] is `id`.

@@ -12,6 +12,7 @@ use quick_cache::sync::{Cache, GuardResult};
 
 use crate::bytes::byte_count;
 use crate::error::BlockResult;
+use crate::keep::keep;
 
 /// A device that keeps blocks in a [`CachePool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +67,7 @@ impl CachePool {
     }
 
     /// The block `index` of the device `key`: kept, or read by `read`, or waited for if another
-    /// thread reads it.
+    /// thread reads it. What is read is checked as [`keep`] says.
     ///
     /// # Errors
     /// What `read` returns. It is not kept.
@@ -81,7 +82,7 @@ impl CachePool {
             // INVARIANT: the guard is a promise to the readers of this one block, not a lock of
             // the cache; if the read fails, the next of them tries for itself.
             GuardResult::Guard(guard) => {
-                let block = read()?;
+                let block = keep(read)?;
                 let _ = guard.insert(block.clone());
                 Ok(block)
             }

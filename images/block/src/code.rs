@@ -91,6 +91,9 @@ macro_rules! codes {
 
 codes! {
     DISK_GIVEN_TWICE = "disk-given-twice", other, "An image was given more than once; the set has it once.";
+    DISK_PART_OF_ANOTHER = "disk-part-of-another", other, "A given image is a part of another one of the set, an extent or the parent of a snapshot; it is no disk of its own.", "Give it alone to see what it holds by itself.";
+    SNAPSHOT_BESIDE = "snapshot-beside", content, "An image was opened though a snapshot of it lies beside it; what was written since the snapshot is not shown.", "Open the newest snapshot instead; it brings its parents.";
+    NEIGHBOURS_NOT_READ = "neighbours-not-read", other, "The folder of an image has too many files, so it is not known whether a snapshot of the image lies beside it.";
     NESTED_FORMAT = "nested-format", content, "The content of a raw disk begins as an image format does; it is read as raw because of the name of the file.", "If the file is an image in that format, give --format. A guest can write such a header into its own disk, so the name of the file decides.";
     FOREIGN_MARK = "foreign-mark", other, "A raw disk begins as a file of another kind does, and holds partitions or a file system too.", "Nothing, if the disk is known to be raw. A guest can write such a mark to hide its disk.";
     FILE_NOT_TAKEN = "file-not-taken", other, "A file in a folder of images is no disk image.", "Give the file itself, with --format raw, if it is a disk.";
@@ -139,7 +142,13 @@ codes! {
     LDM_VOLUME_REFUSED = "ldm-volume-refused", content, "The database contradicts itself about a dynamic volume, which is not read.";
     VMDK_CUT_SHORT = "vmdk-cut-short", content, "A stream-optimized VMDK has lost its end; reads past the cut are errors.";
     VMDK_EXTENT_SHORT = "vmdk-extent-short", content, "An extent has fewer bytes than its descriptor says; what is missing is an error.";
-    VMDK_GRAIN_DIRECTORY_DAMAGED = "vmdk-grain-directory-damaged", other, "Entries of a grain directory were taken from its copy.";
+    VMDK_EXTENT_LONG = "vmdk-extent-long", content, "The file of a flat extent has more bytes than the descriptor says; those are not shown.", "Correct the size in the descriptor, if the disk was extended; or open the flat file itself.";
+    VMDK_EXTENT_LOST = "vmdk-extent-lost", content, "An extent of a split image is missing or damaged; its bytes are errors, the rest of the disk is shown.", "Put the file beside the image, or allow its folder with --allow-path.";
+    VMDK_SIZES_DIFFER = "vmdk-sizes-differ", content, "The descriptor of a VMDK and the header of a sparse extent give different sizes; what only one of them has is not shown or is an error.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAIN_DIRECTORY_DAMAGED = "vmdk-grain-directory-damaged", content, "A grain directory and its copy contradict each other; the entries that are possible are used.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAIN_TABLE_DAMAGED = "vmdk-grain-table-damaged", content, "Entries of a grain table or of its copy are impossible; the others are used, and grains without one are errors.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAIN_TABLES_DIFFER = "vmdk-grain-tables-differ", content, "A grain table and its copy name different places; the grains in doubt are errors.", "Copy the image again from its source, if there is one.";
+    VMDK_GRAINS_OVERLAP = "vmdk-grains-overlap", content, "Grains of a disk have the same place in the file; they are errors.", "Copy the image again from its source, if there is one.";
     VMDK_UNCLEAN_SHUTDOWN = "vmdk-unclean-shutdown", content, "A VMDK was not closed; its last writes may be missing.";
     NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.";
     NTFS_BITMAP = "ntfs-bitmap", content, "Clusters of a file on NTFS are free by $Bitmap.", "They may have been overwritten by another file; `chkdsk` on a copy of the disk mends the bitmap.";

@@ -53,6 +53,7 @@ mod device;
 mod error;
 mod finding;
 mod guard;
+mod keep;
 mod map;
 mod sector_cache;
 mod span;
@@ -71,6 +72,7 @@ pub use device::{
 pub use error::{BlockError, BlockErrorKind, BlockResult, error_chain};
 pub use finding::{Finding, FindingLog, Severity};
 pub use guard::{Panicked, guard};
+pub use keep::{is_kept, keep};
 pub use map::{Map, Mapped, Piece, Place, Slice, SliceOf};
 pub use sector_cache::SectorCache;
 pub use span::Span;

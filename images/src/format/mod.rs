@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::locator::Located;
-use volfold_block::{BlockDevice, BlockResult, CachePool, Confidence, Finding};
+use volfold_block::{BlockDevice, BlockResult, CachePool, Confidence, Finding, FindingLog};
 
 pub mod raw;
 #[cfg(feature = "vmdk")]
@@ -20,10 +20,46 @@ pub struct DiskImage {
     /// The names of the files of a snapshot chain, the given image first, then its parents.
     /// Just the image where there is no parent.
     pub chain: Vec<String>,
+    /// The names of the other files that hold bytes of the image or of its parents: extents.
+    pub extents: Vec<String>,
     /// Whether most of its bytes are decoded, and come out of the cache when they are read again.
     pub is_decoded: bool,
     /// What is wrong with the image though it could be opened.
     pub findings: Vec<Finding>,
+    /// The same, and what is noticed while the image is read.
+    pub log: Arc<FindingLog>,
+}
+
+/// What an image says of itself, its parts and its parent, without its parent being opened.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Lineage {
+    /// The [`Located::name`] of each extent that is there.
+    pub extents: Vec<String>,
+    /// The [`Located::name`] of each file that may be the parent, by its name.
+    pub parents: Vec<String>,
+    /// Whether the parent was in the same folder.
+    pub parent_was_beside: bool,
+    /// The content id that the parent had when this child was made.
+    pub parent_cid: Option<u32>,
+    /// The id of the parent.
+    pub parent_uuid: Option<String>,
+    /// The content id.
+    pub cid: Option<u32>,
+    /// The id.
+    pub uuid: Option<String>,
+}
+
+impl Lineage {
+    /// Whether this image is a snapshot of the one in the file `name`, which has the lineage
+    /// `base`: it has its id, or it names that file. Where the parent was in another folder, a file
+    /// of its name is the parent only if it has the content id that is wanted.
+    pub fn is_child_of(&self, name: &str, base: &Self) -> bool {
+        let by_id = self.parent_uuid.is_some() && self.parent_uuid == base.uuid;
+        let is_same = self.parent_cid.is_some() && self.parent_cid == base.cid;
+        let is_named = self.parents.iter().any(|parent| parent == name);
+        by_id || (is_named && (is_same || self.parent_was_beside))
+    }
 }
 
 /// One image format.
@@ -49,4 +85,13 @@ pub trait ImageFormat: Send + Sync {
     /// # Errors
     /// Why the image cannot be read.
     fn open(&self, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage>;
+
+    /// What the image in `file` says of its parts and its parent. `None` for a format whose images
+    /// name no other files.
+    ///
+    /// # Errors
+    /// Why the image cannot be read.
+    fn lineage(&self, _file: &Located) -> BlockResult<Option<Lineage>> {
+        Ok(None)
+    }
 }

@@ -35,8 +35,10 @@ impl ImageFormat for Raw {
             format: self.id(),
             variant: None,
             chain: vec![file.name.clone()],
+            extents: Vec::new(),
             is_decoded: false,
             findings: Vec::new(),
+            log: Arc::default(),
         })
     }
 }

@@ -1,191 +1,29 @@
 //! Files of the host, opened read-only and shared.
 
-use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::locator::{Located, Locator};
 #[cfg(unix)]
-use volfold_block::total_length;
-use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, check_range, data_to_the_end,
-};
+use crate::host::unix as os;
+#[cfg(windows)]
+use crate::host::windows as os;
+use crate::locator::Located;
+use volfold_block::{BlockError, BlockResult};
 
 mod drive;
+mod file;
+mod identity;
+mod names;
+mod policy;
 #[cfg(unix)]
-#[path = "unix.rs"]
-mod os;
+mod unix;
+mod watch;
 #[cfg(windows)]
-#[path = "windows.rs"]
-mod os;
+mod windows;
 
-/// A file, block device or drive of the host.
-///
-/// Opened for reading only, and shared with programs that write it. Its size is taken once; a file that
-/// shrinks later gives `Io` to the reads that need the lost bytes.
-pub struct HostFile {
-    file: File,
-    size: u64,
-    /// The sector size of a drive that gives whole sectors only.
-    sector_size: Option<u32>,
-}
-
-impl HostFile {
-    /// Opens the file at `path` without the right to write.
-    ///
-    /// # Errors
-    /// `MissingPart` if there is no such file, `Io` with the host's reason otherwise; `Unsupported`
-    /// for a folder or a special file that has no size.
-    pub fn open(path: &Path) -> BlockResult<Self> {
-        if os::is_drive(path) {
-            return Self::open_drive(path);
-        }
-        // Before the open, since to open some character devices is to act on them; and after it,
-        // since the name may mean another file by then.
-        check_type(&std::fs::metadata(path).map_err(cannot_open)?)?;
-        let file = os::open(path).map_err(cannot_open)?;
-        let metadata = file.metadata()?;
-        check_type(&metadata)?;
-        let size = if metadata.is_file() { metadata.len() } else { device_size(&file)? };
-        Ok(Self { file, size, sector_size: None })
-    }
-
-    fn open_drive(path: &Path) -> BlockResult<Self> {
-        let file = os::open(path).map_err(|error| {
-            let sentence = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => {
-                    "cannot be opened; drives are read by administrators only"
-                }
-                _ => return cannot_open(error),
-            };
-            BlockError::new(BlockErrorKind::Io, sentence).because(error)
-        })?;
-        let (sector_size, size) =
-            drive::measure(&|offset, buf| os::read_exact_at(&file, buf, offset))?;
-        Ok(Self { file, size, sector_size: Some(sector_size) })
-    }
-}
-
-fn cannot_open(error: std::io::Error) -> BlockError {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => BlockErrorKind::MissingPart,
-        _ => BlockErrorKind::Io,
-    };
-    let sentence = if os::is_locked(&error) {
-        "is locked by another program; close it there, or open a copy or a snapshot"
-    } else {
-        "cannot be opened"
-    };
-    BlockError::new(kind, sentence).because(error)
-}
-
-/// Refuses what has no size: folders, pipes, sockets, character devices.
-fn check_type(metadata: &Metadata) -> BlockResult<()> {
-    if metadata.is_dir() {
-        return Err(BlockError::unsupported("is a folder, not an image"));
-    }
-    if !os::has_bytes(metadata) {
-        return Err(BlockError::unsupported("is neither a file nor a block device"));
-    }
-    Ok(())
-}
-
-/// The size of a block device.
-fn device_size(file: &File) -> BlockResult<u64> {
-    use std::io::{Seek, SeekFrom};
-    let mut cursor = file;
-    Ok(cursor.seek(SeekFrom::End(0))?)
-}
-
-impl BlockDevice for HostFile {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn sector_size(&self) -> u32 {
-        self.sector_size.unwrap_or(512)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        check_range(offset, buf.len(), self.size)?;
-        let read = |offset, buf: &mut [u8]| os::read_exact_at(&self.file, buf, offset);
-        let done = match self.sector_size {
-            None => read(offset, buf),
-            Some(sector_size) => drive::read_sectors(sector_size, offset, buf, &read),
-        };
-        done.map_err(|error| unreadable(error, offset))
-    }
-
-    #[cfg(unix)]
-    fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
-        check_range(offset, total_length(bufs), self.size)?;
-        os::read_exact_vectored_at(&self.file, bufs, offset)
-            .map_err(|error| unreadable(error, offset))
-    }
-
-    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
-        let data = data_to_the_end(offset, self.size)?;
-        Ok(os::extent(&self.file, offset, self.size).unwrap_or(data))
-    }
-
-    fn will_need(&self, offset: u64, length: u64) {
-        os::will_need(&self.file, offset, length);
-    }
-}
-
-/// Why a read at `offset` failed.
-fn unreadable(error: std::io::Error, offset: u64) -> BlockError {
-    let sentence = match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => "file has become shorter while it was open",
-        _ if os::is_locked(&error) => {
-            "another program has locked a part of the file; close it there, or open a copy"
-        }
-        _ => "the host could not read",
-    };
-    BlockError::new(BlockErrorKind::Io, sentence).at(offset).because(error)
-}
-
-/// The default policy: files beside the image, and below folders that the user named.
-pub struct HostLocator {
-    /// The folder of the file whose references are resolved.
-    beside: PathBuf,
-    allowed: Arc<[PathBuf]>,
-}
-
-impl HostLocator {
-    /// The policy for the references in the image at `image`. References may leave its folder only
-    /// into the folders `allowed`, which must exist.
-    ///
-    /// # Errors
-    /// `Io` if one of the folders cannot be resolved.
-    pub fn new(image: &Path, allowed: &[PathBuf]) -> BlockResult<Self> {
-        let canonical = |path: &Path| {
-            os::real_path(path).map_err(|error| {
-                let sentence = format!("folder {} cannot be resolved", os::shown(path));
-                BlockError::new(BlockErrorKind::Io, sentence).because(error)
-            })
-        };
-        let beside = canonical(parent_folder(image))?;
-        let allowed = allowed.iter().map(|path| canonical(path)).collect::<BlockResult<_>>()?;
-        Ok(Self { beside, allowed })
-    }
-
-    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
-        std::iter::once(&self.beside).chain(self.allowed.iter())
-    }
-
-    fn permits(&self, path: &Path) -> bool {
-        path.parent() == Some(&self.beside)
-            || self.allowed.iter().any(|folder| path.starts_with(folder))
-    }
-}
-
-fn parent_folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
+pub use crate::host::file::HostFile;
+pub use crate::host::policy::HostLocator;
+use crate::host::policy::{Nowhere, parent_folder};
 
 /// Opens the image at `path`, which the user named, with the default policy for what it names.
 ///
@@ -242,81 +80,33 @@ pub fn files_of_folder(path: &Path) -> BlockResult<Option<Vec<PathBuf>>> {
     Ok(Some(files))
 }
 
-/// The policy for what has no folder: a drive.
-struct Nowhere;
-
-impl Locator for Nowhere {
-    fn open(&self, reference: &Path) -> BlockResult<Located> {
-        let shown = reference.display();
-        Err(BlockError::refused(format!("a drive names {shown}, and no file lies beside a drive")))
-    }
+/// Whether `path` is a file without a byte.
+pub fn is_empty_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
 }
 
-/// Whether a path may be there though it could not be resolved. A folder of another machine that
-/// this user may not enter is not such a case: what counts is the file beside the image.
-fn hides_a_file(error: &std::io::Error) -> bool {
-    !matches!(
-        error.kind(),
-        std::io::ErrorKind::NotFound
-            | std::io::ErrorKind::NotADirectory
-            | std::io::ErrorKind::PermissionDenied
-            | std::io::ErrorKind::InvalidInput
-            | std::io::ErrorKind::InvalidFilename
-    )
-}
-
-impl Locator for HostLocator {
-    fn open(&self, reference: &Path) -> BlockResult<Located> {
-        let shown = reference.display();
-        let wanted = os::host_path(reference);
-        let Some(name) = wanted.file_name().filter(|name| os::is_plain(Path::new(name))) else {
-            return Err(BlockError::refused(format!("image names {shown}, which is no file")));
-        };
-        let mut candidates = Vec::new();
-        if os::may_ask(self.folders(), &wanted) {
-            candidates.push(self.beside.join(&wanted));
-        }
-        // An absolute path of another machine usually means the file beside the image.
-        candidates.push(self.beside.join(name));
-        candidates.extend(self.allowed.iter().map(|folder| folder.join(name)));
-        let mut refused = None;
-        for candidate in candidates {
-            // Links are resolved before the policy looks, so none can lead outside.
-            let real = match os::real_path(&candidate) {
-                Ok(real) => real,
-                Err(error) if hides_a_file(&error) => {
-                    let sentence = format!("{shown} cannot be resolved");
-                    return Err(BlockError::new(BlockErrorKind::Io, sentence).because(error));
-                }
-                Err(_) => continue,
-            };
-            if !self.permits(&real) {
-                refused = Some(real);
-                continue;
-            }
-            let device = Arc::new(HostFile::open(&real)?);
-            let beside = parent_folder(&real).to_path_buf();
-            let files = Arc::new(Self { beside, allowed: self.allowed.clone() });
-            return Ok(Located { device, name: os::shown(&real).into_owned(), files });
-        }
-        Err(match refused {
-            Some(real) => BlockError::refused(format!(
-                "image names {}, which is outside its folder; allow it with --allow-path {}",
-                os::shown(&real),
-                os::shown(parent_folder(&real))
-            )),
-            None => BlockError::missing(format!("{shown} is missing; put it beside the image")),
-        })
+/// The files in the folder of the file at `path` whose names end in `extension`, sorted; none if
+/// `path` is no file.
+///
+/// # Errors
+/// As [`files_of_folder`].
+pub fn files_beside(path: &Path, extension: &str) -> BlockResult<Vec<PathBuf>> {
+    let path = real_path(path);
+    if !path.is_file() {
+        return Ok(Vec::new());
     }
+    let mut files = files_of_folder(parent_folder(&path))?.unwrap_or_default();
+    files.retain(|file| file.extension().is_some_and(|it| it.eq_ignore_ascii_case(extension)));
+    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use volfold_block::ExtentKind;
+    use volfold_block::{BlockDevice, BlockErrorKind, ExtentKind, keep};
 
     /// A folder with an image in its sub-folder `in`, removed in the end.
     struct Folder(PathBuf);
@@ -469,21 +259,146 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_shrinks_gives_io_to_the_reads_that_need_the_lost_bytes() {
+    fn a_file_that_shrinks_is_another_file() {
         let folder = Folder::new();
         let path = folder.path("in/image");
         folder.write("in/image", &[7; 4096]);
         let file = HostFile::open(&path).unwrap();
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1000).unwrap();
         let mut buf = [0; 600];
-        file.read_at(400, &mut buf).unwrap();
-        assert_eq!(buf, [7; 600]);
-        let error = file.read_at(401, &mut buf).unwrap_err();
-        assert_eq!((error.kind(), error.position()), (BlockErrorKind::Io, Some(401)));
+        for offset in [400, 401] {
+            let error = file.read_at(offset, &mut buf).unwrap_err();
+            assert_eq!((error.kind(), error.position()), (BlockErrorKind::Io, Some(offset)));
+            assert!(error.message().contains("was changed by another program"), "{error}");
+        }
         // What is gone is not said to be zeros.
         assert_eq!(file.extent_at(2000).unwrap().kind, ExtentKind::Data);
         let error = file.read_at(3500, &mut buf).unwrap_err();
         assert_eq!(error.kind(), BlockErrorKind::OutOfRange);
+    }
+
+    /// Waits until a change of a file gets another time than one before.
+    fn let_time_pass() {
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_gives_no_more_bytes() {
+        use std::io::{Seek, SeekFrom, Write};
+        let folder = Folder::new();
+        let path = folder.path("in/image");
+        folder.write("in/image", &[7; 8192]);
+        let_time_pass();
+        let file = HostFile::open(&path).unwrap();
+        let mut buf = [0; 600];
+        for _ in 0..3 {
+            file.read_at(400, &mut buf).unwrap();
+            let_time_pass();
+        }
+        let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        writer.seek(SeekFrom::Start(5000)).unwrap();
+        writer.write_all(&[8; 100]).unwrap();
+        drop(writer);
+        let_time_pass();
+        for _ in 0..3 {
+            let error = file.read_at(400, &mut buf).unwrap_err();
+            assert_eq!(error.kind(), BlockErrorKind::Io);
+            let error = file.read_vectored_at(400, &mut [&mut buf]).unwrap_err();
+            assert!(error.message().contains("was changed"), "{error}");
+        }
+        // A new handle is of the new file.
+        HostFile::open(&path).unwrap().read_at(5000, &mut buf[..100]).unwrap();
+        assert_eq!(buf[..100], [8; 100]);
+    }
+
+    #[test]
+    fn bytes_that_are_kept_are_checked_each_time() {
+        let folder = Folder::new();
+        let path = folder.path("in/image");
+        folder.write("in/image", &[7; 4096]);
+        let_time_pass();
+        let file = HostFile::open(&path).unwrap();
+        // The answer of the host is fresh, and good for some time.
+        file.read_at(0, &mut [0; 10]).unwrap();
+        fs::write(&path, [8; 4096]).unwrap();
+        let error = keep(|| file.read_at(0, &mut [0; 10])).unwrap_err();
+        assert_eq!(error.kind(), BlockErrorKind::Io);
+        assert!(file.read_at(0, &mut [0; 10]).is_err());
+    }
+
+    #[test]
+    fn another_file_of_the_name_does_not_matter() {
+        let folder = Folder::new();
+        folder.write("in/image", &[7; 4096]);
+        let file = HostFile::open(&folder.path("in/image")).unwrap();
+        folder.write("in/new", &[8; 9000]);
+        if fs::rename(folder.path("in/new"), folder.path("in/image")).is_ok() {
+            let_time_pass();
+            let mut buf = [0; 10];
+            keep(|| file.read_at(100, &mut buf)).unwrap();
+            assert_eq!(buf, [7; 10]);
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_in_another_form_or_letter_case() {
+        let folder = Folder::new();
+        folder.write("in/gro\u{308}sse-s001.vmdk", b"decomposed");
+        folder.write("in/disk-S001.VMDK", b"case");
+        folder.gives("gr\u{F6}sse-s001.vmdk", &[], b"decomposed");
+        folder.gives("C:\\vm\\GR\u{D6}SSE-s001.vmdk", &[], b"decomposed");
+        folder.gives("Disk-s001.vmdk", &[], b"case");
+        folder.write("out/Part.vmdk", b"out");
+        folder.gives("part.vmdk", &["out"], b"out");
+        folder.refuses("part.vmdk", BlockErrorKind::MissingPart);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn of_two_files_that_differ_in_letter_case_none_is_guessed() {
+        let folder = Folder::new();
+        folder.write("in/a.vmdk", b"1");
+        folder.write("in/A.VMDK", b"2");
+        let sentence = folder.refuses("A.vmdk", BlockErrorKind::MissingPart);
+        assert_eq!(sentence, "A.vmdk is missing; 2 files differ from it in letter case only");
+        folder.gives("A.VMDK", &[], b"2");
+        let image = open_image_file(&folder.path("in/image"), &[]).unwrap();
+        assert_eq!(image.files.candidates(Path::new("A.vmdk")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_image_is_no_part_of_itself() {
+        let folder = Folder::new();
+        let sentence = folder.refuses("image", BlockErrorKind::Refused);
+        assert!(sentence.contains("is the image itself"), "{sentence}");
+        // Nor of what it is made of.
+        folder.write("in/part", b"part");
+        let part = folder.resolve("part", &[]).unwrap();
+        assert!(part.files.open(Path::new("image")).is_err());
+        assert!(part.files.open(Path::new("part")).is_err());
+        // Another file of its name is another file.
+        folder.write("out/image", b"other");
+        folder.gives("image", &["out"], b"other");
+    }
+
+    #[test]
+    fn all_files_that_may_be_meant_are_offered() {
+        let folder = Folder::new();
+        folder.write("in/part", b"in");
+        folder.write("out/part", b"out");
+        let image = open_image_file(&folder.path("in/image"), &[folder.path("out")]).unwrap();
+        let found = image.files.candidates(Path::new("../out/part")).unwrap();
+        let found: Vec<_> = found.iter().map(|located| contents(&*located.device)).collect();
+        assert_eq!(found, [&b"out"[..], b"in"]);
+        let mut seen = Vec::new();
+        folder.write("in/b.VMDK", b"");
+        folder.write("out/a.vmdk", b"");
+        image.files.neighbours("vmdk", &mut |file| {
+            seen.push(file.name);
+            std::ops::ControlFlow::Continue(())
+        });
+        assert_eq!(seen.len(), 2);
+        assert!(seen[0].ends_with("b.VMDK") && seen[1].ends_with("a.vmdk"));
     }
 
     #[test]

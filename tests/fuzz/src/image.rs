@@ -1,6 +1,7 @@
 //! Any bytes as a disk image of the format that the first byte picks; every extent and parent that it names is
 //! the input again, or nothing.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +36,16 @@ impl Locator for SameBytes {
             return Err(BlockError::missing("there is no such file"));
         }
         Ok(self.located(format!("{} {}", reference.display(), self.depth)))
+    }
+
+    fn neighbours(
+        &self,
+        extension: &str,
+        visit: &mut dyn FnMut(Located) -> ControlFlow<()>,
+    ) {
+        if self.depth > 0 {
+            let _ = visit(self.located(format!("{extension} {}", self.depth)));
+        }
     }
 }
 

@@ -10,32 +10,38 @@
 //! | 1     | zeroed grain, in extents that have them                       |
 //! | other | sector of the grain, or of its marker in a compressed extent  |
 //!
-//! Most writers keep both twice. The redundant copies stand in, entry by entry, for primary ones
-//! that lie outside the file.
+//! Most writers keep both twice. The copies are compared when they are read: the directory when the
+//! extent is opened, a table when a read first touches it (see [`super::table`]). A directory entry
+//! that is impossible is taken from the redundant directory. Two copies of a directory name different
+//! tables; an entry is impossible if its table is not in the file, or not where the pattern of all
+//! others wants it, since every writer puts its tables side by side.
 //!
-//! The directory is read when the extent is opened, a table when a read first touches it. Tables
-//! are kept until the [`TableBudget`] of the image is spent; later ones are read on each request,
-//! so that memory stays bounded and reads take no lock.
+//! Tables are kept until the [`TableBudget`] of the image is spent; later ones are read on each
+//! request, so that memory stays bounded and reads take no lock. Such a table is compared once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::format::vmdk::header::SECTOR;
+use parking_lot::RwLock;
+
+use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
+use crate::format::vmdk::note::PartLog;
+use crate::format::vmdk::table::{
+    Entries, EntryRule, GRAINS_PER_TABLE, Refusal, TABLE_BYTES, TABLE_ENTRIES, Table,
+};
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, byte_count, bytes_to_index,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, byte_count, bytes_to_index,
+    code, keep,
 };
 
-/// Entries of a grain table.
-pub(super) const TABLE_ENTRIES: usize = 512;
-
-/// The same as a count of grains.
-pub(super) const GRAINS_PER_TABLE: u64 = 512;
-
-const TABLE_BYTES: usize = 2048;
 const ENTRY_BYTES: u64 = 4;
 
+/// The size of a table.
+const TABLE_SECTORS: u32 = 4;
+
 /// LIMIT: grain directory entries of all files of an image, the parents included. Enough for
-/// 64 TiB in grains of 64 KiB; costs at most 48 MiB.
+/// 64 TiB in grains of 64 KiB; costs at most 56 MiB.
 const MAX_DIRECTORY_ENTRIES: usize = 1 << 21;
 
 /// LIMIT: grain tables of all files of an image that are kept in memory: 32 MiB.
@@ -45,6 +51,13 @@ const MAX_KEPT_TABLES: usize = 1 << 14;
 /// 64 GiB of disk in grains of 64 KiB.
 const MAX_MARKERS: usize = 1 << 20;
 
+/// LIMIT: places of grains of all files of an image that are compared across their tables: 8 MiB,
+/// for 4 TiB in grains of 64 KiB.
+const MAX_COMPARED_PLACES: usize = 1 << 26;
+
+/// LIMIT: places of which it is remembered that two grains have them.
+const MAX_SHARED_PLACES: usize = 1 << 12;
+
 /// How much of the grain directory is read at once.
 const DIRECTORY_CHUNK: usize = 64 * 1024;
 
@@ -53,6 +66,7 @@ pub(super) struct TableBudget {
     directory_entries: AtomicUsize,
     tables: AtomicUsize,
     markers: AtomicUsize,
+    places: AtomicUsize,
 }
 
 impl TableBudget {
@@ -61,6 +75,7 @@ impl TableBudget {
             directory_entries: AtomicUsize::new(MAX_DIRECTORY_ENTRIES),
             tables: AtomicUsize::new(MAX_KEPT_TABLES),
             markers: AtomicUsize::new(MAX_MARKERS),
+            places: AtomicUsize::new(MAX_COMPARED_PLACES),
         }
     }
 
@@ -98,9 +113,6 @@ fn take(left: &AtomicUsize, count: usize) -> bool {
     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(count)).is_ok()
 }
 
-/// A grain table, decoded.
-pub(super) type Table = [u32; TABLE_ENTRIES];
-
 /// Where the bytes of one grain are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grain {
@@ -112,29 +124,105 @@ pub(super) enum Grain {
     Stored(u64),
 }
 
-/// What the entries of one extent may be.
-#[derive(Clone, Copy)]
-pub(super) struct EntryRule {
-    pub(super) zeroed_grains: bool,
-    pub(super) file_size: u64,
+/// A set of numbers from 0 on that grows while others read it.
+struct Bits(Box<[AtomicU64]>);
+
+impl Bits {
+    fn new(count: usize) -> Self {
+        Self(std::iter::repeat_with(|| AtomicU64::new(0)).take(count.div_ceil(64)).collect())
+    }
+
+    fn word(&self, number: usize) -> Option<(&AtomicU64, u64)> {
+        let word = self.0.get(number / 64)?;
+        Some((word, 1_u64.checked_shl(u32::try_from(number % 64).ok()?)?))
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.word(number).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Adds `number`; whether it was there before.
+    fn add(&self, number: usize) -> bool {
+        self.word(number)
+            .is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
+    }
 }
 
-impl EntryRule {
-    /// Whether a grain table entry cannot be true.
-    fn is_bad_grain(self, entry: u32) -> bool {
-        match entry {
-            0 => false,
-            1 if self.zeroed_grains => false,
-            1 => true,
-            _ => u64::from(entry).saturating_mul(SECTOR) >= self.file_size,
-        }
+/// The places of the grains of all tables that were read so far.
+struct Places {
+    /// One for each grain that the file has room for.
+    taken: OnceLock<Bits>,
+    count: usize,
+    /// The sectors of grains that two tables name.
+    shared: RwLock<HashSet<u32>>,
+    has_shared: AtomicBool,
+}
+
+impl Places {
+    /// `None` where grains are not compared: they are compressed, or they are too many.
+    fn new(rule: EntryRule, budget: &TableBudget) -> Option<Self> {
+        let sectors = u64::from(rule.grain_sectors).saturating_mul(SECTOR);
+        let count = rule.file_size.checked_div(sectors)?.saturating_add(1);
+        let count = usize::try_from(count).ok().filter(|count| take(&budget.places, *count))?;
+        Some(Self {
+            taken: OnceLock::new(),
+            count,
+            shared: RwLock::default(),
+            has_shared: AtomicBool::new(false),
+        })
     }
 
-    /// Whether a grain directory entry cannot be true.
-    fn is_bad_table(self, entry: u32) -> bool {
-        let start = u64::from(entry).saturating_mul(SECTOR);
-        entry != 0 && start.saturating_add(byte_count(TABLE_BYTES)) > self.file_size
+    fn is_shared(&self, entry: u32) -> bool {
+        self.has_shared.load(Ordering::Relaxed) && self.shared.read().contains(&entry)
     }
+
+    /// Takes the places of the grains of `table`, and refuses those that another table took.
+    fn claim(&self, rule: EntryRule, table: &mut Table) -> u32 {
+        let taken = self.taken.get_or_init(|| Bits::new(self.count));
+        // Grains lie side by side from the end of the metadata on; one that does not fit in there
+        // overlaps two places, and only its own table is asked.
+        let offset = rule.data_start.checked_rem(rule.grain_sectors).unwrap_or(0);
+        let mut shared = 0_u32;
+        for (index, entry) in table.entries.into_iter().enumerate() {
+            if !rule.is_place(entry) || table.entry(index).is_err() {
+                continue;
+            }
+            let from_first = entry.saturating_sub(offset);
+            if from_first.checked_rem(rule.grain_sectors) != Some(0) {
+                continue;
+            }
+            let place = from_first.checked_div(rule.grain_sectors).unwrap_or(0);
+            if usize::try_from(place).is_ok_and(|place| taken.add(place)) {
+                table.refuse(index, Refusal::Shared);
+                shared = shared.saturating_add(1);
+                let mut known = self.shared.write();
+                if known.len() < MAX_SHARED_PLACES {
+                    known.insert(entry);
+                    self.has_shared.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        shared
+    }
+}
+
+/// Where the parts of an extent are, as its header says.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    /// The grain directory.
+    pub(super) primary: u64,
+    /// The redundant one.
+    pub(super) redundant: Option<u64>,
+    /// How many entries it has.
+    pub(super) tables: u64,
+    /// Where the descriptor ends.
+    pub(super) descriptor_end: u64,
+    /// Where the header says that the first grain may begin.
+    pub(super) over_head: u64,
+    pub(super) grain_size: u64,
+    pub(super) compressed: bool,
+    pub(super) zeroed_grains: bool,
+    pub(super) file_size: u64,
 }
 
 /// The grain directory of one extent, and the tables read so far.
@@ -143,72 +231,89 @@ pub(super) struct GrainDirectory {
     rule: EntryRule,
     /// Sectors of the grain tables.
     entries: Box<[u32]>,
+    /// Sectors of the redundant tables, 0 where there is none; empty or one for each of `entries`.
+    copies: Box<[u32]>,
     /// One for each of `entries`.
     tables: Box<[OnceLock<Box<Table>>]>,
-    /// The redundant grain directory.
-    redundant: Option<u64>,
+    /// The tables that were compared and are sound.
+    sound: Bits,
+    /// The tables whose places were taken.
+    claimed: Bits,
+    places: Option<Places>,
     budget: Arc<TableBudget>,
+    log: PartLog,
 }
 
 impl GrainDirectory {
-    /// Reads the directory of `tables` entries at `primary`, helped by the one at `redundant`.
-    /// The number with it says how many entries came from the redundant directory.
+    /// Reads the directory at `layout.primary`, helped by the redundant one; notes in `log` what
+    /// they contradict each other about.
     ///
     /// # Errors
     /// `Corrupt` if neither is in the file, `Unsupported` if it is beyond the budget.
     pub(super) fn read(
         file: Arc<dyn BlockDevice>,
-        rule: EntryRule,
-        tables: u64,
-        primary: u64,
-        redundant: Option<u64>,
+        layout: &Layout,
         budget: Arc<TableBudget>,
-    ) -> BlockResult<(Self, u64)> {
+        log: &PartLog,
+    ) -> BlockResult<Self> {
+        let size = layout.tables.checked_mul(ENTRY_BYTES);
         let is_inside = |offset: u64| {
-            let end = tables.checked_mul(ENTRY_BYTES).and_then(|size| size.checked_add(offset));
-            end.is_some_and(|end| end <= rule.file_size)
+            let end = size.and_then(|size| size.checked_add(offset));
+            end.is_some_and(|end| end <= layout.file_size)
         };
         // INVARIANT: nothing is allocated for a directory that the file does not hold.
-        let redundant = redundant.filter(|offset| is_inside(*offset));
-        if !is_inside(primary) && redundant.is_none() {
+        let redundant = layout.redundant.filter(|offset| is_inside(*offset));
+        let primary = Some(layout.primary).filter(|offset| is_inside(*offset));
+        if primary.is_none() && redundant.is_none() {
             let sentence = "grain directory is not inside the file";
-            return Err(BlockError::corrupt(sentence, primary, 0));
+            return Err(BlockError::corrupt(sentence, layout.primary, 0));
         }
-        let count = budget.take_directory(tables)?;
-        let mut entries = if is_inside(primary) {
-            read_entries(&*file, primary, count)?
-        } else {
-            vec![u32::MAX; count]
+        let count = budget.take_directory(layout.tables)?;
+        let read = |at: Option<u64>| at.map(|at| keep(|| read_entries(&*file, at, count)));
+        let (mut entries, mut copies) = match (read(primary), read(redundant)) {
+            (Some(entries), copies) => (entries?, copies.transpose()?.unwrap_or_default()),
+            (None, copies) => (vec![u32::MAX; count], copies.transpose()?.unwrap_or_default()),
         };
-        let mut replaced: u64 = 0;
-        if let Some(offset) = redundant {
-            for (entry, copy) in entries.iter_mut().zip(read_entries(&*file, offset, count)?) {
-                let lost = *entry == 0 || rule.is_bad_table(*entry);
-                if lost && copy != 0 && !rule.is_bad_table(copy) {
-                    *entry = copy;
-                    replaced = replaced.saturating_add(1);
-                }
-            }
-        }
-        let directory = Self {
-            file,
-            rule,
-            tables: entries.iter().map(|_| OnceLock::new()).collect(),
-            entries: entries.into(),
-            redundant,
-            budget,
-        };
-        Ok((directory, replaced))
+        let mut rule = layout.rule();
+        join_directories(rule, &mut entries, &mut copies, log);
+        rule.data_start = layout.data_start(rule, &entries, &copies);
+        Ok(Self::over(file, rule, entries.into(), copies.into(), None, budget, log))
     }
 
     /// A directory whose tables were found in another way; an absent table is all holes.
     pub(super) fn from_tables(
         file: Arc<dyn BlockDevice>,
-        rule: EntryRule,
+        layout: &Layout,
         tables: Box<[OnceLock<Box<Table>>]>,
         budget: Arc<TableBudget>,
+        log: &PartLog,
     ) -> Self {
-        Self { file, rule, entries: vec![0; tables.len()].into(), tables, redundant: None, budget }
+        let entries = vec![0; tables.len()].into();
+        Self::over(file, layout.rule(), entries, Box::default(), Some(tables), budget, log)
+    }
+
+    fn over(
+        file: Arc<dyn BlockDevice>,
+        rule: EntryRule,
+        entries: Box<[u32]>,
+        copies: Box<[u32]>,
+        tables: Option<Box<[OnceLock<Box<Table>>]>>,
+        budget: Arc<TableBudget>,
+        log: &PartLog,
+    ) -> Self {
+        let empty = || entries.iter().map(|_| OnceLock::new()).collect();
+        Self {
+            file,
+            rule,
+            tables: tables.unwrap_or_else(empty),
+            sound: Bits::new(entries.len()),
+            claimed: Bits::new(entries.len()),
+            places: Places::new(rule, &budget),
+            entries,
+            copies,
+            budget,
+            log: log.clone(),
+        }
     }
 
     /// A view for the grains of one request.
@@ -240,49 +345,218 @@ impl GrainDirectory {
         Ok(slot.get().map_or(Current::Absent, |table| Current::Kept(table)))
     }
 
+    /// Reads the table `index` at the sector `entry`, and compares it with its copy.
     fn read_table(&self, index: usize, entry: u32) -> BlockResult<Table> {
         let at = u64::from(entry).saturating_mul(SECTOR);
-        let mut table = if self.rule.is_bad_table(entry) {
+        let entries = if self.rule.is_bad_table(entry) {
             Err(BlockError::corrupt("grain table is not inside the file", at, 0))
         } else {
             read_table(&*self.file, at)
         };
-        let is_damaged = match &table {
-            Ok(table) => table.iter().any(|entry| self.rule.is_bad_grain(*entry)),
-            Err(error) => error.kind() == BlockErrorKind::Corrupt,
-        };
-        if is_damaged && let Some(copy) = self.read_redundant_table(index)? {
-            match &mut table {
-                Ok(table) => {
-                    let both = table.iter_mut().zip(copy);
-                    for (entry, copy) in both.filter(|(e, _)| self.rule.is_bad_grain(**e)) {
-                        *entry = copy;
-                    }
+        if self.sound.has(index) {
+            return entries.map(Table::sound);
+        }
+        let copy = self.copies.get(index).copied().filter(|copy| *copy != 0);
+        let copy = copy.map(|copy| read_table(&*self.file, u64::from(copy).saturating_mul(SECTOR)));
+        let (entries, copy) = match (entries, copy) {
+            (Ok(entries), Some(Ok(copy))) => (entries, Some(copy)),
+            (Ok(entries), copy) => {
+                if let Some(Err(error)) = copy {
+                    self.note(format!("the copy of grain table {index} cannot be read: {error}"));
                 }
-                Err(_) => table = Ok(copy),
+                (entries, None)
+            }
+            (Err(error), Some(Ok(copy))) => {
+                self.note(format!("grain table {index} is taken from its copy: {error}"));
+                (copy, None)
+            }
+            (Err(error), _) => return Err(error),
+        };
+        let note = |finding| self.log.add(finding);
+        let mut table = self.rule.check(index, entries, copy.as_ref(), &note);
+        if let Some(places) = &self.places
+            && !self.claimed.add(index)
+        {
+            let shared = places.claim(self.rule, &mut table);
+            if shared > 0 {
+                let line = format!(
+                    "{shared} entries of grain table {index} name places that other tables name \
+                     too; those grains are errors"
+                );
+                self.log.add(Finding::error(code::VMDK_GRAINS_OVERLAP, line));
             }
         }
-        table
+        if table.is_sound() && copy.is_none_or(|copy| copy == table.entries) {
+            self.sound.add(index);
+        }
+        Ok(table)
     }
 
-    fn read_redundant_table(&self, index: usize) -> BlockResult<Option<Table>> {
-        let Some(directory) = self.redundant else {
-            return Ok(None);
-        };
-        let mut entry = [0; 4];
-        let offset = byte_count(index).saturating_mul(ENTRY_BYTES);
-        self.file.read_at(directory.saturating_add(offset), &mut entry)?;
-        let entry = u32::from_le_bytes(entry);
-        if entry == 0 || self.rule.is_bad_table(entry) {
-            return Ok(None);
-        }
-        read_table(&*self.file, u64::from(entry).saturating_mul(SECTOR)).map(Some)
+    fn note(&self, line: String) {
+        self.log.add(Finding::warning(code::VMDK_GRAIN_TABLE_DAMAGED, line));
     }
 }
 
-fn read_table(file: &dyn BlockDevice, at: u64) -> BlockResult<Table> {
+impl Layout {
+    /// The layout that `header` tells, in a file of `file_size` bytes; `None` if the directory is
+    /// elsewhere.
+    pub(super) fn of(header: &SparseHeader, file_size: u64) -> Option<Self> {
+        match header.directory {
+            DirectoryPlace::At(primary) => {
+                Some(Self { primary, ..Self::without_directory(header, file_size) })
+            }
+            DirectoryPlace::InFooter => None,
+        }
+    }
+
+    /// The same of an extent whose directory is nowhere.
+    pub(super) fn without_directory(header: &SparseHeader, file_size: u64) -> Self {
+        let descriptor_end = header.descriptor.map(|(at, size)| at.saturating_add(size));
+        Self {
+            primary: 0,
+            redundant: header.redundant,
+            tables: header.capacity.div_ceil(header.grain_size).div_ceil(GRAINS_PER_TABLE),
+            descriptor_end: descriptor_end.filter(|end| *end <= file_size).unwrap_or(0),
+            over_head: header.over_head,
+            grain_size: header.grain_size,
+            compressed: header.compressed,
+            zeroed_grains: header.zeroed_grains,
+            file_size,
+        }
+    }
+
+    /// What entries may be, as long as the tables are not known.
+    fn rule(&self) -> EntryRule {
+        let sectors = self.grain_size / SECTOR;
+        EntryRule {
+            zeroed_grains: self.zeroed_grains,
+            file_size: self.file_size,
+            grain_sectors: if self.compressed { 0 } else { u32::try_from(sectors).unwrap_or(0) },
+            data_start: 1,
+        }
+    }
+
+    /// The first sector that can be of a grain. The header says it, and the places of the tables do;
+    /// one of them alone is not believed where that would refuse grains.
+    fn data_start(&self, rule: EntryRule, entries: &[u32], copies: &[u32]) -> u32 {
+        /// What a writer leaves free before the first grain, besides what makes it a multiple.
+        const MAX_SLACK: u64 = 1 << 20;
+        if self.compressed {
+            // Tables follow the grains, and a compressed grain says itself what it is.
+            return 1;
+        }
+        let end_of = |table: u32| {
+            let start = u64::from(table).saturating_mul(SECTOR);
+            start.saturating_add(byte_count(TABLE_BYTES))
+        };
+        let tables = entries.iter().chain(copies).filter(|entry| !rule.is_bad_table(**entry));
+        let tables = tables.filter(|entry| **entry != 0).copied().map(end_of).max().unwrap_or(0);
+        let size = self.tables.saturating_mul(ENTRY_BYTES);
+        let directories = self.redundant.into_iter().chain([self.primary]);
+        let directories = directories.map(|at| at.saturating_add(size));
+        let directories = directories.filter(|end| *end <= self.file_size).max().unwrap_or(0);
+        let metadata_end = tables.max(directories).max(self.descriptor_end).max(SECTOR);
+        let is_near = self
+            .over_head
+            .checked_sub(metadata_end)
+            .is_some_and(|slack| slack <= self.grain_size.saturating_add(MAX_SLACK));
+        let start = if is_near { self.over_head } else { self.over_head.min(metadata_end) };
+        u32::try_from(start.max(SECTOR) / SECTOR).unwrap_or(u32::MAX)
+    }
+}
+
+/// Where the tables of a directory are that lies at equal distances, as all writers put them.
+#[derive(Clone, Copy)]
+struct Pattern {
+    first: u32,
+    distance: u32,
+}
+
+impl Pattern {
+    /// The pattern of `entries`; `None` if not almost all of them follow one.
+    fn of(entries: &[u32]) -> Option<Self> {
+        let neighbours = entries.iter().zip(entries.iter().skip(1));
+        let distance = most_frequent(neighbours.filter_map(|(one, next)| next.checked_sub(*one)))?;
+        let distance = Some(distance).filter(|distance| *distance >= TABLE_SECTORS)?;
+        let before = |index: usize| u32::try_from(index).ok()?.checked_mul(distance);
+        let firsts = entries.iter().zip(0..);
+        let first =
+            most_frequent(firsts.filter_map(|(entry, index)| entry.checked_sub(before(index)?)))?;
+        let pattern = Self { first, distance };
+        let fits = |(entry, index): &(&u32, usize)| pattern.entry(*index) == Some(**entry);
+        let fitting = entries.iter().zip(0..).filter(fits).count();
+        let others = entries.len().saturating_sub(fitting);
+        (fitting >= 3 && others.saturating_mul(6) <= fitting).then_some(pattern)
+    }
+
+    /// The entry number `index`.
+    fn entry(self, index: usize) -> Option<u32> {
+        u32::try_from(index).ok()?.checked_mul(self.distance)?.checked_add(self.first)
+    }
+}
+
+/// The value that more than half of `values` have; any of them if there is none.
+fn most_frequent(values: impl Iterator<Item = u32>) -> Option<u32> {
+    let (mut best, mut lead) = (None, 0_usize);
+    for value in values {
+        if lead == 0 {
+            best = Some(value);
+        }
+        let is_best = best == Some(value);
+        lead = if is_best { lead.saturating_add(1) } else { lead.saturating_sub(1) };
+    }
+    best
+}
+
+/// Chooses between the entries of two directories; what is left of `copies` are tables to compare
+/// with, 0 where there is none.
+fn join_directories(rule: EntryRule, entries: &mut [u32], copies: &mut [u32], log: &PartLog) {
+    if copies.is_empty() {
+        return;
+    }
+    let (ours, theirs) = (Pattern::of(entries), Pattern::of(copies));
+    let is_inside = |entry: u32| entry != 0 && !rule.is_bad_table(entry);
+    let is_possible = |entry: u32, pattern: Option<Pattern>, index: usize| {
+        is_inside(entry) && pattern.is_none_or(|pattern| pattern.entry(index) == Some(entry))
+    };
+    let (mut taken, mut bad_copies) = (0_u64, 0_u64);
+    for ((entry, copy), index) in entries.iter_mut().zip(copies).zip(0..) {
+        match (is_possible(*entry, ours, index), is_possible(*copy, theirs, index)) {
+            (true, true) => {}
+            // A disk that was enlarged has tables elsewhere, and so has its copy.
+            (false, false) if is_inside(*entry) && is_inside(*copy) => {}
+            (false, true) => {
+                *entry = std::mem::take(copy);
+                taken = taken.saturating_add(1);
+            }
+            (is_ours, false) => {
+                if is_ours || *copy != 0 {
+                    bad_copies = bad_copies.saturating_add(1);
+                }
+                *copy = 0;
+            }
+        }
+    }
+    let total = entries.len();
+    if taken > 0 {
+        log.add(Finding::warning(
+            code::VMDK_GRAIN_DIRECTORY_DAMAGED,
+            format!("{taken} of {total} entries of the grain directory were taken from its copy"),
+        ));
+    }
+    if bad_copies > 0 {
+        log.add(Finding::warning(
+            code::VMDK_GRAIN_DIRECTORY_DAMAGED,
+            format!(
+                "{bad_copies} of {total} entries of the redundant grain directory are not used"
+            ),
+        ));
+    }
+}
+
+fn read_table(file: &dyn BlockDevice, at: u64) -> BlockResult<Entries> {
     let mut bytes = [0; TABLE_BYTES];
-    file.read_at(at, &mut bytes)?;
+    keep(|| file.read_at(at, &mut bytes))?;
     let mut table = [0; TABLE_ENTRIES];
     decode(&bytes, &mut table);
     Ok(table)
@@ -346,18 +620,18 @@ impl Lookup<'_> {
             Current::Kept(table) => *table,
             Current::Own(table) => table,
         };
-        let entry = table.get(bytes_to_index(grain % GRAINS_PER_TABLE)?);
-        let entry = entry.copied().unwrap_or(0);
-        let offset = u64::from(entry).saturating_mul(SECTOR);
-        if self.directory.rule.is_bad_grain(entry) {
-            let sentence = "grain table entry points outside the grains of the file";
-            return Ok(Err(BlockError::corrupt(sentence, offset, 0)));
-        }
-        Ok(Ok(match entry {
-            0 => Grain::Hole,
-            1 => Grain::Zeroed,
-            _ => Grain::Stored(offset),
-        }))
+        let entry = match table.entry(bytes_to_index(grain % GRAINS_PER_TABLE)?) {
+            Ok(entry) => entry,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match entry {
+            0 => Ok(Grain::Hole),
+            1 if self.directory.rule.zeroed_grains => Ok(Grain::Zeroed),
+            _ if self.directory.places.as_ref().is_some_and(|it| it.is_shared(entry)) => {
+                Err(Refusal::Shared.error(entry))
+            }
+            _ => Ok(Grain::Stored(u64::from(entry).saturating_mul(SECTOR))),
+        })
     }
 
     /// Whether no grain of the table number `index` is in the file, without reading it.

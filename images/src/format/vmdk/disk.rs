@@ -1,5 +1,6 @@
 //! The virtual disk: extents side by side, over the parent.
 
+use std::fmt;
 use std::sync::Arc;
 
 use volfold_block::{
@@ -23,6 +24,49 @@ pub(super) enum Source {
     Zero,
     /// The descriptor forbids them.
     NoAccess,
+    /// Their file cannot be had.
+    Lost(LostExtent),
+}
+
+/// Why the bytes of an extent cannot be had.
+#[derive(Clone)]
+pub(super) struct LostExtent {
+    kind: BlockErrorKind,
+    sentence: String,
+    position: Option<u64>,
+}
+
+impl LostExtent {
+    /// Remembers `error`, with which opening the extent ended.
+    pub(super) fn new(error: &BlockError) -> Self {
+        let sentence = match error.kind() {
+            BlockErrorKind::MissingPart => "is missing; put it beside the image".to_owned(),
+            _ => error.message().to_owned(),
+        };
+        Self { kind: error.kind(), sentence, position: error.position() }
+    }
+
+    /// The error of the image whose only extent, called `name`, was lost by `error`.
+    pub(super) fn explain(self, name: &str, error: BlockError) -> BlockError {
+        // "extent a: sparse header is cut short", but "extent a is missing".
+        if self.sentence.starts_with("is ") {
+            let error = BlockError::new(self.kind, format!("{name} {}", self.sentence));
+            self.position.into_iter().fold(error, BlockError::at)
+        } else {
+            error.within(name)
+        }
+    }
+
+    fn error(&self) -> BlockError {
+        let error = BlockError::new(self.kind, self.sentence.clone());
+        self.position.into_iter().fold(error, BlockError::at)
+    }
+}
+
+impl fmt::Display for LostExtent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
 }
 
 /// One extent in its place.
@@ -68,6 +112,7 @@ impl DiskExtent {
             },
             Source::Zero => (Place::Zero, left),
             Source::NoAccess => (Place::Fail(BlockError::refused("is marked NOACCESS")), left),
+            Source::Lost(lost) => (Place::Fail(lost.error()), left),
         };
         let place = match place {
             Place::Fail(error) => Place::Fail(self.named(error)),

@@ -1,19 +1,21 @@
 //! One VMDK of a chain: its descriptor and its own extents, without the parent.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::format::vmdk::descriptor::{
-    Access, Descriptor, ExtentLine, ExtentType, MAX_DESCRIPTOR_BYTES,
+    Access, Descriptor, ExtentLine, ExtentType, MAX_DESCRIPTOR_BYTES, TextKind, text_kind,
 };
 use crate::format::vmdk::directory::TableBudget;
-use crate::format::vmdk::disk::{DiskExtent, Source};
+use crate::format::vmdk::disk::{DiskExtent, LostExtent, Source};
 use crate::format::vmdk::header::{COWD_MAGIC, HEADER_BYTES, MAGIC, SparseHeader};
+use crate::format::vmdk::note::PartLog;
 use crate::format::vmdk::sparse::SparseExtent;
+use crate::format::vmdk::text::FileName;
 use crate::locator::{Located, Locator};
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, Span, byte_count,
-    bytes_to_index, code,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, FindingLog, Span, byte_count,
+    bytes_to_index, code, keep,
 };
 
 /// The variants that hold no bytes but name a disk of the machine.
@@ -26,20 +28,21 @@ const HOST_DISKS: [&str; 6] = [
     "vmfsPassthroughRawDeviceMap",
 ];
 
-/// One VMDK, opened but for its parent.
-pub(super) struct Layer {
+/// What a VMDK says of itself, before an extent is opened.
+pub(super) struct Head {
     pub(super) descriptor: Descriptor,
-    pub(super) size: u64,
-    pub(super) extents: Vec<DiskExtent>,
-    pub(super) findings: Vec<Finding>,
+    /// Where the descriptor is.
+    at: u64,
+    /// The header of the sparse extent that it is embedded in.
+    header: Option<SparseHeader>,
 }
 
-impl Layer {
-    /// Opens the VMDK in `file` and the extents it names.
+impl Head {
+    /// Reads the descriptor of the VMDK in `file`.
     ///
     /// # Errors
-    /// Why one of them cannot be read.
-    pub(super) fn open(file: &Located, budget: &Arc<TableBudget>) -> BlockResult<Self> {
+    /// Why it is none, or cannot be read.
+    pub(super) fn read(file: &Located) -> BlockResult<Self> {
         let mut bytes = [0; HEADER_BYTES];
         let length = file.device.size().min(byte_count(HEADER_BYTES));
         let start = bytes.get_mut(..bytes_to_index(length)?).unwrap_or_default();
@@ -50,19 +53,19 @@ impl Layer {
             ));
         }
         if start.starts_with(&MAGIC) {
-            return Self::open_embedded(file, SparseHeader::parse(start, 0)?, budget);
+            return Self::read_embedded(file, SparseHeader::parse(start, 0)?);
+        }
+        if text_kind(start) == TextKind::Utf16 {
+            return Err(BlockError::unsupported(
+                "is a descriptor in UTF-16; save it as UTF-8, which VMware reads",
+            ));
         }
         let text = read_text(&*file.device, 0, file.device.size())?;
-        let descriptor = Descriptor::parse(&text, 0)?;
-        Self::assemble(descriptor, &*file.files, budget)
+        Ok(Self { descriptor: Descriptor::parse(&text, 0)?, at: 0, header: None })
     }
 
-    /// Opens a sparse extent that has its descriptor within.
-    fn open_embedded(
-        file: &Located,
-        header: SparseHeader,
-        budget: &Arc<TableBudget>,
-    ) -> BlockResult<Self> {
+    /// Reads the descriptor in a sparse extent.
+    fn read_embedded(file: &Located, header: SparseHeader) -> BlockResult<Self> {
         let part_of_split =
             || BlockError::missing("is an extent of a split image; open its descriptor");
         let (at, size) = header.descriptor.ok_or_else(part_of_split)?;
@@ -76,7 +79,54 @@ impl Layer {
         if text.first() == Some(&0) {
             return Err(part_of_split());
         }
-        let descriptor = Descriptor::parse(&text, at)?;
+        Ok(Self { descriptor: Descriptor::parse(&text, at)?, at, header: Some(header) })
+    }
+}
+
+/// What the layers of one image share.
+pub(super) struct Shared {
+    pub(super) budget: Arc<TableBudget>,
+    pub(super) log: Arc<FindingLog>,
+}
+
+/// One VMDK, opened but for its parent.
+pub(super) struct Layer {
+    pub(super) descriptor: Descriptor,
+    pub(super) size: u64,
+    pub(super) extents: Vec<DiskExtent>,
+    /// The names of the files that hold its bytes, but for its own.
+    pub(super) files: Vec<String>,
+}
+
+impl Layer {
+    /// Opens the VMDK in `file`, which has `head`, and the extents it names. Messages call it
+    /// `part`, or nothing if that is empty.
+    ///
+    /// # Errors
+    /// Why none of its bytes can be read. Where it is some of them, there is a finding.
+    pub(super) fn open(
+        file: &Located,
+        head: Head,
+        part: &str,
+        shared: &Shared,
+    ) -> BlockResult<Self> {
+        match head.header {
+            Some(header) => {
+                Self::open_embedded(file, head.descriptor, head.at, header, part, shared)
+            }
+            None => Self::assemble(head.descriptor, &*file.files, part, shared),
+        }
+    }
+
+    /// Opens a sparse extent that has its descriptor within, at `at`.
+    fn open_embedded(
+        file: &Located,
+        descriptor: Descriptor,
+        at: u64,
+        header: SparseHeader,
+        part: &str,
+        shared: &Shared,
+    ) -> BlockResult<Self> {
         let line = match descriptor.extents.as_slice() {
             [line] if line.extent_type == ExtentType::Sparse => line.clone(),
             _ => {
@@ -87,20 +137,21 @@ impl Layer {
         let mut layer = Self::empty(descriptor)?;
         // The extent is this file, whatever it was called when the descriptor was written.
         if line.access == Access::Forbidden {
-            layer.add(&line, String::new(), Source::NoAccess)?;
+            layer.add(&line, part.to_owned(), Source::NoAccess)?;
         } else {
+            let log = PartLog::new(&shared.log, part);
             let device = Arc::clone(&file.device);
-            let extent = SparseExtent::open(device, header, budget, &mut layer.findings)?;
+            let extent = SparseExtent::open(device, header, &shared.budget, &log)?;
             let source = Source::Sparse(extent);
-            layer.check_size(&line, &source);
-            layer.add(&line, String::new(), source)?;
+            check_size(&line, &source, &log);
+            layer.add(&line, part.to_owned(), source)?;
         }
         Ok(layer)
     }
 
     fn empty(descriptor: Descriptor) -> BlockResult<Self> {
         if let Some(device) = &descriptor.create_type
-            && HOST_DISKS.contains(&device.as_str())
+            && HOST_DISKS.iter().any(|known| known.eq_ignore_ascii_case(device))
         {
             return Err(BlockError::refused(format!(
                 "stands for a disk of the machine it was made on ({device}); open that disk"
@@ -110,41 +161,73 @@ impl Layer {
             size: descriptor.disk_size()?,
             descriptor,
             extents: Vec::new(),
-            findings: Vec::new(),
+            files: Vec::new(),
         })
     }
 
-    /// Opens every extent that `descriptor` names through `files`.
+    /// Opens every extent that `descriptor` names through `files`. One that cannot be had is an
+    /// error where it lies, as long as another one is there.
     fn assemble(
         descriptor: Descriptor,
         files: &dyn Locator,
-        budget: &Arc<TableBudget>,
+        part: &str,
+        shared: &Shared,
     ) -> BlockResult<Self> {
         let lines = descriptor.extents.clone();
         let mut layer = Self::empty(descriptor)?;
+        let mut first_lost = None;
+        let mut has_files = false;
+        let mut flat_files = BTreeMap::new();
         for line in lines.iter().filter(|line| line.size > 0) {
-            let name = if line.file.is_empty() {
-                "extent".to_owned()
-            } else {
-                format!("extent {}", line.file)
+            let name = extent_name(part, &line.file);
+            let log = PartLog::new(&shared.log, &name);
+            let source = match layer.source(line, files, shared, &log) {
+                Ok(source) => source,
+                Err(error) => {
+                    let lost = LostExtent::new(&error);
+                    first_lost.get_or_insert((lost.clone(), extent_name("", &line.file), error));
+                    Source::Lost(lost)
+                }
             };
-            let before = layer.findings.len();
-            let source = layer.source(line, &name, files, budget)?;
-            layer.check_size(line, &source);
-            let found = layer.findings.split_off(before);
-            layer.findings.extend(found.into_iter().map(|finding| finding.within(&name)));
+            has_files |= matches!(&source, Source::Flat { .. } | Source::Sparse(_));
+            check_size(line, &source, &log);
+            if let Source::Flat { file, offset } = &source {
+                let end = offset.saturating_add(line.size);
+                let (_, used, _) =
+                    flat_files.entry(&line.file.shown).or_insert((file.size(), 0, log.clone()));
+                *used = end.max(*used);
+            }
+            if let Source::Lost(lost) = &source {
+                log.add(Finding::error(
+                    code::VMDK_EXTENT_LOST,
+                    format!("{lost}; its {} bytes of the disk are errors", line.size),
+                ));
+            }
             layer.add(line, name, source)?;
+        }
+        if let Some((lost, name, error)) = first_lost
+            && !has_files
+        {
+            return Err(lost.explain(&name, error));
+        }
+        for (size, used, log) in flat_files.into_values() {
+            if size > used {
+                log.add(Finding::warning(
+                    code::VMDK_EXTENT_LONG,
+                    format!("the file has {size} bytes, and the descriptor uses {used} of them"),
+                ));
+            }
         }
         Ok(layer)
     }
 
-    /// Opens the extent of `line`, which messages call `name`.
+    /// Opens the extent of `line`.
     fn source(
         &mut self,
         line: &ExtentLine,
-        name: &str,
         files: &dyn Locator,
-        budget: &Arc<TableBudget>,
+        shared: &Shared,
+        log: &PartLog,
     ) -> BlockResult<Source> {
         if line.access == Access::Forbidden {
             return Ok(Source::NoAccess);
@@ -152,65 +235,15 @@ impl Layer {
         if line.extent_type == ExtentType::Zero {
             return Ok(Source::Zero);
         }
-        let file = files
-            .open(Path::new(&line.file))
-            .map_err(|error| missing("extent", &line.file, error))?;
+        let file = open_named(files, &line.file)?;
+        self.files.push(file.name);
         match &line.extent_type {
-            ExtentType::Sparse => self
-                .sparse(&file.device, budget)
-                .map(Source::Sparse)
-                .map_err(|error| error.within(name)),
+            ExtentType::Sparse => sparse(&file.device, shared, log).map(Source::Sparse),
             ExtentType::Flat { offset } => Ok(Source::Flat { file: file.device, offset: *offset }),
             ExtentType::Other(other) => Err(BlockError::unsupported(format!(
-                "{name} is of the type {other}, which cannot be read yet"
+                "is of the type {other}, which cannot be read yet"
             ))),
             ExtentType::Zero => Ok(Source::Zero),
-        }
-    }
-
-    /// Opens the sparse extent in `file`, which a descriptor names.
-    fn sparse(
-        &mut self,
-        file: &Arc<dyn BlockDevice>,
-        budget: &Arc<TableBudget>,
-    ) -> BlockResult<SparseExtent> {
-        let mut bytes = [0; HEADER_BYTES];
-        if file.size() < byte_count(HEADER_BYTES) {
-            return Err(BlockError::corrupt("sparse header is cut short", 0, 0));
-        }
-        file.read_at(0, &mut bytes)?;
-        let header = SparseHeader::parse(&bytes, 0)?;
-        SparseExtent::open(Arc::clone(file), header, budget, &mut self.findings)
-    }
-
-    /// Makes messages of this layer begin with `part`.
-    pub(super) fn prefix_messages(&mut self, part: &str) {
-        let findings = std::mem::take(&mut self.findings);
-        self.findings = findings.into_iter().map(|finding| finding.within(part)).collect();
-        for extent in &mut self.extents {
-            extent.name = if extent.name.is_empty() {
-                part.to_owned()
-            } else {
-                format!("{part}: {}", extent.name)
-            };
-        }
-    }
-
-    /// Notes that an extent has less than its line promises.
-    fn check_size(&mut self, line: &ExtentLine, source: &Source) {
-        let (found, wanted) = match source {
-            Source::Flat { file, offset } => (file.size(), offset.saturating_add(line.size)),
-            Source::Sparse(extent) => (extent.size(), line.size),
-            Source::Zero | Source::NoAccess => return,
-        };
-        if found < wanted {
-            self.findings.push(Finding::warning(
-                code::VMDK_EXTENT_SHORT,
-                format!(
-                    "the file has {found} of {wanted} bytes; what is missing \
-                 cannot be read"
-                ),
-            ));
         }
     }
 
@@ -226,13 +259,70 @@ impl Layer {
     }
 }
 
-/// What a failed search for the part `reference` means to the user.
-pub(super) fn missing(part: &str, reference: &str, error: BlockError) -> BlockError {
-    match error.kind() {
-        BlockErrorKind::MissingPart => {
-            BlockError::missing(format!("{part} {reference} is missing; put it beside the image"))
+/// What messages call the extent in `file` of the layer `part`.
+fn extent_name(part: &str, file: &FileName) -> String {
+    let name = if file.is_empty() { "extent".to_owned() } else { format!("extent {}", file.shown) };
+    if part.is_empty() { name } else { format!("{part}: {name}") }
+}
+
+/// Opens the first file that `name` may mean.
+///
+/// # Errors
+/// Why there is none, or why it cannot be opened.
+pub(super) fn open_named(files: &dyn Locator, name: &FileName) -> BlockResult<Located> {
+    let mut first = None;
+    for spelling in &name.spellings {
+        match files.open(spelling) {
+            Ok(file) => return Ok(file),
+            Err(error) if error.kind() == BlockErrorKind::MissingPart => {
+                first.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
-        _ => error.within(&format!("{part} {reference}")),
+    }
+    Err(first.unwrap_or_else(|| BlockError::missing("no file is named")))
+}
+
+/// Opens the sparse extent in `file`, which a descriptor names.
+fn sparse(
+    file: &Arc<dyn BlockDevice>,
+    shared: &Shared,
+    log: &PartLog,
+) -> BlockResult<SparseExtent> {
+    let mut bytes = [0; HEADER_BYTES];
+    if file.size() < byte_count(HEADER_BYTES) {
+        return Err(BlockError::corrupt("sparse header is cut short", 0, 0));
+    }
+    file.read_at(0, &mut bytes)?;
+    let header = SparseHeader::parse(&bytes, 0)?;
+    SparseExtent::open(Arc::clone(file), header, &shared.budget, log)
+}
+
+/// Notes that an extent and its line have different sizes.
+fn check_size(line: &ExtentLine, source: &Source, log: &PartLog) {
+    match source {
+        Source::Flat { file, offset } => {
+            let (found, wanted) = (file.size(), offset.saturating_add(line.size));
+            if found < wanted {
+                log.add(Finding::warning(
+                    code::VMDK_EXTENT_SHORT,
+                    format!(
+                        "the file has {found} of {wanted} bytes; what is missing cannot be read"
+                    ),
+                ));
+            }
+        }
+        Source::Sparse(extent) => {
+            let (found, wanted) = (extent.size(), line.size);
+            // QUIRK: some writers round the size in the header up to a whole grain.
+            if found < wanted || found.saturating_sub(wanted) >= extent.grain_size() {
+                log.add(Finding::warning(
+                    code::VMDK_SIZES_DIFFER,
+                    format!("the header tells of {found} bytes, and the descriptor of {wanted}"),
+                ));
+            }
+        }
+        Source::Zero | Source::NoAccess | Source::Lost(_) => {}
     }
 }
 
@@ -243,6 +333,6 @@ fn read_text(file: &dyn BlockDevice, at: u64, size: u64) -> BlockResult<Vec<u8>>
         return Err(BlockError::unsupported(sentence).at(at));
     }
     let mut text = vec![0; bytes_to_index(size)?];
-    file.read_at(at, &mut text)?;
+    keep(|| file.read_at(at, &mut text))?;
     Ok(text)
 }

@@ -22,29 +22,34 @@ mod footer;
 mod grain;
 mod header;
 mod layer;
+mod note;
+mod parent;
 mod scan;
 mod sparse;
+mod table;
 #[cfg(test)]
 mod testing;
+mod text;
 
-use std::path::Path;
 use std::sync::Arc;
 
+use crate::format::vmdk::descriptor::{TextKind, text_kind};
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::disk::{DiskExtent, VmdkDisk};
-use crate::format::vmdk::layer::Layer;
-use crate::format::{DiskImage, ImageFormat};
+use crate::format::vmdk::layer::{Head, Layer, Shared, open_named};
+use crate::format::vmdk::parent::Parents;
+use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Confidence, Mapped,
-    MemoryDevice, bytes_to_index,
+    BlockDevice, BlockError, BlockResult, CachePool, Confidence, FindingLog, Mapped, MemoryDevice,
+    bytes_to_index,
 };
 
 /// LIMIT: images of a chain. VMware allows 32 snapshots.
 const MAX_CHAIN: usize = 64;
 
-/// How much [`Vmdk::probe`] looks at.
-const PROBE_BYTES: u64 = 64;
+/// How much [`Vmdk::probe`] looks at: as QEMU, so that comments may come first.
+const PROBE_BYTES: u64 = 512;
 
 /// Reads VMDK images.
 pub struct Vmdk;
@@ -67,12 +72,34 @@ impl ImageFormat for Vmdk {
         file.read_at(0, &mut bytes)?;
         let is_vmdk = bytes.starts_with(&header::MAGIC)
             || bytes.starts_with(&header::COWD_MAGIC)
-            || descriptor::has_signature(&bytes);
+            || text_kind(&bytes) != TextKind::Other;
         Ok(if is_vmdk { Confidence::Certain } else { Confidence::No })
     }
 
     fn open(&self, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
         open_with(file, &Arc::new(TableBudget::new()), cache)
+    }
+
+    fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {
+        let descriptor = Head::read(file)?.descriptor;
+        let extents = descriptor.extents.iter().filter(|line| !line.file.is_empty());
+        let extents = extents.filter_map(|line| open_named(&*file.files, &line.file).ok());
+        Ok(Some(Lineage {
+            extents: extents.map(|extent| extent.name).collect(),
+            parents: descriptor
+                .parent
+                .iter()
+                .flat_map(|link| parent::named(link, &*file.files))
+                .collect(),
+            parent_was_beside: descriptor
+                .parent
+                .as_ref()
+                .is_some_and(|link| !link.hint.shown.contains(['/', '\\'])),
+            parent_cid: descriptor.parent.as_ref().and_then(|link| link.cid),
+            parent_uuid: descriptor.parent.and_then(|link| link.uuid),
+            cid: descriptor.cid,
+            uuid: descriptor.uuid,
+        }))
     }
 }
 
@@ -82,56 +109,35 @@ fn open_with(
     budget: &Arc<TableBudget>,
     cache: &Arc<CachePool>,
 ) -> BlockResult<DiskImage> {
-    let mut layers = vec![Layer::open(file, budget)?];
-    let mut chain = vec![file.name.clone()];
-    let mut files = Arc::clone(&file.files);
+    let shared = Shared { budget: Arc::clone(budget), log: Arc::new(FindingLog::new()) };
+    let mut layers = vec![Layer::open(file, Head::read(file)?, "", &shared)?];
+    let mut parents = Parents::of(file);
     while let Some(link) = layers.last().and_then(|layer| layer.descriptor.parent.clone()) {
-        if chain.len() >= MAX_CHAIN {
+        if layers.len() >= MAX_CHAIN {
             let sentence = format!("chain of parents is longer than {MAX_CHAIN} images");
             return Err(BlockError::unsupported(sentence));
         }
-        let name = format!("parent {}", link.hint);
-        let parent = files
-            .open(Path::new(&link.hint))
-            .map_err(|error| layer::missing("parent", &link.hint, error))?;
-        if chain.contains(&parent.name) {
-            let sentence = format!("{name} is also a child of this image");
-            return Err(BlockError::new(BlockErrorKind::Corrupt, sentence));
-        }
-        if Vmdk.probe(&*parent.device)? == Confidence::No {
-            let sentence = format!("{name} is no VMDK and so has no content id to check");
-            return Err(BlockError::unsupported(sentence));
-        }
-        let mut layer = Layer::open(&parent, budget).map_err(|error| error.within(&name))?;
-        layer.prefix_messages(&name);
-        check_content(&name, link.cid, layer.descriptor.cid)?;
-        layers.push(layer);
-        chain.push(parent.name);
-        files = parent.files;
+        let (parent, head) = parents.find(&link)?;
+        let name = parent::called(&link);
+        let layer = Layer::open(&parent, head, &name, &shared);
+        layers.push(layer.map_err(|error| error.within(&name))?);
+        parents.go_to(parent);
     }
-    Ok(assemble(layers, chain, cache))
-}
-
-/// A parent that was written to after the snapshot would show wrong bytes through the holes.
-fn check_content(parent: &str, wanted: u32, found: Option<u32>) -> BlockResult<()> {
-    let sentence = match found {
-        Some(found) if found == wanted => return Ok(()),
-        Some(found) => format!(
-            "{parent} was changed after the snapshot: its CID is {found:08x}, not {wanted:08x}"
-        ),
-        None => format!("{parent} has no CID, where {wanted:08x} is wanted"),
-    };
-    Err(BlockError::new(BlockErrorKind::Corrupt, sentence))
+    Ok(assemble(layers, parents.into_chain(), shared.log, cache))
 }
 
 /// Stacks `layers`, the given image first.
-fn assemble(layers: Vec<Layer>, chain: Vec<String>, cache: &Arc<CachePool>) -> DiskImage {
+fn assemble(
+    layers: Vec<Layer>,
+    chain: Vec<String>,
+    log: Arc<FindingLog>,
+    cache: &Arc<CachePool>,
+) -> DiskImage {
     let variant = layers.first().and_then(|layer| layer.descriptor.create_type.clone());
     let is_decoded = layers.iter().flat_map(|layer| &layer.extents).any(DiskExtent::is_compressed);
-    let mut findings = Vec::new();
+    let extents = layers.iter().flat_map(|layer| layer.files.clone()).collect();
     let mut device: Option<Arc<dyn BlockDevice>> = None;
     for layer in layers.into_iter().rev() {
-        findings.splice(..0, layer.findings);
         let disk = VmdkDisk::new(layer.extents, layer.size, device);
         device = Some(Arc::new(Mapped::cached(disk, cache)));
     }
@@ -140,16 +146,21 @@ fn assemble(layers: Vec<Layer>, chain: Vec<String>, cache: &Arc<CachePool>) -> D
         format: Vmdk.id(),
         variant,
         chain,
+        extents,
         is_decoded,
-        findings,
+        findings: log.all(),
+        log,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::testing::{Files, SparseBuilder, read};
     use super::*;
-    use volfold_block::{ExtentKind, MemoryDevice};
+    use crate::locator::Locator;
+    use volfold_block::{BlockErrorKind, ExtentKind, MemoryDevice};
 
     const CAPACITY: u64 = 1 << 20;
 
@@ -224,8 +235,8 @@ mod tests {
             .with("s", SparseBuilder::new(CAPACITY).descriptor(None).build());
         let image = files.open("d.vmdk").unwrap();
         assert!(
-            image.findings[0].code == "vmdk-extent-short"
-                && image.findings[0].to_string().starts_with("extent s: the file has ")
+            image.findings[0].code == "vmdk-sizes-differ"
+                && image.findings[0].to_string().starts_with("extent s: the header tells of ")
         );
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
         let error = read(&*image.device, CAPACITY - 1, 2).unwrap_err();
@@ -345,6 +356,172 @@ mod tests {
         let error = Files::default().with("a.vmdk", a).with("b.vmdk", b).error("a.vmdk");
         assert_eq!(error.0, BlockErrorKind::Corrupt);
         assert_eq!(error.2, "parent a.vmdk is also a child of this image");
+    }
+
+    const ZERO_ID: &str = "00000000-0000-0000-0000-000000000000";
+    const BASE_ID: &str = "11111111-2222-4333-8444-555555555555";
+    const OTHER_ID: &str = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee";
+
+    #[test]
+    fn a_parent_that_is_known_by_an_id_is_found_whatever_it_is_called() {
+        let base = SparseBuilder::new(CAPACITY).uuids(BASE_ID, ZERO_ID).grain(0, 5);
+        let child = SparseBuilder::new(CAPACITY).uuids(OTHER_ID, BASE_ID).grain(1, 6);
+        let files = Files::default()
+            .with("a broken one.vmdk", *b"KDMV")
+            .with("child.vmdk", child.build())
+            .with("other.vmdk", SparseBuilder::new(CAPACITY).build());
+        let (kind, _, sentence) = files.error("child.vmdk");
+        assert_eq!(kind, BlockErrorKind::MissingPart);
+        assert!(sentence.starts_with("parent {11111111-2222-4333-8444-555555555555} is missing"));
+        let image = files.with("x.vmdk", base.build()).open("child.vmdk").unwrap();
+        assert_eq!(image.chain, ["child.vmdk", "x.vmdk"]);
+        assert_eq!(read(&*image.device, 4095, 2).unwrap(), [5, 6]);
+    }
+
+    #[test]
+    fn a_parent_with_the_right_id_that_was_written_to_since_is_refused() {
+        let ids = |own, parent, modification, parents: &str| {
+            let text = format!(
+                "CID=1\nparentCID=ffffffff\nRW 2048 SPARSE \"s\"\nddb.uuid.image=\"{own}\"\n\
+                 ddb.uuid.parent=\"{parent}\"\nddb.uuid.modification=\"{modification}\"\n\
+                 ddb.uuid.parentmodification=\"{parents}\"\n"
+            );
+            SparseBuilder::new(CAPACITY).descriptor(Some(&text)).build()
+        };
+        let child = ids(OTHER_ID, BASE_ID, OTHER_ID, BASE_ID);
+        let files = Files::default().with("child.vmdk", child);
+        let base = ids(BASE_ID, ZERO_ID, OTHER_ID, ZERO_ID);
+        let error = files.clone().with("base.vmdk", base).error("child.vmdk");
+        assert_eq!(error.0, BlockErrorKind::Corrupt);
+        assert!(error.2.contains("was changed after the snapshot: its modification UUID is"));
+        let base = ids(BASE_ID, ZERO_ID, BASE_ID, ZERO_ID);
+        assert!(files.with("base.vmdk", base).open("child.vmdk").is_ok());
+    }
+
+    #[test]
+    fn images_that_are_each_other_s_parents_by_their_ids_are_corrupt() {
+        let a = SparseBuilder::new(CAPACITY).uuids(BASE_ID, OTHER_ID).build();
+        let b = SparseBuilder::new(CAPACITY).uuids(OTHER_ID, BASE_ID).build();
+        let error = Files::default().with("a.vmdk", a).with("b.vmdk", b).error("a.vmdk");
+        assert_eq!(error.0, BlockErrorKind::Corrupt);
+        let own = SparseBuilder::new(CAPACITY).uuids(BASE_ID, BASE_ID).build();
+        let error = Files::default().with("a.vmdk", own).error("a.vmdk");
+        assert_eq!(error.0, BlockErrorKind::Corrupt);
+    }
+
+    /// A folder in which a name may mean several files, in their order.
+    struct Ambiguous(Files);
+
+    impl Locator for Ambiguous {
+        fn open(&self, reference: &Path) -> BlockResult<Located> {
+            Locator::open(&self.0, reference)
+        }
+
+        fn candidates(&self, reference: &Path) -> BlockResult<Vec<Located>> {
+            let names = ["1", "2", "3"].map(|place| format!("{}{place}", reference.display()));
+            Ok(names
+                .iter()
+                .filter_map(|name| Locator::open(&self.0, Path::new(name)).ok())
+                .collect())
+        }
+    }
+
+    #[test]
+    fn of_several_files_of_the_name_the_one_with_the_right_content_is_the_parent() {
+        let base = |byte, cid: &str| {
+            let text = format!("CID={cid}\nparentCID=ffffffff\nRW 2048 SPARSE \"s\"");
+            SparseBuilder::new(CAPACITY).descriptor(Some(&text)).grain(0, byte).build()
+        };
+        let files = Files::default()
+            .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(0xABC, "p").build())
+            .with("p1", *b"no image")
+            .with("p2", base(2, "00000def"))
+            .with("p3", base(3, "00000abc"));
+        let mut child = files.located("c.vmdk");
+        child.files = Arc::new(Ambiguous(files.clone()));
+        let open = |child: &Located| {
+            open_with(child, &Arc::new(TableBudget::new()), &CachePool::new(1 << 20))
+        };
+        let image = open(&child).unwrap();
+        assert_eq!(image.chain, ["c.vmdk", "p3"]);
+        assert_eq!(read(&*image.device, 0, 1).unwrap(), [3]);
+        // Where none fits the first one's fault is told.
+        child.files = Arc::new(Ambiguous(files.with("p3", base(3, "1"))));
+        let error = open(&child).err().unwrap();
+        assert_eq!(error.kind(), BlockErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_lost_extent_of_several_takes_only_its_own_bytes() {
+        let sparse = || SparseBuilder::new(CAPACITY).descriptor(None).grain(0, 7).build();
+        let lines = "RW 2048 SPARSE \"a\"\nRW 2048 SPARSE \"b\"\nRW 2048 SPARSE \"c\"";
+        let files = Files::default().with("d.vmdk", text(lines)).with("a", sparse());
+        let files = files.with("c", sparse());
+        for lost in [None, Some(vec![0; 4096]), Some(b"KDMV".to_vec())] {
+            let files = match lost {
+                Some(bytes) => files.clone().with("b", bytes),
+                None => files.clone(),
+            };
+            let image = files.open("d.vmdk").unwrap();
+            assert_eq!(image.device.size(), 3 * CAPACITY);
+            assert_eq!(image.findings[0].code, "vmdk-extent-lost");
+            assert_eq!(image.findings[0].part.as_deref(), Some("extent b"));
+            assert_eq!(read(&*image.device, 0, 1).unwrap(), [7]);
+            assert_eq!(read(&*image.device, 2 * CAPACITY, 1).unwrap(), [7]);
+            let error = read(&*image.device, 2 * CAPACITY - 1, 2).unwrap_err();
+            assert!(error.message().starts_with("extent b: "), "{error}");
+            assert_eq!(image.device.extent_at(CAPACITY).unwrap().kind, ExtentKind::Data);
+        }
+        // Of a parent as well, and never what lies below it.
+        let child = SparseBuilder::new(3 * CAPACITY).parent(1, "d.vmdk").build();
+        let image = files.with("e.vmdk", child).open("e.vmdk").unwrap();
+        let error = read(&*image.device, CAPACITY, 1).unwrap_err();
+        let sentence = "parent d.vmdk: extent b: is missing; put it beside the image";
+        assert_eq!((error.kind(), error.message()), (BlockErrorKind::MissingPart, sentence));
+        assert_eq!(image.findings[0].part.as_deref(), Some("parent d.vmdk: extent b"));
+    }
+
+    #[test]
+    fn a_flat_file_that_is_longer_than_its_extents_is_told() {
+        let lines = "RW 4 FLAT \"f\" 0\nRW 4 FLAT \"f\" 4";
+        let files = Files::default().with("d.vmdk", text(lines));
+        let image = files.clone().with("f", vec![3; 8 * 512]).open("d.vmdk").unwrap();
+        assert!(image.findings.is_empty());
+        let image = files.with("f", vec![3; 9 * 512]).open("d.vmdk").unwrap();
+        assert_eq!(image.findings[0].code, "vmdk-extent-long");
+        assert_eq!(image.device.size(), 8 * 512);
+    }
+
+    #[test]
+    fn a_header_and_a_descriptor_of_different_sizes_are_told() {
+        for (sectors, is_told) in [(2048, false), (2041, false), (2040, true), (2049, true)] {
+            let line = format!("RW {sectors} SPARSE \"s\"");
+            let bytes = SparseBuilder::new(CAPACITY).descriptor(Some(&line)).build();
+            let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
+            let codes: Vec<_> = image.findings.iter().map(|it| it.code.as_str()).collect();
+            assert_eq!(codes.contains(&"vmdk-sizes-differ"), is_told, "{sectors}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_in_utf_16_is_refused_by_its_name() {
+        let wide: Vec<u8> = text("RW 8 ZERO").iter().flat_map(|byte| [*byte, 0]).collect();
+        assert_eq!(probe(&wide), Confidence::Certain);
+        let error = Files::default().with("d.vmdk", wide).error("d.vmdk");
+        assert_eq!(error.0, BlockErrorKind::Unsupported);
+        assert!(error.2.starts_with("is a descriptor in UTF-16"));
+    }
+
+    #[test]
+    fn what_an_image_is_made_of_is_known_without_its_parent() {
+        let files = Files::default()
+            .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(7, "gone.vmdk").build())
+            .with("d.vmdk", text("RW 8 FLAT \"f\"\nRW 8 FLAT \"gone\""))
+            .with("f", [0; 4096]);
+        let lineage = |name| Vmdk.lineage(&files.located(name)).unwrap().unwrap();
+        assert_eq!((lineage("c.vmdk").parent_cid, lineage("c.vmdk").cid), (Some(7), Some(0xC)));
+        assert!(lineage("c.vmdk").parents.is_empty());
+        assert_eq!(lineage("d.vmdk").extents, ["f"]);
     }
 
     #[test]

@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, OnceLock};
 
-use crate::format::vmdk::directory::{
-    EntryRule, GRAINS_PER_TABLE, GrainDirectory, TABLE_ENTRIES, Table, TableBudget,
-};
+use crate::format::vmdk::directory::{GrainDirectory, Layout, TableBudget};
 use crate::format::vmdk::footer::footer_at;
 use crate::format::vmdk::grain::{GrainMarker, MARKER_BYTES};
-use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
+use crate::format::vmdk::header::{SECTOR, SparseHeader};
+use crate::format::vmdk::note::PartLog;
+use crate::format::vmdk::table::{GRAINS_PER_TABLE, TABLE_ENTRIES, Table};
 use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, bytes_to_index, code};
 
 const TYPE_END: u32 = 0;
@@ -44,10 +44,8 @@ enum Outcome {
 pub(super) fn rebuild(
     file: &Arc<dyn BlockDevice>,
     header: &SparseHeader,
-    rule: EntryRule,
-    tables: u64,
     budget: &Arc<TableBudget>,
-    findings: &mut Vec<Finding>,
+    log: &PartLog,
 ) -> BlockResult<(GrainDirectory, u64)> {
     if !header.compressed {
         let sentence = "sparse extent has neither a footer nor markers";
@@ -56,17 +54,11 @@ pub(super) fn rebuild(
     let mut found = BTreeMap::new();
     match walk(&**file, header, budget, &mut found)? {
         Outcome::Footer(footer) => {
-            let DirectoryPlace::At(primary) = footer.directory else {
+            let Some(layout) = Layout::of(&footer, file.size()) else {
                 return Err(BlockError::corrupt("footer names no grain directory", 0, 0x38));
             };
-            let (directory, _) = GrainDirectory::read(
-                Arc::clone(file),
-                rule,
-                tables,
-                primary,
-                None,
-                Arc::clone(budget),
-            )?;
+            let file = Arc::clone(file);
+            let directory = GrainDirectory::read(file, &layout, Arc::clone(budget), log)?;
             Ok((directory, header.capacity))
         }
         Outcome::Cut(0) => {
@@ -75,7 +67,7 @@ pub(super) fn rebuild(
         }
         Outcome::Cut(next_grain) => {
             let known = next_grain.saturating_mul(header.grain_size).min(header.capacity);
-            findings.push(Finding::warning(
+            log.add(Finding::warning(
                 code::VMDK_CUT_SHORT,
                 format!(
                     "the file has no footer; only the first {known} of {} bytes \
@@ -83,7 +75,8 @@ pub(super) fn rebuild(
                     header.capacity
                 ),
             ));
-            let count = budget.take_directory(tables)?;
+            let layout = Layout::without_directory(header, file.size());
+            let count = budget.take_directory(layout.tables)?;
             let mut slots: Vec<OnceLock<Box<Table>>> = Vec::with_capacity(count);
             slots.resize_with(count, OnceLock::new);
             for (index, table) in found {
@@ -91,12 +84,8 @@ pub(super) fn rebuild(
                     *slot = OnceLock::from(table);
                 }
             }
-            let directory = GrainDirectory::from_tables(
-                Arc::clone(file),
-                rule,
-                slots.into(),
-                Arc::clone(budget),
-            );
+            let (file, budget) = (Arc::clone(file), Arc::clone(budget));
+            let directory = GrainDirectory::from_tables(file, &layout, slots.into(), budget, log);
             Ok((directory, known))
         }
     }
@@ -171,12 +160,12 @@ fn note(
                 let sentence = "sparse extent has no footer and is too large to search";
                 return Err(BlockError::corrupt(sentence, at, 0));
             }
-            entry.insert(Box::new([0; TABLE_ENTRIES]))
+            entry.insert(Box::new(Table::sound([0; TABLE_ENTRIES])))
         }
     };
     let sector = u32::try_from(at / SECTOR)
         .map_err(|_| BlockError::corrupt("grain is past what a grain table can name", at, 0))?;
-    if let Some(entry) = table.get_mut(bytes_to_index(number % GRAINS_PER_TABLE)?) {
+    if let Some(entry) = table.entries.get_mut(bytes_to_index(number % GRAINS_PER_TABLE)?) {
         *entry = sector;
     }
     Ok(())

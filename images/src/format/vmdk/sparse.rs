@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::format::vmdk::directory::{
-    EntryRule, GRAINS_PER_TABLE, Grain, GrainDirectory, Lookup, TableBudget,
-};
+use crate::format::vmdk::directory::{Grain, GrainDirectory, Layout, Lookup, TableBudget};
 use crate::format::vmdk::grain::CompressedGrain;
 use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
+use crate::format::vmdk::note::PartLog;
+use crate::format::vmdk::table::GRAINS_PER_TABLE;
 use crate::format::vmdk::{footer, scan};
 use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code};
 
@@ -47,7 +47,7 @@ pub(super) struct SparseExtent {
 }
 
 impl SparseExtent {
-    /// Opens the extent with `header` in `file`; sentences about what is wrong go to `findings`.
+    /// Opens the extent with `header` in `file`; what is wrong with it goes to `log`.
     ///
     /// # Errors
     /// `Corrupt` or `Unsupported` if the grain directory cannot be used.
@@ -55,11 +55,11 @@ impl SparseExtent {
         file: Arc<dyn BlockDevice>,
         header: SparseHeader,
         budget: &Arc<TableBudget>,
-        findings: &mut Vec<Finding>,
+        log: &PartLog,
     ) -> BlockResult<Self> {
         let file_size = file.size();
         if header.unclean_shutdown {
-            findings.push(Finding::warning(
+            log.add(Finding::warning(
                 code::VMDK_UNCLEAN_SHUTDOWN,
                 "the file was not closed; the last writes may be missing",
             ));
@@ -68,30 +68,13 @@ impl SparseExtent {
             DirectoryPlace::At(_) => header,
             DirectoryPlace::InFooter => footer::footer(&*file, &header)?.unwrap_or(header),
         };
-        let tables = header.capacity.div_ceil(header.grain_size).div_ceil(GRAINS_PER_TABLE);
-        let rule = EntryRule { zeroed_grains: header.zeroed_grains, file_size };
-        let (directory, known) = if let DirectoryPlace::At(primary) = header.directory {
-            let redundant = header.redundant;
-            let (directory, replaced) = GrainDirectory::read(
-                Arc::clone(&file),
-                rule,
-                tables,
-                primary,
-                redundant,
-                Arc::clone(budget),
-            )?;
-            if replaced > 0 {
-                findings.push(Finding::warning(
-                    code::VMDK_GRAIN_DIRECTORY_DAMAGED,
-                    format!(
-                        "{replaced} of {tables} entries of the grain \
-                     directory were taken from its copy"
-                    ),
-                ));
+        let (directory, known) = match Layout::of(&header, file_size) {
+            Some(layout) => {
+                let file = Arc::clone(&file);
+                let directory = GrainDirectory::read(file, &layout, Arc::clone(budget), log)?;
+                (directory, header.capacity)
             }
-            (directory, header.capacity)
-        } else {
-            scan::rebuild(&file, &header, rule, tables, budget, findings)?
+            None => scan::rebuild(&file, &header, budget, log)?,
         };
         Ok(Self {
             file,
@@ -357,6 +340,127 @@ mod tests {
         assert_eq!(read(&*image.device, 4096, 1).unwrap(), [0xA1]);
     }
 
+    #[track_caller]
+    fn check_codes(image: &crate::format::DiskImage, wanted: &[&str]) {
+        let codes: Vec<_> = image.log.all().iter().map(|it| it.code.as_str()).collect();
+        assert_eq!(codes, wanted);
+    }
+
+    #[test]
+    fn a_grain_in_doubt_is_an_error_and_its_neighbours_are_not() {
+        for (place, value) in [(TABLE, 0), (REDUNDANT_TABLE, 0), (TABLE, 1600), (TABLE, 1)] {
+            let mut bytes = three_grains().zeroed(9).build();
+            bytes.resize(2000 * 512, 0);
+            put(&mut bytes, place + 4, value);
+            let files = Files::default().with("self.vmdk", bytes);
+            let image = files.open("self.vmdk").unwrap();
+            assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
+            let error = read(&*image.device, 4096, 1).unwrap_err();
+            assert_eq!(error.kind(), BlockErrorKind::Corrupt);
+            assert!(error.message().contains("and its copy differ"), "{error}");
+            assert_eq!(read(&*image.device, 2 * 4096, 1).unwrap(), [0]);
+            check_codes(&image, &["vmdk-grain-tables-differ"]);
+            assert_eq!(image.device.extent_at(4096).unwrap().kind, ExtentKind::Data);
+        }
+    }
+
+    #[test]
+    fn a_damaged_copy_of_a_table_is_told_and_costs_nothing() {
+        let mut bytes = three_grains().build();
+        bytes[REDUNDANT_TABLE..REDUNDANT_TABLE + 8].fill(0xEE);
+        let files = Files::default().with("self.vmdk", bytes);
+        let image = files.open("self.vmdk").unwrap();
+        for _ in 0..2 {
+            assert_eq!(read(&*image.device, 4095, 2).unwrap(), [0xA0, 0xA1]);
+            check_codes(&image, &["vmdk-grain-table-damaged"]);
+        }
+    }
+
+    #[test]
+    fn entries_that_point_into_the_metadata_are_refused() {
+        for value in [2, 4, 9, 20, 31] {
+            let mut bytes = three_grains().build();
+            put(&mut bytes, TABLE + 4, value);
+            put(&mut bytes, REDUNDANT_TABLE + 4, value);
+            let error = read_error(bytes, 4096);
+            assert_eq!((error.0, error.1), (BlockErrorKind::Corrupt, Some(u64::from(value) * 512)));
+            assert_eq!(error.2, "grain table entry points into the metadata of the file");
+        }
+    }
+
+    #[test]
+    fn a_wrong_metadata_size_refuses_no_grain() {
+        for over_head in [0_u64, 1 << 40] {
+            let mut bytes = three_grains().build();
+            bytes[0x40..0x48].copy_from_slice(&over_head.to_le_bytes());
+            let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
+            assert_eq!(read(&*image.device, 4095, 2).unwrap(), [0xA0, 0xA1]);
+            check_codes(&image, &[]);
+        }
+    }
+
+    #[test]
+    fn grains_of_one_place_are_errors_also_across_tables() {
+        let tables = 2 * 4096;
+        let second = [TABLE + tables / 2, REDUNDANT_TABLE + tables / 2];
+        let mut bytes = three_grains().build();
+        for table in second {
+            put(&mut bytes, table + 4 * (601 - 512), 40);
+        }
+        let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
+        // Alone it looks right.
+        assert_eq!(read(&*image.device, 4096, 1).unwrap(), [0xA1]);
+        let error = read(&*image.device, 601 * 4096, 1).unwrap_err();
+        assert!(error.message().contains("another grain has too"), "{error}");
+        check_codes(&image, &["vmdk-grains-overlap"]);
+        assert!(read(&*image.device, 4096, 1).is_err());
+        assert_eq!(read(&*image.device, 600 * 4096, 1).unwrap(), [0xA2]);
+        assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
+    }
+
+    #[test]
+    fn tables_that_are_not_kept_claim_their_places_once() {
+        let files = Files::default().with("self.vmdk", three_grains().build());
+        let budget = Arc::new(TableBudget::with(0, 0));
+        let image =
+            open_with(&files.located("self.vmdk"), &budget, &CachePool::new(1 << 20)).unwrap();
+        for _ in 0..3 {
+            read(&*image.device, 0, 700 * GRAIN).unwrap();
+        }
+        check_codes(&image, &[]);
+    }
+
+    /// Eight tables, so that their places show a pattern.
+    fn eight_tables() -> SparseBuilder {
+        (0..8).fold(SparseBuilder::new(16 << 20), |builder, table| {
+            builder.grain(table * 512, 0xB0 + u8::try_from(table).unwrap())
+        })
+    }
+
+    #[test]
+    fn a_directory_entry_that_breaks_the_pattern_is_taken_from_the_copy() {
+        // Another table, a grain, the descriptor: all of it is in the file.
+        for (directory, value) in [
+            (DIRECTORY, 20),
+            (DIRECTORY, 90),
+            (DIRECTORY, 1),
+            (DIRECTORY, 0),
+            (REDUNDANT_DIRECTORY, 16),
+            (REDUNDANT_DIRECTORY, 90),
+            (REDUNDANT_DIRECTORY, 0),
+        ] {
+            let mut bytes = eight_tables().build();
+            put(&mut bytes, directory + 4 * 5, value);
+            let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
+            check_codes(&image, &["vmdk-grain-directory-damaged"]);
+            for table in 0..8 {
+                let wanted = 0xB0 + u8::try_from(table).unwrap();
+                assert_eq!(read(&*image.device, table * 512 * 4096, 1).unwrap(), [wanted]);
+            }
+            check_codes(&image, &["vmdk-grain-directory-damaged"]);
+        }
+    }
+
     #[test]
     fn a_grain_outside_the_file_harms_only_its_own_reads() {
         let mut bytes = three_grains().build();
@@ -505,7 +609,8 @@ mod tests {
         let extent = device.extent_at(0).unwrap();
         assert_eq!(extent.kind, ExtentKind::Zero);
         assert_eq!(extent.length, (MAX_TABLES_PER_ANSWER + 1) * 512 * 4096);
-        assert!(file.reads.lock().unwrap().len() <= 17);
+        // Each of them once, and its copy.
+        assert!(file.reads.lock().unwrap().len() <= 2 * 17);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -69,6 +70,17 @@ impl SparseBuilder {
         let text = format!(
             "# Disk DescriptorFile\nCID=0000000c\nparentCID={cid:08x}\n\
              parentFileNameHint=\"{parent}\"\nRW {sectors} SPARSE \"self.vmdk\"\n"
+        );
+        self.descriptor(Some(&text))
+    }
+
+    /// The same with an id, and the id of a parent, as VirtualBox writes them.
+    pub(crate) fn uuids(self, own: &str, parent: &str) -> Self {
+        let sectors = self.capacity / 512;
+        let text = format!(
+            "# Disk DescriptorFile\nCID=0000000c\nparentCID=ffffffff\n\
+             RW {sectors} SPARSE \"self.vmdk\"\nddb.uuid.image=\"{own}\"\n\
+             ddb.uuid.parent=\"{parent}\"\n"
         );
         self.descriptor(Some(&text))
     }
@@ -242,6 +254,14 @@ impl Locator for Files {
             name: name.to_owned(),
             files: Arc::new(self.clone()),
         })
+    }
+
+    fn neighbours(&self, extension: &str, visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {
+        for name in self.0.keys().filter(|name| name.ends_with(extension)) {
+            if visit(self.located(name)).is_break() {
+                return;
+            }
+        }
     }
 }
 
