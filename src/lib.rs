@@ -43,6 +43,7 @@
 mod discover;
 pub mod partition;
 mod set;
+mod source;
 pub mod volume;
 
 pub use volfold_block as block;
@@ -50,3 +51,4 @@ pub use volfold_fs as fs;
 pub use volfold_images as images;
 
 pub use set::{Disk, DiskFailure, DiskSet, Incomplete, OpenOptions, SetVolume};
+pub use source::SourceFile;

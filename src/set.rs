@@ -18,6 +18,7 @@ use volfold_images::{DiskImage, host};
 use volfold_images::{Located, Locator};
 
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
+use crate::source::{SourceFile, SourceLog};
 use crate::volume::lock::{KeyRequest, KeySource};
 use crate::volume::registry::MANAGERS;
 use crate::volume::{Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType};
@@ -118,6 +119,8 @@ pub struct Disk {
     pub sector_size: u32,
     /// The files of the snapshot chain, the given image first.
     pub chain: Vec<String>,
+    /// The files of the host that it is made of: the image, its extents and parents.
+    pub files: Vec<SourceFile>,
     /// The id of the partition scheme, `None` without partitions.
     pub partition_scheme: Option<&'static str>,
     /// The virtual disk.
@@ -426,6 +429,7 @@ fn open_disk_using(
     if let Some(used) = used {
         file.files = Arc::new(Recorder { files: file.files, used: used.clone() });
     }
+    let sources = SourceLog::of(&mut file);
     let image = volfold_images::open(&file, pool)?;
     let DiskImage { device, format, variant, chain, is_decoded, findings } = image;
     let disk = Disk {
@@ -435,6 +439,7 @@ fn open_disk_using(
         size: device.size(),
         sector_size: device.sector_size(),
         chain,
+        files: sources.files(),
         partition_scheme: None,
         device,
         cached: is_decoded,

@@ -8,7 +8,8 @@ use crate::locator::{Located, Locator};
 #[cfg(unix)]
 use volfold_block::total_length;
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, check_range, data_to_the_end,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, FileFacts, check_range,
+    data_to_the_end,
 };
 
 mod drive;
@@ -28,6 +29,7 @@ pub struct HostFile {
     size: u64,
     /// The sector size of a drive that gives whole sectors only.
     sector_size: Option<u32>,
+    facts: FileFacts,
 }
 
 impl HostFile {
@@ -47,7 +49,9 @@ impl HostFile {
         let metadata = file.metadata()?;
         check_type(&metadata)?;
         let size = if metadata.is_file() { metadata.len() } else { device_size(&file)? };
-        Ok(Self { file, size, sector_size: None })
+        let modified = metadata.modified().ok().filter(|_| metadata.is_file());
+        let facts = FileFacts { id: os::file_id(&metadata), size, modified };
+        Ok(Self { file, size, sector_size: None, facts })
     }
 
     fn open_drive(path: &Path) -> BlockResult<Self> {
@@ -62,7 +66,8 @@ impl HostFile {
         })?;
         let (sector_size, size) =
             drive::measure(&|offset, buf| os::read_exact_at(&file, buf, offset))?;
-        Ok(Self { file, size, sector_size: Some(sector_size) })
+        let facts = FileFacts { id: None, size, modified: None };
+        Ok(Self { file, size, sector_size: Some(sector_size), facts })
     }
 }
 
@@ -130,6 +135,10 @@ impl BlockDevice for HostFile {
 
     fn will_need(&self, offset: u64, length: u64) {
         os::will_need(&self.file, offset, length);
+    }
+
+    fn file_facts(&self) -> Option<FileFacts> {
+        Some(self.facts)
     }
 }
 
