@@ -439,8 +439,8 @@ fn end_holders(record: &MountRecord, holders: &[u32]) {
         return;
     };
     text::complain(format_args!(
-        "{}: {} other mount namespaces still have it, one is that of process {first}; it ends there \
-         too",
+        "{}: other mount namespaces still have it ({}; one is that of process {first}); it ends \
+         there too",
         record.folder.display(),
         holders.len()
     ));

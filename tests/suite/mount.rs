@@ -876,8 +876,8 @@ fn a_mount_of_another_namespace_is_shown_and_ended() {
     assert_eq!(output.text().matches("/a").count(), 1, "then it is gone");
     // Made before others got mounts of their own, which have it too.
     let script = r#""$V" mount "$IMAGE" "$1/b" || exit 9
-        unshare -m --propagation private bash -c 'echo; exec sleep 60' | read x & sleep 0.5
-        "$V" unmount "$1/b"; rc=$?; "$V" mounts; kill %1; exit $rc"#;
+        unshare -m --propagation private sleep 60 >/dev/null 2>&1 & sleep 0.5
+        "$V" unmount "$1/b"; rc=$?; "$V" mounts; kill $!; exit $rc"#;
     let output = apart("holders", "size=8M", script).code(0).says("ends there too");
     assert!(!output.text().contains("pid"), "{output:?}");
 }
