@@ -47,10 +47,10 @@ fn record(fields: &[u8; 12], sequence: u64) -> Vec<u8> {
     record.extend(crc32c::crc32c(&data).to_le_bytes());
     record.extend(crc32c::crc32c(&bases).to_le_bytes());
     record.extend(crc32c::crc32c_append(crc32c::crc32c(&SALT), &record).to_le_bytes());
-    if odd == 7 {
-        if let Some(byte) = record.get_mut(usize::from(rest[0])) {
-            *byte ^= rest[1];
-        }
+    if odd == 7
+        && let Some(byte) = record.get_mut(usize::from(rest[0]))
+    {
+        *byte ^= rest[1];
     }
     record.extend(data);
     record.extend(bases);
