@@ -45,6 +45,7 @@ mod image;
 pub mod partition;
 mod set;
 mod signature;
+mod source;
 pub mod volume;
 
 pub use volfold_block as block;
@@ -52,3 +53,4 @@ pub use volfold_fs as fs;
 pub use volfold_images as images;
 
 pub use set::{Disk, DiskFailure, DiskSet, Incomplete, OpenOptions, SetVolume};
+pub use source::SourceFile;

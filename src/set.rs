@@ -18,6 +18,7 @@ use volfold_images::{Lineage, host};
 
 use crate::discover::{Discovered, DiskSource, discover, holds_something};
 use crate::image;
+use crate::source::{SourceFile, SourceLog};
 use crate::volume::lock::{KeyRequest, KeySource};
 use crate::volume::registry::MANAGERS;
 use crate::volume::{Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType};
@@ -121,6 +122,8 @@ pub struct Disk {
     pub sector_size: u32,
     /// The files of the snapshot chain, the given image first.
     pub chain: Vec<String>,
+    /// The files of the host that it is made of: the image, its extents and parents.
+    pub files: Vec<SourceFile>,
     /// The id of the partition scheme, `None` without partitions.
     pub partition_scheme: Option<&'static str>,
     /// The virtual disk.
@@ -352,11 +355,14 @@ struct Opened {
 impl Opened {
     fn new(path: &Path, is_given: bool, options: &OpenOptions, pool: &Arc<CachePool>) -> Self {
         let format = options.format.as_deref();
-        let image = host::open_image_file(path, &options.allowed)
-            .and_then(|file| image::open(file, path, format, pool));
+        let image = host::open_image_file(path, &options.allowed).and_then(|mut file| {
+            let sources = SourceLog::of(&mut file);
+            let image = image::open(file, path, format, pool)?;
+            Ok((image, sources.files()))
+        });
         let path = path.to_path_buf();
         match image {
-            Ok(image) => {
+            Ok((image, files)) => {
                 let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
                 let extents = image.extents.iter().map(|name| (name.clone(), true));
                 let parts = chain.chain(extents).collect();
@@ -367,6 +373,7 @@ impl Opened {
                     size: image.device.size(),
                     sector_size: image.device.sector_size(),
                     chain: image.chain,
+                    files,
                     partition_scheme: None,
                     device: image.device,
                     cached: image.is_decoded,

@@ -185,6 +185,7 @@ fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
         _ => outcome,
     };
     if outcome != Outcome::Nothing {
+        process::leave_folder();
         talk.ready(outcome);
         wait_for_end(folder, &told, &talk);
     }
@@ -225,7 +226,9 @@ fn show(
     events: &Sender<Event>,
 ) -> Result<Shown, String> {
     arguments.overlay.check(devices.len())?;
-    let file = |device: &Device| arguments.overlay.export(set, device, device.file_name.clone());
+    let say = |line: &str| talk.say(line);
+    let file =
+        |device: &Device| arguments.overlay.export(set, device, device.file_name.clone(), &say);
     let files = devices.iter().map(file).collect::<Result<Vec<Arc<Export>>, String>>()?;
     let log: Log = Arc::new({
         let talk = talk.clone();
@@ -352,10 +355,8 @@ fn clear_dead() {
     for record in records().filter(|record| !process::is_running(record.pid)) {
         clear(&record);
     }
-    let Ok(entries) = process::state_folder().and_then(fs::read_dir) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    let entries = process::state_folders().into_iter().filter_map(|state| fs::read_dir(state).ok());
+    for entry in entries.flatten().flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(FOLDER);
         let modified = entry.metadata().and_then(|facts| facts.modified());
         let old = modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ORPHAN));

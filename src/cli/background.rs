@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use volfold_fs::Timestamp;
-use volfold_projector::process;
+use volfold_projector::process::{self, ImageFiles, open_writable};
 
 use super::outcome::Outcome;
 use super::text;
@@ -30,7 +30,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(3);
 pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
     let mut command = Command::new(std::env::current_exe()?);
     // Before all else, since after `--` it would be one more path.
-    let mut given = std::env::args_os().skip(1);
+    let mut given = super::helper::arguments().into_iter().skip(1);
     command
         .args(given.next())
         .arg("--background-log")
@@ -39,7 +39,7 @@ pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
         .args(given)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(File::create(log)?);
+        .stderr(log_writer(log, true)?);
     process::detach(&mut command);
     let mut child = command.spawn()?;
     let Some(report) = child.stdout.take() else {
@@ -73,8 +73,19 @@ fn report(what: &str, line: &str) {
     let _ = writeln!(io::stdout().lock(), "{what} {}", line.replace(['\n', '\r'], " "));
 }
 
-fn log_writer(log: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(log)
+/// Opens the log, which lies in this user's folder; emptied if it is a `new` one.
+fn log_writer(log: &Path, new: bool) -> io::Result<File> {
+    if !process::state_folders().iter().any(|folder| log.parent() == Some(folder.as_path())) {
+        let line = format!("{}: is not in the folder of the logs", log.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, line));
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    let file = open_writable(log, &mut options, &ImageFiles::default())?;
+    if new {
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// Where the messages of a mount go: to the parent first, then to the log.
@@ -86,7 +97,7 @@ pub(crate) struct Talk {
 
 impl Talk {
     pub(crate) fn new(background_log: Option<&Path>) -> Self {
-        let log = background_log.and_then(|path| log_writer(path).ok());
+        let log = background_log.and_then(|path| log_writer(path, false).ok());
         Self {
             log: log.map(|file| Arc::new(Mutex::new(file))),
             to_parent: background_log.is_some(),

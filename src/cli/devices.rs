@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use sha2::{Digest, Sha256};
 use volfold::{DiskSet, SetVolume};
 use volfold_block::BlockDevice;
-use volfold_projector::block::overlay::Overlay;
+use volfold_projector::block::overlay::{BaseFile, Overlay, OverlayFile};
 use volfold_projector::block::{Content, Export};
+use volfold_projector::process::ImageFiles;
 
 use super::text;
 
@@ -24,6 +26,8 @@ pub(crate) struct Device {
     /// What it is, for people.
     pub(crate) description: String,
     pub(crate) device: Arc<dyn BlockDevice>,
+    /// The disks that it lies on, by number.
+    disks: Vec<usize>,
     /// The size of a logical sector in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) sector_size: u32,
@@ -47,6 +51,7 @@ pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
                 text::size(disk.size)
             ),
             device: disk.device.clone(),
+            disks: vec![index],
             #[cfg(target_os = "linux")]
             sector_size: disk.sector_size,
             #[cfg(target_os = "linux")]
@@ -62,6 +67,7 @@ pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
             name: volume.name.clone(),
             file_name: format!("{stem}.img"),
             description: format!("{}, {}", volume.name, text::size(device.size())),
+            disks: volume.volume.extents.iter().map(|extent| extent.disk).collect(),
             #[cfg(target_os = "linux")]
             sector_size: sector_size(set, volume),
             #[cfg(target_os = "linux")]
@@ -120,13 +126,61 @@ pub(crate) fn file_name<'a>(devices: &'a [Device], volume: &SetVolume) -> &'a st
     devices.iter().find(is_it).map(|device| device.file_name.as_str()).unwrap_or_default()
 }
 
+/// The files that all disks of `set` are made of, none of which may ever be written.
+pub(crate) fn image_files(set: &DiskSet) -> ImageFiles {
+    let files = set.disks().iter().flat_map(|disk| &disk.files);
+    ImageFiles::new(files.map(|file| (PathBuf::from(&file.name), file.facts.id)))
+}
+
+/// The files that the disks of `device` are made of, and how they are now.
+fn base_files(set: &DiskSet, device: &Device) -> Vec<BaseFile> {
+    let is_of = |index: &usize| device.disks.contains(index);
+    let disks = set.disks().iter().zip(0..).filter(|(_, index)| is_of(index));
+    let mut files: Vec<BaseFile> = Vec::new();
+    for file in disks.flat_map(|(disk, _)| &disk.files) {
+        let facts = file.facts;
+        let base = BaseFile { name: file.name.clone(), size: facts.size, modified: facts.modified };
+        if !files.contains(&base) {
+            files.push(base);
+        }
+    }
+    files
+}
+
+/// What tells `device` from others, whatever it is called and given with: a SHA-256 of its size, and
+/// of its first and last mebibyte. What of these cannot be read counts as such.
+fn identity(device: &dyn BlockDevice) -> [u8; 32] {
+    const PIECE: u64 = 1 << 20;
+    const STEP: usize = 4096;
+    let size = device.size();
+    let mut hash = Sha256::new();
+    hash.update(size.to_le_bytes());
+    let mut piece = vec![0; usize::try_from(PIECE.min(size)).unwrap_or(0)];
+    for start in [0, size.saturating_sub(PIECE)] {
+        if device.read_at(start, &mut piece).is_err() {
+            for (block, at) in piece.chunks_mut(STEP).zip((start..).step_by(STEP)) {
+                if device.read_at(at, block).is_err() {
+                    block.fill(0);
+                    hash.update(b"unreadable");
+                }
+            }
+        }
+        hash.update(&piece);
+    }
+    hash.finalize().into()
+}
+
 /// Whether changes are taken, and where they are kept.
 #[derive(Args)]
 pub(crate) struct OverlayArguments {
     /// Make the device writable, and keep what is written in this file, or in `memory`
     #[arg(long, value_name = "FILE")]
     pub(crate) overlay: Option<PathBuf>,
-    /// The most that an overlay may take
+    /// Take the overlay up also where the image was changed since, or the overlay is damaged; what is
+    /// wrong is told
+    #[arg(long, requires = "overlay")]
+    overlay_force: bool,
+    /// The most that changes in an overlay may take
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_size)]
     overlay_limit: u64,
 }
@@ -151,12 +205,13 @@ impl OverlayArguments {
         Ok(())
     }
 
-    /// `device` of `set`, exported as `name`, with its overlay.
+    /// `device` of `set`, exported as `name`, with its overlay; `say` is told what is noticed.
     pub(crate) fn export(
         &self,
         set: &DiskSet,
         device: &Device,
         name: String,
+        say: &dyn Fn(&str),
     ) -> Result<Arc<Export>, String> {
         let bytes = device.device.clone();
         let content = match &self.overlay {
@@ -165,16 +220,15 @@ impl OverlayArguments {
                 Content::Overlay(Arc::new(Overlay::in_memory(bytes, self.overlay_limit)))
             }
             Some(path) => {
-                let identity = set.identity(&device.id);
-                let identity = identity.map_err(|error| format!("{}: {error}", device.id))?;
-                let overlay = Overlay::in_file(bytes, path, &identity, self.overlay_limit);
-                let overlay = overlay.map_err(|error| format!("{}: {error}", path.display()))?;
-                if overlay.lost() > 0 {
-                    text::complain(format_args!(
-                        "{}: the last {} were not written whole, and are left out",
-                        path.display(),
-                        text::size(overlay.lost())
-                    ));
+                let mut wanted = OverlayFile::new(path, identity(&*bytes), self.overlay_limit);
+                wanted.files = base_files(set, device);
+                wanted.images = image_files(set);
+                wanted.force = self.overlay_force;
+                let shown = path.display();
+                let overlay = Overlay::in_file(bytes, &wanted);
+                let overlay = overlay.map_err(|error| format!("{shown}: {error}"))?;
+                for remark in overlay.remarks() {
+                    say(&format!("{shown}: {remark}"));
                 }
                 Content::Overlay(Arc::new(overlay))
             }

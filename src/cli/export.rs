@@ -286,7 +286,8 @@ fn chosen(
     }
     let overlay = &arguments.overlay;
     overlay.check(all.len())?;
-    all.iter().map(|device| overlay.export(set, device, device.id.clone())).collect()
+    let say = |line: &str| text::complain(format_args!("{line}"));
+    all.iter().map(|device| overlay.export(set, device, device.id.clone(), &say)).collect()
 }
 
 /// The address of an export as NBD's URIs write it.

@@ -18,6 +18,7 @@ mod export;
 mod extract;
 mod formats;
 mod hash;
+mod helper;
 mod host_names;
 mod keys;
 mod list;
@@ -97,7 +98,12 @@ enum Command {
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     quiet_panics();
-    match run(Arguments::parse().command) {
+    volfold_projector::process::raise_file_limit();
+    match run(Arguments::parse_from(helper::arguments()).command) {
+        Ok(outcome) if helper::is_called_by_mount() => match outcome {
+            Outcome::Nothing => ExitCode::from(helper::FAILED),
+            Outcome::Done | Outcome::Part => ExitCode::SUCCESS,
+        },
         Ok(outcome) => outcome.into(),
         // The reader of our answer went away (`| head`); that is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

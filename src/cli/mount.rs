@@ -16,8 +16,9 @@ use volfold_projector::{Log, Mount, PROJECTORS, Projector, process};
 
 use super::background::{self, GRACE, PATIENCE, Talk};
 use super::devices::{self, Device};
+use super::helper;
 use super::mount_host::{self, HostArguments};
-use super::mount_record::{MountRecord, log_file};
+use super::mount_record::{MountRecord, log_file, mount_folder};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
 use super::report::Report;
@@ -61,8 +62,12 @@ pub(crate) struct MountArguments {
 #[derive(Args)]
 #[command(after_help = mount_host::UNMOUNT_HELP)]
 pub(crate) struct UnmountArguments {
-    /// The folder that was given to `mount`
-    folder: PathBuf,
+    /// The folder that was given to `mount`, or a link to it
+    #[arg(required_unless_present = "all")]
+    folder: Option<PathBuf>,
+    /// All folders of this user
+    #[arg(long, conflicts_with = "folder")]
+    all: bool,
     /// Also while programs have files open in it; they get errors
     #[arg(long)]
     force: bool,
@@ -86,7 +91,7 @@ impl MountArguments {
     /// What is mounted, and where, made absolute.
     fn disks_and_folder(&self) -> (&[PathBuf], PathBuf) {
         match (self.host.letter(), self.paths.split_last()) {
-            (None, Some((folder, disks))) => (disks, plain_path(folder)),
+            (None, Some((folder, disks))) => (disks, mount_folder(folder)),
             (letter, _) => (&self.paths, letter.unwrap_or_default()),
         }
     }
@@ -96,7 +101,10 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
     if arguments.foreground || arguments.background_log.is_some() {
         return Ok(serve(arguments));
     }
-    let (_, folder) = arguments.disks_and_folder();
+    let (disks, folder) = arguments.disks_and_folder();
+    if helper::is_called_by_mount() && is_as_wanted(disks, &folder) {
+        return Ok(Outcome::Done);
+    }
     let log = match log_file(&folder) {
         Ok(log) => log,
         Err(error) => {
@@ -105,6 +113,14 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
         }
     };
     background::start(&log, &[])
+}
+
+/// Whether these disks are mounted at `folder` already, as `mount -a` wants it.
+fn is_as_wanted(disks: &[PathBuf], folder: &Path) -> bool {
+    let is_mounted = PROJECTORS.first().is_some_and(|way| way.is_mounted(folder).unwrap_or(false));
+    let wanted: Vec<PathBuf> = disks.iter().map(|disk| plain_path(disk)).collect();
+    let is_it = |record: MountRecord| record.images == wanted && process::is_running(record.pid);
+    is_mounted && MountRecord::of(folder).is_some_and(is_it)
 }
 
 /// Mounts and answers requests until the folder is freed.
@@ -273,6 +289,9 @@ fn serve_until_freed(
         talk.note(&format!("no signal handler: SIGTERM will not unmount cleanly: {error}"));
     }
     talk.note(&format!("mounted at {}", record.folder.display()));
+    if talk.has_log() {
+        process::leave_folder();
+    }
     talk.ready(outcome);
     let served = mounted.serve();
     record.clear();
@@ -337,46 +356,126 @@ pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
         text::complain(format_args!("{NO_PROJECTOR}"));
         return Ok(Outcome::Nothing);
     };
-    let folder = plain_path(&arguments.folder);
-    let record = MountRecord::of(&folder);
+    let Some(folder) = &arguments.folder else {
+        return Ok(unmount_all(*projector, arguments.force));
+    };
+    // A link may be what a folder was called when it was mounted; then it is gone, or leads there.
+    Ok(unmount_one(*projector, &mount_folder(folder), arguments.force))
+}
+
+/// Frees all folders of this user's mounts.
+fn unmount_all(projector: &dyn Projector, force: bool) -> Outcome {
+    let records = MountRecord::all();
+    let is_attached =
+        |folder: &PathBuf| records.iter().any(|record| record.attached && record.folder == *folder);
+    let mut folders: Vec<PathBuf> = records.iter().map(|record| record.folder.clone()).collect();
+    folders.extend(projector.mounted());
+    folders.retain(|folder| !is_attached(folder));
+    folders.sort();
+    folders.dedup();
+    if folders.is_empty() {
+        text::complain(format_args!("nothing is mounted"));
+        return Outcome::Nothing;
+    }
+    // What lies in another one goes first.
+    let done: Vec<Outcome> =
+        folders.iter().rev().map(|folder| unmount_one(projector, folder, force)).collect();
+    match done {
+        done if done.iter().all(|one| *one == Outcome::Done) => Outcome::Done,
+        done if done.iter().all(|one| *one == Outcome::Nothing) => Outcome::Nothing,
+        _ => Outcome::Part,
+    }
+}
+
+fn unmount_one(projector: &dyn Projector, folder: &Path, force: bool) -> Outcome {
+    let record = MountRecord::of(folder);
     if record.as_ref().is_some_and(|record| record.attached) {
         let shown = folder.display();
         let way = "`volfold detach` frees it with its device; see `volfold mounts`";
         text::complain(format_args!("{shown}: is there for a loop device; {way}"));
-        return Ok(Outcome::Nothing);
+        return Outcome::Nothing;
     }
     let dead = record.as_ref().is_none_or(|record| !process::is_running(record.pid));
-    let is_mounted = projector.is_mounted(&folder).unwrap_or(true);
+    let is_mounted = projector.is_mounted(folder).unwrap_or(true);
     if !is_mounted {
-        if let Some(record) = record.filter(|_| dead) {
-            record.clear();
-            return Ok(Outcome::Done);
-        }
-        let shown = folder.display();
-        text::complain(format_args!("{shown}: not a volfold mount; see `volfold mounts`"));
-        return Ok(Outcome::Nothing);
+        return match record {
+            Some(record) if dead => {
+                record.clear();
+                Outcome::Done
+            }
+            Some(record) if projector.is_mounted_in(record.pid, folder) => end_elsewhere(&record),
+            _ => {
+                let shown = folder.display();
+                text::complain(format_args!("{shown}: not a volfold mount; see `volfold mounts`"));
+                Outcome::Nothing
+            }
+        };
     }
-    if let Err(error) = projector.unmount(&folder, arguments.force || (dead && record.is_some())) {
+    let holders = projector.holders(folder);
+    if let Err(error) = projector.unmount(folder, force || (dead && record.is_some())) {
         text::complain(format_args!("{error}"));
-        return Ok(Outcome::Nothing);
+        return Outcome::Nothing;
     }
-    let Some(record) = record else {
-        return Ok(Outcome::Done);
+    match record {
+        Some(record) => {
+            end_holders(&record, &holders);
+            wait_for_process(&record, force)
+        }
+        None => Outcome::Done,
+    }
+}
+
+/// Ends the process of a mount that was freed here where others still have it among mounts of their
+/// own, as services and containers that began since: it would go on for them.
+fn end_holders(record: &MountRecord, holders: &[u32]) {
+    let start = Instant::now();
+    let moment = Duration::from_millis(300);
+    while !holders.is_empty() && process::is_running(record.pid) && start.elapsed() < moment {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let (Some(first), true) = (holders.first(), process::is_running(record.pid)) else {
+        return;
     };
+    text::complain(format_args!(
+        "{}: other mount namespaces still have it ({}; one is that of process {first}); it ends \
+         there too",
+        record.folder.display(),
+        holders.len()
+    ));
+    // What it does not do by itself is told by who waits for it.
+    let _ = process::ask_to_end(record.pid);
+}
+
+/// Ends a mount that is in other mounts than this process's, as of a container: only its own process
+/// can free it.
+fn end_elsewhere(record: &MountRecord) -> Outcome {
+    if let Err(error) = process::ask_to_end(record.pid) {
+        text::complain(format_args!(
+            "{}: is mounted where process {} sees it, and not here; it cannot be ended: {error}",
+            record.folder.display(),
+            record.pid
+        ));
+        return Outcome::Nothing;
+    }
+    wait_for_process(record, false)
+}
+
+/// Waits until the process of a mount that was freed has closed the images.
+fn wait_for_process(record: &MountRecord, force: bool) -> Outcome {
     let start = Instant::now();
     while process::is_running(record.pid) {
-        if start.elapsed() > PATIENCE || (arguments.force && start.elapsed() > GRACE) {
+        if start.elapsed() > PATIENCE || (force && start.elapsed() > GRACE) {
             text::complain(format_args!(
                 "{}: is free, but programs still read from it; process {} ends with them",
-                folder.display(),
+                record.folder.display(),
                 record.pid
             ));
-            return Ok(Outcome::Part);
+            return Outcome::Part;
         }
         thread::sleep(Duration::from_millis(2));
     }
     record.clear();
-    Ok(Outcome::Done)
+    Outcome::Done
 }
 
 #[derive(Serialize)]
@@ -417,8 +516,13 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
         let running = process::is_running(record.pid);
         let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
         let mounted = PROJECTORS.first().map(is_mounted).transpose();
+        let elsewhere = || {
+            let in_its = |way: &&dyn Projector| way.is_mounted_in(record.pid, &record.folder);
+            running && PROJECTORS.first().is_some_and(in_its)
+        };
         let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
             (true, true) => "mounted",
+            (false, true) if elsewhere() => "elsewhere",
             (true, false) => "dead",
             (false, true) => "ending",
             // Its process was killed and another program freed the folder.
@@ -458,6 +562,9 @@ pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
                 None if mount.attached => "volfold detach all".to_owned(),
                 None => format!("volfold unmount {}", mount.folder),
             };
+            if mount.state == "elsewhere" {
+                writeln!(answer, "  mounted where process {} sees it, and not here", mount.pid)?;
+            }
             if mount.state == "dead" {
                 writeln!(answer, "  its process has died; free it: {way}")?;
             }

@@ -13,7 +13,13 @@ Examples:
   volfold unmount /mnt/disk
 
 Returns when FOLDER can be read and goes on in the background; messages then go to the log file
-that `volfold mounts` names. FOLDER is made if it is not there. Nothing is ever written to an image.";
+that `volfold mounts` names. FOLDER is made if it is not there. Nothing is ever written to an image.
+
+From /etc/fstab, with this program linked as /sbin/mount.volfold (or mount.fuse3 installed, and then
+with the type fuse.volfold):
+  /srv/disk.vmdk  /mnt/disk  volfold  ro,nofail,volume=System,allow_other  0  0
+Options: disk= (one more image), volume=, owner=, links=, allow_other, raw, system_files, allow_path=,
+cache_size=, key_file=, threads=.";
 
 #[cfg(windows)]
 pub(crate) const MOUNT_HELP: &str = "\
@@ -35,6 +41,7 @@ pub(crate) const UNMOUNT_HELP: &str = "\
 Examples:
   volfold unmount /mnt/disk
   volfold unmount /mnt/disk --force
+  volfold unmount --all
 
 Also clears a folder whose process was killed.";
 
@@ -43,6 +50,7 @@ pub(crate) const UNMOUNT_HELP: &str = "\
 Examples:
   volfold unmount C:\\mnt\\disk
   volfold unmount X:
+  volfold unmount --all
 
 Programs that have files open in it get errors. Also clears a folder whose process was killed.";
 

@@ -2,12 +2,17 @@
 //!
 //! One JSON file per mount, in a folder that only the user can enter.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use volfold_projector::process::state_folder;
+use volfold_projector::process::{ImageFiles, open_writable, state_folder, state_folders};
+
+use super::paths::plain_path;
+
+/// LIMIT: links that are followed on the way to a folder, as in Linux.
+const MAX_LINKS: usize = 40;
 
 /// One mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +59,21 @@ pub(crate) fn log_file(folder: &Path) -> io::Result<PathBuf> {
     Ok(state_folder()?.join(format!("{}.log", stem(folder))))
 }
 
+/// The folder that `path` means, by way of links too. Only the links are asked: a dead mount would not
+/// answer. On Windows a mounted folder is a link itself.
+pub(crate) fn mount_folder(path: &Path) -> PathBuf {
+    let mut folder = plain_path(path);
+    let links = if cfg!(windows) { 0 } else { MAX_LINKS };
+    for _ in 0..links {
+        let Ok(target) = fs::read_link(&folder) else {
+            break;
+        };
+        let beside = folder.parent().map(Path::to_path_buf).unwrap_or_default();
+        folder = plain_path(&beside.join(target));
+    }
+    folder
+}
+
 impl MountRecord {
     /// Writes the record, whole or not at all.
     ///
@@ -63,13 +83,20 @@ impl MountRecord {
         let state = state_folder()?;
         let stem = stem(&self.folder);
         let new = state.join(format!("{stem}.new"));
-        fs::write(&new, serde_json::to_vec_pretty(self)?)?;
+        let mut options = OpenOptions::new();
+        let mut file = open_writable(
+            &new,
+            options.write(true).create(true).truncate(false),
+            &ImageFiles::default(),
+        )?;
+        file.set_len(0)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
         fs::rename(new, state.join(format!("{stem}.json")))
     }
 
     /// Removes the record, and the folder that was made for the mount.
     pub(crate) fn clear(&self) {
-        if let Ok(state) = state_folder() {
+        for state in state_folders() {
             let _ = fs::remove_file(state.join(format!("{}.json", stem(&self.folder))));
         }
         if self.remove_folder {
@@ -80,17 +107,18 @@ impl MountRecord {
 
     /// The record of the mount at `folder`.
     pub(crate) fn of(folder: &Path) -> Option<Self> {
-        let file = state_folder().ok()?.join(format!("{}.json", stem(folder)));
-        let record: Self = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-        (same_case(&record.folder) == same_case(folder)).then_some(record)
+        let name = format!("{}.json", stem(folder));
+        let files = state_folders().into_iter().map(|state| state.join(&name));
+        let mut records =
+            files.filter_map(|file| serde_json::from_slice(&fs::read(file).ok()?).ok());
+        records.find(|record: &Self| same_case(&record.folder) == same_case(folder))
     }
 
     /// All records of this user, sorted by folder.
     pub(crate) fn all() -> Vec<Self> {
-        let Ok(entries) = state_folder().and_then(fs::read_dir) else {
-            return Vec::new();
-        };
+        let entries = state_folders().into_iter().filter_map(|state| fs::read_dir(state).ok());
         let mut records: Vec<Self> = entries
+            .flatten()
             .flatten()
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
             .filter_map(|entry| serde_json::from_slice(&fs::read(entry.path()).ok()?).ok())

@@ -231,7 +231,10 @@ impl Log {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
         let time = text::time(Timestamp { seconds, nanoseconds: 0 });
-        if let Ok(mut file) = fs::OpenOptions::new().create(true).append(true).open(&self.path) {
+        let mut options = fs::OpenOptions::new();
+        let options = options.create(true).append(true);
+        let opened = process::open_writable(&self.path, options, &process::ImageFiles::default());
+        if let Ok(mut file) = opened {
             let _ = writeln!(file, "{time} {line}");
         }
     }

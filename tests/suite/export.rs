@@ -15,13 +15,13 @@ use crate::common::sha256;
 use crate::harness::{apply, needs_programs, test};
 
 /// A running `volfold export` that listens at a socket file.
-struct Exporter {
+pub(crate) struct Exporter {
     child: Child,
     scratch: Scratch,
 }
 
 impl Exporter {
-    fn new(name: &str, disks: &[PathBuf], arguments: &[&str]) -> Self {
+    pub(crate) fn new(name: &str, disks: &[PathBuf], arguments: &[&str]) -> Self {
         let scratch = Scratch::new(name);
         let address = format!("unix:{}", scratch.join("nbd").display());
         let child = Command::new(VOLFOLD)
@@ -40,27 +40,35 @@ impl Exporter {
         exporter
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.scratch.join("nbd")
     }
 
-    fn uri(&self, name: &str) -> String {
+    pub(crate) fn uri(&self, name: &str) -> String {
         format!("nbd+unix:///{}?socket={}", name.replace(':', "%3A"), self.socket().display())
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.scratch.join("log")).expect("the log")
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
     /// Ends it as Ctrl-C does.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         kill_process(self.pid(), Signal::INT).expect("a signal");
         assert_eq!(wait(&mut self.child, "volfold export"), Some(0), "{}", self.log());
         assert!(!self.socket().exists(), "the socket goes");
+    }
+}
+
+impl Exporter {
+    /// Kills it in the middle of what it does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("kill");
+        let _ = self.child.wait();
     }
 }
 

@@ -35,6 +35,8 @@ mod mount;
 #[cfg(target_os = "linux")]
 mod ntfs_attributes;
 #[cfg(target_os = "linux")]
+mod overlay;
+#[cfg(target_os = "linux")]
 mod programs;
 #[cfg(target_os = "linux")]
 mod raw;

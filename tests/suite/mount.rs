@@ -503,7 +503,11 @@ fn bytes_that_an_image_lost_are_errors_of_their_own_requests() {
     }
     assert!(good > 0 && lost > 0, "{good} good, {lost} lost");
     let log = PathBuf::from(folder.record().expect("a record")["log"].as_str().expect("a log"));
-    assert!(fs::read_to_string(log).expect("the log").contains("read of inode"));
+    let log = fs::read_to_string(log).expect("the log");
+    for (path, _) in read.iter().filter(|(_, bytes)| bytes.is_err()) {
+        let path = path.strip_prefix(folder.path()).expect("below the mount").display();
+        assert!(log.contains(&format!("read of {path}: ")), "{path} in\n{log}");
+    }
     folder.unmount(&[]).code(0);
 }
 
@@ -678,4 +682,224 @@ fn an_ordinary_user_mounts_through_fusermount3() {
     assert_eq!(listed["mounts"][0]["state"], "mounted");
     as_user(&[&program, Path::new("unmount"), &folder]).code(0);
     assert!(!folder.exists(), "the folder was made for the mount");
+}
+
+#[apply(test)]
+fn the_size_of_a_link_is_the_length_of_its_target() {
+    needs_mount();
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("links");
+    let tree = scratch.join("tree/usr/lib/deep/er");
+    fs::create_dir_all(&tree).expect("folders");
+    let long = format!("/{}", "long/".repeat(100));
+    for (name, target) in [
+        ("short", "/e"),
+        ("alternative", "/etc/alternatives/editor"),
+        ("up", "../../x"),
+        ("long", &long),
+    ] {
+        std::os::unix::fs::symlink(target, tree.join(name)).expect("a link");
+    }
+    let image = scratch.join("links.img");
+    let source = scratch.join("tree");
+    let arguments = ["-q", "-F", "-t", "ext4", "-L", "links", "-d"];
+    run(Command::new("mke2fs").args(arguments).arg(&source).arg(&image).arg("4M")).code(0);
+    for style in ["guest", "raw"] {
+        let folder = Folder::new("links");
+        folder.mount(std::slice::from_ref(&image), &["--links", style]).code(0);
+        let place = folder.join("links/usr/lib/deep/er");
+        let mut links = 0;
+        // A listing tells of them first, and a lookup alone must tell the same.
+        for name in ["long", "short", "alternative", "up"] {
+            let facts = fs::symlink_metadata(place.join(name)).expect("facts");
+            let target = fs::read_link(place.join(name)).expect("a target");
+            assert_eq!(facts.len(), target.as_os_str().len() as u64, "{style}: {name}");
+            links += 1;
+        }
+        for entry in fs::read_dir(&place).expect("a listing").flatten() {
+            let target = fs::read_link(entry.path()).expect("a target");
+            assert_eq!(entry.metadata().expect("facts").len(), target.as_os_str().len() as u64);
+            links += 1;
+        }
+        assert_eq!(links, 8);
+        folder.unmount(&[]).code(0);
+    }
+}
+
+#[apply(test)]
+fn no_file_is_left_out_because_of_its_attributes() {
+    needs_mount();
+    needs_programs(&["rsync"]);
+    let folder = Folder::mounted("attributes", &[fixture("ntfs-512").path()]);
+    let scratch = Scratch::new("attributes");
+    let mut files = 0;
+    for (path, bytes) in contents(folder.path()) {
+        let mut list = vec![0; 1 << 16];
+        let length = rustix::fs::llistxattr(&path, &mut list[..]).expect("a list of attributes");
+        for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            assert_ne!(name, "user.WofCompressedData");
+            let mut value = vec![0; 1 << 16];
+            rustix::fs::lgetxattr(&path, name.as_str(), &mut value[..])
+                .unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()));
+        }
+        files += usize::from(bytes.is_ok());
+    }
+    let copy = scratch.join("copy");
+    let words = [folder.path().join(""), copy.clone()];
+    let _ = run(Command::new("rsync").arg("-aHX").args(words));
+    let copied = contents(&copy);
+    assert_eq!(copied.len(), files, "all that can be read is copied");
+    folder.unmount(&[]).code(0);
+}
+
+#[apply(test)]
+fn the_background_process_holds_nothing_of_who_started_it() {
+    needs_mount();
+    needs_programs(&["sh", "flock"]);
+    let folder = Folder::new("inherited");
+    let lock = Scratch::new("inherited");
+    let script =
+        r#"cd "$4"; exec 9>lock; flock -n 9 || exit 5; exec 300>other; "$1" mount "$2" "$3""#;
+    let sample = fixture("sample").path();
+    let words = [
+        Path::new("-c"),
+        Path::new(script),
+        Path::new("sh"),
+        Path::new(VOLFOLD),
+        &sample,
+        folder.path(),
+        lock.path(),
+    ];
+    run(Command::new("bash").args(words)).code(0);
+    let free = run(Command::new("flock").arg("-n").arg(lock.join("lock")).arg("true"));
+    assert_eq!(free.code, Some(0), "the lock is free");
+    let process = PathBuf::from(format!("/proc/{}", folder.pid()));
+    for entry in fs::read_dir(process.join("fd")).expect("its files").flatten() {
+        let target = fs::read_link(entry.path()).expect("a file");
+        assert!(!target.starts_with(lock.path()), "{}", target.display());
+    }
+    assert_eq!(fs::read_link(process.join("cwd")).expect("its folder"), Path::new("/"));
+    folder.unmount(&[]).code(0);
+}
+
+#[apply(test)]
+fn an_image_of_more_extents_than_the_soft_limit_is_opened() {
+    needs_programs(&["bash"]);
+    let scratch = Scratch::new("extents");
+    let mut lines = "# Disk DescriptorFile\nversion=1\nCID=5181a839\nparentCID=ffffffff\n\
+        createType=\"twoGbMaxExtentFlat\"\n\n"
+        .to_owned();
+    for number in 0..90 {
+        fs::write(scratch.join(format!("e{number}")), [0; 4096]).expect("an extent");
+        lines.push_str(&format!("RW 8 FLAT \"e{number}\" 0\n"));
+    }
+    let image = scratch.join("d.vmdk");
+    fs::write(&image, lines).expect("a descriptor");
+    let script = r#"ulimit -Sn 40; exec "$0" list --json "$1""#;
+    let words = [Path::new("-c"), Path::new(script), Path::new(VOLFOLD), &image];
+    let listed = run(Command::new("bash").args(words)).json();
+    assert_eq!(listed["disks"][0]["size"].as_u64(), Some(90 * 4096), "{listed}");
+}
+
+#[apply(test)]
+fn a_folder_is_freed_and_mounted_through_links() {
+    needs_mount();
+    let folder = Folder::mounted("through", &[fixture("sample").path()]);
+    let scratch = Scratch::new("through");
+    let (first, second) = (scratch.join("first"), scratch.join("second"));
+    std::os::unix::fs::symlink(folder.path(), &first).expect("a link");
+    std::os::unix::fs::symlink("first", &second).expect("a link to a link");
+    volfold(["unmount".as_ref(), second.as_os_str()]).code(0);
+    assert!(!folder.is_mounted());
+    // The link of a dead mount, which answers nobody.
+    let folder = Folder::new("through-dead");
+    fs::create_dir(folder.path()).expect("a folder");
+    let link = scratch.join("dead");
+    std::os::unix::fs::symlink(folder.path(), &link).expect("a link");
+    let mounted =
+        volfold(["mount".as_ref(), fixture("sample").path().as_os_str(), link.as_os_str()]);
+    mounted.code(0);
+    assert!(folder.is_mounted() && folder.record().is_some(), "known by its own name");
+    folder.signal(Signal::KILL);
+    eventually("the end", || folder.record().is_none_or(|record| record["state"] == "dead"));
+    volfold(["unmount".as_ref(), link.as_os_str()]).code(0);
+    assert!(!folder.is_mounted());
+}
+
+/// Runs `script` with mounts of its own, and with `/run` of its own, as `options` of tmpfs say; `$V` is
+/// the program, `$IMAGE` the sample, `$1` a folder.
+fn apart(name: &str, options: &str, script: &str) -> crate::common::program::Output {
+    needs_mount();
+    needs("root", rustix::process::geteuid().is_root());
+    needs_programs(&["unshare", "bash"]);
+    let scratch = Scratch::new(name);
+    let script = format!("mount -t tmpfs -o {options} none /run && {script}");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "bash", "-c", &script, "bash"]);
+    command.arg(scratch.path()).env("V", VOLFOLD).env("IMAGE", fixture("sample").path());
+    command.env("TMPDIR", scratch.path()).env_remove("XDG_RUNTIME_DIR");
+    run(&mut command)
+}
+
+#[apply(test)]
+fn without_a_place_in_run_a_mount_works_and_is_found() {
+    let script = r#""$V" mount "$IMAGE" "$1/m" && ls "$1/m/Windows" >/dev/null && "$V" mounts && "$V" unmount "$1/m""#;
+    let output = apart("read-only-run", "ro", script).code(0);
+    assert!(output.text().contains("/m  mounted  pid "), "{output:?}");
+}
+
+#[apply(test)]
+fn without_any_place_the_message_says_which_and_what_to_do() {
+    let script = r#"mkdir "$1/t" && mount -t tmpfs -o ro none "$1/t" && TMPDIR="$1/t" "$V" mount "$IMAGE" "$1/m""#;
+    let output = apart("no-place", "ro", script).code(1);
+    for word in ["/run/volfold: ", "/t/volfold-0: ", "XDG_RUNTIME_DIR", "--foreground"] {
+        assert!(output.stderr.contains(word), "no {word} in {output:?}");
+    }
+}
+
+#[apply(test)]
+fn all_folders_are_freed_at_once() {
+    let script = r#""$V" mount "$IMAGE" "$1/a" && "$V" mount "$IMAGE" "$1/b" && "$V" unmount --all
+        rc=$?; ls "$1"; "$V" mounts; "$V" unmount --all; echo "then $?"; exit $rc"#;
+    let output = apart("all", "size=8M", script).code(0).says("nothing is mounted");
+    assert_eq!(output.text(), "then 1\n", "folders and records are gone");
+}
+
+#[apply(test)]
+fn a_mount_of_another_namespace_is_shown_and_ended() {
+    // Made where others do not see it, and freed from outside.
+    let script = r#"unshare -m --propagation private "$V" mount "$IMAGE" "$1/a" || exit 9
+        "$V" mounts; "$V" unmount "$1/a"; rc=$?; "$V" mounts; exit $rc"#;
+    let output = apart("elsewhere", "size=8M", script).code(0);
+    assert!(output.text().contains("/a  elsewhere  pid "), "{output:?}");
+    assert_eq!(output.text().matches("/a").count(), 1, "then it is gone");
+    // Made before others got mounts of their own, which have it too.
+    let script = r#""$V" mount "$IMAGE" "$1/b" || exit 9
+        unshare -m --propagation private sleep 60 >/dev/null 2>&1 & sleep 0.5
+        "$V" unmount "$1/b"; rc=$?; "$V" mounts; kill $!; exit $rc"#;
+    let output = apart("holders", "size=8M", script).code(0).says("ends there too");
+    assert!(!output.text().contains("pid"), "{output:?}");
+}
+
+#[apply(test)]
+fn the_table_of_mounts_can_have_volfold() {
+    let script = r#"ln -s "$V" "$1/mount.volfold"; mkdir "$1/m"; M="$1/mount.volfold"
+        "$M" "$IMAGE" "$1/m" -n -o ro,nofail,volume=Windows,x-a=b || exit 9
+        ls "$1/m"; "$M" "$IMAGE" "$1/m" -o rw; echo "again $?"; umount "$1/m"
+        "$M" "$IMAGE" "$1/m" -o uid=5; echo "wrong $?"; "$M" "$1/none" "$1/m"; echo "failed $?"
+        ls "$1/m"; exit 0"#;
+    let output = apart("helper", "size=8M", script).code(0).says("uid=5: unknown option");
+    assert_eq!(output.text(), "Windows\nagain 0\nwrong 1\nfailed 32\n", "{output:?}");
+}
+
+#[apply(test)]
+fn mount_finds_the_program_by_its_type() {
+    needs_programs(&["mount.fuse3"]);
+    // The helper looks for programs in the folders of the system only.
+    let script = r#"mkdir "$1/m"; mount -t tmpfs none /usr/local/bin; ln -s "$V" /usr/local/bin/volfold
+        echo "$IMAGE $1/m fuse.volfold ro,volume=BOOT 0 0" >"$1/fstab"
+        mount -T "$1/fstab" "$1/m" || exit 9; ls "$1/m"; umount "$1/m""#;
+    let output = apart("by-type", "size=8M", script).code(0);
+    assert_eq!(output.text(), "BOOT\n", "{output:?}");
 }

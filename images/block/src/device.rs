@@ -1,6 +1,7 @@
 //! The block device: the one interface between image formats, caches, volumes and file systems.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::bytes::{byte_count, bytes_to_index};
 use crate::error::{BlockError, BlockResult};
@@ -21,6 +22,26 @@ pub struct Extent {
     pub kind: ExtentKind,
     /// How many bytes from the offset asked for. At least 1 inside the device.
     pub length: u64,
+}
+
+/// What tells a file of the host from all others, as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The number of the file system.
+    pub device: u64,
+    /// The number of the file in it.
+    pub file: u64,
+}
+
+/// What the host says of the file that bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Which file it is; `None` where the host gives files no numbers.
+    pub id: Option<FileId>,
+    /// The size in bytes.
+    pub size: u64,
+    /// When it was last changed; `None` for what has no such time, as drives.
+    pub modified: Option<SystemTime>,
 }
 
 /// Bytes at positions, read-only.
@@ -67,6 +88,12 @@ pub trait BlockDevice: Send + Sync {
     /// Says that the `length` bytes from `offset` on are wanted soon. A device that can have them
     /// fetched meanwhile does so; this takes no time to speak of, and never fails.
     fn will_need(&self, _offset: u64, _length: u64) {}
+
+    /// What the host said of the file that the bytes are of, when it was opened; `None` for what is
+    /// made of other devices.
+    fn file_facts(&self) -> Option<FileFacts> {
+        None
+    }
 }
 
 /// The answer of a device of `size` bytes that knows of no holes.
@@ -123,6 +150,10 @@ macro_rules! through_a_pointer {
 
             fn will_need(&self, offset: u64, length: u64) {
                 (**self).will_need(offset, length);
+            }
+
+            fn file_facts(&self) -> Option<FileFacts> {
+                (**self).file_facts()
             }
         }
     };

@@ -67,7 +67,8 @@ pub use cache::{CachePool, DeviceKey};
 pub use code::{Code, CodeEntry};
 pub use confidence::{Confidence, surest};
 pub use device::{
-    BlockDevice, Extent, ExtentKind, MemoryDevice, check_range, data_to_the_end, total_length,
+    BlockDevice, Extent, ExtentKind, FileFacts, FileId, MemoryDevice, check_range, data_to_the_end,
+    total_length,
 };
 pub use error::{BlockError, BlockErrorKind, BlockResult, error_chain};
 pub use finding::{Finding, FindingLog, Severity};

@@ -13,8 +13,8 @@ use crate::host::windows as os;
 #[cfg(unix)]
 use volfold_block::total_length;
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, check_range,
-    data_to_the_end, is_kept,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, FileFacts,
+    check_range, data_to_the_end, is_kept,
 };
 
 /// A file, block device or drive of the host.
@@ -29,6 +29,7 @@ pub struct HostFile {
     size: u64,
     /// The sector size of a drive that gives whole sectors only.
     sector_size: Option<u32>,
+    facts: FileFacts,
 }
 
 impl HostFile {
@@ -50,7 +51,9 @@ impl HostFile {
         let identity = FileIdentity::of(&metadata, path);
         let watch = metadata.is_file().then(|| Watch::new(&metadata));
         let size = if metadata.is_file() { metadata.len() } else { device_size(&file)? };
-        Ok(Self { file, identity, watch, size, sector_size: None })
+        let modified = metadata.modified().ok().filter(|_| metadata.is_file());
+        let facts = FileFacts { id: os::file_id(&metadata), size, modified };
+        Ok(Self { file, identity, watch, size, sector_size: None, facts })
     }
 
     fn open_drive(path: &Path) -> BlockResult<Self> {
@@ -66,7 +69,8 @@ impl HostFile {
         let (sector_size, size) =
             drive::measure(&|offset, buf| os::read_exact_at(&file, buf, offset))?;
         let identity = FileIdentity::named(path);
-        Ok(Self { file, identity, watch: None, size, sector_size: Some(sector_size) })
+        let facts = FileFacts { id: None, size, modified: None };
+        Ok(Self { file, identity, watch: None, size, sector_size: Some(sector_size), facts })
     }
 
     /// Ends a read at `offset`: what `done` says, unless the file is no longer what was opened.
@@ -149,6 +153,10 @@ impl BlockDevice for HostFile {
 
     fn will_need(&self, offset: u64, length: u64) {
         os::will_need(&self.file, offset, length);
+    }
+
+    fn file_facts(&self) -> Option<FileFacts> {
+        Some(self.facts)
     }
 }
 

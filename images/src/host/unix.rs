@@ -5,7 +5,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use volfold_block::{Extent, byte_count};
+use volfold_block::{Extent, FileId, byte_count};
 
 /// No drive of Unix asks for whole sectors.
 pub(super) fn is_drive(_path: &Path) -> bool {
@@ -17,6 +17,12 @@ pub(super) fn has_bytes(metadata: &Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let file_type = metadata.file_type();
     file_type.is_file() || file_type.is_block_device()
+}
+
+/// The numbers of the file that `metadata` is of.
+pub(super) fn file_id(metadata: &Metadata) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    Some(FileId { device: metadata.dev(), file: metadata.ino() })
 }
 
 pub(super) fn open(path: &Path) -> io::Result<File> {

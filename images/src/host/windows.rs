@@ -6,7 +6,7 @@ use std::io;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf, Prefix};
 
-use volfold_block::{Extent, byte_count};
+use volfold_block::{Extent, FileId, byte_count};
 
 /// `FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE`: a running machine keeps its disk.
 const SHARE_ALL: u32 = 7;
@@ -37,6 +37,11 @@ pub(super) fn is_drive(path: &Path) -> bool {
 /// Whether there are bytes at positions in what `metadata` is of.
 pub(super) fn has_bytes(metadata: &Metadata) -> bool {
     metadata.is_file()
+}
+
+/// The numbers of a file are asked for by `unsafe` calls only.
+pub(super) fn file_id(_metadata: &Metadata) -> Option<FileId> {
+    None
 }
 
 pub(super) fn open(path: &Path) -> io::Result<File> {

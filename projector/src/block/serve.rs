@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
+#[cfg(unix)]
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use volfold_block::guard;
@@ -166,16 +168,54 @@ enum Listener {
 }
 
 impl Listener {
+    /// The next client; `WouldBlock` if there is none.
     fn accept(&self) -> io::Result<Socket> {
         Ok(match self {
             #[cfg(unix)]
-            Self::Unix(listener) => Socket::Unix(listener.accept()?.0),
+            Self::Unix(listener) => {
+                let socket = listener.accept()?.0;
+                socket.set_nonblocking(false)?;
+                Socket::Unix(socket)
+            }
             Self::Tcp(listener) => {
                 let socket = listener.accept()?.0;
+                socket.set_nonblocking(false)?;
                 socket.set_nodelay(true)?;
                 Socket::Tcp(socket)
             }
         })
+    }
+
+    /// Makes [`Listener::accept`] return at once.
+    fn never_wait(&self) -> io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(listener) => listener.set_nonblocking(true),
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+        }
+    }
+
+    /// Returns when there is a client, or when the other end of `stop` is closed; clients come by way
+    /// of the address, which may be gone by then.
+    #[cfg(unix)]
+    fn wait(&self, stop: &io::PipeReader) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let listener = match self {
+            Self::Unix(listener) => PollFd::new(listener, PollFlags::IN),
+            Self::Tcp(listener) => PollFd::new(listener, PollFlags::IN),
+        };
+        match poll(&mut [listener, PollFd::new(stop, PollFlags::IN)], None) {
+            Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns a moment later: sockets and pipes cannot be waited for together here.
+    #[cfg(windows)]
+    #[expect(clippy::unnecessary_wraps, reason = "other hosts may refuse")]
+    fn wait(&self, _stop: &io::PipeReader) -> io::Result<()> {
+        thread::sleep(Duration::from_millis(20));
+        Ok(())
     }
 }
 
@@ -195,6 +235,11 @@ struct Shared {
 pub struct Server {
     shared: Arc<Shared>,
     address: Address,
+    /// The socket file as it was made.
+    #[cfg(unix)]
+    socket: Option<SocketFile>,
+    /// Wakes the thread that accepts when it is closed.
+    stop: Option<io::PipeWriter>,
     accepting: Option<thread::JoinHandle<()>>,
 }
 
@@ -215,6 +260,13 @@ impl Server {
                 (Listener::Tcp(listener), address)
             }
         };
+        listener.never_wait()?;
+        #[cfg(unix)]
+        let socket = match &address {
+            Address::Unix(path) => file_at(path),
+            Address::Tcp(_) => None,
+        };
+        let (stopping, stop) = io::pipe()?;
         let shared = Arc::new(Shared {
             stopped: AtomicBool::new(false),
             next: AtomicU64::new(0),
@@ -225,9 +277,16 @@ impl Server {
         });
         let accepting = thread::Builder::new().name("accept".to_owned()).spawn({
             let shared = shared.clone();
-            move || shared.accept(&listener)
+            move || shared.accept(&listener, &stopping)
         })?;
-        Ok(Self { shared, address, accepting: Some(accepting) })
+        Ok(Self {
+            shared,
+            address,
+            #[cfg(unix)]
+            socket,
+            stop: Some(stop),
+            accepting: Some(accepting),
+        })
     }
 
     /// Where it listens.
@@ -239,19 +298,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts.
-        let _ = match &self.address {
-            #[cfg(unix)]
-            Address::Unix(path) => UnixStream::connect(path).map(drop),
-            Address::Tcp(address) => {
-                TcpStream::connect_timeout(&reachable(*address), Duration::from_secs(1)).map(drop)
-            }
-        };
+        drop(self.stop.take());
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }
         #[cfg(unix)]
-        if let Address::Unix(path) = &self.address {
+        if let Address::Unix(path) = &self.address
+            // What came into its place since then is another's.
+            && self.socket.is_some()
+            && file_at(path) == self.socket
+        {
             let _ = std::fs::remove_file(path);
         }
         for socket in self.shared.clients.lock().values() {
@@ -267,16 +323,16 @@ impl Drop for Server {
     }
 }
 
-/// An address to connect to where all are listened at.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let mut reachable = address;
-    if address.ip().is_unspecified() {
-        reachable.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    reachable
+/// What tells the socket file at `path` from one that takes its place: its numbers, which may be used
+/// again, and when it was made.
+#[cfg(unix)]
+type SocketFile = (u64, u64, Option<SystemTime>);
+
+#[cfg(unix)]
+fn file_at(path: &Path) -> Option<SocketFile> {
+    use std::os::unix::fs::MetadataExt;
+    let facts = std::fs::symlink_metadata(path).ok()?;
+    Some((facts.dev(), facts.ino(), facts.modified().ok()))
 }
 
 /// Listens at `path`, which only the user can reach.
@@ -305,14 +361,15 @@ impl Shared {
         }
     }
 
-    fn accept(self: &Arc<Self>, listener: &Listener) {
+    fn accept(self: &Arc<Self>, listener: &Listener, stop: &io::PipeReader) {
         loop {
-            let accepted = listener.accept();
+            let waited = listener.wait(stop);
             if self.stopped.load(Ordering::SeqCst) {
                 return;
             }
-            match accepted.and_then(|socket| self.begin(socket)) {
+            match waited.and_then(|()| listener.accept()).and_then(|socket| self.begin(socket)) {
                 Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.note(&format!("cannot serve a client: {error}"));
                     // Without files or threads the next accept fails at once.

@@ -1,6 +1,6 @@
 //! The trait of all ways to show volumes as a folder, and what they are asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use volfold_fs::TreeVolume;
 
@@ -147,4 +147,21 @@ pub trait Projector: Send + Sync {
     /// # Errors
     /// If the host does not tell.
     fn is_mounted(&self, folder: &Path) -> ProjectResult<bool>;
+
+    /// Whether `folder` shows volumes of ours where the process `pid` sees it, as in a container
+    /// with mounts of its own.
+    fn is_mounted_in(&self, _pid: u32, _folder: &Path) -> bool {
+        false
+    }
+
+    /// Processes that see what is mounted at `folder` among mounts of their own, one for each such
+    /// set of mounts; they hold it when it is freed here.
+    fn holders(&self, _folder: &Path) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// The folders that show volumes of ours now, as far as the host tells.
+    fn mounted(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! What answers the requests is a server of either wing: of trees, or of block devices.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -156,6 +157,10 @@ fn mount_error(folder: &Path, allow_other: bool, error: &io::Error) -> ProjectEr
     let reason =
         reason.trim().trim_start_matches("fusermount3: ").trim_start_matches("fusermount: ");
     let hint = match error.kind() {
+        _ if is_in_user_namespace() => {
+            "; here only who has mounts of their own may mount: begin with `unshare -Urm`, or use \
+             `volfold extract`"
+        }
         io::ErrorKind::PermissionDenied if allow_other => "; try without --allow-other",
         io::ErrorKind::PermissionDenied => "; is /dev/fuse open to all users (mode 0666)?",
         _ => "",
@@ -164,6 +169,13 @@ fn mount_error(folder: &Path, allow_other: bool, error: &io::Error) -> ProjectEr
         ProjectErrorKind::Io,
         format!("{}: cannot be mounted: {reason}{hint}", folder.display()),
     )
+}
+
+/// Whether the users here are not those of the machine, as after `unshare -r` and in containers.
+fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<&str> = map.split_whitespace().collect();
+    !matches!(words[..], [] | ["0", "0", "4294967295"])
 }
 
 /// Frees `folder`, whichever process mounted it; with `force` also while programs have files open.
@@ -188,6 +200,39 @@ pub(crate) fn is_mounted(folder: &Path) -> ProjectResult<bool> {
         ProjectError::new(ProjectErrorKind::Io, format!("/proc/self/mountinfo: {error}"))
     })?;
     Ok(ours(lines).any(|mount| mount.folder == folder))
+}
+
+/// Whether a mount of ours is at `folder` where the process `pid` sees it.
+pub(crate) fn is_mounted_in(pid: u32, folder: &Path) -> bool {
+    let lines = mountinfo::read_of(pid).unwrap_or_default();
+    ours(lines).any(|mount| mount.folder == folder)
+}
+
+/// One process of each other mount namespace that has the mount at `folder`, as far as this user may
+/// look.
+pub(crate) fn holders(folder: &Path) -> Vec<u32> {
+    let lines = mountinfo::read().unwrap_or_default();
+    let Some(device) = ours(lines).rev().find(|mount| mount.folder == folder) else {
+        return Vec::new();
+    };
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let mut seen: HashSet<PathBuf> = namespace("self").into_iter().collect();
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+        if namespace(&pid.to_string()).is_some_and(|namespace| seen.insert(namespace)) {
+            let lines = mountinfo::read_of(pid).unwrap_or_default();
+            if ours(lines).any(|mount| mount.device == device.device) {
+                found.push(pid);
+            }
+        }
+    }
+    found
+}
+
+/// Where mounts of ours are.
+pub(crate) fn mounted() -> Vec<PathBuf> {
+    ours(mountinfo::read().unwrap_or_default()).map(|mount| mount.folder).collect()
 }
 
 fn unmount_error(folder: &Path, error: io::Error) -> ProjectError {

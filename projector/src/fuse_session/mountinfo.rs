@@ -27,6 +27,14 @@ pub(crate) fn read() -> std::io::Result<Vec<MountLine>> {
     Ok(parse(&std::fs::read("/proc/self/mountinfo")?))
 }
 
+/// The table as the process `pid` sees it.
+///
+/// # Errors
+/// If there is no such process, or the host does not tell.
+pub(crate) fn read_of(pid: u32) -> std::io::Result<Vec<MountLine>> {
+    Ok(parse(&std::fs::read(format!("/proc/{pid}/mountinfo"))?))
+}
+
 /// The lines of `table`; what is no such line is left out.
 pub(crate) fn parse(table: &[u8]) -> Vec<MountLine> {
     table.split(|byte| *byte == b'\n').filter_map(line).collect()

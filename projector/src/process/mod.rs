@@ -1,4 +1,4 @@
-//! What a mount that goes on in the background needs of the host.
+//! What commands that go on in the background, and those that write files, need of the host.
 
 #[cfg(windows)]
 pub(crate) mod security;
@@ -8,8 +8,11 @@ pub mod service;
 mod unix;
 #[cfg(windows)]
 mod windows;
+mod writable;
 
 #[cfg(unix)]
 pub use unix::*;
 #[cfg(windows)]
 pub use windows::*;
+pub(crate) use writable::is_at;
+pub use writable::{ImageFiles, open_writable};

@@ -1,10 +1,17 @@
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::windows::io::AsRawHandle;
 use std::os::windows::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use volfold_block::FileId;
 
 use windows_sys::Win32::Foundation::{
     CloseHandle, HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle,
 };
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
@@ -42,6 +49,40 @@ pub fn detach(command: &mut Command) {
     }
 }
 
+/// Windows keeps a process's working folder for it alone.
+pub fn leave_folder() {}
+
+/// Windows has no limit of open files.
+pub fn raise_file_limit() {}
+
+/// Other processes are not asked here: mounts are freed through their folders.
+///
+/// # Errors
+/// Always.
+pub fn ask_to_end(_pid: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// To open a pipe never waits here.
+pub(super) fn never_wait(_options: &mut OpenOptions) {}
+
+/// The numbers of `file`.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub(super) fn file_id(file: &File) -> Option<FileId> {
+    let mut facts = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: the handle is open as long as `file`, and `facts` is a valid place.
+    let told = unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut facts) };
+    (told != 0).then(|| FileId {
+        device: facts.dwVolumeSerialNumber.into(),
+        file: (u64::from(facts.nFileIndexHigh) << 32) | u64::from(facts.nFileIndexLow),
+    })
+}
+
+/// The numbers of the file at `path`.
+pub(super) fn id_at(path: &Path) -> Option<FileId> {
+    file_id(&File::open(path).ok()?)
+}
+
 /// Leaves the terminal; a process that was started by [`detach`] has none.
 pub fn leave_terminal() {}
 
@@ -59,6 +100,11 @@ pub fn state_folder() -> io::Result<PathBuf> {
     let folder = local.join("volfold");
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
+}
+
+/// All folders of this user that may hold what was written down.
+pub fn state_folders() -> Vec<PathBuf> {
+    state_folder().into_iter().collect()
 }
 
 /// Whether a process with this number lives.

@@ -1,104 +1,194 @@
 //! Changes beside an image: reads see them, the image does not.
 //!
-//! The changed blocks of 4 KiB are kept in memory, or in a sidecar file that is only ever appended
-//! to, so that a crash loses no more than what was not flushed. What it lost is told. The overlay is a
-//! [`Map`]: it says which bytes are changed and where they are, and reads go through that.
+//! The changed blocks of 4 KiB are kept in memory, or in a sidecar file that is appended to, so that a
+//! crash loses no more than what was not flushed. What it lost is told. What was overwritten goes when
+//! the file is written anew. The overlay is a [`volfold_block::Map`]: it says which bytes are changed and where they
+//! are, and reads go through that.
 
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, Map, Mapped, Piece, Place, Span,
-    byte_count, bytes_to_index, check_range,
+    BlockDevice, BlockResult, Extent, Mapped, Span, byte_count, bytes_to_index, check_range,
 };
+use zerocopy::IntoBytes;
 
+mod below;
+mod changed;
 mod changes;
+mod compact;
+mod format;
+mod replay;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 
-use changes::{BLOCK, Changes, Kept, Run};
-use sidecar::{MAX_DATA, RECORD_HEADER, Replayed, Sidecar, record_header};
+pub use format::BaseFile;
+
+use below::{Differences, bases_of};
+use changed::{BLOCK_BYTES, Changed};
+use changes::{BLOCK, Changes, Kept};
+use compact::{compact, is_worth_it};
+use format::{Base, Header, MAX_DATA, MAX_ZERO_BASES, RECORD_HEADER, Record};
+use replay::{Replayed, replay};
+use sidecar::Sidecar;
 
 use super::number::to_usize;
+use crate::process::ImageFiles;
+
+/// LIMIT: files with torn ends that are kept beside one overlay.
+const MAX_TORN: u32 = 1000;
 
 /// The end of the sidecar, which one writer at a time moves.
 struct Log {
     end: u64,
-    /// How much the sidecar and what is known of it in memory may take together.
+    /// The number of the last record.
+    sequence: u64,
+    /// Until where a record says that all is flushed.
+    marked: u64,
+    /// How much what is kept in the sidecar and what is known of it in memory may take together.
     limit: u64,
+    /// The sidecar is written anew only when it is longer.
+    compact_from: u64,
 }
 
 /// A device with changes that never reach the device below.
 pub struct Overlay {
     device: Mapped<Changed>,
-    /// The bytes at the end of the sidecar that were no whole record.
-    lost: u64,
+    /// What the sidecar's header says; `None` in memory.
+    header: Option<Header>,
+    /// What was noticed when the sidecar was taken up again.
+    remarks: Vec<String>,
     log: Mutex<Log>,
+    /// Held while the host writes back, so that nobody is told that all is well by a call that ran
+    /// beside one that failed.
+    flushing: Mutex<()>,
+    /// Whether the host could not write back, or not undo a part of a record: then it is not known
+    /// what is in the file.
+    has_failed: AtomicBool,
+    /// Whether the sidecar is read on in spite of what is wrong with it; then it is left as it is.
+    is_forced: bool,
 }
 
-/// Where the bytes of an overlay are.
-struct Changed {
-    below: Arc<dyn BlockDevice>,
-    changes: RwLock<Changes>,
-    sidecar: Option<Sidecar>,
+/// A sidecar that is to be begun or taken up again.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OverlayFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What tells the device below from others.
+    pub identity: [u8; 32],
+    /// The most that changes and what is known of them in memory may take.
+    pub limit: u64,
+    /// The files that the device below is made of.
+    pub files: Vec<BaseFile>,
+    /// All files of images, none of which is taken for a sidecar.
+    pub images: ImageFiles,
+    /// Whether to read on where it does not fit what is below, or is damaged.
+    pub force: bool,
+}
+
+impl OverlayFile {
+    /// The sidecar at `path` of what `identity` names, of at most `limit` bytes.
+    pub fn new(path: impl Into<PathBuf>, identity: [u8; 32], limit: u64) -> Self {
+        let (files, images) = (Vec::new(), ImageFiles::default());
+        Self { path: path.into(), identity, limit, files, images, force: false }
+    }
+}
+
+fn refused(line: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, line.into())
 }
 
 impl Overlay {
     /// Changes in memory, of at most `limit` bytes.
     pub fn in_memory(below: Arc<dyn BlockDevice>, limit: u64) -> Self {
-        Self::new(below, None, Replayed::default(), limit)
+        Self::new(below, None, Replayed::empty(0), limit)
     }
 
-    /// Changes in the sidecar at `path`, of at most `limit` bytes; made if it is not there, and
-    /// otherwise taken up where it ends.
+    /// Changes in a sidecar; made if it is not there, and otherwise taken up where it ends.
     ///
     /// # Errors
-    /// If the sidecar is of something else than `identity`, in use, damaged in its header, larger than
-    /// `limit`, or cannot be written.
-    pub fn in_file(
-        below: Arc<dyn BlockDevice>,
-        path: &Path,
-        identity: &[u8; 32],
-        limit: u64,
-    ) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                let line = "is in use by another export";
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, line));
+    /// If it is no regular file, no sidecar, an image, in use, of something else than its identity, of
+    /// a device or files that were changed since, damaged, larger than its limit, or cannot be written.
+    pub fn in_file(below: Arc<dyn BlockDevice>, wanted: &OverlayFile) -> io::Result<Self> {
+        let file = sidecar::open(&wanted.path, &wanted.images)?;
+        if file.metadata()?.len() == 0 {
+            let header = Header::new(wanted.identity, below.size(), wanted.files.clone())?;
+            let bytes = header.to_bytes()?;
+            let begun = sidecar::write_at(&file, 0, &bytes).and_then(|()| file.sync_all());
+            if let Err(error) = begun {
+                // Not a part of a header, which nobody could take up.
+                let _ = file.set_len(0);
+                return Err(error);
             }
-            // Where the host has no locks, two exports of one sidecar are the user's mistake.
-            Err(TryLockError::Error(_)) | Ok(()) => {}
+            let replayed = Replayed::empty(byte_count(bytes.len()));
+            let sidecar = Sidecar::new(&wanted.path, file, header.salt);
+            return Ok(Self::new(below, Some((sidecar, header)), replayed, wanted.limit));
         }
-        let (sidecar, replayed) = Sidecar::open(file, identity, below.size(), limit)?;
-        Ok(Self::new(below, Some(sidecar), replayed, limit))
+        let (header, start) = Header::read(&mut &file)?;
+        if header.identity != wanted.identity || header.size != below.size() {
+            return Err(refused("belongs to another volume or to other images; take another file"));
+        }
+        let mut replayed = replay(&file, &header, start, &*below)?;
+        let mut remarks = judge(&replayed, &header, wanted)?;
+        let is_forced = !remarks.is_empty();
+        let live = replayed.changes.memory().saturating_add(replayed.changes.in_file());
+        if live > wanted.limit {
+            let line = format!("holds {live} bytes, more than --overlay-limit allows; give more");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, line));
+        }
+        remarks.extend(replayed.harmless_damage());
+        remarks.extend(keep_torn(&file, &replayed, wanted)?);
+        replayed.torn = 0;
+        let sidecar = Sidecar::new(&wanted.path, file, header.salt);
+        let mut overlay = Self::new(below, Some((sidecar, header)), replayed, wanted.limit);
+        overlay.is_forced = is_forced;
+        if let Err(error) = overlay.compact_if_worth(false) {
+            remarks.push(format!("what was overwritten still takes place in it: {error}"));
+        }
+        overlay.remarks = remarks;
+        Ok(overlay)
     }
 
     fn new(
         below: Arc<dyn BlockDevice>,
-        sidecar: Option<Sidecar>,
+        sidecar: Option<(Sidecar, Header)>,
         replayed: Replayed,
         limit: u64,
     ) -> Self {
-        let Replayed { changes, end, lost } = replayed;
+        let Replayed { changes, end, sequence, .. } = replayed;
+        let (sidecar, header) = sidecar.unzip();
         let changed = Changed { below, changes: RwLock::new(changes), sidecar };
-        Self { device: Mapped::new(changed), lost, log: Mutex::new(Log { end, limit }) }
+        let log = Log { end, sequence, marked: end, limit, compact_from: 0 };
+        Self {
+            device: Mapped::new(changed),
+            header,
+            remarks: Vec::new(),
+            log: Mutex::new(log),
+            flushing: Mutex::new(()),
+            has_failed: AtomicBool::new(false),
+            is_forced: false,
+        }
     }
 
     fn changed(&self) -> &Changed {
         self.device.map()
     }
 
-    /// The bytes at the end of the sidecar that were left out when it was taken up again: a record
-    /// that was not written whole, and what came after it.
-    pub fn lost(&self) -> u64 {
-        self.lost
+    /// Which file the sidecar is now.
+    fn file_number(&self) -> u8 {
+        self.changed().sidecar.as_ref().map_or(0, Sidecar::number)
+    }
+
+    /// What was noticed when the sidecar was taken up again: bytes at its end that were not written
+    /// whole, and where they are kept; what was forced.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Changes the bytes at `offset`.
@@ -121,8 +211,10 @@ impl Overlay {
         let mut record = vec![0; RECORD_HEADER.saturating_add(length)];
         let (header, data) = record.split_at_mut(RECORD_HEADER);
         let edges = partial_edges(span, blocks);
+        self.check()?;
         // What lies below never changes, so it is read before the lock is taken; what was changed is
         // read under it.
+        let bases = self.bases(blocks);
         for block in edges.into_iter().flatten() {
             let there = part(data, blocks, self.inside(block))?;
             self.changed().below.read_at(block, there).map_err(io::Error::other)?;
@@ -136,8 +228,39 @@ impl Overlay {
         }
         let new = part(data, blocks, Some(span))?;
         new.copy_from_slice(bytes);
-        header.copy_from_slice(&record_header(blocks, data));
-        self.append(&mut log, blocks, &record)
+        let Some(sidecar) = &self.changed().sidecar else {
+            return self.keep_in_memory(&log, blocks, data);
+        };
+        self.reserve(&log, blocks, blocks.length(), 1)?;
+        log.sequence = log.sequence.saturating_add(1);
+        header.copy_from_slice(&Record::header(
+            &sidecar.salt(),
+            log.sequence,
+            blocks,
+            data,
+            &bases,
+        ));
+        record.extend_from_slice(bases.as_bytes());
+        let place = self.append(sidecar, &mut log, &record)?;
+        let position = sidecar.position(place.saturating_add(byte_count(RECORD_HEADER)));
+        let kept = Kept::File { position, base: blocks.start() };
+        self.changed().changes.write().insert(blocks, kept);
+        drop(log);
+        // Without room it goes on to grow; that is not this request's failure.
+        let _ = self.compact_if_worth(true);
+        Ok(())
+    }
+
+    /// The checksums of what is below `blocks`, where it was not changed yet.
+    fn bases(&self, blocks: Span) -> Vec<Base> {
+        let mut bases = Vec::new();
+        if self.changed().sidecar.is_some() {
+            let gaps = self.changed().changes.read().gaps(blocks);
+            for gap in gaps {
+                bases_of(&*self.changed().below, gap, blocks, &mut bases);
+            }
+        }
+        bases
     }
 
     /// Makes `length` bytes at `offset` zero.
@@ -176,12 +299,17 @@ impl Overlay {
     }
 
     fn append_zeros(&self, blocks: Span) -> io::Result<()> {
+        self.check()?;
+        let bases = self.bases(blocks.first(MAX_ZERO_BASES.saturating_mul(BLOCK)));
         let mut log = self.log.lock();
-        self.reserve(&log, RECORD_HEADER, 1)?;
+        self.reserve(&log, blocks, 0, 1)?;
         if let Some(sidecar) = &self.changed().sidecar {
-            let header = record_header(blocks, &[]);
-            sidecar.write_at(log.end, &header)?;
-            log.end = log.end.saturating_add(byte_count(header.len()));
+            log.sequence = log.sequence.saturating_add(1);
+            // A place of a base in the record is that in its first blocks.
+            let header = Record::header(&sidecar.salt(), log.sequence, blocks, &[], &bases);
+            let mut record = header.to_vec();
+            record.extend_from_slice(bases.as_bytes());
+            self.append(sidecar, &mut log, &record)?;
         }
         self.changed().changes.write().insert(blocks, Kept::Zero);
         Ok(())
@@ -190,44 +318,106 @@ impl Overlay {
     /// Makes sure that what was written is there after a crash.
     ///
     /// # Errors
-    /// If the host cannot write.
+    /// If the host cannot write; and from then on always, for it does not tell twice what it lost.
     pub fn flush(&self) -> io::Result<()> {
-        self.changed().sidecar.as_ref().map_or(Ok(()), Sidecar::flush)
+        let Some(sidecar) = &self.changed().sidecar else { return Ok(()) };
+        let _one_at_a_time = self.flushing.lock();
+        self.check()?;
+        let end = self.log.lock().end;
+        if let Err(error) = sidecar.flush() {
+            self.has_failed.store(true, Ordering::SeqCst);
+            return Err(error);
+        }
+        let mut log = self.log.lock();
+        if log.marked < end && log.end == end {
+            // So that damage of what was flushed is told from what a crash left at the end. It need
+            // not be there, so no room for it is no failure.
+            log.sequence = log.sequence.saturating_add(1);
+            let none = Span::default();
+            let mark = Record::header(&sidecar.salt(), log.sequence, none, &[], &[]);
+            let _ = self.append(sidecar, &mut log, &mark);
+            log.marked = log.end;
+        }
+        drop(log);
+        // It goes on to grow if there is no room; that is not the flush's failure.
+        let _ = self.compact_if_worth(true);
+        Ok(())
     }
 
-    /// Makes sure that `length` bytes and `runs` changes more are within the limit.
-    fn reserve(&self, log: &Log, length: usize, runs: u64) -> io::Result<()> {
+    /// Refuses once the host failed to write back.
+    fn check(&self) -> io::Result<()> {
+        if self.has_failed.load(Ordering::SeqCst) {
+            let line = "changes could not be written to the overlay, and it is not known which; \
+                        end the export and look at the disk that holds it";
+            return Err(io::Error::other(line));
+        }
+        Ok(())
+    }
+
+    /// Writes the sidecar anew if it has much that was overwritten.
+    fn compact_if_worth(&self, in_use: bool) -> io::Result<()> {
+        let (Some(sidecar), Some(header)) = (&self.changed().sidecar, &self.header) else {
+            return Ok(());
+        };
+        let mut log = self.log.lock();
+        let is_worth = is_worth_it(&self.changed().changes.read(), log.end, in_use);
+        if self.is_forced || !is_worth || log.end < log.compact_from {
+            return Ok(());
+        }
+        match compact(self.changed(), sidecar, header) {
+            Ok(compacted) => {
+                log.end = compacted.end;
+                log.marked = compacted.end;
+                log.sequence = compacted.sequence;
+                Ok(())
+            }
+            Err(error) => {
+                // Not again with every flush.
+                log.compact_from = log.end.saturating_mul(2);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes sure that a change of `blocks`, which takes `length` bytes and `runs` runs, is within
+    /// the limit.
+    fn reserve(&self, log: &Log, blocks: Span, length: u64, runs: u64) -> io::Result<()> {
+        let changes = self.changed().changes.read();
+        let live = changes.memory().saturating_add(changes.in_file());
+        let live = live.saturating_sub(changes.held(blocks));
         let runs = runs.saturating_mul(Changes::RUN);
-        let memory = self.changed().changes.read().memory().saturating_add(runs);
-        let file = log.end.saturating_add(byte_count(length));
-        if file.saturating_add(memory) > log.limit {
+        if live.saturating_add(length).saturating_add(runs) > log.limit {
             let line = "the overlay has reached its limit; give more with --overlay-limit";
             return Err(io::Error::new(io::ErrorKind::StorageFull, line));
         }
         Ok(())
     }
 
-    /// Adds a record with `blocks`, whole.
-    fn append(&self, log: &mut Log, blocks: Span, record: &[u8]) -> io::Result<()> {
-        let Some(sidecar) = &self.changed().sidecar else {
-            let data = record.get(RECORD_HEADER..).unwrap_or_default();
-            let (data, _) = data.as_chunks::<BLOCK_BYTES>();
-            self.reserve(log, record.len(), byte_count(data.len()))?;
-            let mut changes = self.changed().changes.write();
-            let mut rest = Some(blocks);
-            for bytes in data {
-                let block = rest.map(|rest| rest.first(BLOCK)).unwrap_or_default();
-                changes.insert(block, Kept::Memory(bytes[..].into()));
-                rest = rest.and_then(|rest| rest.rest(BLOCK));
+    /// Adds a record; where it begins.
+    fn append(&self, sidecar: &Sidecar, log: &mut Log, record: &[u8]) -> io::Result<u64> {
+        let place = log.end;
+        self.check()?;
+        if let Err(error) = sidecar.write_at(place, record) {
+            // What was refused must not be there when the file is taken up again.
+            if sidecar.cut(place).is_err() {
+                self.has_failed.store(true, Ordering::SeqCst);
             }
-            return Ok(());
-        };
-        self.reserve(log, record.len(), 1)?;
-        sidecar.write_at(log.end, record)?;
-        let position = log.end.saturating_add(byte_count(RECORD_HEADER));
-        log.end = log.end.saturating_add(byte_count(record.len()));
-        let kept = Kept::File { position, base: blocks.start() };
-        self.changed().changes.write().insert(blocks, kept);
+            return Err(error);
+        }
+        log.end = place.saturating_add(byte_count(record.len()));
+        Ok(place)
+    }
+
+    fn keep_in_memory(&self, log: &Log, blocks: Span, data: &[u8]) -> io::Result<()> {
+        let (data, _) = data.as_chunks::<BLOCK_BYTES>();
+        self.reserve(log, blocks, blocks.length(), byte_count(data.len()))?;
+        let mut changes = self.changed().changes.write();
+        let mut rest = Some(blocks);
+        for bytes in data {
+            let block = rest.map(|rest| rest.first(BLOCK)).unwrap_or_default();
+            changes.insert(block, Kept::Memory(bytes[..].into()));
+            rest = rest.and_then(|rest| rest.rest(BLOCK));
+        }
         Ok(())
     }
 
@@ -237,8 +427,87 @@ impl Overlay {
     }
 }
 
-/// [`BLOCK`], as a length in memory.
-const BLOCK_BYTES: usize = 4096;
+/// What is wrong with a sidecar and was forced; nothing if all is well.
+///
+/// # Errors
+/// If something is wrong that is not forced.
+fn judge(replayed: &Replayed, header: &Header, wanted: &OverlayFile) -> io::Result<Vec<String>> {
+    let files = Differences::of_files(&header.files, &wanted.files).line();
+    let lines = [files, replayed.differences.line()];
+    let lines: Vec<String> = lines.into_iter().flatten().collect();
+    let mut remarks = Vec::new();
+    if !lines.is_empty() {
+        let lines = lines.join("; ");
+        if !wanted.force {
+            return Err(refused(format!(
+                "is not laid over an image that was changed since: {lines}; --overlay-force reads \
+                 on"
+            )));
+        }
+        remarks.push(format!("is laid over an image that was changed since: {lines}"));
+    }
+    if let Some(damage) = replayed.damage() {
+        if !wanted.force {
+            return Err(refused(format!(
+                "{damage}; nothing of it was changed. Restore it from a copy; --overlay-force \
+                 reads what is whole"
+            )));
+        }
+        remarks.push(format!("{damage}; what is whole is read"));
+    }
+    Ok(remarks)
+}
+
+/// Keeps what comes after the last whole record in a file of its own, and cuts it off; a line about
+/// it.
+///
+/// # Errors
+/// If it cannot be kept; then nothing is cut.
+fn keep_torn(file: &File, replayed: &Replayed, wanted: &OverlayFile) -> io::Result<Option<String>> {
+    if replayed.torn == 0 {
+        return Ok(None);
+    }
+    let cannot = |error: io::Error| {
+        let line = format!("its last {} bytes cannot be kept aside: {error}", replayed.torn);
+        io::Error::new(error.kind(), line)
+    };
+    let (path, mut kept) = torn_file(&wanted.path).map_err(cannot)?;
+    let copied = copy(file, replayed.end, &mut kept).and_then(|()| kept.sync_all());
+    if let Err(error) = copied {
+        let _ = std::fs::remove_file(&path);
+        return Err(cannot(error));
+    }
+    file.set_len(replayed.end)?;
+    file.sync_all()?;
+    Ok(Some(format!(
+        "the last {} bytes were not written whole, and are left out; they are kept in {}",
+        replayed.torn,
+        path.display()
+    )))
+}
+
+/// A new file beside the sidecar at `path`.
+fn torn_file(path: &Path) -> io::Result<(PathBuf, File)> {
+    for number in 1..=MAX_TORN {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".torn-{number}"));
+        let path = path.with_file_name(name);
+        let mut options = OpenOptions::new();
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return Ok((path, opened?)),
+        }
+    }
+    Err(io::Error::other("there are too many such files; look at them and remove them"))
+}
+
+/// Copies what is at `place` of `from` and after it.
+fn copy(mut from: &File, place: u64, to: &mut File) -> io::Result<()> {
+    io::Seek::seek(&mut from, io::SeekFrom::Start(place))?;
+    io::copy(&mut from, to).map(drop)
+}
 
 /// Where the block of the byte at `position` begins.
 fn block_of(position: u64) -> u64 {
@@ -267,90 +536,6 @@ fn part(data: &mut [u8], blocks: Span, wanted: Option<Span>) -> io::Result<&mut 
     rest.map(|(part, _)| part).ok_or_else(|| io::Error::other("a block outside of its record"))
 }
 
-impl Changed {
-    /// The changed run that holds the byte at `offset`, else the next one.
-    fn next(&self, offset: u64) -> Option<Run> {
-        self.changes.read().next(offset)
-    }
-
-    /// The changed run that holds the byte at `offset`.
-    fn at(&self, offset: u64) -> Option<Run> {
-        self.next(offset).filter(|run| run.span.contains(offset))
-    }
-
-    /// Fills `out` with the bytes from `offset` on, which are in `run` as a whole.
-    fn read(&self, run: &Run, offset: u64, out: &mut [u8]) -> BlockResult<()> {
-        match &run.kept {
-            Kept::Zero => out.fill(0),
-            Kept::Memory(bytes) => {
-                let skip = run.span.offset_of(offset).map(bytes_to_index).transpose()?;
-                let bytes = skip.and_then(|skip| bytes.get(skip..)?.get(..out.len()));
-                out.copy_from_slice(bytes.ok_or_else(outside)?);
-            }
-            Kept::File { position, base } => {
-                let (sidecar, position) = self.stored(*position, *base, offset)?;
-                sidecar.read_at(position, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where in the sidecar the byte at `offset` is, when that at `base` is at `position`.
-    fn stored(&self, position: u64, base: u64, offset: u64) -> BlockResult<(&Sidecar, u64)> {
-        let skip = offset.checked_sub(base);
-        let position = skip.and_then(|skip| position.checked_add(skip));
-        self.sidecar.as_ref().zip(position).ok_or_else(outside)
-    }
-}
-
-/// A change that is not where it was written down.
-fn outside() -> BlockError {
-    BlockError::new(BlockErrorKind::Internal, "a change of the overlay is not where it should be")
-}
-
-impl Map for Changed {
-    fn size(&self) -> u64 {
-        self.below.size()
-    }
-
-    fn sector_size(&self) -> u32 {
-        self.below.sector_size()
-    }
-
-    fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
-        let run = match self.next(offset) {
-            Some(run) if run.span.contains(offset) => run,
-            next => {
-                let length = next.map_or(wanted, |run| run.span.start().saturating_sub(offset));
-                return Ok(Piece::new(Place::At(&*self.below, offset), length));
-            }
-        };
-        let place = match run.kept {
-            Kept::Zero => Place::Zero,
-            // Asked for again when it is read, for it may have changed by then.
-            Kept::Memory(_) => Place::Decode {
-                unit: run.span.start(),
-                skip: run.span.offset_of(offset).unwrap_or_default(),
-            },
-            Kept::File { position, base } => {
-                let (sidecar, position) = self.stored(position, base, offset)?;
-                Place::Stored(sidecar, position)
-            }
-        };
-        Ok(Piece::new(place, run.span.end().saturating_sub(offset)))
-    }
-
-    fn unit_size(&self, _unit: u64) -> usize {
-        BLOCK_BYTES
-    }
-
-    /// The bytes of the changed block at `unit`, as they are now.
-    fn decode(&self, unit: u64, out: &mut [u8]) -> BlockResult<()> {
-        let run = self.at(unit).ok_or_else(outside)?;
-        self.read(&run, unit, out)
-    }
-}
-
 impl BlockDevice for Overlay {
     fn size(&self) -> u64 {
         self.device.size()
@@ -361,11 +546,20 @@ impl BlockDevice for Overlay {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        self.device.read_at(offset, buf)
+        let number = self.file_number();
+        match self.device.read_at(offset, buf) {
+            // The sidecar was written anew between the question where and the read.
+            Err(_) if number != self.file_number() => self.device.read_at(offset, buf),
+            done => done,
+        }
     }
 
     fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
-        self.device.read_vectored_at(offset, bufs)
+        let number = self.file_number();
+        match self.device.read_vectored_at(offset, bufs) {
+            Err(_) if number != self.file_number() => self.device.read_vectored_at(offset, bufs),
+            done => done,
+        }
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
@@ -374,134 +568,5 @@ impl BlockDevice for Overlay {
 
     fn will_need(&self, offset: u64, length: u64) {
         self.device.will_need(offset, length);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use volfold_block::{ExtentKind, MemoryDevice};
-
-    use super::*;
-
-    const SIZE: usize = 10 * 4096 + 512;
-
-    fn below() -> Arc<dyn BlockDevice> {
-        let bytes: Vec<u8> = (0..SIZE).map(|at| (at * 7 % 251) as u8).collect();
-        Arc::new(MemoryDevice::new(bytes))
-    }
-
-    fn contents(device: &dyn BlockDevice) -> Vec<u8> {
-        let mut bytes = vec![0; device.size() as usize];
-        device.read_at(0, &mut bytes).unwrap();
-        bytes
-    }
-
-    /// Changes at random places, on the overlay and on plain bytes.
-    fn change(overlay: &Overlay, model: &mut [u8], rounds: u32) {
-        let mut state = 0x9E37_79B9_u64;
-        let mut random = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) % below
-        };
-        for round in 0..rounds {
-            let offset = random(SIZE as u64);
-            let length = random(12_000).min(SIZE as u64 - offset);
-            let range = offset as usize..(offset + length) as usize;
-            if round % 3 == 0 {
-                overlay.write_zeroes(offset, length).unwrap();
-                model[range].fill(0);
-            } else {
-                let bytes: Vec<u8> = (0..length).map(|_| random(256) as u8).collect();
-                overlay.write(offset, &bytes).unwrap();
-                model[range].copy_from_slice(&bytes);
-            }
-            assert_eq!(contents(overlay), model, "round {round}");
-        }
-    }
-
-    fn path(name: &str) -> std::path::PathBuf {
-        std::env::temp_dir().join(format!("volfold-overlay-{}-{name}", std::process::id()))
-    }
-
-    #[test]
-    fn reads_see_the_changes_and_the_image_does_not() {
-        let below = below();
-        let before = contents(&*below);
-        let mut model = before.clone();
-        change(&Overlay::in_memory(below.clone(), 1 << 30), &mut model, 60);
-        assert_eq!(contents(&*below), before);
-    }
-
-    #[test]
-    fn a_sidecar_is_taken_up_again_and_a_torn_record_is_left_out() {
-        let path = path("again");
-        let mut model = contents(&*below());
-        let overlay = Overlay::in_file(below(), &path, &[7; 32], 1 << 30).unwrap();
-        change(&overlay, &mut model, 40);
-        let busy = Overlay::in_file(below(), &path, &[7; 32], 1 << 30).err().unwrap();
-        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
-        let whole = path.metadata().unwrap().len();
-        overlay.write(0, &[1; 4096]).unwrap();
-        drop(overlay);
-        let again = Overlay::in_file(below(), &path, &[7; 32], 1 << 30).unwrap();
-        assert_eq!(contents(&again)[..4096], [1; 4096]);
-        drop(again);
-        // A crash in the middle of the last record.
-        OpenOptions::new().write(true).open(&path).unwrap().set_len(whole + 1000).unwrap();
-        let torn = Overlay::in_file(below(), &path, &[7; 32], 1 << 30).unwrap();
-        assert_eq!((contents(&torn), torn.lost()), (model, 1000));
-        drop(torn);
-        let other = Overlay::in_file(below(), &path, &[8; 32], 1 << 30).err().unwrap();
-        assert!(other.to_string().contains("belongs to another"), "{other}");
-        std::fs::write(&path, b"no overlay").unwrap();
-        assert!(Overlay::in_file(below(), &path, &[7; 32], 1 << 30).is_err());
-        std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn a_full_overlay_refuses_and_keeps_what_it_has() {
-        let overlay = Overlay::in_memory(below(), 3 * 4096);
-        overlay.write(0, &[1; 4096]).unwrap();
-        overlay.write(0, &[2; 4096]).unwrap();
-        overlay.write(8192, &[3; 4096]).unwrap();
-        let full = overlay.write(4096, &[4; 4096]).unwrap_err();
-        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(contents(&overlay)[..4096], [2; 4096]);
-    }
-
-    #[test]
-    fn zeros_without_end_take_no_memory() {
-        let below: Arc<dyn BlockDevice> = Arc::new(Huge);
-        let path = path("zeros");
-        let overlay = Overlay::in_file(below.clone(), &path, &[7; 32], 64 << 10).unwrap();
-        overlay.write_zeroes(0, Huge.size()).unwrap();
-        overlay.write(1 << 40, &[9; 4096]).unwrap();
-        let one_by_one = (0..4000).map(|block| overlay.write_zeroes(block * 8192, 4096));
-        let full = one_by_one.filter_map(Result::err).next().unwrap();
-        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        drop(overlay);
-        let small = Overlay::in_file(below.clone(), &path, &[7; 32], 8 << 10).err().unwrap();
-        assert_eq!(small.kind(), io::ErrorKind::StorageFull);
-        let again = Overlay::in_file(below, &path, &[7; 32], 1 << 20).unwrap();
-        let mut buf = [1; 8192];
-        again.read_at((1 << 40) - 4096, &mut buf).unwrap();
-        assert!(buf[..4096].iter().all(|byte| *byte == 0) && buf[4096..] == [9; 4096]);
-        let after = again.extent_at((1 << 40) + 4096).unwrap();
-        assert_eq!((after.kind, after.length), (ExtentKind::Zero, Huge.size() - (1 << 40) - 4096));
-        std::fs::remove_file(path).unwrap();
-    }
-
-    /// Four tebibytes of ones.
-    struct Huge;
-
-    impl BlockDevice for Huge {
-        fn size(&self) -> u64 {
-            4 << 40
-        }
-
-        fn read_at(&self, _offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-            buf.fill(1);
-            Ok(())
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Linux: the tree as a FUSE file system.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::SessionACL;
@@ -11,6 +11,7 @@ use crate::folder::projector::{MountOptions, Projector};
 use crate::fuse_session;
 use crate::mount::Mount;
 
+mod places;
 mod server;
 
 use server::Server;
@@ -42,5 +43,17 @@ impl Projector for Fuse {
 
     fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
         fuse_session::is_mounted(folder)
+    }
+
+    fn is_mounted_in(&self, pid: u32, folder: &Path) -> bool {
+        fuse_session::is_mounted_in(pid, folder)
+    }
+
+    fn holders(&self, folder: &Path) -> Vec<u32> {
+        fuse_session::holders(folder)
+    }
+
+    fn mounted(&self) -> Vec<PathBuf> {
+        fuse_session::mounted()
     }
 }

@@ -6,7 +6,6 @@
 //! kept for an open file but its decoded run list, in a cache of bounded bytes.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
@@ -21,7 +20,6 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr,
     Request,
 };
-use parking_lot::RwLock;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use volfold_block::{error_chain, guard};
@@ -30,6 +28,7 @@ use volfold_fs::{
     FsResult, Metadata, Name, NodeId, StreamName, Timestamp, VolumeTree,
 };
 
+use super::places::{Places, shown};
 use crate::folder::projector::{Links, MountOptions, Ownership};
 use crate::folder::status::errno;
 use crate::folder::volume_names::VolumeNames;
@@ -47,8 +46,9 @@ const MAX_NAME: usize = 255;
 /// LIMIT: extents that one `SEEK_DATA` or `SEEK_HOLE` looks at. A stripe tells of one chunk at a time.
 const MAX_SEEK_EXTENTS: u32 = 1 << 16;
 
-/// LIMIT: directories and links whose depth is kept; links met after them are refused.
-const MAX_DEPTHS: usize = 1 << 20;
+/// The stream in which Windows keeps a compressed file; the content that is shown is made of it, and
+/// Windows itself does not list it.
+const WOF_STREAM: &[u8] = b"user.WofCompressedData";
 
 /// The offsets of `.` and `..` in a directory; entries follow.
 const DOTS: u64 = 2;
@@ -73,9 +73,7 @@ pub(super) struct Server {
     links: Links,
     /// What links call the volumes.
     volumes: VolumeNames,
-    /// How many directories lie between the root and each directory and link that was met, itself
-    /// included.
-    depths: RwLock<HashMap<NodeId, u16>>,
+    places: Places,
     uid: u32,
     gid: u32,
     log: Log,
@@ -91,14 +89,15 @@ thread_local! {
 
 impl Server {
     pub(super) fn new(tree: Arc<VolumeTree>, options: &MountOptions) -> Self {
+        let root = tree.root();
         Self {
-            root: tree.root(),
+            root,
             tree,
             files: Cache::with_weighter(4096, OPEN_FILES, ByRunList),
             ownership: options.ownership,
             links: options.links,
             volumes: options.volumes.clone(),
-            depths: RwLock::new(HashMap::new()),
+            places: Places::new(root),
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             log: options.log.clone(),
@@ -125,12 +124,21 @@ impl Server {
         }
     }
 
+    /// Writes down that `what` was done with `node` and failed: `read of`, `lookup in`.
     fn log_and_errno(&self, what: &str, node: NodeId, error: &FsError) -> Errno {
         let expected = matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory);
-        if !expected && self.logged.fetch_add(1, Ordering::Relaxed) < MAX_LOG_LINES {
-            (self.log)(&format!("{what} of inode {}: {}", self.ino(node).0, error_chain(error)));
+        if !expected {
+            self.note(what, node, &error_chain(error));
         }
         errno(error.kind())
+    }
+
+    fn note(&self, what: &str, node: NodeId, reason: &str) {
+        if self.logged.fetch_add(1, Ordering::Relaxed) < MAX_LOG_LINES {
+            let path = self.places.path(&*self.tree, node);
+            let path = path.unwrap_or_else(|| format!("inode {}", self.ino(node).0));
+            (self.log)(&format!("{what} {path}: {reason}"));
+        }
     }
 
     /// The content of `node`; opened once, also when several readers come at the same time.
@@ -165,9 +173,16 @@ impl Server {
             Some(_) => metadata.allocated.max(metadata.size),
             None => metadata.allocated,
         };
+        // Programs that copy links cut the target at the size.
+        let size = match metadata.kind {
+            FileKind::Symlink => {
+                self.link_target(metadata.node).map_or(metadata.size, |target| target.len() as u64)
+            }
+            _ => shown_size(metadata),
+        };
         FileAttr {
             ino: self.ino(metadata.node),
-            size: shown_size(metadata),
+            size,
             blocks: allocated.div_ceil(512),
             atime: system_time(metadata.times.accessed),
             mtime: modified,
@@ -205,30 +220,13 @@ impl Server {
         }
     }
 
-    /// Keeps how deep `node` lies, which `parent` names; only directories and links are asked for.
-    ///
-    /// The kernel comes to every node by way of its parents.
-    fn remember_depth(&self, parent: NodeId, node: NodeId, kind: FileKind) {
-        let matters = matches!(kind, FileKind::Directory | FileKind::Symlink);
-        if !matters || self.links != Links::Guest || self.depths.read().contains_key(&node) {
-            return;
-        }
-        let mut depths = self.depths.write();
-        let above = if parent == self.root { Some(0) } else { depths.get(&parent).copied() };
-        if let Some(above) = above
-            && depths.len() < MAX_DEPTHS
-        {
-            depths.insert(node, above.saturating_add(1));
-        }
-    }
-
     /// What the link `node` says: where the guest means, but never outside of the volumes.
     fn link_target(&self, node: NodeId) -> FsResult<Vec<u8>> {
         let target = self.tree.read_link(node)?.0;
         if self.links != Links::Guest {
             return Ok(target);
         }
-        let depth = self.depths.read().get(&node).copied();
+        let depth = self.places.depth(node);
         let Some(depth) = depth.and_then(|depth| usize::from(depth).checked_sub(2)) else {
             return Err(FsError::new(FsErrorKind::Refused, "it is not known where the link lies"));
         };
@@ -271,7 +269,7 @@ impl Server {
         if self.links == Links::Hide && metadata.kind == FileKind::Symlink {
             return Err(FsError::not_found());
         }
-        self.remember_depth(parent, metadata.node, metadata.kind);
+        self.places.remember(parent, metadata.node, metadata.kind);
         Ok(metadata)
     }
 
@@ -299,7 +297,7 @@ impl Server {
             if self.links == Links::Hide && entry.kind == FileKind::Symlink {
                 return ControlFlow::Continue(());
             }
-            self.remember_depth(dir, entry.node, entry.kind);
+            self.places.remember(dir, entry.node, entry.kind);
             let name = names::to_unix(entry.name.as_bytes());
             if add(entry.next.0.saturating_add(DOTS), &name, &entry) {
                 ControlFlow::Break(())
@@ -307,6 +305,37 @@ impl Server {
                 ControlFlow::Continue(())
             }
         })
+    }
+
+    /// The names of the attributes of `node` that can be had, each with a zero byte. Programs that
+    /// copy files give up one that lists an attribute which cannot be had; so the others are left to
+    /// the log.
+    fn listed_attributes(&self, node: NodeId) -> FsResult<Vec<u8>> {
+        let mut list: Vec<u8> = Vec::new();
+        for name in self.tree.extended_attributes(node)? {
+            // A name with a zero byte, or a longer one than Linux bears, is found by path only.
+            let has_place = !name.contains(&0) && name.len() <= MAX_NAME;
+            if !name.starts_with(b"user.") || name == WOF_STREAM || !has_place {
+                continue;
+            }
+            let reason = match self.tree.extended_attribute(node, &name) {
+                Err(error) => error_chain(&error),
+                Ok(value) if value.len() > MAX_ATTRIBUTE as usize => {
+                    "longer than 64 KiB".to_owned()
+                }
+                Ok(_) if list.len() + name.len() >= MAX_ATTRIBUTE as usize => {
+                    "the list would be longer than 64 KiB".to_owned()
+                }
+                Ok(_) => {
+                    list.extend_from_slice(&name);
+                    list.push(0);
+                    continue;
+                }
+            };
+            let what = format!("not listed: attribute {} of", shown(&name));
+            self.note(&what, node, &reason);
+        }
+        Ok(list)
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`; `None` if there is no data after `offset`.
@@ -429,7 +458,7 @@ impl Filesystem for Server {
                 let attributes = FileAttr { ino: INodeNo(0), ..self.placeholder(&absent) };
                 reply.entry(&FOREVER, &attributes, Generation(0));
             }
-            Err(error) => reply.error(self.log_and_errno("lookup below", parent, &error)),
+            Err(error) => reply.error(self.log_and_errno("lookup in", parent, &error)),
         }
     }
 
@@ -437,7 +466,7 @@ impl Filesystem for Server {
         let node = self.node(ino);
         match self.tree.metadata(node) {
             Ok(metadata) => reply.attr(&FOREVER, &self.attributes(&metadata)),
-            Err(error) => reply.error(self.log_and_errno("metadata", node, &error)),
+            Err(error) => reply.error(self.log_and_errno("metadata of", node, &error)),
         }
     }
 
@@ -445,7 +474,7 @@ impl Filesystem for Server {
         let node = self.node(ino);
         match self.link_target(node) {
             Ok(target) => reply.data(&target),
-            Err(error) => reply.error(self.log_and_errno("link target", node, &error)),
+            Err(error) => reply.error(self.log_and_errno("link target of", node, &error)),
         }
     }
 
@@ -456,7 +485,7 @@ impl Filesystem for Server {
         let node = self.node(ino);
         match self.file(node) {
             Ok(_) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
-            Err(error) => reply.error(self.log_and_errno("open", node, &error)),
+            Err(error) => reply.error(self.log_and_errno("open of", node, &error)),
         }
     }
 
@@ -502,7 +531,7 @@ impl Filesystem for Server {
             }
             match self.read_into(node, offset, &mut buf[..size]) {
                 Ok(count) => reply.data(&buf[..count]),
-                Err(error) => reply.error(self.log_and_errno("read", node, &error)),
+                Err(error) => reply.error(self.log_and_errno("read of", node, &error)),
             }
         });
     }
@@ -524,7 +553,7 @@ impl Filesystem for Server {
             Ok(()) => reply.ok(),
             // An error would take the names of this reply with it; the next call meets it again.
             Err(_) if given != offset => reply.ok(),
-            Err(error) => reply.error(self.log_and_errno("listing", self.node(ino), &error)),
+            Err(error) => reply.error(self.log_and_errno("listing of", self.node(ino), &error)),
         }
     }
 
@@ -550,7 +579,7 @@ impl Filesystem for Server {
             Ok(()) => reply.ok(),
             // An error would take the names of this reply with it; the next call meets it again.
             Err(_) if given != offset => reply.ok(),
-            Err(error) => reply.error(self.log_and_errno("listing", self.node(ino), &error)),
+            Err(error) => reply.error(self.log_and_errno("listing of", self.node(ino), &error)),
         }
     }
 
@@ -565,7 +594,7 @@ impl Filesystem for Server {
                 let blocks = figures.size / u64::from(unit);
                 reply.statfs(blocks, free, 0, nodes, free_nodes, unit, 255, unit);
             }
-            Err(error) => reply.error(self.log_and_errno("statistics", node, &error)),
+            Err(error) => reply.error(self.log_and_errno("statistics of", node, &error)),
         }
     }
 
@@ -584,7 +613,7 @@ impl Filesystem for Server {
             Err(error) if error.kind() == FsErrorKind::NotFound => reply.error(Errno::ENODATA),
             // Of "not supported" programs that copy files say nothing.
             Err(error) if error.kind() == FsErrorKind::Unsupported => reply.error(Errno::E2BIG),
-            Err(error) => reply.error(self.log_and_errno("extended attribute", node, &error)),
+            Err(error) => reply.error(self.log_and_errno("extended attribute of", node, &error)),
         }
     }
 
@@ -594,16 +623,9 @@ impl Filesystem for Server {
             return reply.error(Errno::ENOSYS);
         }
         let node = self.node(ino);
-        match self.tree.extended_attributes(node) {
-            Ok(names) => {
-                let streams = names.iter().filter(|name| name.starts_with(b"user."));
-                // A name with a zero byte, or a longer one than Linux bears, is found by path only.
-                let listed = streams.filter(|name| !name.contains(&0) && name.len() <= MAX_NAME);
-                let list: Vec<u8> =
-                    listed.flat_map(|name| name.iter().copied().chain([0])).collect();
-                reply_attribute(&list, size, reply);
-            }
-            Err(error) => reply.error(self.log_and_errno("extended attributes", node, &error)),
+        match self.listed_attributes(node) {
+            Ok(list) => reply_attribute(&list, size, reply),
+            Err(error) => reply.error(self.log_and_errno("extended attributes of", node, &error)),
         }
     }
 
@@ -628,7 +650,7 @@ impl Filesystem for Server {
                 Err(_) => reply.error(Errno::EOVERFLOW),
             },
             Ok(None) => reply.error(Errno::ENXIO),
-            Err(error) => reply.error(self.log_and_errno("seek", node, &error)),
+            Err(error) => reply.error(self.log_and_errno("seek in", node, &error)),
         }
     }
 }

@@ -468,6 +468,10 @@ impl VolumeServer {
             .streams(handle.node)
             .map_err(|error| self.log_and_status("streams", handle.node, &error))?;
         for stream in streams.into_iter().filter(|stream| !stream.name.0.is_empty()) {
+            // What Windows keeps a compressed file in; it does not list it either.
+            if stream.name.0 == b"WofCompressedData" {
+                continue;
+            }
             let Some(name) = wtf8::decode(&stream.name.0) else {
                 continue;
             };

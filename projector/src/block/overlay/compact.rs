@@ -1,0 +1,158 @@
+//! Writes an overlay anew, without what was overwritten.
+
+use std::fs::File;
+use std::io;
+
+use volfold_block::{BlockDevice, Span, byte_count};
+use zerocopy::IntoBytes;
+
+use super::below::bases_of;
+use super::changed::Changed;
+use super::changes::{BLOCK, Changes, Kept};
+use super::format::{Header, MAX_ZERO_BASES, RECORD_HEADER, Record};
+use super::sidecar::{Sidecar, write_at};
+use crate::block::number::to_usize;
+
+/// The data of a record that is written anew.
+const PIECE: u64 = 1 << 20;
+
+/// What of a file is not wanted any more before it is written anew, at least.
+const WORTH: u64 = 64 << 10;
+
+/// The same while it is in use, when those who write wait for it.
+const WORTH_IN_USE: u64 = 256 << 20;
+
+/// What an overlay is after it was written anew.
+pub(super) struct Compacted {
+    pub(super) end: u64,
+    pub(super) sequence: u64,
+}
+
+/// Whether it is worth to write a file of `end` bytes anew.
+pub(super) fn is_worth_it(changes: &Changes, end: u64, in_use: bool) -> bool {
+    let live = changes.in_file();
+    let waste = end.saturating_sub(live);
+    let least = if in_use { WORTH_IN_USE } else { WORTH };
+    waste > least && waste > live >> 1
+}
+
+/// Writes what `changed` holds into a new file with the facts of `header`, which takes the place of its
+/// sidecar. Nothing may be appended meanwhile.
+///
+/// # Errors
+/// If the host does not let it; then all is as before.
+pub(super) fn compact(
+    changed: &Changed,
+    sidecar: &Sidecar,
+    header: &Header,
+) -> io::Result<Compacted> {
+    let header = Header::new(header.identity, header.size, header.files.clone())?;
+    let (path, file) = sidecar.successor()?;
+    let written = write_anew(changed, sidecar, &file, &header).and_then(|written| {
+        file.sync_all()?;
+        Ok(written)
+    });
+    let result = written.and_then(|(changes, compacted)| {
+        // Who looks for a place meanwhile gets one of the file that goes, and asks again.
+        let mut current = changed.changes.write();
+        sidecar.replace(&path, file, header.salt)?;
+        *current = changes;
+        Ok(compacted)
+    });
+    if result.is_err() {
+        let _ = std::fs::remove_file(&path);
+    }
+    result
+}
+
+/// The changes of `changed`, written to `file`.
+fn write_anew(
+    changed: &Changed,
+    sidecar: &Sidecar,
+    file: &File,
+    header: &Header,
+) -> io::Result<(Changes, Compacted)> {
+    let start = header.to_bytes()?;
+    write_at(file, 0, &start)?;
+    let mut writer = Writer {
+        sidecar,
+        file,
+        header,
+        below: &*changed.below,
+        changes: Changes::default(),
+        end: byte_count(start.len()),
+        sequence: 0,
+    };
+    let mut data = Vec::new();
+    let mut pending = Span::default();
+    for run in changed.snapshot() {
+        match run.kept {
+            Kept::Zero => writer.add(run.span, &[])?,
+            Kept::Memory(_) | Kept::Lost => {
+                return Err(io::Error::other("some of its records are damaged"));
+            }
+            Kept::File { .. } => {
+                let mut rest = Some(run.span);
+                while let Some(left) = rest.filter(|left| !left.is_empty()) {
+                    let room = PIECE.saturating_sub(byte_count(data.len()));
+                    if room == 0 || pending.end() != left.start() {
+                        writer.add(pending, &data)?;
+                        data.clear();
+                        pending = Span::between(left.start(), left.start()).unwrap_or_default();
+                    }
+                    let piece = left.first(PIECE.saturating_sub(byte_count(data.len())));
+                    let old = data.len();
+                    data.resize(old.saturating_add(to_usize(piece.length())), 0);
+                    let (_, out) = data.split_at_mut(old);
+                    changed.read(&run, piece.start(), out).map_err(io::Error::other)?;
+                    pending = Span::between(pending.start(), piece.end()).unwrap_or_default();
+                    rest = left.rest(piece.length());
+                }
+            }
+        }
+    }
+    writer.add(pending, &data)?;
+    let compacted = Compacted { end: writer.end, sequence: writer.sequence };
+    Ok((writer.changes, compacted))
+}
+
+/// Appends records to a new file.
+struct Writer<'a> {
+    sidecar: &'a Sidecar,
+    file: &'a File,
+    header: &'a Header,
+    below: &'a dyn BlockDevice,
+    changes: Changes,
+    end: u64,
+    sequence: u64,
+}
+
+impl Writer<'_> {
+    /// Adds a record for `blocks` with `data`, or with zeros if that is empty.
+    fn add(&mut self, blocks: Span, data: &[u8]) -> io::Result<()> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let mut bases = Vec::new();
+        let with_bases = match data.is_empty() {
+            true => blocks.first(MAX_ZERO_BASES.saturating_mul(BLOCK)),
+            false => blocks,
+        };
+        bases_of(self.below, with_bases, blocks, &mut bases);
+        self.sequence = self.sequence.saturating_add(1);
+        let header = Record::header(&self.header.salt, self.sequence, blocks, data, &bases);
+        let mut record = header.to_vec();
+        record.extend_from_slice(data);
+        record.extend_from_slice(bases.as_bytes());
+        write_at(self.file, self.end, &record)?;
+        let place = self.end.saturating_add(byte_count(RECORD_HEADER));
+        let position = self.sidecar.next_position(place);
+        let kept = match data.is_empty() {
+            true => Kept::Zero,
+            false => Kept::File { position, base: blocks.start() },
+        };
+        self.changes.insert(blocks, kept);
+        self.end = self.end.saturating_add(byte_count(record.len()));
+        Ok(())
+    }
+}
