@@ -260,10 +260,7 @@ impl Common {
         Some(Boot {
             kind,
             cluster_size: u32::try_from(cluster_size).ok()?,
-            table_copy: match is_mirrored {
-                true => Some(tables_start.checked_add(table_size)?),
-                false => None,
-            },
+            table_copy: tables_start.checked_add(table_size).filter(|_| is_mirrored),
             table: tables_start.checked_add(table_size.checked_mul(u64::from(active))?)?,
             table_size,
             root,

@@ -192,6 +192,8 @@ pub(super) struct Listing {
     pub(super) label: Option<[u8; 11]>,
     /// The entry that ends a directory before its last cluster was met.
     pub(super) is_ended: bool,
+    /// What looks like names lies after that entry.
+    pub(super) has_more: bool,
 }
 
 impl Listing {
@@ -212,6 +214,10 @@ impl Listing {
                 _ => listing.add(entry, offset, std::mem::take(&mut long)),
             }
             offset = offset.saturating_add(byte_count(ENTRY));
+        }
+        if listing.is_ended {
+            let read = usize::try_from(offset).unwrap_or(usize::MAX) / ENTRY;
+            listing.has_more = entries.iter().skip(read).any(is_plausible);
         }
         listing.by_name.sort_unstable();
         listing.by_name.shrink_to_fit();
@@ -279,6 +285,14 @@ impl Listing {
         let fixed = size_of::<ListedEntry>().saturating_add(32);
         byte_count(names.saturating_add(self.entries.len().saturating_mul(fixed)))
     }
+}
+
+/// Whether `entry` could be that of a file or directory with an 8.3 name in upper case.
+fn is_plausible(entry: &[u8; ENTRY]) -> bool {
+    let is_of_name =
+        |byte: &u8| matches!(byte, b' ' | b'0'..=b'9' | b'A'..=b'Z' | b'_' | b'~' | b'-' | 0x80..);
+    let Some(raw) = RawEntry::parse(entry) else { return false };
+    raw.name.iter().all(is_of_name) && raw.name[0] != b' ' && raw.attributes & 0xC8 == 0
 }
 
 fn hash(units: &[u16]) -> u32 {
@@ -405,6 +419,7 @@ mod tests {
         let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
         assert_eq!(names(&listing), shown);
         assert_eq!(listing.label, Some(*b"MY DISK    "));
+        assert!(listing.is_ended && listing.has_more);
         assert!(listing.own.is_none() && listing.above.is_none(), "they are not at the start");
         for name in ["a LONG name of two parts.TEXT", "alongn~1.tex"] {
             let found = listing.find(name.as_bytes()).unwrap();

@@ -212,6 +212,12 @@ impl FatFileSystem {
             }
             note(code::FAT_CHAIN_SHORT, &format!("cluster chain of the directory {fault}"));
         }
+        if opened.listing.has_more {
+            note(
+                code::FAT_DIRECTORY,
+                "names lie after the end of the directory, and are not listed",
+            );
+        }
         if dir != ROOT {
             self.check_dots(dir, first, &opened.listing, &note)?;
         }

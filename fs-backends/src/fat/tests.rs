@@ -257,7 +257,7 @@ fn a_directory_that_is_not_its_own_is_refused() {
         let fs = mount(&FatDriver, image).unwrap();
         let node = find(&*fs, "dir/many").unwrap();
         assert_eq!(kind_of(list(&*fs, node, 9)), FsErrorKind::Corrupt, "{at}");
-        assert_eq!(codes(&*fs), ["fat-directory"]);
+        assert!(codes(&*fs).iter().all(|code| *code == "fat-directory"));
         assert_eq!(read(&*fs, "SHORT.TXT").unwrap().len(), 100);
     }
     // Its entry leads to another directory, by name that of another parent.
