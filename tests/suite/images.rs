@@ -128,7 +128,6 @@ fn descriptors_that_qemu_opens_are_opened() {
         plain.replace('\n', "\r\n"),
         without_first.replace('\n', "\r\n"),
         plain.replace("RW 45056 VMFS", "RW   45056\tVMFS  "),
-        plain.replace("# Extent description\n", ""),
     ]
     .into_iter()
     .enumerate()
@@ -143,6 +142,7 @@ fn descriptors_that_qemu_opens_are_opened() {
     for changed in [
         plain.replace("version=1", "Version = 1").replace("createType", "createtype"),
         format!("\n{without_first}"),
+        plain.replace("# Extent description\n", ""),
         plain.replace("createType=\"vmfs\"", "createType=\"vmfs\"  \nddb.x = \"1\""),
         plain.replace('\n', "\r"),
         plain.replace("# Disk DescriptorFile", "\n   "),
