@@ -38,11 +38,7 @@ impl Locator for SameBytes {
         Ok(self.located(format!("{} {}", reference.display(), self.depth)))
     }
 
-    fn neighbours(
-        &self,
-        extension: &str,
-        visit: &mut dyn FnMut(Located) -> ControlFlow<()>,
-    ) {
+    fn neighbours(&self, extension: &str, visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {
         if self.depth > 0 {
             let _ = visit(self.located(format!("{extension} {}", self.depth)));
         }
