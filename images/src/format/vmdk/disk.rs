@@ -19,7 +19,7 @@ pub(super) enum Source {
         offset: u64,
     },
     /// They stand in grains.
-    Sparse(SparseExtent),
+    Sparse(Box<SparseExtent>),
     /// They are zeros.
     Zero,
     /// The descriptor forbids them.

@@ -28,6 +28,20 @@ const HOST_DISKS: [&str; 6] = [
     "vmfsPassthroughRawDeviceMap",
 ];
 
+/// How much is looked at to know a VMDK: as much as QEMU does, so that comments may come first.
+const PROBE_BYTES: u64 = 512;
+
+/// Whether the first bytes of `file` are those of a VMDK, of any kind.
+///
+/// # Errors
+/// If they cannot be read.
+pub(super) fn is_vmdk(file: &dyn BlockDevice) -> BlockResult<bool> {
+    let mut bytes = vec![0; bytes_to_index(file.size().min(PROBE_BYTES))?];
+    file.read_at(0, &mut bytes)?;
+    let is_sparse = bytes.starts_with(&MAGIC) || bytes.starts_with(&COWD_MAGIC);
+    Ok(is_sparse || text_kind(&bytes) != TextKind::Other)
+}
+
 /// What a VMDK says of itself, before an extent is opened.
 pub(super) struct Head {
     pub(super) descriptor: Descriptor,
@@ -142,7 +156,7 @@ impl Layer {
             let log = PartLog::new(&shared.log, part);
             let device = Arc::clone(&file.device);
             let extent = SparseExtent::open(device, header, &shared.budget, &log)?;
-            let source = Source::Sparse(extent);
+            let source = Source::Sparse(Box::new(extent));
             check_size(&line, &source, &log);
             layer.add(&line, part.to_owned(), source)?;
         }
@@ -238,7 +252,9 @@ impl Layer {
         let file = open_named(files, &line.file)?;
         self.files.push(file.name);
         match &line.extent_type {
-            ExtentType::Sparse => sparse(&file.device, shared, log).map(Source::Sparse),
+            ExtentType::Sparse => {
+                sparse(&file.device, shared, log).map(Box::new).map(Source::Sparse)
+            }
             ExtentType::Flat { offset } => Ok(Source::Flat { file: file.device, offset: *offset }),
             ExtentType::Other(other) => Err(BlockError::unsupported(format!(
                 "is of the type {other}, which cannot be read yet"

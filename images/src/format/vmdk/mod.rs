@@ -33,23 +33,18 @@ mod text;
 
 use std::sync::Arc;
 
-use crate::format::vmdk::descriptor::{TextKind, text_kind};
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::disk::{DiskExtent, VmdkDisk};
-use crate::format::vmdk::layer::{Head, Layer, Shared, open_named};
+use crate::format::vmdk::layer::{Head, Layer, Shared, is_vmdk, open_named};
 use crate::format::vmdk::parent::Parents;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
 use volfold_block::{
     BlockDevice, BlockError, BlockResult, CachePool, Confidence, FindingLog, Mapped, MemoryDevice,
-    bytes_to_index,
 };
 
 /// LIMIT: images of a chain. VMware allows 32 snapshots.
 const MAX_CHAIN: usize = 64;
-
-/// How much [`Vmdk::probe`] looks at: as QEMU, so that comments may come first.
-const PROBE_BYTES: u64 = 512;
 
 /// Reads VMDK images.
 pub struct Vmdk;
@@ -68,12 +63,7 @@ impl ImageFormat for Vmdk {
     }
 
     fn probe(&self, file: &dyn BlockDevice) -> BlockResult<Confidence> {
-        let mut bytes = vec![0; bytes_to_index(file.size().min(PROBE_BYTES))?];
-        file.read_at(0, &mut bytes)?;
-        let is_vmdk = bytes.starts_with(&header::MAGIC)
-            || bytes.starts_with(&header::COWD_MAGIC)
-            || text_kind(&bytes) != TextKind::Other;
-        Ok(if is_vmdk { Confidence::Certain } else { Confidence::No })
+        Ok(if is_vmdk(file)? { Confidence::Certain } else { Confidence::No })
     }
 
     fn open(&self, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {

@@ -8,12 +8,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::format::ImageFormat;
-use crate::format::vmdk::Vmdk;
 use crate::format::vmdk::descriptor::{Descriptor, ParentLink, Uuid};
-use crate::format::vmdk::layer::Head;
+use crate::format::vmdk::layer::{Head, is_vmdk};
 use crate::locator::{Located, Locator};
-use volfold_block::{BlockError, BlockErrorKind, BlockResult, Confidence};
+use volfold_block::{BlockError, BlockErrorKind, BlockResult};
 
 /// LIMIT: files that are looked at for the parents of one image that are known by an id alone.
 const MAX_LOOKS: usize = 8192;
@@ -153,7 +151,7 @@ impl Parents {
             let sentence = format!("{name} is also a child of this image");
             return Err(BlockError::new(BlockErrorKind::Corrupt, sentence));
         }
-        if Vmdk.probe(&*file.device)? == Confidence::No {
+        if !is_vmdk(&*file.device)? {
             let sentence = format!("{name} is no VMDK and so has no content id to check");
             return Err(BlockError::unsupported(sentence));
         }
