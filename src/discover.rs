@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, Confidence, Finding, Slice, code, error_chain};
+use volfold_block::{BlockDevice, Code, Confidence, Finding, Severity, Slice, code, error_chain};
 use volfold_fs::{FileSystemDriver, FsResult};
 
 use crate::partition::{self, PartitionTable, PartitionType};
@@ -231,7 +231,33 @@ fn note_end(device: &dyn BlockDevice, findings: &mut Vec<Finding>) {
     let mut bytes = vec![0; usize::try_from(sector).unwrap_or(0)];
     if let Err(error) = device.read_at(last, &mut bytes) {
         let line = format!("the last sector cannot be read: {}", error_chain(&error));
-        findings.push(Finding::error(code::DISK_UNREADABLE, line));
+        findings.push(Finding::error(code::DISK_UNREADABLE, line).at(last));
+    }
+}
+
+/// What is missing of a disk where no volume lies costs nothing.
+pub(crate) fn spare_what_no_volume_has(
+    findings: &mut [Finding],
+    disks: &[DiskSource],
+    volumes: &[Discovered],
+) {
+    const OF_DISKS: [Code; 2] = [code::DISK_UNREADABLE, code::VMDK_EXTENT_SHORT];
+    for finding in findings.iter_mut().filter(|finding| OF_DISKS.contains(&finding.code)) {
+        let (Some(disk), Some(from)) = (finding.disk, finding.position) else { continue };
+        let Some(device) = disks.get(disk).map(|disk| &disk.device) else { continue };
+        let extents = volumes.iter().flat_map(|discovered| &discovered.volume.extents);
+        // What is missing goes on from there, nobody says how far: into the next volume, perhaps.
+        let mut sector = [0; 512];
+        let is_touched = extents.filter(|extent| extent.disk == disk).any(|extent| {
+            let end = extent.offset.saturating_add(extent.length);
+            let is_after =
+                extent.offset >= from && device.read_at(extent.offset, &mut sector).is_err();
+            (extent.offset..end).contains(&from) || is_after
+        });
+        if !is_touched {
+            finding.code = code::MISSING_OUTSIDE_VOLUMES;
+            finding.severity = Severity::Warning;
+        }
     }
 }
 

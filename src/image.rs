@@ -11,6 +11,7 @@ use std::sync::Arc;
 use volfold_block::{
     BlockError, BlockErrorKind, BlockResult, CachePool, Finding, code, error_chain,
 };
+use volfold_images::host;
 use volfold_images::{DiskImage, FORMATS, ImageFormat, Located, Locator, detect, open_as};
 
 use crate::discover::holds_something;
@@ -81,7 +82,7 @@ fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
     let is_flat = is_called_flat(path);
     let extension = extension(path);
     // A device has no name of its own; what is on it is a disk.
-    let is_device = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    let is_device = host::is_device(path);
     let raw = FORMATS.iter().find(|format| format.id() == RAW);
     if is_flat || is_device || raw.is_some_and(|raw| raw.extensions().contains(&extension.as_str()))
     {

@@ -16,7 +16,9 @@ use volfold_fs::{
 };
 use volfold_images::{Lineage, host};
 
-use crate::discover::{Discovered, DiskSource, discover, holds_something};
+use crate::discover::{
+    Discovered, DiskSource, discover, holds_something, spare_what_no_volume_has,
+};
 use crate::image;
 use crate::source::{SourceFile, SourceLog};
 use crate::volume::lock::{KeyRequest, KeySource};
@@ -261,6 +263,7 @@ impl DiskSet {
             disk.sector_size = result.sector_size;
         }
         findings.extend(discovery.findings);
+        spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
         let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
         Self { disks, failures, volumes, findings }
     }
@@ -291,7 +294,14 @@ impl DiskSet {
         for (index, disk) in self.disks.iter().enumerate() {
             found.extend(disk.log.all().into_iter().map(|finding| finding.on_disk(index)));
         }
-        found.retain(|finding| !self.findings.contains(finding));
+        // The code of what was told may have changed since.
+        let is_told = |finding: &Finding| {
+            self.findings.iter().any(|told| {
+                (told.disk, &told.part, &told.message)
+                    == (finding.disk, &finding.part, &finding.message)
+            })
+        };
+        found.retain(|finding| !is_told(finding));
         found
     }
 

@@ -108,6 +108,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
         volumes.push(check(volume, &mut report, &progress));
     }
     progress.finish_and_clear();
+    report.later(&set);
     let outcome = report.end();
     print(arguments, &set, &volumes, &report)?;
     Ok(if set.disks().is_empty() || volumes.is_empty() {

@@ -61,6 +61,9 @@ struct FileJson {
     sha256: String,
 }
 
+/// The path of a file, and why it could not be read.
+type Unread = (Vec<u8>, FsError);
+
 struct Job {
     path: Vec<u8>,
     node: NodeId,
@@ -71,7 +74,7 @@ pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
     let paths = std::slice::from_ref(&arguments.path);
     let mut opened = match arguments.set.open_tree(&arguments.disks, paths) {
         Ok(opened) => opened,
-        Err(report) => return nothing(arguments, report),
+        Err(report) => return nothing(arguments, *report),
     };
     let path = opened.paths.first().cloned().unwrap_or_default();
     let jobs = match collect(&opened.tree, &path, &mut opened.report) {
@@ -140,7 +143,7 @@ fn hash_all(
     tree: &dyn FileSystem,
     jobs: &[Job],
     progress: &ProgressBar,
-) -> (Vec<Option<[u8; 32]>>, Vec<(Vec<u8>, FsError)>) {
+) -> (Vec<Option<[u8; 32]>>, Vec<Unread>) {
     let next = AtomicUsize::new(0);
     let results = Mutex::new((vec![None; jobs.len()], Vec::new()));
     let workers = thread::available_parallelism().map_or(2, usize::from);

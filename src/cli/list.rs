@@ -147,6 +147,7 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
             volumes.push((opened, None));
         }
     }
+    report.later(&set);
     let outcome = report.end();
     let volumes: Vec<VolumeJson<'_>> = set
         .volumes()

@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
     let paths = std::slice::from_ref(&arguments.path);
     let mut opened = match arguments.set.open_tree(&arguments.disks, paths) {
         Ok(opened) => opened,
-        Err(report) => return nothing(arguments, out, report),
+        Err(report) => return nothing(arguments, out, *report),
     };
     let path = opened.paths.first().cloned().unwrap_or_default();
     let tree = &opened.tree;

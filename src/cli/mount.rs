@@ -257,6 +257,7 @@ fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Optio
             Err(error) => report.not_entered(volume.id(), &volume.name, &error),
         }
     }
+    report.later(&set);
     let is_part = is_part | (report.end() == Outcome::Part);
     drop(report);
     let outcome = if is_part { Outcome::Part } else { Outcome::Done };

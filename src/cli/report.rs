@@ -159,6 +159,13 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// Takes in what was noticed since, while the disks of `set` were read.
+    pub(crate) fn later(&mut self, set: &DiskSet) {
+        for finding in set.later_findings() {
+            self.finding(finding);
+        }
+    }
+
     /// Takes in what a file system noticed, up to now.
     pub(crate) fn file_system(&mut self, id: &str, files: &dyn FileSystem) {
         for finding in files.findings() {
@@ -196,6 +203,9 @@ impl<'a> Report<'a> {
             if !concerns {
                 return;
             }
+        }
+        if self.findings.contains(&finding) {
+            return;
         }
         if bears_on_content(&finding) {
             self.is_part = true;

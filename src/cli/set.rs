@@ -105,7 +105,7 @@ impl TreeArguments {
         &self,
         disks: &[PathBuf],
         paths: &[OsString],
-    ) -> Result<OpenedTree, Report<'static>> {
+    ) -> Result<OpenedTree, Box<Report<'static>>> {
         let (set, mut report) = open(disks, &self.options());
         let paths: Vec<Vec<u8>> =
             paths.iter().map(|path| name_of_volume(&set, &path_bytes(path))).collect();
@@ -115,7 +115,7 @@ impl TreeArguments {
             if !set.disks().is_empty() {
                 text::complain(format_args!("{NO_VOLUME}"));
             }
-            return Err(report);
+            return Err(Box::new(report));
         }
         let tree = set.tree(|_| true);
         for volume in set.volumes().iter().filter(|volume| asks(volume)) {
@@ -152,6 +152,7 @@ impl OpenedTree {
                 self.report.file_system(volume.id(), &**files);
             }
         }
+        self.report.later(&self.set);
         self.report.end()
     }
 }

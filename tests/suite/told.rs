@@ -143,9 +143,8 @@ fn every_command_tells_what_it_left_out() {
             let output = command(words, disks, &[]);
             assert_eq!(output.code, Some(code), "{name}: {words:?}: {}", output.stderr);
             let json = output.json();
-            let [failures, findings] = ["failures", "findings"].map(|key| {
-                json[key].as_array().expect("a list").iter().cloned().collect::<Vec<_>>()
-            });
+            let [failures, findings] =
+                ["failures", "findings"].map(|key| json[key].as_array().expect("a list").to_vec());
             let all = serde_json::to_string(&[failures, findings]).expect("JSON");
             assert!(all.contains(word), "{name}: {words:?} has no {word}: {all}");
         }

@@ -97,6 +97,7 @@ codes! {
     NESTED_FORMAT = "nested-format", content, "The content of a raw disk begins as an image format does; it is read as raw because of the name of the file.", "If the file is an image in that format, give --format. A guest can write such a header into its own disk, so the name of the file decides.";
     FOREIGN_MARK = "foreign-mark", other, "A raw disk begins as a file of another kind does, and holds partitions or a file system too.", "Nothing, if the disk is known to be raw. A guest can write such a mark to hide its disk.";
     FILE_NOT_TAKEN = "file-not-taken", other, "A file in a folder of images is no disk image.", "Give the file itself, with --format raw, if it is a disk.";
+    MISSING_OUTSIDE_VOLUMES = "missing-outside-volumes", other, "Bytes of a disk are missing, and no volume lies there.", "Nothing is lost of the volumes; copy the image again if the whole disk is wanted.";
     DISK_UNREADABLE = "disk-unreadable", content, "A part of a disk that discovery needs cannot be read.";
     UNREADABLE = "unreadable", content, "A region that a volume manager wanted to look at cannot be read.";
     TOO_MANY_FINDINGS = "too-many-findings", content, "More was noticed than is kept.";

@@ -80,6 +80,11 @@ pub fn files_of_folder(path: &Path) -> BlockResult<Option<Vec<PathBuf>>> {
     Ok(Some(files))
 }
 
+/// Whether `path` is there and no regular file: a block device, a drive.
+pub fn is_device(path: &Path) -> bool {
+    os::is_drive(path) || std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
+}
+
 /// Whether `path` is a file without a byte.
 pub fn is_empty_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)

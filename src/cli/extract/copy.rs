@@ -20,9 +20,10 @@ use volfold_fs::{
 };
 use volfold_projector::VolumeNames;
 
+use super::arguments::{ExtractArguments, LinkStyle};
 use super::output::{Existing, Output};
 use super::stop::Stop;
-use super::{Existed, ExtractArguments, LinkStyle, file_times, system_time};
+use super::times::{file_times, system_time};
 use crate::cli::content::PIECE;
 use crate::cli::host_names::HostNames;
 use crate::cli::report::Report;
@@ -48,6 +49,17 @@ impl From<FsError> for Reason {
     fn from(error: FsError) -> Self {
         Self(error.code(), error_chain(&error))
     }
+}
+
+/// What stands in the way of a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Existed {
+    /// Nothing may; the folder was empty.
+    Refuse,
+    /// It is kept.
+    Keep,
+    /// It is taken for what is to be copied if size and time are the same.
+    Compare,
 }
 
 /// A directory of the output.

@@ -64,12 +64,15 @@ impl KeepArguments {
     }
 }
 
+/// An extended attribute: its name and its value.
+pub(super) type Attribute = (Vec<u8>, Vec<u8>);
+
 /// The extended attributes that other files can have: those that the file system itself keeps
 /// (`system.`) say how it lies there.
 pub(super) fn attributes(
     tree: &dyn FileSystem,
     metadata: &Metadata,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+) -> Result<Vec<Attribute>, String> {
     let shown = |error: &volfold_fs::FsError| {
         format!("extended attributes cannot be read: {}", volfold_block::error_chain(error))
     };

@@ -18,9 +18,9 @@ use volfold_fs::{
 use volfold_projector::VolumeNames;
 use volfold_projector::folder::names;
 
+use super::arguments::{ExtractArguments, LinkStyle};
 use super::copy::{Reason, link_target};
 use super::stop::Stop;
-use super::{ExtractArguments, LinkStyle};
 use crate::cli::content::{PIECE, read_piece};
 use crate::cli::outcome::Outcome;
 use crate::cli::report::Report;
@@ -186,12 +186,12 @@ impl<W: Write> Archive<'_, W> {
         let (metadata, path) = (visit.metadata, host_path(visit.path));
         match metadata.kind {
             FileKind::Regular => {
-                if metadata.links > 1 {
-                    if let Some(first) = self.first_names.get(&metadata.node).cloned() {
-                        let first = Some(first.into_os_string().into_encoded_bytes());
-                        let entry = Entry { link: first, ..Entry::new(metadata, EntryType::Link) };
-                        return self.append(&path, &entry, io::empty());
-                    }
+                if metadata.links > 1
+                    && let Some(first) = self.first_names.get(&metadata.node).cloned()
+                {
+                    let first = Some(first.into_os_string().into_encoded_bytes());
+                    let entry = Entry { link: first, ..Entry::new(metadata, EntryType::Link) };
+                    return self.append(&path, &entry, io::empty());
                 }
                 self.content(metadata, visit.path, &path, &StreamName::MAIN)?;
                 if metadata.links > 1 {
@@ -202,7 +202,7 @@ impl<W: Write> Archive<'_, W> {
             FileKind::Directory => {
                 self.append(&path, &Entry::new(metadata, EntryType::Directory), io::empty())
             }
-            FileKind::Symlink if self.arguments.links() == LinkStyle::Hide => return Ok(()),
+            FileKind::Symlink if self.arguments.links() == LinkStyle::Hide => Ok(()),
             FileKind::Symlink => {
                 let target = link_target(self.tree, self.arguments, &self.volumes, visit)?;
                 let entry =

@@ -157,7 +157,7 @@ impl Layer {
             let device = Arc::clone(&file.device);
             let extent = SparseExtent::open(device, header, &shared.budget, &log)?;
             let source = Source::Sparse(Box::new(extent));
-            check_size(&line, &source, &log);
+            check_size(&line, 0, &source, &log);
             layer.add(&line, part.to_owned(), source)?;
         }
         Ok(layer)
@@ -204,7 +204,7 @@ impl Layer {
                 }
             };
             has_files |= matches!(&source, Source::Flat { .. } | Source::Sparse(_));
-            check_size(line, &source, &log);
+            check_size(line, layer.end(), &source, &log);
             if let Source::Flat { file, offset } = &source {
                 let end = offset.saturating_add(line.size);
                 let (_, used, _) =
@@ -264,8 +264,13 @@ impl Layer {
     }
 
     /// Puts an extent after the others.
+    /// Where the next extent begins.
+    fn end(&self) -> u64 {
+        self.extents.last().map_or(0, |last| last.span.end())
+    }
+
     fn add(&mut self, line: &ExtentLine, name: String, source: Source) -> BlockResult<()> {
-        let start = self.extents.last().map_or(0, |last| last.span.end());
+        let start = self.end();
         let span = Span::new(start, line.size)
             .ok_or_else(|| BlockError::corrupt("extents are larger than a disk can be", 0, 0))?;
         if !span.is_empty() {
@@ -315,17 +320,23 @@ fn sparse(
 }
 
 /// Notes that an extent and its line have different sizes.
-fn check_size(line: &ExtentLine, source: &Source, log: &PartLog) {
+///
+/// `start` is where it begins on the disk.
+fn check_size(line: &ExtentLine, start: u64, source: &Source, log: &PartLog) {
     match source {
         Source::Flat { file, offset } => {
             let (found, wanted) = (file.size(), offset.saturating_add(line.size));
             if found < wanted {
-                log.add(Finding::warning(
-                    code::VMDK_EXTENT_SHORT,
-                    format!(
-                        "the file has {found} of {wanted} bytes; what is missing cannot be read"
-                    ),
-                ));
+                let there = found.saturating_sub(*offset);
+                log.add(
+                    Finding::warning(
+                        code::VMDK_EXTENT_SHORT,
+                        format!(
+                            "the file has {found} of {wanted} bytes; what is missing cannot be read"
+                        ),
+                    )
+                    .at(start.saturating_add(there)),
+                );
             }
         }
         Source::Sparse(extent) => {
