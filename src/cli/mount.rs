@@ -180,7 +180,9 @@ fn mount_at(
             return Outcome::Nothing;
         }
     };
-    for name in &names {
+    // Of a set that is shown whole there is nothing to say.
+    let shown = if outcome == Outcome::Part { names.as_slice() } else { &[] };
+    for name in shown {
         talk.answer(&folder.join(name).display().to_string());
     }
     let record = MountRecord {
