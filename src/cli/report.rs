@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
+use volfold::volume::Health;
 use volfold::{DiskSet, SetVolume};
 use volfold_block::{BlockError, BlockErrorKind, Finding, Severity, code, error_chain};
 use volfold_fs::{FileSystem, FsError};
@@ -35,6 +36,9 @@ const MAX_FAILURES: usize = 100_000;
 
 /// The code of a volume that is not read, where its findings have none.
 const NOT_READ: &str = "volume-not-read";
+
+/// The code of a volume of which bytes are missing.
+const NOT_WHOLE: &str = "volume-not-whole";
 
 /// What is to be told at the end.
 pub(crate) struct Report<'a> {
@@ -140,6 +144,13 @@ impl<'a> Report<'a> {
         for volume in wanted.iter().filter(|volume| volume.is_left_out()) {
             self.left_out(volume);
         }
+        let is_failed = |volume: &&&&SetVolume| {
+            let volume = &volume.volume;
+            volume.health == Health::Failed && volume.membership.is_some()
+        };
+        for volume in wanted.iter().filter(is_failed).filter(|volume| !volume.is_left_out()) {
+            self.not_whole(volume);
+        }
         for finding in set.findings() {
             self.finding(finding.clone());
         }
@@ -155,6 +166,21 @@ impl<'a> Report<'a> {
             path: None,
             path_hex: None,
             code: NOT_READ,
+            reason,
+        });
+    }
+
+    /// Takes in that parts of `volume` are missing, and with them bytes.
+    fn not_whole(&mut self, volume: &SetVolume) {
+        let reason = "parts of it are missing; what lies on them is an error".to_owned();
+        let object = self.object_of(volume.id());
+        self.line("volume", NOT_WHOLE, &format!("{object}{reason} [{NOT_WHOLE}]"));
+        self.add(Failure {
+            disk: None,
+            volume: Some(volume.id().to_owned()),
+            path: None,
+            path_hex: None,
+            code: NOT_WHOLE,
             reason,
         });
     }

@@ -98,6 +98,7 @@ codes! {
     FOREIGN_MARK = "foreign-mark", other, "A raw disk begins as a file of another kind does, and holds partitions or a file system too.", "Nothing, if the disk is known to be raw. A guest can write such a mark to hide its disk.";
     FILE_NOT_TAKEN = "file-not-taken", other, "A file in a folder of images is no disk image.", "Give the file itself, with --format raw, if it is a disk.";
     MISSING_OUTSIDE_VOLUMES = "missing-outside-volumes", other, "Bytes of a disk are missing, and no volume lies there.", "Nothing is lost of the volumes; copy the image again if the whole disk is wanted.";
+    SNAPSHOTS_MIXED = "snapshots-mixed", content, "A volume lies on snapshots of some of its disks, and on others as they were before.", "Give the snapshots of all disks, or of none.";
     DISK_UNREADABLE = "disk-unreadable", content, "A part of a disk that discovery needs cannot be read.", "Copy the image again; the message names the place.";
     UNREADABLE = "unreadable", content, "A region that a volume manager wanted to look at cannot be read.", "Copy the image again; the message names the place.";
     TOO_MANY_FINDINGS = "too-many-findings", content, "More was noticed than is kept.", "`volfold check --json` on one volume at a time shows more.";
