@@ -16,9 +16,7 @@ use volfold_fs::{
 };
 use volfold_images::{Lineage, host};
 
-use crate::discover::{
-    Discovered, DiskSource, discover, holds_something, spare_what_no_volume_has,
-};
+use crate::discover::{Discovered, DiskSource, discover, spare_what_no_volume_has};
 use crate::image;
 use crate::source::{SourceFile, SourceLog};
 use crate::volume::lock::{KeyRequest, KeySource};
@@ -458,7 +456,7 @@ impl Opening {
             }
             let opened = Opened::new(path, false, options, pool);
             let reason = match &opened.disk {
-                Ok(disk) if disk.format == "raw" && !holds_something(&*disk.device) => {
+                Ok(disk) if disk.format == "raw" && !image::may_hold_files(&*disk.device) => {
                     Some("it holds no partition table and no known file system".to_owned())
                 }
                 Ok(_) => None,
