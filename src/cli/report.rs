@@ -47,8 +47,8 @@ pub(crate) struct Report<'a> {
     failures_left_out: u64,
     findings: Vec<Finding>,
     lines: BTreeMap<(&'static str, &'static str), u32>,
-    /// Whether the answer itself shows volumes and findings.
-    is_shown: bool,
+    /// The kinds of lines that the command shows itself.
+    shown: &'static [&'static str],
     /// Whether something bears on the answer.
     is_part: bool,
     /// What a volume is called, by its id.
@@ -77,7 +77,7 @@ impl<'a> Report<'a> {
             failures_left_out: 0,
             findings: Vec::new(),
             lines: BTreeMap::new(),
-            is_shown: false,
+            shown: &[],
             is_part: false,
             names: BTreeMap::new(),
             wanted: None,
@@ -92,15 +92,25 @@ impl<'a> Report<'a> {
     }
 
     /// The same for an answer that shows volumes and findings itself, so that no line is needed.
-    pub(crate) fn shown(mut self) -> Self {
-        self.is_shown = true;
-        self
+    pub(crate) fn shown(self) -> Self {
+        Self { shown: &["left-out", "volume", "finding"], ..self }
+    }
+
+    /// The same for a command that has lines of its own for volumes that are left out.
+    pub(crate) fn without_left_out(self) -> Self {
+        Self { shown: &["left-out"], ..self }
     }
 
     /// Takes in that images could not be opened.
     pub(crate) fn images(&mut self, set: &DiskSet) {
         for failure in set.failures() {
             self.image(&failure.path, &failure.error);
+        }
+        // Where nothing is left, what was looked at is all there is to tell.
+        if set.disks().is_empty() {
+            for finding in set.findings() {
+                self.line("left", finding.code.as_str(), &self.sentence(finding));
+            }
         }
     }
 
@@ -159,7 +169,7 @@ impl<'a> Report<'a> {
     fn left_out(&mut self, volume: &SetVolume) {
         let reason = volume.reason.clone().unwrap_or_default();
         let object = self.object_of(volume.id());
-        self.line("volume", NOT_READ, &format!("{object}not read: {reason} [{NOT_READ}]"));
+        self.line("left-out", NOT_READ, &format!("{object}not read: {reason} [{NOT_READ}]"));
         self.add(Failure {
             disk: None,
             volume: Some(volume.id().to_owned()),
@@ -309,7 +319,7 @@ impl<'a> Report<'a> {
     }
 
     fn line(&mut self, kind: &'static str, code: &'static str, line: &str) {
-        if self.is_shown && matches!(kind, "volume" | "finding") {
+        if self.shown.contains(&kind) {
             return;
         }
         let count = self.lines.entry((kind, code)).or_default();
