@@ -194,7 +194,12 @@ pub(super) struct Listing {
     pub(super) is_ended: bool,
     /// What looks like names lies after that entry.
     pub(super) has_more: bool,
+    /// The short names of the first entries whose long name is damaged or of another entry.
+    pub(super) lost_long_names: Vec<String>,
 }
+
+/// LIMIT: lost long names of one directory that are told.
+const MAX_LOST: usize = 20;
 
 impl Listing {
     /// Reads the directory `bytes`.
@@ -245,7 +250,12 @@ impl Listing {
             _ => {}
         }
         let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        let mut shown = long.finish(&raw.name).unwrap_or_else(|| short.clone());
+        let had_long_name = long.is_met;
+        let found = long.finish(&raw.name);
+        if had_long_name && found.is_none() && self.lost_long_names.len() < MAX_LOST {
+            self.lost_long_names.push(String::from_utf16_lossy(&short));
+        }
+        let mut shown = found.unwrap_or_else(|| short.clone());
         let name = wtf8::encode(shown.iter().copied()).into_boxed_slice();
         for units in [&mut shown, &mut short] {
             names::fold(units);
@@ -323,6 +333,8 @@ struct LongName {
     /// The order of the part met last; 0 if there is none.
     order: u8,
     checksum: u8,
+    /// Whether any part was met, be it one that does not fit.
+    is_met: bool,
 }
 
 impl LongName {
@@ -333,7 +345,7 @@ impl LongName {
         };
         let order = raw.order & !0x40;
         if raw.order & 0x40 != 0 {
-            *self = Self::default();
+            *self = Self { is_met: true, ..Self::default() };
             if (1..=MAX_PARTS).contains(&order) {
                 self.order = order;
                 self.checksum = raw.checksum;
@@ -345,7 +357,7 @@ impl LongName {
         {
             self.order = order;
         } else {
-            *self = Self::default();
+            *self = Self { is_met: true, ..Self::default() };
         }
         if self.order > 0 {
             let start = usize::from(self.order.saturating_sub(1)).saturating_mul(PART);
@@ -418,6 +430,7 @@ mod tests {
         let listing = Listing::parse(&bytes);
         let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
         assert_eq!(names(&listing), shown);
+        assert_eq!(listing.lost_long_names, ["STRAY~1.TXT"]);
         assert_eq!(listing.label, Some(*b"MY DISK    "));
         assert!(listing.is_ended && listing.has_more);
         assert!(listing.own.is_none() && listing.above.is_none(), "they are not at the start");
@@ -435,7 +448,9 @@ mod tests {
             let mut bytes = whole.clone();
             bytes.drain(gap * 32..(gap + 1) * 32);
             bytes.extend(short(b"ALONGN~1TEX", 0x20));
-            assert_eq!(names(&Listing::parse(&bytes)), ["ALONGN~1.TEX"], "{gap}");
+            let listing = Listing::parse(&bytes);
+            assert_eq!(names(&listing), ["ALONGN~1.TEX"], "{gap}");
+            assert_eq!(listing.lost_long_names, ["ALONGN~1.TEX"], "{gap}");
         }
     }
 

@@ -212,6 +212,12 @@ impl FatFileSystem {
             }
             note(code::FAT_CHAIN_SHORT, &format!("cluster chain of the directory {fault}"));
         }
+        for short in &opened.listing.lost_long_names {
+            let line = format!(
+                "the long name before {short} is damaged or of another entry; the short name is used"
+            );
+            note(code::FAT_LONG_NAME, &line);
+        }
         if opened.listing.has_more {
             note(
                 code::FAT_DIRECTORY,
