@@ -29,7 +29,8 @@ use std::ops::Range;
 
 use volfold_block::{ByteReader, bytes_to_index};
 
-use super::changes::{Builder, Changes, Place};
+use super::changes::{Changes, Place};
+use super::changes_builder::Builder;
 use super::checksum;
 use super::journal::Journal;
 use super::volume::Volume;

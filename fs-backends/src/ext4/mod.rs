@@ -8,6 +8,7 @@
 mod backups;
 mod block_map;
 mod changes;
+mod changes_builder;
 mod check;
 mod checksum;
 mod damage;
