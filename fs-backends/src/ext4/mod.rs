@@ -12,6 +12,7 @@ mod changes_builder;
 mod check;
 mod checksum;
 mod damage;
+mod descriptor;
 mod dir;
 mod extent_tree;
 mod fast_commit;

@@ -7,12 +7,12 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use volfold_block::{BlockDevice, Code, Finding, FindingLog, byte_count, bytes_to_index, code};
 
-use super::boot::{Boot, FatKind, Root, label_text};
-use super::chain::{Chain, ChainEnd};
+use super::boot::{Boot, FatKind, Root, label_text, serial_text};
+use super::chain::{Chain, ChainEnd, root_directory};
 use super::claims::{Claim, Claims};
 use super::dir::{ENTRY, Listing, MAX_DIRECTORY, RawEntry};
+use super::probe;
 use super::table::{Compared, Link, Table};
-use super::{probe, root_directory, serial_text};
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile, Extents, Place};
