@@ -16,14 +16,32 @@ pub fn encode_to(units: impl IntoIterator<Item = u16>, bytes: &mut Vec<u8>) {
     for unit in char::decode_utf16(units) {
         match unit {
             Ok(character) => bytes.extend_from_slice(character.encode_utf8(&mut buf).as_bytes()),
-            Err(error) => {
-                let [high, low] = error.unpaired_surrogate().to_be_bytes();
-                // 1110xxxx 10xxxxxx 10xxxxxx; a surrogate's top four bits are 0xD.
-                let middle = 0x80 | (high & 0x0F) << 2 | low >> 6;
-                bytes.extend_from_slice(&[0xED, middle, 0x80 | low & 0x3F]);
-            }
+            Err(error) => bytes.extend_from_slice(&surrogate(error.unpaired_surrogate())),
         }
     }
+}
+
+/// Whether `bytes` are the code units `units` as WTF-8.
+pub fn is_of(bytes: &[u8], units: impl IntoIterator<Item = u16>) -> bool {
+    let mut rest = bytes;
+    let mut buf = [0; 4];
+    for unit in char::decode_utf16(units) {
+        let taken = match unit {
+            Ok(character) => rest.strip_prefix(character.encode_utf8(&mut buf).as_bytes()),
+            Err(error) => rest.strip_prefix(&surrogate(error.unpaired_surrogate())),
+        };
+        match taken {
+            Some(later) => rest = later,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// An unpaired surrogate: 1110xxxx 10xxxxxx 10xxxxxx; its top four bits are 0xD.
+fn surrogate(unit: u16) -> [u8; 3] {
+    let [high, low] = unit.to_be_bytes();
+    [0xED, 0x80 | (high & 0x0F) << 2 | low >> 6, 0x80 | low & 0x3F]
 }
 
 /// The code units of little-endian UTF-16 `bytes`; an odd last byte is left out.
@@ -71,6 +89,9 @@ mod tests {
         for name in names {
             let bytes = encode(name.iter().copied());
             assert_eq!(decode(&bytes).as_deref(), Some(name), "{bytes:x?}");
+            for other in names {
+                assert_eq!(is_of(&bytes, other.iter().copied()), name == other, "{bytes:x?}");
+            }
         }
         assert_eq!(encode([0xD83D, 0xDE00]), "\u{1F600}".as_bytes());
         assert_eq!(encode([0xD83D]), [0xED, 0xA0, 0xBD]);

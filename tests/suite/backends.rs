@@ -217,7 +217,7 @@ fn a_damaged_extension_record_hides_the_bytes_whose_places_it_holds() {
         record.starts_with(b"FILE") && record[0x16] & 1 != 0 && record[0x20..0x28] != [0; 8]
     });
     let extensions: Vec<_> = extensions.collect();
-    assert!(extensions.len() > 2, "{extensions:?}");
+    assert!(extensions.len() > 1, "{extensions:?}");
     let mut hidden = vec![0; whole.len()];
     for at in extensions {
         let mut damaged = image.clone();
@@ -235,7 +235,9 @@ fn a_damaged_extension_record_hides_the_bytes_whose_places_it_holds() {
         }
         note!("record at {at}: {lost} of {} clusters lost", pieces.len());
         assert_eq!(codes, ["ntfs-extension"]);
-        assert!(lost > 0 && lost < pieces.len());
+        // One of the records has a name only, and nothing is lost with it.
+        assert!(lost < pieces.len());
     }
     assert!(hidden.iter().all(|times| *times <= 1), "each cluster has its place in one record");
+    assert!(hidden.contains(&0) && hidden.contains(&1), "{hidden:?}");
 }

@@ -1,4 +1,5 @@
-//! The backups of the superblock: where they are, when nothing else is known.
+//! The superblock or, where that is damaged, a backup of it: where backups are, when nothing else is
+//! known.
 //!
 //! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapters "Layout"
 //! and "Super Block". A backup begins the first block of its group. Groups have as many blocks as
@@ -12,7 +13,10 @@ use std::num::NonZeroU64;
 
 use volfold_block::{BlockDevice, Confidence};
 
-use super::superblock::{MAX_LOG_BLOCK_SIZE, SUPERBLOCK_SIZE, Superblock};
+use super::superblock::{
+    MAX_LOG_BLOCK_SIZE, Primary, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock,
+};
+use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// Groups that have a backup, with sparse_super or without it.
 const GROUPS: [u64; 10] = [1, 3, 5, 7, 9, 25, 27, 49, 81, 125];
@@ -21,8 +25,32 @@ const SMALLEST_GROUP: u64 = 256;
 /// LIMIT: clusters of so many blocks and less are thought of, in powers of two; mke2fs makes 16.
 const MAX_LOG_CLUSTER: u32 = 8;
 
+/// Reads and checks the primary superblock of `volume`; if it is damaged, a backup.
+///
+/// # Errors
+/// What is wrong with the primary one, if there is no backup either.
+pub(super) fn read_superblock(volume: &dyn BlockDevice) -> FsResult<Superblock> {
+    let mut bytes = [0; SUPERBLOCK_SIZE];
+    if volume.size() < SUPERBLOCK_OFFSET.saturating_mul(2) {
+        let error = FsError::corrupt("volume is too small for a superblock");
+        return Err(error.at(SUPERBLOCK_OFFSET));
+    }
+    // A sector that cannot be read is no reason to give up: there are backups.
+    let read = volume.read_at(SUPERBLOCK_OFFSET, &mut bytes).map_err(FsError::from);
+    let error = match read.and_then(|()| Superblock::parse(&bytes)) {
+        Err(error) if matches!(error.kind(), FsErrorKind::Corrupt | FsErrorKind::Io) => error,
+        other => return other,
+    };
+    let Some(backup) = find(volume, &bytes) else {
+        return Err(error);
+    };
+    let is_ours = Superblock::uuid_in(&bytes) == Some(backup.uuid);
+    let primary = if is_ours { Primary::Damaged } else { Primary::Gone };
+    Ok(Superblock { in_place_of: Some(primary), ..backup })
+}
+
 /// A backup of a volume whose superblock, or what is in its place, is `primary`.
-pub(super) fn find(volume: &dyn BlockDevice, primary: &[u8]) -> Option<Superblock> {
+fn find(volume: &dyn BlockDevice, primary: &[u8]) -> Option<Superblock> {
     let hint = Geometry::hint(primary);
     let usual = (0..=MAX_LOG_BLOCK_SIZE).filter_map(Geometry::usual);
     let size = volume.size();

@@ -39,8 +39,8 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use super::checksum;
 use super::damage::ok_unless_corrupt;
 use super::features::RoCompat;
-use super::inode::Inode;
-use super::runs::{ALL_BLOCKS, Blocks, Runs, Sink};
+use super::inode::{ALL_BLOCKS, Inode};
+use super::runs::{Blocks, Runs, Sink};
 use super::volume::Volume;
 use crate::error::{FsError, FsResult};
 

@@ -25,13 +25,12 @@
 //! A commit without a tail that fits did not happen. What follows the last one is left of older
 //! commits, whose numbers differ.
 
-use std::ops::Range;
-
 use volfold_block::{ByteReader, bytes_to_index};
 
-use super::changes::{Builder, Changes, Place};
+use super::changes::{Changes, Place};
+use super::changes_builder::Builder;
 use super::checksum;
-use super::journal::Journal;
+use super::journal::{FastArea, Journal};
 use super::volume::Volume;
 use crate::error::{FsError, FsResult};
 
@@ -54,15 +53,6 @@ const HEAD: u16 = 9;
 /// LIMIT: a longer extent is one that was reserved and not yet written.
 const MAX_LENGTH: u16 = 32768;
 
-/// Where fast commits may be.
-#[derive(Clone, Debug)]
-pub(super) struct Area {
-    /// Blocks of the journal.
-    pub(super) blocks: Range<u64>,
-    /// The number of the transaction that the commits are a part of.
-    pub(super) sequence: u32,
-}
-
 /// The tags of all commits that happened.
 #[derive(Debug, Default)]
 pub(super) struct FastCommits {
@@ -83,7 +73,7 @@ impl FastCommits {
     ///
     /// # Errors
     /// Why it cannot be read, `Unsupported` if it is of an unknown kind.
-    pub(super) fn read(journal: &Journal, area: &Area) -> FsResult<Self> {
+    pub(super) fn read(journal: &Journal, area: &FastArea) -> FsResult<Self> {
         let mut found = Self::default();
         let mut block = journal.block_buffer()?;
         let mut pending = Vec::new();
@@ -113,7 +103,7 @@ impl FastCommits {
     fn block(
         &mut self,
         block: &[u8],
-        area: &Area,
+        area: &FastArea,
         pending: &mut Vec<u8>,
         sum: &mut u32,
     ) -> FsResult<Step> {

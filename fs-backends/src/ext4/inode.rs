@@ -30,6 +30,7 @@
 //! | 0x94   | 4    | `crtime_extra`   |                                                           |
 
 use std::mem::offset_of;
+use std::ops::Range;
 
 use zerocopy::byteorder::{I32, LE, U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -37,7 +38,6 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::changes::ChangedInode;
 use super::checksum;
 use super::features::{Incompat, RoCompat};
-use super::runs::ALL_BLOCKS;
 use super::superblock::Superblock;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{FileKind, Metadata, NodeId, Owner, Times, Timestamp};
@@ -47,6 +47,8 @@ pub(super) const ROOT: u32 = 2;
 
 /// The bytes of an inode of revision 0, and the part that all have.
 pub(super) const OLD_SIZE: usize = 0x80;
+/// The blocks that a file can have.
+pub(super) const ALL_BLOCKS: Range<u64> = 0..1 << 32;
 /// Targets of so many bytes do not fit into `block` with the 0 after them.
 pub(super) const FAST_LINK: u64 = 60;
 const CHECKSUM_LO_AT: usize = 0x7C;

@@ -41,7 +41,6 @@ use zerocopy::byteorder::{BE, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::checksum;
-use super::fast_commit::Area;
 use super::journal_tags::{self, Layout, Tag};
 use crate::error::{FsError, FsResult};
 use crate::extents::Extents;
@@ -122,9 +121,18 @@ pub(super) struct Replay {
     pub(super) copies: BTreeMap<u64, JournalCopy>,
     pub(super) transactions: u64,
     /// Where fast commits may follow.
-    pub(super) fast: Option<Area>,
+    pub(super) fast: Option<FastArea>,
     /// Why the log was not read further, if it did not end as logs do.
     pub(super) stopped: Option<String>,
+}
+
+/// Where fast commits may be.
+#[derive(Clone, Debug)]
+pub(super) struct FastArea {
+    /// Blocks of the journal.
+    pub(super) blocks: Range<u64>,
+    /// The number of the transaction that the commits are a part of.
+    pub(super) sequence: u32,
 }
 
 /// Where a journal lies.
@@ -386,7 +394,8 @@ impl<'a> Log<'a> {
             }
         }
         if !self.fast.is_empty() {
-            self.replay.fast = Some(Area { blocks: self.fast.clone(), sequence: self.sequence });
+            self.replay.fast =
+                Some(FastArea { blocks: self.fast.clone(), sequence: self.sequence });
         }
         Ok(())
     }

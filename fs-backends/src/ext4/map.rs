@@ -1,11 +1,12 @@
 //! The map of a file: from its extent tree or its block map to a run list.
 
+use super::changes::{self, ChangedRanges};
 use super::inode::{Flags, Inode};
-use super::runs::Runs;
+use super::runs::{self, Runs};
 use super::volume::Volume;
 use super::{block_map, extent_tree};
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::{ExtentFile, Extents};
+use crate::extents::{ExtentFile, Extents, Place};
 
 /// The run list of `inode`, whose content lies in blocks; it has all the bytes of the file.
 ///
@@ -33,9 +34,50 @@ pub(super) fn read_counted(volume: &Volume, inode: &Inode) -> FsResult<(Extents,
     let mapped = runs.mapped();
     let extents = runs.finish(inode.size)?;
     match volume.changes().ranges(inode.number) {
-        Some(ranges) => Ok((ranges.over(volume, inode, &extents)?, None)),
+        Some(ranges) => Ok((with_changes(volume, inode, &extents, ranges)?, None)),
         None => Ok((extents, mapped)),
     }
+}
+
+/// The run list of `inode` with `ranges` in place of those of `old`.
+///
+/// # Errors
+/// `Corrupt` if `inode` has no extents; as those of [`Extents::push`].
+fn with_changes(
+    volume: &Volume,
+    inode: &Inode,
+    old: &Extents,
+    ranges: &ChangedRanges,
+) -> FsResult<Extents> {
+    if !inode.flags.has(Flags::EXTENTS) {
+        return Err(FsError::corrupt("fast commits map blocks of a file without extents"));
+    }
+    let end = old.end();
+    let bytes = |blocks: u64| blocks.saturating_mul(volume.superblock.block_size.get()).min(end);
+    let mut all = Extents::default();
+    for (range, place) in ranges.iter() {
+        copy(old, &mut all, bytes(range.start))?;
+        let length = range.end.saturating_sub(range.start);
+        let place = match place {
+            changes::Place::At(first) => runs::place(volume, first, length),
+            changes::Place::Unwritten => Place::Unwritten,
+            changes::Place::Hole => Place::Hole,
+        };
+        all.push(place, bytes(range.end).saturating_sub(bytes(range.start)))?;
+    }
+    copy(old, &mut all, end)?;
+    Ok(all.finish())
+}
+
+/// Appends what `from` has between the end of `to` and `end`.
+fn copy(from: &Extents, to: &mut Extents, end: u64) -> FsResult<()> {
+    while let Some(left) = end.checked_sub(to.end()).filter(|left| *left > 0) {
+        let Some((place, length)) = from.at(to.end()) else {
+            return Err(FsError::corrupt("run list of the file ends early"));
+        };
+        to.push(place, length.min(left))?;
+    }
+    Ok(())
 }
 
 /// A file is larger than its kind of map reaches.

@@ -8,9 +8,11 @@
 mod backups;
 mod block_map;
 mod changes;
+mod changes_builder;
 mod check;
 mod checksum;
 mod damage;
+mod descriptor;
 mod dir;
 mod extent_tree;
 mod fast_commit;

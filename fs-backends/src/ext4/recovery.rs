@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use volfold_block::{Code, Finding, Mapped, code, error_chain};
 
-use super::fast_commit::{Area, FastCommits};
+use super::fast_commit::FastCommits;
 use super::features::{Compat, Incompat};
 use super::identity::uuid_text;
 use super::inode::Inode;
-use super::journal::{Journal, JournalCopy};
+use super::journal::{FastArea, Journal, JournalCopy};
 use super::journal_device::JournalDevice;
 use super::map;
 use super::replayed::Replayed;
@@ -214,7 +214,7 @@ fn with_copies(
 fn with_fast_commits(
     volume: Volume,
     journal: &Journal,
-    area: &Area,
+    area: &FastArea,
     done: &mut Done,
     findings: &mut Vec<Finding>,
 ) -> FsResult<Volume> {

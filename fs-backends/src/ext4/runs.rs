@@ -1,13 +1,8 @@
 //! Runs of blocks, put together to the run list of a file.
 
-use std::ops::Range;
-
 use super::volume::Volume;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{Extents, Place};
-
-/// The blocks that a file can have.
-pub(super) const ALL_BLOCKS: Range<u64> = 0..1 << 32;
 
 /// What blocks of a file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,14 +46,13 @@ use std::mem::offset_of;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
 
-use volfold_block::BlockDevice;
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::checksum;
 use super::features::{Compat, Features, Incompat, RoCompat};
 use super::identity::label;
-use super::{backups, checksum};
-use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::error::{FsError, FsResult};
 
 /// Where the primary superblock lies.
 pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
@@ -207,29 +206,9 @@ pub(super) struct Superblock {
 }
 
 impl Superblock {
-    /// Reads and checks the primary superblock of `volume`; if it is damaged, a backup.
-    ///
-    /// # Errors
-    /// What is wrong with the primary one, if there is no backup either.
-    pub(super) fn read(volume: &dyn BlockDevice) -> FsResult<Self> {
-        let mut bytes = [0; SUPERBLOCK_SIZE];
-        if volume.size() < SUPERBLOCK_OFFSET.saturating_mul(2) {
-            return Err(corrupt("volume is too small for a superblock", 0));
-        }
-        // A sector that cannot be read is no reason to give up: there are backups.
-        let read = volume.read_at(SUPERBLOCK_OFFSET, &mut bytes).map_err(FsError::from);
-        let error = match read.and_then(|()| Self::parse(&bytes)) {
-            Err(error) if matches!(error.kind(), FsErrorKind::Corrupt | FsErrorKind::Io) => error,
-            other => return other,
-        };
-        let Some(mut backup) = backups::find(volume, &bytes) else {
-            return Err(error);
-        };
-        let (raw, _) = RawSuperblock::ref_from_prefix(&bytes)
-            .map_err(|_| corrupt("superblock is cut short", 0))?;
-        backup.in_place_of =
-            Some(if raw.uuid == backup.uuid { Primary::Damaged } else { Primary::Gone });
-        Ok(backup)
+    /// The id of the file system whose superblock, damaged or not, is in `bytes`.
+    pub(super) fn uuid_in(bytes: &[u8]) -> Option<[u8; 16]> {
+        RawSuperblock::ref_from_prefix(bytes).ok().map(|(raw, _)| raw.uuid)
     }
 
     /// Checks the superblock in `bytes`.

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
+use super::descriptor::Descriptor;
 use super::features::Incompat;
-use super::groups::Descriptor;
 use super::superblock::Superblock;
 
 /// Ranges of blocks, in order and apart from each other once it is finished.

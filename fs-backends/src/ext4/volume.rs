@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, bytes_to_index};
 
+use super::backups;
 use super::changes::Changes;
 use super::damage::cut_short;
 use super::groups::Groups;
@@ -34,7 +35,7 @@ impl Volume {
     }
 
     fn read_groups(reader: VolumeReader, end: u64) -> FsResult<Self> {
-        let superblock = Superblock::read(&*reader.metadata)?;
+        let superblock = backups::read_superblock(&*reader.metadata)?;
         let groups = Groups::read(&*reader.metadata, &superblock, end)?;
         Ok(Self { reader, superblock, groups, changes: Changes::default() })
     }

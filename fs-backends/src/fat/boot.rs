@@ -152,6 +152,12 @@ pub(super) fn label_text(raw: &[u8; 11]) -> Option<String> {
     (!label.is_empty()).then(|| label.to_owned())
 }
 
+/// The serial number of a volume, as DOS shows it.
+pub(super) fn serial_text(serial: u32) -> String {
+    let (high, low) = (serial >> 16, serial & 0xFFFF);
+    format!("{high:04X}-{low:04X}")
+}
+
 impl Common {
     /// `Ok(None)` if a field is out of its range.
     fn read(reader: &mut ByteReader<'_>) -> BlockResult<Option<Self>> {

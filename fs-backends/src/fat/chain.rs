@@ -2,7 +2,7 @@
 
 use volfold_block::{BlockDevice, bytes_to_index};
 
-use super::boot::Boot;
+use super::boot::{Boot, Root};
 use super::dir::MAX_DIRECTORY;
 use super::table::{Compared, Link, Table};
 use crate::error::{FsError, FsResult};
@@ -176,5 +176,22 @@ impl ClusterSet {
     pub(super) fn has(&self, cluster: u32) -> bool {
         let word = usize::try_from(cluster / 64).ok().and_then(|word| self.0.get(word));
         word.is_some_and(|word| word & 1_u64.rotate_left(cluster) != 0)
+    }
+}
+
+/// The chain of the root directory.
+pub(super) fn root_directory(
+    device: &dyn BlockDevice,
+    boot: &Boot,
+    compared: &Compared,
+) -> FsResult<Chain> {
+    match boot.root {
+        Root::Fixed { position, length } => {
+            let mut extents = Extents::default();
+            extents.push(Place::At(position), length)?;
+            let end = ChainEnd::Whole(Link::End);
+            Ok(Chain { extents, end, differing: None, replaced: None })
+        }
+        Root::Chain(first) => boot.follow_directory(device, compared, first),
     }
 }

@@ -76,6 +76,18 @@ impl Claims {
         owners.entry(first).or_insert(owner).node == node
     }
 
+    /// Gives the chain that begins with `first` to the directory `node`, if the one that was named
+    /// before is in another directory and has not taken its clusters.
+    pub(super) fn rename_directory(&self, node: NodeId, first: u32, parent: u32) -> bool {
+        match self.0.lock().owners.get_mut(&first) {
+            Some(owner) if !owner.is_met && owner.parent.is_some_and(|old| old != parent) => {
+                *owner = Owner { node, parent: Some(parent), is_met: false };
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The first cluster of the directory that names `node`, whose chain begins with `first`.
     pub(super) fn parent_of(&self, node: NodeId, first: u32) -> Option<u32> {
         let state = self.0.lock();

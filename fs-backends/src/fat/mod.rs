@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Confidence, byte_count, bytes_to_index};
 
-use self::boot::{Boot, Root, label_text};
-use self::chain::{Chain, ChainEnd};
+use self::boot::{Boot, label_text, serial_text};
+use self::chain::root_directory;
 use self::dir::MAX_DIRECTORY;
 use self::mounted::{FatFileSystem, list};
-use self::table::{Compared, Link};
+use self::table::Compared;
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::FsResult;
-use crate::extents::{Extents, Place};
+use crate::extents::Extents;
 use crate::node::FileSystem;
 
 mod boot;
@@ -61,24 +61,6 @@ impl FileSystemDriver for FatDriver {
 
     fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
         Ok(Arc::new(FatFileSystem::mount(volume)?))
-    }
-}
-
-fn serial_text(serial: u32) -> String {
-    let (high, low) = (serial >> 16, serial & 0xFFFF);
-    format!("{high:04X}-{low:04X}")
-}
-
-/// The chain of the root directory.
-fn root_directory(device: &dyn BlockDevice, boot: &Boot, compared: &Compared) -> FsResult<Chain> {
-    match boot.root {
-        Root::Fixed { position, length } => {
-            let mut extents = Extents::default();
-            extents.push(Place::At(position), length)?;
-            let end = ChainEnd::Whole(Link::End);
-            Ok(Chain { extents, end, differing: None, replaced: None })
-        }
-        Root::Chain(first) => boot.follow_directory(device, compared, first),
     }
 }
 

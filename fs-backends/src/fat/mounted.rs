@@ -7,12 +7,12 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use volfold_block::{BlockDevice, Code, Finding, FindingLog, byte_count, bytes_to_index, code};
 
-use super::boot::{Boot, FatKind, Root, label_text};
-use super::chain::{Chain, ChainEnd};
+use super::boot::{Boot, FatKind, Root, label_text, serial_text};
+use super::chain::{Chain, ChainEnd, root_directory};
 use super::claims::{Claim, Claims};
 use super::dir::{ENTRY, Listing, MAX_DIRECTORY, RawEntry};
+use super::probe;
 use super::table::{Compared, Link, Table};
-use super::{probe, root_directory, serial_text};
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile, Extents, Place};
@@ -181,12 +181,17 @@ impl FatFileSystem {
             ChainEnd::Whole(Link::Next(_)) => Some("is longer than 524,288 entries"),
             end => end.fault(),
         };
-        let mut extents = chain.extents;
+        let mut opened = list(device, chain.extents)?;
+        if dir != ROOT {
+            // Before its clusters are taken: what is refused takes nothing from whom it belongs to.
+            self.check_dots(dir, first, &opened.listing, &note)?;
+        }
         if first != 0 {
-            match self.claims.take(&self.boot, dir, first, &extents) {
+            match self.claims.take(&self.boot, dir, first, &opened.extents) {
                 Claim::Whole => {}
                 Claim::UpTo(offset) if offset > 0 => {
-                    extents.truncate(offset);
+                    opened.extents.truncate(offset);
+                    opened = list(device, opened.extents)?;
                     fault = Some("leads into the clusters of another file");
                     note(code::FAT_CROSS_LINK, "cluster chain leads into that of another file");
                 }
@@ -199,7 +204,6 @@ impl FatFileSystem {
                 }
             }
         }
-        let mut opened = list(device, extents)?;
         if let Some(damage) = &opened.damage {
             note(code::FAT_DIRECTORY, &format!("directory can be read in part only: {damage}"));
         }
@@ -224,9 +228,6 @@ impl FatFileSystem {
                 "names lie after the end of the directory, and are not listed",
             );
         }
-        if dir != ROOT {
-            self.check_dots(dir, first, &opened.listing, &note)?;
-        }
         self.name_directories(first, &opened);
         Ok(opened)
     }
@@ -250,6 +251,11 @@ impl FatFileSystem {
         let is_root = |cluster: u32| cluster == 0 || cluster == self.root_cluster();
         match listing.above.as_ref().map(cluster) {
             Some(above) if above == parent || (is_root(above) && is_root(parent)) => Ok(()),
+            // QUIRK: some writers name the directory itself, which says nothing of another.
+            Some(above) if above == first => {
+                note(code::FAT_DIRECTORY, "entry `..` of the directory leads to itself");
+                Ok(())
+            }
             Some(above) if !is_root(above) && self.is_directory_at(above) => {
                 let what = "directory belongs to another one by its entry `..`";
                 note(code::FAT_DIRECTORY, what);
@@ -264,15 +270,19 @@ impl FatFileSystem {
 
     /// Whether `cluster` begins with the entry for itself that a directory begins with.
     fn is_directory_at(&self, cluster: u32) -> bool {
-        let mut bytes = [0; ENTRY];
-        self.boot.has_cluster(cluster)
-            && self
-                .boot
-                .position(cluster)
-                .is_ok_and(|position| self.reader.metadata.read_at(position, &mut bytes).is_ok())
-            && Listing::parse(&bytes)
-                .own
-                .is_some_and(|own| own.first_cluster(self.is_fat32()) == cluster)
+        self.dots_at(cluster).is_some_and(|(own, _)| own == cluster)
+    }
+
+    /// The clusters of the entries `.` and `..` that `cluster` begins with, of the second only if
+    /// there is one.
+    fn dots_at(&self, cluster: u32) -> Option<(u32, Option<u32>)> {
+        let mut bytes = [0; 2 * ENTRY];
+        let position =
+            self.boot.position(cluster).ok().filter(|_| self.boot.has_cluster(cluster))?;
+        self.reader.metadata.read_at(position, &mut bytes).ok()?;
+        let listing = Listing::parse(&bytes);
+        let cluster = |entry: &RawEntry| entry.first_cluster(self.is_fat32());
+        Some((listing.own.as_ref().map(cluster)?, listing.above.as_ref().map(cluster)))
     }
 
     /// Notes whose the directories in `opened` are, which itself begins with `first`.
@@ -282,12 +292,20 @@ impl FatFileSystem {
             if let Some(node) = opened.node(listed.offset)
                 && self.boot.has_cluster(below)
                 && !self.claims.name_directory(node, below, first)
+                && !self.claims_by_dots(node, below, first)
             {
                 let name = String::from_utf8_lossy(&listed.name);
                 let line = "directory has the clusters of another";
                 self.log.add(finding_of(node, &name, code::FAT_CROSS_LINK, line));
             }
         }
+    }
+
+    /// Gives the chain that begins with `below` to `node` after another name for it was met, if its
+    /// entry `..` tells that only `parent`, which names `node`, can have it.
+    fn claims_by_dots(&self, node: NodeId, below: u32, parent: u32) -> bool {
+        let above = self.dots_at(below).and_then(|(_, above)| above);
+        above == Some(parent) && self.claims.rename_directory(node, below, parent)
     }
 
     /// The content of the file `node`; what is odd about it is given to `note`.

@@ -279,6 +279,35 @@ fn a_directory_that_is_not_its_own_is_refused() {
 }
 
 #[test]
+fn of_two_names_for_a_directory_that_counts_which_it_names_itself() {
+    let Some((image, _)) = fat16() else { return };
+    let at = |path: &str| position_of(&image, path);
+    let (file, many) = (at("SHORT.TXT"), at("dir/many"));
+    let mut two = image.clone();
+    two[file + 0x0B] = 0x10;
+    two.copy_within(many + 0x1A..many + 0x1C, file + 0x1A);
+    for is_wrong_one_first in [true, false] {
+        let fs = mount(&FatDriver, two.clone()).unwrap();
+        let wrong = find(&*fs, "SHORT.TXT").unwrap();
+        for _ in 0..2 {
+            if is_wrong_one_first {
+                assert_eq!(kind_of(list(&*fs, wrong, 9)), FsErrorKind::Corrupt);
+            }
+            assert_eq!(list(&*fs, find(&*fs, "dir/many").unwrap(), 9).unwrap().len(), 60);
+            assert_eq!(kind_of(list(&*fs, wrong, 9)), FsErrorKind::Corrupt);
+        }
+        assert!(!codes(&*fs).is_empty());
+    }
+    // An entry `..` that leads to the directory itself names no other.
+    let mut image = image.clone();
+    let dots = content_of(&image, "dir/many") + 32 + 0x1A;
+    image.copy_within(many + 0x1A..many + 0x1C, dots);
+    let fs = mount(&FatDriver, image).unwrap();
+    assert_eq!(list(&*fs, find(&*fs, "dir/many").unwrap(), 9).unwrap().len(), 60);
+    assert_eq!(codes(&*fs), ["fat-directory"]);
+}
+
+#[test]
 fn directories_that_share_their_clusters_end_a_walk() {
     let Some((mut image, _)) = fat16() else { return };
     // Twelve directories below each other; each of them is named by all 14 entries of the one above.

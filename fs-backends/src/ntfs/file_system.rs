@@ -83,7 +83,10 @@ impl FileSystem for NtfsFileSystem {
         let is_gone = !record.is_in_use()
             || record.sequence() != found.sequence()
             || (record.is_directory()
-                && self.volume.has_name(&record, dir.0, None).is_ok_and(|has| !has));
+                && self.volume.has_name(&record, dir.0, None).is_ok_and(|has| !has))
+            || (!record.is_directory()
+                && self
+                    .is_of_another_name(dir.0, &record, |own| self.upcase.compare(&units, own).1));
         if is_gone {
             return Err(FsError::corrupt(GONE_SENTENCE).at(record.position()));
         }

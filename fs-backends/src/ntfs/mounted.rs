@@ -12,7 +12,7 @@ use super::boot::{self, Boot};
 use super::index::{Index, Keys, Listing};
 use super::lznt1::Lznt1;
 use super::node::Node;
-use super::record::{FileRecord, FileReference, Form, kind};
+use super::record::{FileName, FileRecord, FileReference, Form, kind};
 use super::stream::{Compression, Content, Stream, refusal};
 use super::units::{UnitCache, UnitFile};
 use super::upcase::{self, Upcase};
@@ -323,10 +323,54 @@ impl NtfsFileSystem {
             self.volume.note(record, code::NTFS_NAME, line);
             return Slot::Gone;
         }
+        let is_called = |own: &[u8]| wtf8::is_of(name, wtf8::units_le(own));
+        if !record.is_directory() && self.is_of_another_name(dir, record, is_called) {
+            return Slot::Gone;
+        }
         match Node::read(&self.volume, record) {
             Ok(node) => Slot::Known(node.metadata),
             Err(_) => Slot::Unknown,
         }
+    }
+
+    /// Whether the file `record` is named in `dir` by an entry that is not its own: none of its names
+    /// is so called there, and one of them leads to it elsewhere. A name in the record that leads
+    /// to nothing may be the damaged one.
+    ///
+    /// Files whose record is extended are not looked at: their names may lie in any of its parts.
+    pub(super) fn is_of_another_name(
+        &self,
+        dir: u64,
+        record: &FileRecord<'_>,
+        is_called: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        for attribute in record.attributes().map_while(Result::ok) {
+            match (attribute.kind, &attribute.form) {
+                (kind::ATTRIBUTE_LIST, _) => return false,
+                (kind::FILE_NAME, Form::Resident(value)) => {
+                    let own = FileName::parse(value).filter(|own| own.parent.number() == dir);
+                    if own.is_some_and(|own| is_called(own.name)) {
+                        return false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let Some(own) = record.file_name() else { return false };
+        let units: Vec<u16> = wtf8::units_le(own.name).collect();
+        let found = self
+            .index(own.parent.number())
+            .and_then(|index| index.find(&self.volume, &self.upcase, &units));
+        let is_elsewhere = found.is_ok_and(|found| {
+            found.number() == record.number() && found.sequence() == record.sequence()
+        });
+        let line = if is_elsewhere {
+            "a directory has another name for it, too, which is not its own"
+        } else {
+            "a directory has another name for it than it has itself"
+        };
+        self.volume.note(record, code::NTFS_NAME, line);
+        is_elsewhere
     }
 
     /// Has the small directories in `page` listed: a walk enters them next.

@@ -405,6 +405,42 @@ fn a_damaged_record_harms_only_its_own_file() {
 }
 
 #[test]
+fn a_name_that_leads_to_the_record_of_another_file_is_refused() {
+    let Some(image) = volume() else { return };
+    // An entry of the index of the root has its reference 0x52 bytes before the name.
+    let entries = |name: &str| {
+        let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let places = (0..image.len()).step_by(2).filter(|at| image[*at..].starts_with(&name));
+        let in_index = |at: &usize| image[at & !4095..].starts_with(b"INDX");
+        places.filter(in_index).map(|at| at - 0x52).collect::<Vec<_>>()
+    };
+    let mut crossed = image.clone();
+    let (from, to) = (entries("Small file.txt"), entries("big.bin"));
+    assert!(!from.is_empty() && !to.is_empty());
+    for to in to {
+        crossed.copy_within(from[0]..from[0] + 8, to);
+    }
+    let fs = mount(&NtfsDriver, crossed).unwrap();
+    assert_eq!(kind_of(find(&*fs, "big.bin")), FsErrorKind::Corrupt);
+    let names = list(&*fs, fs.root(), 9).unwrap();
+    assert!(names[0].2.is_none() && names[1].2.is_some());
+    assert_eq!(kind_of(fs.open(names[0].1, &StreamName::MAIN)), FsErrorKind::Corrupt);
+    assert_eq!(read(&*fs, "Small file.txt").unwrap(), b"some text");
+    assert!(fs.findings().iter().any(|finding| finding.code.as_str() == "ntfs-name"));
+    // Where only the name in the record is another, the entry is right.
+    let renamed = bent(&image, "big.bin", |record| {
+        let name = attribute(record, 0x30) + 0x18 + 0x42;
+        record[name] = b'c';
+    });
+    let whole = mount(&NtfsDriver, image).unwrap();
+    let fs = mount(&NtfsDriver, renamed).unwrap();
+    assert!(read(&*fs, "big.bin").unwrap() == read(&*whole, "big.bin").unwrap());
+    assert!(list(&*fs, fs.root(), 9).unwrap()[0].2.is_some());
+    assert_eq!(fs.findings().last().map(|finding| finding.code.as_str()), Some("ntfs-name"));
+    assert!(whole.findings().is_empty(), "{:?}", whole.findings());
+}
+
+#[test]
 fn run_lists_that_do_not_fit_are_corrupt() {
     let Some(image) = volume() else { return };
     let short = bent(&image, "big.bin", |record| {

@@ -160,7 +160,7 @@ codes! {
     NTFS_EXTENSION = "ntfs-extension", content, "A part of a file record of NTFS cannot be read.", "The bytes whose place it told are errors, the rest is read.";
     NTFS_LOST_CLUSTERS = "ntfs-lost-clusters", other, "Clusters of an NTFS volume are marked as used and belong to no file.", "They may hold files whose records were lost; a carving tool finds them.";
     NTFS_MIRROR_DIFFERS = "ntfs-mirror-differs", content, "The first file records of an NTFS volume differ from their copy in $MFTMirr.", "The table itself is used; `chkdsk` on a copy of the disk makes the two the same.";
-    NTFS_NAME = "ntfs-name", content, "A directory on NTFS names another that does not have that name.", "The name leads nowhere; look for the directory under its own name.";
+    NTFS_NAME = "ntfs-name", content, "A directory on NTFS names a file or directory that does not have that name.", "The name leads nowhere; look for the file or directory under its own name.";
     NTFS_RECORD = "ntfs-record", content, "A file record of NTFS cannot be read.", "The file is missing or refused; `chkdsk` on a copy of the disk may mend it.";
     NTFS_REPARSE = "ntfs-reparse", content, "A file on NTFS is marked as a reparse point and is none, or the reverse.", "Where the mark alone is there the file is refused: its bytes are elsewhere.";
     NTFS_SIZES = "ntfs-sizes", content, "The sizes that NTFS records of a file contradict each other.", "The file is read by its size; its end may be missing or zeros.";

@@ -170,7 +170,7 @@ impl Server {
         // INVARIANT: what cannot be read is never shown as a hole. `tar --sparse` and others would
         // write zeros for it without reading.
         let allocated = match metadata.unreadable {
-            Some(_) => metadata.allocated.max(metadata.size),
+            Some(_) => metadata.allocated.max(shown_size(metadata)),
             None => metadata.allocated,
         };
         // Programs that copy links cut the target at the size.
