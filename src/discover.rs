@@ -443,31 +443,33 @@ fn hide_repeated(volumes: &mut Vec<Volume>, findings: &mut Vec<Finding>) {
     });
 }
 
-/// Two volumes with one id (a copy of a disk) get the ids of their places.
+/// Volumes with the id of another one (of a copy of a disk) get the ids of their places.
 fn make_ids_unique(volumes: &mut [Discovered], findings: &mut Vec<Finding>) {
     let mut seen = HashSet::new();
+    let mut copies: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for discovered in volumes.iter_mut() {
         let volume = &mut discovered.volume;
         if seen.insert(volume.id.clone()) {
             continue;
         }
-        let place = format!("disk{}:", volume.extents.first().map_or(0, |extent| extent.disk));
-        let name = volume.fallback_name.clone();
+        let disk = volume.extents.first().map_or(0, |extent| extent.disk);
+        let name = &volume.fallback_name;
         let free = std::iter::once(name.clone())
-            .chain(std::iter::once(format!("{place}{name}")))
-            .chain((2_u32..).map(|number| format!("{place}{name}-{number}")))
+            .chain((2_u32..).map(|number| format!("disk{disk}:{name}-{number}")))
             .map(VolumeId)
             .find(|id| !seen.contains(id));
         let Some(place) = free else { continue };
-        findings.push(
-            Finding::warning(
-                code::DUPLICATE_VOLUME_ID,
-                format!("two volumes have the id {}; this one is called {place}", volume.id),
-            )
-            .on_volume(&place.0),
-        );
+        copies.entry(disk).or_default().push(place.0.clone());
+        seen.insert(place.clone());
         volume.id = place;
-        seen.insert(volume.id.clone());
+    }
+    for (disk, places) in copies {
+        let line = format!(
+            "has volumes with the ids of others, as a copy of a disk has; they are called by their \
+             places: {}",
+            places.join(", ")
+        );
+        findings.push(Finding::warning(code::DUPLICATE_VOLUME_ID, line).on_disk(disk));
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockError, BlockErrorKind, BlockResult, CachePool, Finding, code, error_chain,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Finding, code, error_chain,
 };
 use volfold_images::host;
 use volfold_images::{DiskImage, FORMATS, ImageFormat, Located, Locator, detect, open_as};
@@ -138,6 +138,14 @@ fn open_raw(file: &Located, path: &Path, pool: &Arc<CachePool>) -> BlockResult<D
         format!("begins as something else does ({foreign}), and is read as the raw disk that it holds too"),
     ));
     Ok(image)
+}
+
+/// Whether the raw disk `device` has partitions, or a file system, be it one that is not read.
+pub(crate) fn may_hold_files(device: &dyn BlockDevice) -> bool {
+    let is_unread =
+        |signature: &Signature| signature.kind == Kind::Volume && signature.holds_files();
+    holds_something(device)
+        || signature_of(device).is_ok_and(|signature| signature.is_some_and(is_unread))
 }
 
 /// Why the file at `path`, met in a folder, is no disk though it was looked at; `None` if it is

@@ -1,6 +1,6 @@
 //! The facade: a set of disk images, opened together.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +16,7 @@ use volfold_fs::{
 };
 use volfold_images::{Lineage, host};
 
-use crate::discover::{
-    Discovered, DiskSource, discover, holds_something, spare_what_no_volume_has,
-};
+use crate::discover::{Discovered, DiskSource, discover, spare_what_no_volume_has};
 use crate::image;
 use crate::source::{SourceFile, SourceLog};
 use crate::volume::lock::{KeyRequest, KeySource};
@@ -265,6 +263,7 @@ impl DiskSet {
         findings.extend(discovery.findings);
         spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
         let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
+        note_mixed_snapshots(&disks, &volumes, &mut findings);
         Self { disks, failures, volumes, findings }
     }
 
@@ -457,7 +456,7 @@ impl Opening {
             }
             let opened = Opened::new(path, false, options, pool);
             let reason = match &opened.disk {
-                Ok(disk) if disk.format == "raw" && !holds_something(&*disk.device) => {
+                Ok(disk) if disk.format == "raw" && !image::may_hold_files(&*disk.device) => {
                     Some("it holds no partition table and no known file system".to_owned())
                 }
                 Ok(_) => None,
@@ -728,7 +727,30 @@ fn folder_name(label: &str) -> String {
     if taken { format!("{name}_") } else { name.to_owned() }
 }
 
-/// Twins get `-2`, `-3` ... in the order of their ids; names that differ in case only are twins.
+/// Tells of volumes some of whose disks come from snapshots, and others not: parts of two times.
+fn note_mixed_snapshots(disks: &[Disk], volumes: &[Arc<SetVolume>], findings: &mut Vec<Finding>) {
+    for volume in volumes {
+        let own: BTreeSet<usize> = volume.volume.extents.iter().map(|extent| extent.disk).collect();
+        let own: Vec<&Disk> = own.iter().filter_map(|index| disks.get(*index)).collect();
+        let is_snapshot = |disk: &&&Disk| disk.chain.len() > 1;
+        let snapshots = own.iter().filter(is_snapshot).count();
+        if snapshots > 0 && snapshots < own.len() {
+            let others: Vec<String> = own
+                .iter()
+                .filter(|disk| !is_snapshot(disk))
+                .map(|disk| disk.path.display().to_string())
+                .collect();
+            let line = format!(
+                "lies on snapshots and on disks without one ({}); its parts may be of two times",
+                others.join(", ")
+            );
+            findings.push(Finding::warning(code::SNAPSHOTS_MIXED, line).on_volume(volume.id()));
+        }
+    }
+}
+
+/// Twins get `-2`, `-3` ... in the order of their disks and places; names that differ in case only
+/// are twins.
 fn make_names_unique(volumes: &mut [SetVolume]) {
     let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, volume) in volumes.iter().enumerate() {
@@ -736,7 +758,11 @@ fn make_names_unique(volumes: &mut [SetVolume]) {
     }
     let mut taken: HashSet<String> = by_name.keys().cloned().collect();
     for mut twins in by_name.into_values() {
-        twins.sort_by(|a, b| volumes[*a].volume.id.cmp(&volumes[*b].volume.id));
+        twins.sort_by_cached_key(|index| {
+            let volume = &volumes[*index].volume;
+            let first = volume.extents.first().map(|extent| (extent.disk, extent.offset));
+            (first.is_none(), first, volume.id.clone())
+        });
         for index in twins.into_iter().skip(1) {
             let base = volumes[index].name.clone();
             let free = (2_u32..)

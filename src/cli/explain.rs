@@ -142,6 +142,11 @@ static FAILURES: &[FailureCode] = &[
         "The reason says which; `volfold attach` or `volfold mount --raw` give its bytes.",
     ),
     failure(
+        "volume-not-whole",
+        "Parts of a volume that lies on several disks are missing, and with them bytes.",
+        "Give the images of all its disks; `volfold list` names those that are missing.",
+    ),
+    failure(
         "special-file",
         "A device node, pipe, socket or link that the target cannot hold.",
         "--tar keeps device nodes and pipes.",

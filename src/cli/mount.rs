@@ -180,7 +180,9 @@ fn mount_at(
             return Outcome::Nothing;
         }
     };
-    for name in &names {
+    // Of a set that is shown whole there is nothing to say.
+    let shown = if outcome == Outcome::Part { names.as_slice() } else { &[] };
+    for name in shown {
         talk.answer(&folder.join(name).display().to_string());
     }
     let record = MountRecord {
@@ -212,7 +214,7 @@ struct Shown {
 /// or may be old, is told before the folder is there. `None` if there is nothing to show.
 fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Option<Shown> {
     let set = DiskSet::open(disks, &arguments.set.options()).unwrap_or_else(Incomplete::into_set);
-    let mut report = Report::to(|line| talk.say(line));
+    let mut report = Report::to(|line| talk.say(line)).without_left_out();
     report.images(&set);
     let named = |volume: &SetVolume| {
         let is_it = |wanted: &String| *wanted == volume.name || wanted == volume.id();

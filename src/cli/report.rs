@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
+use volfold::volume::Health;
 use volfold::{DiskSet, SetVolume};
 use volfold_block::{BlockError, BlockErrorKind, Finding, Severity, code, error_chain};
 use volfold_fs::{FileSystem, FsError};
@@ -36,6 +37,9 @@ const MAX_FAILURES: usize = 100_000;
 /// The code of a volume that is not read, where its findings have none.
 const NOT_READ: &str = "volume-not-read";
 
+/// The code of a volume of which bytes are missing.
+const NOT_WHOLE: &str = "volume-not-whole";
+
 /// What is to be told at the end.
 pub(crate) struct Report<'a> {
     say: Box<dyn Fn(&str) + Send + Sync + 'a>,
@@ -43,8 +47,8 @@ pub(crate) struct Report<'a> {
     failures_left_out: u64,
     findings: Vec<Finding>,
     lines: BTreeMap<(&'static str, &'static str), u32>,
-    /// Whether the answer itself shows volumes and findings.
-    is_shown: bool,
+    /// The kinds of lines that the command shows itself.
+    shown: &'static [&'static str],
     /// Whether something bears on the answer.
     is_part: bool,
     /// What a volume is called, by its id.
@@ -73,7 +77,7 @@ impl<'a> Report<'a> {
             failures_left_out: 0,
             findings: Vec::new(),
             lines: BTreeMap::new(),
-            is_shown: false,
+            shown: &[],
             is_part: false,
             names: BTreeMap::new(),
             wanted: None,
@@ -88,15 +92,25 @@ impl<'a> Report<'a> {
     }
 
     /// The same for an answer that shows volumes and findings itself, so that no line is needed.
-    pub(crate) fn shown(mut self) -> Self {
-        self.is_shown = true;
-        self
+    pub(crate) fn shown(self) -> Self {
+        Self { shown: &["left-out", "volume", "finding"], ..self }
+    }
+
+    /// The same for a command that has lines of its own for volumes that are left out.
+    pub(crate) fn without_left_out(self) -> Self {
+        Self { shown: &["left-out"], ..self }
     }
 
     /// Takes in that images could not be opened.
     pub(crate) fn images(&mut self, set: &DiskSet) {
         for failure in set.failures() {
             self.image(&failure.path, &failure.error);
+        }
+        // Where nothing is left, what was looked at is all there is to tell.
+        if set.disks().is_empty() {
+            for finding in set.findings() {
+                self.line("left", finding.code.as_str(), &self.sentence(finding));
+            }
         }
     }
 
@@ -140,6 +154,13 @@ impl<'a> Report<'a> {
         for volume in wanted.iter().filter(|volume| volume.is_left_out()) {
             self.left_out(volume);
         }
+        let is_failed = |volume: &&&&SetVolume| {
+            let volume = &volume.volume;
+            volume.health == Health::Failed && volume.membership.is_some()
+        };
+        for volume in wanted.iter().filter(is_failed).filter(|volume| !volume.is_left_out()) {
+            self.not_whole(volume);
+        }
         for finding in set.findings() {
             self.finding(finding.clone());
         }
@@ -148,13 +169,28 @@ impl<'a> Report<'a> {
     fn left_out(&mut self, volume: &SetVolume) {
         let reason = volume.reason.clone().unwrap_or_default();
         let object = self.object_of(volume.id());
-        self.line("volume", NOT_READ, &format!("{object}not read: {reason} [{NOT_READ}]"));
+        self.line("left-out", NOT_READ, &format!("{object}not read: {reason} [{NOT_READ}]"));
         self.add(Failure {
             disk: None,
             volume: Some(volume.id().to_owned()),
             path: None,
             path_hex: None,
             code: NOT_READ,
+            reason,
+        });
+    }
+
+    /// Takes in that parts of `volume` are missing, and with them bytes.
+    fn not_whole(&mut self, volume: &SetVolume) {
+        let reason = "parts of it are missing; what lies on them is an error".to_owned();
+        let object = self.object_of(volume.id());
+        self.line("volume", NOT_WHOLE, &format!("{object}{reason} [{NOT_WHOLE}]"));
+        self.add(Failure {
+            disk: None,
+            volume: Some(volume.id().to_owned()),
+            path: None,
+            path_hex: None,
+            code: NOT_WHOLE,
             reason,
         });
     }
@@ -283,7 +319,7 @@ impl<'a> Report<'a> {
     }
 
     fn line(&mut self, kind: &'static str, code: &'static str, line: &str) {
-        if self.is_shown && matches!(kind, "volume" | "finding") {
+        if self.shown.contains(&kind) {
             return;
         }
         let count = self.lines.entry((kind, code)).or_default();

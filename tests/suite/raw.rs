@@ -232,8 +232,7 @@ fn bytes_that_cannot_be_had_are_errors_and_those_around_them_are_there() {
     needs_mount();
     let image = fixture("vmdk-truncated").path();
     let folder = Folder::new("errors");
-    let mounted = folder.mount(&[image], &["--raw", "--volume", "disk0"]);
-    mounted.code(0).says("disk0: shown as .raw/disk0.img alone: no known file system");
+    folder.mount(&[image], &["--raw", "--volume", "disk0"]).code(0);
     let path = folder.join(".raw/disk0.img");
     let (good, bad) = within("reads", move || {
         let file = File::open(path).expect("the file");
