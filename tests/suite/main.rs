@@ -25,6 +25,7 @@ mod corpus;
 mod export;
 #[cfg(target_os = "linux")]
 mod extract;
+#[cfg(target_os = "linux")]
 mod images;
 #[cfg(target_os = "linux")]
 mod iscsi;

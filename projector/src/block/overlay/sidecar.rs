@@ -41,6 +41,8 @@ struct Current {
 pub(super) fn open(path: &Path, images: &ImageFiles) -> io::Result<File> {
     let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "is in use by another export");
     for _ in 0..TRIES {
+        #[cfg(windows)]
+        aside::bring_back(path)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
@@ -53,6 +55,8 @@ pub(super) fn open(path: &Path, images: &ImageFiles) -> io::Result<File> {
         }
         // Who had it until now may have put another one in its place.
         if is_at(&file, path) {
+            #[cfg(windows)]
+            aside::clear(path);
             return Ok(file);
         }
     }
@@ -126,10 +130,15 @@ impl Sidecar {
         name.push(".compact");
         let path = self.path.with_file_name(name);
         // What a crash left. Whoever writes one has this file locked, which we have now.
-        if let Ok(mut left) = File::open(&path)
-            && left.metadata()?.is_file()
-            && (left.metadata()?.len() == 0 || Header::read(&mut left).is_ok())
-        {
+        let is_ours = match File::open(&path) {
+            Ok(mut left) => {
+                let metadata = left.metadata()?;
+                metadata.is_file() && (metadata.len() == 0 || Header::read(&mut left).is_ok())
+            }
+            Err(_) => false,
+        };
+        // Closed by now: on Windows the name of an open file is not free at once.
+        if is_ours {
             std::fs::remove_file(&path)?;
         }
         let mut options = OpenOptions::new();
@@ -148,7 +157,10 @@ impl Sidecar {
     /// # Errors
     /// If the host does not; then this one stays.
     pub(super) fn replace(&self, path: &Path, file: File, salt: Salt) -> io::Result<()> {
+        #[cfg(unix)]
         std::fs::rename(path, &self.path)?;
+        #[cfg(windows)]
+        std::fs::rename(path, &self.path).or_else(|_| aside::rename(path, &self.path))?;
         #[cfg(unix)]
         if let Some(folder) = self.path.parent() {
             // The name counts after a crash, whichever file it is; both hold what was flushed.
@@ -157,7 +169,77 @@ impl Sidecar {
         let mut current = self.current.write();
         let number = current.number.wrapping_add(1);
         *current = Current { number, file: Arc::new(file), salt };
+        #[cfg(windows)]
+        aside::clear(&self.path);
         Ok(())
+    }
+}
+
+/// Taking the place of an open file where Windows refuses that: on old versions, and on other file
+/// systems than NTFS. An open file can be renamed there, so it steps aside first.
+///
+/// INVARIANT: one of the two is whole at any time. A crash in between leaves no file of the name, and
+/// what stepped aside gets it back.
+#[cfg(windows)]
+mod aside {
+    use std::fs::File;
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use super::Header;
+
+    /// What a file is called while another one takes its name.
+    fn place(path: &Path) -> PathBuf {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(".before");
+        path.with_file_name(name)
+    }
+
+    /// Whether there is one that is ours.
+    fn is_ours(aside: &Path) -> bool {
+        File::open(aside).is_ok_and(|mut file| Header::read(&mut file).is_ok())
+    }
+
+    /// Gives the file `from` the name `to`, whose file may be open.
+    ///
+    /// # Errors
+    /// If the host does not; then `to` is what it was.
+    pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+        let aside = place(to);
+        if aside.exists() && !is_ours(&aside) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        std::fs::rename(to, &aside)?;
+        std::fs::rename(from, to).inspect_err(|_| {
+            // If this fails too, the next one that opens it does it.
+            let _ = std::fs::rename(&aside, to);
+        })
+    }
+
+    /// Ends a [`rename`] that a crash cut off.
+    ///
+    /// # Errors
+    /// If the host does not; a new file must not take the name then.
+    pub(super) fn bring_back(path: &Path) -> io::Result<()> {
+        let aside = place(path);
+        if path.try_exists()? || !aside.exists() {
+            return Ok(());
+        }
+        match File::open(&aside).and_then(|mut file| Header::read(&mut file)) {
+            Ok(_) => std::fs::rename(&aside, path),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(()),
+            // One that is locked cannot be read: its owner is in the middle of it.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what stepped aside, once the other one has the name and is locked.
+    pub(super) fn clear(path: &Path) {
+        let aside = place(path);
+        if is_ours(&aside) {
+            // If it stays, it is removed when the file is opened again.
+            let _ = std::fs::remove_file(aside);
+        }
     }
 }
 

@@ -364,6 +364,31 @@ fn an_overlay_is_written_anew_while_it_is_read_and_written() {
     clear(&path);
 }
 
+#[cfg(windows)]
+#[test]
+fn what_a_crash_left_between_two_names_is_taken_up_again() {
+    let path = path("between");
+    let overlay = open(below(), &path, 1 << 30).unwrap();
+    let mut model = contents(&*below());
+    change(&overlay, &mut model, 5);
+    drop(overlay);
+    let aside = path.with_file_name(format!("{}.before", path.file_name().unwrap().display()));
+    std::fs::rename(&path, &aside).unwrap();
+    assert_eq!(contents(&open(below(), &path, 1 << 30).unwrap()), model);
+    assert!(!aside.exists());
+    // Beside the one that took its name it serves no more; what is not ours stays.
+    std::fs::copy(&path, &aside).unwrap();
+    drop(open(below(), &path, 1 << 30).unwrap());
+    assert!(!aside.exists());
+    std::fs::write(&aside, b"a file of the user").unwrap();
+    drop(open(below(), &path, 1 << 30).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(contents(&open(below(), &path, 1 << 30).unwrap()), contents(&*below()));
+    assert!(aside.exists());
+    std::fs::remove_file(aside).unwrap();
+    clear(&path);
+}
+
 #[test]
 fn overlays_of_other_formats_are_refused_by_name() {
     let path = path("formats");
