@@ -10,7 +10,7 @@ use volfold_block::{BlockDevice, Code, Confidence, Finding, Severity, Slice, cod
 use volfold_fs::{FileSystemDriver, FsResult};
 
 use crate::partition::{self, PartitionTable, PartitionType};
-use crate::signature::{Kind, Texture, signature_of, texture_of};
+use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked};
 use crate::volume::{
     self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
@@ -362,6 +362,11 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
         return Discovered { volume, driver: None, reason: Some(reason), is_left_out: true };
     }
     let (driver, reason, is_left_out) = match volfold_fs::detect(&*volume.device) {
+        // A backup of what was there before something else.
+        Ok(Some(driver)) if is_by_backup_alone(driver, &*volume.device) => {
+            let (reason, is_left_out) = unknown(&volume);
+            (None, Some(reason), is_left_out)
+        }
         Ok(Some(driver)) => (Some(driver), None, false),
         Ok(None) => {
             let (reason, is_left_out) = unknown(&volume);
@@ -380,10 +385,21 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
     Discovered { volume, driver, reason, is_left_out }
 }
 
+/// Whether `driver` knows `device` by a backup alone, and its start is of something else.
+fn is_by_backup_alone(driver: &dyn FileSystemDriver, device: &dyn BlockDevice) -> bool {
+    let is_first = driver.probe(device).is_ok_and(|confidence| confidence != Confidence::No);
+    let is_other =
+        |signature: &Signature| signature.kind == Kind::Volume && !signature.names_what_is_read();
+    !is_first && signature_of(device).is_ok_and(|found| found.is_some_and(is_other))
+}
+
 /// Why a volume is not shown: what is on it, or the words of its partition type; and whether there
-/// are files on it.
+/// are files on it, or may well be.
 fn unknown(volume: &Volume) -> (String, bool) {
     let device = &*volume.device;
+    if device.size() == 0 && volume.size > 0 {
+        return ("lies past the end of the image".to_owned(), true);
+    }
     // A device that cannot be read there says nothing of what it holds.
     match signature_of(device) {
         Ok(Some(signature)) if signature.kind == Kind::Volume => {
@@ -394,12 +410,16 @@ fn unknown(volume: &Volume) -> (String, bool) {
         }
         _ => {}
     }
-    let texture = texture_of(device).ok().and_then(Texture::sentence);
-    let line = match texture {
-        Some(texture) => format!("{}: {texture}", nothing_known(volume)),
+    let texture = texture_of(device).ok();
+    let line = match texture.and_then(Texture::sentence) {
+        Some(sentence) => format!("{}: {sentence}", nothing_known(volume)),
         None => nothing_known(volume),
     };
-    (line, false)
+    // Blank is blank; anything else in a partition for files may be a damaged or encrypted volume.
+    let is_blank = matches!(texture, Some(Texture::Empty | Texture::Zeros));
+    let is_for_files =
+        volume.partition.as_ref().is_none_or(|partition| partition.kind.is_for_files());
+    (line, !is_blank && is_for_files)
 }
 
 fn nothing_known(volume: &Volume) -> String {

@@ -151,7 +151,7 @@ pub(crate) fn may_hold_files(device: &dyn BlockDevice) -> bool {
 /// Why the file at `path`, met in a folder, is no disk though it was looked at; `None` if it is
 /// called as an image, or cannot be taken for granted, so that `error` is a failure.
 pub(crate) fn is_beside_the_point(path: &Path, error: &BlockError) -> Option<String> {
-    let may_be_a_disk = is_called_as_image(path) || extension(path).is_empty();
+    let may_be_a_disk = is_called_as_image(path);
     let is_foreign = error.kind() == BlockErrorKind::Unsupported;
     let is_known_companion = COMPANIONS.contains(&extension(path).as_str());
     (is_known_companion || (is_foreign && !may_be_a_disk)).then(|| error_chain(error))

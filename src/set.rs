@@ -437,7 +437,9 @@ impl Opening {
     }
 
     fn is_new(&mut self, path: &Path) -> bool {
-        self.seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
+        // Two names of one file are one.
+        self.seen
+            .insert(host::real_path(&std::path::absolute(path).unwrap_or_else(|_| path.into())))
     }
 
     /// Adds the images among `files`: those of a known format, and raw ones that hold something.
@@ -456,7 +458,11 @@ impl Opening {
             }
             let opened = Opened::new(path, false, options, pool);
             let reason = match &opened.disk {
-                Ok(disk) if disk.format == "raw" && !image::may_hold_files(&*disk.device) => {
+                Ok(disk)
+                    if disk.format == "raw"
+                        && !image::is_called_as_image(path)
+                        && !image::may_hold_files(&*disk.device) =>
+                {
                     Some("it holds no partition table and no known file system".to_owned())
                 }
                 Ok(_) => None,

@@ -48,6 +48,11 @@ impl Signature {
         format!("{}; {}", self.name, self.advice)
     }
 
+    /// Whether it names a file system that drivers of ours read where they are built in.
+    pub(crate) fn names_what_is_read(&self) -> bool {
+        ["NTFS", "FAT", "ext"].iter().any(|name| self.name.split(' ').next() == Some(name))
+    }
+
     /// Whether it stands for files that are not read; swap space has none.
     pub(crate) fn holds_files(&self) -> bool {
         self.advice != SWAP

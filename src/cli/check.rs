@@ -80,7 +80,8 @@ struct VolumeJson {
 }
 
 pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
-    let (set, mut report) = set::open(&arguments.disks, &arguments.set.options());
+    let (set, report) = set::open(&arguments.disks, &arguments.set.options());
+    let mut report = report.with_warnings();
     let progress = ProgressBar::new_spinner();
     let style = "{spinner} {bytes} at {bytes_per_sec}  {wide_msg}";
     let progress = match indicatif::ProgressStyle::with_template(style) {
@@ -291,12 +292,16 @@ fn print(
         human(&mut text, volume);
     }
     if !set.disks().is_empty() {
-        let verdict = match (report.is_part(), volumes.iter().any(|volume| volume.files > 0)) {
-            (false, _) => "all that is known can be read, and agrees",
-            (true, true) => "not all can be read, or is certain; see the messages",
-            (true, false) => "nothing can be read",
+        let is_any_read = volumes.iter().any(|volume| volume.file_system.is_some());
+        let verdict = match (report.is_part(), is_any_read) {
+            _ if volumes.is_empty() => None,
+            (false, true) => Some("all that is known can be read, and agrees"),
+            (true, true) => Some("not all can be read, or is certain; see the messages"),
+            (_, false) => Some("there is nothing that can be read"),
         };
-        let _ = writeln!(text, "{verdict}");
+        if let Some(verdict) = verdict {
+            let _ = writeln!(text, "{verdict}");
+        }
     }
     text::answer(text.as_bytes())
 }

@@ -278,6 +278,23 @@ impl State {
         ];
         let id = volume.id();
         let about = |finding: &&Finding| finding.volume.as_deref() == Some(id);
+        // What is wrong with the bytes of a disk is wrong with all volumes on it.
+        const OF_BYTES: [Code; 6] = [
+            code::DISK_UNREADABLE,
+            code::NESTED_FORMAT,
+            code::SNAPSHOT_BESIDE,
+            code::VMDK_CUT_SHORT,
+            code::VMDK_EXTENT_LOST,
+            code::VMDK_EXTENT_SHORT,
+        ];
+        let lies_on = |disk: usize| volume.volume.extents.iter().any(|extent| extent.disk == disk);
+        let is_doubt = |finding: &Finding| {
+            let is_here = about(&finding)
+                || (finding.volume.is_none()
+                    && OF_BYTES.contains(&finding.code)
+                    && finding.disk.is_some_and(lies_on));
+            is_here && report::bears_on_content(finding)
+        };
         let there = volume.volume.device.size();
         let all = file_system.map_or(0, |files| files.size).max(volume.volume.size);
         let is_cut = findings.iter().filter(about).any(|finding| CUT_SHORT.contains(&finding.code));
@@ -290,9 +307,7 @@ impl State {
             _ if file_system.is_none() && volume.volume.membership.is_none() => None,
             Health::Failed => Some(Self::Failed),
             Health::Degraded => Some(Self::Degraded),
-            Health::Healthy if findings.iter().filter(about).any(report::bears_on_content) => {
-                Some(Self::Doubtful)
-            }
+            Health::Healthy if findings.iter().any(is_doubt) => Some(Self::Doubtful),
             Health::Healthy => Some(Self::Healthy),
         }
     }

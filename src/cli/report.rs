@@ -47,6 +47,8 @@ pub(crate) struct Report<'a> {
     failures_left_out: u64,
     findings: Vec<Finding>,
     lines: BTreeMap<(&'static str, &'static str), u32>,
+    /// Whether warnings are told that cost nothing, too.
+    tells_warnings: bool,
     /// The kinds of lines that the command shows itself.
     shown: &'static [&'static str],
     /// Whether something bears on the answer.
@@ -77,6 +79,7 @@ impl<'a> Report<'a> {
             failures_left_out: 0,
             findings: Vec::new(),
             lines: BTreeMap::new(),
+            tells_warnings: false,
             shown: &[],
             is_part: false,
             names: BTreeMap::new(),
@@ -94,6 +97,11 @@ impl<'a> Report<'a> {
     /// The same for an answer that shows volumes and findings itself, so that no line is needed.
     pub(crate) fn shown(self) -> Self {
         Self { shown: &["left-out", "volume", "finding"], ..self }
+    }
+
+    /// The same for a command that is asked for all that is odd.
+    pub(crate) fn with_warnings(self) -> Self {
+        Self { tells_warnings: true, ..self }
     }
 
     /// The same for a command that has lines of its own for volumes that are left out.
@@ -125,7 +133,7 @@ impl<'a> Report<'a> {
             _ => "io",
         };
         let (reason, shown) = (error_chain(error), path.display().to_string());
-        self.line("image", code, &format!("{shown}: {reason}"));
+        self.line("image", code, &format!("{shown}: {reason} [{code}]"));
         self.add(Failure {
             disk: Some(shown),
             volume: None,
@@ -243,8 +251,9 @@ impl<'a> Report<'a> {
         if self.findings.contains(&finding) {
             return;
         }
-        if bears_on_content(&finding) {
-            self.is_part = true;
+        let bears = bears_on_content(&finding);
+        self.is_part |= bears;
+        if bears || (self.tells_warnings && finding.severity != Severity::Info) {
             let line = self.sentence(&finding);
             // A volume that is left out was told of, with the same reason.
             let told = self.failures.iter().any(|failure| {

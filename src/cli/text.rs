@@ -22,7 +22,22 @@ pub(crate) fn answer(bytes: &[u8]) -> io::Result<()> {
 /// One line of talk, with the program's name.
 pub(crate) fn complain(message: fmt::Arguments<'_>) {
     // Without stderr there is no place to tell it.
-    let _ = writeln!(io::stderr().lock(), "volfold: {message}");
+    let _ = writeln!(io::stderr().lock(), "volfold: {}", plain(&message.to_string()));
+}
+
+/// `text` with control characters escaped: names are a guest's, and a terminal obeys them.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|character| {
+        if character.is_control() {
+            format!("\\x{:02x}", u32::from(character))
+        } else {
+            character.to_string()
+        }
+    });
+    Cow::Owned(escaped.collect())
 }
 
 /// `bytes` as one field of a line: tab, line feed, carriage return and backslash are escaped, and
@@ -145,6 +160,12 @@ pub(crate) fn json_path(path: &[u8]) -> (String, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_hold_no_control_characters() {
+        assert_eq!(plain("a\u{1b}]0;x\u{7}b\nc\u{9b}"), "a\\x1b]0;x\\x07b\\x0ac\\x9b");
+        assert_eq!(plain("Größe"), "Größe");
+    }
 
     #[test]
     fn times_before_and_after_1970_are_civil_dates() {

@@ -30,6 +30,20 @@ impl PartitionType {
     }
 }
 
+impl PartitionType {
+    /// Whether the type promises files: a known one that is not for swap, boot code or tables.
+    pub fn is_for_files(self) -> bool {
+        const OTHERS: [&str; 5] = [
+            "Linux swap",
+            "BIOS boot",
+            "Microsoft reserved",
+            "Windows LDM metadata",
+            "GPT protective",
+        ];
+        self.title().is_some_and(|title| !OTHERS.contains(&title))
+    }
+}
+
 /// A GUID in the byte order of Microsoft and UEFI: the first three fields little-endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Guid(pub [u8; 16]);

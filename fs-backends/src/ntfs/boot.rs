@@ -132,20 +132,25 @@ pub(super) fn read_primary(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
     read_at(volume, 0)
 }
 
-/// The boot sector of `volume` that lies in its last sector, if the first one is zeros or still has
-/// its name. Any other is of a file system that came later, and the last sector a leftover.
+/// Whether the first sector of `volume` is zeros, or still has the name of NTFS. Any other may be of
+/// a file system that came later, and a copy at the end a leftover.
+///
+/// # Errors
+/// If the sector cannot be read.
+pub(super) fn is_wiped(volume: &dyn BlockDevice) -> FsResult<bool> {
+    let mut first = [0; 512];
+    if volume.size() < byte_count(first.len()) {
+        return Ok(false);
+    }
+    volume.read_at(0, &mut first)?;
+    Ok(first == [0; 512] || first.get(3..11) == Some(OEM.as_slice()))
+}
+
+/// The boot sector of `volume` that lies in its last sector.
 ///
 /// # Errors
 /// If the sectors cannot be read.
 pub(super) fn read_backup(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
-    let mut first = [0; 512];
-    if volume.size() < byte_count(first.len()) {
-        return Ok(None);
-    }
-    volume.read_at(0, &mut first)?;
-    if first != [0; 512] && first.get(3..11) != Some(OEM.as_slice()) {
-        return Ok(None);
-    }
     for sector in SECTOR_SIZES {
         let Some(position) = volume.size().checked_sub(sector) else {
             continue;

@@ -60,6 +60,10 @@ impl FileSystemDriver for NtfsDriver {
             Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
             Ok(None) | Err(_) => {}
         }
+        if boot::is_wiped(volume)? { self.probe_backup(volume) } else { Ok(Confidence::No) }
+    }
+
+    fn probe_backup(&self, volume: &dyn BlockDevice) -> FsResult<Confidence> {
         // The copy alone may be what another file system left over; so the table has to be there.
         let backup = boot::read_backup(volume)?;
         let has_table = |boot: Boot| {

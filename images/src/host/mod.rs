@@ -67,7 +67,12 @@ pub fn files_of_folder(path: &Path) -> BlockResult<Option<Vec<PathBuf>>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
-        if file.is_file() {
+        // A link to nothing may stand for a disk that is missing.
+        let is_file_or_gone = match std::fs::metadata(&file) {
+            Ok(metadata) => metadata.is_file(),
+            Err(_) => std::fs::symlink_metadata(&file).is_ok(),
+        };
+        if is_file_or_gone {
             files.push(file);
         }
         if files.len() > MAX_FILES {

@@ -210,7 +210,7 @@ impl Locator for HostLocator {
         }
         Err(match found.refused {
             _ if is_itself => BlockError::refused(format!(
-                "image names {shown}, and the file of that name is the image itself or made of                  it; allow the folder of another one with --allow-path"
+                "image names {shown}, and the file of that name is the image itself or made of it; allow the folder of another one with --allow-path"
             )),
             Some(real) => BlockError::refused(format!(
                 "image names {}, which is outside its folder; allow it with --allow-path {}",
