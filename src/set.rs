@@ -763,13 +763,30 @@ fn make_names_unique(volumes: &mut [SetVolume]) {
         by_name.entry(volume.name.to_lowercase()).or_default().push(index);
     }
     let mut taken: HashSet<String> = by_name.keys().cloned().collect();
+    // What is called like the id of another volume, or like a disk, would mean two things.
+    let ids: BTreeSet<String> = volumes.iter().map(|volume| volume.id().to_lowercase()).collect();
+    let disks: BTreeSet<String> = volumes
+        .iter()
+        .flat_map(|volume| &volume.volume.extents)
+        .map(|extent| format!("disk{}", extent.disk))
+        .collect();
+    taken.extend(ids.iter().cloned());
+    taken.extend(disks.iter().cloned());
     for mut twins in by_name.into_values() {
         twins.sort_by_cached_key(|index| {
             let volume = &volumes[*index].volume;
             let first = volume.extents.first().map(|extent| (extent.disk, extent.offset));
             (first.is_none(), first, volume.id.clone())
         });
-        for index in twins.into_iter().skip(1) {
+        let first = twins.first().copied();
+        let is_taken = |index: &usize| {
+            let name = volumes[*index].name.to_lowercase();
+            let is_own = name == volumes[*index].id().to_lowercase();
+            !is_own && (ids.contains(&name) || disks.contains(&name))
+        };
+        let to_change: Vec<usize> =
+            twins.into_iter().filter(|index| Some(*index) != first || is_taken(index)).collect();
+        for index in to_change {
             let base = volumes[index].name.clone();
             let free = (2_u32..)
                 .map(|n| format!("{base}-{n}"))

@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::{DiskSet, SetVolume};
 use volfold_block::{Finding, error_chain};
-use volfold_fs::{FileKind, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamName};
+use volfold_fs::{
+    FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamName,
+};
 
 use super::content::{PIECE, read_piece};
 use super::list::compare;
@@ -147,7 +149,7 @@ fn check(volume: &SetVolume, report: &mut Report<'_>, progress: &ProgressBar) ->
     let mut contradictions = 0;
     let checked = files.check(&mut |finding| {
         contradictions += 1;
-        shared.lock().finding(finding.on_volume(volume.id()));
+        shared.lock().contradiction(finding.on_volume(volume.id()));
     });
     let mut result = result.into_inner();
     result.contradictions = contradictions;
@@ -256,11 +258,18 @@ fn read_file(
     let data = files.open(job.node, &job.stream)?;
     let mut offset = 0;
     while offset < data.size() {
-        let count = read_piece(&*data, offset, buf)?.len() as u64;
+        let extent = data.extent_at(offset)?;
+        // A hole says by itself what it holds, however long it is.
+        if extent.kind == FileExtentKind::Hole {
+            offset = offset.saturating_add(extent.length.max(1)).min(data.size());
+            continue;
+        }
+        let wanted = extent.length.clamp(1, buf.len() as u64) as usize;
+        let count = read_piece(&*data, offset, &mut buf[..wanted])?.len() as u64;
         offset += count;
         progress.inc(count);
     }
-    Ok(offset)
+    Ok(data.size())
 }
 
 /// Whether the content may be fine where somebody can decode it.

@@ -252,7 +252,8 @@ impl<'a> Report<'a> {
             return;
         }
         let bears = bears_on_content(&finding);
-        self.is_part |= bears;
+        // Who asks for all that is odd asks whether all is in order.
+        self.is_part |= bears || (self.tells_warnings && finding.severity != Severity::Info);
         if bears || (self.tells_warnings && finding.severity != Severity::Info) {
             let line = self.sentence(&finding);
             // A volume that is left out was told of, with the same reason.
@@ -266,6 +267,16 @@ impl<'a> Report<'a> {
             }
         }
         self.findings.push(finding);
+    }
+
+    /// Takes in what contradicts itself, which a volume in order does not, however little it matters.
+    pub(crate) fn contradiction(&mut self, finding: Finding) {
+        self.is_part = true;
+        if finding.severity == Severity::Info {
+            let line = self.sentence(&finding);
+            self.line("finding", finding.code.as_str(), &line);
+        }
+        self.finding(finding);
     }
 
     /// `finding` as one line, with what it is about.

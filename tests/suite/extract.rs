@@ -228,4 +228,10 @@ fn owners_and_modes_are_kept_on_request() {
         compared += 1;
     }
     assert!(compared > 10);
+    let bits = scratch.join("bits");
+    extract(&disk, &bits, &["--modes"]).code(0);
+    for path in below(&bits).iter().filter(|path| !path.is_symlink()) {
+        let mode = fs::symlink_metadata(path).expect("metadata").mode();
+        assert_eq!(mode & 0o6000, 0, "{}", path.display());
+    }
 }

@@ -41,7 +41,7 @@ pub(super) fn read_superblock(volume: &dyn BlockDevice) -> FsResult<Superblock> 
         Err(error) if matches!(error.kind(), FsErrorKind::Corrupt | FsErrorKind::Io) => error,
         other => return other,
     };
-    let Some(backup) = find(volume, &bytes) else {
+    let Some(backup) = find(volume, &bytes)? else {
         return Err(error);
     };
     let is_ours = Superblock::uuid_in(&bytes) == Some(backup.uuid);
@@ -50,7 +50,11 @@ pub(super) fn read_superblock(volume: &dyn BlockDevice) -> FsResult<Superblock> 
 }
 
 /// A backup of a volume whose superblock, or what is in its place, is `primary`.
-fn find(volume: &dyn BlockDevice, primary: &[u8]) -> Option<Superblock> {
+///
+/// # Errors
+/// `Refused` if there are backups of two file systems: what a file of a guest holds may look like
+/// one, and nothing tells which is right.
+fn find(volume: &dyn BlockDevice, primary: &[u8]) -> FsResult<Option<Superblock>> {
     let hint = Geometry::hint(primary);
     let usual = (0..=MAX_LOG_BLOCK_SIZE).filter_map(Geometry::usual);
     let size = volume.size();
@@ -58,20 +62,29 @@ fn find(volume: &dyn BlockDevice, primary: &[u8]) -> Option<Superblock> {
     let rest = (0..=MAX_LOG_BLOCK_SIZE).flat_map(Geometry::unusual);
     let rest = rest.filter_map(|geometry| geometry.place(1));
     let mut bytes = [0; SUPERBLOCK_SIZE];
-    first.chain(rest).find_map(|position| {
+    let mut backups = first.chain(rest).filter_map(|position| {
         volume.read_at(position, &mut bytes).ok()?;
         let found = Superblock::parse(&bytes).ok()?;
         let own = found.position(found.group_start(found.own_group))?;
         let fits = own == position && found.own_group != 0 && found.has_copy(found.own_group);
         fits.then_some(found)
-    })
+    });
+    let Some(backup) = backups.next() else { return Ok(None) };
+    if Superblock::uuid_in(primary) == Some(backup.uuid) {
+        return Ok(Some(backup));
+    }
+    if backups.any(|other| other.uuid != backup.uuid || other.block_size != backup.block_size) {
+        let line = "superblock is gone, and there are backups of two file systems";
+        return Err(FsError::new(FsErrorKind::Refused, line));
+    }
+    Ok(Some(backup))
 }
 
 /// How sure it is that `volume` has a file system whose superblock is gone.
 pub(super) fn probe(volume: &dyn BlockDevice) -> Confidence {
     match find(volume, &[]) {
-        Some(_) => Confidence::Likely,
-        None => Confidence::No,
+        Ok(Some(_)) | Err(_) => Confidence::Likely,
+        Ok(None) => Confidence::No,
     }
 }
 

@@ -105,7 +105,9 @@ pub(crate) struct Way<'a> {
 /// The way from the directory of `link` to `target`.
 ///
 /// No prefix of the path leads above the root of the volume that it leads to, but the way through
-/// the folder of all volumes to another one.
+/// the folder of all volumes to another one. `..` stands at its begin alone, where the directories
+/// are those that the link lies in: after a name, which may be a link upwards, it takes that name
+/// away instead.
 pub(crate) fn way_inside<'a>(
     link: LinkPlace<'_>,
     target: &'a [u8],
@@ -113,7 +115,7 @@ pub(crate) fn way_inside<'a>(
 ) -> Way<'a> {
     let Target { begin, parts } = parse(link.own, target, volumes);
     let mut way = Way { parts: Vec::new(), is_as_stored: begin == Begin::Here };
-    let mut here = 0;
+    let mut here: usize = 0;
     match begin {
         Begin::Here => here = link.depth,
         Begin::Root => way.parts.resize(link.depth, b".."),
@@ -122,18 +124,21 @@ pub(crate) fn way_inside<'a>(
             way.parts.push(folder);
         }
     }
+    let begin = way.parts.len();
     for part in parts {
         if part != b".." {
-            here += 1;
-        } else if here == 0 {
+            // One name with a `/` in it is no path on the host.
+            way.is_as_stored &= !part.contains(&b'/');
+            way.parts.push(part);
+        } else if way.parts.len() > begin && way.parts.last().is_some_and(|last| *last != b"..") {
             way.is_as_stored = false;
-            continue;
+            way.parts.pop();
+        } else if let Some(above) = here.checked_sub(1) {
+            here = above;
+            way.parts.push(part);
         } else {
-            here -= 1;
+            way.is_as_stored = false;
         }
-        // One name with a `/` in it is no path on the host.
-        way.is_as_stored &= !part.contains(&b'/');
-        way.parts.push(part);
     }
     way
 }
@@ -232,7 +237,7 @@ mod tests {
 
     #[test]
     fn no_target_leads_out_of_the_volume() {
-        let cases: [(usize, &str, &str); 13] = [
+        let cases: [(usize, &str, &str); 15] = [
             (0, "a/b", "a/b"),
             (2, "../a", "../a"),
             (1, "../../../etc/passwd", "../etc/passwd"),
@@ -242,7 +247,9 @@ mod tests {
             (1, "C:/Users", "../Users"),
             (1, "c:", ".."),
             (1, "c:x", "../x"),
-            (1, "a/../../../b", "a/../../b"),
+            (1, "a/../../../b", "../b"),
+            (2, "a/b/../../c/../d", "d"),
+            (2, "up/../../etc", "../etc"),
             (3, "./a//b/", "a/b"),
             (1, "//host/share", "..///host/share"),
             (1, "Volume{1}/", "../Volume{1}/"),

@@ -379,8 +379,17 @@ impl<'a> Extraction<'a> {
             .and_then(|is_whole| {
                 drop(file);
                 if is_whole {
-                    let renamed = job.dir.rename(&temporary, &job.name);
-                    renamed.map_err(|error| self.host(&error))?;
+                    let renamed = if self.arguments.overwrite {
+                        job.dir.rename(&temporary, &job.name)
+                    } else {
+                        job.dir.rename_new(&temporary, &job.name)
+                    };
+                    renamed.map_err(|error| match error.kind() {
+                        io::ErrorKind::AlreadyExists => {
+                            Reason(EXISTS, "another entry has this name".to_owned())
+                        }
+                        _ => self.host(&error),
+                    })?;
                 }
                 Ok(is_whole)
             });

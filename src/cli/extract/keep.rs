@@ -15,7 +15,7 @@ pub(super) struct KeepArguments {
     /// Give files the guest's user and group numbers; needs root
     #[arg(long)]
     pub(super) owners: bool,
-    /// Give files the guest's permission bits
+    /// Give files the guest's permission bits; set-user-ID and set-group-ID with --owners alone
     #[arg(long)]
     pub(super) modes: bool,
     /// Copy extended attributes (user.*; other kinds where this user may set them)
@@ -57,7 +57,9 @@ impl KeepArguments {
                 .map_err(|error| format!("owner cannot be set: {error}"))?;
         }
         if self.modes {
-            file.set_permissions(Permissions::from_mode(owner.mode.into()))
+            // A guest's program that runs as its owner must not run as the user who extracts it.
+            let mode = if self.owners { owner.mode } else { owner.mode & 0o1777 };
+            file.set_permissions(Permissions::from_mode(mode.into()))
                 .map_err(|error| format!("mode cannot be set: {error}"))?;
         }
         Ok(())

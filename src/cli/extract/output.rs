@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
+
 /// What temporary names begin and end with.
 const TEMPORARY: (&str, &str) = (".volfold-", ".part");
 
@@ -53,6 +55,27 @@ pub(super) fn ends_all(error: &io::Error) -> bool {
 }
 
 impl Output {
+    /// Gives the file `from` the name `to`, which nothing has.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if something has it: of two entries with one name none takes the place of
+    /// the other.
+    pub(super) fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        /// For hosts whose file systems know no second names.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        match self.hard_link(Path::new(from), Path::new(to)) {
+            Ok(()) => self.remove_file(from),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            Err(_) => {
+                let _turn = ONE_AT_A_TIME.lock();
+                match self.existing(to)? {
+                    Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                    None => self.rename(from, to),
+                }
+            }
+        }
+    }
+
     /// A new file under a temporary name.
     pub(super) fn create_temporary(&self) -> io::Result<(OsString, File)> {
         loop {
