@@ -580,11 +580,14 @@ fn a_damaged_block_of_an_index_harms_its_own_names_only() {
         image[block + 600] ^= 0xFF;
         image[block + 510] ^= 0xFF;
         let fs = mount(&NtfsDriver, image).unwrap();
-        let mut names = 0;
-        let result = fs.read_dir(fs.root(), DirCursor::START, &mut |_| {
-            names += 1;
+        let (mut names, mut last) = (0, DirCursor::START);
+        let result = fs.read_dir(fs.root(), DirCursor::START, &mut |entry| {
+            (names, last) = (names + 1, entry.next);
             ControlFlow::Continue(())
         });
+        assert_eq!(kind_of(result), FsErrorKind::Corrupt);
+        // Who goes on after the last name meets it again.
+        let result = fs.read_dir(fs.root(), last, &mut |_| panic!("a name after the last"));
         assert_eq!(kind_of(result), FsErrorKind::Corrupt);
         lost.push(400 - names);
     }

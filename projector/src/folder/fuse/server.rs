@@ -695,6 +695,8 @@ mod tests {
         assert_eq!(shown_size(&metadata), 0);
         metadata.unreadable = Some(FsErrorKind::Corrupt);
         assert_eq!(shown_size(&metadata), 1);
+        let (server, _) = server(Crumbs(ExtentKind::Data));
+        assert_eq!(server.attributes(&metadata).blocks, 1, "not a hole either");
         metadata.size = 9;
         assert_eq!(shown_size(&metadata), 9);
         (metadata.size, metadata.kind) = (0, FileKind::Symlink);
