@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::ProgressBar;
 use tar::{Builder, EntryType, Header};
@@ -99,7 +99,7 @@ struct Archive<'a, W: Write> {
     stop: &'a Stop,
     report: &'a mut Report<'static>,
     /// The first names of files that have several.
-    first_names: HashMap<NodeId, PathBuf>,
+    first_names: HashMap<NodeId, Vec<u8>>,
     buf: Vec<u8>,
     entries: u64,
 }
@@ -172,7 +172,7 @@ impl<W: Write> Archive<'_, W> {
         };
         for stream in streams {
             let path = [visit.path, b":", stream.name.0.as_slice()].concat();
-            let added = self.content(visit.metadata, &path, &host_path(&path), &stream.name);
+            let added = self.content(visit.metadata, &path, &archive_path(&path), &stream.name);
             match added {
                 Ok(()) => {}
                 Err(Failed::Entry(Reason(code, line))) => self.report.refused(&path, code, line),
@@ -183,14 +183,14 @@ impl<W: Write> Archive<'_, W> {
     }
 
     fn entry(&mut self, visit: &Visit<'_>) -> Result<(), Failed> {
-        let (metadata, path) = (visit.metadata, host_path(visit.path));
+        let (metadata, path) = (visit.metadata, archive_path(visit.path));
         match metadata.kind {
             FileKind::Regular => {
                 if metadata.links > 1
                     && let Some(first) = self.first_names.get(&metadata.node).cloned()
                 {
-                    let first = Some(first.into_os_string().into_encoded_bytes());
-                    let entry = Entry { link: first, ..Entry::new(metadata, EntryType::Link) };
+                    let entry =
+                        Entry { link: Some(first), ..Entry::new(metadata, EntryType::Link) };
                     return self.append(&path, &entry, io::empty());
                 }
                 self.content(metadata, visit.path, &path, &StreamName::MAIN)?;
@@ -229,7 +229,7 @@ impl<W: Write> Archive<'_, W> {
         &mut self,
         metadata: &Metadata,
         shown: &[u8],
-        path: &Path,
+        path: &[u8],
         stream: &StreamName,
     ) -> Result<(), Failed> {
         let data = self.tree.open(metadata.node, stream)?;
@@ -265,7 +265,7 @@ impl<W: Write> Archive<'_, W> {
 
     /// Adds one entry, after what POSIX keeps in a record of its own: long names, exact times,
     /// extended attributes.
-    fn append(&mut self, path: &Path, entry: &Entry<'_>, content: impl Read) -> Result<(), Failed> {
+    fn append(&mut self, path: &[u8], entry: &Entry<'_>, content: impl Read) -> Result<(), Failed> {
         let metadata = entry.metadata;
         let mut header = Header::new_ustar();
         header.set_entry_type(entry.kind);
@@ -283,7 +283,7 @@ impl<W: Write> Archive<'_, W> {
             header.set_device_minor(minor)?;
         }
         let mut records: Vec<(String, Vec<u8>)> = Vec::new();
-        let mut name = path.as_os_str().as_encoded_bytes().to_vec();
+        let mut name = path.to_vec();
         if is_directory {
             name.push(b'/');
         }
@@ -356,9 +356,10 @@ fn read_all(data: &dyn FileData, bytes: &mut [u8]) -> Result<(), FsError> {
     Ok(())
 }
 
-/// A path of the archive: relative, with names that the host accepts.
-fn host_path(path: &[u8]) -> PathBuf {
-    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(names::to_host).collect()
+/// A path of the archive: relative, with names that the host accepts, and with `/` on any host.
+fn archive_path(path: &[u8]) -> Vec<u8> {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+    parts.map(|part| names::to_host(part).into_encoded_bytes()).collect::<Vec<_>>().join(&b'/')
 }
 
 /// The bytes of a file that was read once already.
@@ -384,6 +385,12 @@ impl Read for Content<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_have_the_separator_of_archives() {
+        assert_eq!(archive_path(b"/linux//a folder/b.txt"), b"linux/a folder/b.txt");
+        assert_eq!(archive_path(b"/"), b"");
+    }
 
     #[test]
     fn times_before_1970_are_negative_numbers() {
