@@ -230,7 +230,7 @@ fn note_end(device: &dyn BlockDevice, findings: &mut Vec<Finding>) {
     let Some(last) = device.size().checked_sub(sector) else { return };
     let mut bytes = vec![0; usize::try_from(sector).unwrap_or(0)];
     if let Err(error) = device.read_at(last, &mut bytes) {
-        let line = format!("the last sector cannot be read: {}", error_chain(&error));
+        let line = format!("the last sector cannot be read: {}", error.message());
         findings.push(Finding::error(code::DISK_UNREADABLE, line).at(last));
     }
 }

@@ -34,7 +34,9 @@ impl FileSystem for NtfsFileSystem {
     }
 
     fn check(&self, report: &mut dyn FnMut(Finding)) -> FsResult<()> {
-        check::check_volume(&self.volume, report)
+        check::check_volume(&self.volume, report)?;
+        self.check_names(report);
+        Ok(())
     }
 
     fn usage(&self) -> FsResult<Usage> {

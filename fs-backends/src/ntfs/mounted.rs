@@ -373,6 +373,53 @@ impl NtfsFileSystem {
         is_elsewhere
     }
 
+    /// Compares the names that the records have with the directories that should list them, over all
+    /// of the volume: what a damaged index no longer lists is not lost in silence.
+    pub(super) fn check_names(&self, report: &mut dyn FnMut(Finding)) {
+        /// Records that are fetched together.
+        const BATCH: u64 = 512;
+        let count = self.volume.records();
+        let mut first: u64 = 0;
+        while first < count {
+            let end = first.saturating_add(BATCH).min(count);
+            let numbers: Vec<u64> = (first..end).collect();
+            self.volume.each_record(&numbers, |_, record| {
+                if record.is_in_use() && record.is_node() {
+                    self.check_names_of(record, report);
+                }
+            });
+            first = end;
+        }
+    }
+
+    fn check_names_of(&self, record: &FileRecord<'_>, report: &mut dyn FnMut(Finding)) {
+        for attribute in record.attributes().map_while(Result::ok) {
+            let (kind::FILE_NAME, Form::Resident(value)) = (attribute.kind, &attribute.form) else {
+                continue;
+            };
+            let Some(own) = FileName::parse(value) else { continue };
+            // A directory that cannot be read is told of by itself.
+            let Ok(index) = self.index(own.parent.number()) else { continue };
+            let units: Vec<u16> = wtf8::units_le(own.name).collect();
+            let found = index.find(&self.volume, &self.upcase, &units);
+            let is_there = match &found {
+                Ok(found) => {
+                    found.number() == record.number() && found.sequence() == record.sequence()
+                }
+                Err(error) => error.kind() != FsErrorKind::NotFound,
+            };
+            if !is_there {
+                let name = String::from_utf16_lossy(&units);
+                let line = format!(
+                    "record {} is called {name:?} in directory {}, which does not list it",
+                    record.number(),
+                    own.parent.number()
+                );
+                report(Finding::warning(code::NTFS_NAME, line));
+            }
+        }
+    }
+
     /// Has the small directories in `page` listed: a walk enters them next.
     pub(super) fn walk_ahead(&self, page: &Page) {
         /// A program that lists so few directories does not walk.
