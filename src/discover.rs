@@ -415,11 +415,16 @@ fn unknown(volume: &Volume) -> (String, bool) {
         Some(sentence) => format!("{}: {sentence}", nothing_known(volume)),
         None => nothing_known(volume),
     };
-    // Blank is blank; anything else in a partition for files may be a damaged or encrypted volume.
-    let is_blank = matches!(texture, Some(Texture::Empty | Texture::Zeros));
-    let is_for_files =
-        volume.partition.as_ref().is_none_or(|partition| partition.kind.is_for_files());
-    (line, !is_blank && is_for_files)
+    // Blank is blank; anything else in a partition for files may be a damaged or encrypted volume,
+    // and random bytes are one wherever they are.
+    let is_left_out = match (texture, &volume.partition) {
+        (Some(Texture::Random), None) => true,
+        (Some(Texture::Random | Texture::Other) | None, Some(partition)) => {
+            partition.kind.is_for_files()
+        }
+        _ => false,
+    };
+    (line, is_left_out)
 }
 
 fn nothing_known(volume: &Volume) -> String {

@@ -15,7 +15,7 @@ use volfold_images::host;
 use volfold_images::{DiskImage, FORMATS, ImageFormat, Located, Locator, detect, open_as};
 
 use crate::discover::holds_something;
-use crate::signature::{Kind, Signature, signature_of, texture_of};
+use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 
 /// The fallback of [`FORMATS`].
 const RAW: &str = "raw";
@@ -140,12 +140,15 @@ fn open_raw(file: &Located, path: &Path, pool: &Arc<CachePool>) -> BlockResult<D
     Ok(image)
 }
 
-/// Whether the raw disk `device` has partitions, or a file system, be it one that is not read.
-pub(crate) fn may_hold_files(device: &dyn BlockDevice) -> bool {
+/// Whether the raw file at `path` of a folder, with the bytes `device`, is a disk: it has partitions
+/// or a file system, be it one that is not read; or it is called as an image, and not blank.
+pub(crate) fn may_be_disk(path: &Path, device: &dyn BlockDevice) -> bool {
     let is_unread =
         |signature: &Signature| signature.kind == Kind::Volume && signature.holds_files();
+    let is_blank = |texture| matches!(texture, Texture::Empty | Texture::Zeros);
     holds_something(device)
         || signature_of(device).is_ok_and(|signature| signature.is_some_and(is_unread))
+        || (is_called_as_image(path) && !texture_of(device).is_ok_and(is_blank))
 }
 
 /// Why the file at `path`, met in a folder, is no disk though it was looked at; `None` if it is

@@ -458,11 +458,7 @@ impl Opening {
             }
             let opened = Opened::new(path, false, options, pool);
             let reason = match &opened.disk {
-                Ok(disk)
-                    if disk.format == "raw"
-                        && !image::is_called_as_image(path)
-                        && !image::may_hold_files(&*disk.device) =>
-                {
+                Ok(disk) if disk.format == "raw" && !image::may_be_disk(path, &*disk.device) => {
                     Some("it holds no partition table and no known file system".to_owned())
                 }
                 Ok(_) => None,
@@ -763,15 +759,9 @@ fn make_names_unique(volumes: &mut [SetVolume]) {
         by_name.entry(volume.name.to_lowercase()).or_default().push(index);
     }
     let mut taken: HashSet<String> = by_name.keys().cloned().collect();
-    // What is called like the id of another volume, or like a disk, would mean two things.
+    // What is called like the id of another volume would mean two things.
     let ids: BTreeSet<String> = volumes.iter().map(|volume| volume.id().to_lowercase()).collect();
-    let disks: BTreeSet<String> = volumes
-        .iter()
-        .flat_map(|volume| &volume.volume.extents)
-        .map(|extent| format!("disk{}", extent.disk))
-        .collect();
     taken.extend(ids.iter().cloned());
-    taken.extend(disks.iter().cloned());
     for mut twins in by_name.into_values() {
         twins.sort_by_cached_key(|index| {
             let volume = &volumes[*index].volume;
@@ -782,7 +772,7 @@ fn make_names_unique(volumes: &mut [SetVolume]) {
         let is_taken = |index: &usize| {
             let name = volumes[*index].name.to_lowercase();
             let is_own = name == volumes[*index].id().to_lowercase();
-            !is_own && (ids.contains(&name) || disks.contains(&name))
+            !is_own && ids.contains(&name)
         };
         let to_change: Vec<usize> =
             twins.into_iter().filter(|index| Some(*index) != first || is_taken(index)).collect();

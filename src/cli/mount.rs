@@ -220,7 +220,8 @@ fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Optio
         let is_it = |wanted: &String| *wanted == volume.name || wanted == volume.id();
         arguments.volume.is_empty() || arguments.volume.iter().any(is_it)
     };
-    report.volumes(&set, named);
+    // With --raw what no driver reads is shown as bytes.
+    report.volumes(&set, |volume| named(volume) && !(arguments.raw && volume.is_left_out()));
     let all = devices::devices(&set);
     let volumes: Vec<&SetVolume> =
         set.volumes().iter().map(|volume| &**volume).filter(|volume| named(volume)).collect();
