@@ -1,0 +1,45 @@
+//! The disks of a set.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use volfold_block::{BlockDevice, BlockError, FindingLog};
+
+use crate::source::SourceFile;
+
+/// An image that could not be opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct DiskFailure {
+    /// The image as the user named it.
+    pub path: PathBuf,
+    /// Why.
+    pub error: BlockError,
+}
+
+/// One disk of the set.
+#[non_exhaustive]
+pub struct Disk {
+    /// The image as the user named it.
+    pub path: PathBuf,
+    /// The image format's id.
+    pub format: &'static str,
+    /// The format's name for the variant.
+    pub variant: Option<String>,
+    /// The size of the virtual disk in bytes.
+    pub size: u64,
+    /// The size of a logical sector in bytes.
+    pub sector_size: u32,
+    /// The files of the snapshot chain, the given image first.
+    pub chain: Vec<String>,
+    /// The files of the host that it is made of: the image, its extents and parents.
+    pub files: Vec<SourceFile>,
+    /// The id of the partition scheme, `None` without partitions.
+    pub partition_scheme: Option<&'static str>,
+    /// The virtual disk.
+    pub device: Arc<dyn BlockDevice>,
+    /// Whether reads of the device go through the cache.
+    pub(super) cached: bool,
+    /// What is noticed while the image is read.
+    pub(super) log: Arc<FindingLog>,
+}

@@ -1,0 +1,286 @@
+//! The facade: a set of disk images, opened together.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use volfold_block::{BlockError, CachePool, Finding, code, error_chain};
+use volfold_fs::{TreeVolume, VolumeTree};
+
+use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
+use crate::volume::VolumeManager;
+use crate::volume::registry::MANAGERS;
+
+mod disk;
+mod naming;
+mod opening;
+mod options;
+mod volume;
+
+pub use disk::{Disk, DiskFailure};
+use naming::name_volumes;
+use opening::Opening;
+pub use options::OpenOptions;
+pub use volume::SetVolume;
+
+/// A set in which images are missing, because they could not be opened.
+pub struct Incomplete {
+    set: Box<DiskSet>,
+}
+
+impl Incomplete {
+    /// The images that could not be opened.
+    pub fn failures(&self) -> &[DiskFailure] {
+        &self.set.failures
+    }
+
+    /// The set of all others, for a caller that tells of [`DiskSet::failures`].
+    pub fn into_set(self) -> DiskSet {
+        *self.set
+    }
+}
+
+impl fmt::Debug for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incomplete").field("failures", &self.set.failures).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, failure) in self.set.failures.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", failure.path.display(), error_chain(&failure.error))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Incomplete {}
+
+/// A set of disk images, and all volumes on them.
+pub struct DiskSet {
+    disks: Vec<Disk>,
+    failures: Vec<DiskFailure>,
+    volumes: Vec<Arc<SetVolume>>,
+    findings: Vec<Finding>,
+}
+
+impl DiskSet {
+    /// Opens the images at `paths` as one set; a folder stands for the images in it. The order does
+    /// not matter: disks are numbered by path.
+    ///
+    /// # Errors
+    /// [`Incomplete`] if an image cannot be opened; it has the set of all others.
+    pub fn open<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+        options: &OpenOptions,
+    ) -> Result<Self, Incomplete> {
+        Self::open_with(paths, options, MANAGERS)
+    }
+
+    /// The same with other volume managers than those of this build.
+    ///
+    /// # Errors
+    /// As [`DiskSet::open`].
+    pub fn open_with<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+        options: &OpenOptions,
+        managers: &[&dyn VolumeManager],
+    ) -> Result<Self, Incomplete> {
+        let mut ordered: Vec<PathBuf> =
+            paths.into_iter().map(|path| path.as_ref().to_path_buf()).collect();
+        ordered.sort();
+        let set = Self::of(&ordered, options, managers);
+        if set.failures.is_empty() { Ok(set) } else { Err(Incomplete { set: Box::new(set) }) }
+    }
+
+    /// The set of what can be opened of `paths`.
+    fn of(paths: &[PathBuf], options: &OpenOptions, managers: &[&dyn VolumeManager]) -> Self {
+        let pool = CachePool::new(options.cache_size);
+        let mut opening = Opening::default();
+        for path in paths {
+            opening.add(path, options, &pool);
+        }
+        let (mut disks, failures, mut findings) = opening.finish(options);
+        let sources: Vec<DiskSource> = disks
+            .iter()
+            .map(|disk| DiskSource {
+                device: disk.device.clone(),
+                label: disk.path.display().to_string().into(),
+            })
+            .collect();
+        let discovery = discover(&sources, managers, &*options.keys);
+        for (disk, result) in disks.iter_mut().zip(discovery.disks) {
+            disk.partition_scheme = result.scheme;
+            disk.sector_size = result.sector_size;
+        }
+        findings.extend(discovery.findings);
+        spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
+        let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
+        note_mixed_snapshots(&disks, &volumes, &mut findings);
+        Self { disks, failures, volumes, findings }
+    }
+
+    /// The disks that could be opened, by number.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// The images that could not be opened.
+    pub fn failures(&self) -> &[DiskFailure] {
+        &self.failures
+    }
+
+    /// All volumes, sorted by disk and place, also those that no driver knows.
+    pub fn volumes(&self) -> &[Arc<SetVolume>] {
+        &self.volumes
+    }
+
+    /// What was noticed on the way.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What was noticed since, while the disks were read.
+    pub fn later_findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (index, disk) in self.disks.iter().enumerate() {
+            found.extend(disk.log.all().into_iter().map(|finding| finding.on_disk(index)));
+        }
+        // The code of what was told may have changed since.
+        let is_told = |finding: &Finding| {
+            self.findings.iter().any(|told| {
+                (told.disk, &told.part, &told.message)
+                    == (finding.disk, &finding.part, &finding.message)
+            })
+        };
+        found.retain(|finding| !is_told(finding));
+        found
+    }
+
+    /// The volume that `wanted` names by folder name or id.
+    pub fn volume(&self, wanted: &str) -> Option<&Arc<SetVolume>> {
+        self.volumes.iter().find(|volume| volume.name == wanted || volume.id() == wanted)
+    }
+
+    /// What tells the disk or volume `name` of this set from those of others: a SHA-256 of its name
+    /// and size, and of the first and last mebibyte of every disk.
+    ///
+    /// # Errors
+    /// If a disk cannot be read there.
+    pub fn identity(&self, name: &str) -> Result<[u8; 32], BlockError> {
+        const PIECE: u64 = 1 << 20;
+        let mut hash = Sha256::new();
+        hash.update(name.as_bytes());
+        for disk in &self.disks {
+            hash.update(disk.size.to_le_bytes());
+            let length = PIECE.min(disk.size);
+            let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
+            for start in [0, disk.size - length] {
+                disk.device.read_at(start, &mut piece)?;
+                hash.update(&piece);
+            }
+        }
+        Ok(hash.finalize().into())
+    }
+
+    /// One tree with a directory for every readable volume that `choose` takes.
+    pub fn tree(&self, choose: impl Fn(&SetVolume) -> bool) -> VolumeTree {
+        VolumeTree::new(self.tree_volumes(choose))
+    }
+
+    /// The directories of [`DiskSet::tree`].
+    pub fn tree_volumes(&self, choose: impl Fn(&SetVolume) -> bool) -> Vec<TreeVolume> {
+        let readable = |volume: &&Arc<SetVolume>| volume.reason.is_none() && choose(volume);
+        let volumes = self.volumes.iter().filter(readable).map(|volume| {
+            let name = volume.name.clone();
+            let volume = volume.clone();
+            TreeVolume::new(name, move || volume.file_system())
+        });
+        volumes.collect()
+    }
+}
+
+/// Tells of volumes some of whose disks come from snapshots, and others not: parts of two times.
+fn note_mixed_snapshots(disks: &[Disk], volumes: &[Arc<SetVolume>], findings: &mut Vec<Finding>) {
+    for volume in volumes {
+        let own: BTreeSet<usize> = volume.volume.extents.iter().map(|extent| extent.disk).collect();
+        let own: Vec<&Disk> = own.iter().filter_map(|index| disks.get(*index)).collect();
+        let is_snapshot = |disk: &&&Disk| disk.chain.len() > 1;
+        let snapshots = own.iter().filter(is_snapshot).count();
+        if snapshots > 0 && snapshots < own.len() {
+            let others: Vec<String> = own
+                .iter()
+                .filter(|disk| !is_snapshot(disk))
+                .map(|disk| disk.path.display().to_string())
+                .collect();
+            let line = format!(
+                "lies on snapshots and on disks without one ({}); its parts may be of two times",
+                others.join(", ")
+            );
+            findings.push(Finding::warning(code::SNAPSHOTS_MIXED, line).on_volume(volume.id()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use volfold_block::BlockResult;
+
+    use super::*;
+    use crate::volume::snapshot::{Snapshot, SnapshotTime};
+    use crate::volume::{Claim, GroupId, Region, Volume, VolumeId};
+
+    /// Two snapshots of one second for every disk.
+    struct Camera;
+
+    impl VolumeManager for Camera {
+        fn id(&self) -> &'static str {
+            "camera"
+        }
+
+        fn title(&self) -> &'static str {
+            "a manager for tests"
+        }
+
+        fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
+            let group = GroupId(region.disk.to_string());
+            let claim = Claim { group, hides: Vec::new(), sector_size: None };
+            Ok(region
+                .partition
+                .is_none()
+                .then_some(claim)
+                .filter(|_| region.label.ends_with("img")))
+        }
+
+        fn assemble(
+            &self,
+            _group: &GroupId,
+            members: &[Region],
+            _findings: &mut Vec<Finding>,
+        ) -> Vec<Volume> {
+            let volume = crate::volume::basic::volume(members[0].clone());
+            let snapshot = |number: u32| {
+                let time = SnapshotTime(1_748_779_200);
+                let mut snapshot = volume.clone();
+                snapshot.id = VolumeId(format!("camera:{number}"));
+                snapshot.snapshot = Some(Snapshot { of: volume.id.clone(), time });
+                snapshot
+            };
+            vec![volume.clone(), snapshot(1), snapshot(2)]
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_called_as_its_volume_with_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("disk.img");
+        std::fs::write(&image, vec![0; 4096]).unwrap();
+        let set = DiskSet::open_with([image], &OpenOptions::default(), &[&Camera]).unwrap();
+        let names: Vec<&str> = set.volumes().iter().map(|volume| volume.name.as_str()).collect();
+        assert_eq!(names, ["disk0", "disk0@2025-06-01T120000Z", "disk0@2025-06-01T120000Z-2"]);
+    }
+}

@@ -1,0 +1,275 @@
+//! Which files of those that are given are the disks of a set: a folder stands for the images in it,
+//! and an image that another one is made of is no disk.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use volfold_block::{BlockError, BlockResult, CachePool, Finding, code};
+use volfold_images::{Lineage, host};
+
+use super::disk::{Disk, DiskFailure};
+use super::options::OpenOptions;
+use crate::image;
+use crate::source::SourceLog;
+
+/// LIMIT: files of one folder of which it is said that they are no disks.
+const MAX_NOT_TAKEN: usize = 100;
+
+/// A file that is an image, while the set is opened.
+struct Opened {
+    path: PathBuf,
+    /// Whether the user named it; else it is of a folder.
+    is_given: bool,
+    disk: BlockResult<Disk>,
+    findings: Vec<Finding>,
+    /// The names of the files that it is made of, and whether as an extent.
+    parts: Vec<(String, bool)>,
+}
+
+impl Opened {
+    fn new(path: &Path, is_given: bool, options: &OpenOptions, pool: &Arc<CachePool>) -> Self {
+        let format = options.format.as_deref();
+        let image = host::open_image_file(path, &options.allowed).and_then(|mut file| {
+            let sources = SourceLog::of(&mut file);
+            let image = image::open(file, path, format, pool)?;
+            Ok((image, sources.files()))
+        });
+        let path = path.to_path_buf();
+        match image {
+            Ok((image, files)) => {
+                let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
+                let extents = image.extents.iter().map(|name| (name.clone(), true));
+                let parts = chain.chain(extents).collect();
+                let disk = Disk {
+                    path: path.clone(),
+                    format: image.format,
+                    variant: image.variant,
+                    size: image.device.size(),
+                    sector_size: image.device.sector_size(),
+                    chain: image.chain,
+                    files,
+                    partition_scheme: None,
+                    device: image.device,
+                    cached: image.is_decoded,
+                    log: image.log,
+                };
+                Self { path, is_given, disk: Ok(disk), findings: image.findings, parts }
+            }
+            Err(error) => {
+                // The extents of an image that is refused are no disks either.
+                let lineage = lineage(&path, options).unwrap_or_default();
+                let parts = lineage.extents.into_iter().map(|name| (name, true)).collect();
+                Self { path, is_given, disk: Err(error), findings: Vec::new(), parts }
+            }
+        }
+    }
+
+    /// Whether it can be hidden by an image that could not be opened: what is a disk by itself stays
+    /// one then.
+    fn is_mere_part(&self) -> bool {
+        self.disk.as_ref().map_or(true, |disk| disk.format == "raw")
+    }
+}
+
+/// Images in the order of their paths, while they are opened.
+#[derive(Default)]
+pub(super) struct Opening {
+    opened: Vec<Opened>,
+    failures: Vec<DiskFailure>,
+    findings: Vec<Finding>,
+    seen: HashSet<PathBuf>,
+}
+
+impl Opening {
+    /// Adds the image or the folder at `path`.
+    pub(super) fn add(&mut self, path: &Path, options: &OpenOptions, pool: &Arc<CachePool>) {
+        if !self.is_new(path) {
+            let line = format!("{} is given twice; once is enough", path.display());
+            self.findings.push(Finding::warning(code::DISK_GIVEN_TWICE, line));
+            return;
+        }
+        let added = match host::files_of_folder(path) {
+            Ok(None) => {
+                self.opened.push(Opened::new(path, true, options, pool));
+                Ok(())
+            }
+            Ok(Some(files)) => self.add_folder(&files, options, pool),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = added {
+            self.failures.push(DiskFailure { path: path.to_path_buf(), error });
+        }
+    }
+
+    fn is_new(&mut self, path: &Path) -> bool {
+        // Two names of one file are one.
+        self.seen
+            .insert(host::real_path(&std::path::absolute(path).unwrap_or_else(|_| path.into())))
+    }
+
+    /// Adds the images among `files`: those of a known format, and raw ones that hold something.
+    fn add_folder(
+        &mut self,
+        files: &[PathBuf],
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) -> BlockResult<()> {
+        let mut is_empty = true;
+        let mut not_taken = Vec::new();
+        for path in files {
+            if !self.is_new(path) {
+                is_empty = false;
+                continue;
+            }
+            let opened = Opened::new(path, false, options, pool);
+            let reason = match &opened.disk {
+                Ok(disk) if disk.format == "raw" && !image::may_be_disk(path, &*disk.device) => {
+                    Some("it holds no partition table and no known file system".to_owned())
+                }
+                Ok(_) => None,
+                Err(_) if host::is_empty_file(path) && !image::is_called_as_image(path) => {
+                    Some("it is empty".to_owned())
+                }
+                Err(error) => image::is_beside_the_point(path, error),
+            };
+            match reason {
+                Some(reason) => not_taken.push((path, reason)),
+                None => {
+                    is_empty = false;
+                    self.opened.push(opened);
+                }
+            }
+        }
+        for (path, reason) in not_taken.iter().take(MAX_NOT_TAKEN) {
+            let line = format!("{} was left out: {reason}", path.display());
+            self.findings.push(Finding::info(code::FILE_NOT_TAKEN, line));
+        }
+        if let Some(more @ 1..) = not_taken.len().checked_sub(MAX_NOT_TAKEN) {
+            let line = format!("{more} more files of the folder were left out");
+            self.findings.push(Finding::info(code::FILE_NOT_TAKEN, line));
+        }
+        if is_empty {
+            return Err(BlockError::missing("folder holds no disk image"));
+        }
+        Ok(())
+    }
+
+    /// The disks: each image that no other one is made of.
+    pub(super) fn finish(self, options: &OpenOptions) -> (Vec<Disk>, Vec<DiskFailure>, Vec<Finding>) {
+        let Self { opened, mut failures, mut findings, .. } = self;
+        let wholes = wholes(&opened);
+        let paths: Vec<PathBuf> = opened.iter().map(|image| image.path.clone()).collect();
+        let mut beside = Beside::default();
+        let mut disks: Vec<Disk> = Vec::new();
+        for (image, whole) in opened.into_iter().zip(wholes) {
+            let Opened { path, is_given, disk, findings: notes, .. } = image;
+            if let Some((whole, is_extent)) = whole {
+                // In a folder that is the rule, but for an image that another one takes as raw.
+                let is_odd = is_extent && disk.as_ref().is_ok_and(|disk| disk.format != "raw");
+                if is_given || is_odd {
+                    let whole = paths.get(whole).map(|path| path.display().to_string());
+                    let whole = whole.unwrap_or_default();
+                    let line = format!("{} is a part of {whole}, no disk", path.display());
+                    findings.push(Finding::info(code::DISK_PART_OF_ANOTHER, line));
+                }
+                continue;
+            }
+            match disk {
+                Ok(disk) => {
+                    let notes = notes.into_iter().chain(beside.snapshots(&path, options));
+                    findings.extend(notes.map(|finding| finding.on_disk(disks.len())));
+                    disks.push(disk);
+                }
+                Err(error) => failures.push(DiskFailure { path, error }),
+            }
+        }
+        failures.sort_by(|a, b| a.path.cmp(&b.path));
+        (disks, failures, findings)
+    }
+}
+
+/// For each of `opened` the one that it is a part of, and whether as an extent.
+///
+/// The bytes of an extent belong to a guest, so what they name counts for nothing. Images that are
+/// made of each other are all wholes: nothing is hidden by a circle.
+fn wholes(opened: &[Opened]) -> Vec<Option<(usize, bool)>> {
+    let names = opened.iter().map(|image| host::located_name(&image.path));
+    let by_name: BTreeMap<String, usize> = names.zip(0..).collect();
+    let mut parts: Vec<Vec<(usize, bool)>> = Vec::new();
+    for (whole, image) in opened.iter().enumerate() {
+        let known = image.parts.iter();
+        let known = known.filter_map(|(name, extent)| Some((*by_name.get(name)?, *extent)));
+        let can_hide = |(part, _): &(usize, bool)| {
+            *part != whole && (image.disk.is_ok() || opened[*part].is_mere_part())
+        };
+        parts.push(known.filter(can_hide).collect());
+    }
+    let named: Vec<(usize, bool)> = parts.iter().flatten().copied().collect();
+    for (part, is_extent) in named {
+        if is_extent {
+            parts[part].clear();
+        }
+    }
+    let mut wholes = vec![None; opened.len()];
+    for (whole, parts) in parts.iter().enumerate() {
+        for (part, is_extent) in parts {
+            wholes[*part].get_or_insert((whole, *is_extent));
+        }
+    }
+    wholes
+}
+
+/// What the image at `path` says of its parts and its parent; nothing if it cannot be read.
+fn lineage(path: &Path, options: &OpenOptions) -> Option<Lineage> {
+    if !image::may_name_others(path) {
+        return None;
+    }
+    let file = host::open_image_file(path, &options.allowed).ok()?;
+    volfold_images::lineage(&file).ok().flatten()
+}
+
+/// What the images beside those of the set say of their parents.
+#[derive(Default)]
+struct Beside {
+    /// By folder: the name of each image, and what it says; none if the folder has too many files.
+    folders: BTreeMap<PathBuf, Option<Vec<(String, Lineage)>>>,
+}
+
+impl Beside {
+    /// What lies beside the image at `path` and is newer.
+    fn snapshots(&mut self, path: &Path, options: &OpenOptions) -> Vec<Finding> {
+        let real = host::real_path(path);
+        let folder = real.parent().map(Path::to_path_buf).unwrap_or_default();
+        let known = self.folders.entry(folder).or_insert_with(|| {
+            let files = host::files_beside(path, "vmdk").ok()?;
+            let lineage =
+                |file: &PathBuf| Some((host::located_name(file), lineage(file, options)?));
+            Some(files.iter().filter_map(lineage).collect())
+        });
+        let Some(known) = known else {
+            let line = "its folder has too many files to look for a snapshot of it";
+            return vec![Finding::info(code::NEIGHBOURS_NOT_READ, line)];
+        };
+        let name = host::located_name(path);
+        // A flat extent alone stands for its image.
+        let base = known
+            .iter()
+            .find(|(file, _)| *file == name)
+            .or_else(|| known.iter().find(|(_, lineage)| lineage.extents.contains(&name)));
+        let Some((base, lineage)) = base else { return Vec::new() };
+        let children =
+            known.iter().filter(|(file, child)| file != base && child.is_child_of(base, lineage));
+        let children: Vec<&str> = children.map(|(file, _)| file.as_str()).collect();
+        let Some(first) = children.first() else { return Vec::new() };
+        let first = Path::new(first).file_name().unwrap_or_default().display();
+        let more = match children.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let line = format!(
+            "its snapshot {first}{more} lies beside it; what was written since is not shown"
+        );
+        vec![Finding::warning(code::SNAPSHOT_BESIDE, line)]
+    }
+}

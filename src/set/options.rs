@@ -1,0 +1,41 @@
+//! How a set is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use volfold_fs::ReadOptions;
+
+use crate::volume::lock::{KeyRequest, KeySource};
+
+/// How a disk set is opened.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Folders into which references of images may lead, beside the image's own.
+    pub allowed: Vec<PathBuf>,
+    /// The bound of all sector caches together, in bytes.
+    pub cache_size: u64,
+    /// The id of the format that all images have; `None` to find it out from name and content.
+    pub format: Option<String>,
+    /// How the file systems of the volumes are mounted.
+    pub mount: ReadOptions,
+    /// Where the keys of locked volumes come from.
+    pub keys: Arc<dyn KeySource>,
+}
+
+impl OpenOptions {
+    /// The default of [`OpenOptions::cache_size`]. ARCHITECTURE.md, section 8, has the reason.
+    pub const DEFAULT_CACHE_SIZE: u64 = 64 << 20;
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            allowed: Vec::new(),
+            cache_size: Self::DEFAULT_CACHE_SIZE,
+            format: None,
+            mount: ReadOptions::default(),
+            keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The volumes of a set.
+
+use std::sync::Arc;
+
+use volfold_fs::{
+    FileSystem, FileSystemDriver, FsError, FsResult, Identity, ReadOptions, VolumeReader,
+};
+
+use crate::volume::{Volume, VolumeType};
+
+/// One volume of the set, and the way into its file system.
+#[non_exhaustive]
+pub struct SetVolume {
+    /// How it lies on its disks.
+    pub volume: Volume,
+    /// The name of its folder, unique in the set.
+    pub name: String,
+    /// What tells it from others; empty where no driver knows the file system.
+    pub identity: Identity,
+    /// Why it cannot be shown, `None` if a driver knows it.
+    pub reason: Option<String>,
+    pub(super) is_left_out: bool,
+    pub(super) driver: Option<&'static dyn FileSystemDriver>,
+    pub(super) reader: VolumeReader,
+    pub(super) options: ReadOptions,
+}
+
+impl SetVolume {
+    /// Its id, whatever the order of the arguments.
+    pub fn id(&self) -> &str {
+        &self.volume.id.0
+    }
+
+    /// Whether there are files, or may well be, that are not shown: its file system is damaged,
+    /// locked, or known and not read by this build. A volume of which nothing is known has a reason
+    /// too, and so has swap space, but nothing is left out there.
+    pub fn is_left_out(&self) -> bool {
+        self.is_left_out
+    }
+
+    /// What Windows calls the volume in links, as far as the disks tell: `C:` where a manager keeps
+    /// the letter, and `Volume{...}` with the GUID of a GPT partition or dynamic volume, or with the
+    /// one that Windows 10 and later make of an MBR's signature and the partition's first byte.
+    pub fn guest_names(&self) -> Vec<String> {
+        let Volume { id, hint, kind, partition, .. } = &self.volume;
+        let letter = hint
+            .as_deref()
+            .filter(|hint| matches!(hint.as_bytes(), [letter] if letter.is_ascii_alphabetic()));
+        let (_, own) = id.0.split_once(':').unwrap_or_default();
+        let guid = match (kind, partition) {
+            (VolumeType::Gpt, Some(partition)) => partition.guid.map(|guid| guid.to_string()),
+            (VolumeType::Basic, Some(partition)) => own.split_once('-').map(|(signature, _)| {
+                let [a, b, c, d, e, f, g, h] = partition.start.to_le_bytes();
+                format!(
+                    "{signature}-0000-0000-{a:02x}{b:02x}-\
+                     {c:02x}{d:02x}{e:02x}{f:02x}{g:02x}{h:02x}"
+                )
+            }),
+            (VolumeType::Dynamic, _) => Some(own.to_owned()),
+            _ => None,
+        };
+        let letter = letter.map(|letter| format!("{letter}:"));
+        letter.into_iter().chain(guid.map(|guid| format!("Volume{{{guid}}}"))).collect()
+    }
+
+    /// Opens the file system.
+    ///
+    /// # Errors
+    /// `Unsupported` where no driver knows it, or why its structures cannot be read.
+    pub fn file_system(&self) -> FsResult<Arc<dyn FileSystem>> {
+        match self.driver {
+            Some(driver) => driver.mount(self.reader.clone(), self.options),
+            None => Err(FsError::unsupported(
+                self.reason.clone().unwrap_or_else(|| "no known file system".to_owned()),
+            )),
+        }
+    }
+}
