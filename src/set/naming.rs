@@ -176,7 +176,6 @@ fn make_names_unique(volumes: &mut [SetVolume]) {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

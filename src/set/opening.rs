@@ -156,7 +156,10 @@ impl Opening {
     }
 
     /// The disks: each image that no other one is made of.
-    pub(super) fn finish(self, options: &OpenOptions) -> (Vec<Disk>, Vec<DiskFailure>, Vec<Finding>) {
+    pub(super) fn finish(
+        self,
+        options: &OpenOptions,
+    ) -> (Vec<Disk>, Vec<DiskFailure>, Vec<Finding>) {
         let Self { opened, mut failures, mut findings, .. } = self;
         let wholes = wholes(&opened);
         let paths: Vec<PathBuf> = opened.iter().map(|image| image.path.clone()).collect();

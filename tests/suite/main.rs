@@ -34,6 +34,8 @@ mod ldm;
 #[cfg(target_os = "linux")]
 mod mount;
 #[cfg(target_os = "linux")]
+mod mount_process;
+#[cfg(target_os = "linux")]
 mod ntfs_attributes;
 #[cfg(target_os = "linux")]
 mod overlay;
