@@ -111,12 +111,12 @@ impl FsErrorKind {
     /// The stable code, as `--json` prints it.
     pub fn code(self) -> &'static str {
         match self {
-            Self::Io => "io",
-            Self::Corrupt => "corrupt",
-            Self::Unsupported => "unsupported",
-            Self::OutOfRange => "out-of-range",
-            Self::MissingPart => "missing-part",
-            Self::Refused => "refused",
+            Self::Io => BlockErrorKind::Io.code(),
+            Self::Corrupt => BlockErrorKind::Corrupt.code(),
+            Self::Unsupported => BlockErrorKind::Unsupported.code(),
+            Self::OutOfRange => BlockErrorKind::OutOfRange.code(),
+            Self::MissingPart => BlockErrorKind::MissingPart.code(),
+            Self::Refused => BlockErrorKind::Refused.code(),
             Self::NotFound => "not-found",
             Self::NotADirectory => "not-a-directory",
             Self::IsADirectory => "is-a-directory",
@@ -124,7 +124,7 @@ impl FsErrorKind {
             Self::InvalidName => "invalid-name",
             Self::Encrypted => "encrypted",
             Self::Undecodable(reason) => reason.code(),
-            Self::Internal => "internal",
+            Self::Internal => BlockErrorKind::Internal.code(),
         }
     }
 }

@@ -21,6 +21,7 @@ use volfold_fs::{
 use super::content::{PIECE, read_piece};
 use super::list::compare;
 use super::outcome::Outcome;
+use super::progress;
 use super::report::{Failure, Report};
 use super::set::{self, TreeArguments};
 use super::text;
@@ -84,19 +85,13 @@ struct VolumeJson {
 pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
     let (set, report) = set::open(&arguments.disks, &arguments.set.options());
     let mut report = report.with_warnings();
-    let progress = ProgressBar::new_spinner();
-    let style = "{spinner} {bytes} at {bytes_per_sec}  {wide_msg}";
-    let progress = match indicatif::ProgressStyle::with_template(style) {
-        Ok(style) => progress.with_style(style),
-        Err(_) => progress,
-    };
+    let progress = progress::spinner();
     report.say_by({
         let progress = progress.clone();
         move |line| progress.suspend(|| text::complain(format_args!("{line}")))
     });
     let named = |volume: &SetVolume| {
-        let is_it = |wanted: &String| *wanted == volume.name || wanted == volume.id();
-        arguments.volume.is_empty() || arguments.volume.iter().any(is_it)
+        arguments.volume.is_empty() || arguments.volume.iter().any(|name| volume.is_called(name))
     };
     report.volumes(&set, named);
     let mut is_missing = false;

@@ -248,7 +248,7 @@ fn targets(arguments: &ExportArguments, set: &DiskSet, exports: &[Arc<Export>]) 
         whole.update(overlay.as_os_str().as_encoded_bytes());
     }
     // Where a disk cannot be read, its place and size must do.
-    whole.update(set.identity("").unwrap_or_default());
+    whole.update(set.identity().unwrap_or_default());
     let whole: [u8; 32] = whole.finalize().into();
     let name = whole[..4].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let mut targets = Vec::new();

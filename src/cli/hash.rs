@@ -17,6 +17,7 @@ use volfold_fs::{FileKind, FileSystem, FsError, FsResult, NodeId, StreamName};
 
 use super::content::{PIECE, read_piece};
 use super::outcome::Outcome;
+use super::progress;
 use super::report::{Failure, Report};
 use super::set::TreeArguments;
 use super::text;
@@ -84,7 +85,7 @@ pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
             return nothing(arguments, opened.report);
         }
     };
-    let progress = progress_bar(jobs.iter().map(|job| job.size).sum());
+    let progress = progress::bar(jobs.iter().map(|job| job.size).sum());
     let (digests, mut failed) = hash_all(&opened.tree, &jobs, &progress);
     progress.finish_and_clear();
     failed.sort_by(|a, b| a.0.cmp(&b.0));
@@ -101,16 +102,6 @@ fn nothing(arguments: &HashArguments, mut report: Report<'_>) -> io::Result<Outc
     report.end();
     print(arguments.json, &[], &[], &report)?;
     Ok(Outcome::Nothing)
-}
-
-/// A bar on stderr, hidden where stderr is no terminal.
-pub(crate) fn progress_bar(total: u64) -> ProgressBar {
-    let style = "{bytes}/{total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left";
-    let bar = ProgressBar::new(total);
-    match indicatif::ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 /// Every regular file at or below `path`, sorted by path.

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -130,15 +129,16 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     report.volumes(&set, |_| true);
     let mut volumes = Vec::new();
     for volume in set.volumes() {
-        let opened = volume.reason.is_none().then(|| volume.file_system());
-        match &opened {
-            Some(Ok(files)) => report.file_system(volume.id(), &**files),
-            Some(Err(error)) => {
-                let finding = Finding::error(code::FILE_SYSTEM_DAMAGED, error_chain(error));
-                report.finding(finding.on_volume(volume.id()));
-                report.not_entered(volume.id(), &volume.name, error);
-            }
-            None => {}
+        // A set may have thousands: none is kept open.
+        let opened = volume.reason.is_none().then(|| {
+            let files = volume.file_system()?;
+            report.file_system(volume.id(), &*files);
+            Ok(FileSystemJson::of(&*files, arguments.json))
+        });
+        if let Some(Err(error)) = &opened {
+            let finding = Finding::error(code::FILE_SYSTEM_DAMAGED, error_chain(error));
+            report.finding(finding.on_volume(volume.id()));
+            report.not_entered(volume.id(), &volume.name, error);
         }
         if arguments.verify {
             // What the comparison adds comes after what opening tells.
@@ -155,7 +155,7 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
         .zip(volumes)
         .map(|(volume, (opened, comparison))| VolumeJson {
             comparison,
-            ..describe(volume, opened, arguments.json, report.findings())
+            ..describe(volume, opened, report.findings())
         })
         .collect();
     let text = if arguments.json {
@@ -187,35 +187,35 @@ fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
     }
 }
 
-/// What is told of a volume, whose file system is `opened`; `used` reads whole bitmaps, so only on
-/// request.
+impl FileSystemJson {
+    /// What is told of `files`; how much is used takes whole bitmaps, so only on request.
+    fn of(files: &dyn FileSystem, with_usage: bool) -> Self {
+        let info = files.info();
+        let usage = if with_usage { files.usage().ok() } else { None };
+        Self {
+            kind: info.kind,
+            label: info.label.clone(),
+            uuid: info.uuid.clone(),
+            cluster_size: info.cluster_size,
+            size: info.size,
+            used: usage.map(|usage| usage.used),
+        }
+    }
+}
+
+/// What is told of a volume, with what its file system said of itself.
 fn describe<'a>(
     volume: &'a SetVolume,
-    opened: Option<FsResult<Arc<dyn FileSystem>>>,
-    with_usage: bool,
+    opened: Option<FsResult<FileSystemJson>>,
     findings: &[Finding],
 ) -> VolumeJson<'a> {
     let id = &volume.volume.id;
-    let mut reason = volume.reason.clone();
-    let file_system = match opened {
-        Some(Ok(files)) => {
-            let info = files.info();
-            let usage = if with_usage { files.usage().ok() } else { None };
-            Some(FileSystemJson {
-                kind: info.kind,
-                label: info.label.clone(),
-                uuid: info.uuid.clone(),
-                cluster_size: info.cluster_size,
-                size: info.size,
-                used: usage.map(|usage| usage.used),
-            })
-        }
-        Some(Err(error)) => {
-            reason = Some(error_chain(&error));
-            None
-        }
-        None => None,
+    let (file_system, error) = match opened {
+        Some(Ok(file_system)) => (Some(file_system), None),
+        Some(Err(error)) => (None, Some(error_chain(&error))),
+        None => (None, None),
     };
+    let reason = error.or_else(|| volume.reason.clone());
     let state = State::of(volume, file_system.as_ref(), findings);
     let partition = volume.volume.partition.as_ref().map(|partition| PartitionJson {
         number: partition.number,

@@ -28,6 +28,7 @@ mod mount_host;
 mod mount_record;
 mod outcome;
 mod paths;
+mod progress;
 mod report;
 #[cfg(windows)]
 mod service;

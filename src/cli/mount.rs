@@ -22,7 +22,7 @@ use super::mount_record::{MountRecord, log_file, mount_folder};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
 use super::report::Report;
-use super::set::{NO_VOLUME, TreeArguments, volume_names};
+use super::set::{NO_VOLUME, TreeArguments, look_into, volume_names};
 use super::text;
 
 /// What is said where folders cannot be shown at all.
@@ -217,8 +217,7 @@ fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Optio
     let mut report = Report::to(|line| talk.say(line)).without_left_out();
     report.images(&set);
     let named = |volume: &SetVolume| {
-        let is_it = |wanted: &String| *wanted == volume.name || wanted == volume.id();
-        arguments.volume.is_empty() || arguments.volume.iter().any(is_it)
+        arguments.volume.is_empty() || arguments.volume.iter().any(|name| volume.is_called(name))
     };
     // With --raw what no driver reads is shown as bytes.
     report.volumes(&set, |volume| named(volume) && !(arguments.raw && volume.is_left_out()));
@@ -252,12 +251,10 @@ fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Optio
         }
         return None;
     }
-    for tree in &shown {
+    for (number, tree) in shown.iter().enumerate() {
         let volume = volumes.iter().find(|volume| volume.name.as_bytes() == tree.name());
-        let Some(volume) = volume else { continue };
-        match tree.open() {
-            Ok(files) => report.file_system(volume.id(), &*files),
-            Err(error) => report.not_entered(volume.id(), &volume.name, &error),
+        if let Some(volume) = volume {
+            look_into(volume, number, || Some(tree.open()), &mut report);
         }
     }
     report.later(&set);

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use volfold::volume::Health;
 use volfold::{DiskSet, SetVolume};
-use volfold_block::{BlockError, BlockErrorKind, Finding, Severity, code, error_chain};
+use volfold_block::{BlockError, Finding, Severity, code, error_chain};
 use volfold_fs::{FileSystem, FsError};
 
 use super::outcome::Outcome;
@@ -31,8 +31,19 @@ pub(crate) struct Failure {
     reason: String,
 }
 
+impl Failure {
+    /// The volume `id` could not be had.
+    fn of_volume(id: &str, code: &'static str, reason: String) -> Self {
+        let volume = Some(id.to_owned());
+        Self { disk: None, volume, path: None, path_hex: None, code, reason }
+    }
+}
+
 /// LIMIT: failures that are kept; those after them are counted.
 const MAX_FAILURES: usize = 100_000;
+
+/// LIMIT: findings that are kept; those after them are counted.
+const MAX_FINDINGS: usize = 10_000;
 
 /// The code of a volume that is not read, where its findings have none.
 const NOT_READ: &str = "volume-not-read";
@@ -44,8 +55,9 @@ const NOT_WHOLE: &str = "volume-not-whole";
 pub(crate) struct Report<'a> {
     say: Box<dyn Fn(&str) + Send + Sync + 'a>,
     failures: Vec<Failure>,
-    failures_left_out: u64,
     findings: Vec<Finding>,
+    /// Failures and findings that are not kept.
+    left_out: u64,
     lines: BTreeMap<(&'static str, &'static str), u32>,
     /// Whether warnings are told that cost nothing, too.
     tells_warnings: bool,
@@ -76,8 +88,8 @@ impl<'a> Report<'a> {
         Self {
             say: Box::new(say),
             failures: Vec::new(),
-            failures_left_out: 0,
             findings: Vec::new(),
+            left_out: 0,
             lines: BTreeMap::new(),
             tells_warnings: false,
             shown: &[],
@@ -123,25 +135,11 @@ impl<'a> Report<'a> {
     }
 
     fn image(&mut self, path: &Path, error: &BlockError) {
-        let code = match error.kind() {
-            BlockErrorKind::Corrupt => "corrupt",
-            BlockErrorKind::Unsupported => "unsupported",
-            BlockErrorKind::OutOfRange => "out-of-range",
-            BlockErrorKind::MissingPart => "missing-part",
-            BlockErrorKind::Refused => "refused",
-            BlockErrorKind::Internal => "internal",
-            _ => "io",
-        };
+        let code = error.kind().code();
         let (reason, shown) = (error_chain(error), path.display().to_string());
         self.line("image", code, &format!("{shown}: {reason} [{code}]"));
-        self.add(Failure {
-            disk: Some(shown),
-            volume: None,
-            path: None,
-            path_hex: None,
-            code,
-            reason,
-        });
+        let (disk, volume, path, path_hex) = (Some(shown), None, None, None);
+        self.add(Failure { disk, volume, path, path_hex, code, reason });
     }
 
     /// Takes in what is known of the volumes of `set` that `asks` for, before they are entered:
@@ -178,14 +176,7 @@ impl<'a> Report<'a> {
         let reason = volume.reason.clone().unwrap_or_default();
         let object = self.object_of(volume.id());
         self.line("left-out", NOT_READ, &format!("{object}not read: {reason} [{NOT_READ}]"));
-        self.add(Failure {
-            disk: None,
-            volume: Some(volume.id().to_owned()),
-            path: None,
-            path_hex: None,
-            code: NOT_READ,
-            reason,
-        });
+        self.add(Failure::of_volume(volume.id(), NOT_READ, reason));
     }
 
     /// Takes in that parts of `volume` are missing, and with them bytes.
@@ -193,14 +184,7 @@ impl<'a> Report<'a> {
         let reason = "parts of it are missing; what lies on them is an error".to_owned();
         let object = self.object_of(volume.id());
         self.line("volume", NOT_WHOLE, &format!("{object}{reason} [{NOT_WHOLE}]"));
-        self.add(Failure {
-            disk: None,
-            volume: Some(volume.id().to_owned()),
-            path: None,
-            path_hex: None,
-            code: NOT_WHOLE,
-            reason,
-        });
+        self.add(Failure::of_volume(volume.id(), NOT_WHOLE, reason));
     }
 
     /// Takes in what was noticed since, while the disks of `set` were read.
@@ -226,14 +210,7 @@ impl<'a> Report<'a> {
             &format!("{object}not read: {reason} [{}]", error.code()),
         );
         self.closed.insert([b"/", name.as_bytes()].concat());
-        self.add(Failure {
-            disk: None,
-            volume: Some(id.to_owned()),
-            path: None,
-            path_hex: None,
-            code: error.code(),
-            reason,
-        });
+        self.add(Failure::of_volume(id, error.code(), reason));
     }
 
     /// Takes in what was noticed, unless it is about volumes and disks that nobody asked for.
@@ -266,7 +243,11 @@ impl<'a> Report<'a> {
                 self.line("finding", finding.code.as_str(), &line);
             }
         }
-        self.findings.push(finding);
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding);
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
     }
 
     /// Takes in what contradicts itself, which a volume in order does not, however little it matters.
@@ -334,7 +315,7 @@ impl<'a> Report<'a> {
         if self.failures.len() < MAX_FAILURES {
             self.failures.push(failure);
         } else {
-            self.failures_left_out = self.failures_left_out.saturating_add(1);
+            self.left_out = self.left_out.saturating_add(1);
         }
     }
 
@@ -371,10 +352,10 @@ impl<'a> Report<'a> {
                 (self.say)(&format!("and {more} more [{code}]"));
             }
         }
-        if self.failures_left_out > 0 {
-            let line = format!("{} more failures are left out", self.failures_left_out);
+        if self.left_out > 0 {
+            let line = format!("{} more failures and findings are left out", self.left_out);
             self.findings.push(Finding::warning(code::TOO_MANY_FINDINGS, line));
-            self.failures_left_out = 0;
+            self.left_out = 0;
         }
         if self.is_part { Outcome::Part } else { Outcome::Done }
     }

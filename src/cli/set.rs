@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
-use volfold_fs::{ReadOptions, VolumeTree};
+use volfold_fs::{FileSystem, FsResult, ReadOptions, VolumeTree};
 use volfold_projector::VolumeNames;
 
 use super::keys::Keys;
@@ -118,12 +118,28 @@ impl TreeArguments {
             return Err(Box::new(report));
         }
         let tree = set.tree(|_| true);
-        for volume in set.volumes().iter().filter(|volume| asks(volume)) {
-            if let Some(Err(error)) = tree.enter(volume.name.as_bytes()) {
-                report.not_entered(volume.id(), &volume.name, &error);
-            }
+        let wanted = set.volumes().iter().filter(|volume| asks(volume) && volume.reason.is_none());
+        for (number, volume) in wanted.enumerate() {
+            look_into(volume, number, || tree.enter(volume.name.as_bytes()), &mut report);
         }
         Ok(OpenedTree { set, tree, paths, report })
+    }
+}
+
+/// Enters `volume`, the `number`th that is looked into, and tells what is noticed at its door; `enter`
+/// keeps it open for who comes after.
+pub(crate) fn look_into(
+    volume: &SetVolume,
+    number: usize,
+    enter: impl FnOnce() -> Option<FsResult<Arc<dyn FileSystem>>>,
+    report: &mut Report<'_>,
+) {
+    /// LIMIT: volumes that are kept open before anybody enters them.
+    const KEPT: usize = 64;
+    let kept = if number < KEPT { enter() } else { None };
+    match kept.unwrap_or_else(|| volume.file_system()) {
+        Ok(files) => report.file_system(volume.id(), &*files),
+        Err(error) => report.not_entered(volume.id(), &volume.name, &error),
     }
 }
 

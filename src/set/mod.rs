@@ -163,18 +163,17 @@ impl DiskSet {
 
     /// The volume that `wanted` names by folder name or id.
     pub fn volume(&self, wanted: &str) -> Option<&Arc<SetVolume>> {
-        self.volumes.iter().find(|volume| volume.name == wanted || volume.id() == wanted)
+        self.volumes.iter().find(|volume| volume.is_called(wanted))
     }
 
-    /// What tells the disk or volume `name` of this set from those of others: a SHA-256 of its name
-    /// and size, and of the first and last mebibyte of every disk.
+    /// What tells this set from others: a SHA-256 of the size, and of the first and last mebibyte, of
+    /// every disk.
     ///
     /// # Errors
     /// If a disk cannot be read there.
-    pub fn identity(&self, name: &str) -> Result<[u8; 32], BlockError> {
+    pub fn identity(&self) -> Result<[u8; 32], BlockError> {
         const PIECE: u64 = 1 << 20;
         let mut hash = Sha256::new();
-        hash.update(name.as_bytes());
         for disk in &self.disks {
             hash.update(disk.size.to_le_bytes());
             let length = PIECE.min(disk.size);

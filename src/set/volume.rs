@@ -31,6 +31,11 @@ impl SetVolume {
         &self.volume.id.0
     }
 
+    /// Whether `name` is its folder name or its id.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.id() == name
+    }
+
     /// Whether there are files, or may well be, that are not shown: its file system is damaged,
     /// locked, or known and not read by this build. A volume of which nothing is known has a reason
     /// too, and so has swap space, but nothing is left out there.

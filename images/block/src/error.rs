@@ -28,6 +28,21 @@ pub enum BlockErrorKind {
     Internal,
 }
 
+impl BlockErrorKind {
+    /// The stable code, as messages and JSON show it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+            Self::OutOfRange => "out-of-range",
+            Self::MissingPart => "missing-part",
+            Self::Refused => "refused",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// Why a block could not be read or an image not be opened.
 #[derive(Debug)]
 pub struct BlockError {

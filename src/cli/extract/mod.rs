@@ -7,10 +7,10 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use indicatif::ProgressBar;
 use volfold_projector::process;
 
 use super::outcome::Outcome;
+use super::progress;
 use super::text;
 
 mod arguments;
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
             return Ok(Outcome::Nothing);
         }
     };
-    let progress = spinner();
+    let progress = progress::spinner();
     opened.report.say_by({
         let progress = progress.clone();
         move |line| progress.suspend(|| text::complain(format_args!("{line}")))
@@ -74,16 +74,6 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
         return Ok(if files == 0 { Outcome::Nothing } else { Outcome::Part });
     }
     Ok(if failed && files == 0 { Outcome::Nothing } else { outcome })
-}
-
-fn spinner() -> ProgressBar {
-    let progress = ProgressBar::new_spinner();
-    let style =
-        indicatif::ProgressStyle::with_template("{spinner} {bytes} at {bytes_per_sec}  {wide_msg}");
-    match style {
-        Ok(style) => progress.with_style(style),
-        Err(_) => progress,
-    }
 }
 
 /// The folder `folder`, made if it is not there.
