@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::{DiskSet, SetVolume};
-use volfold_block::{Finding, error_chain};
+use volfold_block::{Finding, FindingLog, error_chain};
 use volfold_fs::{
     FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamName,
 };
@@ -141,13 +141,15 @@ fn check(volume: &SetVolume, report: &mut Report<'_>, progress: &ProgressBar) ->
     let result = Mutex::new(result);
     let shared = Mutex::new(&mut *report);
     read_all(&files, volume, &result, &shared, progress);
-    let mut contradictions = 0;
-    let checked = files.check(&mut |finding| {
-        contradictions += 1;
-        shared.lock().contradiction(finding.on_volume(volume.id()));
-    });
+    // A volume may contradict itself without end: each thing once, and a bounded number.
+    let contradictions = FindingLog::new();
+    let checked = files.check(&mut |finding| contradictions.add(finding));
+    let contradictions = contradictions.all();
+    for finding in &contradictions {
+        shared.lock().contradiction(finding.clone().on_volume(volume.id()));
+    }
     let mut result = result.into_inner();
-    result.contradictions = contradictions;
+    result.contradictions = contradictions.len() as u64;
     if let Err(error) = checked {
         report.file(format!("/{}", volume.name).as_bytes(), &error);
     }

@@ -14,12 +14,10 @@ use std::num::NonZeroU64;
 use volfold_block::{BlockDevice, Confidence};
 
 use super::superblock::{
-    MAX_LOG_BLOCK_SIZE, Primary, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock,
+    COPIES, MAX_LOG_BLOCK_SIZE, Primary, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock,
 };
 use crate::error::{FsError, FsErrorKind, FsResult};
 
-/// Groups that have a backup, with sparse_super or without it.
-const GROUPS: [u64; 10] = [1, 3, 5, 7, 9, 25, 27, 49, 81, 125];
 /// LIMIT: the smallest group that mke2fs makes, in blocks.
 const SMALLEST_GROUP: u64 = 256;
 /// LIMIT: clusters of so many blocks and less are thought of, in powers of two; mke2fs makes 16.
@@ -150,7 +148,7 @@ impl Geometry {
         let blocks = blocks.saturating_sub(self.first_data_block);
         let last = blocks.saturating_sub(1) / self.blocks_per_group;
         let fits = move |place: &u64| *place < size;
-        GROUPS.into_iter().chain([last]).filter_map(move |group| self.place(group)).filter(fits)
+        COPIES.into_iter().chain([last]).filter_map(move |group| self.place(group)).filter(fits)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
 
+use volfold_block::byte_count;
+
 use super::changes::{ChangedDirectory, Changes, Place};
 use super::dir::Directory;
 use super::inode_bytes;
@@ -17,16 +19,23 @@ struct NameState {
     added: Option<u32>,
 }
 
+/// LIMIT: bytes of changed inodes that are kept. A tag of a few bytes may name an inode of 32 KiB.
+const MAX_KEPT: u64 = 64 << 20;
+/// LIMIT: bytes of directories that are read to find the names in tags.
+const MAX_WALKED: u64 = 1 << 30;
+
 /// Applies tags in their order.
 pub(super) struct Builder<'a> {
     volume: &'a Volume,
     changes: Changes,
+    /// Bytes of inodes that may still be kept.
+    left: u64,
     names: BTreeMap<u32, BTreeMap<Vec<u8>, NameState>>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(volume: &'a Volume) -> Self {
-        Self { volume, changes: Changes::default(), names: BTreeMap::new() }
+        Self { volume, changes: Changes::default(), left: MAX_KEPT, names: BTreeMap::new() }
     }
 
     /// The inode `number` gets the fields of `fields`, the start of an inode. Where its blocks are
@@ -35,6 +44,20 @@ impl<'a> Builder<'a> {
         let mut bytes = self.bytes(number)?;
         inode_bytes::update(&mut bytes, fields)
             .ok_or_else(|| FsError::corrupt("fast commit has an inode of a wrong size"))?;
+        self.keep(number, bytes)
+    }
+
+    /// Keeps `bytes` as the inode `number`.
+    ///
+    /// # Errors
+    /// `Unsupported` if that would be too many.
+    fn keep(&mut self, number: u32, bytes: Vec<u8>) -> FsResult<()> {
+        if !self.changes.inodes.contains_key(&number) {
+            let left = self.left.checked_sub(byte_count(bytes.len()));
+            self.left = left.ok_or_else(|| {
+                FsError::unsupported("fast commits change more inodes than are kept")
+            })?;
+        }
         self.changes.inodes.entry(number).or_default().bytes = bytes;
         Ok(())
     }
@@ -121,12 +144,11 @@ impl<'a> Builder<'a> {
             inode_bytes::clear_map(&mut bytes);
             self.changes.ranges.remove(&number);
         }
-        self.changes.inodes.entry(number).or_default().bytes = bytes;
-        Ok(())
+        self.keep(number, bytes)
     }
 
     /// # Errors
-    /// If the host cannot read.
+    /// If the host cannot read, `Unsupported` if more directories are named than are read.
     pub(super) fn finish(mut self) -> FsResult<Changes> {
         let block_size = self.volume.superblock.block_size.get();
         for (number, ranges) in &self.changes.ranges {
@@ -134,8 +156,9 @@ impl<'a> Builder<'a> {
                 inode.added = ranges.blocks().saturating_mul(block_size);
             }
         }
+        let mut walked = MAX_WALKED;
         for (directory, names) in std::mem::take(&mut self.names) {
-            let on_volume = self.on_volume(directory, &names)?;
+            let on_volume = self.on_volume(directory, &names, &mut walked)?;
             let changed = self.changes.directories.entry(directory).or_default();
             for (name, state) in names {
                 let stays = match on_volume.get(&name) {
@@ -159,6 +182,7 @@ impl<'a> Builder<'a> {
         &self,
         number: u32,
         names: &BTreeMap<Vec<u8>, NameState>,
+        walked: &mut u64,
     ) -> FsResult<HashMap<Vec<u8>, u32>> {
         let mut found = HashMap::new();
         let is_new = |changed: &ChangedDirectory| changed.is_new;
@@ -166,11 +190,11 @@ impl<'a> Builder<'a> {
             return Ok(found);
         }
         let mut bytes = Vec::new();
-        let directory = self
-            .volume
-            .read_inode(number, &mut bytes)
-            .and_then(|inode| Directory::open(self.volume, inode, &bytes));
-        let directory = match directory {
+        let directory = self.volume.read_inode(number, &mut bytes).and_then(|inode| {
+            let size = inode.size;
+            Ok((Directory::open(self.volume, inode, &bytes)?, size))
+        });
+        let (directory, size) = match directory {
             Ok(directory) => directory,
             Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
             Err(error) => {
@@ -178,6 +202,9 @@ impl<'a> Builder<'a> {
                 return Err(FsError::corrupt(message).because(error));
             }
         };
+        *walked = walked.checked_sub(size).ok_or_else(|| {
+            FsError::unsupported("fast commits name more directories than are read")
+        })?;
         directory.walk(0, &mut |entry| {
             if names.contains_key(entry.name) {
                 found.insert(entry.name.to_vec(), entry.inode);

@@ -11,14 +11,12 @@ use volfold_block::{BlockDevice, bytes_to_index};
 
 use super::descriptor::{Descriptor, sum_is_good};
 use super::features::{Incompat, RoCompat};
-use super::superblock::Superblock;
+use super::superblock::{COPIES, Superblock};
 use super::system_blocks::SystemBlocks;
 use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// LIMIT: copies of one block of descriptors that are tried.
 const MAX_COPIES: usize = 8;
-/// The groups whose copies are tried, as far as they have one.
-const COPIES: [u64; 10] = [1, 3, 5, 7, 9, 25, 27, 49, 81, 125];
 
 /// What is known of a group.
 #[derive(Clone, Copy, Debug)]

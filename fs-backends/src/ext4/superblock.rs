@@ -66,6 +66,10 @@ pub(super) const MAGIC: u16 = 0xEF53;
 pub(super) const MAX_LOG_BLOCK_SIZE: u32 = 6;
 /// LIMIT: 2^20 groups are 128 TiB with blocks of 4 KiB; their table here takes 32 MiB.
 const MAX_GROUPS: u64 = 1 << 20;
+
+/// Groups that have a copy of the superblock and of the group descriptors, with sparse_super or
+/// without it.
+pub(super) const COPIES: [u64; 10] = [1, 3, 5, 7, 9, 25, 27, 49, 81, 125];
 /// LIMIT: the specification's own bound of block numbers.
 const MAX_BLOCKS: u64 = 1 << 48;
 

@@ -344,7 +344,12 @@ impl FatFileSystem {
         let mut extents = chain.extents;
         if self.boot.has_cluster(first) {
             let own = match self.claims.take(&self.boot, node, first, &extents) {
-                Claim::Whole | Claim::TooMany => size,
+                Claim::Whole => size,
+                Claim::TooMany => {
+                    let line = "volume has more files than are compared with each other";
+                    self.log.add(Finding::warning(code::NOT_COMPARED, line));
+                    size
+                }
                 Claim::UpTo(offset) => offset,
                 Claim::Foreign => 0,
             };

@@ -12,7 +12,7 @@ use crate::error::{FsError, FsResult};
 
 /// Bytes of the table that are read at once when a chain is followed.
 const WINDOW: usize = 4096;
-/// Bytes of the table that are read at once when all of it is read.
+/// Bytes of the table that are read at once when free clusters are counted.
 const SCAN: usize = 64 * 1024 * 3;
 /// Bytes after a window that are read with it: an entry of 12 bits may begin in its last byte.
 const OVERLAP: usize = 4;

@@ -18,8 +18,11 @@ const MFT: u64 = 0;
 const BITMAP: u64 = 6;
 /// The first record that formatters leave unused and unmarked.
 const FIRST_PLAIN_RECORD: u64 = 24;
-/// LIMIT: bytes of the bitmap of a table of 2^32 records.
-const MAX_TABLE_BITMAP: u64 = 512 << 20;
+/// LIMIT: records that are compared, and bytes of the bitmap that has a bit for each.
+const MAX_RECORDS: u64 = 1 << 28;
+const MAX_TABLE_BITMAP: u64 = MAX_RECORDS / 8;
+/// LIMIT: clusters that are compared, a bit each.
+const MAX_CLUSTERS: u64 = 1 << 32;
 /// LIMIT: directories above a file whose names are given with it.
 const MAX_DEPTH: usize = 64;
 /// Records that are fetched together.
@@ -56,8 +59,11 @@ struct Check<'a> {
 impl<'a> Check<'a> {
     fn new(volume: &'a Volume) -> FsResult<Self> {
         let size = volume.boot.size.min(volume.reader.data.size());
-        // LIMIT: a bit for each cluster that the volume has room for.
         let clusters = size.checked_div(volume.boot.cluster_size).unwrap_or(0);
+        if clusters > MAX_CLUSTERS || volume.records() > MAX_RECORDS {
+            let line = "volume has more clusters or file records than are compared";
+            return Err(FsError::unsupported(line));
+        }
         let table = volume.node(MFT)?;
         let used = match volume.stream(&table, kind::BITMAP, &[])? {
             Some(stream) => volume.content_of(stream, MAX_TABLE_BITMAP)?,
@@ -149,6 +155,9 @@ impl<'a> Check<'a> {
         if let Err(error) = visited {
             self.note(record, code::NTFS_RECORD, &error.to_string());
         }
+        // A hostile list names one attribute over and over.
+        streams.sort_unstable();
+        streams.dedup();
         for (kind, name) in streams.iter().filter(|(kind, _)| *kind != kind::ATTRIBUTE_LIST) {
             if let Err(error) = self.volume.stream(record, *kind, name) {
                 self.note(record, code::NTFS_RECORD, &error.to_string());
@@ -233,7 +242,11 @@ impl<'a> Check<'a> {
                         *to = *from;
                     }
                 }
-                Content::Runs(runs) => runs.read(&*self.volume.reader.data, at, buf)?,
+                Content::Runs(runs) => {
+                    runs.read(&*self.volume.reader.data, at, buf)?;
+                    let valid = bytes_to_index(stream.valid.saturating_sub(at).min(length))?;
+                    buf.get_mut(valid..).unwrap_or_default().fill(0);
+                }
             }
             for (marked, number) in buf.iter().zip(at..) {
                 let taken = self.taken_byte(number);

@@ -133,8 +133,9 @@ impl Volume {
             return Err(FsError::corrupt("master file table is resident").at(record.position()));
         };
         volume.mft = runs.finish();
-        volume.mft_size = table.valid;
-        volume.fetched = Fetched::new(table.valid);
+        // No table is larger than what holds it.
+        volume.mft_size = table.valid.min(volume.reader.data.size());
+        volume.fetched = Fetched::new(volume.mft_size);
         Ok(volume)
     }
 
