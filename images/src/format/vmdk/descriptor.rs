@@ -388,19 +388,19 @@ fn parent_link(keys: &Keys) -> BlockResult<Option<ParentLink>> {
     let hint = keys.parent_hint.as_ref().filter(|(hint, _)| !hint.is_empty());
     let written = keys.parent_cid.as_ref().map(content_id).transpose()?;
     let cid = written.filter(|cid| *cid != NO_PARENT);
-    let id = match &keys.parent_uuid {
-        Some((text, at)) => uuid(text).map_err(|()| {
-            BlockError::corrupt("descriptor has a parent whose UUID is none", *at, 0)
-        })?,
-        None => None,
+    let checked = |key: &Option<(String, u64)>, sentence: &'static str| match key {
+        Some((text, at)) => uuid(text).map_err(|()| BlockError::corrupt(sentence, *at, 0)),
+        None => Ok(None),
     };
+    let id = checked(&keys.parent_uuid, "descriptor has a parent whose UUID is none")?;
     let sentence = match (cid, hint, &id) {
         (Some(_), Some(_), _) | (_, _, Some(_)) => {
-            let modification = keys.parent_modification.as_ref();
+            let sentence = "descriptor has a parent whose modification UUID is none";
+            let modification = checked(&keys.parent_modification, sentence)?;
             return Ok(Some(ParentLink {
                 cid,
                 hint: hint.map(|(hint, _)| hint.clone()).unwrap_or_default(),
-                modification: modification.and_then(|(text, _)| uuid(text).ok().flatten()),
+                modification,
                 uuid: id,
             }));
         }

@@ -19,11 +19,10 @@
 //! Tables are kept until the [`TableBudget`] of the image is spent; later ones are read on each
 //! request, so that memory stays bounded and reads take no lock. Such a table is compared once.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 
 use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
 use crate::format::vmdk::note::PartLog;
@@ -52,11 +51,8 @@ const MAX_KEPT_TABLES: usize = 1 << 14;
 const MAX_MARKERS: usize = 1 << 20;
 
 /// LIMIT: places of grains of all files of an image that are compared across their tables: 8 MiB,
-/// for 4 TiB in grains of 64 KiB.
+/// for 4 TiB in grains of 64 KiB; twice that where two grains have one place.
 const MAX_COMPARED_PLACES: usize = 1 << 26;
-
-/// LIMIT: places of which it is remembered that two grains have them.
-const MAX_SHARED_PLACES: usize = 1 << 12;
 
 /// How much of the grain directory is read at once.
 const DIRECTORY_CHUNK: usize = 64 * 1024;
@@ -138,71 +134,81 @@ impl Bits {
     }
 
     fn has(&self, number: usize) -> bool {
-        self.word(number).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+        self.word(number).is_some_and(|(word, bit)| word.load(Ordering::Acquire) & bit != 0)
     }
 
     /// Adds `number`; whether it was there before.
     fn add(&self, number: usize) -> bool {
-        self.word(number)
-            .is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
+        self.word(number).is_some_and(|(word, bit)| word.fetch_or(bit, Ordering::AcqRel) & bit != 0)
     }
 }
 
 /// The places of the grains of all tables that were read so far.
 struct Places {
-    /// One for each grain that the file has room for.
-    taken: OnceLock<Bits>,
+    /// How many the file has room for.
     count: usize,
-    /// The sectors of grains that two tables name.
-    shared: RwLock<HashSet<u32>>,
-    has_shared: AtomicBool,
+    taken: OnceLock<Bits>,
+    /// Those that two tables name.
+    shared: OnceLock<Bits>,
+    /// The tables whose places were taken.
+    claimed: Bits,
+    /// Held while the places of one table are taken.
+    claiming: Mutex<()>,
 }
 
 impl Places {
     /// `None` where grains are not compared: they are compressed, or they are too many.
-    fn new(rule: EntryRule, budget: &TableBudget) -> Option<Self> {
+    fn new(rule: EntryRule, tables: usize, budget: &TableBudget) -> Option<Self> {
         let sectors = u64::from(rule.grain_sectors).saturating_mul(SECTOR);
         let count = rule.file_size.checked_div(sectors)?.saturating_add(1);
         let count = usize::try_from(count).ok().filter(|count| take(&budget.places, *count))?;
         Some(Self {
-            taken: OnceLock::new(),
             count,
-            shared: RwLock::default(),
-            has_shared: AtomicBool::new(false),
+            taken: OnceLock::new(),
+            shared: OnceLock::new(),
+            claimed: Bits::new(tables),
+            claiming: Mutex::new(()),
         })
     }
 
-    fn is_shared(&self, entry: u32) -> bool {
-        self.has_shared.load(Ordering::Relaxed) && self.shared.read().contains(&entry)
+    /// The number of the place of the grain that `entry` names. Grains lie side by side from the end
+    /// of the metadata on; one that does not fit in there overlaps two places, and only its own table
+    /// is asked.
+    fn place(rule: EntryRule, entry: u32) -> Option<usize> {
+        let offset = rule.data_start.checked_rem(rule.grain_sectors)?;
+        let from_first = entry.saturating_sub(offset);
+        let is_place = rule.is_place(entry) && from_first.is_multiple_of(rule.grain_sectors);
+        let place = from_first.checked_div(rule.grain_sectors).filter(|_| is_place)?;
+        usize::try_from(place).ok()
     }
 
-    /// Takes the places of the grains of `table`, and refuses those that another table took.
-    fn claim(&self, rule: EntryRule, table: &mut Table) -> u32 {
-        let taken = self.taken.get_or_init(|| Bits::new(self.count));
-        // Grains lie side by side from the end of the metadata on; one that does not fit in there
-        // overlaps two places, and only its own table is asked.
-        let offset = rule.data_start.checked_rem(rule.grain_sectors).unwrap_or(0);
-        let mut shared = 0_u32;
-        for (index, entry) in table.entries.into_iter().enumerate() {
-            if !rule.is_place(entry) || table.entry(index).is_err() {
-                continue;
-            }
-            let from_first = entry.saturating_sub(offset);
-            if from_first.checked_rem(rule.grain_sectors) != Some(0) {
-                continue;
-            }
-            let place = from_first.checked_div(rule.grain_sectors).unwrap_or(0);
-            if usize::try_from(place).is_ok_and(|place| taken.add(place)) {
-                table.refuse(index, Refusal::Shared);
-                shared = shared.saturating_add(1);
-                let mut known = self.shared.write();
-                if known.len() < MAX_SHARED_PLACES {
-                    known.insert(entry);
-                    self.has_shared.store(true, Ordering::Relaxed);
-                }
-            }
+    fn is_shared(&self, rule: EntryRule, entry: u32) -> bool {
+        let shared = self.shared.get();
+        shared.is_some_and(|shared| Self::place(rule, entry).is_some_and(|place| shared.has(place)))
+    }
+
+    /// Takes the places of the grains of `table`, the table number `index`; how many another table
+    /// has taken.
+    fn claim(&self, rule: EntryRule, index: usize, table: &Table) -> usize {
+        if self.claimed.has(index) {
+            return 0;
         }
-        shared
+        // Who reads the same table meanwhile waits, so that it serves no place that is shared.
+        let _one_at_a_time = self.claiming.lock();
+        if self.claimed.has(index) {
+            return 0;
+        }
+        let taken = self.taken.get_or_init(|| Bits::new(self.count));
+        let entries = table.entries.into_iter().enumerate();
+        let used = entries.filter(|(index, _)| table.entry(*index).is_ok());
+        let places = used.filter_map(|(_, entry)| Self::place(rule, entry));
+        let mut count = 0_usize;
+        for place in places.filter(|place| taken.add(*place)) {
+            self.shared.get_or_init(|| Bits::new(self.count)).add(place);
+            count = count.saturating_add(1);
+        }
+        self.claimed.add(index);
+        count
     }
 }
 
@@ -237,8 +243,6 @@ pub(super) struct GrainDirectory {
     tables: Box<[OnceLock<Box<Table>>]>,
     /// The tables that were compared and are sound.
     sound: Bits,
-    /// The tables whose places were taken.
-    claimed: Bits,
     places: Option<Places>,
     budget: Arc<TableBudget>,
     log: PartLog,
@@ -307,8 +311,7 @@ impl GrainDirectory {
             rule,
             tables: tables.unwrap_or_else(empty),
             sound: Bits::new(entries.len()),
-            claimed: Bits::new(entries.len()),
-            places: Places::new(rule, &budget),
+            places: Places::new(rule, entries.len(), &budget),
             entries,
             copies,
             budget,
@@ -373,11 +376,9 @@ impl GrainDirectory {
             (Err(error), _) => return Err(error),
         };
         let note = |finding| self.log.add(finding);
-        let mut table = self.rule.check(index, entries, copy.as_ref(), &note);
-        if let Some(places) = &self.places
-            && !self.claimed.add(index)
-        {
-            let shared = places.claim(self.rule, &mut table);
+        let table = self.rule.check(index, entries, copy.as_ref(), &note);
+        if let Some(places) = &self.places {
+            let shared = places.claim(self.rule, index, &table);
             if shared > 0 {
                 let line = format!(
                     "{shared} entries of grain table {index} name places that other tables name \
@@ -390,6 +391,11 @@ impl GrainDirectory {
             self.sound.add(index);
         }
         Ok(table)
+    }
+
+    /// Whether another grain has the place that `entry` names, as far as tables were read.
+    fn is_shared(&self, entry: u32) -> bool {
+        self.places.as_ref().is_some_and(|places| places.is_shared(self.rule, entry))
     }
 
     fn note(&self, line: String) {
@@ -511,16 +517,16 @@ fn most_frequent(values: impl Iterator<Item = u32>) -> Option<u32> {
 /// Chooses between the entries of two directories; what is left of `copies` are tables to compare
 /// with, 0 where there is none.
 fn join_directories(rule: EntryRule, entries: &mut [u32], copies: &mut [u32], log: &PartLog) {
-    if copies.is_empty() {
-        return;
-    }
     let (ours, theirs) = (Pattern::of(entries), Pattern::of(copies));
     let is_inside = |entry: u32| entry != 0 && !rule.is_bad_table(entry);
     let is_possible = |entry: u32, pattern: Option<Pattern>, index: usize| {
         is_inside(entry) && pattern.is_none_or(|pattern| pattern.entry(index) == Some(entry))
     };
-    let (mut taken, mut bad_copies) = (0_u64, 0_u64);
-    for ((entry, copy), index) in entries.iter_mut().zip(copies).zip(0..) {
+    let has_copies = !copies.is_empty();
+    let (mut taken, mut bad_copies, mut odd) = (0_u64, 0_u64, 0_u64);
+    for (index, entry) in entries.iter_mut().enumerate() {
+        let mut missing = 0;
+        let copy = copies.get_mut(index).unwrap_or(&mut missing);
         match (is_possible(*entry, ours, index), is_possible(*copy, theirs, index)) {
             (true, true) => {}
             // A disk that was enlarged has tables elsewhere, and so has its copy.
@@ -530,7 +536,10 @@ fn join_directories(rule: EntryRule, entries: &mut [u32], copies: &mut [u32], lo
                 taken = taken.saturating_add(1);
             }
             (is_ours, false) => {
-                if is_ours || *copy != 0 {
+                if !is_ours && is_inside(*entry) {
+                    odd = odd.saturating_add(1);
+                }
+                if *copy != 0 || (is_ours && has_copies) {
                     bad_copies = bad_copies.saturating_add(1);
                 }
                 *copy = 0;
@@ -538,20 +547,19 @@ fn join_directories(rule: EntryRule, entries: &mut [u32], copies: &mut [u32], lo
         }
     }
     let total = entries.len();
-    if taken > 0 {
-        log.add(Finding::warning(
-            code::VMDK_GRAIN_DIRECTORY_DAMAGED,
-            format!("{taken} of {total} entries of the grain directory were taken from its copy"),
-        ));
-    }
-    if bad_copies > 0 {
-        log.add(Finding::warning(
-            code::VMDK_GRAIN_DIRECTORY_DAMAGED,
-            format!(
-                "{bad_copies} of {total} entries of the redundant grain directory are not used"
-            ),
-        ));
-    }
+    let tell = |count: u64, what: &str| {
+        if count > 0 {
+            let line = format!("{count} of {total} entries of the {what}");
+            log.add(Finding::warning(code::VMDK_GRAIN_DIRECTORY_DAMAGED, line));
+        }
+    };
+    tell(taken, "grain directory were taken from its copy");
+    tell(bad_copies, "redundant grain directory are not used");
+    tell(
+        odd,
+        "grain directory are not where all others are, and no copy confirms them; bytes there may be \
+         of another place",
+    );
 }
 
 fn read_table(file: &dyn BlockDevice, at: u64) -> BlockResult<Entries> {
@@ -627,9 +635,7 @@ impl Lookup<'_> {
         Ok(match entry {
             0 => Ok(Grain::Hole),
             1 if self.directory.rule.zeroed_grains => Ok(Grain::Zeroed),
-            _ if self.directory.places.as_ref().is_some_and(|it| it.is_shared(entry)) => {
-                Err(Refusal::Shared.error(entry))
-            }
+            _ if self.directory.is_shared(entry) => Err(Refusal::Shared.error(entry)),
             _ => Ok(Grain::Stored(u64::from(entry).saturating_mul(SECTOR))),
         })
     }

@@ -263,12 +263,12 @@ impl Layer {
         }
     }
 
-    /// Puts an extent after the others.
     /// Where the next extent begins.
     fn end(&self) -> u64 {
         self.extents.last().map_or(0, |last| last.span.end())
     }
 
+    /// Puts an extent after the others.
     fn add(&mut self, line: &ExtentLine, name: String, source: Source) -> BlockResult<()> {
         let start = self.end();
         let span = Span::new(start, line.size)

@@ -384,8 +384,15 @@ mod tests {
         let error = files.clone().with("base.vmdk", base).error("child.vmdk");
         assert_eq!(error.0, BlockErrorKind::Corrupt);
         assert!(error.2.contains("was changed after the snapshot: its modification UUID is"));
+        let base = ids(BASE_ID, ZERO_ID, ZERO_ID, ZERO_ID);
+        let error = files.clone().with("base.vmdk", base).error("child.vmdk");
+        assert!(error.2.contains("has no modification UUID, where"), "{error:?}");
         let base = ids(BASE_ID, ZERO_ID, BASE_ID, ZERO_ID);
-        assert!(files.with("base.vmdk", base).open("child.vmdk").is_ok());
+        let files = files.with("base.vmdk", base);
+        assert!(files.open("child.vmdk").is_ok());
+        let bent = ids(OTHER_ID, BASE_ID, OTHER_ID, "5eed");
+        let error = files.with("child.vmdk", bent).error("child.vmdk");
+        assert!(error.2.contains("whose modification UUID is none"), "{error:?}");
     }
 
     #[test]

@@ -194,6 +194,9 @@ fn check_ids(name: &str, link: &ParentLink, parent: &Descriptor) -> BlockResult<
             shown(found),
             shown(wanted)
         )),
+        (Some(wanted), None) => {
+            corrupt(format!("{name} has no modification UUID, where {} is wanted", shown(wanted)))
+        }
         _ => Ok(()),
     }
 }

@@ -430,6 +430,46 @@ mod tests {
         check_codes(&image, &[]);
     }
 
+    #[test]
+    fn shared_places_stay_errors_however_many_there_are() {
+        // Tables 10 to 19 name the places of tables 0 to 9: 5120 places. None of them is kept.
+        let grains = 10 * 512;
+        let builder = (0..grains)
+            .fold(SparseBuilder::new(40 << 20), |builder, grain| builder.grain(grain, 0xC0));
+        let mut bytes = builder.build();
+        let tables = 10 * 4096;
+        bytes.copy_within(REDUNDANT_TABLE..REDUNDANT_TABLE + tables, REDUNDANT_TABLE + tables);
+        let files = Files::default().with("self.vmdk", bytes);
+        for tables in [0, 1000] {
+            let budget = Arc::new(TableBudget::with(tables, 0));
+            let image =
+                open_with(&files.located("self.vmdk"), &budget, &CachePool::new(1 << 20)).unwrap();
+            for table in 0..20 {
+                let _ = read(&*image.device, table * 512 * 4096, 1);
+            }
+            for grain in 0..2 * grains {
+                let error = read(&*image.device, grain * 4096, 1).unwrap_err();
+                assert!(error.message().contains("another grain has too"), "{grain}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_odd_directory_entry_that_no_copy_confirms_is_told() {
+        let mut bytes = eight_tables().build();
+        let place = u32::from_le_bytes(bytes[DIRECTORY + 4..][..4].try_into().unwrap());
+        put(&mut bytes, DIRECTORY + 4 * 5, place);
+        for copy in [0, u32::MAX] {
+            put(&mut bytes, REDUNDANT_DIRECTORY + 4 * 5, copy);
+            let image =
+                Files::default().with("self.vmdk", bytes.clone()).open("self.vmdk").unwrap();
+            let findings: Vec<String> =
+                image.findings.iter().map(|finding| finding.message.clone()).collect();
+            let told = |line: &&String| line.contains("are not where all others are");
+            assert_eq!(findings.iter().filter(told).count(), 1, "{findings:?}");
+        }
+    }
+
     /// Eight tables, so that their places show a pattern.
     fn eight_tables() -> SparseBuilder {
         (0..8).fold(SparseBuilder::new(16 << 20), |builder, table| {

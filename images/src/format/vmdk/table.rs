@@ -90,13 +90,6 @@ impl Table {
         }
         Ok(entry)
     }
-
-    /// Refuses the entry `index` too.
-    pub(super) fn refuse(&mut self, index: usize, refusal: Refusal) {
-        if let Err(place) = self.refused.binary_search_by_key(&index, |(at, _)| *at) {
-            self.refused.insert(place, (index, refusal));
-        }
-    }
 }
 
 /// What the entries of one extent may be.
