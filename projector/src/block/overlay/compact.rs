@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io;
 
-use volfold_block::{BlockDevice, Span, byte_count};
-use zerocopy::IntoBytes;
+use volfold_block::{Span, byte_count};
+use zerocopy::byteorder::little_endian::U32;
+use zerocopy::{FromBytes, IntoBytes};
 
-use super::below::bases_of;
 use super::changed::Changed;
 use super::changes::{BLOCK, Changes, Kept};
-use super::format::{Header, MAX_ZERO_BASES, RECORD_HEADER, Record};
+use super::format::{BASE, Base, Header, MAX_BASES_OF_RECORD, RECORD_HEADER, Record};
 use super::sidecar::{Sidecar, write_at};
 use crate::block::number::to_usize;
 
@@ -21,6 +21,10 @@ const WORTH: u64 = 64 << 10;
 
 /// The same while it is in use, when those who write wait for it.
 const WORTH_IN_USE: u64 = 256 << 20;
+
+/// LIMIT: checksums of blocks below that are in memory while it is written anew: 256 MiB, for 64 GiB
+/// that were changed.
+const MAX_BASES: usize = 1 << 24;
 
 /// What an overlay is after it was written anew.
 pub(super) struct Compacted {
@@ -37,18 +41,20 @@ pub(super) fn is_worth_it(changes: &Changes, end: u64, in_use: bool) -> bool {
 }
 
 /// Writes what `changed` holds into a new file with the facts of `header`, which takes the place of its
-/// sidecar. Nothing may be appended meanwhile.
+/// sidecar, whose records end at `end`. Nothing may be appended meanwhile.
 ///
 /// # Errors
-/// If the host does not let it; then all is as before.
+/// If the host does not let it, or too much was changed; then all is as before.
 pub(super) fn compact(
     changed: &Changed,
     sidecar: &Sidecar,
     header: &Header,
+    end: u64,
 ) -> io::Result<Compacted> {
+    let bases = old_bases(sidecar, header, end)?;
     let header = Header::new(header.identity, header.size, header.files.clone())?;
     let (path, file) = sidecar.successor()?;
-    let written = write_anew(changed, sidecar, &file, &header).and_then(|written| {
+    let written = write_anew(changed, sidecar, &file, &header, &bases).and_then(|written| {
         file.sync_all()?;
         Ok(written)
     });
@@ -65,12 +71,47 @@ pub(super) fn compact(
     result
 }
 
-/// The changes of `changed`, written to `file`.
+/// The checksum of each block below when it was first changed, in the order of the blocks. They are
+/// kept as they are: taken anew they would hide that the image was changed since.
+fn old_bases(sidecar: &Sidecar, header: &Header, end: u64) -> io::Result<Vec<(u64, U32)>> {
+    let last_block = header.size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
+    let mut at = byte_count(header.to_bytes()?.len());
+    let mut found: Vec<(u64, U32)> = Vec::new();
+    let mut bytes = Vec::new();
+    while at < end {
+        let mut start = [0; RECORD_HEADER];
+        sidecar.read_exact_at(at, &mut start)?;
+        let record = Record::parse(&start, &sidecar.salt(), last_block)
+            .ok_or_else(|| io::Error::other("some of its records are damaged"))?;
+        let next = at.saturating_add(record.length());
+        let length = to_usize(record.bases.into()).saturating_mul(BASE);
+        bytes.resize(length, 0);
+        sidecar.read_exact_at(next.saturating_sub(byte_count(length)), &mut bytes)?;
+        at = next;
+        let whole = crc32c::crc32c(&bytes) == record.bases_checksum;
+        let Ok(bases) = <[Base]>::ref_from_bytes(&bytes) else { continue };
+        let blocks = bases.iter().filter(|_| whole).filter_map(|base| {
+            let skip = u64::from(base.block.get()).saturating_mul(BLOCK);
+            Some((record.blocks.position(skip)?, base.checksum))
+        });
+        found.extend(blocks);
+        if found.len() > MAX_BASES {
+            return Err(io::Error::other("more was changed than is written anew"));
+        }
+    }
+    // The first of each block counts; the order of the others stays.
+    found.sort_by_key(|(block, _)| *block);
+    found.dedup_by_key(|(block, _)| *block);
+    Ok(found)
+}
+
+/// The changes of `changed`, written to `file` with `bases`.
 fn write_anew(
     changed: &Changed,
     sidecar: &Sidecar,
     file: &File,
     header: &Header,
+    bases: &[(u64, U32)],
 ) -> io::Result<(Changes, Compacted)> {
     let start = header.to_bytes()?;
     write_at(file, 0, &start)?;
@@ -78,7 +119,7 @@ fn write_anew(
         sidecar,
         file,
         header,
-        below: &*changed.below,
+        bases,
         changes: Changes::default(),
         end: byte_count(start.len()),
         sequence: 0,
@@ -121,7 +162,7 @@ struct Writer<'a> {
     sidecar: &'a Sidecar,
     file: &'a File,
     header: &'a Header,
-    below: &'a dyn BlockDevice,
+    bases: &'a [(u64, U32)],
     changes: Changes,
     end: u64,
     sequence: u64,
@@ -133,12 +174,13 @@ impl Writer<'_> {
         if blocks.is_empty() {
             return Ok(());
         }
-        let mut bases = Vec::new();
-        let with_bases = match data.is_empty() {
-            true => blocks.first(MAX_ZERO_BASES.saturating_mul(BLOCK)),
-            false => blocks,
-        };
-        bases_of(self.below, with_bases, blocks, &mut bases);
+        let first = self.bases.partition_point(|(block, _)| *block < blocks.start());
+        let of_these = self.bases.iter().skip(first).take(to_usize(MAX_BASES_OF_RECORD));
+        let of_these = of_these.map_while(|(block, checksum)| {
+            let place = blocks.offset_of(*block)?.checked_div(BLOCK)?;
+            Some(Base { block: u32::try_from(place).ok()?.into(), checksum: *checksum })
+        });
+        let bases: Vec<Base> = of_these.collect();
         self.sequence = self.sequence.saturating_add(1);
         let header = Record::header(&self.header.salt, self.sequence, blocks, data, &bases);
         let mut record = header.to_vec();

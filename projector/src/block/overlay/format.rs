@@ -52,6 +52,9 @@ use crate::block::number::to_usize;
 /// LIMIT: bytes of one record's data.
 pub(super) const MAX_DATA: u64 = (32 << 20) + 2 * BLOCK;
 
+/// LIMIT: checksums of blocks below that one record has.
+pub(super) const MAX_BASES_OF_RECORD: u64 = MAX_DATA / BLOCK;
+
 /// LIMIT: bytes of the table of files; an image of ten thousand extents takes two mebibytes.
 const MAX_TABLE: u32 = 16 << 20;
 
@@ -277,6 +280,9 @@ impl Header {
             });
             rest = after;
         }
+        if to_usize(raw.files.get().into()) != files.len() {
+            return Err(damaged());
+        }
         let length = byte_count(size_of::<RawHeader>()).saturating_add(byte_count(table.len()));
         let RawHeader { salt, identity, size, .. } = raw;
         Ok((Self { salt, identity, size: size.get(), files }, length))
@@ -364,7 +370,7 @@ impl Record {
             && blocks.start().is_multiple_of(BLOCK)
             && covered.is_multiple_of(BLOCK)
             && blocks.end() <= end
-            && u64::from(raw.bases.get()) <= MAX_DATA / BLOCK;
+            && u64::from(raw.bases.get()) <= MAX_BASES_OF_RECORD;
         is_sane.then_some(Self {
             blocks,
             data,

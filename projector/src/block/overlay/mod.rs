@@ -70,7 +70,7 @@ pub struct Overlay {
     /// Whether the host could not write back, or not undo a part of a record: then it is not known
     /// what is in the file.
     has_failed: AtomicBool,
-    /// Whether the sidecar is read on in spite of what is wrong with it; then it is left as it is.
+    /// Whether the sidecar is read on in spite of what is wrong with it; then it is not written anew.
     is_forced: bool,
 }
 
@@ -131,8 +131,14 @@ impl Overlay {
             return Ok(Self::new(below, Some((sidecar, header)), replayed, wanted.limit));
         }
         let (header, start) = Header::read(&mut &file)?;
-        if header.identity != wanted.identity || header.size != below.size() {
+        if header.size != below.size() {
             return Err(refused("belongs to another volume or to other images; take another file"));
+        }
+        if header.identity != wanted.identity && !wanted.force {
+            return Err(refused(
+                "belongs to another volume or to other images, or the beginning or end of this one was \
+                 changed since; take another file, or --overlay-force, which reads on",
+            ));
         }
         let mut replayed = replay(&file, &header, start, &*below)?;
         let mut remarks = judge(&replayed, &header, wanted)?;
@@ -213,9 +219,10 @@ impl Overlay {
         let edges = partial_edges(span, blocks);
         self.check()?;
         // What lies below never changes, so it is read before the lock is taken; what was changed is
-        // read under it.
+        // read under it, and stays changed.
         let bases = self.bases(blocks);
-        for block in edges.into_iter().flatten() {
+        let is_changed = |block: &u64| self.changed().at(*block).is_some();
+        for block in edges.into_iter().flatten().filter(|block| !is_changed(block)) {
             let there = part(data, blocks, self.inside(block))?;
             self.changed().below.read_at(block, there).map_err(io::Error::other)?;
         }
@@ -364,7 +371,7 @@ impl Overlay {
         if self.is_forced || !is_worth || log.end < log.compact_from {
             return Ok(());
         }
-        match compact(self.changed(), sidecar, header) {
+        match compact(self.changed(), sidecar, header, log.end) {
             Ok(compacted) => {
                 log.end = compacted.end;
                 log.marked = compacted.end;
@@ -433,7 +440,9 @@ impl Overlay {
 /// If something is wrong that is not forced.
 fn judge(replayed: &Replayed, header: &Header, wanted: &OverlayFile) -> io::Result<Vec<String>> {
     let files = Differences::of_files(&header.files, &wanted.files).line();
-    let lines = [files, replayed.differences.line()];
+    let is_other = header.identity != wanted.identity;
+    let other = is_other.then(|| "its beginning or end holds other bytes now".to_owned());
+    let lines = [other, files, replayed.differences.line()];
     let lines: Vec<String> = lines.into_iter().flatten().collect();
     let mut remarks = Vec::new();
     if !lines.is_empty() {

@@ -112,6 +112,14 @@ impl Sidecar {
         write_at(&self.current().file, place, bytes)
     }
 
+    /// Fills `buf` from `place`.
+    ///
+    /// # Errors
+    /// If there are fewer bytes, or the host cannot read.
+    pub(super) fn read_exact_at(&self, place: u64, buf: &mut [u8]) -> io::Result<()> {
+        read_at(&self.current().file, place, buf)
+    }
+
     /// Cuts what is at `end` and after it, so that nobody takes it for a record again.
     ///
     /// # Errors
@@ -151,8 +159,7 @@ impl Sidecar {
         }
     }
 
-    /// Puts `file` at `path` in the place of this one; returns its number. Positions that were given
-    /// until now cannot be read any more.
+    /// Puts `file` at `path` in the place of this one. Positions that were given until now cannot be read any more.
     ///
     /// # Errors
     /// If the host does not; then this one stays.

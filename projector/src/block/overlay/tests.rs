@@ -354,13 +354,90 @@ fn an_overlay_is_written_anew_while_it_is_read_and_written() {
             let mut log = overlay.log.lock();
             let changed = overlay.changed();
             let sidecar = changed.sidecar.as_ref().unwrap();
-            let compacted = compact(changed, sidecar, overlay.header.as_ref().unwrap()).unwrap();
+            let compacted =
+                compact(changed, sidecar, overlay.header.as_ref().unwrap(), log.end).unwrap();
             (log.end, log.sequence) = (compacted.end, compacted.sequence);
         }
     });
     change(&overlay, &mut model, 20);
     drop(overlay);
     assert_eq!(contents(&open(below(), &path, 1 << 30).unwrap()), model);
+    clear(&path);
+}
+
+/// A device whose bytes change, and one of whose blocks may be unreadable.
+struct Unsteady {
+    bytes: Mutex<Vec<u8>>,
+    unreadable: Option<u64>,
+}
+
+impl BlockDevice for Unsteady {
+    fn size(&self) -> u64 {
+        SIZE as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        let end = offset + buf.len() as u64;
+        if self.unreadable.is_some_and(|block| offset < block + BLOCK && end > block) {
+            return Err(volfold_block::BlockError::new(BlockErrorKind::Io, "bad sector"));
+        }
+        buf.copy_from_slice(&self.bytes.lock()[offset as usize..end as usize]);
+        Ok(())
+    }
+}
+
+#[test]
+fn an_overlay_that_is_written_anew_keeps_what_was_below() {
+    let path = path("evidence");
+    let bytes = contents(&*below());
+    let device = Arc::new(Unsteady { bytes: Mutex::new(bytes), unreadable: None });
+    let overlay = open(device.clone(), &path, 1 << 30).unwrap();
+    overlay.write(2 * BLOCK + 5, b"new").unwrap();
+    overlay.write_zeroes(5 * BLOCK, 3 * BLOCK).unwrap();
+    overlay.write(6 * BLOCK, &[1; 4096]).unwrap();
+    // The image is changed below it meanwhile, and nobody notices.
+    device.bytes.lock()[6 * 4096] ^= 1;
+    let mut log = overlay.log.lock();
+    let (changed, header) = (overlay.changed(), overlay.header.as_ref().unwrap());
+    let sidecar = changed.sidecar.as_ref().unwrap();
+    let compacted = compact(changed, sidecar, header, log.end).unwrap();
+    (log.end, log.sequence) = (compacted.end, compacted.sequence);
+    drop(log);
+    overlay.flush().unwrap();
+    drop(overlay);
+    let error = open(device.clone(), &path, 1 << 30).err().unwrap().to_string();
+    assert!(error.contains(&format!("hold other bytes now: {}", 6 * 4096)), "{error}");
+    device.bytes.lock()[6 * 4096] ^= 1;
+    assert!(open(device, &path, 1 << 30).unwrap().remarks().is_empty());
+    clear(&path);
+}
+
+#[test]
+fn a_block_that_was_replaced_is_not_read_below_again() {
+    let bytes = contents(&*below());
+    let device = Unsteady { bytes: Mutex::new(bytes), unreadable: Some(3 * BLOCK) };
+    let overlay = Overlay::in_memory(Arc::new(device), 1 << 30);
+    assert!(overlay.write(3 * BLOCK + 1, b"part").is_err());
+    overlay.write(3 * BLOCK, &[7; 4096]).unwrap();
+    overlay.write(3 * BLOCK + 1, b"part").unwrap();
+    let mut block = [0; 6];
+    overlay.read_at(3 * BLOCK, &mut block).unwrap();
+    assert_eq!(&block, b"\x07part\x07");
+}
+
+#[test]
+fn another_beginning_of_the_image_can_be_forced() {
+    let path = path("forced");
+    drop(open(below(), &path, 1 << 30).unwrap());
+    let mut wanted = OverlayFile::new(&path, [8; 32], 1 << 30);
+    let error = Overlay::in_file(below(), &wanted).err().unwrap().to_string();
+    assert!(error.contains("belongs to another") && error.contains("--overlay-force"), "{error}");
+    wanted.force = true;
+    let forced = Overlay::in_file(below(), &wanted).unwrap();
+    assert!(forced.remarks()[0].contains("its beginning or end"), "{:?}", forced.remarks());
+    drop(forced);
+    let smaller = Arc::new(MemoryDevice::new(vec![0; 4096]));
+    assert!(Overlay::in_file(smaller, &wanted).is_err());
     clear(&path);
 }
 
