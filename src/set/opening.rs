@@ -37,7 +37,10 @@ impl Opened {
         });
         let path = path.to_path_buf();
         match image {
-            Ok((image, files)) => {
+            Ok((image, mut files)) => {
+                // Not what was only looked at to find them.
+                let names: HashSet<&String> = image.chain.iter().chain(&image.extents).collect();
+                files.retain(|file| names.contains(&file.name));
                 let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
                 let extents = image.extents.iter().map(|name| (name.clone(), true));
                 let parts = chain.chain(extents).collect();

@@ -21,7 +21,8 @@ use volfold_block::{
 ///
 /// Opened for reading only, and shared with programs that write it. Once a file is written to, or
 /// gets another size, its reads are `Io` errors: what they would give belongs to another disk, or to
-/// the same at another time. Devices and drives are not watched.
+/// the same at another time. The host is asked with each read whose bytes are kept, and otherwise
+/// when its last answer is 5 ms old, or as old as 50 answers take. Devices and drives are not watched.
 pub struct HostFile {
     file: File,
     pub(super) identity: FileIdentity,

@@ -125,7 +125,7 @@ impl HostLocator {
         let wanted = names::folded(name);
         for folder in self.folders() {
             // A folder that cannot be listed has nothing to offer.
-            for path in files_in(folder, names::MAX_LISTED) {
+            for path in files_in(folder, names::MAX_LISTED, |_| true) {
                 let is_similar = |other: &OsStr| {
                     other.to_str().is_some_and(|other| names::folded(other) == wanted)
                 };
@@ -157,10 +157,12 @@ impl HostLocator {
     }
 }
 
-/// The files in `folder`, at most `limit`, sorted by name; none if it cannot be listed.
-fn files_in(folder: &Path, limit: usize) -> Vec<PathBuf> {
+/// The files in `folder` that are wanted, at most `limit`, sorted by name; none if it cannot be
+/// listed.
+fn files_in(folder: &Path, limit: usize, is_wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries.take(limit).map(|entry| entry.path()).collect();
+    let files = entries.take(names::MAX_LISTED).map(|entry| entry.path());
+    let mut files: Vec<_> = files.filter(|path| is_wanted(path)).take(limit).collect();
     files.sort();
     files
 }
@@ -237,10 +239,11 @@ impl Locator for HostLocator {
 
     fn neighbours(&self, extension: &str, visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {
         for folder in self.folders() {
-            for path in files_in(folder, MAX_NEIGHBOURS) {
-                let has_it = |found: &OsStr| found.eq_ignore_ascii_case(extension);
-                if path.extension().is_some_and(has_it)
-                    && let Ok(real) = os::real_path(&path)
+            let has_it = |path: &Path| {
+                path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+            };
+            for path in files_in(folder, MAX_NEIGHBOURS, has_it) {
+                if let Ok(real) = os::real_path(&path)
                     && self.permits(&real)
                     && let Ok(Some(located)) = self.open_real(&real)
                     && visit(located).is_break()

@@ -50,8 +50,8 @@ impl Watch {
         }
     }
 
-    /// Whether all that was read of `file` up to now is of the file that was opened. The host is
-    /// asked if the last answer is old, and `always` otherwise too.
+    /// Whether all that was read of `file` until the host was asked last is of the file that was
+    /// opened. It is asked now if the last answer is old, and `always` otherwise too.
     ///
     /// # Errors
     /// `Io` if the file was changed, once and for all, or if the host does not know.
