@@ -49,11 +49,11 @@ impl HostFile {
         let file = os::open(path).map_err(cannot_open)?;
         let metadata = file.metadata()?;
         check_type(&metadata)?;
-        let identity = FileIdentity::of(&metadata, path);
         let watch = metadata.is_file().then(|| Watch::new(&metadata));
         let size = if metadata.is_file() { metadata.len() } else { device_size(&file)? };
         let modified = metadata.modified().ok().filter(|_| metadata.is_file());
         let facts = FileFacts { id: os::file_id(&metadata), size, modified };
+        let identity = FileIdentity::of(facts.id, path);
         Ok(Self { file, identity, watch, size, sector_size: None, facts })
     }
 
@@ -69,7 +69,7 @@ impl HostFile {
         })?;
         let (sector_size, size) =
             drive::measure(&|offset, buf| os::read_exact_at(&file, buf, offset))?;
-        let identity = FileIdentity::named(path);
+        let identity = FileIdentity::of(None, path);
         let facts = FileFacts { id: None, size, modified: None };
         Ok(Self { file, identity, watch: None, size, sector_size: Some(sector_size), facts })
     }

@@ -57,7 +57,8 @@ impl HostLocator {
         let beside = canonical(parent_folder(image))?;
         let allowed = allowed.iter().map(|path| canonical(path)).collect::<BlockResult<_>>()?;
         let itself = std::fs::metadata(image).ok();
-        let whole = itself.map(|metadata| FileIdentity::of(&metadata, image)).into_iter().collect();
+        let itself = itself.map(|metadata| FileIdentity::of(os::file_id(&metadata), image));
+        let whole = itself.into_iter().collect();
         Ok(Self { beside, allowed, whole })
     }
 
