@@ -26,6 +26,7 @@ mod ls;
 mod mount;
 mod mount_host;
 mod mount_record;
+mod mounts;
 mod outcome;
 mod paths;
 mod progress;
@@ -34,6 +35,7 @@ mod report;
 mod service;
 mod set;
 mod text;
+mod unmount;
 mod walk;
 
 use outcome::Outcome;
@@ -69,8 +71,8 @@ struct Arguments {
 enum Command {
     List(list::ListArguments),
     Mount(mount::MountArguments),
-    Unmount(mount::UnmountArguments),
-    Mounts(mount::MountsArguments),
+    Unmount(unmount::UnmountArguments),
+    Mounts(mounts::MountsArguments),
     #[cfg(target_os = "linux")]
     Attach(attach::AttachArguments),
     #[cfg(target_os = "linux")]
@@ -122,8 +124,8 @@ fn run(command: Command) -> std::io::Result<Outcome> {
             usage_error("mount", "give at least one DISK and, after it, the FOLDER")
         }
         Command::Mount(arguments) => mount::run(&arguments),
-        Command::Unmount(arguments) => mount::unmount(&arguments),
-        Command::Mounts(arguments) => mount::mounts(&arguments),
+        Command::Unmount(arguments) => unmount::run(&arguments),
+        Command::Mounts(arguments) => mounts::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Attach(arguments) => attach::run(&arguments),
         #[cfg(target_os = "linux")]

@@ -1,20 +1,18 @@
-//! `volfold mount`, `unmount`, `mounts`.
+//! `volfold mount`.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::Serialize;
 use volfold::{DiskSet, Incomplete, SetVolume};
 use volfold_fs::TreeVolume;
 use volfold_projector::block::{Export, raw};
 use volfold_projector::{Log, Mount, PROJECTORS, Projector, process};
 
-use super::background::{self, GRACE, PATIENCE, Talk};
+use super::background::{self, GRACE, Talk};
 use super::devices::{self, Device};
 use super::helper;
 use super::mount_host::{self, HostArguments};
@@ -26,7 +24,8 @@ use super::set::{NO_VOLUME, TreeArguments, look_into, volume_names};
 use super::text;
 
 /// What is said where folders cannot be shown at all.
-const NO_PROJECTOR: &str = "this system has no way to show folders; `volfold extract` copies files";
+pub(super) const NO_PROJECTOR: &str =
+    "this system has no way to show folders; `volfold extract` copies files";
 
 /// Show every readable volume as a folder below FOLDER
 #[derive(Args)]
@@ -56,30 +55,6 @@ pub(crate) struct MountArguments {
     /// The file that the background process writes its messages to
     #[arg(long, hide = true)]
     background_log: Option<PathBuf>,
-}
-
-/// Free a folder again; returns when the images are closed
-#[derive(Args)]
-#[command(after_help = mount_host::UNMOUNT_HELP)]
-pub(crate) struct UnmountArguments {
-    /// The folder that was given to `mount`, or a link to it
-    #[arg(required_unless_present = "all")]
-    folder: Option<PathBuf>,
-    /// All folders of this user
-    #[arg(long, conflicts_with = "folder")]
-    all: bool,
-    /// Also while programs have files open in it; they get errors
-    #[arg(long)]
-    force: bool,
-}
-
-/// Show what is mounted now, by this user
-#[derive(Args)]
-#[command(after_help = "Example:\n  volfold mounts --json")]
-pub(crate) struct MountsArguments {
-    /// Print JSON, version 1
-    #[arg(long)]
-    json: bool,
 }
 
 impl MountArguments {
@@ -350,227 +325,4 @@ fn prepare_folder(projector: &dyn Projector, folder: &Path) -> Result<bool, Stri
         }
         Err(error) => Err(format!("{shown}: {error}")),
     }
-}
-
-pub(crate) fn unmount(arguments: &UnmountArguments) -> io::Result<Outcome> {
-    let Some(projector) = PROJECTORS.first() else {
-        text::complain(format_args!("{NO_PROJECTOR}"));
-        return Ok(Outcome::Nothing);
-    };
-    let Some(folder) = &arguments.folder else {
-        return Ok(unmount_all(*projector, arguments.force));
-    };
-    // A link may be what a folder was called when it was mounted; then it is gone, or leads there.
-    Ok(unmount_one(*projector, &mount_folder(folder), arguments.force))
-}
-
-/// Frees all folders of this user's mounts.
-fn unmount_all(projector: &dyn Projector, force: bool) -> Outcome {
-    let records = MountRecord::all();
-    let is_attached =
-        |folder: &PathBuf| records.iter().any(|record| record.attached && record.folder == *folder);
-    let mut folders: Vec<PathBuf> = records.iter().map(|record| record.folder.clone()).collect();
-    folders.extend(projector.mounted());
-    folders.retain(|folder| !is_attached(folder));
-    folders.sort();
-    folders.dedup();
-    if folders.is_empty() {
-        text::complain(format_args!("nothing is mounted"));
-        return Outcome::Nothing;
-    }
-    // What lies in another one goes first.
-    let done: Vec<Outcome> =
-        folders.iter().rev().map(|folder| unmount_one(projector, folder, force)).collect();
-    match done {
-        done if done.iter().all(|one| *one == Outcome::Done) => Outcome::Done,
-        done if done.iter().all(|one| *one == Outcome::Nothing) => Outcome::Nothing,
-        _ => Outcome::Part,
-    }
-}
-
-fn unmount_one(projector: &dyn Projector, folder: &Path, force: bool) -> Outcome {
-    let record = MountRecord::of(folder);
-    if record.as_ref().is_some_and(|record| record.attached) {
-        let shown = folder.display();
-        let way = "`volfold detach` frees it with its device; see `volfold mounts`";
-        text::complain(format_args!("{shown}: is there for a loop device; {way}"));
-        return Outcome::Nothing;
-    }
-    let dead = record.as_ref().is_none_or(|record| !process::is_running(record.pid));
-    let is_mounted = projector.is_mounted(folder).unwrap_or(true);
-    if !is_mounted {
-        return match record {
-            Some(record) if dead => {
-                record.clear();
-                Outcome::Done
-            }
-            Some(record) if projector.is_mounted_in(record.pid, folder) => end_elsewhere(&record),
-            _ => {
-                let shown = folder.display();
-                text::complain(format_args!("{shown}: not a volfold mount; see `volfold mounts`"));
-                Outcome::Nothing
-            }
-        };
-    }
-    let holders = projector.holders(folder);
-    if let Err(error) = projector.unmount(folder, force || (dead && record.is_some())) {
-        text::complain(format_args!("{error}"));
-        return Outcome::Nothing;
-    }
-    match record {
-        Some(record) => {
-            end_holders(&record, &holders);
-            wait_for_process(&record, force)
-        }
-        None => Outcome::Done,
-    }
-}
-
-/// Ends the process of a mount that was freed here where others still have it among mounts of their
-/// own, as services and containers that began since: it would go on for them.
-fn end_holders(record: &MountRecord, holders: &[u32]) {
-    let start = Instant::now();
-    let moment = Duration::from_millis(300);
-    while !holders.is_empty() && process::is_running(record.pid) && start.elapsed() < moment {
-        thread::sleep(Duration::from_millis(2));
-    }
-    let (Some(first), true) = (holders.first(), process::is_running(record.pid)) else {
-        return;
-    };
-    text::complain(format_args!(
-        "{}: other mount namespaces still have it ({}; one is that of process {first}); it ends \
-         there too",
-        record.folder.display(),
-        holders.len()
-    ));
-    // What it does not do by itself is told by who waits for it.
-    let _ = process::ask_to_end(record.pid);
-}
-
-/// Ends a mount that is in other mounts than this process's, as of a container: only its own process
-/// can free it.
-fn end_elsewhere(record: &MountRecord) -> Outcome {
-    if let Err(error) = process::ask_to_end(record.pid) {
-        text::complain(format_args!(
-            "{}: is mounted where process {} sees it, and not here; it cannot be ended: {error}",
-            record.folder.display(),
-            record.pid
-        ));
-        return Outcome::Nothing;
-    }
-    wait_for_process(record, false)
-}
-
-/// Waits until the process of a mount that was freed has closed the images.
-fn wait_for_process(record: &MountRecord, force: bool) -> Outcome {
-    let start = Instant::now();
-    while process::is_running(record.pid) {
-        if start.elapsed() > PATIENCE || (force && start.elapsed() > GRACE) {
-            text::complain(format_args!(
-                "{}: is free, but programs still read from it; process {} ends with them",
-                record.folder.display(),
-                record.pid
-            ));
-            return Outcome::Part;
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    record.clear();
-    Outcome::Done
-}
-
-#[derive(Serialize)]
-struct MountsJson {
-    version: u32,
-    mounts: Vec<MountJson>,
-}
-
-#[derive(Serialize)]
-struct MountJson {
-    folder: String,
-    images: Vec<String>,
-    volumes: Vec<String>,
-    devices: Vec<String>,
-    #[serde(skip)]
-    attached: bool,
-    pid: u32,
-    state: &'static str,
-    log: Option<String>,
-}
-
-/// The loop devices over files in `folder`.
-#[cfg(target_os = "linux")]
-fn devices_over(folder: &Path) -> Vec<String> {
-    let devices = volfold_projector::block::loop_device::below(folder).into_iter();
-    devices.map(|device| device.path().display().to_string()).collect()
-}
-
-/// Other hosts have no loop devices.
-#[cfg(not(target_os = "linux"))]
-fn devices_over(_folder: &Path) -> Vec<String> {
-    Vec::new()
-}
-
-pub(crate) fn mounts(arguments: &MountsArguments) -> io::Result<Outcome> {
-    let mut mounts = Vec::new();
-    for record in MountRecord::all() {
-        let running = process::is_running(record.pid);
-        let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
-        let mounted = PROJECTORS.first().map(is_mounted).transpose();
-        let elsewhere = || {
-            let in_its = |way: &&dyn Projector| way.is_mounted_in(record.pid, &record.folder);
-            running && PROJECTORS.first().is_some_and(in_its)
-        };
-        let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
-            (true, true) => "mounted",
-            (false, true) if elsewhere() => "elsewhere",
-            (true, false) => "dead",
-            (false, true) => "ending",
-            // Its process was killed and another program freed the folder.
-            (false, false) => {
-                record.clear();
-                continue;
-            }
-        };
-        let path = |path: &PathBuf| path.display().to_string();
-        mounts.push(MountJson {
-            folder: path(&record.folder),
-            images: record.images.iter().map(path).collect(),
-            volumes: record.volumes,
-            devices: devices_over(&record.folder),
-            attached: record.attached,
-            pid: record.pid,
-            state,
-            log: record.log.as_ref().map(path),
-        });
-    }
-    let mut answer = Vec::new();
-    if arguments.json {
-        serde_json::to_writer_pretty(&mut answer, &MountsJson { version: 1, mounts })?;
-        answer.push(b'\n');
-    } else {
-        for mount in &mounts {
-            let log = mount.log.as_deref().unwrap_or("stderr");
-            writeln!(answer, "{}  {}  pid {}", mount.folder, mount.state, mount.pid)?;
-            writeln!(answer, "  images:  {}", mount.images.join(", "))?;
-            writeln!(answer, "  volumes: {}", mount.volumes.join(", "))?;
-            writeln!(answer, "  log:     {log}")?;
-            let way = match mount.devices.first() {
-                Some(device) => {
-                    writeln!(answer, "  devices: {}", mount.devices.join(", "))?;
-                    format!("volfold detach {device}")
-                }
-                None if mount.attached => "volfold detach all".to_owned(),
-                None => format!("volfold unmount {}", mount.folder),
-            };
-            if mount.state == "elsewhere" {
-                writeln!(answer, "  mounted where process {} sees it, and not here", mount.pid)?;
-            }
-            if mount.state == "dead" {
-                writeln!(answer, "  its process has died; free it: {way}")?;
-            }
-        }
-    }
-    text::answer(&answer)?;
-    Ok(Outcome::Done)
 }

@@ -1,0 +1,117 @@
+//! `volfold mounts`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use volfold_projector::{PROJECTORS, Projector, process};
+
+use super::mount_record::MountRecord;
+use super::outcome::Outcome;
+use super::text;
+
+/// Show what is mounted now, by this user
+#[derive(Args)]
+#[command(after_help = "Example:\n  volfold mounts --json")]
+pub(crate) struct MountsArguments {
+    /// Print JSON, version 1
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct MountsJson {
+    version: u32,
+    mounts: Vec<MountJson>,
+}
+
+#[derive(Serialize)]
+struct MountJson {
+    folder: String,
+    images: Vec<String>,
+    volumes: Vec<String>,
+    devices: Vec<String>,
+    #[serde(skip)]
+    attached: bool,
+    pid: u32,
+    state: &'static str,
+    log: Option<String>,
+}
+
+/// The loop devices over files in `folder`.
+#[cfg(target_os = "linux")]
+fn devices_over(folder: &Path) -> Vec<String> {
+    let devices = volfold_projector::block::loop_device::below(folder).into_iter();
+    devices.map(|device| device.path().display().to_string()).collect()
+}
+
+/// Other hosts have no loop devices.
+#[cfg(not(target_os = "linux"))]
+fn devices_over(_folder: &Path) -> Vec<String> {
+    Vec::new()
+}
+
+pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
+    let mut mounts = Vec::new();
+    for record in MountRecord::all() {
+        let running = process::is_running(record.pid);
+        let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
+        let mounted = PROJECTORS.first().map(is_mounted).transpose();
+        let elsewhere = || {
+            let in_its = |way: &&dyn Projector| way.is_mounted_in(record.pid, &record.folder);
+            running && PROJECTORS.first().is_some_and(in_its)
+        };
+        let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
+            (true, true) => "mounted",
+            (false, true) if elsewhere() => "elsewhere",
+            (true, false) => "dead",
+            (false, true) => "ending",
+            // Its process was killed and another program freed the folder.
+            (false, false) => {
+                record.clear();
+                continue;
+            }
+        };
+        let path = |path: &PathBuf| path.display().to_string();
+        mounts.push(MountJson {
+            folder: path(&record.folder),
+            images: record.images.iter().map(path).collect(),
+            volumes: record.volumes,
+            devices: devices_over(&record.folder),
+            attached: record.attached,
+            pid: record.pid,
+            state,
+            log: record.log.as_ref().map(path),
+        });
+    }
+    let mut answer = Vec::new();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut answer, &MountsJson { version: 1, mounts })?;
+        answer.push(b'\n');
+    } else {
+        for mount in &mounts {
+            let log = mount.log.as_deref().unwrap_or("stderr");
+            writeln!(answer, "{}  {}  pid {}", mount.folder, mount.state, mount.pid)?;
+            writeln!(answer, "  images:  {}", mount.images.join(", "))?;
+            writeln!(answer, "  volumes: {}", mount.volumes.join(", "))?;
+            writeln!(answer, "  log:     {log}")?;
+            let way = match mount.devices.first() {
+                Some(device) => {
+                    writeln!(answer, "  devices: {}", mount.devices.join(", "))?;
+                    format!("volfold detach {device}")
+                }
+                None if mount.attached => "volfold detach all".to_owned(),
+                None => format!("volfold unmount {}", mount.folder),
+            };
+            if mount.state == "elsewhere" {
+                writeln!(answer, "  mounted where process {} sees it, and not here", mount.pid)?;
+            }
+            if mount.state == "dead" {
+                writeln!(answer, "  its process has died; free it: {way}")?;
+            }
+        }
+    }
+    text::answer(&answer)?;
+    Ok(Outcome::Done)
+}

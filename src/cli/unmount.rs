@@ -1,0 +1,158 @@
+//! `volfold unmount`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use volfold_projector::{PROJECTORS, Projector, process};
+
+use super::background::{GRACE, PATIENCE};
+use super::mount::NO_PROJECTOR;
+use super::mount_host;
+use super::mount_record::{MountRecord, mount_folder};
+use super::outcome::Outcome;
+use super::text;
+
+/// Free a folder again; returns when the images are closed
+#[derive(Args)]
+#[command(after_help = mount_host::UNMOUNT_HELP)]
+pub(crate) struct UnmountArguments {
+    /// The folder that was given to `mount`, or a link to it
+    #[arg(required_unless_present = "all")]
+    folder: Option<PathBuf>,
+    /// All folders of this user
+    #[arg(long, conflicts_with = "folder")]
+    all: bool,
+    /// Also while programs have files open in it; they get errors
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(arguments: &UnmountArguments) -> io::Result<Outcome> {
+    let Some(projector) = PROJECTORS.first() else {
+        text::complain(format_args!("{NO_PROJECTOR}"));
+        return Ok(Outcome::Nothing);
+    };
+    let Some(folder) = &arguments.folder else {
+        return Ok(unmount_all(*projector, arguments.force));
+    };
+    // A link may be what a folder was called when it was mounted; then it is gone, or leads there.
+    Ok(unmount_one(*projector, &mount_folder(folder), arguments.force))
+}
+
+/// Frees all folders of this user's mounts.
+fn unmount_all(projector: &dyn Projector, force: bool) -> Outcome {
+    let records = MountRecord::all();
+    let is_attached =
+        |folder: &PathBuf| records.iter().any(|record| record.attached && record.folder == *folder);
+    let mut folders: Vec<PathBuf> = records.iter().map(|record| record.folder.clone()).collect();
+    folders.extend(projector.mounted());
+    folders.retain(|folder| !is_attached(folder));
+    folders.sort();
+    folders.dedup();
+    if folders.is_empty() {
+        text::complain(format_args!("nothing is mounted"));
+        return Outcome::Nothing;
+    }
+    // What lies in another one goes first.
+    let done: Vec<Outcome> =
+        folders.iter().rev().map(|folder| unmount_one(projector, folder, force)).collect();
+    match done {
+        done if done.iter().all(|one| *one == Outcome::Done) => Outcome::Done,
+        done if done.iter().all(|one| *one == Outcome::Nothing) => Outcome::Nothing,
+        _ => Outcome::Part,
+    }
+}
+
+fn unmount_one(projector: &dyn Projector, folder: &Path, force: bool) -> Outcome {
+    let record = MountRecord::of(folder);
+    if record.as_ref().is_some_and(|record| record.attached) {
+        let shown = folder.display();
+        let way = "`volfold detach` frees it with its device; see `volfold mounts`";
+        text::complain(format_args!("{shown}: is there for a loop device; {way}"));
+        return Outcome::Nothing;
+    }
+    let dead = record.as_ref().is_none_or(|record| !process::is_running(record.pid));
+    let is_mounted = projector.is_mounted(folder).unwrap_or(true);
+    if !is_mounted {
+        return match record {
+            Some(record) if dead => {
+                record.clear();
+                Outcome::Done
+            }
+            Some(record) if projector.is_mounted_in(record.pid, folder) => end_elsewhere(&record),
+            _ => {
+                let shown = folder.display();
+                text::complain(format_args!("{shown}: not a volfold mount; see `volfold mounts`"));
+                Outcome::Nothing
+            }
+        };
+    }
+    let holders = projector.holders(folder);
+    if let Err(error) = projector.unmount(folder, force || (dead && record.is_some())) {
+        text::complain(format_args!("{error}"));
+        return Outcome::Nothing;
+    }
+    match record {
+        Some(record) => {
+            end_holders(&record, &holders);
+            wait_for_process(&record, force)
+        }
+        None => Outcome::Done,
+    }
+}
+
+/// Ends the process of a mount that was freed here where others still have it among mounts of their
+/// own, as services and containers that began since: it would go on for them.
+fn end_holders(record: &MountRecord, holders: &[u32]) {
+    let start = Instant::now();
+    let moment = Duration::from_millis(300);
+    while !holders.is_empty() && process::is_running(record.pid) && start.elapsed() < moment {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let (Some(first), true) = (holders.first(), process::is_running(record.pid)) else {
+        return;
+    };
+    text::complain(format_args!(
+        "{}: other mount namespaces still have it ({}; one is that of process {first}); it ends \
+         there too",
+        record.folder.display(),
+        holders.len()
+    ));
+    // What it does not do by itself is told by who waits for it.
+    let _ = process::ask_to_end(record.pid);
+}
+
+/// Ends a mount that is in other mounts than this process's, as of a container: only its own process
+/// can free it.
+fn end_elsewhere(record: &MountRecord) -> Outcome {
+    if let Err(error) = process::ask_to_end(record.pid) {
+        text::complain(format_args!(
+            "{}: is mounted where process {} sees it, and not here; it cannot be ended: {error}",
+            record.folder.display(),
+            record.pid
+        ));
+        return Outcome::Nothing;
+    }
+    wait_for_process(record, false)
+}
+
+/// Waits until the process of a mount that was freed has closed the images.
+fn wait_for_process(record: &MountRecord, force: bool) -> Outcome {
+    let start = Instant::now();
+    while process::is_running(record.pid) {
+        if start.elapsed() > PATIENCE || (force && start.elapsed() > GRACE) {
+            text::complain(format_args!(
+                "{}: is free, but programs still read from it; process {} ends with them",
+                record.folder.display(),
+                record.pid
+            ));
+            return Outcome::Part;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    record.clear();
+    Outcome::Done
+}
