@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use volfold_projector::{Log, MountOptions, VolumeNames};
+use volfold_projector::MountOptions;
 
 #[cfg(not(windows))]
 pub(crate) const MOUNT_HELP: &str = "\
@@ -111,6 +111,10 @@ pub(crate) struct HostArguments {
     #[cfg(windows)]
     #[arg(long, conflicts_with = "letter")]
     mount_manager: bool,
+    /// Every volume for itself, with its own label, serial number and size, as a junction in FOLDER
+    #[cfg(windows)]
+    #[arg(long, conflicts_with = "letter")]
+    each: bool,
     /// Show one volume as this drive instead of below a FOLDER
     #[cfg(windows)]
     #[arg(long, value_name = "X:", value_parser = parse_letter)]
@@ -127,53 +131,36 @@ impl HostArguments {
         return None;
     }
 
-    /// How the volumes are shown.
-    pub(crate) fn options(
-        &self,
-        source: String,
-        volumes: VolumeNames,
-        threads: usize,
-        log: Log,
-    ) -> MountOptions {
+    /// Writes into `options` how the volumes are shown.
+    pub(crate) fn apply(&self, options: &mut MountOptions) {
         #[cfg(windows)]
         {
             use volfold_projector::{Access, Place};
-            let place = match (self.letter, self.mount_manager) {
-                (Some(letter), _) => Place::Letter(letter),
-                (None, true) => Place::MountManager,
-                (None, false) => Place::Folder,
-            };
-            let access = match self.access {
+            options.access = match self.access {
                 Readers::Me => Access::Me,
                 Readers::Everyone => Access::Everyone,
                 Readers::Guest => Access::Guest,
             };
-            let mut options = MountOptions::new(source, log);
-            options.access = access;
-            options.place = place;
-            options.volumes = volumes;
-            options.threads = threads;
-            options
+            options.place = match (self.letter, self.mount_manager) {
+                (Some(letter), _) => Place::Letter(letter),
+                (None, true) => Place::MountManager,
+                (None, false) => Place::Folder,
+            };
+            options.each = self.each;
         }
         #[cfg(not(windows))]
         {
             use volfold_projector::{Links, Ownership};
-            let ownership = match self.owner {
+            options.ownership = match self.owner {
                 Owner::Me => Ownership::MountingUser,
                 Owner::Guest => Ownership::Guest,
             };
-            let links = match self.links {
+            options.links = match self.links {
                 LinkStyle::Guest => Links::Guest,
                 LinkStyle::Raw => Links::Raw,
                 LinkStyle::Hide => Links::Hide,
             };
-            let mut options = MountOptions::new(source, log);
-            options.ownership = ownership;
-            options.links = links;
             options.allow_other = self.allow_other;
-            options.volumes = volumes;
-            options.threads = threads;
-            options
         }
     }
 }

@@ -13,4 +13,6 @@ pub(crate) mod projector;
 mod status;
 pub(crate) mod volume_names;
 #[cfg(all(windows, feature = "winfsp"))]
+pub mod windows;
+#[cfg(all(windows, feature = "winfsp"))]
 pub mod winfsp;

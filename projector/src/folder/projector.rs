@@ -54,7 +54,7 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
-    /// As directories below the folder.
+    /// As directories of the folder.
     #[default]
     Folder,
     /// The same, and known to the Mount Manager; needs an administrator.
@@ -84,6 +84,13 @@ pub struct MountOptions {
     /// Where the volumes appear.
     #[cfg(windows)]
     pub place: Place,
+    /// Every volume of the guest is a volume of the host for itself.
+    #[cfg(windows)]
+    pub each: bool,
+    /// What the set is called, where the host shows a label.
+    pub label: String,
+    /// What tells the set from others, where the host shows a serial number.
+    pub serial: u32,
     /// What links of the guest call the volumes of the set.
     pub volumes: VolumeNames,
     /// Threads that answer requests; 0: 2 or more, by the number of CPUs.
@@ -107,6 +114,10 @@ impl MountOptions {
             access: Access::default(),
             #[cfg(windows)]
             place: Place::default(),
+            #[cfg(windows)]
+            each: false,
+            label: String::new(),
+            serial: 0,
             volumes: VolumeNames::default(),
             threads: 0,
             log,

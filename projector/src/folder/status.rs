@@ -28,14 +28,20 @@ pub(crate) fn errno(kind: FsErrorKind) -> fuser::Errno {
 }
 
 #[cfg(all(windows, feature = "winfsp"))]
-pub(crate) use windows::*;
+pub use windows::*;
 
 /// The numbers of `ntstatus.h` (MS-ERREF 2.3.1).
 #[cfg(all(windows, feature = "winfsp"))]
 mod windows {
     use volfold_fs::{FsErrorKind, Reason};
 
-    use crate::folder::winfsp::abi::{NtStatus, nt_status as number};
+    /// `NTSTATUS`: negative for errors and warnings.
+    pub type NtStatus = i32;
+
+    /// The number of a status as the headers write it.
+    pub const fn number(number: u32) -> NtStatus {
+        number.cast_signed()
+    }
 
     /// It went well.
     pub(crate) const SUCCESS: NtStatus = 0;
@@ -55,6 +61,8 @@ mod windows {
     pub(crate) const MEDIA_WRITE_PROTECTED: NtStatus = number(0xC000_00A2);
     /// A link that Windows cannot bear.
     pub(crate) const IO_REPARSE_DATA_INVALID: NtStatus = number(0xC000_0278);
+    /// A link that leads in circles, or below a file.
+    pub(crate) const REPARSE_POINT_NOT_RESOLVED: NtStatus = number(0xC000_0280);
 
     /// What a program of Windows sees when a request fails for `kind`.
     pub(crate) fn nt_status(kind: FsErrorKind) -> NtStatus {

@@ -11,7 +11,7 @@ use windows_sys::Win32::Foundation::{
     CloseHandle, HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle,
+    BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle, GetLogicalDrives,
 };
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
@@ -47,6 +47,15 @@ pub fn detach(command: &mut Command) {
         // SAFETY: takes any handle; one that is none is refused.
         unsafe { SetHandleInformation(GetStdHandle(number), HANDLE_FLAG_INHERIT, 0) };
     }
+}
+
+/// The letters that drives have, in upper case: also those without a medium, which no file can be
+/// asked of.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub fn drive_letters() -> Vec<u8> {
+    // SAFETY: takes nothing.
+    let drives = unsafe { GetLogicalDrives() };
+    (b'A'..=b'Z').filter(|letter| drives >> (letter - b'A') & 1 != 0).collect()
 }
 
 /// Windows keeps a process's working folder for it alone.

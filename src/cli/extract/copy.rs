@@ -582,7 +582,7 @@ pub(super) fn link_target(
         let own = parts.clone().next().unwrap_or_default();
         // The volume and the link itself are no directories in between.
         let depth = parts.count().saturating_sub(2);
-        return Ok(target_on_host(own, depth, &target, volumes));
+        return Ok(target_on_host((own, tree.case(visit.metadata.node)), depth, &target, volumes));
     }
     #[cfg(not(unix))]
     let _ = (arguments, volumes);

@@ -224,12 +224,16 @@ fn check_link(case: &Case<'_>, rows: &[Row]) -> Result<(), String> {
     let opened = requests.open(&seen.path, 0x80, OPEN_REPARSE_POINT).map_err(status)?;
     let data = requests.reparse_point(opened.handle, &seen.path);
     requests.close(opened.handle);
-    let data = data.map_err(status)?;
+    let target = follow(&row.path, &row.extra, rows);
+    let data = match data {
+        // What would lead Windows to another file has no text.
+        Err(_) if target.is_none() => return Ok(()),
+        data => data.map_err(status)?,
+    };
     // MS-FSCC 2.1.2.4: the flag at 16 says that the target is relative.
     if data.get(..4) != Some(&TAG_SYMLINK.to_le_bytes()) || data.get(16) != Some(&1) {
         return Err("the reparse data is no relative link".to_owned());
     }
-    let target = follow(&row.path, &row.extra, rows);
     let is_file = |path: &Vec<u8>| rows.iter().find(|row| row.path == *path && row.kind == "f");
     match (requests.open(&seen.path, 1, 0), target) {
         (Ok(opened), target) => {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use volfold_fs::{
-    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsError, FsInfo, FsResult, LinkTarget,
-    Metadata, Name, NodeId, StreamInfo, StreamName, Times, Timestamp, Usage,
+    CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsError, FsInfo, FsResult,
+    LinkTarget, Metadata, Name, NodeId, StreamInfo, StreamName, Times, Timestamp, Usage,
 };
 
 /// A node: what it is, and what it holds.
@@ -49,6 +49,12 @@ impl MemoryFs {
         info.uuid = Some("5eed0001-0000-4000-8000-0000deadbeef".to_owned());
         let nodes = vec![Node::Directory(Vec::new())];
         Self { nodes, info, faults: None, asked: Arc::default(), descriptors: BTreeMap::new() }
+    }
+
+    /// As one of Windows: its links may begin with drive letters.
+    pub(crate) fn with_drives(mut self) -> Self {
+        self.info.case = CaseRule::Insensitive;
+        self
     }
 
     pub(crate) fn with_faults(mut self, faults: Faults) -> Self {

@@ -9,5 +9,6 @@ mod genuine;
 mod genuine_host;
 #[cfg(target_env = "gnu")]
 mod layout;
+mod links;
 mod memory;
 mod program;

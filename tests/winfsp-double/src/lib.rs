@@ -115,6 +115,11 @@ pub unsafe extern "C" fn FspFileSystemCreate(
     }
     // SAFETY: numbers, pointers and optional functions may all be 0.
     let mut public: FspFileSystem = unsafe { std::mem::zeroed() };
+    let number = VOLUMES.fetch_add(1, Ordering::Relaxed);
+    let name = format!(r"\Device\Volume{{5eed0000-0000-0000-0000-{number:012}}}");
+    for (unit, slot) in name.encode_utf16().zip(&mut public.volume_name) {
+        *slot = unit;
+    }
     public.interface = interface;
     public.um_file_context_is_user_context2 =
         u8::from(params.flags & flags::UM_FILE_CONTEXT_IS_USER_CONTEXT2 != 0);
@@ -133,10 +138,14 @@ pub unsafe extern "C" fn FspFileSystemCreate(
     SUCCESS
 }
 
+/// How many volumes were made.
+static VOLUMES: AtomicU64 = AtomicU64::new(1);
+
 /// `UmFileContextIsFullContext`.
 const FULL_CONTEXT: u32 = 1 << 17;
 
-/// `FspFileSystemSetMountPointEx`: makes a directory, as the genuine one does.
+/// `FspFileSystemSetMountPointEx`: makes a directory, as the genuine one does, and appends the mount
+/// point as it was told to the file that ends in `.points` beside the report.
 ///
 /// # Safety
 /// As the headers say.
@@ -155,7 +164,15 @@ pub unsafe extern "C" fn FspFileSystemSetMountPointEx(
     if folder.is_some() {
         return INVALID_PARAMETER;
     }
-    let path = PathBuf::from(OsString::from_wide(&text));
+    if let Some(report) = std::env::var_os("VOLFOLD_DOUBLE_REPORT") {
+        let points = PathBuf::from(report).with_extension("points");
+        let line = format!("{}\n", String::from_utf16_lossy(&text));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(points);
+        let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
+    }
+    // The form that the Mount Manager is told by.
+    let plain = text.strip_prefix(&r"\\.\".encode_utf16().collect::<Vec<_>>()[..]);
+    let path = PathBuf::from(OsString::from_wide(plain.unwrap_or(&text)));
     if path.as_os_str().len() > 2 {
         match std::fs::create_dir(&path) {
             Ok(()) => {}

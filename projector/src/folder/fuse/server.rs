@@ -231,7 +231,8 @@ impl Server {
             return Err(FsError::new(FsErrorKind::Refused, "it is not known where the link lies"));
         };
         let own = self.tree.volume_name(node).unwrap_or_default();
-        let way = links::way_inside(links::LinkPlace { own, depth }, &target, &self.volumes);
+        let place = links::LinkPlace { own, case: self.tree.case(node), depth };
+        let way = links::way_inside(place, &target, &self.volumes);
         let climbs = way.parts.contains(&&b".."[..]);
         let mut path = Vec::with_capacity(target.len());
         for part in way.parts {

@@ -17,7 +17,7 @@ use interprocess::os::windows::named_pipe::{
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
 use widestring::U16CString;
 
-use super::security;
+use crate::folder::windows::security;
 
 /// `ERROR_PIPE_BUSY`: all instances of the pipe talk to others.
 const PIPE_BUSY: i32 = 231;

@@ -1,40 +1,41 @@
-//! Windows: every volume as a volume of WinFsp, mounted as a directory below the folder.
+//! Windows: the set as a volume of WinFsp that is mounted at the folder, its top directories the
+//! volumes of the guest; or each of these as a volume of its own.
 //!
-//! [`abi`] is the DLL as its headers declare it, `library` finds and loads it, [`callbacks`] and
-//! `server` answer its requests from a file system, `control` is how other processes end a mount.
+//! [`abi`] is the DLL as its headers declare it, `library` finds and loads it, [`callbacks`] answer
+//! its requests by way of [`super::windows`], `control` is how other processes end a mount.
 
 #![expect(unsafe_code, reason = "WinFsp's DLL is called, and calls back, with raw pointers")]
 
-use std::ffi::c_void;
 use std::io;
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use volfold_block::error_chain;
-use volfold_fs::TreeVolume;
+use volfold_fs::{FsError, TreeVolume, VolumeTree};
 
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
 use crate::folder::names;
 use crate::folder::projector::{Access, MountOptions, Place, Projector};
+use crate::folder::windows::{Shown, VolumeServer, security};
 use crate::mount::Mount;
 
 pub mod abi;
 pub mod callbacks;
+mod context;
 mod control;
 mod host;
 mod library;
-mod listing;
 mod page;
-mod reparse;
-mod security;
-mod server;
+mod stand;
+mod volume;
 
+pub use context::VolumeContext;
 pub use library::Library;
-pub use server::VolumeServer;
 
-use abi::{FileSystemPtr, NtStatus};
 use control::{Control, End};
+use stand::Stand;
+use volume::Volume;
 
 /// The WinFsp projector.
 pub struct WinFsp;
@@ -64,10 +65,6 @@ impl Projector for WinFsp {
             ));
         }
         host::check_folder(folder)?;
-        let cannot = |error: io::Error| {
-            let line = format!("{}: cannot be mounted: {error}", folder.display());
-            ProjectError::new(ProjectErrorKind::Io, line)
-        };
         let control = Control::new(folder).map_err(|error| match error.kind() {
             // Another process has the first instance of the pipe already.
             io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists => ProjectError::new(
@@ -77,15 +74,18 @@ impl Projector for WinFsp {
                     folder.display()
                 ),
             ),
-            _ => cannot(error),
+            _ => cannot(folder, &error),
         })?;
-        let security = security::descriptor(options.access).map_err(cannot)?;
+        let security =
+            security::descriptor(options.access).map_err(|error| cannot(folder, &error))?;
         let (ask, end) = channel();
-        let mut mounted = Vec::new();
-        for volume in &volumes {
-            mounted.push(Volume::mount(volume, folder, options, library, &security, &ask)?);
-        }
-        control.listen(ask.clone()).map_err(cannot)?;
+        let job = Job { folder, options, library, security, ask: &ask };
+        let mounted = if options.each || matches!(options.place, Place::Letter(_)) {
+            job.each(&volumes)?
+        } else {
+            vec![job.set(volumes)?]
+        };
+        control.listen(ask.clone()).map_err(|error| cannot(folder, &error))?;
         Ok(Box::new(Mounted { volumes: mounted, ask, end }))
     }
 
@@ -102,6 +102,108 @@ impl Projector for WinFsp {
     }
 }
 
+fn cannot(folder: &Path, error: &io::Error) -> ProjectError {
+    let line = format!("{}: cannot be mounted: {error}", folder.display());
+    ProjectError::new(ProjectErrorKind::Io, line)
+}
+
+/// What volumes are mounted with.
+struct Job<'a> {
+    folder: &'a Path,
+    options: &'a MountOptions,
+    library: Library,
+    security: Vec<u8>,
+    ask: &'a Sender<End>,
+}
+
+/// A volume and the folder that it is shown as; `None` for all of the set.
+struct Named {
+    volume: Volume,
+    name: Option<Vec<u8>>,
+}
+
+impl Job<'_> {
+    /// Mounts the set at the folder.
+    fn set(&self, volumes: Vec<TreeVolume>) -> ProjectResult<Named> {
+        let tree = Arc::new(VolumeTree::new(volumes));
+        let (label, serial) = (self.options.label.clone(), self.options.serial);
+        let shown = Shown::Set { tree, label, serial };
+        let stand = match self.folder.exists() {
+            true => Some(Stand::remove(self.folder).map_err(|error| cannot(self.folder, &error))?),
+            false => None,
+        };
+        let point = self.point(self.folder);
+        let server = self.server(shown).map_err(|error| not_shown(&point, &error))?;
+        let volume = self.mount(server, &point, stand)?;
+        Ok(Named { volume, name: None })
+    }
+
+    /// Mounts each volume for itself. One that cannot be shown is told to the log, and costs the others
+    /// nothing.
+    fn each(&self, volumes: &[TreeVolume]) -> ProjectResult<Vec<Named>> {
+        let mut mounted = Vec::new();
+        let mut first = None;
+        for volume in volumes {
+            let name = volume.name().to_vec();
+            let point = match self.options.place {
+                Place::Letter(letter) => PathBuf::from(format!("{letter}:")),
+                _ => self.point(&self.folder.join(names::to_host(&name))),
+            };
+            let shown = volume.open().map(|fs| Shown::Volume { fs, name: name.clone() });
+            match shown.and_then(|shown| self.server(shown)) {
+                Ok(server) => {
+                    let volume = self.mount(server, &point, None)?;
+                    mounted.push(Named { volume, name: Some(name) });
+                }
+                Err(error) => {
+                    let error = not_shown(&point, &error);
+                    (self.options.log)(&error.to_string());
+                    first = first.or(Some(error));
+                }
+            }
+        }
+        match first {
+            Some(error) if mounted.is_empty() => Err(error),
+            _ => Ok(mounted),
+        }
+    }
+
+    fn server(&self, shown: Shown) -> Result<VolumeServer, FsError> {
+        let log = self.options.log.clone();
+        let server = VolumeServer::new(shown, &self.options.volumes, self.security.clone(), log)?;
+        Ok(server.with_guest_security(self.options.access == Access::Guest))
+    }
+
+    fn mount(
+        &self,
+        server: VolumeServer,
+        point: &Path,
+        stand: Option<Stand>,
+    ) -> ProjectResult<Volume> {
+        let ask = self.ask.clone();
+        let lost = move || drop(ask.send(End::DriverGone));
+        let context = VolumeContext::new(server, self.library.functions(), lost);
+        Volume::mount(context, point, stand, self.library, self.options.threads)
+    }
+
+    /// `folder` as WinFsp wants it.
+    fn point(&self, folder: &Path) -> PathBuf {
+        match self.options.place {
+            Place::MountManager => {
+                let mut point = std::ffi::OsString::from(r"\\.\");
+                point.push(folder);
+                point.into()
+            }
+            _ => folder.to_path_buf(),
+        }
+    }
+}
+
+fn not_shown(point: &Path, error: &FsError) -> ProjectError {
+    let line = format!("{}: cannot be shown: {}", point.display(), error_chain(error));
+    ProjectError::new(ProjectErrorKind::Io, line)
+}
+
 fn ask_error(folder: &Path, error: &io::Error) -> ProjectError {
     let shown = folder.display();
     match error.kind() {
@@ -116,100 +218,9 @@ fn ask_error(folder: &Path, error: &io::Error) -> ProjectError {
     }
 }
 
-/// A volume that is shown.
-struct Volume {
-    fs: FileSystemPtr,
-    library: Library,
-    /// What the callbacks use; freed after the last of them.
-    server: *mut VolumeServer,
-}
-
-// SAFETY: the DLL's functions on a file system may be called from any thread, and the server is
-// `Send + Sync`.
-unsafe impl Send for Volume {}
-
-impl Volume {
-    fn mount(
-        volume: &TreeVolume,
-        folder: &Path,
-        options: &MountOptions,
-        library: Library,
-        security: &[u8],
-        ask: &Sender<End>,
-    ) -> ProjectResult<Self> {
-        let place = mount_point(volume.name(), folder, options.place);
-        let shown = place.display().to_string();
-        let server = volume.open().and_then(|fs| {
-            let ask = ask.clone();
-            let lost = move || drop(ask.send(End::DriverGone));
-            let log = options.log.clone();
-            let server = VolumeServer::new(fs, security.to_vec(), library.functions(), log, lost)?;
-            let server = server.with_names(volume.name(), &options.volumes);
-            Ok(server.with_guest_security(options.access == Access::Guest))
-        });
-        let server = server.map_err(|error| {
-            let line = format!("{shown}: cannot be shown: {}", error_chain(&error));
-            ProjectError::new(ProjectErrorKind::Io, line)
-        })?;
-        let params = server.params();
-        let server = Box::into_raw(Box::new(server));
-        let wide = |text: &Path| text.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
-        let device = wide(Path::new("WinFsp.Disk"));
-        let mut fs: FileSystemPtr = std::ptr::null_mut();
-        // SAFETY: names end with 0, the parameters are complete, the interface lives for ever.
-        let status = unsafe {
-            let create = library.functions().create;
-            create(device.as_ptr(), &raw const params, &raw const callbacks::INTERFACE, &raw mut fs)
-        };
-        if status < 0 {
-            // SAFETY: made by `Box::into_raw` above, and nothing uses it.
-            drop(unsafe { Box::from_raw(server) });
-            return Err(host::driver_error(&shown, status));
-        }
-        // From here on dropping it undoes all.
-        let volume = Self { fs, library, server };
-        let point = wide(&place);
-        let threads = u32::try_from(options.threads).unwrap_or(0);
-        // SAFETY: `fs` was made above. Its context is set before anything is dispatched.
-        let status = unsafe {
-            (*fs).user_context = server.cast::<c_void>();
-            let functions = library.functions();
-            match (functions.set_mount_point_ex)(fs, point.as_ptr(), std::ptr::null_mut()) {
-                status if status < 0 => Err((host::mount_point_error(&shown, status), status)),
-                _ => match (functions.start_dispatcher)(fs, threads) {
-                    status if status < 0 => Err((host::driver_error(&shown, status), status)),
-                    _ => Ok(()),
-                },
-            }
-        };
-        status.map_err(|(error, _): (ProjectError, NtStatus)| error)?;
-        Ok(volume)
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        // SAFETY: the file system is ours; after these two no callback runs, so the server goes.
-        unsafe {
-            (self.library.functions().stop_dispatcher)(self.fs);
-            (self.library.functions().delete)(self.fs);
-            drop(Box::from_raw(self.server));
-        }
-    }
-}
-
-/// Where the volume called `name` is mounted.
-fn mount_point(name: &[u8], folder: &Path, place: Place) -> PathBuf {
-    match place {
-        Place::Folder => folder.join(names::to_host(name)),
-        Place::MountManager => Path::new(r"\\.\").join(folder).join(names::to_host(name)),
-        Place::Letter(letter) => PathBuf::from(format!("{letter}:")),
-    }
-}
-
 /// A mounted set.
 struct Mounted {
-    volumes: Vec<Volume>,
+    volumes: Vec<Named>,
     ask: Sender<End>,
     end: Receiver<End>,
 }
@@ -218,6 +229,19 @@ impl Mount for Mounted {
     fn stopper(&self) -> Box<dyn Fn() + Send + Sync> {
         let ask = self.ask.clone();
         Box::new(move || drop(ask.send(End::Asked(None))))
+    }
+
+    fn other_names(&self, volume: &[u8]) -> Vec<String> {
+        let below = names::to_host(volume);
+        let of_set = |names: Vec<String>| {
+            let in_it = |name: String| format!("{name}{}", below.to_string_lossy());
+            names.into_iter().map(in_it).collect()
+        };
+        let is_it = |named: &&Named| named.name.as_deref().is_none_or(|name| name == volume);
+        self.volumes.iter().find(is_it).map_or_else(Vec::new, |named| match &named.name {
+            Some(_) => named.volume.other_names(),
+            None => of_set(named.volume.other_names()),
+        })
     }
 
     fn serve(self: Box<Self>) -> ProjectResult<()> {
