@@ -49,12 +49,16 @@ mod windows {
     pub(crate) const REPARSE: NtStatus = 0x104;
     /// There is more than the buffer holds.
     pub(crate) const BUFFER_OVERFLOW: NtStatus = number(0x8000_0005);
+    /// The request is about nothing that is open.
+    pub(crate) const INVALID_HANDLE: NtStatus = number(0xC000_0008);
     /// The read begins past the end.
     pub(crate) const END_OF_FILE: NtStatus = number(0xC000_0011);
     /// The buffer holds nothing of it.
     pub(crate) const BUFFER_TOO_SMALL: NtStatus = number(0xC000_0023);
     /// The last part of the path is not there.
     pub(crate) const OBJECT_NAME_NOT_FOUND: NtStatus = number(0xC000_0034);
+    /// What was opened is no new file.
+    pub(crate) const OBJECT_NAME_COLLISION: NtStatus = number(0xC000_0035);
     /// A directory of the path is not there.
     pub(crate) const OBJECT_PATH_NOT_FOUND: NtStatus = number(0xC000_003A);
     /// The volume cannot be written to.

@@ -4,9 +4,12 @@ use volfold_fs::FsErrorKind;
 
 use super::listing::tag;
 use super::reparse;
-use super::server::{Found, Lost, VolumeServer};
+use super::server::{Found, Lost, SEPARATOR, VolumeServer};
 use crate::folder::links::resolve::End;
 use crate::folder::status::{self, NtStatus, nt_status};
+
+/// LIMIT: links that are followed on one path, as Windows does.
+const MAX_TRIES: usize = 63;
 
 impl VolumeServer {
     /// The reparse data of what is at `path`, in the form of `REPARSE_DATA_BUFFER`.
@@ -78,4 +81,56 @@ impl VolumeServer {
         }
         Ok(target.into_units())
     }
+
+    /// `path` without links on it: for drivers that know none. The one at its end is followed with
+    /// `also_last`.
+    pub(crate) fn through_links(
+        &self,
+        path: &[u16],
+        also_last: bool,
+    ) -> Result<Vec<u16>, NtStatus> {
+        let mut path = path.to_vec();
+        for _ in 0..MAX_TRIES {
+            let at = match self.walk(&path, None) {
+                Err(Lost::Status(status)) => return Err(status),
+                Err(Lost::Link(at)) => at as usize,
+                Ok(found) if also_last && found.info.reparse_tag == tag::SYMLINK => {
+                    path.iter().rposition(|unit| *unit == SEPARATOR).map_or(0, |at| at + 1)
+                }
+                Ok(_) => return Ok(path),
+            };
+            let rest = path.get(at..).unwrap_or_default();
+            let end = at + rest.iter().position(|unit| *unit == SEPARATOR).unwrap_or(rest.len());
+            let (link, rest) = path.split_at(end);
+            let target = match self.walk(link, None) {
+                Ok(found) => self.link_target(&found)?,
+                Err(_) => return Err(status::OBJECT_PATH_NOT_FOUND),
+            };
+            path = joined(&path[..at], &target, rest);
+        }
+        Err(status::REPARSE_POINT_NOT_RESOLVED)
+    }
+}
+
+/// The path `rest` below where `target` leads from the directory `base`.
+fn joined(base: &[u16], target: &[u16], rest: &[u16]) -> Vec<u16> {
+    let mut parts: Vec<&[u16]> = Vec::new();
+    let dot = u16::from(b'.');
+    for part in [base, target, rest].into_iter().flat_map(|path| path.split(|u| *u == SEPARATOR)) {
+        match part {
+            [] => {}
+            [only] if *only == dot => {}
+            [one, two] if [*one, *two] == [dot; 2] => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut path = Vec::with_capacity(base.len() + target.len() + rest.len());
+    for part in parts {
+        path.push(SEPARATOR);
+        path.extend_from_slice(part);
+    }
+    if path.is_empty() {
+        path.push(SEPARATOR);
+    }
+    path
 }

@@ -36,7 +36,7 @@ const MAX_LABEL: usize = 32;
 /// The positions of `.` and `..` in a directory but the root; entries follow.
 const DOTS: u64 = 2;
 
-const SEPARATOR: u16 = b'\\' as u16;
+pub(super) const SEPARATOR: u16 = b'\\' as u16;
 const STREAM: u16 = b':' as u16;
 
 /// What listings are cached by: the bytes they take.
