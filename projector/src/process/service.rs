@@ -26,9 +26,6 @@ const STOP_TIME: Duration = Duration::from_secs(30);
 /// SYSTEM and the administrators may do everything, all others nothing.
 const SYSTEM_ONLY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
-/// SYSTEM and the administrators.
-const SYSTEM_OWNERS: [&str; 2] = ["S-1-5-18", "S-1-5-32-544"];
-
 type Work = Box<dyn Fn(&Receiver<()>) -> io::Result<()> + Send + Sync>;
 
 /// What the service does; Windows calls a function without arguments of ours.
@@ -153,7 +150,9 @@ pub fn system_folder() -> io::Result<PathBuf> {
     }
     // Every user may make folders there, so another one could have been first.
     let owner = security::owner(&folder)?;
-    if !SYSTEM_OWNERS.contains(&owner.as_str()) && owner != security::current_user()? {
+    if ![security::SYSTEM, security::ADMINISTRATORS].contains(&owner.as_str())
+        && owner != security::current_user()?
+    {
         let line = format!("{} belongs to another user; remove it", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
     }

@@ -23,6 +23,7 @@ pub mod abi;
 pub mod callbacks;
 mod control;
 mod host;
+mod leftovers;
 mod library;
 mod listing;
 mod page;
@@ -68,17 +69,7 @@ impl Projector for WinFsp {
             let line = format!("{}: cannot be mounted: {error}", folder.display());
             ProjectError::new(ProjectErrorKind::Io, line)
         };
-        let control = Control::new(folder).map_err(|error| match error.kind() {
-            // Another process has the first instance of the pipe already.
-            io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists => ProjectError::new(
-                ProjectErrorKind::Folder,
-                format!(
-                    "{}: is mounted already, by volfold of this or another user",
-                    folder.display()
-                ),
-            ),
-            _ => cannot(error),
-        })?;
+        let control = Control::new(folder)?;
         let security = security::descriptor(options.access).map_err(cannot)?;
         let (ask, end) = channel();
         let mut mounted = Vec::new();
@@ -89,30 +80,16 @@ impl Projector for WinFsp {
         Ok(Box::new(Mounted { volumes: mounted, ask, end }))
     }
 
-    fn unmount(&self, folder: &Path, _force: bool) -> ProjectResult<()> {
-        control::ask(folder, "unmount").map_err(|error| ask_error(folder, &error))
+    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
+        control::unmount(folder, force)
     }
 
     fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
-        match control::ask(folder, "ping") {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(ask_error(folder, &error)),
-        }
+        control::is_mounted(folder)
     }
-}
 
-fn ask_error(folder: &Path, error: &io::Error) -> ProjectError {
-    let shown = folder.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            ProjectError::new(ProjectErrorKind::NotMounted, format!("{shown}: not a volfold mount"))
-        }
-        io::ErrorKind::PermissionDenied => ProjectError::new(
-            ProjectErrorKind::Io,
-            format!("{shown}: is another user's; only they and administrators may free it"),
-        ),
-        _ => ProjectError::new(ProjectErrorKind::Io, format!("{shown}: {error}")),
+    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) {
+        leftovers::clear(folder, volumes);
     }
 }
 
