@@ -16,7 +16,7 @@ use super::background::{self, GRACE, Talk};
 use super::devices::{self, Device};
 use super::helper;
 use super::mount_host::{self, HostArguments};
-use super::mount_record::{MountRecord, log_file, mount_folder};
+use super::mount_record::{MountRecord, clear_leftovers, log_file, mount_folder};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
 use super::report::Report;
@@ -301,6 +301,7 @@ fn prepare_folder(projector: &dyn Projector, folder: &Path) -> Result<bool, Stri
     if projector.is_mounted(folder).unwrap_or(false) {
         return Err(format!("{shown}: is mounted already; free it with `volfold unmount {shown}`"));
     }
+    clear_leftovers(projector, folder);
     if is_letter(folder) {
         return match is_letter_free(folder) {
             true => Ok(false),

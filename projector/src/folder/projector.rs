@@ -144,7 +144,10 @@ pub trait Projector: Send + Sync {
 
     /// Removes what a mount at `folder` left whose process died, or the machine with it: what can only
     /// be of a mount, and empty directories called as `volumes`, which a record says were shown there.
-    fn clear_leftovers(&self, _folder: &Path, _volumes: &[String]) {}
+    /// How many there were.
+    fn clear_leftovers(&self, _folder: &Path, _volumes: &[String]) -> usize {
+        0
+    }
 
     /// Whether `folder` shows volumes of ours now, or did until its process died.
     ///

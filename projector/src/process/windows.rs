@@ -98,7 +98,7 @@ pub fn leave_terminal() {}
 /// # Errors
 /// If it cannot be made.
 pub fn state_folder() -> io::Result<PathBuf> {
-    if security::acting_user().is_ok_and(|user| user == security::SYSTEM) {
+    if own_kind() == Owner::Service {
         let folder = super::service::system_folder()?.join("mounts");
         std::fs::create_dir_all(&folder)?;
         return Ok(folder);
@@ -112,6 +112,14 @@ pub fn state_folder() -> io::Result<PathBuf> {
     let folder = local.join("volfold");
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
+}
+
+/// Whose mounts the folder of [`state_folder`] tells of.
+pub fn own_kind() -> Owner {
+    match security::acting_user() {
+        Ok(user) if user == security::SYSTEM => Owner::Service,
+        _ => Owner::Own,
+    }
 }
 
 /// All folders of this user that may hold what was written down.
@@ -128,7 +136,7 @@ pub fn state_folders_of_others() -> Vec<(Owner, PathBuf)> {
         return Vec::new();
     }
     let own = state_folder().ok();
-    let system = security::program_data().map(|data| data.join("volfold").join("mounts"));
+    let system = super::service::system_path().map(|folder| folder.join("mounts"));
     let mut folders: Vec<_> = system.into_iter().map(|folder| (Owner::Service, folder)).collect();
     let users =
         std::env::var_os("PUBLIC").and_then(|public| Some(Path::new(&public).parent()?.to_owned()));
@@ -143,6 +151,7 @@ pub fn state_folders_of_others() -> Vec<(Owner, PathBuf)> {
 }
 
 /// Ends this process at once, whatever its threads do.
+#[cfg(feature = "winfsp")]
 #[expect(unsafe_code, reason = "the host is asked by its own functions")]
 pub(crate) fn end_this_process() {
     // SAFETY: the pseudo handle is always valid. To exit in order would wait for libraries, which may
@@ -215,6 +224,21 @@ fn began(process: &OwnedHandle) -> io::Result<SystemTime> {
     let ticks = u64::from(began.dwHighDateTime) << 32 | u64::from(began.dwLowDateTime);
     let nanoseconds = ticks.saturating_sub(UNIX_EPOCH_IN_TICKS).saturating_mul(100);
     Ok(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds))
+}
+
+/// Whether a process with this number lives that began before `since`; the number of one that ended
+/// is given again.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub fn is_running_since(pid: u32, since: SystemTime) -> bool {
+    // SAFETY: the handle is closed once, by its owner.
+    let process = unsafe {
+        let process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
+        if process.is_null() {
+            return false;
+        }
+        OwnedHandle::from_raw_handle(process)
+    };
+    is_running(pid) && began(&process).is_ok_and(|began| began <= since)
 }
 
 /// Whether a process with this number lives.

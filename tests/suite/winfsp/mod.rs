@@ -3,6 +3,8 @@
 
 mod compare;
 mod double;
+#[cfg(debug_assertions)]
+mod ending;
 #[cfg(target_env = "gnu")]
 mod genuine;
 #[cfg(target_env = "gnu")]
@@ -10,4 +12,9 @@ mod genuine_host;
 #[cfg(target_env = "gnu")]
 mod layout;
 mod memory;
+#[cfg(debug_assertions)]
+mod pipe;
 mod program;
+#[cfg(debug_assertions)]
+mod service;
+mod windows;

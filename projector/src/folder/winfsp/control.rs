@@ -148,7 +148,7 @@ fn serve(client: Stream, end: &Sender<End>) {
 /// refuses.
 pub(super) fn unmount(folder: &Path, force: bool) -> ProjectResult<()> {
     let (question, patience) = match force {
-        true => ("force", GRACE + ANSWER_TIME),
+        true => ("force", patience().min(GRACE + ANSWER_TIME)),
         false => ("unmount", patience()),
     };
     ask(folder, question, patience).map_err(|error| ask_error(folder, force, &error))

@@ -39,22 +39,21 @@ enum Target {
 }
 
 /// Removes what dead mounts left at `folder`, and in it; `volumes` are the names that the record of a
-/// dead process has, and empty without one.
-pub(super) fn clear(folder: &Path, volumes: &[String]) {
-    let is_recorded = !volumes.is_empty();
-    if clear_mount_point(folder, is_recorded) {
-        return;
+/// dead process has, and empty without one. How many there were.
+pub(super) fn clear(folder: &Path, volumes: &[String]) -> usize {
+    if clear_mount_point(folder, !volumes.is_empty()) {
+        return 1;
     }
     let names: Vec<_> = volumes.iter().map(|name| names::to_host(name.as_bytes())).collect();
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.take(MAX_ENTRIES) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(MAX_ENTRIES);
+    let cleared = entries.filter(|entry| {
         let is_named = names.contains(&entry.file_name());
-        if !clear_mount_point(&entry.path(), is_named) && is_named {
-            // Only an empty directory goes; a link does not go this way, whatever it leads to.
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let _ = is_directory.then(|| std::fs::remove_dir(entry.path()));
-        }
-    }
+        // Only an empty directory goes; a link does not go this way, whatever it leads to.
+        let is_directory = || entry.file_type().is_ok_and(|kind| kind.is_dir());
+        clear_mount_point(&entry.path(), is_named)
+            || is_named && is_directory() && std::fs::remove_dir(entry.path()).is_ok()
+    });
+    cleared.count()
 }
 
 /// Removes the mount point at `path` if its volume is gone; one of the Mount Manager only if it
@@ -238,9 +237,10 @@ mod tests {
             names.sort();
             names
         };
-        clear(&folder, &[]);
+        assert_eq!(clear(&folder, &[]), 0);
         assert_eq!(left(), ["BOOT", "Data", "file", "full", "other"], "without a record");
-        clear(&folder, &["BOOT", "Data", "file", "full", "gone"].map(str::to_owned));
+        let named = ["BOOT", "Data", "file", "full", "gone"].map(str::to_owned);
+        assert_eq!(clear(&folder, &named), 2);
         assert_eq!(left(), ["file", "full", "other"]);
         std::fs::remove_dir_all(folder).unwrap();
     }

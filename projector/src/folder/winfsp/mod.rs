@@ -88,8 +88,8 @@ impl Projector for WinFsp {
         control::is_mounted(folder)
     }
 
-    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) {
-        leftovers::clear(folder, volumes);
+    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) -> usize {
+        leftovers::clear(folder, volumes)
     }
 }
 
