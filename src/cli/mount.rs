@@ -16,7 +16,7 @@ use super::background::{self, GRACE, Talk};
 use super::devices::{self, Device};
 use super::helper;
 use super::mount_host::{self, HostArguments};
-use super::mount_record::{MountRecord, log_file, mount_folder};
+use super::mount_record::{MountRecord, clear_leftovers, log_file, mount_folder};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
 use super::report::Report;
@@ -104,7 +104,7 @@ fn serve(arguments: &MountArguments) -> Outcome {
         process::leave_terminal();
     }
     let talk = Talk::new(arguments.background_log.as_deref());
-    let Some(projector) = PROJECTORS.first() else {
+    let Some(projector) = arguments.host.projector() else {
         talk.say(NO_PROJECTOR);
         return Outcome::Nothing;
     };
@@ -112,14 +112,14 @@ fn serve(arguments: &MountArguments) -> Outcome {
         talk.say(&warning);
     }
     let (disks, folder) = arguments.disks_and_folder();
-    let remove_folder = match prepare_folder(*projector, &folder) {
+    let remove_folder = match prepare_folder(projector, &folder) {
         Ok(made) => made,
         Err(line) => {
             talk.say(&line);
             return Outcome::Nothing;
         }
     };
-    let outcome = mount_at(*projector, arguments, (disks, &folder), remove_folder, &talk);
+    let outcome = mount_at(projector, arguments, (disks, &folder), remove_folder, &talk);
     if outcome == Outcome::Nothing && remove_folder {
         let _ = std::fs::remove_dir(&folder);
     }
@@ -322,6 +322,7 @@ fn prepare_folder(projector: &dyn Projector, folder: &Path) -> Result<bool, Stri
     if projector.is_mounted(folder).unwrap_or(false) {
         return Err(format!("{shown}: is mounted already; free it with `volfold unmount {shown}`"));
     }
+    clear_leftovers(projector, folder);
     if is_letter(folder) {
         return match is_letter_free(folder) {
             true => Ok(false),

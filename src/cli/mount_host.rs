@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use volfold_projector::MountOptions;
+use volfold_projector::{MountOptions, PROJECTORS, Projector};
 
 #[cfg(not(windows))]
 pub(crate) const MOUNT_HELP: &str = "\
@@ -34,7 +34,7 @@ that `volfold mounts` names. FOLDER is made if it is not there; it must lie on a
 Nothing is ever written to an image.
 
 Needs WinFsp - Windows File System Proxy, Copyright (C) Bill Zissimopoulos,
-https://github.com/winfsp/winfsp";
+https://github.com/winfsp/winfsp - or Dokan, https://github.com/dokan-dev/dokany";
 
 #[cfg(not(windows))]
 pub(crate) const UNMOUNT_HELP: &str = "\
@@ -88,6 +88,26 @@ enum Readers {
     Guest,
 }
 
+/// What shows folders.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WindowsDriver {
+    /// WinFsp, <https://winfsp.dev>
+    Winfsp,
+    /// Dokan 2, <https://dokan-dev.github.io>
+    Dokan,
+}
+
+#[cfg(windows)]
+impl WindowsDriver {
+    fn id(self) -> &'static str {
+        match self {
+            Self::Winfsp => "winfsp",
+            Self::Dokan => "dokan",
+        }
+    }
+}
+
 /// The arguments that only this host has.
 #[derive(Args)]
 pub(crate) struct HostArguments {
@@ -103,6 +123,10 @@ pub(crate) struct HostArguments {
     #[cfg(not(windows))]
     #[arg(long)]
     allow_other: bool,
+    /// The driver [default: WinFsp if it is installed, else Dokan]
+    #[cfg(windows)]
+    #[arg(long, value_enum, value_name = "DRIVER")]
+    projector: Option<WindowsDriver>,
     /// Who may read
     #[cfg(windows)]
     #[arg(long, value_enum, default_value_t = Readers::Me)]
@@ -122,6 +146,19 @@ pub(crate) struct HostArguments {
 }
 
 impl HostArguments {
+    /// What shows the folders: what is named, else the best of what is installed.
+    #[cfg_attr(not(windows), expect(clippy::unused_self, reason = "other hosts have one way"))]
+    pub(crate) fn projector(&self) -> Option<&'static dyn Projector> {
+        #[cfg(windows)]
+        if let Some(named) = self.projector {
+            let id = named.id();
+            return PROJECTORS.iter().find(|projector| projector.id() == id).copied();
+        }
+        // Where nothing is installed, the best says what to install.
+        let installed = PROJECTORS.iter().find(|projector| projector.is_available());
+        installed.or(PROJECTORS.first()).copied()
+    }
+
     /// The drive that takes the place of FOLDER.
     #[cfg_attr(not(windows), expect(clippy::unused_self, reason = "other hosts have no drives"))]
     pub(crate) fn letter(&self) -> Option<PathBuf> {

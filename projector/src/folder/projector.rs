@@ -130,6 +130,11 @@ pub trait Projector: Send + Sync {
     /// The lower-case name: `fuse`.
     fn id(&self) -> &'static str;
 
+    /// Whether the host has what it takes.
+    fn is_available(&self) -> bool {
+        true
+    }
+
     /// What a user should know of the way itself before it is used.
     fn warning(&self) -> Option<String> {
         None
@@ -152,6 +157,13 @@ pub trait Projector: Send + Sync {
     /// # Errors
     /// `Busy`, `NotMounted`, or the host's reason.
     fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()>;
+
+    /// Removes what a mount at `folder` left whose process died, or the machine with it: what can only
+    /// be of a mount, and empty directories called as `volumes`, which a record says were shown there.
+    /// How many there were.
+    fn clear_leftovers(&self, _folder: &Path, _volumes: &[String]) -> usize {
+        0
+    }
 
     /// Whether `folder` shows volumes of ours now, or did until its process died.
     ///

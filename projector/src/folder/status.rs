@@ -27,11 +27,11 @@ pub(crate) fn errno(kind: FsErrorKind) -> fuser::Errno {
     fuser::Errno::from_i32(number.raw_os_error())
 }
 
-#[cfg(all(windows, feature = "winfsp"))]
+#[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
 pub use windows::*;
 
 /// The numbers of `ntstatus.h` (MS-ERREF 2.3.1).
-#[cfg(all(windows, feature = "winfsp"))]
+#[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
 mod windows {
     use volfold_fs::{FsErrorKind, Reason};
 

@@ -52,7 +52,7 @@ impl Shown {
         let what = What::Volume { fs, name: Vec::new() };
         let server = VolumeServer::new(what, &VolumeNames::default(), security, log);
         let server = server.expect("a root directory");
-        let context = Box::new(VolumeContext::new(server, functions(), || {}));
+        let context = Box::new(VolumeContext::new(server, functions(), Box::new(|| {})));
         let params = context.params();
         let device: Vec<u16> = wide("WinFsp.Disk\0");
         let mut fs: FileSystemPtr = ptr::null_mut();

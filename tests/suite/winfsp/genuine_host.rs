@@ -122,7 +122,7 @@ impl Genuine {
         let log = Arc::new(|_: &str| {});
         let server = VolumeServer::new(shown, names, descriptor(sddl), log);
         let server = server.expect("a root directory").with_guest_security(guest_security);
-        let context = Box::new(VolumeContext::new(server, library.functions(), || {}));
+        let context = Box::new(VolumeContext::new(server, library.functions(), Box::new(|| {})));
         let params: VolumeParams = context.params();
         // SAFETY: numbers, pointers and optional functions may all be 0.
         let mut fs: Box<FspFileSystem> = Box::new(unsafe { std::mem::zeroed() });

@@ -3,6 +3,8 @@
 
 mod compare;
 mod double;
+#[cfg(debug_assertions)]
+mod ending;
 #[cfg(target_env = "gnu")]
 mod genuine;
 #[cfg(target_env = "gnu")]
@@ -11,4 +13,9 @@ mod genuine_host;
 mod layout;
 mod links;
 mod memory;
+#[cfg(debug_assertions)]
+mod pipe;
 mod program;
+#[cfg(debug_assertions)]
+mod service;
+mod windows;

@@ -15,7 +15,7 @@ use crate::common::program::{Output, Scratch, VOLFOLD, eventually, run, wait};
 use crate::harness::{apply, test};
 
 /// The DLL that was built with the tests.
-fn double() -> PathBuf {
+pub(super) fn double() -> PathBuf {
     let exe = std::env::current_exe().expect("the test program");
     let folders = exe.ancestors().skip(1).take(2);
     let mut found = folders.map(|folder| folder.join("winfsp_double.dll"));
@@ -23,19 +23,19 @@ fn double() -> PathBuf {
 }
 
 /// A folder for one test, with a state folder of its own.
-struct Place {
-    scratch: Scratch,
-    folder: PathBuf,
+pub(super) struct Place {
+    pub(super) scratch: Scratch,
+    pub(super) folder: PathBuf,
 }
 
 impl Place {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let folder = scratch.join("mount");
         Self { scratch, folder }
     }
 
-    fn command(&self, arguments: &[&OsStr]) -> Command {
+    pub(super) fn command(&self, arguments: &[&OsStr]) -> Command {
         let mut command = Command::new(VOLFOLD);
         command
             .args(arguments)
@@ -47,11 +47,11 @@ impl Place {
         command
     }
 
-    fn run(&self, arguments: &[&OsStr]) -> Output {
+    pub(super) fn run(&self, arguments: &[&OsStr]) -> Output {
         run(&mut self.command(arguments))
     }
 
-    fn mount(&self, disks: &[PathBuf]) -> Output {
+    pub(super) fn mount(&self, disks: &[PathBuf]) -> Output {
         self.mount_with(disks, &[])
     }
 
@@ -66,11 +66,11 @@ impl Place {
         self.run(&all)
     }
 
-    fn unmount(&self) -> Output {
+    pub(super) fn unmount(&self) -> Output {
         self.run(&[OsStr::new("unmount"), self.folder.as_os_str()])
     }
 
-    fn mounts(&self) -> serde_json::Value {
+    pub(super) fn mounts(&self) -> serde_json::Value {
         self.run(&[OsStr::new("mounts"), OsStr::new("--json")]).code(0).json()["mounts"].take()
     }
 
@@ -123,7 +123,7 @@ impl Drop for Place {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
@@ -278,7 +278,7 @@ fn without_winfsp_mount_says_where_to_get_it() {
 }
 
 /// Ends a process without giving it a moment.
-fn kill(child: &mut Child) {
+pub(super) fn kill(child: &mut Child) {
     child.kill().expect("it runs");
     let _ = wait(child, "a killed process");
 }

@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 use std::os::windows::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -219,7 +219,8 @@ pub unsafe extern "C" fn FspFileSystemStartDispatcher(fs: FileSystemPtr, threads
     SUCCESS
 }
 
-/// `FspFileSystemStopDispatcher`: no request runs after it.
+/// `FspFileSystemStopDispatcher`: no request runs after it, and it does not return while the file
+/// exists that `VOLFOLD_DOUBLE_HANG` names.
 ///
 /// # Safety
 /// As the headers say.
@@ -234,6 +235,10 @@ pub unsafe extern "C" fn FspFileSystemStopDispatcher(fs: FileSystemPtr) {
         std::mem::take(&mut *volume.threads.lock().unwrap_or_else(PoisonError::into_inner));
     for thread in threads {
         thread.join().expect("a thread of the double ends well");
+    }
+    // As a request that waits for an image on a share that is gone.
+    while std::env::var_os("VOLFOLD_DOUBLE_HANG").is_some_and(|file| Path::new(&file).exists()) {
+        thread::sleep(Duration::from_millis(10));
     }
     while volume.running.load(Ordering::SeqCst) != 0 {
         thread::sleep(Duration::from_millis(1));

@@ -98,14 +98,12 @@ pub struct DokanOperations {
     >,
     pub cleanup: Option<unsafe extern "system" fn(Path, Info)>,
     pub close_file: Option<unsafe extern "system" fn(Path, Info)>,
-    pub read_file: Option<
-        unsafe extern "system" fn(Path, *mut c_void, u32, *mut u32, i64, Info) -> NtStatus,
-    >,
+    pub read_file:
+        Option<unsafe extern "system" fn(Path, *mut c_void, u32, *mut u32, i64, Info) -> NtStatus>,
     pub write_file: Option<Refuse>,
     pub flush_file_buffers: Option<unsafe extern "system" fn(Path, Info) -> NtStatus>,
-    pub get_file_information: Option<
-        unsafe extern "system" fn(Path, *mut BY_HANDLE_FILE_INFORMATION, Info) -> NtStatus,
-    >,
+    pub get_file_information:
+        Option<unsafe extern "system" fn(Path, *mut BY_HANDLE_FILE_INFORMATION, Info) -> NtStatus>,
     pub find_files: Option<unsafe extern "system" fn(Path, FillFindData, Info) -> NtStatus>,
     pub find_files_with_pattern: Option<Refuse>,
     pub set_file_attributes: Option<Refuse>,
@@ -134,19 +132,11 @@ pub struct DokanOperations {
     pub mounted: Option<unsafe extern "system" fn(Path, Info) -> NtStatus>,
     pub unmounted: Option<unsafe extern "system" fn(Info) -> NtStatus>,
     pub get_file_security: Option<
-        unsafe extern "system" fn(
-            Path,
-            *mut u32,
-            *mut c_void,
-            u32,
-            *mut u32,
-            Info,
-        ) -> NtStatus,
+        unsafe extern "system" fn(Path, *mut u32, *mut c_void, u32, *mut u32, Info) -> NtStatus,
     >,
     pub set_file_security: Option<Refuse>,
-    pub find_streams: Option<
-        unsafe extern "system" fn(Path, FillFindStreamData, *mut c_void, Info) -> NtStatus,
-    >,
+    pub find_streams:
+        Option<unsafe extern "system" fn(Path, FillFindStreamData, *mut c_void, Info) -> NtStatus>,
 }
 
 const _: () = {

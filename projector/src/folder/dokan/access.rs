@@ -13,7 +13,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 
 /// What generic rights are for files.
-const FILES: GENERIC_MAPPING = GENERIC_MAPPING {
+static FILES: GENERIC_MAPPING = GENERIC_MAPPING {
     GenericRead: FILE_GENERIC_READ,
     GenericWrite: FILE_GENERIC_WRITE,
     GenericExecute: FILE_GENERIC_EXECUTE,

@@ -360,7 +360,6 @@ unsafe fn give_text(text: &[u16], out: *mut u16, room: u32) {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the arguments are the DLL's")]
 unsafe extern "system" fn get_volume_information(
     label: *mut u16,
     label_room: u32,
@@ -380,8 +379,7 @@ unsafe extern "system" fn get_volume_information(
             let name: Vec<u16> = facts.file_system.encode_utf16().collect();
             give_text(&name, kind, kind_room);
             let length = u32::try_from(names::MAX_WINDOWS).unwrap_or(255);
-            for (place, value) in
-                [(serial, facts.serial), (longest, length), (flags, VOLUME_FLAGS)]
+            for (place, value) in [(serial, facts.serial), (longest, length), (flags, VOLUME_FLAGS)]
             {
                 if !place.is_null() {
                     *place = value;

@@ -94,7 +94,7 @@ impl VolumeServer {
             let at = match self.walk(&path, None) {
                 Err(Lost::Status(status)) => return Err(status),
                 Err(Lost::Link(at)) => at as usize,
-                Ok(found) if also_last && found.info.reparse_tag == tag::SYMLINK => {
+                Ok(found) if also_last && found.is_link() => {
                     path.iter().rposition(|unit| *unit == SEPARATOR).map_or(0, |at| at + 1)
                 }
                 Ok(_) => return Ok(path),

@@ -73,6 +73,13 @@ pub(crate) struct Found<'a> {
     stream: Option<&'a [u16]>,
 }
 
+impl Found<'_> {
+    /// Whether it is a link, and not a stream of one.
+    pub(crate) fn is_link(&self) -> bool {
+        self.info.reparse_tag == tag::SYMLINK && self.stream.is_none()
+    }
+}
+
 /// What an open handle reads.
 enum Content {
     Directory { trail: Vec<NodeId>, listing: OnceLock<Arc<Listing>> },

@@ -21,9 +21,9 @@ impl VolumeContext {
     pub fn new(
         server: VolumeServer,
         functions: Functions,
-        lost: impl Fn() + Send + Sync + 'static,
+        lost: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { server, functions, lost: Box::new(lost) }
+        Self { server, functions, lost }
     }
 
     /// What the driver is told of the volume.

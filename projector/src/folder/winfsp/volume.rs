@@ -11,6 +11,8 @@ use super::context::VolumeContext;
 use super::library::Library;
 use super::stand::Stand;
 use super::{callbacks, host};
+use crate::folder::windows::mounting::HostVolume;
+use crate::folder::windows::place;
 
 /// A volume that is shown.
 pub(super) struct Volume {
@@ -79,13 +81,14 @@ impl Volume {
         }
         Ok(volume)
     }
+}
 
-    /// The names of the volume's root beside its mount point, each with a separator at its end.
-    pub(super) fn other_names(&self) -> Vec<String> {
+impl HostVolume for Volume {
+    fn other_names(&self) -> Vec<String> {
         // SAFETY: the file system is ours, and its name does not change once it was made.
         let device = unsafe { (*self.fs).volume_name };
         let device: Vec<u16> = device.into_iter().take_while(|unit| *unit != 0).collect();
-        let mut names: Vec<String> = host::volume_guid_path(&self.point).into_iter().collect();
+        let mut names: Vec<String> = place::volume_guid_path(&self.point).into_iter().collect();
         if !device.is_empty() {
             let device = String::from_utf16_lossy(&device);
             names.push(format!(r"\\?\GLOBALROOT{device}\"));
