@@ -83,7 +83,7 @@ fn walk(requests: &dyn Requests, page: usize) -> Result<BTreeMap<Vec<u8>, Seen>,
 
 /// The guest's name that is shown as `name`: without the number of a twin, and with the characters
 /// back that Windows does not bear.
-fn guest_name(name: &[u16]) -> Vec<u8> {
+pub(crate) fn guest_name(name: &[u16]) -> Vec<u8> {
     let is_digit = |unit: &u16| (0xF130..=0xF139).contains(unit);
     let end = name.iter().rposition(|unit| !is_digit(unit)).map_or(0, |at| at + 1);
     let bytes = wtf8::encode(name[..end].iter().copied());
@@ -261,7 +261,7 @@ fn check_link(case: &Case<'_>, rows: &[Row]) -> Result<(), String> {
 }
 
 /// The path in `rows` that the target of the link at `path` names, through further links.
-fn follow(path: &[u8], target: &[u8], rows: &[Row]) -> Option<Vec<u8>> {
+pub(crate) fn follow(path: &[u8], target: &[u8], rows: &[Row]) -> Option<Vec<u8>> {
     let split = |path: &[u8]| -> Vec<Vec<u8>> {
         path.split(|byte| *byte == b'/')
             .filter(|part| !part.is_empty() && part != b".")

@@ -1,7 +1,8 @@
-//! The callbacks for WinFsp: asked through a double of its DLL, through the genuine DLL's own layer
-//! of requests, and by the built program.
+//! The callbacks for WinFsp and Dokan: asked through doubles of their DLLs, through the genuine WinFsp
+//! DLL's own layer of requests, and by the built program.
 
 mod compare;
+mod dokan;
 mod double;
 #[cfg(debug_assertions)]
 mod ending;

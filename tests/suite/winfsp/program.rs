@@ -83,7 +83,7 @@ impl Place {
     }
 
     /// The folder as WinFsp is told it: a prefix would be the Mount Manager's form.
-    fn plain(&self) -> String {
+    pub(crate) fn plain(&self) -> String {
         let folder = self.folder.display().to_string();
         folder.strip_prefix(r"\\?\").unwrap_or(&folder).to_owned()
     }

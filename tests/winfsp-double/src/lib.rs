@@ -20,10 +20,12 @@ use volfold_projector::folder::winfsp::abi::{
     FileSystemPtr, FspFileSystem, Functions, Interface, NtStatus, VolumeParams, flags, nt_status,
 };
 
+mod dokan;
 mod requests;
 mod resolve;
 mod script;
 
+pub use dokan::{DokanOpened, DokanVolume, dokan_functions, name_of};
 pub use requests::{
     Double, Listed, OPEN_REPARSE_POINT, Opened, Requests, list, parse_page, parse_streams, wide,
 };

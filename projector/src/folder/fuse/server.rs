@@ -29,6 +29,7 @@ use volfold_fs::{
 };
 
 use super::places::{Places, shown};
+use crate::folder::links::resolve::Guest;
 use crate::folder::projector::{Links, MountOptions, Ownership};
 use crate::folder::status::errno;
 use crate::folder::volume_names::VolumeNames;
@@ -234,6 +235,10 @@ impl Server {
         let place = links::LinkPlace { own, case: self.tree.case(node), depth };
         let way = links::way_inside(place, &target, &self.volumes);
         let climbs = way.parts.contains(&&b".."[..]);
+        if way.takes_away && !self.leads_there(node, &target, &way.parts.join(&b'/'))? {
+            let reason = "link goes up from where another link leads";
+            return Err(FsError::new(FsErrorKind::Refused, reason));
+        }
         let mut path = Vec::with_capacity(target.len());
         for part in way.parts {
             if !path.is_empty() {
@@ -255,6 +260,17 @@ impl Server {
             path.push(b'.');
         }
         Ok(path)
+    }
+
+    /// Whether `text` leads from the link `node` to where its `target` leads.
+    fn leads_there(&self, node: NodeId, target: &[u8], text: &[u8]) -> FsResult<bool> {
+        let Some(dirs) = self.places.directories(node) else {
+            return Ok(false);
+        };
+        let (tree, names) = (&*self.tree, &self.volumes);
+        let guest = Guest { fs: tree, tree: Some(tree), own: b"", names };
+        let wanted = guest.resolve(&dirs, target, false)?;
+        Ok(guest.resolve(&dirs, text, false)? == wanted)
     }
 
     /// Finds `name`, also in its escaped form.

@@ -3,7 +3,6 @@
 //! A link of the guest names a place of the guest. On the host the same text would name a place of
 //! the host, so every target is made relative to the link, and `..` ends at the volume's root.
 
-#[cfg(windows)]
 pub(crate) mod resolve;
 #[cfg(unix)]
 mod text;

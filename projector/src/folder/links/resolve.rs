@@ -41,6 +41,7 @@ pub(crate) enum End {
 }
 
 /// The way to where a link leads.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Destination {
     /// The directories from the root on, none of them a link.
     pub(crate) dirs: Vec<NodeId>,

@@ -25,6 +25,8 @@ pub(crate) struct Way<'a> {
     pub(crate) parts: Vec<&'a [u8]>,
     /// Whether the target as it is stored says the same on the host.
     pub(crate) is_as_stored: bool,
+    /// Whether `..` took a name away, which is right only if that names a directory and no link.
+    pub(crate) takes_away: bool,
 }
 
 /// The way from the directory of `link` to `target`.
@@ -39,7 +41,7 @@ pub(crate) fn way_inside<'a>(
     volumes: &'a VolumeNames,
 ) -> Way<'a> {
     let Target { begin, parts } = parse(link.own, link.case, target, volumes);
-    let mut way = Way { parts: Vec::new(), is_as_stored: begin == Begin::Here };
+    let mut way = Way { parts: Vec::new(), is_as_stored: begin == Begin::Here, takes_away: false };
     let mut here: usize = 0;
     match begin {
         Begin::Here => here = link.depth,
@@ -56,7 +58,7 @@ pub(crate) fn way_inside<'a>(
             way.is_as_stored &= !part.contains(&b'/');
             way.parts.push(part);
         } else if way.parts.len() > begin && way.parts.last().is_some_and(|last| *last != b"..") {
-            way.is_as_stored = false;
+            (way.is_as_stored, way.takes_away) = (false, true);
             way.parts.pop();
         } else if let Some(above) = here.checked_sub(1) {
             here = above;
