@@ -9,7 +9,7 @@ use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, StreamName};
 
 use super::content::{PIECE, read_as_far_as_possible};
 use super::outcome::Outcome;
-use super::set::TreeArguments;
+use super::set::{OpenedTree, TreeArguments};
 use super::{text, walk};
 
 /// Write one file to stdout
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
         }
     };
     let path = opened.paths.first().cloned().unwrap_or_default();
-    let file = match open(&opened.tree, &path) {
+    let file = match open(&opened, &path) {
         Ok(file) => file,
         Err(error) => {
             opened.report.path(&path, &error);
@@ -67,8 +67,9 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
 }
 
 /// The file at `path`; if there is none, the stream after the last `:` of the file before it.
-fn open(tree: &dyn FileSystem, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileData>> {
-    let main = walk::resolve(tree, path, true);
+fn open(opened: &OpenedTree, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileData>> {
+    let tree = &opened.tree;
+    let main = opened.resolve(path);
     let colon = path.iter().rposition(|byte| *byte == b':');
     match (main, colon.and_then(|colon| path.split_at_checked(colon))) {
         (Err(error), Some((file, [_, stream @ ..])))
@@ -76,7 +77,7 @@ fn open(tree: &dyn FileSystem, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileD
                 && !stream.is_empty()
                 && !stream.contains(&b'/') =>
         {
-            let node = walk::resolve(tree, file, true)?;
+            let node = opened.resolve(file)?;
             tree.open(node, &StreamName(stream.to_vec()))
         }
         (main, _) => tree.open(main?, &StreamName::MAIN),

@@ -17,6 +17,7 @@ use volfold_projector::{Log, process};
 
 use super::devices::{self, OverlayArguments};
 use super::outcome::Outcome;
+use super::paths::not_named;
 use super::set::SetArguments;
 use super::text;
 
@@ -276,9 +277,7 @@ fn chosen(
 ) -> Result<Vec<Arc<Export>>, String> {
     let mut all = devices::devices(set);
     for missing in devices::choose(&mut all, &arguments.volume) {
-        text::complain(format_args!(
-            "{missing}: no such disk or volume; `volfold list` shows names and ids"
-        ));
+        text::complain(format_args!("{}", not_named(set, missing)));
         *outcome = Outcome::Part;
     }
     if all.is_empty() {

@@ -6,7 +6,6 @@
 #[cfg(windows)]
 pub(crate) use follow::follow;
 
-#[cfg(unix)]
 use std::borrow::Cow;
 
 use super::volume_names::VolumeNames;
@@ -143,9 +142,16 @@ pub(crate) fn way_inside<'a>(
     way
 }
 
+/// The way from the directory of a link to its `target`, in parts: `..` at its begin alone, then names
+/// of the guest. One with a `/` in it cannot exist. The link lies `depth` directories below the root of
+/// the volume shown as the folder `own`.
+pub fn way_on_host(own: &[u8], depth: usize, target: &[u8], volumes: &VolumeNames) -> Vec<Vec<u8>> {
+    let way = way_inside(LinkPlace { own, depth }, target, volumes);
+    way.parts.into_iter().map(<[u8]>::to_vec).collect()
+}
+
 /// The text of a link on a host of the Unix kind: where the guest's `target` leads, from a link that
 /// lies `depth` directories below the root of the volume shown as the folder `own`.
-#[cfg(unix)]
 pub fn target_on_host(own: &[u8], depth: usize, target: &[u8], volumes: &VolumeNames) -> Vec<u8> {
     let way = way_inside(LinkPlace { own, depth }, target, volumes);
     if way.is_as_stored {

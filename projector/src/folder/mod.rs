@@ -5,8 +5,8 @@
 pub mod fuse;
 #[cfg(any(all(target_os = "linux", feature = "fuse"), all(windows, feature = "winfsp")))]
 mod links;
-#[cfg(all(target_os = "linux", feature = "fuse"))]
-pub use links::target_on_host;
+#[cfg(any(all(target_os = "linux", feature = "fuse"), all(windows, feature = "winfsp")))]
+pub use links::{target_on_host, way_on_host};
 pub mod names;
 pub(crate) mod projector;
 #[cfg(any(all(target_os = "linux", feature = "fuse"), all(windows, feature = "winfsp")))]

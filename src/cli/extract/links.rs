@@ -1,0 +1,331 @@
+//! What symbolic links become: links of the host that lead where the guest means, copies of what
+//! they lead to, or nothing.
+//!
+//! A target is always followed by the guest's names; on Windows the text of a link is then made of
+//! the names that the host has for them, for one of two twins has another name there.
+
+#[cfg(windows)]
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::io;
+
+use parking_lot::Mutex;
+use volfold_fs::{FileKind, FileSystem, FsError, FsResult, Name, NodeId, VolumeTree};
+use volfold_projector::VolumeNames;
+use volfold_projector::folder::way_on_host;
+
+use super::arguments::{ExtractArguments, LinkStyle};
+use crate::cli::report::Report;
+
+/// LIMIT: links that are followed on the way to one path, as Linux.
+const MAX_LINKS: u32 = 40;
+
+/// LIMIT: parts of all targets on the way to one path.
+const MAX_PARTS: u32 = 4096;
+
+/// LIMIT: files and folders that are copied through links in one run: a few links to folders with
+/// links to folders make any number of copies.
+const MAX_COPIES: u64 = 200_000;
+
+/// LIMIT: bytes that are copied through links in one run.
+const MAX_COPIED: u64 = 64 << 30;
+
+/// The directories down to a place, from the root of the tree on, and their names.
+type Trail = Vec<(NodeId, Vec<u8>)>;
+
+/// A link of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostLink {
+    /// Where it leads, as the host writes it.
+    pub(super) text: OsString,
+    /// Whether that is a folder, which Windows wants to know; links of Unix have one kind.
+    #[cfg(windows)]
+    pub(super) is_to_folder: bool,
+}
+
+/// What was left out of links, to be told once.
+#[derive(Default)]
+struct LeftOut {
+    /// Links that the host does not make; why, and the first of them.
+    refused: u64,
+    first: Option<(Vec<u8>, String)>,
+    /// Links that lead to nothing on the images.
+    dangling: u64,
+    /// Links to a folder that they lie in.
+    circles: u64,
+    /// Links whose copies would be too many.
+    too_many: u64,
+    first_of_many: Option<Vec<u8>>,
+    copies: u64,
+    copied: u64,
+}
+
+/// The links of a run.
+pub(super) struct Links<'a> {
+    tree: &'a VolumeTree,
+    volumes: VolumeNames,
+    style: Option<LinkStyle>,
+    left_out: Mutex<LeftOut>,
+}
+
+impl<'a> Links<'a> {
+    pub(super) fn new(
+        arguments: &ExtractArguments,
+        tree: &'a VolumeTree,
+        volumes: VolumeNames,
+    ) -> Self {
+        Self { tree, volumes, style: arguments.links, left_out: Mutex::default() }
+    }
+
+    /// What links become.
+    pub(super) fn style(&self) -> LinkStyle {
+        self.style.unwrap_or(LinkStyle::Guest)
+    }
+
+    /// The link at `path` of the guest as one of a POSIX system.
+    ///
+    /// # Errors
+    /// Why its target cannot be read.
+    pub(super) fn posix_target(&self, path: &[u8], link: NodeId) -> FsResult<Vec<u8>> {
+        let target = self.tree.read_link(link)?.0;
+        if self.style() != LinkStyle::Guest {
+            return Ok(target);
+        }
+        let (own, depth) = place_of(path);
+        Ok(volfold_projector::folder::target_on_host(own, depth, &target, &self.volumes))
+    }
+
+    /// The link at `path` of the guest as one of this host.
+    ///
+    /// # Errors
+    /// Why its target cannot be read.
+    #[cfg(unix)]
+    pub(super) fn host_link(&self, path: &[u8], link: NodeId) -> FsResult<HostLink> {
+        use std::os::unix::ffi::OsStringExt;
+        let text = OsString::from_vec(self.posix_target(path, link)?);
+        Ok(HostLink { text })
+    }
+
+    /// The link at `path` of the guest as one of this host.
+    ///
+    /// # Errors
+    /// Why its target, or the way to it, cannot be read.
+    #[cfg(windows)]
+    pub(super) fn host_link(&self, path: &[u8], link: NodeId) -> FsResult<HostLink> {
+        use crate::cli::host_names::HostNames;
+        use volfold_projector::folder::names;
+
+        let mut trail = self.directory_of(path)?;
+        let target = self.tree.read_link(link)?.0;
+        let (own, depth) = place_of(path);
+        let (mut text, mut links, mut is_lost) = (Vec::new(), 0, false);
+        for part in way_on_host(own, depth, &target, &self.volumes) {
+            if part == b".." {
+                trail.pop();
+                text.push(OsString::from(".."));
+                continue;
+            }
+            let here = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
+            text.push(match is_lost {
+                // There is nothing, and so there are no twins.
+                true => names::to_host(&part),
+                false => HostNames::of(self.tree, here).get(&part),
+            });
+            is_lost = is_lost || self.go(&mut trail, vec![part], &mut links).is_err();
+        }
+        let end = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
+        let is_to_folder =
+            !is_lost && self.tree.metadata(end).is_ok_and(|end| end.kind == FileKind::Directory);
+        let text = match text.is_empty() {
+            true => ".".into(),
+            false => text.join(OsStr::new("\\")),
+        };
+        Ok(HostLink { text, is_to_folder })
+    }
+
+    /// What the link at `path` leads to, through further links, and its path without links.
+    ///
+    /// # Errors
+    /// `NotFound` if that is nothing, or why a directory on the way cannot be read.
+    pub(super) fn follow(&self, path: &[u8]) -> FsResult<(NodeId, Vec<u8>)> {
+        let mut trail = self.directory_of(path)?;
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+        self.go(&mut trail, vec![name], &mut 0)?;
+        let node = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
+        let names: Vec<Vec<u8>> = trail.into_iter().skip(1).map(|(_, name)| name).collect();
+        Ok((node, [b"/", names.join(&b'/').as_slice()].concat()))
+    }
+
+    /// The directory that holds `path`, in which there are no links.
+    fn directory_of(&self, path: &[u8]) -> FsResult<Trail> {
+        let mut trail = vec![(self.tree.root(), Vec::new())];
+        let mut parts: Vec<&[u8]> = parts_of(path).collect();
+        parts.pop();
+        for part in parts {
+            let here = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
+            trail.push((self.tree.lookup(here, Name::new(part))?, part.to_vec()));
+        }
+        Ok(trail)
+    }
+
+    /// Goes on from the end of `trail` by `parts`, and by the links among them.
+    fn go(&self, trail: &mut Trail, mut parts: Vec<Vec<u8>>, links: &mut u32) -> FsResult<()> {
+        parts.reverse();
+        let mut steps = 0;
+        while let Some(part) = parts.pop() {
+            steps += 1;
+            if part == b".." {
+                // A way of ours never leaves the folder of all volumes.
+                if trail.len() > 1 {
+                    trail.pop();
+                }
+                continue;
+            }
+            // What leads to another machine is one name that no directory has.
+            if part.contains(&b'/') {
+                return Err(FsError::not_found());
+            }
+            let here = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
+            let node = self.tree.lookup(here, Name::new(&part))?;
+            if self.tree.metadata(node)?.kind != FileKind::Symlink {
+                trail.push((node, part));
+                continue;
+            }
+            *links += 1;
+            if *links > MAX_LINKS || steps > MAX_PARTS {
+                return Err(FsError::corrupt("links lead in a circle"));
+            }
+            let target = self.tree.read_link(node)?.0;
+            let own = trail.get(1).map(|(_, name)| name.clone()).unwrap_or_default();
+            let depth = trail.len().saturating_sub(2);
+            parts.extend(way_on_host(&own, depth, &target, &self.volumes).into_iter().rev());
+        }
+        Ok(())
+    }
+
+    /// Whether one more copy of `size` bytes, of what the link at `path` leads to, may be made.
+    pub(super) fn may_copy(&self, path: &[u8], size: u64) -> bool {
+        let mut left_out = self.left_out.lock();
+        let copied = left_out.copied.saturating_add(size);
+        if left_out.copies >= MAX_COPIES || copied > MAX_COPIED {
+            left_out.too_many += 1;
+            left_out.first_of_many.get_or_insert_with(|| path.to_vec());
+            return false;
+        }
+        left_out.copies += 1;
+        left_out.copied = copied;
+        true
+    }
+
+    /// Takes note of a link that leads to nothing.
+    pub(super) fn leads_nowhere(&self) {
+        self.left_out.lock().dangling += 1;
+    }
+
+    /// Takes note of a link to a folder that it lies in.
+    pub(super) fn leads_upwards(&self) {
+        self.left_out.lock().circles += 1;
+    }
+
+    /// Whether `error` means that the host makes no links, which then is told once; else it is one of
+    /// the link at `path` alone.
+    pub(super) fn is_refused(&self, path: &[u8], error: &io::Error) -> bool {
+        let Some(reason) = why_none(error) else { return false };
+        let mut left_out = self.left_out.lock();
+        left_out.refused += 1;
+        left_out.first.get_or_insert_with(|| (path.to_vec(), reason.to_owned()));
+        true
+    }
+
+    /// Tells what was left out.
+    ///
+    /// Where nobody asked for links that the host does not make, the run is complete without them: no
+    /// file and no folder is missing.
+    pub(super) fn tell(&self, report: &mut Report<'_>) {
+        let left_out = std::mem::take(&mut *self.left_out.lock());
+        if let Some((path, reason)) = &left_out.first {
+            let ways = "--links files copies what they lead to, --links hide leaves them out";
+            let count = count_of(left_out.refused);
+            let line = format!("{count} left out: {reason}; {ways}");
+            match self.style {
+                None => report.tell(&line),
+                Some(_) => report.refused(path, "host", line),
+            }
+        }
+        let none = [
+            (left_out.dangling, "lead to nothing that is on the images"),
+            (left_out.circles, "lead to a folder that they lie in"),
+        ];
+        for (count, reason) in none.into_iter().filter(|(count, _)| *count > 0) {
+            report.tell(&format!("{} not copied: they {reason}", count_of(count)));
+        }
+        if let Some(path) = &left_out.first_of_many {
+            let line = format!(
+                "copies through links are more than {MAX_COPIES}, or than {} GiB; {} left out, \
+                 this the first",
+                MAX_COPIED >> 30,
+                left_out.too_many
+            );
+            report.refused(path, "host", line);
+        }
+    }
+}
+
+fn count_of(count: u64) -> String {
+    match count {
+        1 => "1 symbolic link was".to_owned(),
+        count => format!("{count} symbolic links were"),
+    }
+}
+
+/// The volume of `path`, and how many directories of it lie above what is there.
+fn place_of(path: &[u8]) -> (&[u8], usize) {
+    let own = parts_of(path).next().unwrap_or_default();
+    // The volume and the link itself are no directories in between.
+    (own, parts_of(path).count().saturating_sub(2))
+}
+
+fn parts_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+}
+
+/// Why the host makes no symbolic links at all, if that is what `error` means.
+fn why_none(error: &io::Error) -> Option<&'static str> {
+    const NONE: &str = "the file system of the folder has none";
+    if error.get_ref().is_some_and(|inner| inner.is::<NotMade>()) {
+        return Some("this system makes none");
+    }
+    match error.raw_os_error()? {
+        #[cfg(windows)]
+        1314 => Some("only administrators, or users in Developer Mode, may make them"),
+        // ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED
+        #[cfg(windows)]
+        1 | 50 => Some(NONE),
+        #[cfg(unix)]
+        code if [rustix::io::Errno::PERM, rustix::io::Errno::OPNOTSUPP]
+            .iter()
+            .any(|errno| errno.raw_os_error() == code) =>
+        {
+            Some(NONE)
+        }
+        _ => None,
+    }
+}
+
+/// The host said that it made a link, and there is none.
+#[derive(Debug)]
+pub(super) struct NotMade;
+
+impl std::fmt::Display for NotMade {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the link was not made")
+    }
+}
+
+impl std::error::Error for NotMade {}
+
+impl From<NotMade> for io::Error {
+    fn from(error: NotMade) -> Self {
+        Self::new(io::ErrorKind::Unsupported, error)
+    }
+}
