@@ -210,7 +210,7 @@ pub(crate) struct OverlayArguments {
 
 impl OverlayArguments {
     /// Whether changes are taken.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     pub(crate) fn is_given(&self) -> bool {
         self.overlay.is_some()
     }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::copy::{Existed, Extraction, HOST, Reason};
+#[cfg(unix)]
+use super::copy::HOST;
+use super::copy::{Existed, Extraction, Reason};
 use super::output::Output;
 use super::place::Link;
 use super::times::file_times;
