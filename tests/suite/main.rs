@@ -33,6 +33,7 @@ mod initiator;
 mod iscsi;
 mod layering;
 mod ldm;
+mod links;
 #[cfg(target_os = "linux")]
 mod mount;
 #[cfg(target_os = "linux")]

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io;
 
 use parking_lot::Mutex;
-use volfold_fs::{FileKind, FileSystem, FsError, FsResult, Name, NodeId, VolumeTree};
+use volfold_fs::{FileKind, FileSystem, FsError, FsErrorKind, FsResult, Name, NodeId, VolumeTree};
 use volfold_projector::VolumeNames;
 use volfold_projector::folder::way_on_host;
 
@@ -193,7 +193,7 @@ impl<'a> Links<'a> {
             }
             *links += 1;
             if *links > MAX_LINKS || steps > MAX_PARTS {
-                return Err(FsError::corrupt("links lead in a circle"));
+                return Err(FsError::new(FsErrorKind::NotFound, "links lead in a circle"));
             }
             let target = self.tree.read_link(node)?.0;
             let own = trail.get(1).map(|(_, name)| name.clone()).unwrap_or_default();
