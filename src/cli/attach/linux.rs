@@ -220,7 +220,7 @@ fn end(server: JoinHandle<ProjectResult<()>>, record: &MountRecord, talk: &Talk)
 }
 
 /// Frees what `record` tells of, whose process died, as far as it is not in use.
-pub(super) fn clear(record: &MountRecord) {
+fn clear(record: &MountRecord) {
     let mut left = false;
     for device in loop_device::below(&record.folder) {
         if let Err(error) = device.detach(false) {
@@ -233,6 +233,11 @@ pub(super) fn clear(record: &MountRecord) {
     if !left {
         free(record);
     }
+}
+
+/// As [`clear`], of a process that told that it could not begin.
+pub(super) fn clear_failed(record: &MountRecord) {
+    clear(record);
 }
 
 /// Frees what killed processes left.

@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &AttachArguments) -> io::Result<Outcome> {
         // Its process is gone, also where it could not say so. Until it writes one the record is ours.
         let left = records().filter(|record| record.folder == folder);
         for record in left {
-            host::clear(&record);
+            host::clear_failed(&record);
         }
     }
     started

@@ -329,3 +329,184 @@ impl From<NotMade> for io::Error {
         Self::new(io::ErrorKind::Unsupported, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::sync::Arc;
+
+    use volfold_fs::{
+        DirCursor, DirEntry, FileData, FsInfo, LinkTarget, Metadata, StreamName, TreeVolume, Usage,
+    };
+
+    use super::*;
+
+    /// Nodes by number: the directory that each lies in, its name, and where it leads if it is a link.
+    struct Few(FsInfo, &'static [(u64, &'static str, Option<&'static str>)]);
+
+    /// The root is 1; what ends with `/` is a directory.
+    const NODES: &[(u64, &str, Option<&str>)] = &[
+        (0, "/", None),
+        (1, "README", None),
+        (1, "readme", None),
+        (1, "X/", None),
+        (1, "x/", None),
+        (5, "f", None),
+        (1, "to-lower", Some("readme")),
+        (1, "to-x", Some("x")),
+        (1, "to-f", Some("/x/f")),
+        (5, "up", Some("../../../../README")),
+        (1, "con:", None),
+        (5, "by-link", Some("../to-x/../con:")),
+        (1, "circle", Some("circle")),
+        (1, "away", Some("//host/share")),
+        (1, "other", Some("D:/a")),
+        (1, "none", Some("x/none/a.")),
+    ];
+
+    impl Few {
+        fn name(&self, node: NodeId) -> &'static str {
+            self.1[node.0 as usize - 1].1
+        }
+
+        fn link(&self, node: NodeId) -> Option<&'static str> {
+            self.1[node.0 as usize - 1].2
+        }
+
+        fn kind(&self, node: NodeId) -> FileKind {
+            match (self.name(node).ends_with('/'), self.link(node)) {
+                (true, _) => FileKind::Directory,
+                (_, Some(_)) => FileKind::Symlink,
+                _ => FileKind::Regular,
+            }
+        }
+
+        fn inside(&self, dir: NodeId) -> Vec<(NodeId, &'static str)> {
+            let nodes = self.1.iter().zip(1..).filter(|((above, ..), _)| *above == dir.0);
+            nodes.map(|((_, name, _), node)| (NodeId(node), name.trim_end_matches('/'))).collect()
+        }
+    }
+
+    impl FileSystem for Few {
+        fn info(&self) -> &FsInfo {
+            &self.0
+        }
+
+        fn usage(&self) -> FsResult<Usage> {
+            Ok(Usage::new(&self.0, 0))
+        }
+
+        fn root(&self) -> NodeId {
+            NodeId(1)
+        }
+
+        fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
+            let found =
+                self.inside(dir).into_iter().find(|one| one.1.as_bytes() == name.as_bytes());
+            found.map(|one| one.0).ok_or_else(FsError::not_found)
+        }
+
+        fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
+            Ok(Metadata::new(node, self.kind(node)))
+        }
+
+        fn read_dir(
+            &self,
+            dir: NodeId,
+            _from: DirCursor,
+            emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+        ) -> FsResult<()> {
+            for ((node, name), next) in self.inside(dir).into_iter().zip(1..) {
+                let (name, kind) = (Name::new(name), self.kind(node));
+                let entry = DirEntry { name, node, kind, metadata: None, next: DirCursor(next) };
+                if emit(entry).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+
+        fn read_link(&self, node: NodeId) -> FsResult<LinkTarget> {
+            let target = self.link(node).ok_or_else(FsError::not_a_link)?;
+            Ok(LinkTarget(target.as_bytes().to_vec()))
+        }
+
+        fn open(&self, _node: NodeId, _stream: &StreamName) -> FsResult<Arc<dyn FileData>> {
+            Err(FsError::not_found())
+        }
+    }
+
+    fn tree() -> VolumeTree {
+        let open = || Ok(Arc::new(Few(FsInfo::new("few", 512, 0), NODES)) as Arc<dyn FileSystem>);
+        VolumeTree::new(vec![TreeVolume::new("v", open), TreeVolume::new("data", open)])
+    }
+
+    fn links(tree: &VolumeTree) -> Links<'_> {
+        let mut volumes = VolumeNames::default();
+        volumes.add("D:", Some("data"));
+        Links { tree, volumes, style: None, left_out: Mutex::default() }
+    }
+
+    #[test]
+    fn links_are_followed_by_the_guests_names_and_lead_nowhere_else() {
+        let tree = tree();
+        let links = links(&tree);
+        for (link, end) in [
+            ("/v/to-lower", "/v/readme"),
+            ("/v/to-x", "/v/x"),
+            ("/v/to-f", "/v/x/f"),
+            ("/v/x/up", "/v/README"),
+            // `..` after a link upwards takes the name away: `../con:`.
+            ("/v/x/by-link", "/v/con:"),
+        ] {
+            let (_, path) = links.follow(link.as_bytes()).unwrap_or_else(|e| panic!("{link}: {e}"));
+            assert_eq!(String::from_utf8(path).unwrap(), end, "{link}");
+        }
+        for link in ["/v/circle", "/v/away", "/v/other", "/v/none"] {
+            let error = links.follow(link.as_bytes()).err().unwrap();
+            assert_eq!(error.kind(), FsErrorKind::NotFound, "{link}");
+        }
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn links_of_the_host_have_the_names_that_the_host_has() {
+        let tree = tree();
+        let links = links(&tree);
+        for (link, text, is_to_folder) in [
+            ("/v/to-lower", "readme\u{F132}", false),
+            ("/v/to-x", "x\u{F132}", true),
+            ("/v/to-f", "x\u{F132}\\f", false),
+            ("/v/x/up", "..\\README", false),
+            ("/v/x/by-link", "..\\con\u{F03A}", false),
+            ("/v/circle", "circle", false),
+            ("/v/other", "..\\data\\a", false),
+            ("/v/none", "x\u{F132}\\none\\a\u{F02E}", false),
+        ] {
+            let node = crate::cli::walk::resolve(&tree, link.as_bytes(), false).unwrap();
+            let made = links.host_link(link.as_bytes(), node).unwrap();
+            assert_eq!(
+                (made.text.to_str(), made.is_to_folder),
+                (Some(text), is_to_folder),
+                "{link}"
+            );
+        }
+        let node = crate::cli::walk::resolve(&tree, b"/v/away", false).unwrap();
+        let made = links.host_link(b"/v/away", node).unwrap();
+        assert!(!made.text.to_str().unwrap().contains(['\\', '/']), "one name: {made:?}");
+    }
+
+    #[test]
+    fn copies_through_links_have_an_end() {
+        let tree = tree();
+        let links = links(&tree);
+        assert!(links.may_copy(b"/v/a", MAX_COPIED));
+        assert!(!links.may_copy(b"/v/b", 1), "bytes");
+        assert!(links.may_copy(b"/v/c", 0));
+        links.left_out.lock().copies = MAX_COPIES;
+        assert!(!links.may_copy(b"/v/d", 0), "files");
+        let mut report = Report::default();
+        links.tell(&mut report);
+        assert!(report.is_part(), "the run is not complete");
+    }
+}

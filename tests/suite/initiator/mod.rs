@@ -185,11 +185,16 @@ fn what_goes_wrong_is_told_in_a_line_and_leaves_nothing() {
         let user = User::new("attach-wrong");
         let said = user.volfold(role, &["attach", text(&disk)]).code(1).says(line);
         assert_eq!(said.stderr.lines().count(), 1, "{role}: {said:?}");
-        user.volfold("good", &["mounts"]).code(0);
-        // What could not be undone either is undone by the next.
-        user.volfold("good", &["attach", text(&disk)]).code(0);
-        user.volfold("good", &["detach", "all"]).code(0);
-        assert_eq!(user.left(), [""; 0], "{role}");
+        // Where nobody knows what Windows has of it, the next call looks.
+        let is_unclear = ["no-portal", "garbage"].contains(&role);
+        assert_eq!(user.left().is_empty(), !is_unclear, "{role}: {:?}", user.left());
+        let before = user.told().len();
+        if is_unclear {
+            user.volfold("good", &["attach", text(&disk)]).code(0);
+            assert_eq!(user.told()[before]["asked"]["action"], "detach", "{role}");
+            user.volfold("good", &["detach", "all"]).code(0);
+            assert_eq!(user.left(), [""; 0], "{role}");
+        }
     }
 }
 

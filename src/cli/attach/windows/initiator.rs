@@ -72,16 +72,34 @@ struct Answer {
     error: String,
 }
 
+/// Why the initiator did not do what it was asked: a line for the user.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) line: String,
+    /// Whether Windows may have sessions and a portal of it all the same.
+    pub(super) may_leave: bool,
+}
+
+impl Failure {
+    fn clean(line: impl Into<String>) -> Self {
+        Self { line: line.into(), may_leave: false }
+    }
+
+    fn unclear(line: String) -> Self {
+        Self { line, may_leave: true }
+    }
+}
+
 /// Logs in to `targets` at a portal.
 ///
 /// # Errors
-/// A line for the user, where none was logged in to.
+/// Where none was logged in to, or nobody knows.
 pub(super) fn attach(
     address: &str,
     port: u16,
     targets: &[&str],
     (user, secret): (&str, &str),
-) -> Result<Vec<Told>, String> {
+) -> Result<Vec<Told>, Failure> {
     let seconds = seconds("VOLFOLD_TEST_ARRIVAL", ARRIVAL).as_secs();
     ask(&Request { action: "attach", address, port, targets, user, secret, seconds, portal: true })
 }
@@ -89,55 +107,55 @@ pub(super) fn attach(
 /// Logs out of `targets`; the portal goes too if `portal`.
 ///
 /// # Errors
-/// A line for the user.
+/// Where the initiator could not be asked.
 pub(super) fn detach(
     address: &str,
     port: u16,
     targets: &[&str],
     portal: bool,
-) -> Result<Vec<Told>, String> {
+) -> Result<Vec<Told>, Failure> {
     let (user, secret) = ("", "");
     ask(&Request { action: "detach", address, port, targets, user, secret, seconds: 0, portal })
 }
 
-fn ask(request: &Request<'_>) -> Result<Vec<Told>, String> {
+fn ask(request: &Request<'_>) -> Result<Vec<Told>, Failure> {
     let each = EACH.saturating_mul(u32::try_from(request.targets.len()).unwrap_or(u32::MAX));
     let bound = seconds("VOLFOLD_TEST_INITIATOR", START.saturating_add(each));
     let said = run(request, bound).map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => format!(
+        io::ErrorKind::TimedOut => Failure::unclear(format!(
             "the iSCSI initiator of Windows gave no answer in {} s; restart its service: \
              Restart-Service MSiSCSI",
             bound.as_secs()
-        ),
-        _ => format!("{}: {error}", powershell().display()),
+        )),
+        _ => Failure::clean(format!("{}: {error}", powershell().display())),
     })?;
     let line = said.stdout.lines().rev().find_map(|line| line.trim().strip_prefix("volfold:"));
     let answer = line.and_then(|line| serde_json::from_str::<Answer>(line).ok());
     let Some(answer) = answer else {
         let first = said.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason");
-        return Err(format!(
+        return Err(Failure::unclear(format!(
             "powershell.exe did not drive the iSCSI initiator: {}; `volfold export --iscsi` serves \
              the disk to any initiator",
             first.trim()
-        ));
+        )));
     };
     let reason = answer.error.trim();
     match answer.step.as_str() {
         "" => Ok(answer.targets),
-        "administrator" => {
-            Err("only an administrator may attach and detach; open a terminal with \
-                                `Run as administrator`"
-                .to_owned())
-        }
-        "service" => Err(format!(
+        "administrator" => Err(Failure::clean(
+            "only an administrator may attach and detach; open a terminal with `Run as administrator`",
+        )),
+        "service" => Err(Failure::clean(format!(
             "the iSCSI service of Windows (MSiSCSI) does not start: {reason}; let it by `Set-Service \
              MSiSCSI -StartupType Manual`"
-        )),
-        "portal" => Err(format!(
+        ))),
+        "portal" => Err(Failure::unclear(format!(
             "the iSCSI initiator of Windows does not take the address {}:{}: {reason}",
             request.address, request.port
-        )),
-        step => Err(format!("the iSCSI initiator of Windows fails at {step}: {reason}")),
+        ))),
+        step => Err(Failure::unclear(format!(
+            "the iSCSI initiator of Windows fails at {step}: {reason}"
+        ))),
     }
 }
 

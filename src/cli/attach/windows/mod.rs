@@ -156,16 +156,19 @@ pub(super) fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> O
         talk.say(&format!("what is attached cannot be written down: {error}"));
         return Outcome::Nothing;
     }
-    let ended = match Serving::begin(arguments, &set, &devices, folder, &talk) {
+    let (ended, is_clear) = match Serving::begin(arguments, &set, &devices, folder, &talk) {
         Ok(serving) => serving.run(&devices, folder, outcome),
         Err(line) => {
             talk.say(&line);
-            Outcome::Nothing
+            (Outcome::Nothing, true)
         }
     };
     drop(alive);
-    clear_files(&record);
-    talk.note("detached");
+    // Else the next call finds by the record what Windows still has.
+    if is_clear {
+        clear_files(&record);
+        talk.note("detached");
+    }
     ended
 }
 
@@ -238,8 +241,9 @@ impl<'a> Serving<'a> {
         Ok(Self { talk, is_writable: overlay.is_given(), server, sessions, served, secret })
     }
 
-    /// Lets Windows log in, tells what came of it, and serves to the end.
-    fn run(mut self, devices: &[Device], folder: &Path, outcome: Outcome) -> Outcome {
+    /// Lets Windows log in, tells what came of it, and serves to the end. How it ended, and whether
+    /// Windows has nothing of it any more.
+    fn run(mut self, devices: &[Device], folder: &Path, outcome: Outcome) -> (Outcome, bool) {
         let (end, asked) = channel();
         if let Err(error) = process::on_termination(move || end.send(()).unwrap_or_default()) {
             self.talk.note(&format!("no signal handler: {error}"));
@@ -247,11 +251,11 @@ impl<'a> Serving<'a> {
         let Served { address, port, .. } = &self.served;
         let login = (USER, self.secret.as_str());
         let told = initiator::attach(address, *port, &self.served.names(), login);
-        let count = match told {
-            Ok(told) => self.tell(devices, &told),
-            Err(line) => {
-                self.talk.say(&line);
-                0
+        let (count, may_leave) = match told {
+            Ok(told) => (self.tell(devices, &told), true),
+            Err(failure) => {
+                self.talk.say(&failure.line);
+                (0, failure.may_leave)
             }
         };
         if let Err(error) = self.served.write(folder) {
@@ -266,19 +270,20 @@ impl<'a> Serving<'a> {
             self.talk.ready(outcome);
             self.wait_for_end(folder, &asked)
         };
-        if !is_logged_out {
-            let (address, port) = (&self.served.address, self.served.port);
-            match initiator::detach(address, port, &self.served.names(), true) {
-                Ok(told) => {
-                    told.iter().filter(|one| !one.error.is_empty()).for_each(|one| {
-                        self.talk.note(&format!("{}: {}", one.name, one.error));
-                    });
-                }
-                Err(line) => self.talk.note(&line),
+        let is_clear = is_logged_out || !may_leave || self.log_out();
+        drop(self.server);
+        (outcome, is_clear)
+    }
+
+    /// Logs Windows out; whether it is.
+    fn log_out(&self) -> bool {
+        match log_out(&self.served, &self.served.names(), true) {
+            Ok(()) => true,
+            Err(line) => {
+                self.talk.note(&line);
+                false
             }
         }
-        drop(self.server);
-        outcome
     }
 
     /// Tells of the disks that have come, and takes their numbers down; how many there are.
@@ -346,7 +351,7 @@ fn clear_files(record: &MountRecord) {
 }
 
 /// Frees what `record` tells of, whose process died, as far as it is not in use.
-pub(super) fn clear(record: &MountRecord) {
+fn clear(record: &MountRecord) {
     if let Some(served) = Served::read(&record.folder)
         && let Err(line) = log_out(&served, &served.names(), true)
     {
@@ -354,6 +359,14 @@ pub(super) fn clear(record: &MountRecord) {
         return;
     }
     clear_files(record);
+}
+
+/// Frees what a process left that told that it could not begin: what Windows may have of it is tried
+/// again by the next call, and not at once.
+pub(super) fn clear_failed(record: &MountRecord) {
+    if Served::read(&record.folder).is_none() {
+        clear_files(record);
+    }
 }
 
 /// Frees what killed processes left.
@@ -365,7 +378,8 @@ pub(super) fn clear_dead() {
 
 /// Logs Windows out of the targets `names` of `served`.
 fn log_out(served: &Served, names: &[&str], is_last: bool) -> Result<(), String> {
-    let told = initiator::detach(&served.address, served.port, names, is_last)?;
+    let told = initiator::detach(&served.address, served.port, names, is_last);
+    let told = told.map_err(|failure| failure.line)?;
     let failed = told.iter().find(|one| !one.error.is_empty());
     failed.map_or(Ok(()), |one| {
         let target = served.targets.iter().find(|target| target.name == one.name);
