@@ -186,7 +186,7 @@ pub(super) fn seconds(name: &str, usual: Duration) -> Duration {
 /// Runs the script, and ends it after `bound`.
 fn run(request: &Request<'_>, bound: Duration) -> io::Result<Said> {
     let mut child = Command::new(powershell())
-        .args(["-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass"])
+        .args(["-NoLogo", "-NoProfile", "-NonInteractive"])
         .args(["-InputFormat", "Text", "-OutputFormat", "Text", "-EncodedCommand"])
         .arg(encoded(SCRIPT))
         .stdin(Stdio::piped())
