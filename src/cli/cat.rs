@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, StreamName};
+use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, NodeId, StreamName};
 
 use super::content::{PIECE, read_as_far_as_possible};
 use super::outcome::Outcome;
-use super::set::TreeArguments;
+use super::set::{OpenedTree, TreeArguments};
 use super::{text, walk};
 
 /// Write one file to stdout
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
         }
     };
     let path = opened.paths.first().cloned().unwrap_or_default();
-    let file = match open(&opened.tree, &path) {
+    let file = match open(&opened, &path) {
         Ok(file) => file,
         Err(error) => {
             opened.report.path(&path, &error);
@@ -67,8 +68,9 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
 }
 
 /// The file at `path`; if there is none, the stream after the last `:` of the file before it.
-fn open(tree: &dyn FileSystem, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileData>> {
-    let main = walk::resolve(tree, path, true);
+fn open(opened: &OpenedTree, path: &[u8]) -> FsResult<Arc<dyn FileData>> {
+    let tree = &opened.tree;
+    let main = opened.resolve(path);
     let colon = path.iter().rposition(|byte| *byte == b':');
     match (main, colon.and_then(|colon| path.split_at_checked(colon))) {
         (Err(error), Some((file, [_, stream @ ..])))
@@ -76,9 +78,22 @@ fn open(tree: &dyn FileSystem, path: &[u8]) -> FsResult<std::sync::Arc<dyn FileD
                 && !stream.is_empty()
                 && !stream.contains(&b'/') =>
         {
-            let node = walk::resolve(tree, file, true)?;
-            tree.open(node, &StreamName(stream.to_vec()))
+            let node = opened.resolve(file)?;
+            open_stream(tree, node, stream)
         }
         (main, _) => tree.open(main?, &StreamName::MAIN),
+    }
+}
+
+/// The stream `name` of `node`, which NTFS finds without regard to case.
+fn open_stream(tree: &dyn FileSystem, node: NodeId, name: &[u8]) -> FsResult<Arc<dyn FileData>> {
+    let folded = |name: &[u8]| String::from_utf8_lossy(name).to_lowercase();
+    match tree.open(node, &StreamName(name.to_vec())) {
+        Err(error) if error.kind() == FsErrorKind::NotFound => {
+            let streams = tree.streams(node)?;
+            let alike = streams.into_iter().find(|one| folded(&one.name.0) == folded(name));
+            tree.open(node, &alike.ok_or(error)?.name)
+        }
+        opened => opened,
     }
 }

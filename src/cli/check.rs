@@ -21,6 +21,7 @@ use volfold_fs::{
 use super::content::{PIECE, read_piece};
 use super::list::compare;
 use super::outcome::Outcome;
+use super::paths::not_named;
 use super::progress;
 use super::report::{Failure, Report};
 use super::set::{self, TreeArguments};
@@ -96,8 +97,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
     report.volumes(&set, named);
     let mut is_missing = false;
     for wanted in arguments.volume.iter().filter(|wanted| set.volume(wanted).is_none()) {
-        let line = "no such volume; `volfold list` shows names and ids";
-        text::complain(format_args!("{wanted}: {line}"));
+        text::complain(format_args!("{}", not_named(&set, wanted)));
         is_missing = true;
     }
     let mut volumes = Vec::new();

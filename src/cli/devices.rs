@@ -20,6 +20,8 @@ pub(crate) struct Device {
     pub(crate) id: String,
     /// The folder name of the volume; a disk has none.
     pub(crate) name: String,
+    /// What Windows calls the volume: `C:`, `Volume{...}`.
+    guest_names: Vec<String>,
     /// What its file is called; no two of a set have one name, but a disk and the volume that
     /// takes all of it.
     pub(crate) file_name: String,
@@ -36,6 +38,21 @@ pub(crate) struct Device {
     pub(crate) is_partitioned: bool,
 }
 
+impl Device {
+    /// Whether `name` is its folder name, its id, or what Windows calls it, without regard to case.
+    fn is_called(&self, name: &str) -> bool {
+        let folded = name.to_lowercase();
+        self.id.to_lowercase() == folded
+            || self.name.to_lowercase() == folded
+            || self.is_of_guest(name)
+    }
+
+    /// Whether `name` is what Windows calls it.
+    fn is_of_guest(&self, name: &str) -> bool {
+        self.guest_names.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
 /// All disks and volumes of `set`.
 pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
     let mut all = Vec::new();
@@ -43,6 +60,7 @@ pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
         let id = format!("disk{index}");
         all.push(Device {
             name: String::new(),
+            guest_names: Vec::new(),
             file_name: format!("{id}.img"),
             description: format!(
                 "{}, {} disk, {}",
@@ -65,6 +83,7 @@ pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
         all.push(Device {
             id: volume.volume.id.0.clone(),
             name: volume.name.clone(),
+            guest_names: volume.guest_names(),
             file_name: format!("{stem}.img"),
             description: format!("{}, {}", volume.name, text::size(device.size())),
             disks: volume.volume.extents.iter().map(|extent| extent.disk).collect(),
@@ -106,16 +125,20 @@ fn stems(set: &DiskSet) -> Vec<String> {
     set.volumes().iter().map(|volume| stem(&volume.name, volume.id())).collect()
 }
 
-/// Keeps those of `devices` that `wanted` names by id or folder name, all if it is empty. The
-/// names that none has.
+/// Keeps those of `devices` that `wanted` names, all if it is empty: by id, folder name, or what
+/// Windows calls a volume, without regard to case. The names that none has, or more than one.
 pub(crate) fn choose<'a>(devices: &mut Vec<Device>, wanted: &'a [String]) -> Vec<&'a str> {
     let mut left: Vec<&str> = wanted.iter().map(String::as_str).collect();
     if !wanted.is_empty() {
+        // Copies of a disk have one letter.
+        let copies = |wanted: &str| devices.iter().filter(|one| one.is_of_guest(wanted)).count();
+        let (clear, unclear) = left.into_iter().partition(|wanted| copies(wanted) <= 1);
+        left = clear;
         devices.retain(|device| {
-            let named = |wanted: &&str| *wanted == device.id || *wanted == device.name;
-            let place = left.iter().position(named);
+            let place = left.iter().position(|wanted| device.is_called(wanted));
             place.map(|place| left.remove(place)).is_some()
         });
+        left.extend::<Vec<&str>>(unclear);
     }
     left
 }
@@ -187,7 +210,7 @@ pub(crate) struct OverlayArguments {
 
 impl OverlayArguments {
     /// Whether changes are taken.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     pub(crate) fn is_given(&self) -> bool {
         self.overlay.is_some()
     }

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use clap::{ArgGroup, Args};
-use sha2::{Digest, Sha256};
 use volfold::DiskSet;
 use volfold_projector::block::Export;
-use volfold_projector::block::iscsi::{Chap, Iscsi, Target};
+use volfold_projector::block::iscsi::{Chap, Iscsi};
 use volfold_projector::block::nbd::{Nbd, Tls};
 use volfold_projector::block::serve::{Address, Server};
 use volfold_projector::{Log, process};
 
 use super::devices::{self, OverlayArguments};
 use super::outcome::Outcome;
+use super::paths::not_named;
 use super::set::SetArguments;
+use super::targets::targets;
 use super::text;
 
 /// The port of NBD.
@@ -160,9 +161,10 @@ fn serve(arguments: &ExportArguments, set: &DiskSet, outcome: &mut Outcome) -> R
     let tls = tls.transpose()?;
     let exports = chosen(arguments, set, outcome)?;
     let log: Log = Arc::new(|line: &str| text::complain(format_args!("{line}")));
+    let complain = |line: &str| text::complain(format_args!("{line}"));
     let targets = match arguments.iscsi.is_empty() {
         true => Vec::new(),
-        false => targets(arguments, set, &exports),
+        false => targets(set, &exports, arguments.overlay.overlay.as_deref(), &complain),
     };
     let default = default_export(&exports);
     let nbd = Arc::new(Nbd::new(exports, log.clone()).with_default(default).with_tls(tls));
@@ -232,42 +234,6 @@ fn chap(user: &str, file: &Path) -> Result<Chap, String> {
     Chap::new(user, line).map_err(|reason| format!("{}: {reason}", file.display()))
 }
 
-/// An iSCSI target for every export.
-///
-/// Initiators take what has the same name or number for the same disk, by whatever way they come. So
-/// both are made of the places of the images too, for snapshots look alike, and of the overlay.
-fn targets(arguments: &ExportArguments, set: &DiskSet, exports: &[Arc<Export>]) -> Vec<Target> {
-    let mut whole = Sha256::new();
-    for disk in set.disks() {
-        let path = std::fs::canonicalize(&disk.path).unwrap_or_else(|_| disk.path.clone());
-        whole.update(path.as_os_str().as_encoded_bytes());
-        whole.update(disk.size.to_le_bytes());
-    }
-    if let Some(overlay) = &arguments.overlay.overlay {
-        whole.update(b"overlay");
-        whole.update(overlay.as_os_str().as_encoded_bytes());
-    }
-    // Where a disk cannot be read, its place and size must do.
-    whole.update(set.identity().unwrap_or_default());
-    let whole: [u8; 32] = whole.finalize().into();
-    let name = whole[..4].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    let mut targets = Vec::new();
-    for export in exports {
-        let mut one = Sha256::new();
-        one.update(whole);
-        one.update(export.name.as_bytes());
-        let one: [u8; 32] = one.finalize().into();
-        let mut identity = [0; 16];
-        identity.copy_from_slice(&one[..16]);
-        let target = Target::new(export.clone(), &name, identity);
-        if let Some(remark) = target.remark() {
-            text::complain(format_args!("{}: by iSCSI, {remark}", export.name));
-        }
-        targets.push(target);
-    }
-    targets
-}
-
 /// The exports of the set that the arguments choose.
 fn chosen(
     arguments: &ExportArguments,
@@ -276,9 +242,7 @@ fn chosen(
 ) -> Result<Vec<Arc<Export>>, String> {
     let mut all = devices::devices(set);
     for missing in devices::choose(&mut all, &arguments.volume) {
-        text::complain(format_args!(
-            "{missing}: no such disk or volume; `volfold list` shows names and ids"
-        ));
+        text::complain(format_args!("{}", not_named(set, missing)));
         *outcome = Outcome::Part;
     }
     if all.is_empty() {

@@ -21,7 +21,7 @@ use super::progress;
 use super::report::{Failure, Report};
 use super::set::TreeArguments;
 use super::text;
-use super::walk::{self, Event};
+use super::walk::{self, Event, Found};
 
 /// Show `path<TAB>size<TAB>sha256` for every regular file, sorted by path
 #[derive(Args)]
@@ -78,7 +78,9 @@ pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
         Err(report) => return nothing(arguments, *report),
     };
     let path = opened.paths.first().cloned().unwrap_or_default();
-    let jobs = match collect(&opened.tree, &path, &mut opened.report) {
+    let found = opened.find(&path, true);
+    let jobs = found.and_then(|found| collect(&opened.tree, &found, &mut opened.report));
+    let jobs = match jobs {
         Ok(jobs) => jobs,
         Err(error) => {
             opened.report.path(&path, &error);
@@ -104,9 +106,9 @@ fn nothing(arguments: &HashArguments, mut report: Report<'_>) -> io::Result<Outc
     Ok(Outcome::Nothing)
 }
 
-/// Every regular file at or below `path`, sorted by path.
-fn collect(tree: &dyn FileSystem, path: &[u8], report: &mut Report<'_>) -> FsResult<Vec<Job>> {
-    let start = tree.metadata(walk::resolve(tree, path, true)?)?;
+/// Every regular file at or below what was `found`, sorted by path.
+fn collect(tree: &dyn FileSystem, found: &Found, report: &mut Report<'_>) -> FsResult<Vec<Job>> {
+    let (start, path) = (tree.metadata(found.node)?, found.path.as_slice());
     let mut jobs = Vec::new();
     if start.kind != FileKind::Directory {
         jobs.push(Job { path: path.to_vec(), node: start.node, size: start.size });

@@ -76,9 +76,9 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
     };
     let path = opened.paths.first().cloned().unwrap_or_default();
     let tree = &opened.tree;
-    let start = walk::resolve(tree, &path, true).and_then(|node| tree.metadata(node));
-    let start = match start {
-        Ok(start) => start,
+    let start = opened.find(&path, true).and_then(|found| Ok((tree.metadata(found.node)?, found)));
+    let (start, path) = match start {
+        Ok((start, found)) => (start, found.path),
         Err(error) => {
             opened.report.path(&path, &error);
             return nothing(arguments, out, opened.report);

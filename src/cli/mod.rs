@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod attach;
 mod background;
 mod cat;
@@ -34,6 +34,7 @@ mod report;
 #[cfg(windows)]
 mod service;
 mod set;
+mod targets;
 mod text;
 mod unmount;
 mod walk;
@@ -73,9 +74,9 @@ enum Command {
     Mount(mount::MountArguments),
     Unmount(unmount::UnmountArguments),
     Mounts(mounts::MountsArguments),
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     Attach(attach::AttachArguments),
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     Detach(attach::DetachArguments),
     #[cfg(windows)]
     Service(service::ServiceArguments),
@@ -126,9 +127,9 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         Command::Mount(arguments) => mount::run(&arguments),
         Command::Unmount(arguments) => unmount::run(&arguments),
         Command::Mounts(arguments) => mounts::run(&arguments),
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", windows))]
         Command::Attach(arguments) => attach::run(&arguments),
-        #[cfg(target_os = "linux")]
+        #[cfg(any(target_os = "linux", windows))]
         Command::Detach(arguments) => attach::detach(&arguments),
         #[cfg(windows)]
         Command::Service(arguments) => service::run(&arguments),

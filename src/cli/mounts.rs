@@ -8,7 +8,7 @@ use serde::Serialize;
 use volfold_projector::process::Owner;
 use volfold_projector::{PROJECTORS, Projector};
 
-use super::mount_record::{FoundRecord, clear_leftovers};
+use super::mount_record::{FoundRecord, MountRecord, clear_leftovers};
 use super::outcome::Outcome;
 use super::text;
 
@@ -51,10 +51,28 @@ fn devices_over(folder: &Path) -> Vec<String> {
     devices.map(|device| device.path().display().to_string()).collect()
 }
 
-/// Other hosts have no loop devices.
-#[cfg(not(target_os = "linux"))]
+/// The disks that Windows has of what is served from `folder`.
+#[cfg(windows)]
+fn devices_over(folder: &Path) -> Vec<String> {
+    MountRecord::of(folder).map(|record| super::attach::told_of(&record).0).unwrap_or_default()
+}
+
+/// Other hosts have no block devices of ours.
+#[cfg(not(any(target_os = "linux", windows)))]
 fn devices_over(_folder: &Path) -> Vec<String> {
     Vec::new()
+}
+
+/// How it stands with what `record` tells of, where that is no mount.
+#[cfg(windows)]
+fn attached_state(record: &MountRecord) -> Option<&'static str> {
+    record.attached.then(|| super::attach::told_of(record).1).flatten()
+}
+
+/// What is attached here is mounted as well.
+#[cfg(not(windows))]
+fn attached_state(_record: &MountRecord) -> Option<&'static str> {
+    None
 }
 
 pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
@@ -111,6 +129,7 @@ fn mounts() -> Vec<MountJson> {
             text::complain(format_args!("{error}"));
         }
         let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
+            _ if attached_state(&record).is_some() => attached_state(&record).unwrap_or_default(),
             (true, true) => "mounted",
             (false, true) if elsewhere() => "elsewhere",
             (true, false) => "dead",

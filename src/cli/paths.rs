@@ -4,27 +4,71 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf, Prefix};
 
 use volfold::DiskSet;
+use volfold_fs::{FsError, FsErrorKind};
 use volfold_projector::process::drive_letters;
 
-/// The bytes of a path argument: as they are on Unix, WTF-8 on Windows, where `\` separates too.
-pub(crate) fn path_bytes(path: &OsStr) -> Vec<u8> {
-    let mut bytes = path.as_encoded_bytes().to_vec();
-    if cfg!(windows) {
-        for byte in bytes.iter_mut().filter(|byte| **byte == b'\\') {
-            *byte = b'/';
-        }
-    }
-    bytes
-}
-
-/// `path` with the folder name in place of a volume id.
-pub(crate) fn name_of_volume(set: &DiskSet, path: &[u8]) -> Vec<u8> {
-    let rest = path.strip_prefix(b"/").unwrap_or(path);
-    let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
-    let (first, below) = rest.split_at(end);
+/// A path argument with `/` as its separator, and with the folder name in place of what else a
+/// volume can be called: its id, a drive letter, the name with other capitals.
+///
+/// On Windows `\` separates always. On Unix a guest's name may hold it: it separates where the first
+/// part of the path holds one or is a drive letter, for no volume is called so; further below it
+/// belongs to the name, unless there is none ([`with_separators`]).
+pub(crate) fn guest_path(set: &DiskSet, given: &OsStr) -> Vec<u8> {
+    let given = given.as_encoded_bytes();
+    let is_windows = cfg!(windows) || first_part(given).contains(&b'\\') || letter(given).is_some();
+    let path = if is_windows { with_separators(given) } else { given.to_vec() };
+    let path = path.strip_prefix(b"//?/").or_else(|| path.strip_prefix(b"//./")).unwrap_or(&path);
+    let path = &path[path.iter().take_while(|byte| **byte == b'/').count()..];
+    let (first, below) = match letter(path) {
+        Some(letter) => path.split_at(letter.len()),
+        None => path.split_at(first_part(path).len()),
+    };
     let volume = std::str::from_utf8(first).ok().and_then(|wanted| set.volume(wanted));
     let first = volume.map_or(first, |volume| volume.name.as_bytes());
-    [b"/", first, below].concat()
+    // `C:Users` is below the root too: there is no folder that a guest's program works in.
+    let separator: &[u8] = if below.is_empty() || below.starts_with(b"/") { b"" } else { b"/" };
+    [b"/", first, separator, below].concat()
+}
+
+/// `path` with `\` as a separator.
+pub(crate) fn with_separators(path: &[u8]) -> Vec<u8> {
+    path.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect()
+}
+
+/// The part of `path` that names the volume.
+fn first_part(path: &[u8]) -> &[u8] {
+    path.split(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or_default()
+}
+
+/// The drive letter that `path` begins with, and its colon.
+fn letter(path: &[u8]) -> Option<&[u8]> {
+    path.get(..2).filter(|first| matches!(first, [letter, b':'] if letter.is_ascii_alphabetic()))
+}
+
+/// Why no volume is called as `path` begins; `None` if there is nothing more to say than that it is
+/// not there.
+pub(crate) fn no_volume(set: &DiskSet, path: &[u8]) -> Option<FsError> {
+    let wanted = std::str::from_utf8(first_part(path)).ok()?;
+    let line = why_no_volume(set, wanted)?;
+    Some(FsError::new(FsErrorKind::NotFound, line))
+}
+
+/// Why `wanted` names no volume of `set`, where there is more to say than that.
+pub(crate) fn why_no_volume(set: &DiskSet, wanted: &str) -> Option<String> {
+    let called = set.volumes_called(wanted);
+    if called.len() > 1 {
+        let names: Vec<&str> = called.iter().map(|volume| volume.name.as_str()).collect();
+        return Some(format!("several volumes are called {wanted}: {}", names.join(", ")));
+    }
+    (called.is_empty() && letter(wanted.as_bytes()).is_some())
+        .then(|| format!("the set does not tell which volume is {wanted}"))
+}
+
+/// What is said where `wanted` names none of the disks and volumes.
+pub(crate) fn not_named(set: &DiskSet, wanted: &str) -> String {
+    let reason = why_no_volume(set, wanted);
+    let reason = reason.unwrap_or_else(|| "no such disk or volume".to_owned());
+    format!("{wanted}: {reason}; `volfold list` shows names and ids")
 }
 
 /// `path` made absolute and without `.` and `..`, without asking the host: a dead mount would not

@@ -299,6 +299,11 @@ impl<'a> Report<'a> {
         self.add(Failure { disk, volume, path: Some(path), path_hex, code, reason });
     }
 
+    /// Says a line that is no failure.
+    pub(crate) fn tell(&self, line: &str) {
+        (self.say)(line);
+    }
+
     /// Takes in that `path` could not be had, and why, as the code and in words.
     pub(crate) fn refused(&mut self, path: &[u8], code: &'static str, reason: String) {
         if self.closed.contains(path) {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use clap::Args;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
-use volfold_fs::{FileSystem, FsResult, ReadOptions, VolumeTree};
+use volfold_fs::{FileSystem, FsError, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold_projector::VolumeNames;
 
 use super::keys::Keys;
 use super::outcome::Outcome;
-use super::paths::{name_of_volume, path_bytes};
+use super::paths::{guest_path, no_volume, with_separators};
 use super::report::Report;
 use super::text;
+use super::walk::{self, Found};
 
 /// What is said of a set on which nothing can be shown.
 pub(crate) const NO_VOLUME: &str =
@@ -107,8 +108,7 @@ impl TreeArguments {
         paths: &[OsString],
     ) -> Result<OpenedTree, Box<Report<'static>>> {
         let (set, mut report) = open(disks, &self.options());
-        let paths: Vec<Vec<u8>> =
-            paths.iter().map(|path| name_of_volume(&set, &path_bytes(path))).collect();
+        let paths: Vec<Vec<u8>> = paths.iter().map(|path| guest_path(&set, path)).collect();
         let asks = |volume: &SetVolume| paths.iter().any(|path| leads_into(path, &volume.name));
         report.volumes(&set, asks);
         if set.volumes().iter().all(|volume| volume.reason.is_some()) {
@@ -153,12 +153,50 @@ fn leads_into(path: &[u8], volume: &str) -> bool {
 pub(crate) struct OpenedTree {
     pub(crate) set: DiskSet,
     pub(crate) tree: VolumeTree,
-    /// The paths that were asked for, with folder names in place of ids.
+    /// The paths that were asked for, with folder names in place of other names of volumes.
     pub(crate) paths: Vec<Vec<u8>>,
     pub(crate) report: Report<'static>,
 }
 
 impl OpenedTree {
+    /// What is at `path`, one of those that were asked for, in the guest's own spelling; as
+    /// [`walk::find`].
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub(crate) fn find(&self, path: &[u8], follow: bool) -> FsResult<Found> {
+        self.by(path, |path| walk::find(&self.tree, path, follow))
+    }
+
+    /// What is at each of the paths that were asked for; links at their ends are not followed.
+    pub(crate) fn find_all(&self) -> Vec<(Vec<u8>, FsResult<Found>)> {
+        self.paths.iter().map(|path| (path.clone(), self.find(path, false))).collect()
+    }
+
+    /// As [`Self::find`], for those who tell nobody its path.
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub(crate) fn resolve(&self, path: &[u8]) -> FsResult<NodeId> {
+        self.by(path, |path| walk::resolve(&self.tree, path, true))
+    }
+
+    /// What `find` says to `path`, and to the path with `\` as a separator if there is nothing.
+    fn by<T>(&self, path: &[u8], find: impl Fn(&[u8]) -> FsResult<T>) -> FsResult<T> {
+        let is_missing = |error: &FsError| error.kind() == FsErrorKind::NotFound;
+        match find(path) {
+            Err(error) if is_missing(&error) => {
+                if path.contains(&b'\\')
+                    && let Ok(found) = find(&with_separators(path))
+                {
+                    return Ok(found);
+                }
+                Err(no_volume(&self.set, path).unwrap_or(error))
+            }
+            found => found,
+        }
+    }
+
     /// Takes into the report what the file systems noticed while they were read; how the command
     /// ended.
     pub(crate) fn end(&mut self) -> Outcome {

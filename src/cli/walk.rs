@@ -16,55 +16,163 @@ const MAX_LINKS: u32 = 40;
 /// The node at `path` (`/<volume>/dir/file`), following links on the way; those at the end only if
 /// `follow`. A link that leads to an absolute path means a path of its own volume.
 pub(crate) fn resolve(tree: &dyn FileSystem, path: &[u8], follow: bool) -> FsResult<NodeId> {
-    let mut parts: Vec<Vec<u8>> = split(path);
-    parts.reverse();
-    let mut trail = vec![tree.root()];
-    let mut links = 0;
-    while let Some(part) = parts.pop() {
-        let here = *trail.last().unwrap_or(&tree.root());
-        match part.as_slice() {
-            b"." => continue,
-            b".." => {
-                // `..` of a volume's root stays in it, as `/..` does.
-                if trail.len() > 2 {
-                    trail.pop();
-                }
-                continue;
-            }
-            _ => {}
-        }
-        let next = lookup(tree, here, &part)?;
-        let last = parts.is_empty();
-        if trail.len() >= 2 && (!last || follow) {
-            let metadata = tree.metadata(next)?;
-            if metadata.kind == FileKind::Symlink {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(FsError::corrupt("links lead in a circle"));
-                }
-                let target = tree.read_link(next)?.0;
-                if target.first() == Some(&b'/') {
-                    trail.truncate(2);
-                }
-                parts.extend(split(&target).into_iter().rev());
-                continue;
-            }
-        }
-        trail.push(next);
+    Ok(Search::new(tree, path, follow, false).run()?.node)
+}
+
+/// As [`resolve`], with the path in the guest's own spelling, which may have other capitals, and no
+/// `.` and `..`.
+pub(crate) fn find(tree: &dyn FileSystem, path: &[u8], follow: bool) -> FsResult<Found> {
+    Search::new(tree, path, follow, true).run()
+}
+
+/// What is at a path.
+pub(crate) struct Found {
+    pub(crate) node: NodeId,
+    /// The path as it was asked for, links among it.
+    pub(crate) path: Vec<u8>,
+    /// The path without links but, perhaps, its last part.
+    pub(crate) real: Vec<u8>,
+}
+
+/// A part of a path that is still to be gone.
+struct Part {
+    name: Vec<u8>,
+    /// Whether it is of the path that was asked for, and not of a link's target.
+    is_asked: bool,
+}
+
+/// The way to one path.
+struct Search<'a> {
+    tree: &'a dyn FileSystem,
+    follow: bool,
+    /// Whether names are wanted as the guest writes them.
+    spells: bool,
+    /// What is left, the next part last.
+    parts: Vec<Part>,
+    /// The directories down to here, from the root on, and their names.
+    trail: Vec<(NodeId, Vec<u8>)>,
+    /// The names that were asked for, as the guest writes them.
+    asked: Vec<Vec<u8>>,
+    links: u32,
+    /// Whether `..` came after a link: then the way without links is the only one to tell.
+    is_turned: bool,
+}
+
+impl<'a> Search<'a> {
+    fn new(tree: &'a dyn FileSystem, path: &[u8], follow: bool, spells: bool) -> Self {
+        let parts = split(path).map(|name| Part { name: name.to_vec(), is_asked: true });
+        let mut parts: Vec<Part> = parts.collect();
+        parts.reverse();
+        let trail = vec![(tree.root(), Vec::new())];
+        Self { tree, follow, spells, parts, trail, asked: vec![], links: 0, is_turned: false }
     }
-    Ok(*trail.last().unwrap_or(&tree.root()))
+
+    fn here(&self) -> NodeId {
+        self.trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node)
+    }
+
+    fn run(mut self) -> FsResult<Found> {
+        while let Some(part) = self.parts.pop() {
+            match part.name.as_slice() {
+                b"." => {}
+                b".." => self.up(part.is_asked),
+                _ => self.down(part)?,
+            }
+        }
+        let node = self.here();
+        let names: Vec<Vec<u8>> = self.trail.into_iter().skip(1).map(|(_, name)| name).collect();
+        let real = join(&names);
+        let path = if self.is_turned { real.clone() } else { join(&self.asked) };
+        Ok(Found { node, path, real })
+    }
+
+    fn up(&mut self, is_asked: bool) {
+        // `..` of a volume's root stays in it, as `/..` does.
+        if self.trail.len() > 2 {
+            self.trail.pop();
+        }
+        if is_asked {
+            self.is_turned |= self.links > 0;
+            if self.asked.len() > 1 {
+                self.asked.pop();
+            }
+        }
+    }
+
+    fn down(&mut self, part: Part) -> FsResult<()> {
+        let here = self.here();
+        let (next, mut name) = lookup(self.tree, here, part.name)?;
+        if self.spells {
+            name = spelling(self.tree, here, name, next);
+        }
+        if part.is_asked {
+            self.asked.push(name.clone());
+        }
+        let is_on_the_way = !self.parts.is_empty() || self.follow;
+        if self.trail.len() >= 2
+            && is_on_the_way
+            && self.tree.metadata(next)?.kind == FileKind::Symlink
+        {
+            return self.go_by_link(next);
+        }
+        self.trail.push((next, name));
+        Ok(())
+    }
+
+    fn go_by_link(&mut self, link: NodeId) -> FsResult<()> {
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            return Err(FsError::corrupt("links lead in a circle"));
+        }
+        let target = self.tree.read_link(link)?.0;
+        if target.first() == Some(&b'/') {
+            self.trail.truncate(2);
+        }
+        let parts = split(&target).map(|name| Part { name: name.to_vec(), is_asked: false });
+        self.parts.extend(parts.rev());
+        Ok(())
+    }
 }
 
-/// The entry `name` of `dir`; the name may also be written as a mount shows it.
-fn lookup(tree: &dyn FileSystem, dir: NodeId, name: &[u8]) -> FsResult<NodeId> {
-    tree.lookup(dir, Name::new(name)).or_else(|error| match names::to_guest(name) {
-        Some(guest) if error.kind() == FsErrorKind::NotFound => tree.lookup(dir, Name::new(&guest)),
-        _ => Err(error),
-    })
+/// The entry `name` of `dir`, and its name; that may also be written as a mount shows it.
+fn lookup(tree: &dyn FileSystem, dir: NodeId, name: Vec<u8>) -> FsResult<(NodeId, Vec<u8>)> {
+    match (tree.lookup(dir, Name::new(&name)), names::to_guest(&name)) {
+        (Ok(node), _) => Ok((node, name)),
+        (Err(error), Some(guest)) if error.kind() == FsErrorKind::NotFound => {
+            Ok((tree.lookup(dir, Name::new(&guest))?, guest))
+        }
+        (Err(error), _) => Err(error),
+    }
 }
 
-fn split(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+/// How the guest writes the name of the entry `node` of `dir`, which was found by `name`: by other
+/// capitals, or by the short name that FAT and NTFS give long ones.
+fn spelling(tree: &dyn FileSystem, dir: NodeId, name: Vec<u8>, node: NodeId) -> Vec<u8> {
+    let folded = |name: &[u8]| String::from_utf8_lossy(name).to_lowercase();
+    let (mut own, mut is_exact, mut is_alike) = (None, false, false);
+    // Where the directory cannot be listed, the name that was given is as good.
+    let _ = tree.read_dir(dir, DirCursor::START, &mut |entry| {
+        let other = entry.name.as_bytes();
+        if other == name {
+            is_exact = true;
+            return ControlFlow::Break(());
+        }
+        if entry.node == node && !is_alike {
+            is_alike = folded(other) == folded(&name);
+            own = Some(other.to_vec());
+        }
+        ControlFlow::Continue(())
+    });
+    if is_exact { name } else { own.unwrap_or(name) }
+}
+
+fn split(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+}
+
+/// The path of these names; that of none is `/`.
+fn join(names: &[Vec<u8>]) -> Vec<u8> {
+    [b"/", names.join(&b'/').as_slice()].concat()
 }
 
 /// One node met on a walk.

@@ -161,9 +161,23 @@ impl DiskSet {
         found
     }
 
-    /// The volume that `wanted` names by folder name or id.
+    /// The volume that `wanted` names, as [`Self::volumes_called`]; `None` also if there are several.
     pub fn volume(&self, wanted: &str) -> Option<&Arc<SetVolume>> {
-        self.volumes.iter().find(|volume| volume.is_called(wanted))
+        match self.volumes_called(wanted)[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The volumes that `wanted` names: the one with this folder name or id, else those with one that
+    /// differs in case only, else those that Windows calls so (`C:`, `Volume{...}`). Copies of a disk
+    /// have one letter.
+    pub fn volumes_called(&self, wanted: &str) -> Vec<&Arc<SetVolume>> {
+        let exact = |volume: &&Arc<SetVolume>| volume.name == wanted || volume.id() == wanted;
+        if let Some(volume) = self.volumes.iter().find(exact) {
+            return vec![volume];
+        }
+        self.volumes.iter().filter(|volume| volume.is_called(wanted)).collect()
     }
 
     /// What tells this set from others: a SHA-256 of the size, and of the first and last mebibyte, of

@@ -31,9 +31,14 @@ impl SetVolume {
         &self.volume.id.0
     }
 
-    /// Whether `name` is its folder name or its id.
+    /// Whether `name` is its folder name, its id, or what Windows calls it (`C:`, `Volume{...}`),
+    /// without regard to case: no two volumes of a set have folder names or ids that differ in case
+    /// only.
     pub fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.id() == name
+        let folded = name.to_lowercase();
+        self.name.to_lowercase() == folded
+            || self.id().to_lowercase() == folded
+            || self.guest_names().iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
     /// Whether there are files, or may well be, that are not shown: its file system is damaged,

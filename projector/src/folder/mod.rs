@@ -9,9 +9,7 @@ pub mod fuse;
     all(target_os = "linux", feature = "fuse"),
     all(windows, any(feature = "winfsp", feature = "dokan"))
 ))]
-mod links;
-#[cfg(all(target_os = "linux", feature = "fuse"))]
-pub use links::target_on_host;
+pub mod links;
 pub mod names;
 pub(crate) mod projector;
 #[cfg(any(

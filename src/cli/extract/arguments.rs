@@ -21,9 +21,10 @@ Examples:
 
 The folder must be new or empty, unless --merge or --resume is given. What is at /System/Users/a
 comes out as saved/System/Users/a. A file has its name when it is whole: until then it is called
-.volfold-*.part. Symbolic links lead where the guest means, and never out of their volume; --links
-raw keeps them as they are stored. Device nodes, pipes and sockets (on Windows also symbolic links)
-are named on stderr and left out, as is what cannot be read; the exit code is then 3.")]
+.volfold-*.part. Symbolic links lead where the guest means, and never out of its volumes; where the
+host makes none, their number is told. Device nodes, pipes and sockets are named on stderr and left
+out, as is what cannot be read; the exit code is then 3. Links that are left out count for it only if
+--links asked for them. Links in PATH are followed: what is copied has its own place.")]
 pub(crate) struct ExtractArguments {
     /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
@@ -52,9 +53,10 @@ pub(crate) struct ExtractArguments {
     #[arg(long)]
     pub(super) resume: bool,
     /// What symbolic links become
-    #[cfg(unix)]
-    #[arg(long, value_enum, default_value_t = LinkStyle::Guest)]
-    links: LinkStyle,
+    ///
+    /// Without the option: guest, as far as the host makes symbolic links
+    #[arg(long, value_enum, value_name = "STYLE")]
+    pub(super) links: Option<LinkStyle>,
     #[cfg(unix)]
     #[command(flatten)]
     pub(super) keep: KeepArguments,
@@ -65,19 +67,13 @@ pub(crate) struct ExtractArguments {
 /// What symbolic links become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LinkStyle {
-    /// Links that lead where the guest means, and never out of their volume
+    /// Links that lead where the guest means, and never out of its volumes
     Guest,
+    /// Copies of the files and folders that they lead to
+    Files,
     /// Links as they are stored
+    #[cfg(unix)]
     Raw,
     /// Nothing
     Hide,
-}
-
-impl ExtractArguments {
-    pub(super) fn links(&self) -> LinkStyle {
-        #[cfg(unix)]
-        return self.links;
-        #[cfg(not(unix))]
-        return LinkStyle::Guest;
-    }
 }

@@ -1,6 +1,5 @@
 //! Copying a tree into a folder.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -15,26 +14,27 @@ use parking_lot::Mutex;
 use volfold::DiskSet;
 use volfold_block::error_chain;
 use volfold_fs::{
-    FileData, FileExtentKind, FileKind, FileSystem, FsError, FsResult, Metadata, NodeId,
-    StreamName, VolumeTree,
+    FileData, FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind, FsResult, Metadata,
+    NodeId, StreamName, VolumeTree,
 };
-use volfold_projector::VolumeNames;
 
 use super::arguments::{ExtractArguments, LinkStyle};
+use super::links::Links;
 use super::output::{Existing, Output};
+use super::place::{CopiedLink, Later, Lineage, Link, Place};
 use super::stop::Stop;
 use super::times::{file_times, system_time};
 use crate::cli::content::PIECE;
 use crate::cli::host_names::HostNames;
 use crate::cli::report::Report;
 use crate::cli::set::volume_names;
-use crate::cli::walk::{self, Event, Visit};
+use crate::cli::walk::{self, Event, Found, Visit};
 
 /// Files that wait for a writer; each holds a handle of its directory.
 const QUEUE: usize = 64;
 
 /// The code of what the host refuses.
-const HOST: &str = "host";
+pub(super) const HOST: &str = "host";
 
 /// The code of what is left out because of its kind.
 const SPECIAL: &str = "special-file";
@@ -53,20 +53,13 @@ impl From<FsError> for Reason {
 
 /// What stands in the way of a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Existed {
+pub(super) enum Existed {
     /// Nothing may; the folder was empty.
     Refuse,
     /// It is kept.
     Keep,
     /// It is taken for what is to be copied if size and time are the same.
     Compare,
-}
-
-/// A directory of the output.
-struct Place {
-    path: PathBuf,
-    dir: Arc<Output>,
-    names: HostNames,
 }
 
 /// A file, or a stream of one, that waits for a writer.
@@ -78,33 +71,17 @@ struct Job {
     metadata: Metadata,
 }
 
-/// A symbolic link that is made at the end.
-struct Link {
-    dir: Arc<Output>,
-    name: OsString,
-    path: Vec<u8>,
-    target: Vec<u8>,
-}
-
-/// What can only be made when all files are there.
-#[derive(Default)]
-struct Later {
-    links: Vec<Link>,
-    twins: Vec<(PathBuf, PathBuf, Vec<u8>)>,
-    directories: Vec<(PathBuf, Metadata)>,
-    first_names: HashMap<NodeId, PathBuf>,
-}
-
 /// A run of `extract`.
 pub(super) struct Extraction<'a> {
-    arguments: &'a ExtractArguments,
-    tree: &'a VolumeTree,
-    volumes: VolumeNames,
-    existed: Existed,
+    pub(super) arguments: &'a ExtractArguments,
+    pub(super) tree: &'a VolumeTree,
+    pub(super) links: Links<'a>,
+    copies: Mutex<Vec<CopiedLink>>,
+    pub(super) existed: Existed,
     progress: &'a ProgressBar,
     stop: &'a Stop,
     report: Mutex<Report<'static>>,
-    later: Mutex<Later>,
+    pub(super) later: Mutex<Later>,
     files: Mutex<u64>,
 }
 
@@ -125,7 +102,8 @@ impl<'a> Extraction<'a> {
         Self {
             arguments,
             tree,
-            volumes: volume_names(set, |_| true),
+            links: Links::new(arguments, tree, volume_names(set, |_| true)),
+            copies: Mutex::default(),
             existed,
             progress,
             stop,
@@ -135,27 +113,32 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// Copies what is at `paths` to the same paths below `output`: the number of files that are
-    /// complete, and what is to be told.
-    pub(super) fn run(self, output: &Output, paths: &[Vec<u8>]) -> (u64, Report<'static>) {
-        for path in paths {
-            match walk::resolve(self.tree, path, false) {
-                Ok(node) => self.copy(output, path, node),
-                Err(error) => self.report.lock().path(path, &error),
+    /// Copies what was `found` at each of these paths to the guest's own paths below `output`: the
+    /// number of files that are complete, and what is to be told.
+    pub(super) fn run(
+        self,
+        output: &Output,
+        found: &[(Vec<u8>, FsResult<Found>)],
+    ) -> (u64, Report<'static>) {
+        for (path, found) in found {
+            match found {
+                Ok(found) => self.copy(output, &found.real, found.node),
+                Err(error) => self.report.lock().path(path, error),
             }
         }
         if !self.stop.is_set() {
             self.finish(output);
         }
+        self.links.tell(&mut self.report.lock());
         (self.files.into_inner(), self.report.into_inner())
     }
 
-    fn fail(&self, path: &[u8], Reason(code, line): Reason) {
+    pub(super) fn fail(&self, path: &[u8], Reason(code, line): Reason) {
         self.report.lock().refused(path, code, line);
     }
 
     /// The reason that the host gives; one that all later writes will meet ends the run.
-    fn host(&self, error: &io::Error) -> Reason {
+    pub(super) fn host(&self, error: &io::Error) -> Reason {
         self.stop.by_host(error);
         Reason(HOST, error.to_string())
     }
@@ -170,9 +153,11 @@ impl<'a> Extraction<'a> {
                 scope.spawn(|| self.write_files(&queue));
             }
             // The queue ends with this call, and the writers with the queue.
-            if let Err(reason) = self.feed(output, path, node, jobs) {
+            if let Err(reason) = self.feed(output, path, node, &jobs) {
                 self.fail(path, reason);
             }
+            self.copy_links(&jobs);
+            drop(jobs);
         });
     }
 
@@ -181,7 +166,7 @@ impl<'a> Extraction<'a> {
         output: &Output,
         path: &[u8],
         node: NodeId,
-        jobs: SyncSender<Job>,
+        jobs: &SyncSender<Job>,
     ) -> Result<(), Reason> {
         let metadata = self.tree.metadata(node)?;
         let parts: Vec<&[u8]> =
@@ -193,34 +178,49 @@ impl<'a> Extraction<'a> {
         };
         let mut place = PathBuf::new();
         let mut names = HostNames::of(self.tree, self.tree.root());
+        let mut lineage = None;
         let mut above = Vec::new();
         for part in parents {
             place.push(names.get(part));
             above.extend([b"/", *part].concat());
-            // What is not there has no twins; the walk then tells what is wrong.
-            names = match walk::resolve(self.tree, &above, true) {
-                Ok(dir) => HostNames::of(self.tree, dir),
-                Err(_) => HostNames::default(),
-            };
+            let dir = walk::resolve(self.tree, &above, true)?;
+            names = HostNames::of(self.tree, dir);
+            lineage = Lineage::new(dir, lineage);
         }
         let below = |place: &Path| output.below(place).map_err(|error| self.host(&error));
         let dir = Arc::new(below(&place)?);
         if let Some(name) = last {
             let visit = Visit { path, name, metadata: &metadata, depth: 0 };
-            self.take(&Place { path: place, dir, names }, &visit, &jobs);
+            self.take(
+                &Arc::new(Place { path: place, dir, names, lineage, is_copy: false }),
+                &visit,
+                jobs,
+            );
             return Ok(());
         }
         if let (true, Some(name), Some(parent)) =
             (self.arguments.streams, parts.last(), place.parent())
         {
             let dir = Arc::new(below(parent)?);
-            let parent = Place { path: parent.to_path_buf(), dir, names: HostNames::default() };
+            let (path_of, names) = (parent.to_path_buf(), HostNames::default());
+            let parent = Place { path: path_of, dir, names, lineage: None, is_copy: false };
             let visit = Visit { path, name, metadata: &metadata, depth: 0 };
-            self.take_streams(&parent, &visit, &jobs);
+            self.take_streams(&parent, &visit, jobs);
         }
         self.prepare(&dir)?;
         self.later.lock().directories.push((place.clone(), metadata));
-        let mut above = vec![Arc::new(Place { path: place, dir, names })];
+        self.copy_below(
+            Place { path: place, dir, names, lineage, is_copy: false },
+            node,
+            path,
+            jobs,
+        );
+        Ok(())
+    }
+
+    /// Copies all that is in the directory `node` at `path` to `place`.
+    fn copy_below(&self, place: Place, node: NodeId, path: &[u8], jobs: &SyncSender<Job>) {
+        let mut above = vec![Arc::new(place)];
         let walked = walk::walk(self.tree, node, path, true, &mut |event| {
             if self.stop.is_set() {
                 return Err(());
@@ -229,14 +229,63 @@ impl<'a> Extraction<'a> {
                 Event::Failed(path, error) => self.fail(path, error.into()),
                 Event::Node(visit) => {
                     above.truncate(visit.depth + 1);
-                    self.node(&mut above, &visit, &jobs);
+                    self.node(&mut above, &visit, jobs);
                 }
             }
             Ok(())
         });
         // Why the walk was broken off is told at the end.
         let _ = walked;
+    }
+
+    /// Copies what links lead to in their place, and the links that are met on it.
+    fn copy_links(&self, jobs: &SyncSender<Job>) {
+        loop {
+            let next = self.copies.lock().pop();
+            let Some(link) = next.filter(|_| !self.stop.is_set()) else { return };
+            if let Err(reason) = self.copy_link(&link, jobs) {
+                self.fail(&link.path, reason);
+            }
+        }
+    }
+
+    fn copy_link(&self, link: &CopiedLink, jobs: &SyncSender<Job>) -> Result<(), Reason> {
+        let (node, path) = match self.links.follow(&link.path) {
+            Ok(end) => end,
+            Err(error) if is_no_place(&error) => {
+                self.links.leads_nowhere();
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = self.tree.metadata(node)?;
+        let (place, name) = (&link.place, link.name.clone());
+        match metadata.kind {
+            FileKind::Directory if Lineage::has(&place.lineage, node) => self.links.leads_upwards(),
+            FileKind::Directory if self.links.may_copy(&link.path, 0) => {
+                let copy = self.enter(place, &name, &metadata)?;
+                self.copy_below(Place { is_copy: true, ..copy }, node, &path, jobs);
+            }
+            FileKind::Regular if self.links.may_copy(&link.path, metadata.size) => {
+                let (dir, path, stream) = (place.dir.clone(), link.path.clone(), StreamName::MAIN);
+                self.send(jobs, Job { dir, name, path, stream, metadata });
+            }
+            FileKind::Directory | FileKind::Regular => {}
+            _ => return Err(special()),
+        }
         Ok(())
+    }
+
+    /// The directory `name` of `place`, which is that of `metadata`.
+    fn enter(&self, place: &Place, name: &OsStr, metadata: &Metadata) -> Result<Place, Reason> {
+        let dir = place.dir.enter(name, self.existed != Existed::Refuse);
+        let dir = dir.map_err(|error| self.host(&error))?;
+        self.prepare(&dir)?;
+        let path = place.path.join(name);
+        self.later.lock().directories.push((path.clone(), metadata.clone()));
+        let names = HostNames::of(self.tree, metadata.node);
+        let lineage = Lineage::new(metadata.node, place.lineage.clone());
+        Ok(Place { path, dir: Arc::new(dir), names, lineage, is_copy: place.is_copy })
     }
 
     /// Removes from a directory what a stopped run left in it.
@@ -257,30 +306,25 @@ impl<'a> Extraction<'a> {
             return self.take(&place, visit, jobs);
         }
         self.take_streams(&place, visit, jobs);
-        let name = place.names.get(visit.name);
-        let entered = place
-            .dir
-            .enter(&name, self.existed != Existed::Refuse)
-            .map_err(|error| self.host(&error))
-            .and_then(|dir| self.prepare(&dir).map(|()| dir));
-        match entered {
-            Ok(dir) => {
-                let path = place.path.join(&name);
-                let mut later = self.later.lock();
-                later.directories.push((path.clone(), visit.metadata.clone()));
-                let names = HostNames::of(self.tree, visit.metadata.node);
-                above.push(Arc::new(Place { path, dir: Arc::new(dir), names }));
-            }
+        // Copies of what links lead to have an end.
+        if place.is_copy && !self.links.may_copy(visit.path, 0) {
+            return;
+        }
+        match self.enter(&place, &place.names.get(visit.name), visit.metadata) {
+            Ok(place) => above.push(Arc::new(place)),
             Err(reason) => self.fail(visit.path, reason),
         }
     }
 
     /// A node that is no directory.
-    fn take(&self, place: &Place, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
+    fn take(&self, place: &Arc<Place>, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
         let name = place.names.get(visit.name);
         match visit.metadata.kind {
             FileKind::Regular => {
-                if visit.metadata.links > 1 {
+                if place.is_copy && !self.links.may_copy(visit.path, visit.metadata.size) {
+                    return;
+                }
+                if visit.metadata.links > 1 && !place.is_copy {
                     let here = place.path.join(&name);
                     let mut later = self.later.lock();
                     if let Some(first) = later.first_names.get(&visit.metadata.node).cloned() {
@@ -299,23 +343,25 @@ impl<'a> Extraction<'a> {
                 self.send(jobs, job);
                 self.take_streams(place, visit, jobs);
             }
-            FileKind::Symlink if self.arguments.links() == LinkStyle::Hide => {}
-            FileKind::Symlink if cfg!(not(unix)) => {
-                let line = "is a symbolic link; left out on this system".to_owned();
-                self.fail(visit.path, Reason(SPECIAL, line));
+            FileKind::Symlink => self.take_link(place, name, visit),
+            _ => self.fail(visit.path, special()),
+        }
+    }
+
+    fn take_link(&self, place: &Arc<Place>, name: OsString, visit: &Visit<'_>) {
+        let path = visit.path.to_vec();
+        match self.links.style() {
+            LinkStyle::Hide => {}
+            LinkStyle::Files => {
+                self.copies.lock().push(CopiedLink { place: place.clone(), name, path });
             }
-            FileKind::Symlink => match link_target(self.tree, self.arguments, &self.volumes, visit)
-            {
-                Ok(target) => {
-                    let (dir, path) = (place.dir.clone(), visit.path.to_vec());
-                    self.later.lock().links.push(Link { dir, name, path, target });
+            _ => match self.links.host_link(visit.path, visit.metadata.node) {
+                Ok(link) => {
+                    let dir = place.dir.clone();
+                    self.later.lock().links.push(Link { dir, name, path, link });
                 }
                 Err(error) => self.fail(visit.path, error.into()),
             },
-            _ => {
-                let line = "is a device node, pipe or socket; left out".to_owned();
-                self.fail(visit.path, Reason(SPECIAL, line));
-            }
         }
     }
 
@@ -401,7 +447,7 @@ impl<'a> Extraction<'a> {
     }
 
     /// Whether what is to be called `name` is there already; an error where something else is.
-    fn is_there(
+    pub(super) fn is_there(
         &self,
         dir: &Output,
         name: &OsStr,
@@ -495,96 +541,20 @@ impl<'a> Extraction<'a> {
         }
         Ok(true)
     }
+}
 
-    /// Makes hard links, then symbolic links, then sets what directories have, deepest first.
-    fn finish(&self, output: &Output) {
-        let later = std::mem::take(&mut *self.later.lock());
-        for (first, second, path) in &later.twins {
-            if let Err(reason) = self.hard_link(output, first, second) {
-                self.fail(path, reason);
-            }
-        }
-        for link in &later.links {
-            if let Err(reason) = self.symlink(link) {
-                self.fail(&link.path, reason);
-            }
-        }
-        for (place, metadata) in later.directories.iter().rev() {
-            // The tree of volumes has no times of its own.
-            if place.as_os_str().is_empty() {
-                continue;
-            }
-            #[cfg(unix)]
-            match output.open_folder(place) {
-                Ok(folder) => {
-                    if let Err(line) = self.arguments.keep.apply(self.tree, metadata, &folder) {
-                        self.fail(place.as_os_str().as_encoded_bytes(), Reason(HOST, line));
-                    }
-                }
-                Err(error) => {
-                    self.fail(place.as_os_str().as_encoded_bytes(), self.host(&error));
-                }
-            }
-            // A folder whose time cannot be set is a folder all the same.
-            let _ = output.set_times(place, file_times(metadata));
-        }
-    }
+/// Whether `error` means that there is nothing where a link leads.
+fn is_no_place(error: &FsError) -> bool {
+    matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory)
+}
 
-    fn hard_link(&self, output: &Output, first: &Path, second: &Path) -> Result<(), Reason> {
-        let (Some(parent), Some(name)) = (second.parent(), second.file_name()) else {
-            return Ok(());
-        };
-        let dir = output.below(parent).map_err(|error| self.host(&error))?;
-        let wanted = dir.existing(name).ok().flatten().zip(output.existing_at(first));
-        if let (Some((here, there)), Existed::Compare) = (wanted, self.existed)
-            && here == there
-        {
-            return Ok(());
-        }
-        if !self.is_there(&dir, name, None)? && dir.existing(name).is_ok_and(|e| e.is_some()) {
-            dir.remove_file(name).map_err(|error| self.host(&error))?;
-        }
-        output.hard_link(first, second).map_err(|error| self.host(&error))
-    }
-
-    fn symlink(&self, link: &Link) -> Result<(), Reason> {
-        let there = link.dir.read_link(&link.name).ok();
-        if self.existed == Existed::Compare && there.as_ref() == Some(&link.target) {
-            return Ok(());
-        }
-        if !self.is_there(&link.dir, &link.name, None)?
-            && link.dir.existing(&link.name).is_ok_and(|existing| existing.is_some())
-        {
-            link.dir.remove_file(&link.name).map_err(|error| self.host(&error))?;
-        }
-        link.dir.symlink(&link.name, &link.target).map_err(|error| self.host(&error))
-    }
+/// Why what is no file, directory or link is left out.
+fn special() -> Reason {
+    Reason(SPECIAL, "is a device node, pipe or socket; left out".to_owned())
 }
 
 /// Hosts keep times as coarse as two seconds.
 fn is_same_time(one: SystemTime, other: SystemTime) -> bool {
     let distance = one.duration_since(other).or_else(|_| other.duration_since(one));
     distance.is_ok_and(|distance| distance.as_secs() < 2)
-}
-
-/// What the link of `visit` becomes.
-pub(super) fn link_target(
-    tree: &VolumeTree,
-    arguments: &ExtractArguments,
-    volumes: &VolumeNames,
-    visit: &Visit<'_>,
-) -> FsResult<Vec<u8>> {
-    let target = tree.read_link(visit.metadata.node)?.0;
-    #[cfg(unix)]
-    if arguments.links() == LinkStyle::Guest {
-        use volfold_projector::folder::target_on_host;
-        let parts = visit.path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
-        let own = parts.clone().next().unwrap_or_default();
-        // The volume and the link itself are no directories in between.
-        let depth = parts.count().saturating_sub(2);
-        return Ok(target_on_host((own, tree.case(visit.metadata.node)), depth, &target, volumes));
-    }
-    #[cfg(not(unix))]
-    let _ = (arguments, volumes);
-    Ok(target)
 }

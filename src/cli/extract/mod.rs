@@ -12,17 +12,22 @@ use volfold_projector::process;
 use super::outcome::Outcome;
 use super::progress;
 use super::text;
+use super::usage_error;
 
 mod arguments;
 mod copy;
+mod finish;
 #[cfg(unix)]
 mod keep;
+mod links;
 mod output;
+mod place;
 mod stop;
 mod tar;
 mod times;
 
 pub(crate) use arguments::ExtractArguments;
+use arguments::LinkStyle;
 use copy::Extraction;
 use output::Output;
 use stop::Stop;
@@ -50,8 +55,12 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
         text::complain(format_args!("no signal handler: a signal ends this at once: {error}"));
     }
     if let Some(file) = &arguments.tar {
+        if arguments.links == Some(LinkStyle::Files) {
+            usage_error("extract", "an archive holds links as such; --links files is for --output");
+        }
         return tar::run(arguments, file, opened, &progress, &stop);
     }
+    let found = opened.find_all();
     let folder = arguments.output.as_deref().unwrap_or(Path::new("."));
     let may_have_files = arguments.merge || arguments.resume;
     let output = match open_folder(folder, may_have_files) {
@@ -63,7 +72,7 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
     };
     let extraction =
         Extraction::new(arguments, &opened.set, &opened.tree, opened.report, &progress, &stop);
-    let (files, report) = extraction.run(&output, &opened.paths);
+    let (files, report) = extraction.run(&output, &found);
     opened.report = report;
     progress.finish_and_clear();
     let failed = opened.report.is_part();

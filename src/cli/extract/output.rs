@@ -4,7 +4,7 @@
 //! a final name was never cut off.
 //!
 //! On Unix a handle, so that no name and no link can lead outside. On Windows the verbatim path
-//! (`\\?\`): names are escaped and no links are made, paths may be long, and shares are folders
+//! (`\\?\`): names are escaped and no link is entered, paths may be long, and shares are folders
 //! too, of which handles there cannot tell the path.
 
 use std::ffi::{OsStr, OsString};
@@ -15,6 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+
+use super::links::HostLink;
+#[cfg(windows)]
+use super::links::NotMade;
 
 /// What temporary names begin and end with.
 const TEMPORARY: (&str, &str) = (".volfold-", ".part");
@@ -160,9 +164,8 @@ impl Output {
     }
 
     /// Where the link `name` leads.
-    pub(super) fn read_link(&self, name: &OsStr) -> io::Result<Vec<u8>> {
-        use std::os::unix::ffi::OsStringExt;
-        Ok(self.0.read_link_contents(name)?.into_os_string().into_vec())
+    pub(super) fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
+        Ok(self.0.read_link_contents(name)?.into_os_string())
     }
 
     /// Removes what a run left that was stopped.
@@ -192,10 +195,9 @@ impl Output {
         self.0.hard_link(first, &self.0, second)
     }
 
-    /// Makes the symbolic link `name` to `target`, whatever that is.
-    pub(super) fn symlink(&self, name: &OsStr, target: &[u8]) -> io::Result<()> {
-        use std::os::unix::ffi::OsStrExt;
-        self.0.symlink_contents(Path::new(OsStr::from_bytes(target)), name)
+    /// Makes the symbolic link `name`, wherever it leads.
+    pub(super) fn symlink(&self, name: &OsStr, link: &HostLink) -> io::Result<()> {
+        self.0.symlink_contents(Path::new(&link.text), name)
     }
 
     /// The folder at `path` below this one, to set what it has.
@@ -232,8 +234,22 @@ impl Output {
 
     /// The folder at `path` below this one, made with all above it if it is not there.
     pub(super) fn below(&self, path: &Path) -> io::Result<Self> {
-        let inner = self.0.join(path);
-        std::fs::create_dir_all(&inner)?;
+        // INVARIANT: links lie as deep below the folder as in the guest, or they would lead out of it;
+        // so no folder is entered through a link.
+        let mut inner = self.0.clone();
+        for part in path.components() {
+            inner.push(part);
+            match std::fs::symlink_metadata(&inner) {
+                Ok(facts) if facts.is_symlink() => {
+                    return Err(io::Error::other(format!("{}: is a link", inner.display())));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    std::fs::create_dir(&inner)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Self(inner))
     }
 
@@ -262,9 +278,9 @@ impl Output {
         std::fs::rename(self.0.join(from), self.0.join(to))
     }
 
-    /// There are no links.
-    pub(super) fn read_link(&self, _name: &OsStr) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// Where the link `name` leads.
+    pub(super) fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
+        Ok(std::fs::read_link(self.0.join(name))?.into_os_string())
     }
 
     /// Removes what a run left that was stopped.
@@ -283,8 +299,14 @@ impl Output {
         File::create_new(self.0.join(name))
     }
 
+    /// Removes the file or link `name`.
     pub(super) fn remove_file(&self, name: &OsStr) -> io::Result<()> {
-        std::fs::remove_file(self.0.join(name))
+        use std::os::windows::fs::FileTypeExt;
+        let path = self.0.join(name);
+        match std::fs::symlink_metadata(&path)?.file_type().is_symlink_dir() {
+            true => std::fs::remove_dir(path),
+            false => std::fs::remove_file(path),
+        }
     }
 
     /// Makes `second` another name of `first`.
@@ -292,9 +314,19 @@ impl Output {
         std::fs::hard_link(self.0.join(first), self.0.join(second))
     }
 
-    /// No links are made: they need a right that few users have, and lead anywhere.
-    pub(super) fn symlink(&self, _name: &OsStr, _target: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// Makes the symbolic link `name`, wherever it leads.
+    pub(super) fn symlink(&self, name: &OsStr, link: &HostLink) -> io::Result<()> {
+        use std::os::windows::fs::{symlink_dir, symlink_file};
+        let path = self.0.join(name);
+        match link.is_to_folder {
+            true => symlink_dir(&link.text, &path)?,
+            false => symlink_file(&link.text, &path)?,
+        }
+        // QUIRK: wine 8 says that it made one and makes none.
+        match std::fs::symlink_metadata(&path) {
+            Ok(made) if made.is_symlink() => Ok(()),
+            _ => Err(NotMade.into()),
+        }
     }
 
     /// Sets the times of the folder at `path` below this one.

@@ -15,18 +15,18 @@ use tar::{Builder, EntryType, Header};
 use volfold_fs::{
     FileData, FileKind, FileSystem, FsError, Metadata, NodeId, StreamName, Timestamp, VolumeTree,
 };
-use volfold_projector::VolumeNames;
 use volfold_projector::folder::names;
 
 use super::arguments::{ExtractArguments, LinkStyle};
-use super::copy::{Reason, link_target};
+use super::copy::Reason;
+use super::links::Links;
 use super::stop::Stop;
 use crate::cli::content::{PIECE, read_piece};
 use crate::cli::outcome::Outcome;
 use crate::cli::report::Report;
 use crate::cli::set::{OpenedTree, volume_names};
 use crate::cli::text;
-use crate::cli::walk::{self, Event, Visit};
+use crate::cli::walk::{self, Event, Found, Visit};
 
 /// Files up to this size are read whole before they are written.
 const SMALL: u64 = 8 << 20;
@@ -53,10 +53,11 @@ pub(super) fn run(
             }
         }
     };
+    let found = opened.find_all();
     let mut archive = Archive {
         builder: Builder::new(BufWriter::with_capacity(1 << 20, out)),
         tree: &opened.tree,
-        volumes: volume_names(&opened.set, |_| true),
+        links: Links::new(arguments, &opened.tree, volume_names(&opened.set, |_| true)),
         arguments,
         progress,
         stop,
@@ -66,8 +67,14 @@ pub(super) fn run(
         entries: 0,
     };
     let mut written = Ok(());
-    for path in &opened.paths {
-        written = archive.add(path);
+    for (path, found) in found {
+        written = match found {
+            Ok(found) => archive.add(&found),
+            Err(error) => {
+                archive.report.path(&path, &error);
+                Ok(())
+            }
+        };
         if written.is_err() {
             break;
         }
@@ -93,7 +100,7 @@ pub(super) fn run(
 struct Archive<'a, W: Write> {
     builder: Builder<W>,
     tree: &'a VolumeTree,
-    volumes: VolumeNames,
+    links: Links<'a>,
     arguments: &'a ExtractArguments,
     progress: &'a ProgressBar,
     stop: &'a Stop,
@@ -123,14 +130,13 @@ impl From<io::Error> for Failed {
 }
 
 impl<W: Write> Archive<'_, W> {
-    /// Adds what is at `path`, and all below it.
+    /// Adds what was `found`, and all below it.
     ///
     /// # Errors
     /// If the archive cannot be written.
-    fn add(&mut self, path: &[u8]) -> io::Result<()> {
-        let tree = self.tree;
-        let start = walk::resolve(tree, path, false).and_then(|node| tree.metadata(node));
-        let start = match start {
+    fn add(&mut self, found: &Found) -> io::Result<()> {
+        let (tree, path) = (self.tree, found.real.as_slice());
+        let start = match tree.metadata(found.node) {
             Ok(start) => start,
             Err(error) => {
                 self.report.path(path, &error);
@@ -202,9 +208,9 @@ impl<W: Write> Archive<'_, W> {
             FileKind::Directory => {
                 self.append(&path, &Entry::new(metadata, EntryType::Directory), io::empty())
             }
-            FileKind::Symlink if self.arguments.links() == LinkStyle::Hide => Ok(()),
+            FileKind::Symlink if self.links.style() == LinkStyle::Hide => Ok(()),
             FileKind::Symlink => {
-                let target = link_target(self.tree, self.arguments, &self.volumes, visit)?;
+                let target = self.links.posix_target(visit.path, metadata.node)?;
                 let entry =
                     Entry { link: Some(target), ..Entry::new(metadata, EntryType::Symlink) };
                 self.append(&path, &entry, io::empty())

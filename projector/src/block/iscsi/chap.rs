@@ -33,6 +33,24 @@ impl Chap {
         }
         Ok(Self { name: name.to_owned(), secret: secret.to_vec() })
     }
+
+    /// Initiators must give `name` and show that they know a new secret, which is given too: 16
+    /// letters and digits, as many as Windows takes.
+    ///
+    /// # Errors
+    /// If the host has no random numbers.
+    pub fn random(name: &str) -> io::Result<(Self, String)> {
+        /// As many as six bits count, so that none is more frequent than others.
+        const LETTERS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut random: [u8; 16] = [0; 16];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let letter =
+            |byte: u8| LETTERS.get(usize::from(byte & 63)).copied().map_or('-', char::from);
+        let secret: String = random.into_iter().map(letter).collect();
+        let chap = Self { name: name.to_owned(), secret: secret.clone().into_bytes() };
+        Ok((chap, secret))
+    }
 }
 
 /// What an initiator was asked.
@@ -142,6 +160,13 @@ mod tests {
         for wrong in ["0x+0", "0x0", "00", "0bAAECAwQFBgcICQoLDA0OD!", ""] {
             assert_eq!(binary(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn random_secrets_differ_and_have_the_length_that_windows_takes() {
+        let (one, other) = (Chap::random("user").unwrap(), Chap::random("user").unwrap());
+        assert_ne!(one.1, other.1);
+        assert_eq!((one.1.len(), one.0.secret), (16, one.1.clone().into_bytes()));
     }
 
     #[test]

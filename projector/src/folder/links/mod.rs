@@ -3,14 +3,11 @@
 //! A link of the guest names a place of the guest. On the host the same text would name a place of
 //! the host, so every target is made relative to the link, and `..` ends at the volume's root.
 
-pub(crate) mod resolve;
-#[cfg(unix)]
+mod resolve;
 mod text;
 
-#[cfg(unix)]
-pub use text::target_on_host;
-#[cfg(unix)]
-pub(crate) use text::{LinkPlace, way_inside};
+pub use resolve::{Destination, End, Guest};
+pub use text::LinkText;
 
 use volfold_fs::CaseRule;
 

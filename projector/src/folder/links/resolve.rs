@@ -17,23 +17,23 @@ const MAX_PARTS: usize = 1024;
 
 /// What links are resolved in: one volume, or a tree whose top directories are volumes.
 #[derive(Clone, Copy)]
-pub(crate) struct Guest<'a> {
-    pub(crate) fs: &'a dyn FileSystem,
+pub struct Guest<'a> {
+    pub(super) fs: &'a dyn FileSystem,
     /// The same as `fs`, where it is a tree.
-    pub(crate) tree: Option<&'a VolumeTree>,
+    pub(super) tree: Option<&'a VolumeTree>,
     /// The name of the volume, where it is one.
-    pub(crate) own: &'a [u8],
+    pub(super) own: &'a [u8],
     /// What links call the volumes.
-    pub(crate) names: &'a VolumeNames,
+    pub(super) names: &'a VolumeNames,
 }
 
 /// Where a way ends.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// In the last of the directories.
     Here,
-    /// At this node of the last directory.
-    Node(NodeId),
+    /// At this node of the last directory, by this name of the guest.
+    Node(NodeId, Vec<u8>),
     /// There is no such name in the last directory; it, and what would follow.
     Missing(Vec<Vec<u8>>),
     /// Links lead in circles, or a name is below a file, or `..` after what is not there.
@@ -41,21 +41,50 @@ pub(crate) enum End {
 }
 
 /// The way to where a link leads.
-#[derive(PartialEq, Eq)]
-pub(crate) struct Destination {
+#[derive(Debug)]
+pub struct Destination {
     /// The directories from the root on, none of them a link.
-    pub(crate) dirs: Vec<NodeId>,
-    pub(crate) end: End,
+    pub dirs: Vec<NodeId>,
+    /// How many of the directories of the link the way goes on from.
+    pub kept: usize,
+    /// The guest's names of the directories after those.
+    pub names: Vec<Vec<u8>>,
+    /// What the way ends with.
+    pub end: End,
 }
 
-impl Guest<'_> {
+impl Destination {
+    /// Whether both lead to one place.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.dirs == other.dirs && self.end == other.end
+    }
+}
+
+impl<'a> Guest<'a> {
+    /// All volumes of `tree`, which links call what `names` tells.
+    pub fn set(tree: &'a VolumeTree, names: &'a VolumeNames) -> Self {
+        Self { fs: tree, tree: Some(tree), own: b"", names }
+    }
+
+    /// One volume, whose folder in a set is `own`.
+    #[cfg(windows)]
+    pub(crate) fn volume(fs: &'a dyn FileSystem, own: &'a [u8], names: &'a VolumeNames) -> Self {
+        Self { fs, tree: None, own, names }
+    }
+
+    /// The files.
+    #[cfg(windows)]
+    pub(crate) fn fs(&self) -> &'a dyn FileSystem {
+        self.fs
+    }
+
     /// How many directories lie above the root of a volume.
-    fn above(&self) -> usize {
+    pub(super) fn above(&self) -> usize {
         usize::from(self.tree.is_some())
     }
 
     /// The name of the volume that `dirs` lie in, and how it compares names.
-    fn volume(&self, dirs: &[NodeId]) -> (&[u8], CaseRule) {
+    pub(super) fn volume_of(&self, dirs: &[NodeId]) -> (&[u8], CaseRule) {
         match (self.tree, dirs.get(1)) {
             (Some(tree), Some(root)) => {
                 let name = tree.volume_name(*root).unwrap_or_default();
@@ -70,16 +99,23 @@ impl Guest<'_> {
     ///
     /// # Errors
     /// Why something on the way cannot be read.
-    pub(crate) fn resolve(
+    pub fn resolve(
         &self,
         dirs: &[NodeId],
         target: &[u8],
         also_last: bool,
     ) -> FsResult<Destination> {
-        let mut way =
-            Way { guest: *self, dirs: dirs.to_vec(), parts: Vec::new(), links: 0, steps: 0 };
+        let mut way = Way {
+            guest: *self,
+            dirs: dirs.to_vec(),
+            kept: dirs.len(),
+            names: Vec::new(),
+            parts: Vec::new(),
+            links: 0,
+            steps: 0,
+        };
         let end = way.walk(target, also_last)?;
-        Ok(Destination { dirs: way.dirs, end })
+        Ok(Destination { dirs: way.dirs, kept: way.kept, names: way.names, end })
     }
 }
 
@@ -87,6 +123,8 @@ impl Guest<'_> {
 struct Way<'a> {
     guest: Guest<'a>,
     dirs: Vec<NodeId>,
+    kept: usize,
+    names: Vec<Vec<u8>>,
     /// What is still to be walked, the next part last.
     parts: Vec<Vec<u8>>,
     links: usize,
@@ -102,7 +140,7 @@ impl Way<'_> {
         while let Some(part) = self.parts.pop() {
             if part == b".." {
                 if self.dirs.len() > 1 + self.guest.above() {
-                    self.dirs.pop();
+                    self.up_to(self.dirs.len() - 1);
                 }
                 continue;
             }
@@ -115,10 +153,13 @@ impl Way<'_> {
                 Err(error) => return Err(error),
             };
             if self.parts.is_empty() && !also_last {
-                return Ok(End::Node(node));
+                return Ok(End::Node(node, part));
             }
             match fs.metadata(node)?.kind {
-                FileKind::Directory => self.dirs.push(node),
+                FileKind::Directory => {
+                    self.dirs.push(node);
+                    self.names.push(part);
+                }
                 FileKind::Symlink => {
                     self.links += 1;
                     let target = fs.read_link(node)?.0;
@@ -126,7 +167,7 @@ impl Way<'_> {
                         return Ok(End::Nowhere);
                     }
                 }
-                _ if self.parts.is_empty() => return Ok(End::Node(node)),
+                _ if self.parts.is_empty() => return Ok(End::Node(node, part)),
                 _ => return Ok(End::Nowhere),
             }
         }
@@ -135,7 +176,7 @@ impl Way<'_> {
 
     /// Goes on with the text of a link in the last directory; whether there are not too many parts.
     fn begin(&mut self, target: &[u8]) -> bool {
-        let (own, case) = self.guest.volume(&self.dirs);
+        let (own, case) = self.guest.volume_of(&self.dirs);
         let Target { begin, parts } = parse(own, case, target, self.guest.names);
         self.steps += parts.len();
         if self.steps > MAX_PARTS {
@@ -144,13 +185,20 @@ impl Way<'_> {
         self.parts.extend(parts.into_iter().rev().map(<[u8]>::to_vec));
         match begin {
             Begin::Here => {}
-            Begin::Root => self.dirs.truncate(1 + self.guest.above()),
+            Begin::Root => self.up_to(1 + self.guest.above()),
             Begin::Volume(folder) => {
-                self.dirs.truncate(1);
                 self.parts.push(folder.to_vec());
+                self.up_to(1);
             }
         }
         true
+    }
+
+    /// Leaves all but the first `count` directories.
+    fn up_to(&mut self, count: usize) {
+        self.dirs.truncate(count);
+        self.kept = self.kept.min(count);
+        self.names.truncate(self.dirs.len().saturating_sub(self.kept));
     }
 
     /// There is no `part` in the last directory.

@@ -2,31 +2,32 @@
 
 use std::borrow::Cow;
 
-use volfold_fs::CaseRule;
+use volfold_fs::{CaseRule, FsError, FsErrorKind, FsResult, NodeId};
 
+use super::resolve::Guest;
 use super::{Begin, Target, parse};
 use crate::folder::names;
 use crate::folder::volume_names::VolumeNames;
 
 /// A link, as far as it matters for where it leads.
 #[derive(Clone, Copy)]
-pub(crate) struct LinkPlace<'a> {
+struct LinkPlace<'a> {
     /// The folder of its volume.
-    pub(crate) own: &'a [u8],
+    own: &'a [u8],
     /// How its volume compares names.
-    pub(crate) case: CaseRule,
+    case: CaseRule,
     /// How many directories lie between it and the volume's root: 0 for a link in the root.
-    pub(crate) depth: usize,
+    depth: usize,
 }
 
 /// A way from a link to where it leads.
-pub(crate) struct Way<'a> {
+struct Way<'a> {
     /// The parts of the path from the link's directory, `..` among them.
-    pub(crate) parts: Vec<&'a [u8]>,
+    parts: Vec<&'a [u8]>,
     /// Whether the target as it is stored says the same on the host.
-    pub(crate) is_as_stored: bool,
+    is_as_stored: bool,
     /// Whether `..` took a name away, which is right only if that names a directory and no link.
-    pub(crate) takes_away: bool,
+    takes_away: bool,
 }
 
 /// The way from the directory of `link` to `target`.
@@ -35,11 +36,7 @@ pub(crate) struct Way<'a> {
 /// the folder of all volumes to another one. `..` stands at its begin alone, where the directories
 /// are those that the link lies in: after a name, which may be a link upwards, it takes that name
 /// away instead.
-pub(crate) fn way_inside<'a>(
-    link: LinkPlace<'_>,
-    target: &'a [u8],
-    volumes: &'a VolumeNames,
-) -> Way<'a> {
+fn way_inside<'a>(link: LinkPlace<'_>, target: &'a [u8], volumes: &'a VolumeNames) -> Way<'a> {
     let Target { begin, parts } = parse(link.own, link.case, target, volumes);
     let mut way = Way { parts: Vec::new(), is_as_stored: begin == Begin::Here, takes_away: false };
     let mut here: usize = 0;
@@ -70,26 +67,54 @@ pub(crate) fn way_inside<'a>(
     way
 }
 
-/// The text of a link on a host of the Unix kind: where the guest's `target` leads, from a link that
-/// lies `depth` directories below the root of the volume shown as the folder
-/// `own`, which compares names by `case`.
-pub fn target_on_host(
-    (own, case): (&[u8], CaseRule),
-    depth: usize,
-    target: &[u8],
-    volumes: &VolumeNames,
-) -> Vec<u8> {
-    let way = way_inside(LinkPlace { own, case, depth }, target, volumes);
-    if way.is_as_stored {
-        return target.to_vec();
+/// The text of a link.
+pub struct LinkText {
+    /// Where the guest means, from the link's own directory.
+    pub bytes: Vec<u8>,
+    /// Whether it begins with `..`, so that it is right for one depth alone.
+    pub climbs: bool,
+}
+
+impl Guest<'_> {
+    /// The text, on a host of the Unix kind, of a link with the guest's `target` that lies `depth`
+    /// directories below the root of the volume shown as the folder `own`, which compares names by
+    /// `case`. `dirs` gives the directories of the link from the root on, if they are known.
+    ///
+    /// # Errors
+    /// `Refused` if no text leads where the guest means, or why something on the way cannot be read.
+    pub fn text(
+        &self,
+        (own, case): (&[u8], CaseRule),
+        depth: usize,
+        target: &[u8],
+        dirs: impl FnOnce() -> Option<Vec<NodeId>>,
+    ) -> FsResult<LinkText> {
+        let way = way_inside(LinkPlace { own, case, depth }, target, self.names);
+        let climbs = way.parts.first().is_some_and(|part| *part == b"..");
+        if way.is_as_stored {
+            return Ok(LinkText { bytes: target.to_vec(), climbs });
+        }
+        if way.takes_away && !self.leads_there(dirs(), target, &way.parts.join(&b'/'))? {
+            let reason = "link goes up from where another link leads";
+            return Err(FsError::new(FsErrorKind::Refused, reason));
+        }
+        let parts: Vec<Cow<'_, [u8]>> = way
+            .parts
+            .into_iter()
+            .map(|part| if part == b".." { Cow::Borrowed(part) } else { names::to_unix(part) })
+            .collect();
+        let path = parts.join(&b'/');
+        Ok(LinkText { bytes: if path.is_empty() { b".".to_vec() } else { path }, climbs })
     }
-    let parts: Vec<Cow<'_, [u8]>> = way
-        .parts
-        .into_iter()
-        .map(|part| if part == b".." { Cow::Borrowed(part) } else { names::to_unix(part) })
-        .collect();
-    let path = parts.join(&b'/');
-    if path.is_empty() { b".".to_vec() } else { path }
+
+    /// Whether `text` leads from a link in the last one of `dirs` to where its `target` leads.
+    fn leads_there(&self, dirs: Option<Vec<NodeId>>, target: &[u8], text: &[u8]) -> FsResult<bool> {
+        let Some(dirs) = dirs else {
+            return Ok(false);
+        };
+        let wanted = self.resolve(&dirs, target, false)?;
+        Ok(self.resolve(&dirs, text, false)?.is_same(&wanted))
+    }
 }
 
 #[cfg(test)]

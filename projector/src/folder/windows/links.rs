@@ -5,7 +5,7 @@ use volfold_fs::FsErrorKind;
 use super::listing::tag;
 use super::reparse;
 use super::server::{Found, Lost, SEPARATOR, VolumeServer};
-use crate::folder::links::resolve::End;
+use crate::folder::links::End;
 use crate::folder::status::{self, NtStatus, nt_status};
 
 /// LIMIT: links that are followed on one path, as Windows does.
@@ -45,7 +45,7 @@ impl VolumeServer {
             self.note("link target", link.node, reason);
             Err(status)
         };
-        let common = way.dirs.iter().zip(&link.trail).take_while(|(a, b)| a == b).count();
+        let common = way.kept;
         let mut target = reparse::Target::default();
         for _ in common..link.trail.len() {
             target.up();
@@ -60,7 +60,7 @@ impl VolumeServer {
         }
         match way.end {
             End::Here => {}
-            End::Node(node) => match self.listing(&way.dirs)?.name_of(node) {
+            End::Node(node, _) => match self.listing(&way.dirs)?.name_of(node) {
                 Some(name) => target.down(name),
                 None => return refused(unlisted, status::IO_REPARSE_DATA_INVALID),
             },

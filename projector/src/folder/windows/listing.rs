@@ -13,7 +13,7 @@ use volfold_fs::{
 };
 
 use super::info::FileInfo;
-use crate::folder::links::resolve::{End, Guest};
+use crate::folder::links::{End, Guest};
 use crate::folder::names::{self, MAX_WINDOWS, fold};
 
 /// LIMIT: names of one directory.
@@ -71,7 +71,7 @@ impl Listing {
     /// # Errors
     /// If nothing of the directory can be read, or it has too many names.
     pub(super) fn read(guest: Guest<'_>, trail: &[NodeId]) -> FsResult<Self> {
-        let fs = guest.fs;
+        let fs = guest.fs();
         let dir = trail.last().copied().unwrap_or_else(|| fs.root());
         let mut raw = Raw::default();
         let read = fs.read_dir(dir, DirCursor::START, &mut |entry| raw.take(&entry));

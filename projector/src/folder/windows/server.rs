@@ -19,7 +19,7 @@ use volfold_fs::{
 use super::info::FileInfo;
 use super::listing::{Listing, attribute, file_info, tag};
 use super::security;
-use crate::folder::links::resolve::Guest;
+use crate::folder::links::Guest;
 use crate::folder::status::{self, NtStatus, nt_status};
 use crate::folder::volume_names::VolumeNames;
 use crate::log::Log;
@@ -224,7 +224,10 @@ impl VolumeServer {
 
     /// What links are resolved in.
     pub(super) fn guest(&self) -> Guest<'_> {
-        Guest { fs: &*self.fs, tree: self.tree.as_deref(), own: &self.own, names: &self.volumes }
+        match &self.tree {
+            Some(tree) => Guest::set(tree, &self.volumes),
+            None => Guest::volume(&*self.fs, &self.own, &self.volumes),
+        }
     }
 
     /// Who may do what with `node`.

@@ -1,41 +1,33 @@
-//! `volfold attach`, `detach`: disks and volumes as loop devices of Linux.
+//! Disks and volumes as loop devices of Linux.
 //!
 //! A process in the background shows them as files of a folder that only this user can enter, and a
 //! loop device is set over each. It ends when the last of the devices is let go, by any program.
 //! What a killed process left is found by its record and by `/sys/block`.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use volfold::{DiskSet, Incomplete};
-use volfold_block::error_chain;
+use volfold::DiskSet;
 use volfold_projector::block::Export;
 use volfold_projector::block::loop_device::{self, LoopDevice, LoopOptions};
 use volfold_projector::{Log, Mount, ProjectResult, process};
 
-use super::background::{self, GRACE, PATIENCE, Talk};
-use super::devices::{self, Device, OverlayArguments};
-use super::mount_record::{MountRecord, log_file};
-use super::outcome::Outcome;
-use super::paths::plain_path;
-use super::set::SetArguments;
-use super::text;
-
-/// What the names of our folders in the folder of records begin with.
-const FOLDER: &str = "attach-";
+use super::{AttachArguments, DetachArguments, FOLDER, open_set, outcome_of, record, records};
+use crate::cli::background::{GRACE, PATIENCE, Talk};
+use crate::cli::devices::Device;
+use crate::cli::mount_record::MountRecord;
+use crate::cli::outcome::Outcome;
+use crate::cli::paths::plain_path;
+use crate::cli::text;
 
 /// How old a folder without a record is before no process can be about to write one.
 const ORPHAN: Duration = Duration::from_secs(60);
 
-/// Give disks or volumes to the kernel as block devices (/dev/loopN)
-#[derive(Args)]
-#[command(after_help = "\
+pub(super) const ATTACH_HELP: &str = "\
 Examples:
   volfold attach disk.vmdk
   volfold attach disk1.vmdk disk2.vmdk --volume ldm:1b2c3d4e-...
@@ -44,40 +36,21 @@ Examples:
 
 Prints a line for each device, and goes on in the background; `volfold mounts` shows it. Needs root or
 the group disk. Disks are looked at for partitions. Nothing is ever written to an image; with --overlay
-the devices can be written to, and what is written is kept beside it.")]
-pub(crate) struct AttachArguments {
-    /// Disk images that belong together
-    #[arg(required = true, value_name = "DISK")]
-    disks: Vec<PathBuf>,
-    /// This disk or volume (disk0, folder name or id) instead of all disks; may be given several times
-    #[arg(long, value_name = "VOLUME")]
-    volume: Vec<String>,
-    #[command(flatten)]
-    overlay: OverlayArguments,
-    #[command(flatten)]
-    set: SetArguments,
-    /// The file that the background process writes its messages to
-    #[arg(long, hide = true)]
-    background_log: Option<PathBuf>,
-    /// The folder that the background process shows the files in
-    #[arg(long, hide = true)]
-    background_folder: Option<PathBuf>,
-}
+the devices can be written to, and what is written is kept beside it.";
 
-/// Free a device that `attach` made; returns when the images are closed
-#[derive(Args)]
-#[command(after_help = "\
+pub(super) const DETACH_HELP: &str = "\
 Examples:
   volfold detach /dev/loop0
   volfold detach all
 
-Also clears what a killed process left.")]
-pub(crate) struct DetachArguments {
-    /// The device, or `all`
-    device: PathBuf,
-    /// Also while it is mounted; the device goes with its last user
-    #[arg(long)]
-    force: bool,
+Also clears what a killed process left.";
+
+/// Whether this host lets this user attach.
+///
+/// # Errors
+/// What is missing.
+pub(super) fn check_host() -> ProjectResult<()> {
+    loop_device::check_host()
 }
 
 /// What the serving process is told.
@@ -90,71 +63,8 @@ enum Event {
     Freed,
 }
 
-pub(crate) fn run(arguments: &AttachArguments) -> io::Result<Outcome> {
-    if let (Some(log), Some(folder)) = (&arguments.background_log, &arguments.background_folder) {
-        return Ok(serve(arguments, log, folder));
-    }
-    if let Err(error) = loop_device::check_host() {
-        text::complain(format_args!("{error}"));
-        return Ok(Outcome::Nothing);
-    }
-    clear_dead();
-    let begun = new_folder().and_then(|folder| Ok((log_file(&folder)?, folder)));
-    let (log, folder) = match begun {
-        Ok(begun) => begun,
-        Err(error) => {
-            text::complain(format_args!("the folder of the devices cannot be made: {error}"));
-            return Ok(Outcome::Nothing);
-        }
-    };
-    let more = ["--background-folder".as_ref(), folder.as_os_str()];
-    let started = background::start(&log, &more);
-    if !matches!(started, Ok(Outcome::Done | Outcome::Part)) {
-        // Its process is gone, also where it could not say so. Until it writes one the record is ours.
-        let left = records().filter(|record| record.folder == folder);
-        for record in left {
-            clear(&record);
-        }
-    }
-    started
-}
-
-/// An empty folder for one process, written down at once under our own number.
-fn new_folder() -> io::Result<PathBuf> {
-    let state = process::state_folder()?;
-    for number in 0_u32.. {
-        let folder = state.join(format!("{FOLDER}{number}"));
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(()) => {
-                record(&folder, Vec::new(), Vec::new(), None).write()?;
-                return Ok(folder);
-            }
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
-}
-
-fn record(
-    folder: &Path,
-    images: Vec<PathBuf>,
-    volumes: Vec<String>,
-    log: Option<&Path>,
-) -> MountRecord {
-    MountRecord {
-        folder: folder.to_path_buf(),
-        images,
-        volumes,
-        pid: std::process::id(),
-        log: log.map(Path::to_path_buf),
-        remove_folder: true,
-        attached: true,
-    }
-}
-
 /// The process in the background.
-fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
+pub(super) fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
     process::leave_terminal();
     let talk = Talk::new(Some(log));
     let Some((set, devices, outcome)) = open_set(arguments, &talk) else {
@@ -192,26 +102,6 @@ fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
     stop();
     end(server, &record, &talk);
     outcome
-}
-
-/// Opens the set and chooses from it.
-fn open_set(arguments: &AttachArguments, talk: &Talk) -> Option<(DiskSet, Vec<Device>, Outcome)> {
-    let set = DiskSet::open(&arguments.disks, &arguments.set.options())
-        .unwrap_or_else(Incomplete::into_set);
-    let mut outcome = Outcome::Done;
-    for failure in set.failures() {
-        talk.say(&format!("{}: {}", failure.path.display(), error_chain(&failure.error)));
-        outcome = Outcome::Part;
-    }
-    let mut devices = devices::devices(&set);
-    if arguments.volume.is_empty() {
-        devices.truncate(set.disks().len());
-    }
-    for missing in devices::choose(&mut devices, &arguments.volume) {
-        talk.say(&format!("{missing}: no such disk or volume; `volfold list` shows names and ids"));
-        outcome = Outcome::Part;
-    }
-    (!devices.is_empty()).then_some((set, devices, outcome))
 }
 
 type Shown = (Box<dyn Fn() + Send + Sync>, JoinHandle<ProjectResult<()>>);
@@ -329,11 +219,6 @@ fn end(server: JoinHandle<ProjectResult<()>>, record: &MountRecord, talk: &Talk)
     talk.note("detached");
 }
 
-/// Records of processes that serve devices, or did.
-fn records() -> impl Iterator<Item = MountRecord> {
-    MountRecord::all().into_iter().filter(|record| record.attached)
-}
-
 /// Frees what `record` tells of, whose process died, as far as it is not in use.
 fn clear(record: &MountRecord) {
     let mut left = false;
@@ -350,8 +235,13 @@ fn clear(record: &MountRecord) {
     }
 }
 
+/// As [`clear`], of a process that told that it could not begin.
+pub(super) fn clear_failed(record: &MountRecord) {
+    clear(record);
+}
+
 /// Frees what killed processes left.
-fn clear_dead() {
+pub(super) fn clear_dead() {
     for record in records().filter(|record| !process::is_running(record.pid)) {
         clear(&record);
     }
@@ -373,7 +263,7 @@ fn free(record: &MountRecord) {
     record.clear();
 }
 
-pub(crate) fn detach(arguments: &DetachArguments) -> io::Result<Outcome> {
+pub(super) fn detach(arguments: &DetachArguments) -> Outcome {
     let all = arguments.device.as_os_str() == "all";
     let chosen: Vec<(MountRecord, Vec<LoopDevice>)> = if all {
         let with_devices = |record: MountRecord| {
@@ -395,7 +285,7 @@ pub(crate) fn detach(arguments: &DetachArguments) -> io::Result<Outcome> {
             false => format!("{shown}: was not made by `volfold attach`; see `volfold mounts`"),
         };
         text::complain(format_args!("{line}"));
-        return Ok(Outcome::Nothing);
+        return Outcome::Nothing;
     }
     let (mut done, mut failed) = (false, false);
     for (record, devices) in chosen {
@@ -415,11 +305,7 @@ pub(crate) fn detach(arguments: &DetachArguments) -> io::Result<Outcome> {
             }
         }
     }
-    Ok(match (done, failed) {
-        (_, false) => Outcome::Done,
-        (true, true) => Outcome::Part,
-        (false, true) => Outcome::Nothing,
-    })
+    outcome_of(done, failed)
 }
 
 /// Waits until the process that served `record` has closed the images, and clears what it left.
