@@ -34,12 +34,15 @@ pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs `command` in the workspace, or where it says.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     let arguments = command.get_args().map(|word| word.to_string_lossy());
     let shown = [command.get_program().to_string_lossy()].into_iter().chain(arguments);
     let shown = shown.collect::<Vec<_>>().join(" ");
-    let status = command.current_dir(root()).status();
-    match status {
+    if command.get_current_dir().is_none() {
+        command.current_dir(root());
+    }
+    match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{shown}: {status}")),
         Err(error) => Err(format!("{shown}: {error}")),

@@ -76,7 +76,7 @@ impl Options {
     fn parse(words: &[&str]) -> Result<Self, Failure> {
         let mut options = Self {
             target: None,
-            out: steps::target_folder().join("dist"),
+            out: steps::target_folder().join("packages"),
             profile: "dist".to_owned(),
             parts: Parts::All,
             sign: None,

@@ -48,7 +48,11 @@ fn guid(what: &str) -> String {
 
 /// What Windows calls this version: another one for each, so that it replaces the old one.
 pub(super) fn product_code(package: &Package) -> String {
-    guid(&format!("product {} {}", package.version, package.triple))
+    code_of(package, package.version)
+}
+
+fn code_of(package: &Package, version: &str) -> String {
+    guid(&format!("product {version} {}", package.triple))
 }
 
 /// The three numbers: Windows Installer knows no `-rc.1`.
@@ -69,10 +73,10 @@ fn id(path: &str) -> String {
 }
 
 /// The component of the file at `path`. A component's GUID must never stand for another file.
-fn component(folder: &Path, path: &str) -> String {
+fn component(package: &Package, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     let (id, guid) = (id(path), guid(&format!("component {path}")));
-    let source = escaped(&folder.join(path).to_string_lossy());
+    let source = escaped(&format!("{}/{path}", package.name()));
     let mut out = format!(
         "<Component Id=\"{id}\" Guid=\"{guid}\" Win64=\"yes\">\n\
          <File Id=\"{id}\" Name=\"{}\" Source=\"{source}\" KeyPath=\"yes\"/>\n",
@@ -88,9 +92,8 @@ fn component(folder: &Path, path: &str) -> String {
     out
 }
 
-/// The source of the MSI: every file of the folder, each a component of its own.
-fn source(package: &Package, paths: &[String]) -> Result<String, Failure> {
-    let folder = package.folder();
+/// The source of the MSI that calls itself `version`: every file of the folder, each a component of its own.
+fn source(package: &Package, version: &str, paths: &[String]) -> Result<String, Failure> {
     let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut references = String::new();
     for path in paths {
@@ -103,7 +106,7 @@ fn source(package: &Package, paths: &[String]) -> Result<String, Failure> {
     }
     let mut tree = String::new();
     for (name, paths) in &folders {
-        let parts: String = paths.iter().map(|path| component(&folder, path)).collect();
+        let parts: String = paths.iter().map(|path| component(package, path)).collect();
         if name.is_empty() {
             tree.push_str(&parts);
         } else {
@@ -113,11 +116,11 @@ fn source(package: &Package, paths: &[String]) -> Result<String, Failure> {
         }
     }
     let text = include_str!("../../templates/volfold.wxs.in")
-        .replace("@PRODUCT_CODE@", &product_code(package))
+        .replace("@PRODUCT_CODE@", &code_of(package, version))
         .replace("@UPGRADE_CODE@", UPGRADE_CODE)
         .replace("@PATH_GUID@", &guid("component PATH"))
         .replace("@PUBLISHER@", PUBLISHER)
-        .replace("@VERSION@", product_version(package.version))
+        .replace("@VERSION@", product_version(version))
         .replace("@DESCRIPTION@", "Shows the volumes of disk images as folders")
         .replace("@REPOSITORY@", env!("CARGO_PKG_REPOSITORY"))
         .replace("@FILES@", &tree)
@@ -127,18 +130,25 @@ fn source(package: &Package, paths: &[String]) -> Result<String, Failure> {
 
 /// Makes the MSI of the folder.
 pub(super) fn make(package: &Package) -> Result<(), Failure> {
-    let path = package.file("msi");
-    let temp = tempfile::tempdir().map_err(at(&path))?;
+    make_version(package, package.version, &package.file("msi"))
+}
+
+fn make_version(package: &Package, version: &str, path: &Path) -> Result<(), Failure> {
+    let temp = tempfile::tempdir().map_err(at(path))?;
     let write = |name: &str, text: &str| {
         let file = temp.path().join(name);
         fs::write(&file, text).map_err(at(&file)).map(|()| file)
     };
-    let wxs = write("volfold.wxs", &source(package, &files(&package.folder())?)?)?;
-    steps::run(Command::new("wixl").args(["--arch", "x64", "--output"]).arg(&path).arg(wxs))?;
+    let paths = files(&package.folder())?;
+    let wxs = write("volfold.wxs", &source(package, version, &paths)?)?;
+    // It takes no absolute paths of files.
+    let mut wixl = Command::new("wixl");
+    wixl.current_dir(&package.out).args(["--arch", "x64", "--output"]).arg(path).arg(wxs);
+    steps::run(&mut wixl)?;
     let table = write("Environment.idt", ENVIRONMENT)?;
-    steps::run(Command::new("msibuild").arg(&path).arg("-i").arg(table))?;
+    steps::run(Command::new("msibuild").arg(path).arg("-i").arg(table))?;
     for query in SEQUENCE {
-        steps::run(Command::new("msibuild").arg(&path).args(["-q", query]))?;
+        steps::run(Command::new("msibuild").arg(path).args(["-q", query]))?;
     }
     Ok(())
 }
@@ -171,31 +181,59 @@ pub(super) fn check(package: &Package) -> Result<(), Failure> {
     }
     let temp = tempfile::tempdir().map_err(at(&path))?;
     output(Command::new("msiextract").arg("--directory").arg(temp.path()).arg(&path))?;
-    let installed = temp.path().join("Program Files").join("volfold");
-    same(&package.folder(), &installed)
+    // Newer versions of msitools know where ProgramFiles64Folder is.
+    let places = ["volfold", "Program Files/volfold"].map(|place| temp.path().join(place));
+    let installed = places.iter().find(|place| place.is_dir());
+    same(&package.folder(), installed.ok_or_else(|| format!("{}: no folder", path.display()))?)
 }
 
-/// Installs and removes the MSI in a Windows of its own: what Windows Installer makes of it.
+/// Installs the MSI in a Windows of its own, then a newer one, and removes that: what Windows Installer makes of it.
 pub(super) fn check_installed(package: &Package, wine: &Wine) -> Result<(), Failure> {
+    const NEXT: &str = "99.0.0";
+    const SERVICES: &str = r"HKLM\System\CurrentControlSet\Services";
+    const PRODUCTS: &str = r"HKLM\Software\Microsoft\Windows\CurrentVersion\Uninstall";
     let path = package.file("msi");
     let temp = tempfile::tempdir().map_err(at(&path))?;
     let prefix = temp.path().join("prefix");
     steps::run(Command::new("cp").arg("-a").arg(wine.template()).arg(&prefix))?;
     let wine = wine.with_prefix(prefix.clone());
     let installer =
-        |verb: &str| steps::run(wine.command("msiexec").args([verb]).arg(&path).arg("/qn"));
+        |verb: &str, msi: &Path| steps::run(wine.command("msiexec").arg(verb).arg(msi).arg("/qn"));
+    let says = |words: &[&str], wanted: &str, is_there: bool| {
+        let file = temp.path().join("said");
+        let out = fs::File::create(&file).map_err(at(&file))?;
+        // `cmd` ends with 0 even if there is no such program.
+        steps::run(wine.command("cmd").arg("/c").args(words).stdout(out))?;
+        let said = fs::read_to_string(&file).map_err(at(&file))?;
+        if said.contains(wanted) == is_there {
+            return Ok(());
+        }
+        let not = if is_there { "not " } else { "" };
+        Err(format!("{}: `{wanted}` is {not}in what {words:?} says: {said}", path.display()))
+    };
     let folder = prefix.join("drive_c/Program Files/volfold");
+    let version = format!("volfold {}", package.version);
 
-    installer("/i")?;
+    installer("/i", &path)?;
     same(&package.folder(), &folder)?;
-    // Found by PATH.
-    steps::run(wine.command("cmd").args(["/c", "volfold --version"]))?;
-    installer("/x")?;
+    // By its name alone: found by PATH.
+    says(&["volfold", "--version"], &version, true)?;
+    let program = r"binPath=C:\Program Files\volfold\volfold.exe";
+    steps::run(wine.command("sc").args(["create", SERVICE, program]))?;
+
+    let next = temp.path().join("next.msi");
+    make_version(package, NEXT, &next)?;
+    installer("/i", &next)?;
+    same(&package.folder(), &folder)?;
+    says(&["reg", "query", PRODUCTS, "/s"], &code_of(package, NEXT), true)?;
+    says(&["reg", "query", PRODUCTS, "/s"], &product_code(package), false)?;
+    says(&["reg", "query", SERVICES], &format!(r"\{SERVICE}"), true)?;
+
+    installer("/x", &next)?;
+    says(&["volfold", "--version"], &version, false)?;
+    says(&["reg", "query", SERVICES], &format!(r"\{SERVICE}"), false)?;
     if folder.exists() {
         return Err(format!("{}: leaves {}", path.display(), folder.display()));
-    }
-    if steps::run(wine.command("cmd").args(["/c", "volfold --version"])).is_ok() {
-        return Err(format!("{}: leaves a program in PATH", path.display()));
     }
     Ok(())
 }
@@ -214,7 +252,8 @@ mod tests {
         assert_eq!(product_code(&old), product_code(&package("0.1.0")));
         assert_ne!(product_code(&old), product_code(&new));
         let paths = ["volfold.exe".to_owned()];
-        let (old, new) = (source(&old, &paths).unwrap(), source(&new, &paths).unwrap());
+        let texts = [old, new].map(|package| source(&package, package.version, &paths).unwrap());
+        let [old, new] = texts;
         let guids = |text: &str| -> Vec<String> {
             let is_guid = |line: &&str| line.contains("Guid=") || line.contains("UpgradeCode=");
             text.lines().filter(is_guid).map(|line| line.trim().to_owned()).collect()
@@ -236,14 +275,14 @@ mod tests {
     #[test]
     fn every_file_is_a_component_that_the_feature_names() {
         let paths = ["README.md", "docs/a&b.md", "volfold.exe"].map(str::to_owned);
-        let text = source(&package("0.1.0"), &paths).unwrap();
+        let text = source(&package("0.1.0"), "0.1.0", &paths).unwrap();
         assert!(!text.contains('@'), "every place is filled: {text}");
         assert_eq!(text.matches("<File ").count(), 3);
         assert_eq!(text.matches("<ComponentRef ").count(), 4);
         assert!(text.contains("Name=\"a&amp;b.md\""));
         assert_eq!(text.matches("<ServiceControl ").count(), 1);
         assert!(!text.contains("ServiceInstall") && !text.contains("Start="));
-        assert!(source(&package("0.1.0"), &["a/b/c".to_owned()]).is_err());
+        assert!(source(&package("0.1.0"), "0.1.0", &["a/b/c".to_owned()]).is_err());
     }
 
     #[test]

@@ -93,8 +93,9 @@ fn runs(package: &Package) -> Result<(), Failure> {
     say(package, &["--version"], &file)?;
     let said = fs::read_to_string(&file).map_err(at(&file))?;
     fs::remove_file(&file).map_err(at(&file))?;
-    if said.trim() != format!("volfold {}", package.version) {
-        return Err(format!("{}: says `{}`", package.program().display(), said.trim()));
+    let first = said.lines().next().unwrap_or_default();
+    if first != format!("volfold {}", package.version) {
+        return Err(format!("{}: says `{first}`", package.program().display()));
     }
     Ok(())
 }
