@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use crate::Failure;
-use crate::steps;
+use crate::{Failure, dist, steps};
 
 /// A step and its name.
 type Step = (&'static str, fn() -> Result<(), Failure>);
@@ -11,6 +10,7 @@ type Step = (&'static str, fn() -> Result<(), Failure>);
 /// In the order of how soon each fails.
 const STEPS: &[Step] = &[
     ("format", steps::format),
+    ("workflows", steps::workflows),
     ("licences", licences),
     ("package", package),
     ("lints", steps::lints),
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     ("cases", steps::cases),
     ("documentation", documentation),
     ("windows", windows),
+    ("packages", packages),
     ("fuzz", fuzz),
 ];
 
@@ -84,6 +85,16 @@ fn package() -> Result<(), Failure> {
 fn windows() -> Result<(), Failure> {
     let mut command = std::process::Command::new(".ci/windows");
     steps::run(command.env("VOLFOLD_WITHOUT", without()))
+}
+
+/// The packages, of programs that are built already: what is shipped is built for the release.
+fn packages() -> Result<(), Failure> {
+    dist::run(&["--profile", "dev"])?;
+    // Made by the step before, where it can be.
+    if dist::has_toolchain() {
+        dist::run(&["--profile", "dev", "--target", dist::CROSS])?;
+    }
+    Ok(())
 }
 
 fn fuzz() -> Result<(), Failure> {

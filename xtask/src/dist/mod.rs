@@ -14,6 +14,14 @@ use std::process::{Command, Stdio};
 use crate::Failure;
 use crate::steps;
 
+/// Windows, as Linux builds it.
+pub(crate) const CROSS: &str = "x86_64-pc-windows-gnu";
+
+/// Whether the cross compiler and wine are here.
+pub(crate) fn has_toolchain() -> bool {
+    wine::toolchain().join("env.sh").is_file()
+}
+
 /// What is packed: one version of the program for one target.
 struct Package {
     version: &'static str,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::wine::{self, Wine};
-use super::{Package, at, licences};
+use super::{CROSS, Package, at, host, licences};
 use crate::Failure;
 use crate::steps;
 
@@ -48,8 +48,14 @@ pub(super) fn fill(package: &Package, profile: &str) -> Result<(), Failure> {
 fn build(package: &Package, profile: &str) -> Result<PathBuf, Failure> {
     let words = ["build", "--locked", "--package", "volfold", "--bin", "volfold"];
     let mut cargo = steps::cargo_command(&words);
-    cargo.args(["--profile", profile, "--target", &package.triple]);
-    if package.triple == "x86_64-pc-windows-gnu" && cfg!(target_os = "linux") {
+    cargo.args(["--profile", profile]);
+    let mut folder = steps::target_folder();
+    // What is built for the machine itself is shared with other commands.
+    if package.triple != host()? {
+        cargo.args(["--target", &package.triple]);
+        folder.push(&package.triple);
+    }
+    if package.triple == CROSS && cfg!(target_os = "linux") {
         let environment = wine::toolchain().join("env.sh");
         if !environment.is_file() {
             steps::program("tools/windows-toolchain.sh", &[])?;
@@ -62,10 +68,9 @@ fn build(package: &Package, profile: &str) -> Result<PathBuf, Failure> {
         cargo = shell;
     }
     steps::run(&mut cargo)?;
-    let folder = if profile == "dev" { "debug" } else { profile };
+    folder.push(if profile == "dev" { "debug" } else { profile });
     let name = package.program();
-    let name = name.file_name().unwrap_or(OsStr::new("volfold"));
-    Ok(steps::target_folder().join(&package.triple).join(folder).join(name))
+    Ok(folder.join(name.file_name().unwrap_or(OsStr::new("volfold"))))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
