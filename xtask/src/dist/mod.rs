@@ -59,6 +59,8 @@ struct Options {
     target: Option<String>,
     out: PathBuf,
     profile: String,
+    /// Packed in place of one that is built for it.
+    program: Option<PathBuf>,
     parts: Parts,
     sign: Option<Signature>,
 }
@@ -86,6 +88,7 @@ impl Options {
             target: None,
             out: steps::target_folder().join("packages"),
             profile: "dist".to_owned(),
+            program: None,
             parts: Parts::All,
             sign: None,
         };
@@ -98,6 +101,7 @@ impl Options {
                 "--target" => options.target = Some(value()?),
                 "--out" => options.out = steps::root().join(value()?),
                 "--profile" => options.profile = value()?,
+                "--program" => options.program = Some(steps::root().join(value()?)),
                 "--stage" => options.parts = Parts::Stage,
                 "--pack" => options.parts = Parts::Pack,
                 "--sign" => signature.certificate = value()?.into(),
@@ -118,12 +122,13 @@ impl Options {
 
 /// `cargo xtask dist`.
 pub(crate) fn run(words: &[&str]) -> Result<(), Failure> {
-    let Options { target, out, profile, parts, sign } = Options::parse(words)?;
+    let Options { target, out, profile, program, parts, sign } = Options::parse(words)?;
     let triple = target.map_or_else(host, Ok)?;
     let package = Package { version: env!("CARGO_PKG_VERSION"), triple, out };
     fs::create_dir_all(&package.out).map_err(at(&package.out))?;
     if parts != Parts::Pack {
-        stage::fill(&package, &profile)?;
+        let program = program.map_or_else(|| stage::build(&package, &profile), Ok)?;
+        stage::fill(&package, &program)?;
     }
     if parts != Parts::Stage {
         pack(&package, sign.as_ref())?;

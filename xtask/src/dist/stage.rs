@@ -10,9 +10,8 @@ use super::{CROSS, Package, at, host, licences};
 use crate::Failure;
 use crate::steps;
 
-/// Builds the program and makes the folder anew.
-pub(super) fn fill(package: &Package, profile: &str) -> Result<(), Failure> {
-    let built = build(package, profile)?;
+/// Makes the folder anew, for the program at `built`.
+pub(super) fn fill(package: &Package, built: &Path) -> Result<(), Failure> {
     let folder = package.folder();
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(at(&folder))?;
@@ -22,7 +21,7 @@ pub(super) fn fill(package: &Package, profile: &str) -> Result<(), Failure> {
         fs::create_dir_all(&folder).map_err(at(&folder)).map(|()| folder)
     };
     let (docs, completions) = (part("docs")?, part("completions")?);
-    copy(&built, &package.program())?;
+    copy(built, &package.program())?;
     for name in ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
         copy(&steps::root().join(name), &folder.join(name))?;
     }
@@ -45,7 +44,7 @@ pub(super) fn fill(package: &Package, profile: &str) -> Result<(), Failure> {
 }
 
 /// Builds the program, with the kept cross compiler where that takes one.
-fn build(package: &Package, profile: &str) -> Result<PathBuf, Failure> {
+pub(super) fn build(package: &Package, profile: &str) -> Result<PathBuf, Failure> {
     let words = ["build", "--locked", "--package", "volfold", "--bin", "volfold"];
     let mut cargo = steps::cargo_command(&words);
     cargo.args(["--profile", profile]);
