@@ -31,6 +31,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
+    #[cfg(target_env = "gnu")]
     pub(crate) fn add(&mut self, other: Self) {
         self.files += other.files;
         self.directories += other.directories;

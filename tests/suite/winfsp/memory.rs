@@ -90,6 +90,7 @@ impl MemoryFs {
         }
     }
 
+    #[cfg(target_env = "gnu")]
     pub(crate) fn descriptor(&mut self, node: NodeId, bytes: &[u8]) {
         self.descriptors.insert(node.0, bytes.to_vec());
     }
