@@ -198,7 +198,7 @@ mod tests {
             (&format!("{m}{}", m.replace("C:\\m", "c:\\M")), "twice"),
             ("x", "expected"),
         ] {
-            let line = MountList::parse(text).err().expect(text);
+            let line = MountList::parse(text).expect_err(text);
             assert!(line.contains(reason), "{line}");
         }
     }

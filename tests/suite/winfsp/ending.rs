@@ -92,7 +92,7 @@ fn what_a_killed_process_leaves_does_not_keep_the_next_mount_away() {
     kill(&mut child);
     // The double's directories stay as WinFsp's junctions do when the machine stops.
     assert!(!names(&place.folder).is_empty());
-    place.mount(&[disk.clone()]).code(0);
+    place.mount(std::slice::from_ref(&disk)).code(0);
     assert_eq!(place.mounts()[0]["state"], "mounted");
     place.unmount().code(0);
     assert!(place.folder.exists() && names(&place.folder).is_empty(), "the folder is the user's");

@@ -9,6 +9,7 @@ use windows_sys::Win32::Security::Authorization::ConvertSidToStringSidW;
 use windows_sys::Win32::Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser};
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+use windows_sys::Win32::UI::Shell::IsUserAnAdmin;
 
 /// `text` as UTF-16 that ends with 0.
 pub(super) fn wide(text: impl AsRef<OsStr>) -> Vec<u16> {
@@ -23,6 +24,12 @@ pub(super) fn is_wine() -> bool {
         GetProcAddress(GetModuleHandleW(name.as_ptr()), c"wine_get_version".as_ptr().cast())
             .is_some()
     }
+}
+
+/// Whether the tests have the rights of an administrator.
+pub(super) fn is_administrator() -> bool {
+    // SAFETY: it takes nothing.
+    unsafe { IsUserAnAdmin() != 0 }
 }
 
 /// The security identifier of the user of the tests.
