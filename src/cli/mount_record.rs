@@ -188,13 +188,10 @@ impl FoundRecord {
 #[cfg(windows)]
 pub(crate) const FREED: &str = "freed";
 
-/// Where [`FoundRecord::freed_marker`] is for a mount of this user at `folder`.
-///
-/// # Errors
-/// As [`state_folder`].
+/// Where [`FoundRecord::freed_marker`] is for a mount at `folder` of which `records` tells.
 #[cfg(windows)]
-pub(crate) fn own_freed_marker(folder: &Path) -> io::Result<PathBuf> {
-    Ok(state_folder()?.join(stem(folder)).with_extension(FREED))
+pub(crate) fn freed_marker_in(records: &Path, folder: &Path) -> PathBuf {
+    records.join(stem(folder)).with_extension(FREED)
 }
 
 fn own_state_folders() -> Vec<(Owner, PathBuf)> {

@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use windows_service::service::{
@@ -202,37 +202,47 @@ impl ServiceStop {
         self.told.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
     }
 
-    /// Tells Windows that the service is stopping; to be called again every second or so until it has.
+    /// Tells Windows that the stop goes on; to be called every second or so until it is done.
     pub fn is_stopping(&mut self) {
         self.checkpoint += 1;
-        let exit_code = ServiceExitCode::Win32(0);
-        self.report(ServiceState::StopPending, ServiceControlAccept::empty(), exit_code);
+        report(self.status, ServiceState::StopPending, self.checkpoint, ServiceExitCode::Win32(0));
     }
+}
 
-    fn report(
-        &self,
-        current_state: ServiceState,
-        controls_accepted: ServiceControlAccept,
-        exit_code: ServiceExitCode,
-    ) {
-        let is_pending = current_state == ServiceState::StopPending;
-        // A status that is not taken leaves nothing to do.
-        let _ = self.status.set_service_status(ServiceStatus {
-            service_type: ServiceType::OWN_PROCESS,
-            current_state,
-            controls_accepted,
-            exit_code,
-            checkpoint: if is_pending { self.checkpoint } else { 0 },
-            wait_hint: if is_pending { Duration::from_secs(10) } else { Duration::ZERO },
-            process_id: None,
-        });
-    }
+/// A status that Windows does not take leaves nothing to do.
+fn report(
+    handle: ServiceStatusHandle,
+    current_state: ServiceState,
+    checkpoint: u32,
+    exit_code: ServiceExitCode,
+) {
+    let controls_accepted = match current_state {
+        // Before the shutdown itself, which has no time for images that do not answer.
+        ServiceState::Running => ServiceControlAccept::STOP | ServiceControlAccept::PRESHUTDOWN,
+        _ => ServiceControlAccept::empty(),
+    };
+    let is_pending = current_state == ServiceState::StopPending;
+    let _ = handle.set_service_status(ServiceStatus {
+        service_type: ServiceType::OWN_PROCESS,
+        current_state,
+        controls_accepted,
+        exit_code,
+        checkpoint,
+        wait_hint: if is_pending { Duration::from_secs(10) } else { Duration::ZERO },
+        process_id: None,
+    });
 }
 
 fn service_body(_arguments: Vec<OsString>) {
     let (send, told) = channel();
+    let known = Arc::new(OnceLock::<ServiceStatusHandle>::new());
+    let own = Arc::clone(&known);
     let handler = move |control| match control {
         ServiceControl::Stop | ServiceControl::Preshutdown => {
+            // At once, so that no one asks a second time.
+            if let Some(handle) = own.get() {
+                report(*handle, ServiceState::StopPending, 0, ServiceExitCode::Win32(0));
+            }
             let _ = send.send(());
             ServiceControlHandlerResult::NoError
         }
@@ -242,10 +252,9 @@ fn service_body(_arguments: Vec<OsString>) {
     let Ok(status) = service_control_handler::register(NAME, handler) else {
         return;
     };
+    let _ = known.set(status);
+    report(status, ServiceState::Running, 0, ServiceExitCode::Win32(0));
     let mut stop = ServiceStop { told, status, checkpoint: 0 };
-    // Before the shutdown itself, which has no time for images that do not answer.
-    let accepted = ServiceControlAccept::STOP | ServiceControlAccept::PRESHUTDOWN;
-    stop.report(ServiceState::Running, accepted, ServiceExitCode::Win32(0));
     let exit_code = match WORK.get().map(|work| work(&mut stop)) {
         Some(Err(error)) => match error.raw_os_error() {
             Some(code) => ServiceExitCode::Win32(code.cast_unsigned()),
@@ -253,7 +262,7 @@ fn service_body(_arguments: Vec<OsString>) {
         },
         _ => ServiceExitCode::Win32(0),
     };
-    stop.report(ServiceState::Stopped, ServiceControlAccept::empty(), exit_code);
+    report(status, ServiceState::Stopped, 0, exit_code);
 }
 
 /// Where [`system_folder`] is, whether it is there or not.

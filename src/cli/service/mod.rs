@@ -26,6 +26,9 @@ const LIST: &str = "service.toml";
 /// What the service did.
 const LOG: &str = "service.log";
 
+/// The folder of the records and logs of its mounts.
+const RECORDS: &str = "mounts";
+
 /// How its mounts are.
 const STATUS: &str = "status.json";
 
@@ -129,7 +132,7 @@ fn uninstall() -> Result<(), String> {
     }
     let folder = service::system_path().map_err(|error| refused(&error))?;
     let mut files: Vec<PathBuf> = [LIST, LOG, STATUS].map(|name| folder.join(name)).into();
-    let mounts = folder.join("mounts");
+    let mounts = folder.join(RECORDS);
     let entries = fs::read_dir(&mounts).into_iter().flatten().flatten();
     files.extend(entries.map(|entry| entry.path()));
     for file in files {

@@ -18,8 +18,8 @@ use volfold_projector::process::service::{self, ServiceStop};
 use volfold_projector::{PROJECTORS, process};
 
 use super::list::{ListedMount, MountList};
-use super::{LIST, LOG, STATUS};
-use crate::cli::mount_record::{FREED, MountRecord, own_freed_marker};
+use super::{LIST, LOG, RECORDS, STATUS};
+use crate::cli::mount_record::{FREED, MountRecord, freed_marker_in};
 use crate::cli::text;
 
 /// How often a mount is looked at.
@@ -64,8 +64,9 @@ pub(super) fn serve(stop: &mut ServiceStop) -> io::Result<()> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, line));
         }
     };
-    forget_freed();
+    forget_freed(&folder.join(RECORDS));
     end_strays(&folder.join(STATUS), &list, &log);
+    let _ = fs::remove_file(folder.join(STATUS));
     let board = Arc::new(Board { file: folder.join(STATUS), mounts: Mutex::default() });
     let mut ends = Vec::new();
     let mut threads = Vec::new();
@@ -102,8 +103,11 @@ fn end_all(ends: Vec<Sender<()>>, threads: &[JoinHandle<()>], stop: &mut Service
 fn end_strays(status: &Path, list: &[ListedMount], log: &Log) {
     let written = fs::read(status).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let before: Vec<MountStatus> = written.unwrap_or_default();
-    let is_listed = |place: &Path| {
-        list.iter().any(|mount| mount.place() == place && is_of(mount, MountRecord::of(place)))
+    // A listed one that is dead is mounted again.
+    let is_listed = |place: &Path| match list.iter().find(|mount| mount.place() == place) {
+        Some(mount) => MountRecord::of(place)
+            .is_none_or(|record| !record.is_alive() || record.images == mount.disks()),
+        None => false,
     };
     for MountStatus { place, .. } in before.into_iter().filter(|old| old.state == "mounted") {
         if !is_listed(&place) {
@@ -123,10 +127,8 @@ fn unmount(place: &Path) -> [OsString; 4] {
 }
 
 /// What an administrator freed is mounted again when the service starts.
-fn forget_freed() {
-    let folder = process::state_folder().ok();
-    let entries =
-        folder.and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+fn forget_freed(records: &Path) {
+    let entries = fs::read_dir(records).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.path().extension() == Some(FREED.as_ref())) {
         let _ = fs::remove_file(entry.path());
     }
@@ -225,8 +227,8 @@ impl Watch {
         if lives {
             return POLL;
         }
-        let marker = own_freed_marker(&self.place);
-        if marker.is_ok_and(|marker| marker.exists()) {
+        let records = service::system_path().map(|folder| folder.join(RECORDS));
+        if records.is_ok_and(|records| freed_marker_in(&records, &self.place).exists()) {
             self.state = State::Freed;
             self.say("was freed by an administrator; the next start of the service mounts it");
             self.post("freed", None);
@@ -263,6 +265,8 @@ fn call(arguments: &[OsString]) -> (bool, String) {
     let run = || {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments).stdin(Stdio::null());
+        #[cfg(debug_assertions)]
+        command.envs(test_variables());
         process::detach(&mut command);
         command.output()
     };
@@ -279,6 +283,16 @@ fn call(arguments: &[OsString]) -> (bool, String) {
         }
         Err(error) => (false, error.to_string()),
     }
+}
+
+/// What tests want the mounts of the service to find in their environment, for a service manager of
+/// wine gives all services that of its own start.
+#[cfg(debug_assertions)]
+fn test_variables() -> Vec<(String, String)> {
+    let file = service::system_path().map(|folder| folder.join("test-variables"));
+    let text = file.and_then(fs::read_to_string).unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// What all threads know, as `service status` reads it.
