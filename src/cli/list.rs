@@ -1,5 +1,6 @@
 //! `volfold list`: disks, partitions, volumes and findings.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use volfold::{Disk, DiskSet, SetVolume};
 use volfold_block::{Code, Finding, Severity, code, error_chain};
 use volfold_fs::{FileSystem, FsResult};
 
+use super::mount_record::mounted_paths;
 use super::outcome::Outcome;
 use super::report::{self, Failure, Report};
 use super::set::{self, SetArguments};
@@ -83,6 +85,8 @@ struct VolumeJson<'a> {
     snapshot: Option<&'a Snapshot>,
     readable: bool,
     reason: Option<String>,
+    /// Where it is mounted now, by all the names that programs may use.
+    mounted_as: Vec<String>,
 }
 
 /// What keeps a volume locked.
@@ -149,12 +153,15 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     }
     report.later(&set);
     let outcome = report.end();
+    let mut mounted =
+        if arguments.json { mounted_paths(&arguments.disks) } else { BTreeMap::new() };
     let volumes: Vec<VolumeJson<'_>> = set
         .volumes()
         .iter()
         .zip(volumes)
         .map(|(volume, (opened, comparison))| VolumeJson {
             comparison,
+            mounted_as: mounted.remove(&volume.name).unwrap_or_default(),
             ..describe(volume, opened, report.findings())
         })
         .collect();
@@ -245,6 +252,7 @@ fn describe<'a>(
             .map(|lock| LockJson { kind: lock.kind, keys: &lock.keys }),
         snapshot: volume.volume.snapshot.as_ref(),
         reason,
+        mounted_as: Vec::new(),
     }
 }
 

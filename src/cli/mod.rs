@@ -26,6 +26,7 @@ mod ls;
 mod mount;
 mod mount_host;
 mod mount_record;
+mod mount_set;
 mod mounts;
 mod outcome;
 mod paths;
@@ -124,7 +125,10 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         Command::Mount(arguments) if arguments.has_no_disk() => {
             usage_error("mount", "give at least one DISK and, after it, the FOLDER")
         }
-        Command::Mount(arguments) => mount::run(&arguments),
+        Command::Mount(arguments) => match arguments.contradiction() {
+            Some(line) => usage_error("mount", &line),
+            None => mount::run(&arguments),
+        },
         Command::Unmount(arguments) => unmount::run(&arguments),
         Command::Mounts(arguments) => mounts::run(&arguments),
         #[cfg(any(target_os = "linux", windows))]

@@ -1,26 +1,27 @@
 //! `volfold mount`.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use clap::Args;
-use volfold::{DiskSet, Incomplete, SetVolume};
-use volfold_fs::TreeVolume;
-use volfold_projector::block::{Export, raw};
+use serde::Serialize;
+use volfold_block::Finding;
+use volfold_projector::block::raw;
+use volfold_projector::folder::names;
 use volfold_projector::{Log, Mount, MountOptions, PROJECTORS, Projector, process};
 
 use super::background::{self, GRACE, Talk};
-use super::devices::{self, Device};
 use super::helper;
 use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, clear_leftovers, log_file, mount_folder};
+use super::mount_set::{Shown, Wanted, label, open_set, raw_files, serial};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
-use super::report::Report;
-use super::set::{NO_VOLUME, TreeArguments, look_into, volume_names};
+use super::report::{Failure, Report};
+use super::set::{TreeArguments, volume_names};
 use super::text;
 
 /// What is said where folders cannot be shown at all.
@@ -45,6 +46,9 @@ pub(crate) struct MountArguments {
     #[cfg_attr(windows, arg(long, conflicts_with = "letter"))]
     #[cfg_attr(not(windows), arg(long))]
     raw: bool,
+    /// Print JSON, version 1: where each volume is, by all the names that programs may use
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     host: HostArguments,
     /// Threads that answer requests [default: 2 or more, by the number of CPUs]
@@ -61,6 +65,18 @@ impl MountArguments {
     /// Whether there is nothing to mount, only a place for it.
     pub(crate) fn has_no_disk(&self) -> bool {
         self.disks_and_folder().0.is_empty()
+    }
+
+    /// Why the arguments contradict each other.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let letter = self.host.letter()?;
+        let last = self.paths.last().filter(|_| self.paths.len() > 1)?;
+        let is_image = match std::fs::read_dir(last) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        let (letter, last) = (letter.display(), last.display());
+        (!is_image).then(|| format!("with --letter {letter} there is no FOLDER; leave out {last}"))
     }
 
     /// What is mounted, and where, made absolute.
@@ -133,7 +149,13 @@ fn mount_at(
     remove_folder: bool,
     talk: &Talk,
 ) -> Outcome {
-    let Some(Shown { set, mut volumes, files, outcome }) = open_set(arguments, disks, talk) else {
+    let options = arguments.set.options();
+    let wanted = Wanted { volumes: &arguments.volume, raw: arguments.raw, options };
+    let (mut report, shown) = open_set(&wanted, disks, talk);
+    let Some(Shown { set, mut volumes, files, outcome }) = shown else {
+        if arguments.json {
+            answer_json(&MountJson::nothing(&report), talk);
+        }
         return Outcome::Nothing;
     };
     let names: Vec<String> =
@@ -155,19 +177,38 @@ fn mount_at(
     let mounted = match projector.mount(volumes, folder, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
+            if arguments.json {
+                report.silent().refused(
+                    folder.as_os_str().as_encoded_bytes(),
+                    "host",
+                    error.to_string(),
+                );
+                answer_json(&MountJson::nothing(&report), talk);
+            }
             talk.say(&error.to_string());
             return Outcome::Nothing;
         }
     };
+    let paths = paths(&*mounted, folder, &names, &arguments.host);
+    if arguments.json {
+        let volumes = set.volumes().iter().filter_map(|volume| {
+            let paths = paths.get(&volume.name)?;
+            Some(MountedVolumeJson { id: volume.id(), name: &volume.name, paths })
+        });
+        let log = arguments.background_log.as_deref();
+        answer_json(&MountJson::new(folder, log, volumes.collect(), &report), talk);
+    }
+    drop(report);
     // Of a set that is shown whole there is nothing to say.
-    let shown = if outcome == Outcome::Part { names.as_slice() } else { &[] };
-    for name in shown {
+    let tells = outcome == Outcome::Part && !arguments.json;
+    for name in names.iter().filter(|_| tells) {
         talk.answer(&folder.join(name).display().to_string());
     }
     let record = MountRecord {
         folder: folder.to_path_buf(),
         images: disks.iter().map(|disk| plain_path(disk)).collect(),
         volumes: names,
+        paths,
         pid: std::process::id(),
         log: arguments.background_log.clone(),
         remove_folder,
@@ -179,97 +220,67 @@ fn mount_at(
     serve_until_freed(mounted, &record, outcome, talk)
 }
 
-/// What the set of `disks` is called: the first one, and how many there are beside it.
-fn label(disks: &[PathBuf]) -> String {
-    let name = disks.first().and_then(|disk| disk.file_stem()).unwrap_or_default();
-    let name = name.to_string_lossy();
-    match disks.len().saturating_sub(1) {
-        0 => name.into_owned(),
-        more => format!("{name} +{more}"),
+/// What is answered of a mount.
+#[derive(Serialize)]
+struct MountJson<'a> {
+    version: u32,
+    /// `null` where nothing was mounted.
+    folder: Option<String>,
+    log: Option<String>,
+    volumes: Vec<MountedVolumeJson<'a>>,
+    failures: &'a [Failure],
+    findings: &'a [Finding],
+}
+
+#[derive(Serialize)]
+struct MountedVolumeJson<'a> {
+    id: &'a str,
+    name: &'a str,
+    /// Its folder, then what else it may be called.
+    paths: &'a [String],
+}
+
+impl<'a> MountJson<'a> {
+    fn new(
+        folder: &Path,
+        log: Option<&Path>,
+        volumes: Vec<MountedVolumeJson<'a>>,
+        report: &'a Report<'_>,
+    ) -> Self {
+        let shown = |path: &Path| path.display().to_string();
+        let (folder, log) = (Some(shown(folder)), log.map(shown));
+        Self { folder, log, volumes, ..Self::nothing(report) }
+    }
+
+    fn nothing(report: &'a Report<'_>) -> Self {
+        let (failures, findings) = (report.failures(), report.findings());
+        Self { version: 1, folder: None, log: None, volumes: Vec::new(), failures, findings }
     }
 }
 
-/// A number that tells the set from others, whatever the order of its disks.
-fn serial(set: &DiskSet) -> u32 {
-    let mut ids: Vec<&str> = set.volumes().iter().map(|volume| volume.id()).collect();
-    ids.sort_unstable();
-    crc32fast::hash(ids.join("\n").as_bytes())
+fn answer_json(json: &MountJson<'_>, talk: &Talk) {
+    // Nothing in it can fail to be written.
+    let text = serde_json::to_string_pretty(json).unwrap_or_default();
+    text.lines().for_each(|line| talk.answer(line));
 }
 
-/// What a mount shows.
-struct Shown {
-    set: DiskSet,
-    /// The volumes, entered.
-    volumes: Vec<TreeVolume>,
-    /// What is shown as files.
-    files: Vec<Device>,
-    outcome: Outcome,
-}
-
-/// Opens the set and chooses from it, and enters every volume that is shown: what is missing on it,
-/// or may be old, is told before the folder is there. `None` if there is nothing to show.
-fn open_set(arguments: &MountArguments, disks: &[PathBuf], talk: &Talk) -> Option<Shown> {
-    let set = DiskSet::open(disks, &arguments.set.options()).unwrap_or_else(Incomplete::into_set);
-    let mut report = Report::to(|line| talk.say(line)).without_left_out();
-    report.images(&set);
-    let named = |volume: &SetVolume| {
-        arguments.volume.is_empty() || arguments.volume.iter().any(|name| volume.is_called(name))
-    };
-    // With --raw what no driver reads is shown as bytes.
-    report.volumes(&set, |volume| named(volume) && !(arguments.raw && volume.is_left_out()));
-    let all = devices::devices(&set);
-    let volumes: Vec<&SetVolume> =
-        set.volumes().iter().map(|volume| &**volume).filter(|volume| named(volume)).collect();
-    let mut is_part = false;
-    for volume in volumes.iter().filter(|volume| volume.reason.is_some()) {
-        let (id, reason) = (volume.id(), volume.reason.as_deref().unwrap_or_default());
-        let (file, folder) = (devices::file_name(&all, volume), raw::FOLDER);
-        let line = match arguments.raw {
-            true => format!("{id}: shown as {folder}/{file} alone: {reason}"),
-            false => {
-                format!("{id}: not shown: {reason}; with --raw its bytes are {folder}/{file}")
-            }
+/// The names that programs may use for each volume: its folder first.
+fn paths(
+    mounted: &dyn Mount,
+    folder: &Path,
+    names: &[String],
+    host: &HostArguments,
+) -> BTreeMap<String, Vec<String>> {
+    let of = |name: &String| {
+        let own = match host.letter() {
+            Some(letter) => format!("{}\\", letter.display()),
+            None => folder.join(names::to_host(name.as_bytes())).display().to_string(),
         };
-        talk.say(&line);
-        is_part |= !arguments.volume.is_empty() && !arguments.raw;
-    }
-    let mut files = if arguments.raw { all } else { Vec::new() };
-    let shown = set.tree_volumes(|volume| named(volume));
-    let mut missing = devices::choose(&mut files, &arguments.volume);
-    missing.retain(|wanted| set.volume(wanted).is_none());
-    for missing in missing {
-        talk.say(&format!("{missing}: no such volume; `volfold list` shows names and ids"));
-        is_part = true;
-    }
-    if shown.is_empty() && files.is_empty() {
-        if !set.disks().is_empty() && arguments.volume.is_empty() {
-            talk.say(NO_VOLUME);
-        }
-        return None;
-    }
-    for (number, tree) in shown.iter().enumerate() {
-        let volume = volumes.iter().find(|volume| volume.name.as_bytes() == tree.name());
-        if let Some(volume) = volume {
-            look_into(volume, number, || Some(tree.open()), &mut report);
-        }
-    }
-    report.later(&set);
-    let is_part = is_part | (report.end() == Outcome::Part);
-    drop(report);
-    let outcome = if is_part { Outcome::Part } else { Outcome::Done };
-    Some(Shown { set, volumes: shown, files, outcome })
-}
-
-/// A disk and the volume that takes all of it are one file.
-fn raw_files(devices: Vec<Device>) -> Vec<Arc<Export>> {
-    let mut names = HashSet::new();
-    let mut files = Vec::new();
-    for Device { file_name, device, .. } in devices {
-        if names.insert(file_name.clone()) {
-            files.push(Arc::new(Export::read_only(file_name, device)));
-        }
-    }
-    files
+        let mut paths = vec![own];
+        paths.extend(mounted.other_names(name.as_bytes()));
+        (name.clone(), paths)
+    };
+    names.iter().map(of).collect()
 }
 
 fn serve_until_freed(

@@ -2,6 +2,7 @@
 //!
 //! One JSON file per mount, in a folder that only the user can enter.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use volfold_projector::block::raw;
 use volfold_projector::process::{self, ImageFiles, Owner};
 use volfold_projector::process::{open_writable, state_folder, state_folders};
 
-use super::paths::plain_path;
+use super::paths::{is_letter, plain_path};
 
 /// LIMIT: links that are followed on the way to a folder, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -27,6 +28,9 @@ pub(crate) struct MountRecord {
     pub(crate) images: Vec<PathBuf>,
     /// The names of the volumes.
     pub(crate) volumes: Vec<String>,
+    /// What programs may use for each of them: its folder, and other names of it.
+    #[serde(default)]
+    pub(crate) paths: BTreeMap<String, Vec<String>>,
     /// The process that answers.
     pub(crate) pid: u32,
     /// Where its messages go; `None` in the foreground.
@@ -106,6 +110,9 @@ impl MountRecord {
         if self.remove_folder {
             // Only an empty folder goes, and what is in it now is not ours.
             let _ = fs::remove_dir(&self.folder);
+        } else if cfg!(windows) && !self.attached && !is_letter(&self.folder) {
+            // WinFsp takes the place of the user's folder, and a killed process did not make it anew.
+            let _ = fs::create_dir(&self.folder);
         }
     }
 
@@ -135,6 +142,26 @@ impl MountRecord {
         records.sort_by(|a, b| a.folder.cmp(&b.folder));
         records
     }
+}
+
+/// Where the volumes of the set of `images` are now: for each volume the names that programs may use.
+pub(crate) fn mounted_paths(images: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
+    let sorted = |images: &[PathBuf]| {
+        let mut images: Vec<PathBuf> = images.iter().map(|image| plain_path(image)).collect();
+        images.sort();
+        images
+    };
+    let wanted = sorted(images);
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for FoundRecord { record, .. } in FoundRecord::all() {
+        if record.attached || sorted(&record.images) != wanted || !record.is_alive() {
+            continue;
+        }
+        for (name, paths) in record.paths {
+            all.entry(name).or_default().extend(paths);
+        }
+    }
+    all
 }
 
 /// A record, and whose it is.

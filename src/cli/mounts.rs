@@ -1,5 +1,6 @@
 //! `volfold mounts`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,7 @@ struct MountJson {
     folder: String,
     images: Vec<String>,
     volumes: Vec<String>,
+    paths: BTreeMap<String, Vec<String>>,
     devices: Vec<String>,
     #[serde(skip)]
     attached: bool,
@@ -147,6 +149,7 @@ fn mounts() -> Vec<MountJson> {
             folder: path(&record.folder),
             images: record.images.iter().map(path).collect(),
             volumes: record.volumes,
+            paths: record.paths,
             devices: devices_over(&record.folder),
             attached: record.attached,
             mounted_by: match owner {

@@ -304,6 +304,12 @@ impl<'a> Report<'a> {
         (self.say)(line);
     }
 
+    /// The same, which from now on says nothing: the caller does.
+    pub(crate) fn silent(&mut self) -> &mut Self {
+        self.say_by(|_| {});
+        self
+    }
+
     /// Takes in that `path` could not be had, and why, as the code and in words.
     pub(crate) fn refused(&mut self, path: &[u8], code: &'static str, reason: String) {
         if self.closed.contains(path) {

@@ -4,6 +4,7 @@
 //! Windows. It ends when the last of the devices is let go. What a killed process left is found by its
 //! record, and cleared by the next call.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -133,6 +134,7 @@ fn record(
     MountRecord {
         folder: folder.to_path_buf(),
         images,
+        paths: BTreeMap::new(),
         volumes,
         pid: std::process::id(),
         log: log.map(Path::to_path_buf),

@@ -173,6 +173,57 @@ fn each_volume_can_be_one_of_the_host() {
 }
 
 #[apply(test)]
+fn a_drive_shows_one_volume_and_takes_no_folder() {
+    let place = Place::new("letter");
+    let disk = fixture("fat12").path();
+    let mount = |words: &[&str]| {
+        let words = words.iter().map(OsStr::new);
+        let all: Vec<_> =
+            [OsStr::new("mount"), disk.as_os_str()].into_iter().chain(words).collect();
+        place.run(&all)
+    };
+    mount(&["--letter", "C:"]).code(1).says("C: is a drive already; take another letter");
+    let folder = place.plain();
+    mount(&["--letter", "Y:", &folder]).code(2).says("with --letter Y: there is no FOLDER");
+    let json = mount(&["--letter", "Y:", "--json"]).code(0).json();
+    let paths = &json["volumes"][0]["paths"];
+    assert_eq!(paths[0], r"Y:\");
+    assert!(
+        paths[1].as_str().is_some_and(|path| path.starts_with(r"\\?\GLOBALROOT\Device\Volume{"))
+    );
+    assert_eq!(place.points(), ["Y:"]);
+    place.run(&[OsStr::new("unmount"), OsStr::new("Y:")]).code(0);
+}
+
+#[apply(test)]
+fn every_volume_is_told_by_all_its_names() {
+    let place = Place::new("names");
+    let sample = fixture("sample");
+    let mounted = place.mount_with(&sample.paths(), &["--json"]).code(0).json();
+    let folder = place.plain();
+    assert_eq!(mounted["folder"], folder.as_str());
+    let disk = sample.path();
+    let arguments = [OsStr::new("list"), disk.as_os_str(), OsStr::new("--json")];
+    let listed = place.run(&arguments).code(0).json();
+    let mounts = place.mounts();
+    for (number, name) in ["BOOT", "Windows", "linux"].into_iter().enumerate() {
+        let paths = &mounted["volumes"][number]["paths"];
+        assert_eq!(mounted["volumes"][number]["name"], name);
+        assert_eq!(paths[0], format!(r"{folder}\{name}"));
+        let device = paths[1].as_str().expect("the device");
+        assert!(device.starts_with(r"\\?\GLOBALROOT\Device\Volume{"), "{device}");
+        assert!(device.ends_with(&format!(r"}}\{name}")), "{device}");
+        assert_eq!(&listed["volumes"][number]["mounted_as"], paths, "`list` tells the same");
+        assert_eq!(&mounts[0]["paths"][name], paths, "`mounts` tells the same");
+    }
+    place.unmount().code(0);
+    let listed = place.run(&arguments).code(0).json();
+    assert_eq!(listed["volumes"][0]["mounted_as"].as_array().map(Vec::len), Some(0));
+    let nothing = place.mount_with(&[place.scratch.join("no.vmdk")], &["--json"]).code(1).json();
+    assert!(nothing["folder"].is_null() && nothing["failures"][0]["reason"].is_string());
+}
+
+#[apply(test)]
 fn the_mount_manager_is_told_in_its_own_form() {
     let disk = fixture("fat12").paths();
     let place = Place::new("manager");

@@ -1,0 +1,121 @@
+//! What `mount` shows of a set.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
+use volfold_fs::TreeVolume;
+use volfold_projector::block::{Export, raw};
+
+use super::background::Talk;
+use super::devices::{self, Device};
+use super::outcome::Outcome;
+use super::paths::not_named;
+use super::report::Report;
+use super::set::{NO_VOLUME, look_into};
+
+/// What the set of `disks` is called: the first one, and how many there are beside it.
+pub(super) fn label(disks: &[PathBuf]) -> String {
+    let name = disks.first().and_then(|disk| disk.file_stem()).unwrap_or_default();
+    let name = name.to_string_lossy();
+    match disks.len().saturating_sub(1) {
+        0 => name.into_owned(),
+        more => format!("{name} +{more}"),
+    }
+}
+
+/// A number that tells the set from others, whatever the order of its disks.
+pub(super) fn serial(set: &DiskSet) -> u32 {
+    let mut ids: Vec<&str> = set.volumes().iter().map(|volume| volume.id()).collect();
+    ids.sort_unstable();
+    crc32fast::hash(ids.join("\n").as_bytes())
+}
+
+/// What is asked for of a set.
+pub(super) struct Wanted<'a> {
+    /// Names or ids of volumes; empty for all.
+    pub(super) volumes: &'a [String],
+    /// Whether disks and volumes are shown as files too.
+    pub(super) raw: bool,
+    pub(super) options: OpenOptions,
+}
+
+/// What a mount shows.
+pub(super) struct Shown {
+    pub(super) set: DiskSet,
+    /// The volumes, entered.
+    pub(super) volumes: Vec<TreeVolume>,
+    /// What is shown as files.
+    pub(super) files: Vec<Device>,
+    pub(super) outcome: Outcome,
+}
+
+/// Opens the set and chooses from it, and enters every volume that is shown: what is missing on it,
+/// or may be old, is told before the folder is there. `None` if there is nothing to show.
+pub(super) fn open_set<'a>(
+    wanted: &Wanted<'_>,
+    disks: &[PathBuf],
+    talk: &'a Talk,
+) -> (Report<'a>, Option<Shown>) {
+    let set = DiskSet::open(disks, &wanted.options).unwrap_or_else(Incomplete::into_set);
+    let mut report = Report::to(|line| talk.say(line)).without_left_out();
+    report.images(&set);
+    let named = |volume: &SetVolume| {
+        wanted.volumes.is_empty() || wanted.volumes.iter().any(|name| volume.is_called(name))
+    };
+    // With --raw what no driver reads is shown as bytes.
+    report.volumes(&set, |volume| named(volume) && !(wanted.raw && volume.is_left_out()));
+    let all = devices::devices(&set);
+    let volumes: Vec<&SetVolume> =
+        set.volumes().iter().map(|volume| &**volume).filter(|volume| named(volume)).collect();
+    let mut is_part = false;
+    for volume in volumes.iter().filter(|volume| volume.reason.is_some()) {
+        let (id, reason) = (volume.id(), volume.reason.as_deref().unwrap_or_default());
+        let (file, folder) = (devices::file_name(&all, volume), raw::FOLDER);
+        let line = match wanted.raw {
+            true => format!("{id}: shown as {folder}/{file} alone: {reason}"),
+            false => {
+                format!("{id}: not shown: {reason}; with --raw its bytes are {folder}/{file}")
+            }
+        };
+        talk.say(&line);
+        is_part |= !wanted.volumes.is_empty() && !wanted.raw;
+    }
+    let mut files = if wanted.raw { all } else { Vec::new() };
+    let shown = set.tree_volumes(|volume| named(volume));
+    let mut missing = devices::choose(&mut files, wanted.volumes);
+    missing.retain(|name| set.volume(name).is_none());
+    for missing in missing {
+        talk.say(&not_named(&set, missing));
+        is_part = true;
+    }
+    if shown.is_empty() && files.is_empty() {
+        if !set.disks().is_empty() && wanted.volumes.is_empty() {
+            talk.say(NO_VOLUME);
+        }
+        return (report, None);
+    }
+    for (number, tree) in shown.iter().enumerate() {
+        let volume = volumes.iter().find(|volume| volume.name.as_bytes() == tree.name());
+        if let Some(volume) = volume {
+            look_into(volume, number, || Some(tree.open()), &mut report);
+        }
+    }
+    report.later(&set);
+    let is_part = is_part | (report.end() == Outcome::Part);
+    let outcome = if is_part { Outcome::Part } else { Outcome::Done };
+    (report, Some(Shown { set, volumes: shown, files, outcome }))
+}
+
+/// A disk and the volume that takes all of it are one file.
+pub(super) fn raw_files(devices: Vec<Device>) -> Vec<Arc<Export>> {
+    let mut names = HashSet::new();
+    let mut files = Vec::new();
+    for Device { file_name, device, .. } in devices {
+        if names.insert(file_name.clone()) {
+            files.push(Arc::new(Export::read_only(file_name, device)));
+        }
+    }
+    files
+}
