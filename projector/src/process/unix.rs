@@ -206,6 +206,16 @@ pub fn is_running(pid: u32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+/// Why there are no symbolic links where one could not be made, if that is what `error` means.
+pub fn why_no_links(error: &io::Error) -> Option<&'static str> {
+    use rustix::io::Errno;
+    // FAT and others answer with the first.
+    let none = [Errno::PERM, Errno::OPNOTSUPP];
+    none.iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        .then_some("the file system of the folder has none")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsFd, AsRawFd};
