@@ -223,6 +223,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_system_without_links_is_told_from_other_failures() {
+        use rustix::io::Errno;
+        let why = |errno: Errno| why_no_links(&io::Error::from(errno));
+        assert!(why(Errno::PERM).is_some() && why(Errno::OPNOTSUPP).is_some());
+        assert!(why(Errno::NOSPC).is_none() && why(Errno::ACCESS).is_none());
+        assert!(why_no_links(&io::Error::other("of ours")).is_none());
+    }
+
+    #[test]
     fn a_program_that_is_started_apart_has_no_file_of_this_one() {
         let file = File::open("/dev/null").unwrap();
         rustix::io::fcntl_setfd(file.as_fd(), rustix::io::FdFlags::empty()).unwrap();
