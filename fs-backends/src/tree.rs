@@ -10,8 +10,8 @@ use volfold_block::guard;
 
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::{
-    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
-    NodeId, StreamInfo, StreamName, Usage,
+    CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
+    Name, NodeId, StreamInfo, StreamName, Usage,
 };
 
 /// The bits of a [`NodeId`] that are the volume's own; above them is the number of the volume.
@@ -68,19 +68,29 @@ impl TreeVolume {
 pub struct VolumeTree {
     info: FsInfo,
     volumes: Vec<TreeVolume>,
+    usage: OnceLock<Usage>,
 }
 
 impl VolumeTree {
     /// A tree of `volumes`, in this order; names must differ. More than 32,767 are left out.
     pub fn new(mut volumes: Vec<TreeVolume>) -> Self {
         volumes.truncate(MAX_VOLUMES);
-        Self { info: FsInfo::new("volumes", 4096, 0), volumes }
+        Self { info: FsInfo::new("volumes", 4096, 0), volumes, usage: OnceLock::new() }
     }
 
     /// The name of the volume that `node` lies in; `None` for the root of the tree.
     pub fn volume_name(&self, node: NodeId) -> Option<&[u8]> {
         let index = usize::try_from((node.0 >> VOLUME_SHIFT).checked_sub(1)?).ok()?;
         self.volumes.get(index).map(TreeVolume::name)
+    }
+
+    /// How the volume that `node` lies in compares names; byte by byte where none does, or it was not
+    /// entered yet.
+    pub fn case(&self, node: NodeId) -> CaseRule {
+        let index = (node.0 >> VOLUME_SHIFT).checked_sub(1);
+        let volume = index.and_then(|index| self.volumes.get(usize::try_from(index).ok()?));
+        let opened = volume.and_then(|volume| volume.opened.get());
+        opened.map_or(CaseRule::Sensitive, |opened| opened.info().case)
     }
 
     /// The file systems that were opened up to now, by the names of their directories.
@@ -133,8 +143,19 @@ impl FileSystem for VolumeTree {
         &self.info
     }
 
+    /// Of all volumes together that tell; asked for once.
     fn usage(&self) -> FsResult<Usage> {
-        Ok(Usage::new(&self.info, 0))
+        let sum = self.usage.get_or_init(|| {
+            let mut sum = Usage::new(&self.info, 0);
+            for usage in
+                self.volumes.iter().filter_map(|volume| guarded(|| volume.get()?.usage()).ok())
+            {
+                sum.size = sum.size.saturating_add(usage.size);
+                sum.used = sum.used.saturating_add(usage.used);
+            }
+            sum
+        });
+        Ok(*sum)
     }
 
     fn statistics(&self, node: NodeId) -> FsResult<Usage> {

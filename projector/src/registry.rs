@@ -8,4 +8,6 @@ pub static PROJECTORS: &[&dyn Projector] = &[
     &crate::folder::fuse::Fuse,
     #[cfg(all(windows, feature = "winfsp"))]
     &crate::folder::winfsp::WinFsp,
+    #[cfg(all(windows, feature = "dokan"))]
+    &crate::folder::dokan::Dokan,
 ];

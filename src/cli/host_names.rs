@@ -14,6 +14,9 @@ use volfold_projector::folder::names;
 pub(crate) struct HostNames {
     /// The guest's names of the twins that get a number.
     numbered: HashMap<Vec<u8>, OsString>,
+    /// All names as Windows compares them.
+    #[cfg(windows)]
+    folded: std::collections::HashSet<Vec<u16>>,
 }
 
 impl HostNames {
@@ -33,7 +36,19 @@ impl HostNames {
         let numbered = names::disambiguate_case(&names).into_iter();
         let numbered =
             numbered.map(|(place, host)| (guests[place].clone(), OsString::from_wide(&host)));
-        Self { numbered: numbered.collect() }
+        let numbered: HashMap<Vec<u8>, OsString> = numbered.collect();
+        let host = |guest: &Vec<u8>| match numbered.get(guest) {
+            Some(host) => folded(host),
+            None => folded(&names::to_host(guest)),
+        };
+        let folded = guests.iter().map(host).collect();
+        Self { numbered, folded }
+    }
+
+    /// Whether Windows would find a file by what it makes of `name`.
+    #[cfg(windows)]
+    pub(crate) fn has_twin_of(&self, name: &[u8]) -> bool {
+        self.folded.contains(&folded(&names::to_host(name)))
     }
 
     /// The names of the entries of `dir`: on Unix none are twins.
@@ -46,4 +61,11 @@ impl HostNames {
     pub(crate) fn get(&self, name: &[u8]) -> OsString {
         self.numbered.get(name).cloned().unwrap_or_else(|| names::to_host(name))
     }
+}
+
+/// `name` as Windows compares it.
+#[cfg(windows)]
+fn folded(name: &std::ffi::OsStr) -> Vec<u16> {
+    use std::os::windows::ffi::OsStrExt;
+    name.encode_wide().map(names::fold).collect()
 }

@@ -10,13 +10,13 @@ use clap::Args;
 use volfold::{DiskSet, Incomplete, SetVolume};
 use volfold_fs::TreeVolume;
 use volfold_projector::block::{Export, raw};
-use volfold_projector::{Log, Mount, PROJECTORS, Projector, process};
+use volfold_projector::{Log, Mount, MountOptions, PROJECTORS, Projector, process};
 
 use super::background::{self, GRACE, Talk};
 use super::devices::{self, Device};
 use super::helper;
 use super::mount_host::{self, HostArguments};
-use super::mount_record::{MountRecord, log_file, mount_folder};
+use super::mount_record::{MountRecord, clear_leftovers, log_file, mount_folder};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
 use super::report::Report;
@@ -104,7 +104,7 @@ fn serve(arguments: &MountArguments) -> Outcome {
         process::leave_terminal();
     }
     let talk = Talk::new(arguments.background_log.as_deref());
-    let Some(projector) = PROJECTORS.first() else {
+    let Some(projector) = arguments.host.projector() else {
         talk.say(NO_PROJECTOR);
         return Outcome::Nothing;
     };
@@ -112,14 +112,14 @@ fn serve(arguments: &MountArguments) -> Outcome {
         talk.say(&warning);
     }
     let (disks, folder) = arguments.disks_and_folder();
-    let remove_folder = match prepare_folder(*projector, &folder) {
+    let remove_folder = match prepare_folder(projector, &folder) {
         Ok(made) => made,
         Err(line) => {
             talk.say(&line);
             return Outcome::Nothing;
         }
     };
-    let outcome = mount_at(*projector, arguments, (disks, &folder), remove_folder, &talk);
+    let outcome = mount_at(projector, arguments, (disks, &folder), remove_folder, &talk);
     if outcome == Outcome::Nothing && remove_folder {
         let _ = std::fs::remove_dir(&folder);
     }
@@ -146,8 +146,12 @@ fn mount_at(
         move |line: &str| talk.note(line)
     });
     let source = disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":");
-    let links = volume_names(&set, |name| names.iter().any(|shown| shown == name));
-    let options = arguments.host.options(source, links, arguments.threads, log);
+    let mut options = MountOptions::new(source, log);
+    options.volumes = volume_names(&set, |name| names.iter().any(|shown| shown == name));
+    options.threads = arguments.threads;
+    options.label = label(disks);
+    options.serial = serial(&set);
+    arguments.host.apply(&mut options);
     let mounted = match projector.mount(volumes, folder, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -173,6 +177,23 @@ fn mount_at(
         talk.say(&format!("`volfold mounts` will not show this mount: {error}"));
     }
     serve_until_freed(mounted, &record, outcome, talk)
+}
+
+/// What the set of `disks` is called: the first one, and how many there are beside it.
+fn label(disks: &[PathBuf]) -> String {
+    let name = disks.first().and_then(|disk| disk.file_stem()).unwrap_or_default();
+    let name = name.to_string_lossy();
+    match disks.len().saturating_sub(1) {
+        0 => name.into_owned(),
+        more => format!("{name} +{more}"),
+    }
+}
+
+/// A number that tells the set from others, whatever the order of its disks.
+fn serial(set: &DiskSet) -> u32 {
+    let mut ids: Vec<&str> = set.volumes().iter().map(|volume| volume.id()).collect();
+    ids.sort_unstable();
+    crc32fast::hash(ids.join("\n").as_bytes())
 }
 
 /// What a mount shows.
@@ -301,10 +322,11 @@ fn prepare_folder(projector: &dyn Projector, folder: &Path) -> Result<bool, Stri
     if projector.is_mounted(folder).unwrap_or(false) {
         return Err(format!("{shown}: is mounted already; free it with `volfold unmount {shown}`"));
     }
+    clear_leftovers(projector, folder);
     if is_letter(folder) {
         return match is_letter_free(folder) {
             true => Ok(false),
-            false => Err(format!("{shown}: is a drive already; take another letter")),
+            false => Err(format!("{shown} is a drive already; take another letter")),
         };
     }
     match std::fs::read_dir(folder) {

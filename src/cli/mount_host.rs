@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use volfold_projector::{Log, MountOptions, VolumeNames};
+use volfold_projector::{MountOptions, PROJECTORS, Projector};
 
 #[cfg(not(windows))]
 pub(crate) const MOUNT_HELP: &str = "\
@@ -34,7 +34,7 @@ that `volfold mounts` names. FOLDER is made if it is not there; it must lie on a
 Nothing is ever written to an image.
 
 Needs WinFsp - Windows File System Proxy, Copyright (C) Bill Zissimopoulos,
-https://github.com/winfsp/winfsp";
+https://github.com/winfsp/winfsp - or Dokan, https://github.com/dokan-dev/dokany";
 
 #[cfg(not(windows))]
 pub(crate) const UNMOUNT_HELP: &str = "\
@@ -88,6 +88,26 @@ enum Readers {
     Guest,
 }
 
+/// What shows folders.
+#[cfg(windows)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WindowsDriver {
+    /// WinFsp, <https://winfsp.dev>
+    Winfsp,
+    /// Dokan 2, <https://dokan-dev.github.io>
+    Dokan,
+}
+
+#[cfg(windows)]
+impl WindowsDriver {
+    fn id(self) -> &'static str {
+        match self {
+            Self::Winfsp => "winfsp",
+            Self::Dokan => "dokan",
+        }
+    }
+}
+
 /// The arguments that only this host has.
 #[derive(Args)]
 pub(crate) struct HostArguments {
@@ -103,6 +123,10 @@ pub(crate) struct HostArguments {
     #[cfg(not(windows))]
     #[arg(long)]
     allow_other: bool,
+    /// The driver [default: WinFsp if it is installed, else Dokan]
+    #[cfg(windows)]
+    #[arg(long, value_enum, value_name = "DRIVER")]
+    projector: Option<WindowsDriver>,
     /// Who may read
     #[cfg(windows)]
     #[arg(long, value_enum, default_value_t = Readers::Me)]
@@ -111,6 +135,10 @@ pub(crate) struct HostArguments {
     #[cfg(windows)]
     #[arg(long, conflicts_with = "letter")]
     mount_manager: bool,
+    /// Every volume for itself, with its own label, serial number and size, as a junction in FOLDER
+    #[cfg(windows)]
+    #[arg(long, conflicts_with = "letter")]
+    each: bool,
     /// Show one volume as this drive instead of below a FOLDER
     #[cfg(windows)]
     #[arg(long, value_name = "X:", value_parser = parse_letter)]
@@ -118,6 +146,19 @@ pub(crate) struct HostArguments {
 }
 
 impl HostArguments {
+    /// What shows the folders: what is named, else the best of what is installed.
+    #[cfg_attr(not(windows), expect(clippy::unused_self, reason = "other hosts have one way"))]
+    pub(crate) fn projector(&self) -> Option<&'static dyn Projector> {
+        #[cfg(windows)]
+        if let Some(named) = self.projector {
+            let id = named.id();
+            return PROJECTORS.iter().find(|projector| projector.id() == id).copied();
+        }
+        // Where nothing is installed, the best says what to install.
+        let installed = PROJECTORS.iter().find(|projector| projector.is_available());
+        installed.or(PROJECTORS.first()).copied()
+    }
+
     /// The drive that takes the place of FOLDER.
     #[cfg_attr(not(windows), expect(clippy::unused_self, reason = "other hosts have no drives"))]
     pub(crate) fn letter(&self) -> Option<PathBuf> {
@@ -127,53 +168,36 @@ impl HostArguments {
         return None;
     }
 
-    /// How the volumes are shown.
-    pub(crate) fn options(
-        &self,
-        source: String,
-        volumes: VolumeNames,
-        threads: usize,
-        log: Log,
-    ) -> MountOptions {
+    /// Writes into `options` how the volumes are shown.
+    pub(crate) fn apply(&self, options: &mut MountOptions) {
         #[cfg(windows)]
         {
             use volfold_projector::{Access, Place};
-            let place = match (self.letter, self.mount_manager) {
-                (Some(letter), _) => Place::Letter(letter),
-                (None, true) => Place::MountManager,
-                (None, false) => Place::Folder,
-            };
-            let access = match self.access {
+            options.access = match self.access {
                 Readers::Me => Access::Me,
                 Readers::Everyone => Access::Everyone,
                 Readers::Guest => Access::Guest,
             };
-            let mut options = MountOptions::new(source, log);
-            options.access = access;
-            options.place = place;
-            options.volumes = volumes;
-            options.threads = threads;
-            options
+            options.place = match (self.letter, self.mount_manager) {
+                (Some(letter), _) => Place::Letter(letter),
+                (None, true) => Place::MountManager,
+                (None, false) => Place::Folder,
+            };
+            options.each = self.each;
         }
         #[cfg(not(windows))]
         {
             use volfold_projector::{Links, Ownership};
-            let ownership = match self.owner {
+            options.ownership = match self.owner {
                 Owner::Me => Ownership::MountingUser,
                 Owner::Guest => Ownership::Guest,
             };
-            let links = match self.links {
+            options.links = match self.links {
                 LinkStyle::Guest => Links::Guest,
                 LinkStyle::Raw => Links::Raw,
                 LinkStyle::Hide => Links::Hide,
             };
-            let mut options = MountOptions::new(source, log);
-            options.ownership = ownership;
-            options.links = links;
             options.allow_other = self.allow_other;
-            options.volumes = volumes;
-            options.threads = threads;
-            options
         }
     }
 }

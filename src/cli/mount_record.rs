@@ -5,9 +5,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use volfold_projector::process::{ImageFiles, open_writable, state_folder, state_folders};
+use volfold_projector::Projector;
+use volfold_projector::block::raw;
+use volfold_projector::process::{self, ImageFiles, Owner};
+use volfold_projector::process::{open_writable, state_folder, state_folders};
 
 use super::paths::plain_path;
 
@@ -96,7 +100,7 @@ impl MountRecord {
 
     /// Removes the record, and the folder that was made for the mount.
     pub(crate) fn clear(&self) {
-        for state in state_folders() {
+        for (_, state) in all_state_folders() {
             let _ = fs::remove_file(state.join(format!("{}.json", stem(&self.folder))));
         }
         if self.remove_folder {
@@ -105,25 +109,112 @@ impl MountRecord {
         }
     }
 
+    /// Whether the process of the mount lives.
+    pub(crate) fn is_alive(&self) -> bool {
+        match self.written() {
+            Some(since) => process::is_running_since(self.pid, since),
+            None => process::is_running(self.pid),
+        }
+    }
+
+    /// When the record was written, which was after its process began.
+    pub(crate) fn written(&self) -> Option<SystemTime> {
+        FoundRecord::of(&self.folder)
+            .and_then(|found| fs::metadata(found.file).ok()?.modified().ok())
+    }
+
     /// The record of the mount at `folder`.
     pub(crate) fn of(folder: &Path) -> Option<Self> {
-        let name = format!("{}.json", stem(folder));
-        let files = state_folders().into_iter().map(|state| state.join(&name));
-        let mut records =
-            files.filter_map(|file| serde_json::from_slice(&fs::read(file).ok()?).ok());
-        records.find(|record: &Self| same_case(&record.folder) == same_case(folder))
+        FoundRecord::of(folder).map(|found| found.record)
     }
 
     /// All records of this user, sorted by folder.
     pub(crate) fn all() -> Vec<Self> {
-        let entries = state_folders().into_iter().filter_map(|state| fs::read_dir(state).ok());
-        let mut records: Vec<Self> = entries
-            .flatten()
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
-            .filter_map(|entry| serde_json::from_slice(&fs::read(entry.path()).ok()?).ok())
-            .collect();
+        let own = own_state_folders().into_iter().flat_map(FoundRecord::in_folder);
+        let mut records: Vec<Self> = own.map(|found| found.record).collect();
         records.sort_by(|a, b| a.folder.cmp(&b.folder));
         records
     }
+}
+
+/// A record, and whose it is.
+pub(crate) struct FoundRecord {
+    pub(crate) record: MountRecord,
+    pub(crate) owner: Owner,
+    file: PathBuf,
+}
+
+impl FoundRecord {
+    /// All records that this user may read, sorted by folder; an administrator may read those of
+    /// others.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut found: Vec<Self> =
+            all_state_folders().into_iter().flat_map(Self::in_folder).collect();
+        found.sort_by(|a, b| a.record.folder.cmp(&b.record.folder));
+        found
+    }
+
+    /// The record of the mount at `folder`; this user's comes first.
+    pub(crate) fn of(folder: &Path) -> Option<Self> {
+        let name = format!("{}.json", stem(folder));
+        let mut found = all_state_folders()
+            .into_iter()
+            .filter_map(|(owner, state)| Self::read(owner, state.join(&name)));
+        found.find(|found| same_case(&found.record.folder) == same_case(folder))
+    }
+
+    fn in_folder((owner, state): (Owner, PathBuf)) -> Vec<Self> {
+        let entries = fs::read_dir(state).into_iter().flatten().flatten();
+        let files = entries.map(|entry| entry.path());
+        files
+            .filter(|file| file.extension().is_some_and(|extension| extension == "json"))
+            .filter_map(|file| Self::read(owner.clone(), file))
+            .collect()
+    }
+
+    fn read(owner: Owner, file: PathBuf) -> Option<Self> {
+        let record = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+        Some(Self { record, owner, file })
+    }
+
+    /// The file that tells the service that its mount was freed and is not to be mounted again.
+    #[cfg(windows)]
+    pub(crate) fn freed_marker(&self) -> PathBuf {
+        self.file.with_extension(FREED)
+    }
+}
+
+/// The extension of [`FoundRecord::freed_marker`].
+#[cfg(windows)]
+pub(crate) const FREED: &str = "freed";
+
+/// Where [`FoundRecord::freed_marker`] is for a mount at `folder` of which `records` tells.
+#[cfg(windows)]
+pub(crate) fn freed_marker_in(records: &Path, folder: &Path) -> PathBuf {
+    records.join(stem(folder)).with_extension(FREED)
+}
+
+fn own_state_folders() -> Vec<(Owner, PathBuf)> {
+    state_folders().into_iter().map(|folder| (process::own_kind(), folder)).collect()
+}
+
+fn all_state_folders() -> Vec<(Owner, PathBuf)> {
+    let mut folders = own_state_folders();
+    folders.extend(process::state_folders_of_others());
+    folders
+}
+
+/// Removes what a mount at `folder` left whose process died, and its record; how many things there
+/// were. Nothing may be mounted there.
+pub(crate) fn clear_leftovers(projector: &dyn Projector, folder: &Path) -> usize {
+    let dead = MountRecord::of(folder).filter(|record| !record.attached && !record.is_alive());
+    let mut volumes = dead.as_ref().map(|record| record.volumes.clone()).unwrap_or_default();
+    if dead.is_some() {
+        volumes.push(raw::FOLDER.to_owned());
+    }
+    let cleared = projector.clear_leftovers(folder, &volumes);
+    if let Some(record) = &dead {
+        record.clear();
+    }
+    cleared + usize::from(dead.is_some())
 }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use volfold_projector::{PROJECTORS, Projector, process};
+use volfold_projector::process::Owner;
+use volfold_projector::{PROJECTORS, Projector};
 
-use super::mount_record::MountRecord;
+use super::mount_record::{FoundRecord, MountRecord, clear_leftovers};
 use super::outcome::Outcome;
 use super::text;
 
-/// Show what is mounted now, by this user
+/// Show what is mounted now: by this user, and to an administrator of Windows by others too
 #[derive(Args)]
 #[command(after_help = "Example:\n  volfold mounts --json")]
 pub(crate) struct MountsArguments {
@@ -34,6 +35,10 @@ struct MountJson {
     devices: Vec<String>,
     #[serde(skip)]
     attached: bool,
+    /// Who mounted: `user` (this one), `service` or `other`.
+    mounted_by: &'static str,
+    #[serde(skip)]
+    owner: Owner,
     pid: u32,
     state: &'static str,
     log: Option<String>,
@@ -71,39 +76,7 @@ fn attached_state(_record: &MountRecord) -> Option<&'static str> {
 }
 
 pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
-    let mut mounts = Vec::new();
-    for record in MountRecord::all() {
-        let running = process::is_running(record.pid);
-        let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
-        let mounted = PROJECTORS.first().map(is_mounted).transpose();
-        let elsewhere = || {
-            let in_its = |way: &&dyn Projector| way.is_mounted_in(record.pid, &record.folder);
-            running && PROJECTORS.first().is_some_and(in_its)
-        };
-        let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
-            _ if attached_state(&record).is_some() => attached_state(&record).unwrap_or_default(),
-            (true, true) => "mounted",
-            (false, true) if elsewhere() => "elsewhere",
-            (true, false) => "dead",
-            (false, true) => "ending",
-            // Its process was killed and another program freed the folder.
-            (false, false) => {
-                record.clear();
-                continue;
-            }
-        };
-        let path = |path: &PathBuf| path.display().to_string();
-        mounts.push(MountJson {
-            folder: path(&record.folder),
-            images: record.images.iter().map(path).collect(),
-            volumes: record.volumes,
-            devices: devices_over(&record.folder),
-            attached: record.attached,
-            pid: record.pid,
-            state,
-            log: record.log.as_ref().map(path),
-        });
-    }
+    let mounts = mounts();
     let mut answer = Vec::new();
     if arguments.json {
         serde_json::to_writer_pretty(&mut answer, &MountsJson { version: 1, mounts })?;
@@ -111,7 +84,12 @@ pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
     } else {
         for mount in &mounts {
             let log = mount.log.as_deref().unwrap_or("stderr");
-            writeln!(answer, "{}  {}  pid {}", mount.folder, mount.state, mount.pid)?;
+            let by = match &mount.owner {
+                Owner::Service => "  by the service".to_owned(),
+                Owner::Other(user) => format!("  by user {user}"),
+                _ => String::new(),
+            };
+            writeln!(answer, "{}  {}  pid {}{by}", mount.folder, mount.state, mount.pid)?;
             writeln!(answer, "  images:  {}", mount.images.join(", "))?;
             writeln!(answer, "  volumes: {}", mount.volumes.join(", "))?;
             writeln!(answer, "  log:     {log}")?;
@@ -133,4 +111,54 @@ pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
     }
     text::answer(&answer)?;
     Ok(Outcome::Done)
+}
+
+/// What is mounted; what is not any more is cleared.
+fn mounts() -> Vec<MountJson> {
+    let mut mounts = Vec::new();
+    for FoundRecord { record, owner, .. } in FoundRecord::all() {
+        let running = record.is_alive();
+        let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
+        let mounted = PROJECTORS.first().map(is_mounted).transpose();
+        let elsewhere = || {
+            let in_its = |way: &&dyn Projector| way.is_mounted_in(record.pid, &record.folder);
+            running && PROJECTORS.first().is_some_and(in_its)
+        };
+        // Others' processes need not answer this one.
+        if let (Err(error), Owner::Own | Owner::Service) = (&mounted, &owner) {
+            text::complain(format_args!("{error}"));
+        }
+        let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
+            _ if attached_state(&record).is_some() => attached_state(&record).unwrap_or_default(),
+            (true, true) => "mounted",
+            (false, true) if elsewhere() => "elsewhere",
+            (true, false) => "dead",
+            (false, true) => "ending",
+            // Its process was killed and another program freed the folder.
+            (false, false) => {
+                if let Some(projector) = PROJECTORS.first() {
+                    clear_leftovers(*projector, &record.folder);
+                }
+                continue;
+            }
+        };
+        let path = |path: &PathBuf| path.display().to_string();
+        mounts.push(MountJson {
+            folder: path(&record.folder),
+            images: record.images.iter().map(path).collect(),
+            volumes: record.volumes,
+            devices: devices_over(&record.folder),
+            attached: record.attached,
+            mounted_by: match owner {
+                Owner::Own => "user",
+                Owner::Service => "service",
+                _ => "other",
+            },
+            owner,
+            pid: record.pid,
+            state,
+            log: record.log.as_ref().map(path),
+        });
+    }
+    mounts
 }

@@ -1,10 +1,11 @@
 //! Paths that are given as arguments: of volumes, and of the host.
 
 use std::ffi::OsStr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path, PathBuf, Prefix};
 
 use volfold::DiskSet;
 use volfold_fs::{FsError, FsErrorKind};
+use volfold_projector::process::drive_letters;
 
 /// A path argument with `/` as its separator, and with the folder name in place of what else a
 /// volume can be called: its id, a drive letter, the name with other capitals.
@@ -84,6 +85,12 @@ pub(crate) fn plain_path(path: &Path) -> PathBuf {
                 plain.pop();
             }
             Component::CurDir => {}
+            // `\\?\C:\a` and `\\.\C:\a` are `C:\a`: one folder has one name here.
+            Component::Prefix(prefix) => match prefix.kind() {
+                Prefix::VerbatimDisk(letter) => plain.push(format!("{}:", char::from(letter))),
+                Prefix::DeviceNS(drive) if is_letter(Path::new(drive)) => plain.push(drive),
+                _ => plain.push(part),
+            },
             other => plain.push(other),
         }
     }
@@ -106,7 +113,10 @@ pub(crate) fn is_letter(path: &Path) -> bool {
         && matches!(path.as_os_str().as_encoded_bytes(), [letter, b':'] if letter.is_ascii_alphabetic())
 }
 
-/// Whether no drive has the letter of `path` yet.
+/// Whether no drive has the letter of `path` yet, one without a medium neither.
 pub(crate) fn is_letter_free(path: &Path) -> bool {
-    std::fs::metadata(format!("{}\\", path.display())).is_err()
+    match path.as_os_str().as_encoded_bytes().first() {
+        Some(letter) => !drive_letters().contains(&letter.to_ascii_uppercase()),
+        None => false,
+    }
 }

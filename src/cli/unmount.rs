@@ -6,12 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+#[cfg(windows)]
+use volfold_projector::ProjectError;
+#[cfg(windows)]
+use volfold_projector::process::Owner;
 use volfold_projector::{PROJECTORS, Projector, process};
 
 use super::background::{GRACE, PATIENCE};
 use super::mount::NO_PROJECTOR;
 use super::mount_host;
-use super::mount_record::{MountRecord, mount_folder};
+use super::mount_record::{FoundRecord, MountRecord, clear_leftovers, mount_folder};
 use super::outcome::Outcome;
 use super::text;
 
@@ -25,7 +29,8 @@ pub(crate) struct UnmountArguments {
     /// All folders of this user
     #[arg(long, conflicts_with = "folder")]
     all: bool,
-    /// Also while programs have files open in it; they get errors
+    /// Also while programs have files open in it; they get errors. On Windows its process is ended if
+    /// reads of the images do not end
     #[arg(long)]
     force: bool,
 }
@@ -67,21 +72,34 @@ fn unmount_all(projector: &dyn Projector, force: bool) -> Outcome {
 }
 
 fn unmount_one(projector: &dyn Projector, folder: &Path, force: bool) -> Outcome {
-    let record = MountRecord::of(folder);
+    let found = FoundRecord::of(folder);
+    #[cfg(windows)]
+    let mark = found.as_ref().and_then(FreedMark::set);
+    let outcome = unmount_found(projector, folder, found.map(|found| found.record), force);
+    #[cfg(windows)]
+    if let (Some(mark), Outcome::Nothing) = (mark, outcome) {
+        mark.take_back();
+    }
+    outcome
+}
+
+fn unmount_found(
+    projector: &dyn Projector,
+    folder: &Path,
+    record: Option<MountRecord>,
+    force: bool,
+) -> Outcome {
     if record.as_ref().is_some_and(|record| record.attached) {
         let shown = folder.display();
         let way = "`volfold detach` frees it with its device; see `volfold mounts`";
         text::complain(format_args!("{shown}: is there for a loop device; {way}"));
         return Outcome::Nothing;
     }
-    let dead = record.as_ref().is_none_or(|record| !process::is_running(record.pid));
+    let dead = record.as_ref().is_none_or(|record| !record.is_alive());
     let is_mounted = projector.is_mounted(folder).unwrap_or(true);
     if !is_mounted {
         return match record {
-            Some(record) if dead => {
-                record.clear();
-                Outcome::Done
-            }
+            _ if dead && clear_leftovers(projector, folder) > 0 => Outcome::Done,
             Some(record) if projector.is_mounted_in(record.pid, folder) => end_elsewhere(&record),
             _ => {
                 let shown = folder.display();
@@ -92,16 +110,56 @@ fn unmount_one(projector: &dyn Projector, folder: &Path, force: bool) -> Outcome
     }
     let holders = projector.holders(folder);
     if let Err(error) = projector.unmount(folder, force || (dead && record.is_some())) {
+        #[cfg(windows)]
+        if let (Some(record), true, false) = (&record, force, dead) {
+            return end_process(projector, record, &error);
+        }
         text::complain(format_args!("{error}"));
         return Outcome::Nothing;
     }
     match record {
         Some(record) => {
             end_holders(&record, &holders);
-            wait_for_process(&record, force)
+            // A process that was ended by force took no leave.
+            let cleared = force && !record.is_alive() && clear_leftovers(projector, folder) > 0;
+            if cleared { Outcome::Done } else { wait_for_process(&record, force) }
         }
         None => Outcome::Done,
     }
+}
+
+/// The mark by which the service knows that a mount of its list was freed by an administrator, and
+/// did not die.
+#[cfg(windows)]
+struct FreedMark(PathBuf);
+
+#[cfg(windows)]
+impl FreedMark {
+    fn set(found: &FoundRecord) -> Option<Self> {
+        let of_others = found.owner == Owner::Service && process::own_kind() != Owner::Service;
+        let mark = of_others.then(|| found.freed_marker())?;
+        std::fs::write(&mark, []).ok()?;
+        Some(Self(mark))
+    }
+
+    fn take_back(self) {
+        let _ = std::fs::remove_file(self.0);
+    }
+}
+
+/// Ends the process of a mount that cannot or does not end by itself, for which `error` is the reason.
+#[cfg(windows)]
+fn end_process(projector: &dyn Projector, record: &MountRecord, error: &ProjectError) -> Outcome {
+    let (shown, pid) = (record.folder.display(), record.pid);
+    let ended = record.written().ok_or_else(|| io::ErrorKind::NotFound.into());
+    if let Err(refusal) = ended.and_then(|written| process::kill(pid, written)) {
+        text::complain(format_args!("{error}"));
+        text::complain(format_args!("{shown}: process {pid} cannot be ended: {refusal}"));
+        return Outcome::Nothing;
+    }
+    text::complain(format_args!("{shown}: process {pid} was ended"));
+    clear_leftovers(projector, &record.folder);
+    Outcome::Done
 }
 
 /// Ends the process of a mount that was freed here where others still have it among mounts of their
@@ -142,7 +200,7 @@ fn end_elsewhere(record: &MountRecord) -> Outcome {
 /// Waits until the process of a mount that was freed has closed the images.
 fn wait_for_process(record: &MountRecord, force: bool) -> Outcome {
     let start = Instant::now();
-    while process::is_running(record.pid) {
+    while record.is_alive() {
         if start.elapsed() > PATIENCE || (force && start.elapsed() > GRACE) {
             text::complain(format_args!(
                 "{}: is free, but programs still read from it; process {} ends with them",

@@ -620,6 +620,44 @@ fn the_size_of_a_link_is_the_length_of_its_target() {
     }
 }
 
+/// The host itself, in the folder that the image was made of, says where links lead.
+#[apply(test)]
+fn a_link_leads_where_the_guest_means_or_nowhere() {
+    needs_mount();
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("climbing");
+    let tree = scratch.join("tree");
+    fs::create_dir_all(tree.join("dir/deep")).expect("folders");
+    for (name, text) in [("f", "top"), ("dir/f", "in dir"), ("a:b", "no drive"), ("b", "b")] {
+        fs::write(tree.join(name), text).expect("a file");
+    }
+    let links = [
+        ("to-deep", "dir/deep"),
+        ("up", "to-deep/../f"),
+        ("plain", "dir/../f"),
+        ("drive", "a:b"),
+        ("slashes", "//f"),
+    ];
+    for (name, target) in links {
+        std::os::unix::fs::symlink(target, tree.join(name)).expect("a link");
+    }
+    let image = scratch.join("climbing.img");
+    let arguments = ["-q", "-F", "-t", "ext4", "-L", "climbing", "-d"];
+    run(Command::new("mke2fs").args(arguments).arg(&tree).arg(&image).arg("4M")).code(0);
+    let folder = Folder::mounted("climbing", &[image]);
+    let mut refused = 0;
+    for (name, _) in &links[1..4] {
+        let wanted = fs::read_to_string(tree.join(name)).expect("the host reads it");
+        match fs::read_to_string(folder.join("climbing").join(name)) {
+            Ok(found) => assert_eq!(found, wanted, "{name}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert_eq!(refused, 1, "the one that goes up from where a link leads");
+    assert_eq!(fs::read_to_string(folder.join("climbing/slashes")).ok().as_deref(), Some("top"));
+    folder.unmount(&[]).code(0);
+}
+
 #[apply(test)]
 fn no_file_is_left_out_because_of_its_attributes() {
     needs_mount();

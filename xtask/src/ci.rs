@@ -1,9 +1,9 @@
 //! All that must hold before a change is taken. `.ci/run` installs what it needs first.
 
+use std::path::Path;
 use std::time::Instant;
 
-use crate::Failure;
-use crate::steps;
+use crate::{Failure, dist, steps};
 
 /// A step and its name.
 type Step = (&'static str, fn() -> Result<(), Failure>);
@@ -11,6 +11,7 @@ type Step = (&'static str, fn() -> Result<(), Failure>);
 /// In the order of how soon each fails.
 const STEPS: &[Step] = &[
     ("format", steps::format),
+    ("workflows", steps::workflows),
     ("licences", licences),
     ("package", package),
     ("lints", steps::lints),
@@ -20,6 +21,7 @@ const STEPS: &[Step] = &[
     ("cases", steps::cases),
     ("documentation", documentation),
     ("windows", windows),
+    ("packages", packages),
     ("fuzz", fuzz),
 ];
 
@@ -84,6 +86,25 @@ fn package() -> Result<(), Failure> {
 fn windows() -> Result<(), Failure> {
     let mut command = std::process::Command::new(".ci/windows");
     steps::run(command.env("VOLFOLD_WITHOUT", without()))
+}
+
+/// The packages, of programs that the tests have left: what is shipped is built for the release.
+fn packages() -> Result<(), Failure> {
+    let mut targets = vec![("debug/volfold".to_owned(), Vec::new())];
+    // Made by the step for Windows, where it can be.
+    if dist::has_toolchain() {
+        targets.push((format!("{}/debug/volfold.exe", dist::CROSS), vec!["--target", dist::CROSS]));
+    }
+    for (program, mut words) in targets {
+        let program = steps::target_folder().join(program);
+        let program = program.to_string_lossy();
+        if Path::new(&*program).is_file() {
+            words.extend(["--program", &program]);
+        }
+        words.extend(["--profile", "dev"]);
+        dist::run(&words)?;
+    }
+    Ok(())
 }
 
 fn fuzz() -> Result<(), Failure> {

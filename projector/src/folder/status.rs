@@ -27,15 +27,21 @@ pub(crate) fn errno(kind: FsErrorKind) -> fuser::Errno {
     fuser::Errno::from_i32(number.raw_os_error())
 }
 
-#[cfg(all(windows, feature = "winfsp"))]
-pub(crate) use windows::*;
+#[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
+pub use windows::*;
 
 /// The numbers of `ntstatus.h` (MS-ERREF 2.3.1).
-#[cfg(all(windows, feature = "winfsp"))]
+#[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
 mod windows {
     use volfold_fs::{FsErrorKind, Reason};
 
-    use crate::folder::winfsp::abi::{NtStatus, nt_status as number};
+    /// `NTSTATUS`: negative for errors and warnings.
+    pub type NtStatus = i32;
+
+    /// The number of a status as the headers write it.
+    pub const fn number(number: u32) -> NtStatus {
+        number.cast_signed()
+    }
 
     /// It went well.
     pub(crate) const SUCCESS: NtStatus = 0;
@@ -43,18 +49,24 @@ mod windows {
     pub(crate) const REPARSE: NtStatus = 0x104;
     /// There is more than the buffer holds.
     pub(crate) const BUFFER_OVERFLOW: NtStatus = number(0x8000_0005);
+    /// The request is about nothing that is open.
+    pub(crate) const INVALID_HANDLE: NtStatus = number(0xC000_0008);
     /// The read begins past the end.
     pub(crate) const END_OF_FILE: NtStatus = number(0xC000_0011);
     /// The buffer holds nothing of it.
     pub(crate) const BUFFER_TOO_SMALL: NtStatus = number(0xC000_0023);
     /// The last part of the path is not there.
     pub(crate) const OBJECT_NAME_NOT_FOUND: NtStatus = number(0xC000_0034);
+    /// What was opened is no new file.
+    pub(crate) const OBJECT_NAME_COLLISION: NtStatus = number(0xC000_0035);
     /// A directory of the path is not there.
     pub(crate) const OBJECT_PATH_NOT_FOUND: NtStatus = number(0xC000_003A);
     /// The volume cannot be written to.
     pub(crate) const MEDIA_WRITE_PROTECTED: NtStatus = number(0xC000_00A2);
     /// A link that Windows cannot bear.
     pub(crate) const IO_REPARSE_DATA_INVALID: NtStatus = number(0xC000_0278);
+    /// A link that leads in circles, or below a file.
+    pub(crate) const REPARSE_POINT_NOT_RESOLVED: NtStatus = number(0xC000_0280);
 
     /// What a program of Windows sees when a request fails for `kind`.
     pub(crate) fn nt_status(kind: FsErrorKind) -> NtStatus {

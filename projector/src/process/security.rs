@@ -5,21 +5,33 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
+#[cfg(feature = "winfsp")]
+use std::os::windows::io::AsRawHandle;
 use std::path::{Path, PathBuf};
 
-use windows_sys::Win32::Foundation::{CloseHandle, LocalFree};
+use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
     GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
 };
+#[cfg(feature = "winfsp")]
+use windows_sys::Win32::Security::Authorization::{GetSecurityInfo, SE_KERNEL_OBJECT};
 use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION,
-    PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW, TOKEN_QUERY, TOKEN_USER,
-    TokenUser,
+    CheckTokenMembership, CreateWellKnownSid, DACL_SECURITY_INFORMATION, GetTokenInformation,
+    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW,
+    TOKEN_QUERY, TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid,
 };
 use windows_sys::Win32::System::Com::CoTaskMemFree;
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+#[cfg(feature = "winfsp")]
+use windows_sys::Win32::System::Threading::{OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION};
 use windows_sys::Win32::UI::Shell::{FOLDERID_ProgramData, SHGetKnownFolderPath};
+
+/// SYSTEM.
+pub(crate) const SYSTEM: &str = "S-1-5-18";
+
+/// The group of the administrators, which owns what an elevated one makes.
+pub(crate) const ADMINISTRATORS: &str = "S-1-5-32-544";
 
 /// The bytes of the descriptor that `text` describes in SDDL.
 ///
@@ -51,9 +63,66 @@ pub(crate) fn parse(text: &str) -> io::Result<Vec<u8>> {
 
 /// The security identifier of the user who runs this process: `S-1-5-...`.
 pub(crate) fn current_user() -> io::Result<String> {
+    // SAFETY: the pseudo handle of the process needs no closing.
+    unsafe { user_of(GetCurrentProcess()) }
+}
+
+/// The user as whom this process judges others: the current one, but where a test says another.
+pub(crate) fn acting_user() -> io::Result<String> {
+    #[cfg(debug_assertions)]
+    if let Ok(user) = std::env::var("VOLFOLD_TEST_USER") {
+        return Ok(user);
+    }
+    current_user()
+}
+
+/// Whether this process has the rights of an administrator: a member that has not elevated has
+/// them not.
+pub(crate) fn is_administrator() -> bool {
+    #[cfg(debug_assertions)]
+    if std::env::var_os("VOLFOLD_TEST_NO_ADMINISTRATOR").is_some() {
+        return false;
+    }
+    // A SID of two numbers takes 16 bytes; `u64` for its alignment.
+    let mut administrators = [0_u64; 16];
+    let mut size = u32::try_from(size_of_val(&administrators)).unwrap_or(0);
+    let mut is_member = 0;
+    // SAFETY: the size is that of the buffer, and the token of this thread is asked.
+    unsafe {
+        let group = administrators.as_mut_ptr().cast();
+        CreateWellKnownSid(WinBuiltinAdministratorsSid, std::ptr::null_mut(), group, &raw mut size)
+            != 0
+            && CheckTokenMembership(std::ptr::null_mut(), group, &raw mut is_member) != 0
+            && is_member != 0
+    }
+}
+
+/// The user of the process with this number, as far as this one may ask.
+///
+/// # Errors
+/// If the host does not tell.
+#[cfg(feature = "winfsp")]
+pub(crate) fn user_of_process(pid: u32) -> io::Result<String> {
+    // SAFETY: the handle is used while it is open, and closed once.
+    unsafe {
+        let process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
+        if process.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let user = user_of(process);
+        CloseHandle(process);
+        user
+    }
+}
+
+/// The user of a process.
+///
+/// # Safety
+/// `process` must be the handle of one.
+unsafe fn user_of(process: HANDLE) -> io::Result<String> {
     let mut token = std::ptr::null_mut();
-    // SAFETY: the pseudo handle of the process needs no closing; `token` is a valid place.
-    if unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token) } == 0 {
+    // SAFETY: by the contract of this function; `token` is a valid place.
+    if unsafe { OpenProcessToken(process, TOKEN_QUERY, &raw mut token) } == 0 {
         return Err(io::Error::last_os_error());
     }
     // A token's user takes 16 bytes and a SID of at most 68; `u64` for their alignment.
@@ -77,6 +146,41 @@ pub(crate) fn current_user() -> io::Result<String> {
     }
     // SAFETY: `buffer` holds a `TOKEN_USER` whose SID lies in it.
     unsafe { identifier_text((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) }
+}
+
+/// The security identifier of the owner of the pipe that `handle` is an end of; only a user with the
+/// right to restore files can make one that another owns.
+///
+/// # Errors
+/// If the host does not tell.
+#[cfg(feature = "winfsp")]
+pub(crate) fn pipe_owner(handle: &std::fs::File) -> io::Result<String> {
+    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the handle is open as long as the file; the results are valid places or null.
+    let status = unsafe {
+        GetSecurityInfo(
+            handle.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &raw mut owner,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status.cast_signed()));
+    }
+    if owner.is_null() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: `owner` lies in `descriptor`, which is freed after its last use.
+    unsafe {
+        let text = identifier_text(owner);
+        LocalFree(descriptor);
+        text
+    }
 }
 
 /// The security identifier of the owner of the file or folder at `path`.

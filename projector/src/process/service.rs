@@ -3,15 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use windows_service::service::{
-    ServiceAccess, ServiceControl, ServiceControlAccept, ServiceErrorControl, ServiceExitCode,
+    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceControl, ServiceControlAccept,
+    ServiceErrorControl, ServiceExitCode, ServiceFailureActions, ServiceFailureResetPeriod,
     ServiceInfo, ServiceStartType, ServiceState, ServiceStatus, ServiceType,
 };
-use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
+use windows_service::service_control_handler::{
+    self, ServiceControlHandlerResult, ServiceStatusHandle,
+};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{define_windows_service, service_dispatcher};
 
@@ -20,16 +23,13 @@ use super::security;
 /// The name of the service.
 const NAME: &str = "volfold";
 
-/// How long a stop may take before Windows ends the process.
-const STOP_TIME: Duration = Duration::from_secs(30);
-
 /// SYSTEM and the administrators may do everything, all others nothing.
 const SYSTEM_ONLY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
-/// SYSTEM and the administrators.
-const SYSTEM_OWNERS: [&str; 2] = ["S-1-5-18", "S-1-5-32-544"];
+/// How long the service has for its stop; it ends sooner, see [`ServiceStop`].
+const STOP_TIME: Duration = Duration::from_secs(60);
 
-type Work = Box<dyn Fn(&Receiver<()>) -> io::Result<()> + Send + Sync>;
+type Work = Box<dyn Fn(&mut ServiceStop) -> io::Result<()> + Send + Sync>;
 
 /// What the service does; Windows calls a function without arguments of ours.
 static WORK: OnceLock<Work> = OnceLock::new();
@@ -41,18 +41,33 @@ fn failed(error: windows_service::Error) -> io::Error {
     }
 }
 
+/// `ERROR_SERVICE_EXISTS`.
+const SERVICE_EXISTS: i32 = 1073;
+
+/// `ERROR_SERVICE_DOES_NOT_EXIST`.
+const NO_SUCH_SERVICE: i32 = 1060;
+
+/// `ERROR_SERVICE_MARKED_FOR_DELETE`.
+const MARKED_FOR_DELETE: i32 = 1072;
+
+fn manager(more: ServiceManagerAccess) -> io::Result<ServiceManager> {
+    let access = ServiceManagerAccess::CONNECT | more;
+    ServiceManager::local_computer(None::<&OsStr>, access).map_err(failed)
+}
+
 /// Registers the program with `arguments` as a service that starts with Windows as SYSTEM, and
-/// starts it.
+/// starts it; one that is there already is stopped, and started anew.
 ///
 /// # Errors
 /// `PermissionDenied` without the rights of an administrator, or why Windows refuses.
 pub fn install(arguments: Vec<OsString>) -> io::Result<()> {
-    let access = ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE;
-    let manager = ServiceManager::local_computer(None::<&OsStr>, access).map_err(failed)?;
+    let manager = manager(ServiceManagerAccess::CREATE_SERVICE)?;
     let info = ServiceInfo {
         name: NAME.into(),
         display_name: "volfold: disk images as folders".into(),
         service_type: ServiceType::OWN_PROCESS,
+        // Not delayed: the driver of WinFsp starts with the first mount, and what does not work yet
+        // is tried again.
         start_type: ServiceStartType::AutoStart,
         error_control: ServiceErrorControl::Normal,
         executable_path: std::env::current_exe()?,
@@ -61,12 +76,61 @@ pub fn install(arguments: Vec<OsString>) -> io::Result<()> {
         account_name: None,
         account_password: None,
     };
-    let access = ServiceAccess::START | ServiceAccess::CHANGE_CONFIG;
-    let service = manager.create_service(&info, access).map_err(failed)?;
+    let access = ServiceAccess::START
+        | ServiceAccess::STOP
+        | ServiceAccess::QUERY_STATUS
+        | ServiceAccess::CHANGE_CONFIG;
+    let service = match manager.create_service(&info, access).map_err(failed) {
+        Err(error) if error.raw_os_error() == Some(SERVICE_EXISTS) => {
+            let service = manager.open_service(NAME, access).map_err(failed)?;
+            service.change_config(&info).map_err(failed)?;
+            stop(&service)?;
+            service
+        }
+        Err(error) if error.raw_os_error() == Some(MARKED_FOR_DELETE) => {
+            let line = "was removed, but programs still have it open; close the window \
+                        \"Services\", or restart Windows";
+            return Err(io::Error::other(line));
+        }
+        other => other?,
+    };
     let text = "Shows the volumes on disk images as folders, by its list of mounts";
-    // The service works without a description.
+    // The service works without these.
     let _ = service.set_description(text);
+    let _ = service.update_failure_actions(restart_on_failure());
+    let _ = service.set_preshutdown_timeout(STOP_TIME);
     service.start::<&OsStr>(&[]).map_err(failed)
+}
+
+/// Windows starts the service again when it ends by a failure: soon, then later.
+fn restart_on_failure() -> ServiceFailureActions {
+    let restart_after = |seconds| ServiceAction {
+        action_type: ServiceActionType::Restart,
+        delay: Duration::from_secs(seconds),
+    };
+    ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(Duration::from_secs(24 * 3600)),
+        reboot_msg: None,
+        command: None,
+        actions: Some([5, 30, 60].map(restart_after).to_vec()),
+    }
+}
+
+/// Stops the service and waits for its end; it may have stopped by itself.
+fn stop(service: &Service) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match service.query_status().map_err(failed)?.current_state {
+            ServiceState::Stopped => return Ok(()),
+            // Refused while it starts.
+            ServiceState::Running => drop(service.stop()),
+            _ => {}
+        }
+        if start.elapsed() > STOP_TIME {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the service does not stop"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Stops the service and removes it.
@@ -75,39 +139,110 @@ pub fn install(arguments: Vec<OsString>) -> io::Result<()> {
 /// `PermissionDenied` without the rights of an administrator; if there is no such service, or it
 /// does not stop.
 pub fn uninstall() -> io::Result<()> {
-    let access = ServiceManagerAccess::CONNECT;
-    let manager = ServiceManager::local_computer(None::<&OsStr>, access).map_err(failed)?;
     let access = ServiceAccess::QUERY_STATUS | ServiceAccess::STOP | ServiceAccess::DELETE;
+    let manager = manager(ServiceManagerAccess::empty())?;
     let service = manager.open_service(NAME, access).map_err(failed)?;
-    // It may have stopped by itself.
-    let _ = service.stop();
-    let start = Instant::now();
-    while service.query_status().map_err(failed)?.current_state != ServiceState::Stopped {
-        if start.elapsed() > STOP_TIME {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the service does not stop"));
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    stop(&service)?;
     service.delete().map_err(failed)
+}
+
+/// What Windows knows of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// `running`, `stopped` or what is between them.
+    pub state: &'static str,
+    /// Its process, if it has one.
+    pub pid: Option<u32>,
+}
+
+/// What Windows knows of the service; `None` if it is not installed.
+///
+/// # Errors
+/// If Windows does not tell.
+pub fn facts() -> io::Result<Option<ServiceFacts>> {
+    let manager = manager(ServiceManagerAccess::empty())?;
+    let service = match manager.open_service(NAME, ServiceAccess::QUERY_STATUS).map_err(failed) {
+        Err(error) if error.raw_os_error() == Some(NO_SUCH_SERVICE) => return Ok(None),
+        other => other?,
+    };
+    let status = service.query_status().map_err(failed)?;
+    let state = match status.current_state {
+        ServiceState::Running => "running",
+        ServiceState::Stopped => "stopped",
+        ServiceState::StartPending | ServiceState::ContinuePending => "starting",
+        ServiceState::StopPending | ServiceState::PausePending => "stopping",
+        ServiceState::Paused => "paused",
+    };
+    Ok(Some(ServiceFacts { state, pid: status.process_id.filter(|pid| *pid != 0) }))
 }
 
 define_windows_service!(service_main, service_body);
 
-/// Does `work` as the service; it gets where the request to stop arrives.
+/// Does `work` as the service; it gets how the stop is asked for.
 ///
 /// # Errors
 /// If the process was not started by the service manager.
 pub fn run(
-    work: impl Fn(&Receiver<()>) -> io::Result<()> + Send + Sync + 'static,
+    work: impl Fn(&mut ServiceStop) -> io::Result<()> + Send + Sync + 'static,
 ) -> io::Result<()> {
     let _ = WORK.set(Box::new(work));
     service_dispatcher::start(NAME, service_main).map_err(failed)
 }
 
+/// The request to stop, and the word to Windows that it is being done.
+pub struct ServiceStop {
+    told: Receiver<()>,
+    status: ServiceStatusHandle,
+    checkpoint: u32,
+}
+
+impl ServiceStop {
+    /// Waits for the request, at most for `time`; whether it came.
+    pub fn wait(&self, time: Duration) -> bool {
+        self.told.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
+    }
+
+    /// Tells Windows that the stop goes on; to be called every second or so until it is done.
+    pub fn is_stopping(&mut self) {
+        self.checkpoint += 1;
+        report(self.status, ServiceState::StopPending, self.checkpoint, ServiceExitCode::Win32(0));
+    }
+}
+
+/// A status that Windows does not take leaves nothing to do.
+fn report(
+    handle: ServiceStatusHandle,
+    current_state: ServiceState,
+    checkpoint: u32,
+    exit_code: ServiceExitCode,
+) {
+    let controls_accepted = match current_state {
+        // Before the shutdown itself, which has no time for images that do not answer.
+        ServiceState::Running => ServiceControlAccept::STOP | ServiceControlAccept::PRESHUTDOWN,
+        _ => ServiceControlAccept::empty(),
+    };
+    let is_pending = current_state == ServiceState::StopPending;
+    let _ = handle.set_service_status(ServiceStatus {
+        service_type: ServiceType::OWN_PROCESS,
+        current_state,
+        controls_accepted,
+        exit_code,
+        checkpoint,
+        wait_hint: if is_pending { Duration::from_secs(10) } else { Duration::ZERO },
+        process_id: None,
+    });
+}
+
 fn service_body(_arguments: Vec<OsString>) {
-    let (send, stop) = channel();
+    let (send, told) = channel();
+    let known = Arc::new(OnceLock::<ServiceStatusHandle>::new());
+    let own = Arc::clone(&known);
     let handler = move |control| match control {
-        ServiceControl::Stop | ServiceControl::Shutdown => {
+        ServiceControl::Stop | ServiceControl::Preshutdown => {
+            // At once, so that no one asks a second time.
+            if let Some(handle) = own.get() {
+                report(*handle, ServiceState::StopPending, 0, ServiceExitCode::Win32(0));
+            }
             let _ = send.send(());
             ServiceControlHandlerResult::NoError
         }
@@ -117,27 +252,25 @@ fn service_body(_arguments: Vec<OsString>) {
     let Ok(status) = service_control_handler::register(NAME, handler) else {
         return;
     };
-    let report = |current_state, controls_accepted, exit_code| {
-        let _ = status.set_service_status(ServiceStatus {
-            service_type: ServiceType::OWN_PROCESS,
-            current_state,
-            controls_accepted,
-            exit_code,
-            checkpoint: 0,
-            wait_hint: STOP_TIME,
-            process_id: None,
-        });
-    };
-    let accepted = ServiceControlAccept::STOP | ServiceControlAccept::SHUTDOWN;
-    report(ServiceState::Running, accepted, ServiceExitCode::Win32(0));
-    let exit_code = match WORK.get().map(|work| work(&stop)) {
+    let _ = known.set(status);
+    report(status, ServiceState::Running, 0, ServiceExitCode::Win32(0));
+    let mut stop = ServiceStop { told, status, checkpoint: 0 };
+    let exit_code = match WORK.get().map(|work| work(&mut stop)) {
         Some(Err(error)) => match error.raw_os_error() {
             Some(code) => ServiceExitCode::Win32(code.cast_unsigned()),
             None => ServiceExitCode::ServiceSpecific(1),
         },
         _ => ServiceExitCode::Win32(0),
     };
-    report(ServiceState::Stopped, ServiceControlAccept::empty(), exit_code);
+    report(status, ServiceState::Stopped, 0, exit_code);
+}
+
+/// Where [`system_folder`] is, whether it is there or not.
+///
+/// # Errors
+/// If the host does not tell.
+pub fn system_path() -> io::Result<PathBuf> {
+    Ok(security::program_data()?.join("volfold"))
 }
 
 /// The folder for what the service reads and writes, which only SYSTEM and the administrators
@@ -146,14 +279,16 @@ fn service_body(_arguments: Vec<OsString>) {
 /// # Errors
 /// If it cannot be made, or another user made it.
 pub fn system_folder() -> io::Result<PathBuf> {
-    let folder = security::program_data()?.join("volfold");
+    let folder = system_path()?;
     match std::fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     // Every user may make folders there, so another one could have been first.
     let owner = security::owner(&folder)?;
-    if !SYSTEM_OWNERS.contains(&owner.as_str()) && owner != security::current_user()? {
+    if ![security::SYSTEM, security::ADMINISTRATORS].contains(&owner.as_str())
+        && owner != security::current_user()?
+    {
         let line = format!("{} belongs to another user; remove it", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
     }

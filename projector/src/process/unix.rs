@@ -36,6 +36,11 @@ pub fn leave_terminal() {
     let _ = rustix::process::setsid();
 }
 
+/// Unix has no drives.
+pub fn drive_letters() -> Vec<u8> {
+    Vec::new()
+}
+
 /// Leaves the working folder, so that what it lies on can be unmounted. Paths must be absolute from
 /// then on.
 pub fn leave_folder() {

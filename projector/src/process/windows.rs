@@ -1,26 +1,32 @@
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::windows::io::AsRawHandle;
+use std::os::windows::ffi::OsStringExt;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use volfold_block::FileId;
 
 use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_PRIVILEGE_NOT_HELD,
+    CloseHandle, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_PRIVILEGE_NOT_HELD, FILETIME,
     HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle,
+    BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle, GetLogicalDrives, SYNCHRONIZE,
 };
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
 };
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, GetExitCodeProcess, OpenProcess,
-    PROCESS_QUERY_LIMITED_INFORMATION,
+    CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, GetCurrentProcess, GetExitCodeProcess,
+    GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_TERMINATE,
+    QueryFullProcessImageNameW, TerminateProcess, WaitForSingleObject,
 };
+
+use super::{Owner, security};
 
 /// Calls `end` once, on a thread of its own, when the process is asked to end: Ctrl-C, Ctrl-Break,
 /// the console closing, the user signing out, the system going down.
@@ -48,6 +54,15 @@ pub fn detach(command: &mut Command) {
         // SAFETY: takes any handle; one that is none is refused.
         unsafe { SetHandleInformation(GetStdHandle(number), HANDLE_FLAG_INHERIT, 0) };
     }
+}
+
+/// The letters that drives have, in upper case: also those without a medium, which no file can be
+/// asked of.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub fn drive_letters() -> Vec<u8> {
+    // SAFETY: takes nothing.
+    let drives = unsafe { GetLogicalDrives() };
+    (b'A'..=b'Z').filter(|letter| drives >> (letter - b'A') & 1 != 0).collect()
 }
 
 /// Windows keeps a process's working folder for it alone.
@@ -87,14 +102,20 @@ pub(super) fn id_at(path: &Path) -> Option<FileId> {
 /// Leaves the terminal; a process that was started by [`detach`] has none.
 pub fn leave_terminal() {}
 
-/// The folder for what is written down of this user's mounts; made if it is not there.
+/// The folder for what is written down of this user's mounts; made if it is not there. SYSTEM's is
+/// where the administrators find it.
 ///
 /// # Errors
 /// If it cannot be made.
 pub fn state_folder() -> io::Result<PathBuf> {
-    let local = std::env::var_os("LOCALAPPDATA").map(PathBuf::from).or_else(|| {
-        std::env::var_os("USERPROFILE").map(|home| PathBuf::from(home).join(r"AppData\Local"))
-    });
+    if own_kind() == Owner::Service {
+        let folder = super::service::system_folder()?.join("mounts");
+        std::fs::create_dir_all(&folder)?;
+        return Ok(folder);
+    }
+    let local = std::env::var_os("LOCALAPPDATA")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("USERPROFILE").map(|home| PathBuf::from(home).join(LOCAL)));
     let Some(local) = local else {
         return Err(io::Error::new(io::ErrorKind::NotFound, "%LOCALAPPDATA% is not set"));
     };
@@ -103,9 +124,131 @@ pub fn state_folder() -> io::Result<PathBuf> {
     Ok(folder)
 }
 
+/// Whose mounts the folder of [`state_folder`] tells of.
+pub fn own_kind() -> Owner {
+    match security::acting_user() {
+        Ok(user) if user == security::SYSTEM => Owner::Service,
+        _ => Owner::Own,
+    }
+}
+
 /// All folders of this user that may hold what was written down.
 pub fn state_folders() -> Vec<PathBuf> {
     state_folder().into_iter().collect()
+}
+
+/// Where a profile has what programs keep for its user.
+const LOCAL: &str = r"AppData\Local";
+
+/// The folders of others that this process may read, as one of an administrator.
+pub fn state_folders_of_others() -> Vec<(Owner, PathBuf)> {
+    if !security::is_administrator() {
+        return Vec::new();
+    }
+    let own = state_folder().ok();
+    let system = super::service::system_path().map(|folder| folder.join("mounts"));
+    let mut folders: Vec<_> = system.into_iter().map(|folder| (Owner::Service, folder)).collect();
+    let users =
+        std::env::var_os("PUBLIC").and_then(|public| Some(Path::new(&public).parent()?.to_owned()));
+    for profile in
+        users.and_then(|users| std::fs::read_dir(users).ok()).into_iter().flatten().flatten()
+    {
+        let folder = profile.path().join(LOCAL).join("volfold");
+        folders.push((Owner::Other(profile.file_name().display().to_string()), folder));
+    }
+    folders.retain(|(_, folder)| own.as_ref() != Some(folder) && folder.is_dir());
+    folders
+}
+
+/// Ends this process at once, whatever its threads do.
+#[cfg(feature = "winfsp")]
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub(crate) fn end_this_process() {
+    // SAFETY: the pseudo handle is always valid. To exit in order would wait for libraries, which may
+    // wait for the threads that hang.
+    unsafe { TerminateProcess(GetCurrentProcess(), 3) };
+}
+
+/// Ends the process with this number, if it is one of this program that began before `since`: a
+/// number is given again to another.
+///
+/// # Errors
+/// `NotFound` if it is none of this program, or why the host refuses.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub fn kill(pid: u32, since: SystemTime) -> io::Result<()> {
+    let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE | SYNCHRONIZE;
+    // SAFETY: the handle is closed once, by its owner.
+    let process = unsafe {
+        let process = OpenProcess(rights, 0, pid);
+        if process.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedHandle::from_raw_handle(process)
+    };
+    let own = std::env::current_exe()?;
+    let is_ours = image_of(&process)?.file_name() == own.file_name();
+    if !is_ours || began(&process)? > since {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the process has ended before"));
+    }
+    // SAFETY: the handle is open and has these rights.
+    unsafe {
+        if TerminateProcess(process.as_raw_handle(), 3) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // It goes when its requests to the system do, which may take some time.
+        WaitForSingleObject(process.as_raw_handle(), 5000);
+    }
+    Ok(())
+}
+
+/// The file of the program that a process runs.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+fn image_of(process: &OwnedHandle) -> io::Result<PathBuf> {
+    let mut units = [0_u16; 1024];
+    let mut size = u32::try_from(units.len()).unwrap_or(0);
+    // SAFETY: the handle is open, and the size is that of the buffer.
+    let told = unsafe {
+        QueryFullProcessImageNameW(process.as_raw_handle(), 0, units.as_mut_ptr(), &raw mut size)
+    };
+    if told == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let length = usize::try_from(size).unwrap_or(0);
+    Ok(OsString::from_wide(units.get(..length).unwrap_or_default()).into())
+}
+
+/// When a process began.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+fn began(process: &OwnedHandle) -> io::Result<SystemTime> {
+    /// From 1601 to 1970, in units of 100 ns.
+    const UNIX_EPOCH_IN_TICKS: u64 = 116_444_736_000_000_000;
+    let [mut began, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
+    // SAFETY: the handle is open, and the places are valid.
+    let told = unsafe {
+        let (began, ended) = (&raw mut began, &raw mut ended);
+        GetProcessTimes(process.as_raw_handle(), began, ended, &raw mut kernel, &raw mut user)
+    };
+    if told == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let ticks = u64::from(began.dwHighDateTime) << 32 | u64::from(began.dwLowDateTime);
+    let nanoseconds = ticks.saturating_sub(UNIX_EPOCH_IN_TICKS).saturating_mul(100);
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds))
+}
+
+/// Whether a process with this number lives that began before `since`; the number of one that ended
+/// is given again.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+pub fn is_running_since(pid: u32, since: SystemTime) -> bool {
+    // SAFETY: the handle is closed once, by its owner.
+    let process = unsafe {
+        let process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
+        if process.is_null() {
+            return false;
+        }
+        OwnedHandle::from_raw_handle(process)
+    };
+    is_running(pid) && began(&process).is_ok_and(|began| began <= since)
 }
 
 /// Whether a process with this number lives.

@@ -10,19 +10,13 @@ use std::ffi::OsString;
 use std::io;
 
 use parking_lot::Mutex;
-use volfold_fs::{FileKind, FileSystem, FsError, FsErrorKind, FsResult, Name, NodeId, VolumeTree};
+use volfold_fs::{FileSystem, FsError, FsErrorKind, FsResult, Name, NodeId, VolumeTree};
 use volfold_projector::VolumeNames;
-use volfold_projector::folder::way_on_host;
+use volfold_projector::folder::links::{End, Guest};
 use volfold_projector::process::why_no_links;
 
 use super::arguments::{ExtractArguments, LinkStyle};
 use crate::cli::report::Report;
-
-/// LIMIT: links that are followed on the way to one path, as Linux.
-const MAX_LINKS: u32 = 40;
-
-/// LIMIT: parts of all targets on the way to one path.
-const MAX_PARTS: u32 = 4096;
 
 /// LIMIT: files and folders that are copied through links in one run: a few links to folders with
 /// links to folders make any number of copies.
@@ -86,20 +80,27 @@ impl<'a> Links<'a> {
     /// The link at `path` of the guest as one of a POSIX system.
     ///
     /// # Errors
-    /// Why its target cannot be read.
+    /// `Refused` if no text leads where the guest means, or why the target cannot be read.
     pub(super) fn posix_target(&self, path: &[u8], link: NodeId) -> FsResult<Vec<u8>> {
         let target = self.tree.read_link(link)?.0;
         if self.style() != LinkStyle::Guest {
             return Ok(target);
         }
         let (own, depth) = place_of(path);
-        Ok(volfold_projector::folder::target_on_host(own, depth, &target, &self.volumes))
+        let own = (own, self.tree.case(link));
+        let dirs = || Some(nodes(&self.directory_of(path).ok()?));
+        Ok(self.guest().text(own, depth, &target, dirs)?.bytes)
+    }
+
+    /// What links are resolved in.
+    fn guest(&self) -> Guest<'_> {
+        Guest::set(self.tree, &self.volumes)
     }
 
     /// The link at `path` of the guest as one of this host.
     ///
     /// # Errors
-    /// Why its target cannot be read.
+    /// As [`Links::posix_target`].
     #[cfg(unix)]
     pub(super) fn host_link(&self, path: &[u8], link: NodeId) -> FsResult<HostLink> {
         use std::os::unix::ffi::OsStringExt;
@@ -110,38 +111,40 @@ impl<'a> Links<'a> {
     /// The link at `path` of the guest as one of this host.
     ///
     /// # Errors
-    /// Why its target, or the way to it, cannot be read.
+    /// `Refused` if no text leads where the guest means, or why the way to it cannot be read.
     #[cfg(windows)]
     pub(super) fn host_link(&self, path: &[u8], link: NodeId) -> FsResult<HostLink> {
         use crate::cli::host_names::HostNames;
         use volfold_projector::folder::names;
 
-        let mut trail = self.directory_of(path)?;
+        let dirs = nodes(&self.directory_of(path)?);
         let target = self.tree.read_link(link)?.0;
-        let (own, depth) = place_of(path);
-        let (mut text, mut links, mut is_lost) = (Vec::new(), 0, false);
-        for part in way_on_host(own, depth, &target, &self.volumes) {
-            if part == b".." {
-                trail.pop();
-                text.push(OsString::from(".."));
-                continue;
-            }
-            let here = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
-            text.push(match is_lost {
-                // There is nothing, and so there are no twins.
-                true => names::to_host(&part),
-                false => HostNames::of(self.tree, here).get(&part),
-            });
-            is_lost = is_lost || self.go(&mut trail, vec![part], &mut links).is_err();
+        let way = self.guest().resolve(&dirs, &target, false)?;
+        let refused = |reason| Err(FsError::new(FsErrorKind::Refused, reason));
+        let mut text = vec![OsString::from(".."); dirs.len().saturating_sub(way.kept)];
+        let below = way.dirs.iter().skip(way.kept.saturating_sub(1));
+        for (dir, name) in below.zip(&way.names) {
+            text.push(HostNames::of(self.tree, *dir).get(name));
         }
-        let end = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
-        let is_to_folder =
-            !is_lost && self.tree.metadata(end).is_ok_and(|end| end.kind == FileKind::Directory);
+        let last = way.dirs.last().map_or_else(|| self.tree.root(), |dir| *dir);
+        match &way.end {
+            End::Here => {}
+            End::Node(_, name) => text.push(HostNames::of(self.tree, last).get(name)),
+            End::Missing(parts) => {
+                let first = parts.first().map(Vec::as_slice).unwrap_or_default();
+                if HostNames::of(self.tree, last).has_twin_of(first) {
+                    return refused("leads to no file, but Windows would find one of that name");
+                }
+                text.extend(parts.iter().map(|part| names::to_host(part)));
+            }
+            End::Nowhere => return refused("leads in a circle, or below what is no directory"),
+        }
+        let end = self.guest().resolve(&dirs, &target, true)?.end;
         let text = match text.is_empty() {
             true => ".".into(),
             false => text.join(OsStr::new("\\")),
         };
-        Ok(HostLink { text, is_to_folder })
+        Ok(HostLink { text, is_to_folder: end == End::Here })
     }
 
     /// What the link at `path` leads to, through further links, and its path without links.
@@ -149,15 +152,29 @@ impl<'a> Links<'a> {
     /// # Errors
     /// `NotFound` if that is nothing, or why a directory on the way cannot be read.
     pub(super) fn follow(&self, path: &[u8]) -> FsResult<(NodeId, Vec<u8>)> {
-        let mut trail = self.directory_of(path)?;
-        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
-        self.go(&mut trail, vec![name], &mut 0)?;
-        let node = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
-        let names: Vec<Vec<u8>> = trail.into_iter().skip(1).map(|(_, name)| name).collect();
+        let trail = self.directory_of(path)?;
+        let here = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let target = self.tree.read_link(self.tree.lookup(here, Name::new(name))?)?.0;
+        let way = self.guest().resolve(&nodes(&trail), &target, true)?;
+        let mut names: Vec<Vec<u8>> =
+            trail.into_iter().take(way.kept).skip(1).map(|(_, name)| name).collect();
+        names.extend(way.names);
+        let node = match way.end {
+            End::Here => way.dirs.last().copied().unwrap_or_else(|| self.tree.root()),
+            End::Node(node, name) => {
+                names.push(name);
+                node
+            }
+            End::Missing(_) => return Err(FsError::not_found()),
+            End::Nowhere => {
+                return Err(FsError::new(FsErrorKind::NotFound, "links lead in a circle"));
+            }
+        };
         Ok((node, [b"/", names.join(&b'/').as_slice()].concat()))
     }
 
-    /// The directory that holds `path`, in which there are no links.
+    /// The directories down to the one that holds `path`, in which there are no links.
     fn directory_of(&self, path: &[u8]) -> FsResult<Trail> {
         let mut trail = vec![(self.tree.root(), Vec::new())];
         let mut parts: Vec<&[u8]> = parts_of(path).collect();
@@ -167,41 +184,6 @@ impl<'a> Links<'a> {
             trail.push((self.tree.lookup(here, Name::new(part))?, part.to_vec()));
         }
         Ok(trail)
-    }
-
-    /// Goes on from the end of `trail` by `parts`, and by the links among them.
-    fn go(&self, trail: &mut Trail, mut parts: Vec<Vec<u8>>, links: &mut u32) -> FsResult<()> {
-        parts.reverse();
-        let mut steps = 0;
-        while let Some(part) = parts.pop() {
-            steps += 1;
-            if part == b".." {
-                // A way of ours never leaves the folder of all volumes.
-                if trail.len() > 1 {
-                    trail.pop();
-                }
-                continue;
-            }
-            // What leads to another machine is one name that no directory has.
-            if part.contains(&b'/') {
-                return Err(FsError::not_found());
-            }
-            let here = trail.last().map_or_else(|| self.tree.root(), |(node, _)| *node);
-            let node = self.tree.lookup(here, Name::new(&part))?;
-            if self.tree.metadata(node)?.kind != FileKind::Symlink {
-                trail.push((node, part));
-                continue;
-            }
-            *links += 1;
-            if *links > MAX_LINKS || steps > MAX_PARTS {
-                return Err(FsError::new(FsErrorKind::NotFound, "links lead in a circle"));
-            }
-            let target = self.tree.read_link(node)?.0;
-            let own = trail.get(1).map(|(_, name)| name.clone()).unwrap_or_default();
-            let depth = trail.len().saturating_sub(2);
-            parts.extend(way_on_host(&own, depth, &target, &self.volumes).into_iter().rev());
-        }
-        Ok(())
     }
 
     /// Whether one more copy of `size` bytes, of what the link at `path` leads to, may be made.
@@ -286,6 +268,10 @@ fn place_of(path: &[u8]) -> (&[u8], usize) {
     (own, parts_of(path).count().saturating_sub(2))
 }
 
+fn nodes(trail: &Trail) -> Vec<NodeId> {
+    trail.iter().map(|(node, _)| *node).collect()
+}
+
 fn parts_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
 }
@@ -322,7 +308,8 @@ mod tests {
     use std::sync::Arc;
 
     use volfold_fs::{
-        DirCursor, DirEntry, FileData, FsInfo, LinkTarget, Metadata, StreamName, TreeVolume, Usage,
+        DirCursor, DirEntry, FileData, FileKind, FsInfo, LinkTarget, Metadata, StreamName,
+        TreeVolume, Usage,
     };
 
     use super::*;

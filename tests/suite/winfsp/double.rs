@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use volfold_fs::{FileSystem, NodeId};
+use volfold_projector::VolumeNames;
 use volfold_projector::folder::names;
+use volfold_projector::folder::windows::{Shown as What, VolumeServer};
 use volfold_projector::folder::winfsp::abi::{FileSystemPtr, Interface, NtStatus};
-use volfold_projector::folder::winfsp::{VolumeServer, callbacks};
+use volfold_projector::folder::winfsp::{VolumeContext, callbacks};
 use winfsp_double::{Double, OPEN_REPARSE_POINT, Requests, functions, list, walk, wide};
 
 use super::compare::{compare, content};
@@ -32,10 +34,10 @@ const NOT_A_DIRECTORY: NtStatus = 0xC000_0103_u32.cast_signed();
 const CANCELLED: NtStatus = 0xC000_0120_u32.cast_signed();
 
 /// A volume of the double that shows `fs`.
-struct Shown {
+pub(crate) struct Shown {
     fs: FileSystemPtr,
     double: Double,
-    server: *mut VolumeServer,
+    context: *mut VolumeContext,
     stopped: bool,
 }
 
@@ -43,13 +45,15 @@ struct Shown {
 unsafe impl Sync for Shown {}
 
 impl Shown {
-    fn new(fs: Arc<dyn FileSystem>) -> Self {
+    pub(crate) fn new(fs: Arc<dyn FileSystem>) -> Self {
         // Longer than the 1024 bytes that the DLL has at first; only its head is looked at.
         let security = [&[1, 0, 4, 0x80][..], &[0; 1500]].concat();
         let log = Arc::new(|_: &str| {});
-        let server = VolumeServer::new(fs, security, functions(), log, || {});
-        let server = Box::new(server.expect("a root directory"));
-        let params = server.params();
+        let what = What::Volume { fs, name: Vec::new() };
+        let server = VolumeServer::new(what, &VolumeNames::default(), security, log);
+        let server = server.expect("a root directory");
+        let context = Box::new(VolumeContext::new(server, functions(), Box::new(|| {})));
+        let params = context.params();
         let device: Vec<u16> = wide("WinFsp.Disk\0");
         let mut fs: FileSystemPtr = ptr::null_mut();
         let functions = functions();
@@ -58,11 +62,16 @@ impl Shown {
             let table: *const Interface = &raw const callbacks::INTERFACE;
             let status = (functions.create)(device.as_ptr(), &raw const params, table, &raw mut fs);
             assert_eq!(status, 0, "FspFileSystemCreate");
-            let server = Box::into_raw(server);
-            (*fs).user_context = server.cast::<c_void>();
+            let context = Box::into_raw(context);
+            (*fs).user_context = context.cast::<c_void>();
             assert_eq!((functions.start_dispatcher)(fs, 0), 0, "FspFileSystemStartDispatcher");
-            Self { fs, double: Double::new(fs), server, stopped: false }
+            Self { fs, double: Double::new(fs), context, stopped: false }
         }
+    }
+
+    /// What requests are put to.
+    pub(crate) fn requests(&self) -> &Double {
+        &self.double
     }
 
     fn stop(&mut self) {
@@ -81,7 +90,7 @@ impl Drop for Shown {
         unsafe {
             (functions().stop_dispatcher)(self.fs);
             (functions().delete)(self.fs);
-            drop(Box::from_raw(self.server));
+            drop(Box::from_raw(self.context));
         }
     }
 }

@@ -21,7 +21,7 @@ const NAME_NOT_FOUND: NtStatus = 0xC000_0034_u32.cast_signed();
 const PATH_NOT_FOUND: NtStatus = 0xC000_003A_u32.cast_signed();
 
 /// The DLL; without it the test is ignored.
-fn needed() -> PathBuf {
+pub(crate) fn needed() -> PathBuf {
     let dll = dll();
     needs("WinFsp's DLL", dll.is_some());
     dll.unwrap_or_default()
@@ -29,7 +29,7 @@ fn needed() -> PathBuf {
 
 /// A volume with files, links in it and out of it.
 fn linked() -> MemoryFs {
-    let mut fs = MemoryFs::new();
+    let mut fs = MemoryFs::new().with_drives();
     let root = volfold_fs::NodeId(0);
     let docs = fs.directory(root, b"docs");
     let deep = fs.directory(docs, b"Deep");

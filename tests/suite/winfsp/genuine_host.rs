@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::ptr;
 use std::sync::Arc;
 
-use volfold_fs::FileSystem;
+use volfold_fs::{FileSystem, VolumeTree};
+use volfold_projector::VolumeNames;
+use volfold_projector::folder::windows::{Shown, VolumeServer};
 use volfold_projector::folder::winfsp::abi::{
     FileInfo, FspFileSystem, NtStatus, VolumeInfo, VolumeParams, flags, nt_status,
 };
-use volfold_projector::folder::winfsp::{Library, VolumeServer, callbacks};
+use volfold_projector::folder::winfsp::{Library, VolumeContext, callbacks};
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::ConvertStringSecurityDescriptorToSecurityDescriptorW;
 use windows_sys::Win32::Security::{
@@ -68,7 +70,7 @@ pub(crate) fn dll() -> Option<PathBuf> {
 pub(crate) struct Genuine {
     fs: Box<FspFileSystem>,
     /// What the callbacks use; its address is the context of `fs`.
-    _server: Box<VolumeServer>,
+    _context: Box<VolumeContext>,
     operations: Operations,
     token: HANDLE,
 }
@@ -78,6 +80,11 @@ unsafe impl Send for Genuine {}
 // SAFETY: as above.
 unsafe impl Sync for Genuine {}
 
+/// One volume.
+fn one(fs: Arc<dyn FileSystem>) -> Shown {
+    Shown::Volume { fs, name: Vec::new() }
+}
+
 impl Genuine {
     /// Shows `fs` through the DLL at `dll`, with a descriptor that lets everybody read.
     pub(crate) fn new(dll: &std::path::Path, fs: Arc<dyn FileSystem>) -> Self {
@@ -86,7 +93,7 @@ impl Genuine {
 
     /// As [`Genuine::new`]; the guest's own descriptors decide where there are any.
     pub(crate) fn with_guest_security(dll: &std::path::Path, fs: Arc<dyn FileSystem>) -> Self {
-        Self::make(dll, fs, READ_ONLY, true)
+        Self::make(dll, one(fs), &VolumeNames::default(), READ_ONLY, true)
     }
 
     /// As [`Genuine::new`], with the descriptor that `sddl` describes.
@@ -95,29 +102,35 @@ impl Genuine {
         fs: Arc<dyn FileSystem>,
         sddl: &str,
     ) -> Self {
-        Self::make(dll, fs, sddl, false)
+        Self::make(dll, one(fs), &VolumeNames::default(), sddl, false)
+    }
+
+    /// Shows a set, whose links call the volumes what `names` tells.
+    pub(crate) fn set(dll: &std::path::Path, tree: VolumeTree, names: &VolumeNames) -> Self {
+        let shown = Shown::Set { tree: Arc::new(tree), label: "set".to_owned(), serial: 0x5EED };
+        Self::make(dll, shown, names, READ_ONLY, false)
     }
 
     fn make(
         dll: &std::path::Path,
-        fs: Arc<dyn FileSystem>,
+        shown: Shown,
+        names: &VolumeNames,
         sddl: &str,
         guest_security: bool,
     ) -> Self {
         let library = Library::load(dll).unwrap_or_else(|error| panic!("{error}"));
         let log = Arc::new(|_: &str| {});
-        let functions = library.functions();
-        let server = VolumeServer::new(fs, descriptor(sddl), functions, log, || {});
-        let server =
-            Box::new(server.expect("a root directory").with_guest_security(guest_security));
-        let params: VolumeParams = server.params();
+        let server = VolumeServer::new(shown, names, descriptor(sddl), log);
+        let server = server.expect("a root directory").with_guest_security(guest_security);
+        let context = Box::new(VolumeContext::new(server, library.functions(), Box::new(|| {})));
+        let params: VolumeParams = context.params();
         // SAFETY: numbers, pointers and optional functions may all be 0.
         let mut fs: Box<FspFileSystem> = Box::new(unsafe { std::mem::zeroed() });
         fs.interface = &raw const callbacks::INTERFACE;
-        fs.user_context = ptr::from_ref::<VolumeServer>(&server).cast_mut().cast();
+        fs.user_context = ptr::from_ref::<VolumeContext>(&context).cast_mut().cast();
         fs.um_file_context_is_user_context2 =
             u8::from(params.flags & flags::UM_FILE_CONTEXT_IS_USER_CONTEXT2 != 0);
-        Self { fs, _server: server, operations: operations(dll), token: token() }
+        Self { fs, _context: context, operations: operations(dll), token: token() }
     }
 
     /// Puts one request: `fill` writes it, `take` reads the answer. `name` lies in the buffer.

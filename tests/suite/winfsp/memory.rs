@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use volfold_fs::{
-    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsError, FsInfo, FsResult, LinkTarget,
-    Metadata, Name, NodeId, StreamInfo, StreamName, Times, Timestamp, Usage,
+    CaseRule, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsError, FsInfo, FsResult,
+    LinkTarget, Metadata, Name, NodeId, StreamInfo, StreamName, Times, Timestamp, Usage,
 };
 
 /// A node: what it is, and what it holds.
@@ -51,6 +51,12 @@ impl MemoryFs {
         Self { nodes, info, faults: None, asked: Arc::default(), descriptors: BTreeMap::new() }
     }
 
+    /// As one of Windows: its links may begin with drive letters.
+    pub(crate) fn with_drives(mut self) -> Self {
+        self.info.case = CaseRule::Insensitive;
+        self
+    }
+
     pub(crate) fn with_faults(mut self, faults: Faults) -> Self {
         self.faults = Some(faults);
         self
@@ -84,6 +90,7 @@ impl MemoryFs {
         }
     }
 
+    #[cfg(target_env = "gnu")]
     pub(crate) fn descriptor(&mut self, node: NodeId, bytes: &[u8]) {
         self.descriptors.insert(node.0, bytes.to_vec());
     }

@@ -1,13 +1,22 @@
-//! The callbacks for WinFsp: asked through a double of its DLL, through the genuine DLL's own layer
-//! of requests, and by the built program.
+//! The callbacks for WinFsp and Dokan: asked through doubles of their DLLs, through the genuine WinFsp
+//! DLL's own layer of requests, and by the built program.
 
 mod compare;
+mod dokan;
 mod double;
+#[cfg(debug_assertions)]
+mod ending;
 #[cfg(target_env = "gnu")]
 mod genuine;
 #[cfg(target_env = "gnu")]
 mod genuine_host;
 #[cfg(target_env = "gnu")]
 mod layout;
+mod links;
 mod memory;
+#[cfg(debug_assertions)]
+mod pipe;
 mod program;
+#[cfg(debug_assertions)]
+mod service;
+mod windows;

@@ -15,7 +15,7 @@ use crate::common::program::{Output, Scratch, VOLFOLD, eventually, run, wait};
 use crate::harness::{apply, test};
 
 /// The DLL that was built with the tests.
-fn double() -> PathBuf {
+pub(super) fn double() -> PathBuf {
     let exe = std::env::current_exe().expect("the test program");
     let folders = exe.ancestors().skip(1).take(2);
     let mut found = folders.map(|folder| folder.join("winfsp_double.dll"));
@@ -23,19 +23,19 @@ fn double() -> PathBuf {
 }
 
 /// A folder for one test, with a state folder of its own.
-struct Place {
-    scratch: Scratch,
-    folder: PathBuf,
+pub(super) struct Place {
+    pub(super) scratch: Scratch,
+    pub(super) folder: PathBuf,
 }
 
 impl Place {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let folder = scratch.join("mount");
         Self { scratch, folder }
     }
 
-    fn command(&self, arguments: &[&OsStr]) -> Command {
+    pub(super) fn command(&self, arguments: &[&OsStr]) -> Command {
         let mut command = Command::new(VOLFOLD);
         command
             .args(arguments)
@@ -47,11 +47,11 @@ impl Place {
         command
     }
 
-    fn run(&self, arguments: &[&OsStr]) -> Output {
+    pub(super) fn run(&self, arguments: &[&OsStr]) -> Output {
         run(&mut self.command(arguments))
     }
 
-    fn mount(&self, disks: &[PathBuf]) -> Output {
+    pub(super) fn mount(&self, disks: &[PathBuf]) -> Output {
         self.mount_with(disks, &[])
     }
 
@@ -66,15 +66,39 @@ impl Place {
         self.run(&all)
     }
 
-    fn unmount(&self) -> Output {
+    pub(super) fn unmount(&self) -> Output {
         self.run(&[OsStr::new("unmount"), self.folder.as_os_str()])
     }
 
-    fn mounts(&self) -> serde_json::Value {
+    pub(super) fn mounts(&self) -> serde_json::Value {
         self.run(&[OsStr::new("mounts"), OsStr::new("--json")]).code(0).json()["mounts"].take()
     }
 
-    /// What the four threads of the double saw of `volume`, which must be the same.
+    /// The mount points as WinFsp was told them.
+    fn points(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.scratch.join("report.points")).expect("mount points");
+        let mut points: Vec<String> = text.lines().map(str::to_owned).collect();
+        points.sort();
+        points
+    }
+
+    /// The folder as WinFsp is told it: a prefix would be the Mount Manager's form.
+    pub(crate) fn plain(&self) -> String {
+        let folder = self.folder.display().to_string();
+        folder.strip_prefix(r"\\?\").unwrap_or(&folder).to_owned()
+    }
+
+    /// What the four threads of the double saw of the directory `volume` of the set.
+    fn seen(&self, volume: &str) -> BTreeMap<String, String> {
+        let below = format!("\\{volume}\\");
+        let inside = |(path, line): (String, String)| {
+            Some((format!("\\{}", path.strip_prefix(&below)?), line))
+        };
+        self.report("mount").into_iter().filter_map(inside).collect()
+    }
+
+    /// What the four threads of the double saw of the volume mounted at `volume`, which must be the
+    /// same.
     fn report(&self, volume: &str) -> BTreeMap<String, String> {
         let read = |number: u32| {
             let file = self.scratch.join(format!("report.{volume}.{number}"));
@@ -99,7 +123,7 @@ impl Drop for Place {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
@@ -113,7 +137,7 @@ fn a_mount_shows_each_volume_and_goes_when_it_is_freed() {
     let place = Place::new("mount");
     let sample = fixture("sample");
     place.mount(&sample.paths()).code(0);
-    assert_eq!(names(&place.folder), ["BOOT", "Windows", "linux"]);
+    assert_eq!(place.points(), [place.plain()]);
     let mounts = place.mounts();
     assert_eq!(mounts.as_array().expect("mounts").len(), 1);
     assert_eq!(mounts[0]["state"], "mounted");
@@ -121,7 +145,7 @@ fn a_mount_shows_each_volume_and_goes_when_it_is_freed() {
     for facts in sample.volumes.iter().filter(|facts| facts.listing.is_some()) {
         let listing = facts.listing.as_deref().expect("a listing");
         let volume = listing.split('.').nth(1).expect("sample.NAME.tsv");
-        let seen = place.report(volume);
+        let seen = place.seen(volume);
         for row in facts.rows().iter().filter(|row| row.kind == "f") {
             let path = format!("\\{}", String::from_utf8_lossy(&row.path).replace('/', "\\"));
             let line = seen.get(&path).unwrap_or_else(|| panic!("{volume}: {path} is missing"));
@@ -136,13 +160,39 @@ fn a_mount_shows_each_volume_and_goes_when_it_is_freed() {
 }
 
 #[apply(test)]
+fn each_volume_can_be_one_of_the_host() {
+    let place = Place::new("each");
+    let sample = fixture("sample");
+    place.mount_with(&sample.paths(), &["--each"]).code(0);
+    assert_eq!(names(&place.folder), ["BOOT", "Windows", "linux"]);
+    let wanted = ["BOOT", "Windows", "linux"].map(|name| format!("{}\\{name}", place.plain()));
+    assert_eq!(place.points(), wanted);
+    assert!(place.report("linux").contains_key("\\eicar.com"), "a volume's files are at its top");
+    place.unmount().code(0);
+    assert!(!place.folder.exists(), "the folder was made by `mount` and goes");
+}
+
+#[apply(test)]
+fn the_mount_manager_is_told_in_its_own_form() {
+    let disk = fixture("fat12").paths();
+    let place = Place::new("manager");
+    place.mount_with(&disk, &["--mount-manager"]).code(0);
+    assert_eq!(place.points(), [format!(r"\\.\{}", place.plain())]);
+    place.unmount().code(0);
+    let place = Place::new("manager-each");
+    place.mount_with(&disk, &["--mount-manager", "--each"]).code(0);
+    let [point] = &place.points()[..] else { panic!("one mount point") };
+    assert!(point.starts_with(&format!(r"\\.\{}\", place.plain())), "{point}");
+    place.unmount().code(0);
+}
+
+#[apply(test)]
 fn disks_and_volumes_are_files_beside_the_volumes() {
     let place = Place::new("raw");
     let fixture = fixture("gpt-512");
     let said = place.mount_with(&fixture.paths(), &["--raw"]).code(0);
     assert!(said.stderr.contains("shown as .raw/"), "{said:?}");
-    assert_eq!(names(&place.folder), [".raw", "INSIDE"]);
-    let seen = place.report(".raw");
+    let seen = place.seen(".raw");
     let disk = fs::read(fixture.path()).expect("the disk");
     let sum = |bytes: &[u8]| {
         let fold = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
@@ -170,7 +220,14 @@ fn an_empty_folder_of_the_user_stays_and_a_full_one_is_refused() {
     let disk = fixture("fat12").paths();
     place.mount(&disk).code(0);
     place.mount(&disk).code(1).says("is mounted already");
-    place.unmount().code(0);
+    // By all its names.
+    let named = [r"\\?\", r"\\.\", ""].map(|prefix| format!("{prefix}{}", place.plain()));
+    for folder in &named[1..] {
+        let disk = disk[0].as_os_str();
+        let mount = place.run(&[OsStr::new("mount"), disk, OsStr::new(folder)]);
+        mount.code(1).says("is mounted already");
+    }
+    place.run(&[OsStr::new("unmount"), OsStr::new(&named[1])]).code(0);
     assert!(names(&place.folder).is_empty());
     fs::write(place.folder.join("mine"), "x").expect("a file");
     place.mount(&disk).code(1).says("is not empty");
@@ -215,13 +272,20 @@ fn without_winfsp_mount_says_where_to_get_it() {
     let place = Place::new("missing");
     let disk = fixture("fat12").path();
     let arguments = [OsStr::new("mount"), disk.as_os_str(), place.folder.as_os_str()];
-    let mut command = place.command(&arguments);
-    run(command.env_remove("VOLFOLD_TEST_WINFSP")).code(1).says("WinFsp is not installed");
-    assert!(!place.folder.exists());
+    let refused = |command: &mut Command| {
+        run(command).code(1).says("WinFsp is not installed; get it from https://winfsp.dev/rel/");
+        assert!(!place.folder.exists(), "the folder that was made goes");
+    };
+    refused(place.command(&arguments).env("VOLFOLD_TEST_WINFSP", "none"));
+    // Of a machine that has it, its registry cannot be asked for what is missing.
+    let programs = std::env::var_os("ProgramFiles(x86)").unwrap_or_default();
+    if !Path::new(&programs).join("WinFsp").exists() {
+        refused(place.command(&arguments).env_remove("VOLFOLD_TEST_WINFSP"));
+    }
 }
 
 /// Ends a process without giving it a moment.
-fn kill(child: &mut Child) {
+pub(super) fn kill(child: &mut Child) {
     child.kill().expect("it runs");
     let _ = wait(child, "a killed process");
 }

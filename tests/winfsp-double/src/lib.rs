@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 use std::os::windows::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,10 +20,12 @@ use volfold_projector::folder::winfsp::abi::{
     FileSystemPtr, FspFileSystem, Functions, Interface, NtStatus, VolumeParams, flags, nt_status,
 };
 
+mod dokan;
 mod requests;
 mod resolve;
 mod script;
 
+pub use dokan::{DokanOpened, DokanVolume, dokan_functions, name_of};
 pub use requests::{
     Double, Listed, OPEN_REPARSE_POINT, Opened, Requests, list, parse_page, parse_streams, wide,
 };
@@ -115,6 +117,11 @@ pub unsafe extern "C" fn FspFileSystemCreate(
     }
     // SAFETY: numbers, pointers and optional functions may all be 0.
     let mut public: FspFileSystem = unsafe { std::mem::zeroed() };
+    let number = VOLUMES.fetch_add(1, Ordering::Relaxed);
+    let name = format!(r"\Device\Volume{{5eed0000-0000-0000-0000-{number:012}}}");
+    for (unit, slot) in name.encode_utf16().zip(&mut public.volume_name) {
+        *slot = unit;
+    }
     public.interface = interface;
     public.um_file_context_is_user_context2 =
         u8::from(params.flags & flags::UM_FILE_CONTEXT_IS_USER_CONTEXT2 != 0);
@@ -133,10 +140,14 @@ pub unsafe extern "C" fn FspFileSystemCreate(
     SUCCESS
 }
 
+/// How many volumes were made.
+static VOLUMES: AtomicU64 = AtomicU64::new(1);
+
 /// `UmFileContextIsFullContext`.
 const FULL_CONTEXT: u32 = 1 << 17;
 
-/// `FspFileSystemSetMountPointEx`: makes a directory, as the genuine one does.
+/// `FspFileSystemSetMountPointEx`: makes a directory, as the genuine one does, and appends the mount
+/// point as it was told to the file that ends in `.points` beside the report.
 ///
 /// # Safety
 /// As the headers say.
@@ -155,7 +166,15 @@ pub unsafe extern "C" fn FspFileSystemSetMountPointEx(
     if folder.is_some() {
         return INVALID_PARAMETER;
     }
-    let path = PathBuf::from(OsString::from_wide(&text));
+    if let Some(report) = std::env::var_os("VOLFOLD_DOUBLE_REPORT") {
+        let points = PathBuf::from(report).with_extension("points");
+        let line = format!("{}\n", String::from_utf16_lossy(&text));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(points);
+        let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
+    }
+    // The form that the Mount Manager is told by.
+    let plain = text.strip_prefix(&r"\\.\".encode_utf16().collect::<Vec<_>>()[..]);
+    let path = PathBuf::from(OsString::from_wide(plain.unwrap_or(&text)));
     if path.as_os_str().len() > 2 {
         match std::fs::create_dir(&path) {
             Ok(()) => {}
@@ -202,7 +221,8 @@ pub unsafe extern "C" fn FspFileSystemStartDispatcher(fs: FileSystemPtr, threads
     SUCCESS
 }
 
-/// `FspFileSystemStopDispatcher`: no request runs after it.
+/// `FspFileSystemStopDispatcher`: no request runs after it, and it does not return while the file
+/// exists that `VOLFOLD_DOUBLE_HANG` names.
 ///
 /// # Safety
 /// As the headers say.
@@ -217,6 +237,10 @@ pub unsafe extern "C" fn FspFileSystemStopDispatcher(fs: FileSystemPtr) {
         std::mem::take(&mut *volume.threads.lock().unwrap_or_else(PoisonError::into_inner));
     for thread in threads {
         thread.join().expect("a thread of the double ends well");
+    }
+    // As a request that waits for an image on a share that is gone.
+    while std::env::var_os("VOLFOLD_DOUBLE_HANG").is_some_and(|file| Path::new(&file).exists()) {
+        thread::sleep(Duration::from_millis(10));
     }
     while volume.running.load(Ordering::SeqCst) != 0 {
         thread::sleep(Duration::from_millis(1));

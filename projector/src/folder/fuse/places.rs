@@ -107,6 +107,21 @@ impl Places {
             .then(|| NodeId(slot.parent.load(Ordering::Relaxed)))
     }
 
+    /// The directories from the root to that of `node`, as far as they are known.
+    pub(super) fn directories(&self, node: NodeId) -> Option<Vec<NodeId>> {
+        let mut dirs = Vec::new();
+        let mut at = node;
+        while at != self.root {
+            at = self.parent(at)?;
+            dirs.push(at);
+            if dirs.len() > MAX_PARTS {
+                return None;
+            }
+        }
+        dirs.reverse();
+        Some(dirs)
+    }
+
     /// The path of `node` from the root on, as far as it is known.
     pub(super) fn path(&self, tree: &dyn FileSystem, node: NodeId) -> Option<String> {
         if node == self.root {

@@ -29,10 +29,11 @@ use volfold_fs::{
 };
 
 use super::places::{Places, shown};
+use crate::folder::links::Guest;
+use crate::folder::names;
 use crate::folder::projector::{Links, MountOptions, Ownership};
 use crate::folder::status::errno;
 use crate::folder::volume_names::VolumeNames;
-use crate::folder::{links, names};
 use crate::fuse_session::{FOREVER, MAX_LOG_LINES, MAX_READ};
 use crate::log::Log;
 
@@ -230,30 +231,14 @@ impl Server {
         let Some(depth) = depth.and_then(|depth| usize::from(depth).checked_sub(2)) else {
             return Err(FsError::new(FsErrorKind::Refused, "it is not known where the link lies"));
         };
-        let own = self.tree.volume_name(node).unwrap_or_default();
-        let way = links::way_inside(links::LinkPlace { own, depth }, &target, &self.volumes);
-        let climbs = way.parts.contains(&&b".."[..]);
-        let mut path = Vec::with_capacity(target.len());
-        for part in way.parts {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            match part {
-                b".." => path.extend_from_slice(part),
-                part => path.extend_from_slice(&names::to_unix(part)),
-            }
-        }
-        if climbs && self.tree.metadata(node)?.links > 1 {
+        let own = (self.tree.volume_name(node).unwrap_or_default(), self.tree.case(node));
+        let guest = Guest::set(&self.tree, &self.volumes);
+        let text = guest.text(own, depth, &target, || self.places.directories(node))?;
+        if text.climbs && self.tree.metadata(node)?.links > 1 {
             // The kernel keeps one target for all its names, which may lie at different depths.
             return Err(FsError::new(FsErrorKind::Refused, "link with `..` has several names"));
         }
-        if way.is_as_stored {
-            return Ok(target);
-        }
-        if path.is_empty() {
-            path.push(b'.');
-        }
-        Ok(path)
+        Ok(text.bytes)
     }
 
     /// Finds `name`, also in its escaped form.

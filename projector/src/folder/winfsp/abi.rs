@@ -7,13 +7,8 @@
 
 use std::ffi::c_void;
 
-/// `NTSTATUS`: negative for errors and warnings.
-pub type NtStatus = i32;
-
-/// The number of a status as the headers write it.
-pub const fn nt_status(number: u32) -> NtStatus {
-    number.cast_signed()
-}
+pub use crate::folder::status::{NtStatus, number as nt_status};
+pub use crate::folder::windows::FileInfo;
 
 /// A file system of the DLL.
 pub type FileSystemPtr = *mut FspFileSystem;
@@ -83,23 +78,6 @@ pub struct VolumeInfo {
     /// In bytes.
     pub volume_label_length: u16,
     pub volume_label: [u16; 32],
-}
-
-/// `FSP_FSCTL_FILE_INFO`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileInfo {
-    pub file_attributes: u32,
-    pub reparse_tag: u32,
-    pub allocation_size: u64,
-    pub file_size: u64,
-    pub creation_time: u64,
-    pub last_access_time: u64,
-    pub last_write_time: u64,
-    pub change_time: u64,
-    pub index_number: u64,
-    pub hard_links: u32,
-    pub ea_size: u32,
 }
 
 /// `FSP_FSCTL_OPEN_FILE_INFO`, which every `FileInfo` of an open lies in the beginning of.

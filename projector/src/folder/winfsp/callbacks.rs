@@ -8,16 +8,17 @@ use volfold_fs::FsErrorKind;
 use super::abi::{
     DirInfo, FileInfo, FileSystemPtr, Interface, IoStatusBlock, NtStatus, OpenFileInfo, VolumeInfo,
 };
-use super::listing::attribute;
-use super::page::Page;
-use super::server::{Handle, Lost, VolumeServer};
+use super::context::VolumeContext;
+use super::page::RecordPage;
 use crate::folder::names;
 use crate::folder::status::{self, nt_status};
+use crate::folder::windows::listing::attribute;
+use crate::folder::windows::{Handle, Lost, Page, VolumeServer};
 
 /// `FILE_WRITE_DATA | FILE_APPEND_DATA`.
 const WRITE_ACCESS: u32 = 0x2 | 0x4;
 
-/// What WinFsp calls; its context is a [`VolumeServer`].
+/// What WinFsp calls; its context is a [`VolumeContext`].
 pub static INTERFACE: Interface = Interface {
     get_volume_info: Some(get_volume_info),
     set_volume_label: Some(refuse),
@@ -55,13 +56,22 @@ pub static INTERFACE: Interface = Interface {
     reserved: [None; 31],
 };
 
+/// The context that `fs` was made with.
+///
+/// # Safety
+/// `fs` must be a file system of the DLL whose context is a [`VolumeContext`] that outlives it.
+unsafe fn context<'a>(fs: FileSystemPtr) -> &'a VolumeContext {
+    // SAFETY: by the contract of this function.
+    unsafe { &*(*fs).user_context.cast::<VolumeContext>() }
+}
+
 /// The server that `fs` was made with.
 ///
 /// # Safety
-/// `fs` must be a file system of the DLL whose context is a server that outlives it.
+/// As [`context`].
 unsafe fn server<'a>(fs: FileSystemPtr) -> &'a VolumeServer {
     // SAFETY: by the contract of this function.
-    unsafe { &*(*fs).user_context.cast::<VolumeServer>() }
+    unsafe { &context(fs).server }
 }
 
 /// The code units of a string that ends with 0.
@@ -127,7 +137,7 @@ unsafe extern "C" fn refuse() -> NtStatus {
 unsafe extern "C" fn get_volume_info(fs: FileSystemPtr, out: *mut VolumeInfo) -> NtStatus {
     answer(|| {
         // SAFETY: the DLL passes what `FspFileSystemCreate` was given, and valid pointers.
-        unsafe { *out = server(fs).figures()? };
+        unsafe { *out = context(fs).volume_info()? };
         Ok(())
     })
 }
@@ -296,8 +306,15 @@ unsafe extern "C" fn read_directory(
         unsafe {
             let from = if marker.is_null() { 0 } else { marker.cast::<u64>().read_unaligned() };
             let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
-            let mut page = Page::new(buf);
-            server(fs).read_directory(handle(context), from, &mut page)?;
+            let mut page = RecordPage::new(buf);
+            let mut take = |info: &FileInfo, name: &[u16], next| page.push(info, name, next);
+            match server(fs).read_directory(handle(context), from, &mut take)? {
+                Page::Full => page.full()?,
+                Page::End => page.end(),
+                // What there is has been given; now it is time to say that it is not all.
+                Page::Damaged(status) if page.is_empty() => return Err(status),
+                Page::Damaged(_) => {}
+            }
             *transferred = u32::try_from(page.used).unwrap_or(0);
         }
         Ok(())
@@ -315,7 +332,10 @@ unsafe extern "C" fn get_dir_info_by_name(
         unsafe {
             let room = size_of::<DirInfo>() + 2 * names::MAX_WINDOWS;
             let buf = std::slice::from_raw_parts_mut(out.cast::<u8>(), room);
-            server(fs).find_in(handle(context), wide(name), &mut Page::single(buf))
+            let mut page = RecordPage::single(buf);
+            server(fs).find_in(handle(context), wide(name), |info, name| {
+                page.push(info, name, 0);
+            })
         }
     })
 }
@@ -331,29 +351,27 @@ unsafe extern "C" fn get_stream_info(
         // SAFETY: as for every callback.
         unsafe {
             let buf = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
-            let mut page = Page::new(buf);
-            let result = server(fs).stream_page(handle(context), &mut page);
+            let mut page = RecordPage::new(buf);
+            let mut take = |size, allocated, name: &[u16]| page.push_stream(size, allocated, name);
+            let all = server(fs).each_stream(handle(context), &mut take)?;
+            if all {
+                page.end();
+            }
             *transferred = u32::try_from(page.used).unwrap_or(0);
-            result
+            if all { Ok(()) } else { Err(status::BUFFER_OVERFLOW) }
         }
     })
 }
 
 unsafe extern "C" fn get_reparse_point(
     fs: FileSystemPtr,
-    context: *mut c_void,
+    _context: *mut c_void,
     path: *const u16,
     buffer: *mut c_void,
     size: *mut usize,
 ) -> NtStatus {
-    answer(|| {
-        // SAFETY: as for every callback.
-        unsafe {
-            let handle = handle(context);
-            let data = server(fs).reparse_data(handle.node, &handle.info, wide(path))?;
-            give(&data, buffer, size, status::BUFFER_TOO_SMALL)
-        }
-    })
+    // SAFETY: the arguments of the request are handed through; the callback takes no context.
+    unsafe { reparse_point_by_name(fs, std::ptr::null_mut(), path, 0, buffer, size) }
 }
 
 unsafe extern "C" fn resolve_reparse_points(
@@ -367,7 +385,7 @@ unsafe extern "C" fn resolve_reparse_points(
 ) -> NtStatus {
     // SAFETY: the arguments of the request are handed through; the callback takes no context.
     unsafe {
-        let resolve = server(fs).functions.resolve_reparse_points;
+        let resolve = context(fs).functions.resolve_reparse_points;
         let none = std::ptr::null_mut();
         resolve(fs, reparse_point_by_name, none, path, index, resolve_last, io_status, buffer, size)
     }
@@ -384,13 +402,11 @@ unsafe extern "C" fn reparse_point_by_name(
     answer(|| {
         // SAFETY: as for every callback.
         unsafe {
-            let (server, path) = (server(fs), wide(path));
-            let found = match server.walk(path, None) {
-                Ok(found) => found,
+            let data = match server(fs).reparse_data(wide(path)) {
+                Ok(data) => data,
                 Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
                 Err(Lost::Status(status)) => return Err(status),
             };
-            let data = server.reparse_data(found.node, &found.info, path)?;
             give(&data, buffer, size, status::BUFFER_TOO_SMALL)
         }
     })
@@ -400,7 +416,7 @@ unsafe extern "C" fn dispatcher_stopped(fs: FileSystemPtr, normally: u8) {
     if normally == 0 {
         answer(|| {
             // SAFETY: as for every callback.
-            (unsafe { server(fs) }.lost)();
+            (unsafe { context(fs) }.lost)();
             Ok(())
         });
     }

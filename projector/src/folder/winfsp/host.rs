@@ -1,63 +1,7 @@
-//! What the host says about the place of a mount, and why it refuses.
-
-use std::os::windows::ffi::OsStrExt;
-use std::path::{Component, Path, Prefix};
-
-use windows_sys::Win32::Storage::FileSystem::{GetVolumeInformationW, GetVolumePathNameW};
-use windows_sys::Win32::System::SystemServices::FILE_SUPPORTS_REPARSE_POINTS;
+//! Why WinFsp refuses.
 
 use super::abi::{NtStatus, nt_status};
-use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
-
-/// Whether volumes can be mounted below `folder`: it must lie on a local NTFS or ReFS.
-///
-/// # Errors
-/// `Folder`, with the reason.
-pub(super) fn check_folder(folder: &Path) -> ProjectResult<()> {
-    let shown = folder.display();
-    let refused = |reason: &str| {
-        let line = format!("{shown}: {reason}; give a folder on a local NTFS volume");
-        ProjectError::new(ProjectErrorKind::Folder, line)
-    };
-    if let Some(Component::Prefix(prefix)) = folder.components().next()
-        && matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
-    {
-        return Err(refused("is on a network share"));
-    }
-    match supports_mount_points(folder) {
-        // The volumes of wine have none, and the double of the tests needs none.
-        #[cfg(debug_assertions)]
-        Some(false) if std::env::var_os("VOLFOLD_TEST_ANY_FOLDER").is_some() => Ok(()),
-        Some(false) => Err(refused("lies on a file system without mount points")),
-        // Where the host does not tell, mounting will.
-        Some(true) | None => Ok(()),
-    }
-}
-
-fn supports_mount_points(folder: &Path) -> Option<bool> {
-    let wide: Vec<u16> = folder.as_os_str().encode_wide().chain([0]).collect();
-    let mut root = [0_u16; 1024];
-    let mut features = 0;
-    // SAFETY: names end with 0, sizes are those of the buffers, unwanted results are null.
-    unsafe {
-        let size = u32::try_from(root.len()).unwrap_or(0);
-        if GetVolumePathNameW(wide.as_ptr(), root.as_mut_ptr(), size) == 0 {
-            return None;
-        }
-        let null = std::ptr::null_mut();
-        let told = GetVolumeInformationW(
-            root.as_ptr(),
-            null,
-            0,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            &raw mut features,
-            std::ptr::null_mut(),
-            0,
-        );
-        (told != 0).then_some(features & FILE_SUPPORTS_REPARSE_POINTS != 0)
-    }
-}
+use crate::error::{ProjectError, ProjectErrorKind};
 
 /// Why no volume of WinFsp could be made.
 pub(super) fn driver_error(shown: &str, status: NtStatus) -> ProjectError {

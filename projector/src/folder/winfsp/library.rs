@@ -38,6 +38,8 @@ impl fmt::Display for Version {
     }
 }
 
+const NOT_INSTALLED: &str = "WinFsp is not installed; get it from https://winfsp.dev/rel/";
+
 /// The DLL, loaded for as long as the process lives.
 #[derive(Clone, Copy)]
 pub struct Library {
@@ -48,18 +50,18 @@ pub struct Library {
 impl Library {
     /// Loads the DLL of the installed WinFsp.
     ///
-    /// A debug build takes the DLL that `VOLFOLD_TEST_WINFSP` names instead.
+    /// A debug build takes the DLL that `VOLFOLD_TEST_WINFSP` names instead; with `none` it finds none.
     ///
     /// # Errors
     /// `Unavailable` if WinFsp is not installed or too old.
     pub fn installed() -> ProjectResult<Self> {
         #[cfg(debug_assertions)]
-        if let Some(path) = std::env::var_os("VOLFOLD_TEST_WINFSP") {
-            return Self::load(Path::new(&path));
+        match std::env::var_os("VOLFOLD_TEST_WINFSP") {
+            Some(path) if path == "none" => return Err(unavailable(NOT_INSTALLED)),
+            Some(path) => return Self::load(Path::new(&path)),
+            None => {}
         }
-        let folder = install_folder().ok_or_else(|| {
-            unavailable("WinFsp is not installed; get it from https://winfsp.dev/rel/")
-        })?;
+        let folder = install_folder().ok_or_else(|| unavailable(NOT_INSTALLED))?;
         let name = if cfg!(target_arch = "aarch64") { "winfsp-a64.dll" } else { "winfsp-x64.dll" };
         Self::load(&folder.join("bin").join(name))
     }

@@ -1,40 +1,36 @@
-//! Windows: every volume as a volume of WinFsp, mounted as a directory below the folder.
+//! Windows: the set as a volume of WinFsp that is mounted at the folder, its top directories the
+//! volumes of the guest; or each of these as a volume of its own.
 //!
-//! [`abi`] is the DLL as its headers declare it, `library` finds and loads it, [`callbacks`] and
-//! `server` answer its requests from a file system, `control` is how other processes end a mount.
+//! [`abi`] is the DLL as its headers declare it, `library` finds and loads it, [`callbacks`] answer
+//! its requests by way of [`super::windows`].
 
 #![expect(unsafe_code, reason = "WinFsp's DLL is called, and calls back, with raw pointers")]
 
-use std::ffi::c_void;
-use std::io;
-use std::os::windows::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
 
-use volfold_block::error_chain;
 use volfold_fs::TreeVolume;
 
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
-use crate::folder::names;
-use crate::folder::projector::{Access, MountOptions, Place, Projector};
+use crate::folder::projector::{MountOptions, Place, Projector};
+use crate::folder::windows::mounting::{self, Driver, HostVolume};
+use crate::folder::windows::{VolumeServer, control, leftovers};
 use crate::mount::Mount;
 
 pub mod abi;
 pub mod callbacks;
-mod control;
+mod context;
 mod host;
 mod library;
-mod listing;
 mod page;
-mod reparse;
-mod security;
-mod server;
+mod stand;
+mod volume;
 
+pub use context::VolumeContext;
 pub use library::Library;
-pub use server::VolumeServer;
 
-use abi::{FileSystemPtr, NtStatus};
-use control::{Control, End};
+use stand::Stand;
+use volume::Volume;
 
 /// The WinFsp projector.
 pub struct WinFsp;
@@ -42,6 +38,10 @@ pub struct WinFsp;
 impl Projector for WinFsp {
     fn id(&self) -> &'static str {
         "winfsp"
+    }
+
+    fn is_available(&self) -> bool {
+        Library::installed().is_ok()
     }
 
     fn warning(&self) -> Option<String> {
@@ -54,187 +54,53 @@ impl Projector for WinFsp {
         folder: &Path,
         options: &MountOptions,
     ) -> ProjectResult<Box<dyn Mount>> {
-        let library = Library::installed()?;
-        if let Place::Letter(_) = options.place
-            && volumes.len() != 1
-        {
-            return Err(ProjectError::new(
-                ProjectErrorKind::Folder,
-                "a drive letter shows one volume; choose it with --volume",
-            ));
-        }
-        host::check_folder(folder)?;
-        let cannot = |error: io::Error| {
-            let line = format!("{}: cannot be mounted: {error}", folder.display());
-            ProjectError::new(ProjectErrorKind::Io, line)
-        };
-        let control = Control::new(folder).map_err(|error| match error.kind() {
-            // Another process has the first instance of the pipe already.
-            io::ErrorKind::PermissionDenied | io::ErrorKind::AlreadyExists => ProjectError::new(
-                ProjectErrorKind::Folder,
-                format!(
-                    "{}: is mounted already, by volfold of this or another user",
-                    folder.display()
-                ),
-            ),
-            _ => cannot(error),
-        })?;
-        let security = security::descriptor(options.access).map_err(cannot)?;
-        let (ask, end) = channel();
-        let mut mounted = Vec::new();
-        for volume in &volumes {
-            mounted.push(Volume::mount(volume, folder, options, library, &security, &ask)?);
-        }
-        control.listen(ask.clone()).map_err(cannot)?;
-        Ok(Box::new(Mounted { volumes: mounted, ask, end }))
+        mounting::mount(&Library::installed()?, volumes, folder, options)
     }
 
-    fn unmount(&self, folder: &Path, _force: bool) -> ProjectResult<()> {
-        control::ask(folder, "unmount").map_err(|error| ask_error(folder, &error))
+    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
+        control::unmount(folder, force)
     }
 
     fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
-        match control::ask(folder, "ping") {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(ask_error(folder, &error)),
-        }
+        control::is_mounted(folder)
+    }
+
+    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) -> usize {
+        leftovers::clear(folder, volumes)
     }
 }
 
-fn ask_error(folder: &Path, error: &io::Error) -> ProjectError {
-    let shown = folder.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            ProjectError::new(ProjectErrorKind::NotMounted, format!("{shown}: not a volfold mount"))
-        }
-        io::ErrorKind::PermissionDenied => ProjectError::new(
-            ProjectErrorKind::Io,
-            format!("{shown}: is another user's; only they and administrators may free it"),
-        ),
-        _ => ProjectError::new(ProjectErrorKind::Io, format!("{shown}: {error}")),
+impl Driver for Library {
+    fn title(&self) -> &'static str {
+        "WinFsp"
     }
-}
 
-/// A volume that is shown.
-struct Volume {
-    fs: FileSystemPtr,
-    library: Library,
-    /// What the callbacks use; freed after the last of them.
-    server: *mut VolumeServer,
-}
-
-// SAFETY: the DLL's functions on a file system may be called from any thread, and the server is
-// `Send + Sync`.
-unsafe impl Send for Volume {}
-
-impl Volume {
     fn mount(
-        volume: &TreeVolume,
-        folder: &Path,
+        &self,
+        server: VolumeServer,
+        point: &Path,
         options: &MountOptions,
-        library: Library,
-        security: &[u8],
-        ask: &Sender<End>,
-    ) -> ProjectResult<Self> {
-        let place = mount_point(volume.name(), folder, options.place);
-        let shown = place.display().to_string();
-        let server = volume.open().and_then(|fs| {
-            let ask = ask.clone();
-            let lost = move || drop(ask.send(End::DriverGone));
-            let log = options.log.clone();
-            let server = VolumeServer::new(fs, security.to_vec(), library.functions(), log, lost)?;
-            let server = server.with_names(volume.name(), &options.volumes);
-            Ok(server.with_guest_security(options.access == Access::Guest))
-        });
-        let server = server.map_err(|error| {
-            let line = format!("{shown}: cannot be shown: {}", error_chain(&error));
+        lost: Box<dyn Fn() + Send + Sync>,
+    ) -> ProjectResult<Box<dyn HostVolume>> {
+        let is_folder = !matches!(options.place, Place::Letter(_));
+        // The DLL makes the directory itself.
+        let stand = (is_folder && point.exists()).then(|| Stand::remove(point)).transpose();
+        let stand = stand.map_err(|error| {
+            let line = format!("{}: cannot be mounted: {error}", point.display());
             ProjectError::new(ProjectErrorKind::Io, line)
         })?;
-        let params = server.params();
-        let server = Box::into_raw(Box::new(server));
-        let wide = |text: &Path| text.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
-        let device = wide(Path::new("WinFsp.Disk"));
-        let mut fs: FileSystemPtr = std::ptr::null_mut();
-        // SAFETY: names end with 0, the parameters are complete, the interface lives for ever.
-        let status = unsafe {
-            let create = library.functions().create;
-            create(device.as_ptr(), &raw const params, &raw const callbacks::INTERFACE, &raw mut fs)
+        let context = VolumeContext::new(server, self.functions(), lost);
+        let told = match options.place {
+            Place::MountManager => mount_manager_form(point),
+            _ => point.to_path_buf(),
         };
-        if status < 0 {
-            // SAFETY: made by `Box::into_raw` above, and nothing uses it.
-            drop(unsafe { Box::from_raw(server) });
-            return Err(host::driver_error(&shown, status));
-        }
-        // From here on dropping it undoes all.
-        let volume = Self { fs, library, server };
-        let point = wide(&place);
-        let threads = u32::try_from(options.threads).unwrap_or(0);
-        // SAFETY: `fs` was made above. Its context is set before anything is dispatched.
-        let status = unsafe {
-            (*fs).user_context = server.cast::<c_void>();
-            let functions = library.functions();
-            match (functions.set_mount_point_ex)(fs, point.as_ptr(), std::ptr::null_mut()) {
-                status if status < 0 => Err((host::mount_point_error(&shown, status), status)),
-                _ => match (functions.start_dispatcher)(fs, threads) {
-                    status if status < 0 => Err((host::driver_error(&shown, status), status)),
-                    _ => Ok(()),
-                },
-            }
-        };
-        status.map_err(|(error, _): (ProjectError, NtStatus)| error)?;
-        Ok(volume)
+        Ok(Box::new(Volume::mount(context, &told, stand, *self, options.threads)?))
     }
 }
 
-impl Drop for Volume {
-    fn drop(&mut self) {
-        // SAFETY: the file system is ours; after these two no callback runs, so the server goes.
-        unsafe {
-            (self.library.functions().stop_dispatcher)(self.fs);
-            (self.library.functions().delete)(self.fs);
-            drop(Box::from_raw(self.server));
-        }
-    }
-}
-
-/// Where the volume called `name` is mounted.
-fn mount_point(name: &[u8], folder: &Path, place: Place) -> PathBuf {
-    match place {
-        Place::Folder => folder.join(names::to_host(name)),
-        Place::MountManager => Path::new(r"\\.\").join(folder).join(names::to_host(name)),
-        Place::Letter(letter) => PathBuf::from(format!("{letter}:")),
-    }
-}
-
-/// A mounted set.
-struct Mounted {
-    volumes: Vec<Volume>,
-    ask: Sender<End>,
-    end: Receiver<End>,
-}
-
-impl Mount for Mounted {
-    fn stopper(&self) -> Box<dyn Fn() + Send + Sync> {
-        let ask = self.ask.clone();
-        Box::new(move || drop(ask.send(End::Asked(None))))
-    }
-
-    fn serve(self: Box<Self>) -> ProjectResult<()> {
-        let Self { volumes, ask, end } = *self;
-        // The sender is kept, so there is always one to wait for.
-        let end = end.recv().unwrap_or(End::Asked(None));
-        drop(volumes);
-        drop(ask);
-        match end {
-            End::Asked(client) => {
-                drop(client);
-                Ok(())
-            }
-            End::DriverGone => Err(ProjectError::new(
-                ProjectErrorKind::Io,
-                "WinFsp's driver was unloaded; mount again when it is back",
-            )),
-        }
-    }
+/// `point` as the DLL wants it to tell the Mount Manager of it.
+fn mount_manager_form(point: &Path) -> PathBuf {
+    let mut form = OsString::from(r"\\.\");
+    form.push(point);
+    form.into()
 }

@@ -4,7 +4,7 @@ use super::abi::{DirInfo, FileInfo, NtStatus, StreamInfo};
 use crate::folder::status;
 
 /// A buffer of records that each begin at a multiple of 8, as `FspFileSystemAddDirInfo` fills it.
-pub(super) struct Page<'a> {
+pub(super) struct RecordPage<'a> {
     buf: &'a mut [u8],
     /// The bytes that are filled.
     pub(super) used: usize,
@@ -12,7 +12,7 @@ pub(super) struct Page<'a> {
     aligned: bool,
 }
 
-impl<'a> Page<'a> {
+impl<'a> RecordPage<'a> {
     pub(super) fn new(buf: &'a mut [u8]) -> Self {
         Self { buf, used: 0, aligned: true }
     }

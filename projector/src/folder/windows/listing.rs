@@ -9,11 +9,11 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use volfold_fs::{
-    DirCursor, FileKind, FileSystem, FsError, FsErrorKind, FsResult, Metadata, NodeId, Timestamp,
+    DirCursor, FileKind, FsError, FsErrorKind, FsResult, Metadata, NodeId, Timestamp,
 };
 
-use super::abi::FileInfo;
-use crate::folder::links;
+use super::info::FileInfo;
+use crate::folder::links::{End, Guest};
 use crate::folder::names::{self, MAX_WINDOWS, fold};
 
 /// LIMIT: names of one directory.
@@ -23,22 +23,22 @@ const MAX_NAMES: usize = 4 << 20;
 const MAX_FOLLOWED: usize = 4096;
 
 /// `FILE_ATTRIBUTE_*` of MS-FSCC 2.6.
-pub(super) mod attribute {
-    pub(in super::super) const DIRECTORY: u32 = 0x10;
-    pub(in super::super) const NORMAL: u32 = 0x80;
-    pub(in super::super) const REPARSE_POINT: u32 = 0x400;
+pub(crate) mod attribute {
+    pub(crate) const DIRECTORY: u32 = 0x10;
+    pub(crate) const NORMAL: u32 = 0x80;
+    pub(crate) const REPARSE_POINT: u32 = 0x400;
     /// What a guest's attributes are passed on of: all that say something of the file and do not
     /// make Windows act (recall, integrity streams).
-    pub(in super::super) const PASSED: u32 = 0x0000_FFA7 & !0x8000 & !REPARSE_POINT & !DIRECTORY;
+    pub(crate) const PASSED: u32 = 0x0000_FFA7 & !0x8000 & !REPARSE_POINT & !DIRECTORY;
 }
 
 /// `IO_REPARSE_TAG_*` of MS-FSCC 2.1.2.1.
-pub(super) mod tag {
-    pub(in super::super) const SYMLINK: u32 = 0xA000_000C;
-    pub(in super::super) const AF_UNIX: u32 = 0x8000_0023;
-    pub(in super::super) const LX_FIFO: u32 = 0x8000_0024;
-    pub(in super::super) const LX_CHR: u32 = 0x8000_0025;
-    pub(in super::super) const LX_BLK: u32 = 0x8000_0026;
+pub(crate) mod tag {
+    pub(crate) const SYMLINK: u32 = 0xA000_000C;
+    pub(crate) const AF_UNIX: u32 = 0x8000_0023;
+    pub(crate) const LX_FIFO: u32 = 0x8000_0024;
+    pub(crate) const LX_CHR: u32 = 0x8000_0025;
+    pub(crate) const LX_BLK: u32 = 0x8000_0026;
 }
 
 /// Names that hostile images choose must not all fall into one place.
@@ -70,11 +70,8 @@ impl Listing {
     ///
     /// # Errors
     /// If nothing of the directory can be read, or it has too many names.
-    pub(super) fn read(
-        fs: &dyn FileSystem,
-        trail: &[NodeId],
-        volumes: &links::OwnNames,
-    ) -> FsResult<Self> {
+    pub(super) fn read(guest: Guest<'_>, trail: &[NodeId]) -> FsResult<Self> {
+        let fs = guest.fs();
         let dir = trail.last().copied().unwrap_or_else(|| fs.root());
         let mut raw = Raw::default();
         let read = fs.read_dir(dir, DirCursor::START, &mut |entry| raw.take(&entry));
@@ -94,8 +91,9 @@ impl Listing {
         }
         let links = raw.entries.iter_mut().filter(|entry| entry.info.reparse_tag == tag::SYMLINK);
         for entry in links.take(MAX_FOLLOWED) {
-            let target = links::follow(fs, trail, entry.node, volumes).ok().flatten();
-            if target.is_some_and(|target| target.kind == FileKind::Directory) {
+            let target = fs.read_link(entry.node);
+            let end = target.and_then(|target| Ok(guest.resolve(trail, &target.0, true)?.end));
+            if end.is_ok_and(|end| end == End::Here) {
                 entry.info.file_attributes |= attribute::DIRECTORY;
             }
         }
@@ -148,6 +146,11 @@ impl Listing {
             .ok_or(self.damage.unwrap_or(FsErrorKind::NotFound))
     }
 
+    /// The name of `node`; of several the first.
+    pub(super) fn name_of(&self, node: NodeId) -> Option<&[u16]> {
+        self.entries.iter().find(|entry| entry.node == node).map(|entry| self.name(entry))
+    }
+
     fn index(&mut self) {
         let mut by_name = Vec::with_capacity(self.entries.len());
         for (entry, index) in self.entries.iter().zip(0_u32..) {
@@ -164,7 +167,7 @@ impl Listing {
 
     /// Gives every name that Windows would take for another's, or that is too long for it, a suffix
     /// by the order of the guest's bytes.
-    fn disambiguate_case(&mut self, guest: &Guest) {
+    fn disambiguate_case(&mut self, guest: &GuestNames) {
         let all: Vec<&[u8]> = (0..self.entries.len()).map(|index| guest.name(index)).collect();
         for (index, new) in names::disambiguate_case(&all) {
             // Offsets were bounded when the names were read; a suffix is short.
@@ -182,12 +185,12 @@ impl Listing {
 
 /// The guest's own names, needed to part twins only.
 #[derive(Default)]
-struct Guest {
+struct GuestNames {
     bytes: Vec<u8>,
     ends: Vec<u32>,
 }
 
-impl Guest {
+impl GuestNames {
     fn name(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         &self.bytes[start..self.ends[index] as usize]
@@ -199,7 +202,7 @@ impl Guest {
 struct Raw {
     units: Vec<u16>,
     entries: Vec<Entry>,
-    guest: Guest,
+    guest: GuestNames,
     /// The entries that came without metadata.
     bare: Vec<usize>,
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::folder::projector::Access;
-use crate::process::security::{current_user, parse};
+use crate::process::security::{ADMINISTRATORS, SYSTEM, current_user, is_administrator, parse};
 
 /// The self-relative descriptor for `access`.
 ///
@@ -83,12 +83,15 @@ fn is_access_list(bytes: &[u8]) -> bool {
 }
 
 /// The text of a descriptor that gives SYSTEM, the administrators and the user everything, and
-/// all others nothing.
+/// all others nothing; owned by the user, or the administrators for one of them.
 ///
 /// # Errors
 /// As [`descriptor`].
 pub(crate) fn private() -> io::Result<String> {
-    Ok(format!("D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{})", current_user()?))
+    let user = current_user()?;
+    // The owner is what others know the maker by.
+    let owner = if user != SYSTEM && is_administrator() { ADMINISTRATORS } else { &user };
+    Ok(format!("O:{owner}D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{user})"))
 }
 
 #[cfg(test)]

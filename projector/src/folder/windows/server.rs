@@ -1,4 +1,4 @@
-//! The requests of WinFsp, answered from a [`FileSystem`].
+//! The requests of a driver for Windows, answered from a [`FileSystem`].
 //!
 //! Nothing changes while mounted, so the driver may keep every answer for ever. State is kept for
 //! an open handle and for the listings of directories, the latter in a cache of bounded bytes.
@@ -12,16 +12,15 @@ use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, Weighter};
 use volfold_block::error_chain;
 use volfold_fs::{
-    FileData, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamInfo, StreamName, wtf8,
+    FileData, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamInfo, StreamName,
+    VolumeTree, wtf8,
 };
 
-use super::abi::{FileInfo, Functions, NtStatus, VolumeInfo, VolumeParams, flags, valid};
+use super::info::FileInfo;
 use super::listing::{Listing, attribute, file_info, tag};
-use super::page::Page;
-use super::{reparse, security};
-use crate::folder::links::OwnNames;
-use crate::folder::names;
-use crate::folder::status::{self, nt_status};
+use super::security;
+use crate::folder::links::Guest;
+use crate::folder::status::{self, NtStatus, nt_status};
 use crate::folder::volume_names::VolumeNames;
 use crate::log::Log;
 
@@ -31,10 +30,13 @@ const LISTINGS: u64 = 24 << 20;
 /// LIMIT: lines that failed requests write into the log of one volume.
 const MAX_LOG_LINES: u32 = 10_000;
 
+/// The units of a label, as Windows has them.
+const MAX_LABEL: usize = 32;
+
 /// The positions of `.` and `..` in a directory but the root; entries follow.
 const DOTS: u64 = 2;
 
-const SEPARATOR: u16 = b'\\' as u16;
+pub(super) const SEPARATOR: u16 = b'\\' as u16;
 const STREAM: u16 = b':' as u16;
 
 /// What listings are cached by: the bytes they take.
@@ -48,7 +50,7 @@ impl Weighter<NodeId, Arc<Listing>> for ByMemory {
 }
 
 /// Why a path leads to nothing.
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// The status to answer.
     Status(NtStatus),
     /// A link stands in the way; the code unit at which its name begins.
@@ -62,13 +64,20 @@ impl From<NtStatus> for Lost {
 }
 
 /// What a path leads to.
-pub(super) struct Found<'a> {
-    pub(super) info: FileInfo,
-    pub(super) node: NodeId,
+pub(crate) struct Found<'a> {
+    pub(crate) info: FileInfo,
+    pub(crate) node: NodeId,
     /// The directories from the root to the node's own.
-    trail: Vec<NodeId>,
+    pub(super) trail: Vec<NodeId>,
     /// The name of the stream after a colon.
     stream: Option<&'a [u16]>,
+}
+
+impl Found<'_> {
+    /// Whether it is a link, and not a stream of one.
+    pub(crate) fn is_link(&self) -> bool {
+        self.info.reparse_tag == tag::SYMLINK && self.stream.is_none()
+    }
 }
 
 /// What an open handle reads.
@@ -79,15 +88,72 @@ enum Content {
 }
 
 /// An open handle.
-pub(super) struct Handle {
-    pub(super) node: NodeId,
-    pub(super) info: FileInfo,
+pub(crate) struct Handle {
+    pub(crate) node: NodeId,
+    pub(crate) info: FileInfo,
     content: Content,
 }
 
-/// Answers the requests for one volume.
+/// What is shown.
+pub enum Shown {
+    /// One volume, whose folder in the set is `name`.
+    Volume {
+        /// Its files.
+        fs: Arc<dyn FileSystem>,
+        /// Its folder, were the set shown.
+        name: Vec<u8>,
+    },
+    /// A set: the top directories are its volumes.
+    Set {
+        /// Its files.
+        tree: Arc<VolumeTree>,
+        /// What the set is called.
+        label: String,
+        /// What tells it from other sets.
+        serial: u32,
+    },
+}
+
+/// What a driver is told once.
+pub(crate) struct Facts {
+    /// The name of the file system, in upper case.
+    pub(crate) file_system: String,
+    pub(crate) cluster_size: u32,
+    /// As [`FileInfo::creation_time`].
+    pub(crate) created: u64,
+    pub(crate) serial: u32,
+}
+
+/// How large a volume is, and what it is called.
+#[derive(Clone)]
+pub(crate) struct Figures {
+    pub(crate) size: u64,
+    pub(crate) free: u64,
+    /// At most 32 units.
+    pub(crate) label: Vec<u16>,
+}
+
+/// How a listing went on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// The next entry was not taken.
+    Full,
+    /// There is no more.
+    End,
+    /// There is no more that can be read.
+    Damaged(NtStatus),
+}
+
+/// Answers the requests for one volume of the host.
 pub struct VolumeServer {
-    fs: Arc<dyn FileSystem>,
+    pub(super) fs: Arc<dyn FileSystem>,
+    tree: Option<Arc<VolumeTree>>,
+    /// The folder of the one volume, where it is one.
+    own: Vec<u8>,
+    /// What links call the volumes.
+    volumes: VolumeNames,
+    label: Option<String>,
+    serial: u32,
     root: NodeId,
     root_info: FileInfo,
     listings: Cache<NodeId, Arc<Listing>, ByMemory>,
@@ -97,62 +163,55 @@ pub struct VolumeServer {
     security: Vec<u8>,
     /// Whether files have the guest's own descriptors, where there are any.
     guest_security: bool,
-    /// What links call this volume.
-    volumes: OwnNames,
-    figures: OnceLock<VolumeInfo>,
-    pub(super) functions: Functions,
+    figures: OnceLock<Figures>,
     log: Log,
     logged: AtomicU32,
-    /// Called when the driver ends the volume by itself.
-    pub(super) lost: Box<dyn Fn() + Send + Sync>,
 }
 
 impl VolumeServer {
-    /// Answers for `fs`; every file has the self-relative descriptor `security`, or with
-    /// [`VolumeServer::with_guest_security`] the guest's own. `lost` is called when the driver ends the volume by itself.
+    /// Answers for what is `shown`, whose links call the volumes what `volumes` tells. Every file has
+    /// the self-relative descriptor `security`, or with [`VolumeServer::with_guest_security`] the
+    /// guest's own.
     ///
     /// # Errors
     /// If the root directory cannot be read.
-    pub fn new(
-        fs: Arc<dyn FileSystem>,
-        security: Vec<u8>,
-        functions: Functions,
-        log: Log,
-        lost: impl Fn() + Send + Sync + 'static,
-    ) -> FsResult<Self> {
+    pub fn new(shown: Shown, volumes: &VolumeNames, security: Vec<u8>, log: Log) -> FsResult<Self> {
+        let (fs, tree, own, volumes, label, serial) = match shown {
+            Shown::Volume { fs, name } => {
+                let info = fs.info();
+                let serial = serial_number(info.uuid.as_deref().unwrap_or_default());
+                let label = info.label.clone();
+                // No link leads out of it.
+                let volumes = volumes.only(&name);
+                (fs, None, name, volumes, label, serial)
+            }
+            Shown::Set { tree, label, serial } => {
+                let fs: Arc<dyn FileSystem> = tree.clone();
+                (fs, Some(tree), Vec::new(), volumes.clone(), Some(label), serial)
+            }
+        };
         let root = fs.root();
         let root_info = FileInfo {
             file_attributes: attribute::DIRECTORY,
             reparse_tag: 0,
             ..file_info(&fs.metadata(root)?)
         };
-        // One directory of some ten thousand names must fit into a shard.
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(1024)
-            .weight_capacity(LISTINGS)
-            .shards(1)
-            .build()
-            .map_err(|_| FsError::new(FsErrorKind::Io, "the cache of listings cannot be made"))?;
-        let listings = Cache::with_options(
-            options,
-            ByMemory,
-            quick_cache::DefaultHashBuilder::default(),
-            quick_cache::sync::DefaultLifecycle::default(),
-        );
         Ok(Self {
             fs,
+            tree,
+            own,
+            volumes,
+            label,
+            serial,
             root,
             root_info,
-            volumes: OwnNames::default(),
-            listings,
+            listings: listings()?,
             large: Mutex::new(None),
             security,
             guest_security: false,
             figures: OnceLock::new(),
-            functions,
             log,
             logged: AtomicU32::new(0),
-            lost: Box::new(lost),
         })
     }
 
@@ -163,15 +222,16 @@ impl VolumeServer {
         self
     }
 
-    /// The same, whose links call the volume what `volumes` tells of the folder `own`.
-    #[must_use]
-    pub fn with_names(mut self, own: &[u8], volumes: &VolumeNames) -> Self {
-        self.volumes = OwnNames::new(own, volumes);
-        self
+    /// What links are resolved in.
+    pub(super) fn guest(&self) -> Guest<'_> {
+        match &self.tree {
+            Some(tree) => Guest::set(tree, &self.volumes),
+            None => Guest::volume(&*self.fs, &self.own, &self.volumes),
+        }
     }
 
     /// Who may do what with `node`.
-    pub(super) fn security(&self, node: NodeId) -> Cow<'_, [u8]> {
+    pub(crate) fn security(&self, node: NodeId) -> Cow<'_, [u8]> {
         if self.guest_security
             && let Ok(own) = self.fs.extended_attribute(node, b"system.ntfs_acl")
             && security::is_valid(&own)
@@ -181,69 +241,36 @@ impl VolumeServer {
         Cow::Borrowed(&self.security)
     }
 
-    /// What the driver is told of the volume.
-    ///
-    /// Data is cached only if `file_info_timeout` is infinite, and the other timeouts count only
-    /// with their valid bits. `READ_ONLY_VOLUME` is an attribute that programs see; the refusing is
-    /// done by the callbacks.
-    pub fn params(&self) -> VolumeParams {
+    /// What the driver is told of the volume once.
+    pub(crate) fn facts(&self) -> Facts {
         let info = self.fs.info();
-        let sectors = (info.cluster_size / 512).clamp(1, 128);
-        let mut file_system_name = [0; 16];
-        for (unit, slot) in info.kind.encode_utf16().zip(&mut file_system_name[..15]) {
-            *slot = names::fold(unit);
-        }
-        VolumeParams {
-            version: 504,
-            sector_size: 512,
-            sectors_per_allocation_unit: u16::try_from(sectors).unwrap_or(8),
-            max_component_length: names::MAX_WINDOWS as u16,
-            volume_creation_time: self.root_info.creation_time,
-            volume_serial_number: serial_number(info.uuid.as_deref().unwrap_or_default()),
-            transact_timeout: 0,
-            irp_timeout: 600_000,
-            irp_capacity: 0,
-            file_info_timeout: u32::MAX,
-            flags: flags::CASE_PRESERVED_NAMES
-                | flags::UNICODE_ON_DISK
-                | flags::PERSISTENT_ACLS
-                | flags::REPARSE_POINTS
-                | flags::NAMED_STREAMS
-                | flags::READ_ONLY_VOLUME
-                | flags::POST_CLEANUP_WHEN_MODIFIED_ONLY
-                | flags::PASS_QUERY_DIRECTORY_FILE_NAME
-                | flags::UM_FILE_CONTEXT_IS_USER_CONTEXT2
-                | flags::UM_NO_REPARSE_POINTS_DIR_CHECK
-                | flags::ALLOW_OPEN_IN_KERNEL_MODE
-                | flags::DIRECTORY_MARKER_AS_NEXT_OFFSET,
-            prefix: [0; 192],
-            file_system_name,
-            valid: valid::VOLUME_INFO_TIMEOUT
-                | valid::DIR_INFO_TIMEOUT
-                | valid::SECURITY_TIMEOUT
-                | valid::STREAM_INFO_TIMEOUT
-                | valid::EA_TIMEOUT,
-            volume_info_timeout: u32::MAX,
-            dir_info_timeout: u32::MAX,
-            security_timeout: u32::MAX,
-            stream_info_timeout: u32::MAX,
-            ea_timeout: u32::MAX,
-            fsext_control_code: 0,
-            reserved32: 0,
-            reserved64: [0; 2],
+        let kind = if self.tree.is_some() { "volfold" } else { info.kind };
+        Facts {
+            file_system: kind.to_uppercase(),
+            cluster_size: info.cluster_size,
+            created: self.root_info.creation_time,
+            serial: self.serial,
         }
     }
 
-    fn log_and_status(&self, what: &str, node: NodeId, error: &FsError) -> NtStatus {
+    pub(super) fn log_and_status(&self, what: &str, node: NodeId, error: &FsError) -> NtStatus {
         let expected = matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory);
         if !expected && self.logged.fetch_add(1, Ordering::Relaxed) < MAX_LOG_LINES {
-            (self.log)(&format!("{what} of file {}: {}", node.0, error_chain(error)));
+            self.note(what, node, &error_chain(error));
         }
         nt_status(error.kind())
     }
 
+    /// Writes down that `what` was done with `node` and failed.
+    pub(super) fn note(&self, what: &str, node: NodeId, reason: &str) {
+        let volume = self.tree.as_ref().and_then(|tree| tree.volume_name(node));
+        let volume = String::from_utf8_lossy(volume.unwrap_or(&self.own));
+        let number = node.0 & (u64::MAX >> 16);
+        (self.log)(&format!("{what} of file {number} of {volume}: {reason}"));
+    }
+
     /// The names of the directory that `trail` ends with.
-    fn listing(&self, trail: &[NodeId]) -> Result<Arc<Listing>, NtStatus> {
+    pub(super) fn listing(&self, trail: &[NodeId]) -> Result<Arc<Listing>, NtStatus> {
         let dir = trail.last().copied().unwrap_or(self.root);
         let large = self.large.lock().as_ref().filter(|(node, _)| *node == dir).cloned();
         if let Some((_, listing)) = large {
@@ -251,9 +278,7 @@ impl VolumeServer {
         }
         let listing = self
             .listings
-            .get_or_insert_with(&dir, || {
-                Listing::read(&*self.fs, trail, &self.volumes).map(Arc::new)
-            })
+            .get_or_insert_with(&dir, || Listing::read(self.guest(), trail).map(Arc::new))
             .map_err(|error| self.log_and_status("listing", dir, &error))?;
         if listing.memory() >= LISTINGS / 2 {
             *self.large.lock() = Some((dir, listing.clone()));
@@ -262,7 +287,7 @@ impl VolumeServer {
     }
 
     /// Walks `path`, which begins with a separator; `spelled` gets it as the guest spells it.
-    pub(super) fn walk<'a>(
+    pub(crate) fn walk<'a>(
         &self,
         path: &'a [u16],
         mut spelled: Option<&mut Vec<u16>>,
@@ -316,7 +341,7 @@ impl VolumeServer {
         Ok(found)
     }
 
-    pub(super) fn open(&self, found: Found<'_>) -> Result<Handle, NtStatus> {
+    pub(crate) fn open(&self, found: Found<'_>) -> Result<Handle, NtStatus> {
         let Found { mut info, node, mut trail, stream } = found;
         let is_directory = info.file_attributes & attribute::DIRECTORY != 0;
         let content = match stream {
@@ -370,7 +395,7 @@ impl VolumeServer {
         Ok(opened.get_or_init(|| data))
     }
 
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         handle: &Handle,
         offset: u64,
@@ -392,12 +417,14 @@ impl VolumeServer {
         u32::try_from(count).map_err(|_| nt_status(FsErrorKind::Io))
     }
 
-    pub(super) fn read_directory(
+    /// Gives the entries of a directory from the position `from` on to `take`, with the position
+    /// after each, until it takes no more.
+    pub(crate) fn read_directory(
         &self,
         handle: &Handle,
         from: u64,
-        page: &mut Page<'_>,
-    ) -> Result<(), NtStatus> {
+        take: &mut dyn FnMut(&FileInfo, &[u16], u64) -> bool,
+    ) -> Result<Page, NtStatus> {
         let Content::Directory { trail, listing } = &handle.content else {
             return Err(nt_status(FsErrorKind::NotADirectory));
         };
@@ -412,45 +439,44 @@ impl VolumeServer {
         for at in from..dots {
             let name = [u16::from(b'.'); 2];
             let name = if at == 0 { &name[..1] } else { &name[..] };
-            if !page.push(&handle.info, name, at + 1) {
-                return page.full();
+            if !take(&handle.info, name, at + 1) {
+                return Ok(Page::Full);
             }
         }
         let skipped = usize::try_from(from.saturating_sub(dots)).unwrap_or(usize::MAX);
         let positions = from.max(dots) + 1..;
         let entries = listing.entries().get(skipped..).unwrap_or_default();
         for (entry, next) in entries.iter().zip(positions) {
-            if !page.push(&entry.info, listing.name(entry), next) {
-                return page.full();
+            if !take(&entry.info, listing.name(entry), next) {
+                return Ok(Page::Full);
             }
         }
-        match listing.damage() {
-            // What there is has been given; now it is time to say that it is not all.
-            Some(kind) if page.is_empty() => Err(nt_status(kind)),
-            Some(_) => Ok(()),
-            None => {
-                page.end();
-                Ok(())
-            }
-        }
+        Ok(listing.damage().map_or(Page::End, |kind| Page::Damaged(nt_status(kind))))
     }
 
-    pub(super) fn find_in(
+    /// Gives the entry that `name` names in the directory of `handle` to `take`.
+    pub(crate) fn find_in(
         &self,
         handle: &Handle,
         name: &[u16],
-        page: &mut Page<'_>,
+        take: impl FnOnce(&FileInfo, &[u16]),
     ) -> Result<(), NtStatus> {
         let Content::Directory { trail, .. } = &handle.content else {
             return Err(nt_status(FsErrorKind::NotADirectory));
         };
         let listing = self.listing(trail)?;
         let entry = listing.find(name).map_err(nt_status)?;
-        page.push(&entry.info, listing.name(entry), 0);
+        take(&entry.info, listing.name(entry));
         Ok(())
     }
 
-    pub(super) fn stream_page(&self, handle: &Handle, page: &mut Page<'_>) -> Result<(), NtStatus> {
+    /// Gives size, allocated size and name of each stream of `handle` to `take`, until it takes no
+    /// more; whether it took all. The main stream has no name.
+    pub(crate) fn each_stream(
+        &self,
+        handle: &Handle,
+        take: &mut dyn FnMut(u64, u64, &[u16]) -> bool,
+    ) -> Result<bool, NtStatus> {
         let is_directory = handle.info.file_attributes & attribute::DIRECTORY != 0;
         let info = match &handle.content {
             Content::Stream(_) => self
@@ -460,8 +486,8 @@ impl VolumeServer {
                 .map_err(|error| self.log_and_status("metadata", handle.node, &error))?,
             _ => handle.info,
         };
-        if !is_directory && !page.push_stream(info.file_size, info.allocation_size, &[]) {
-            return Err(status::BUFFER_OVERFLOW);
+        if !is_directory && !take(info.file_size, info.allocation_size, &[]) {
+            return Ok(false);
         }
         let streams = self
             .fs
@@ -475,55 +501,45 @@ impl VolumeServer {
             let Some(name) = wtf8::decode(&stream.name.0) else {
                 continue;
             };
-            if !page.push_stream(stream.size, stream.size, &name) {
-                return Err(status::BUFFER_OVERFLOW);
+            if !take(stream.size, stream.size, &name) {
+                return Ok(false);
             }
         }
-        page.end();
-        Ok(())
+        Ok(true)
     }
 
-    pub(super) fn figures(&self) -> Result<VolumeInfo, NtStatus> {
+    /// How large the volume is; asked for once.
+    pub(crate) fn figures(&self) -> Result<&Figures, NtStatus> {
         if let Some(figures) = self.figures.get() {
-            return Ok(*figures);
+            return Ok(figures);
         }
         let statistics = self
             .fs
             .statistics(self.root)
             .map_err(|error| self.log_and_status("statistics", self.root, &error))?;
-        let mut volume_label = [0; 32];
-        let label = self.fs.info().label.clone().unwrap_or_default();
-        let units: Vec<u16> = label.encode_utf16().take(volume_label.len()).collect();
-        volume_label[..units.len()].copy_from_slice(&units);
-        Ok(*self.figures.get_or_init(|| VolumeInfo {
-            total_size: statistics.size,
-            free_size: statistics.size.saturating_sub(statistics.used),
-            volume_label_length: u16::try_from(units.len() * 2).unwrap_or(0),
-            volume_label,
+        let label = self.label.as_deref().unwrap_or_default();
+        Ok(self.figures.get_or_init(|| Figures {
+            size: statistics.size,
+            free: statistics.size.saturating_sub(statistics.used),
+            label: label.encode_utf16().take(MAX_LABEL).collect(),
         }))
     }
+}
 
-    /// The reparse data of the node at `path`, in the form of `REPARSE_DATA_BUFFER`.
-    pub(super) fn reparse_data(
-        &self,
-        node: NodeId,
-        info: &FileInfo,
-        path: &[u16],
-    ) -> Result<Vec<u8>, NtStatus> {
-        match info.reparse_tag {
-            0 => Err(nt_status(FsErrorKind::NotALink)),
-            tag::SYMLINK => {
-                let target = self
-                    .fs
-                    .read_link(node)
-                    .map_err(|error| self.log_and_status("link target", node, &error))?;
-                let parts = path.split(|unit| *unit == SEPARATOR).filter(|part| !part.is_empty());
-                reparse::symlink(parts.count().saturating_sub(1), &target.0, &self.volumes)
-                    .ok_or(status::IO_REPARSE_DATA_INVALID)
-            }
-            other => Ok(reparse::empty(other)),
-        }
-    }
+/// The cache of listings, in one shard: a directory of some ten thousand names must fit.
+fn listings() -> FsResult<Cache<NodeId, Arc<Listing>, ByMemory>> {
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(1024)
+        .weight_capacity(LISTINGS)
+        .shards(1)
+        .build()
+        .map_err(|_| FsError::new(FsErrorKind::Io, "the cache of listings cannot be made"))?;
+    Ok(Cache::with_options(
+        options,
+        ByMemory,
+        quick_cache::DefaultHashBuilder::default(),
+        quick_cache::sync::DefaultLifecycle::default(),
+    ))
 }
 
 /// `data`, if it is as long as programs were told.

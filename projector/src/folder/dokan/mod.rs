@@ -1,0 +1,264 @@
+//! Windows: the same folders by Dokan, whose library may be shipped with closed programs.
+//!
+//! [`abi`] is the DLL as its headers declare it, `library` finds and loads it, [`callbacks`] answer
+//! its requests by way of [`super::windows`]. Unlike WinFsp, Dokan checks no access and follows no
+//! links: `access` and the server do.
+
+#![expect(unsafe_code, reason = "Dokan's DLL is called, and calls back, with raw pointers")]
+
+use std::os::windows::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use volfold_fs::TreeVolume;
+
+use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
+use crate::folder::projector::{MountOptions, Place, Projector};
+use crate::folder::windows::mounting::{self, Driver, HostVolume};
+use crate::folder::windows::{VolumeServer, control, leftovers, place};
+use crate::mount::Mount;
+
+pub mod abi;
+mod access;
+pub mod callbacks;
+mod library;
+
+pub use library::Library;
+
+use abi::{DokanHandle, DokanOperations, DokanOptions, Functions, flags, result};
+
+/// How long a request may take, in milliseconds: the most that the driver waits for one before it
+/// ends the volume.
+const TIMEOUT: u32 = 300_000;
+
+/// LIMIT: units of a mount point, as the driver has it, with the 0.
+const MAX_POINT: usize = 260;
+
+/// The Dokan projector.
+pub struct Dokan;
+
+impl Projector for Dokan {
+    fn id(&self) -> &'static str {
+        "dokan"
+    }
+
+    fn is_available(&self) -> bool {
+        Library::installed().is_ok()
+    }
+
+    fn mount(
+        &self,
+        volumes: Vec<TreeVolume>,
+        folder: &Path,
+        options: &MountOptions,
+    ) -> ProjectResult<Box<dyn Mount>> {
+        mounting::mount(&Library::installed()?, volumes, folder, options)
+    }
+
+    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
+        control::unmount(folder, force)
+    }
+
+    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
+        control::is_mounted(folder)
+    }
+
+    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) -> usize {
+        leftovers::clear(folder, volumes)
+    }
+}
+
+impl Driver for Library {
+    fn title(&self) -> &'static str {
+        "Dokan"
+    }
+
+    fn mount(
+        &self,
+        server: VolumeServer,
+        point: &Path,
+        options: &MountOptions,
+        lost: Box<dyn Fn() + Send + Sync>,
+    ) -> ProjectResult<Box<dyn HostVolume>> {
+        let context = VolumeContext { server, functions: self.functions(), lost };
+        Ok(Box::new(Volume::mount(context, point, options.place)?))
+    }
+}
+
+/// What the callbacks of one volume use.
+pub struct VolumeContext {
+    server: VolumeServer,
+    functions: Functions,
+    /// Called when the driver ends the volume by itself.
+    lost: Box<dyn Fn() + Send + Sync>,
+}
+
+impl VolumeContext {
+    /// The callbacks answer from `server`.
+    pub fn new(
+        server: VolumeServer,
+        functions: Functions,
+        lost: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self { server, functions, lost }
+    }
+
+    /// The options of a volume of this context, mounted at `point`, which ends with 0; both must
+    /// outlive it.
+    pub fn options(&self, point: &[u16], more: u32) -> Box<DokanOptions> {
+        let facts = self.server.facts();
+        Box::new(DokanOptions {
+            version: abi::VERSION,
+            single_thread: 0,
+            options: flags::ALT_STREAM | flags::WRITE_PROTECT | more,
+            global_context: std::ptr::from_ref(self).expose_provenance() as u64,
+            mount_point: point.as_ptr(),
+            unc_name: std::ptr::null(),
+            timeout: TIMEOUT,
+            allocation_unit_size: facts.cluster_size.clamp(512, 64 << 10),
+            sector_size: 512,
+            // Every open is checked against the descriptor of its file.
+            volume_security_descriptor_length: 0,
+            volume_security_descriptor: [0; abi::MAX_SECURITY],
+        })
+    }
+}
+
+/// A volume that is shown.
+struct Volume {
+    handle: DokanHandle,
+    functions: Functions,
+    point: PathBuf,
+    /// A directory that was made for it, and goes with it.
+    made: Option<PathBuf>,
+    // The DLL uses these until the handle is closed.
+    _wide: Vec<u16>,
+    _options: Box<DokanOptions>,
+    _operations: Box<DokanOperations>,
+    _context: Box<VolumeContext>,
+}
+
+// SAFETY: the DLL's functions may be called from any thread, and the context is `Send + Sync`.
+unsafe impl Send for Volume {}
+
+impl Volume {
+    fn mount(context: VolumeContext, point: &Path, place: Place) -> ProjectResult<Self> {
+        let shown = point.display();
+        let wide: Vec<u16> = point.as_os_str().encode_wide().chain([0]).collect();
+        if wide.len() > MAX_POINT {
+            let line = format!("{shown}: is longer than Dokan takes; give a shorter folder");
+            return Err(ProjectError::new(ProjectErrorKind::Folder, line));
+        }
+        let is_folder = !matches!(place, Place::Letter(_));
+        // The driver wants a directory that is there.
+        let made = (is_folder && !point.exists()).then(|| point.to_path_buf());
+        if let Some(folder) = &made {
+            std::fs::create_dir(folder).map_err(|error| {
+                let line = format!("{shown}: cannot be made: {error}");
+                ProjectError::new(ProjectErrorKind::Io, line)
+            })?;
+        }
+        let more = if place == Place::MountManager { flags::MOUNT_MANAGER } else { 0 };
+        let context = Box::new(context);
+        let functions = context.functions;
+        let options = context.options(&wide, more);
+        let operations = Box::new(callbacks::OPERATIONS);
+        let mut volume = Self {
+            handle: std::ptr::null_mut(),
+            functions,
+            point: point.to_path_buf(),
+            made,
+            _wide: wide,
+            _options: options,
+            _operations: operations,
+            _context: context,
+        };
+        // SAFETY: what is passed lives in `volume`, which closes the handle before it goes.
+        let made = unsafe {
+            (functions.init)();
+            (functions.create_file_system)(
+                &raw mut *volume._options,
+                &raw mut *volume._operations,
+                &raw mut volume.handle,
+            )
+        };
+        match made {
+            result::SUCCESS => Ok(volume),
+            other => {
+                volume.handle = std::ptr::null_mut();
+                Err(refused(&shown.to_string(), other))
+            }
+        }
+    }
+
+    /// The device of the volume, as the driver's list of mount points has it.
+    fn device(&self) -> Option<String> {
+        let mut count = 0;
+        // SAFETY: the list has `count` entries and is given back after its last use.
+        unsafe {
+            let list = (self.functions.get_mount_point_list)(0, &raw mut count);
+            if list.is_null() {
+                return None;
+            }
+            let entries = std::slice::from_raw_parts(list, count as usize);
+            let text = |units: &[u16]| {
+                let end = units.iter().position(|unit| *unit == 0).unwrap_or(units.len());
+                String::from_utf16_lossy(&units[..end])
+            };
+            let own = self.point.to_string_lossy().to_lowercase();
+            let is_own = |entry: &&abi::MountPointInfo| {
+                let point = text(&entry.mount_point).to_lowercase();
+                point.trim_start_matches(r"\??\").trim_end_matches('\\') == own
+            };
+            let device = entries.iter().find(is_own).map(|entry| text(&entry.device_name));
+            (self.functions.release_mount_point_list)(list);
+            device.filter(|device| !device.is_empty())
+        }
+    }
+}
+
+impl HostVolume for Volume {
+    fn other_names(&self) -> Vec<String> {
+        let point = self.point.to_string_lossy();
+        let mut names: Vec<String> = place::volume_guid_path(&point).into_iter().collect();
+        names.extend(self.device().map(|device| format!(r"\\?\GLOBALROOT{device}\")));
+        names
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // SAFETY: the handle is closed once, which waits for the last callback; `init` was called.
+        unsafe {
+            if !self.handle.is_null() {
+                (self.functions.close_handle)(self.handle);
+            }
+            (self.functions.shutdown)();
+        }
+        if let Some(folder) = &self.made {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+/// Why the DLL made no volume.
+fn refused(shown: &str, code: i32) -> ProjectError {
+    let (kind, reason) = match code {
+        result::DRIVE_LETTER_ERROR => (ProjectErrorKind::Folder, "Dokan takes no such drive"),
+        result::DRIVER_INSTALL_ERROR | result::START_ERROR => (
+            ProjectErrorKind::Unavailable,
+            "Dokan's driver does not start; install Dokan again or restart Windows",
+        ),
+        result::MOUNT_ERROR => {
+            (ProjectErrorKind::Folder, "Dokan cannot mount there; take another folder")
+        }
+        result::MOUNT_POINT_ERROR => (
+            ProjectErrorKind::Folder,
+            "Dokan takes no such folder; give an empty one on a local NTFS volume",
+        ),
+        result::VERSION_ERROR => {
+            (ProjectErrorKind::Unavailable, "Dokan is of another version; install version 2")
+        }
+        _ => (ProjectErrorKind::Io, "Dokan cannot mount it"),
+    };
+    ProjectError::new(kind, format!("{shown}: {reason} ({code})"))
+}
