@@ -141,6 +141,9 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         Command::Cat(arguments) => cat::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Extract(arguments) if arguments.copies_links_into_an_archive() => {
+            usage_error("extract", "an archive holds links as such; --links files is for --output")
+        }
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

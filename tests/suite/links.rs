@@ -180,25 +180,3 @@ fn copies_of_folders_in_each_other_have_an_end_and_stay_inside() {
     assert_eq!(said.stderr.lines().count(), 2, "{said:?}");
     assert_eq!(fs::read_dir(scratch.path()).expect("a folder").count(), 4, "nothing is outside");
 }
-
-#[cfg(target_os = "linux")]
-#[apply(test)]
-fn a_host_without_links_is_told_once() {
-    use crate::common::program::program;
-    use crate::harness::{needs, needs_programs};
-
-    needs_programs(&["mkfs.vfat", "mount"]);
-    needs("root", rustix::process::geteuid().is_root());
-    let scratch = Scratch::new("links-none");
-    let (image, host) = (scratch.join("host.img"), scratch.join("host"));
-    fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("a file");
-    fs::create_dir(&host).expect("a folder");
-    program("mkfs.vfat", &[text(&image)]).code(0);
-    let mounted = program("mount", &["-o", "loop", text(&image), text(&host)]);
-    needs("the right to mount", mounted.code == Some(0));
-    let said = extract(&fixture("sample").path(), &host.join("out"), &["-p", "/linux"]);
-    program("umount", &[text(&host)]).code(0);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stderr.starts_with("volfold: 1 symbolic link was left out: "), "{said:?}");
-    assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
-}

@@ -211,11 +211,30 @@ pub fn is_running(pid: u32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+/// Why there are no symbolic links where one could not be made, if that is what `error` means.
+pub fn why_no_links(error: &io::Error) -> Option<&'static str> {
+    use rustix::io::Errno;
+    // FAT and others answer with the first.
+    let none = [Errno::PERM, Errno::OPNOTSUPP];
+    none.iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        .then_some("the file system of the folder has none")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsFd, AsRawFd};
 
     use super::*;
+
+    #[test]
+    fn a_file_system_without_links_is_told_from_other_failures() {
+        use rustix::io::Errno;
+        let why = |errno: Errno| why_no_links(&io::Error::from(errno));
+        assert!(why(Errno::PERM).is_some() && why(Errno::OPNOTSUPP).is_some());
+        assert!(why(Errno::NOSPC).is_none() && why(Errno::ACCESS).is_none());
+        assert!(why_no_links(&io::Error::other("of ours")).is_none());
+    }
 
     #[test]
     fn a_program_that_is_started_apart_has_no_file_of_this_one() {

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use volfold_block::FileId;
 
 use windows_sys::Win32::Foundation::{
-    CloseHandle, FILETIME, HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation,
+    CloseHandle, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_PRIVILEGE_NOT_HELD, FILETIME,
+    HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle, GetLogicalDrives, SYNCHRONIZE,
@@ -263,5 +264,19 @@ pub fn is_running(pid: u32) -> bool {
         let told = GetExitCodeProcess(process, &raw mut code);
         CloseHandle(process);
         told != 0 && code == STILL_ACTIVE.cast_unsigned()
+    }
+}
+
+/// Why there are no symbolic links where one could not be made, if that is what `error` means.
+pub fn why_no_links(error: &io::Error) -> Option<&'static str> {
+    let code = u32::try_from(error.raw_os_error()?).ok()?;
+    match code {
+        ERROR_PRIVILEGE_NOT_HELD => {
+            Some("only administrators, and users in Developer Mode, may make them")
+        }
+        ERROR_INVALID_FUNCTION | ERROR_NOT_SUPPORTED => {
+            Some("the file system of the folder has none")
+        }
+        _ => None,
     }
 }

@@ -16,7 +16,9 @@ use volfold_projector::block::Export;
 use volfold_projector::block::loop_device::{self, LoopDevice, LoopOptions};
 use volfold_projector::{Log, Mount, ProjectResult, process};
 
-use super::{AttachArguments, DetachArguments, FOLDER, open_set, outcome_of, record, records};
+use super::shared::{
+    AttachArguments, DetachArguments, FOLDER, open_set, outcome_of, record, records,
+};
 use crate::cli::background::{GRACE, PATIENCE, Talk};
 use crate::cli::devices::Device;
 use crate::cli::mount_record::MountRecord;
@@ -26,24 +28,6 @@ use crate::cli::text;
 
 /// How old a folder without a record is before no process can be about to write one.
 const ORPHAN: Duration = Duration::from_secs(60);
-
-pub(super) const ATTACH_HELP: &str = "\
-Examples:
-  volfold attach disk.vmdk
-  volfold attach disk1.vmdk disk2.vmdk --volume ldm:1b2c3d4e-...
-  volfold attach disk.vmdk --volume linux --overlay changes
-  volfold detach /dev/loop0
-
-Prints a line for each device, and goes on in the background; `volfold mounts` shows it. Needs root or
-the group disk. Disks are looked at for partitions. Nothing is ever written to an image; with --overlay
-the devices can be written to, and what is written is kept beside it.";
-
-pub(super) const DETACH_HELP: &str = "\
-Examples:
-  volfold detach /dev/loop0
-  volfold detach all
-
-Also clears what a killed process left.";
 
 /// Whether this host lets this user attach.
 ///

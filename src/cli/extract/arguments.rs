@@ -64,6 +64,13 @@ pub(crate) struct ExtractArguments {
     pub(super) set: TreeArguments,
 }
 
+impl ExtractArguments {
+    /// Whether an archive is to hold copies in the place of links, which it does not.
+    pub(crate) fn copies_links_into_an_archive(&self) -> bool {
+        self.tar.is_some() && self.links == Some(LinkStyle::Files)
+    }
+}
+
 /// What symbolic links become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LinkStyle {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use volfold_fs::{FileSystem, FsError, FsErrorKind, FsResult, Name, NodeId, VolumeTree};
 use volfold_projector::VolumeNames;
 use volfold_projector::folder::links::{End, Guest};
+use volfold_projector::process::why_no_links;
 
 use super::arguments::{ExtractArguments, LinkStyle};
 use crate::cli::report::Report;
@@ -277,25 +278,10 @@ fn parts_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Why the host makes no symbolic links at all, if that is what `error` means.
 fn why_none(error: &io::Error) -> Option<&'static str> {
-    const NONE: &str = "the file system of the folder has none";
     if error.get_ref().is_some_and(|inner| inner.is::<NotMade>()) {
         return Some("this system makes none");
     }
-    match error.raw_os_error()? {
-        #[cfg(windows)]
-        1314 => Some("only administrators, or users in Developer Mode, may make them"),
-        // ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED
-        #[cfg(windows)]
-        1 | 50 => Some(NONE),
-        #[cfg(unix)]
-        code if [rustix::io::Errno::PERM, rustix::io::Errno::OPNOTSUPP]
-            .iter()
-            .any(|errno| errno.raw_os_error() == code) =>
-        {
-            Some(NONE)
-        }
-        _ => None,
-    }
+    why_no_links(error)
 }
 
 /// The host said that it made a link, and there is none.

@@ -12,7 +12,6 @@ use volfold_projector::process;
 use super::outcome::Outcome;
 use super::progress;
 use super::text;
-use super::usage_error;
 
 mod arguments;
 mod copy;
@@ -27,7 +26,6 @@ mod tar;
 mod times;
 
 pub(crate) use arguments::ExtractArguments;
-use arguments::LinkStyle;
 use copy::Extraction;
 use output::Output;
 use stop::Stop;
@@ -55,9 +53,6 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
         text::complain(format_args!("no signal handler: a signal ends this at once: {error}"));
     }
     if let Some(file) = &arguments.tar {
-        if arguments.links == Some(LinkStyle::Files) {
-            usage_error("extract", "an archive holds links as such; --links files is for --output");
-        }
         return tar::run(arguments, file, opened, &progress, &stop);
     }
     let found = opened.find_all();

@@ -24,7 +24,7 @@ use volfold_projector::process::{ImageFiles, open_writable};
 use volfold_projector::{Log, process};
 
 use self::initiator::Told;
-use super::{AttachArguments, DetachArguments, open_set, outcome_of, record, records};
+use super::shared::{AttachArguments, DetachArguments, open_set, outcome_of, record, records};
 use crate::cli::background::{PATIENCE, Talk};
 use crate::cli::devices::Device;
 use crate::cli::mount_record::MountRecord;
@@ -34,26 +34,6 @@ use crate::cli::targets::targets;
 use crate::cli::text;
 
 mod initiator;
-
-pub(super) const ATTACH_HELP: &str = "\
-Examples:
-  volfold attach disk.vmdk
-  volfold attach disk1.vmdk disk2.vmdk --volume ldm:1b2c3d4e-...
-  volfold attach disk.vmdk --overlay changes
-  volfold detach \\\\.\\PhysicalDrive3
-
-Prints a line for each disk and for each way to a volume on it, and goes on in the background; `volfold
-mounts` shows it. Needs an administrator: the disks are served to the iSCSI initiator of Windows, on
-this machine alone. Nothing is ever written to an image: the disks are write-protected, and with
---overlay they can be written to, and what is written is kept beside it.";
-
-pub(super) const DETACH_HELP: &str = "\
-Examples:
-  volfold detach \\\\.\\PhysicalDrive3
-  volfold detach 3
-  volfold detach all
-
-Also clears what a killed process left.";
 
 /// The user's name for the login; the secret is another one each time.
 const USER: &str = "volfold";
