@@ -55,8 +55,9 @@ try {
     }
     if ($digest -ne $row.Digest) { throw 'README.txt differs' }
 } finally {
-    Invoke-Volfold @('detach', 'all')
+    & $Program detach all
     Remove-Item -Recurse -Force -LiteralPath $images
 }
+Start-Sleep -Seconds 2
 if (Get-Disk | Where-Object BusType -EQ 'iSCSI') { throw 'a disk is left' }
 exit 0

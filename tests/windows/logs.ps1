@@ -8,6 +8,7 @@ $places = @{
     user    = "$env:LOCALAPPDATA\volfold"
     system  = "$env:SystemRoot\System32\config\systemprofile\AppData\Local\volfold"
     service = "$env:ProgramData\volfold"
+    mounts  = "$env:ProgramData\volfold\mounts"
     work    = $Work
 }
 foreach ($name in $places.Keys) {

@@ -25,14 +25,15 @@ $gone = { -not (Test-Path -LiteralPath "$folder\BOOT") }
 
 Invoke-Volfold @('service', 'install', $list)
 try {
-    if ((Get-Service volfold).Status -ne 'Running') { Start-Service volfold }
     Wait-Until 'the mount' $readable
     Assert-Files $folder
-    Invoke-Volfold @('service', 'status')
+    Wait-Until 'a good status' { & $Program service status | Out-Host; $LASTEXITCODE -eq 0 }
     $said = Invoke-ReaderAs SYSTEM '' $folder
     if ($said -ne '27 files are the same') { throw "SYSTEM: $said" }
     # What SYSTEM mounted is told to an administrator.
-    if (-not (Get-Mounts | Where-Object folder -EQ $folder)) { throw 'mounts does not name the mount of the service' }
+    $mount = @(Get-Mounts | Where-Object folder -EQ $folder)
+    if ($mount.Count -ne 1) { throw 'mounts does not name the mount of the service' }
+    if ($mount[0].mounted_by -ne 'service') { throw "mounts says that $($mount[0].mounted_by) mounted" }
 
     $old = @(Get-MountProcess)
     $old | Format-Table -Property ProcessId, CommandLine
@@ -47,7 +48,7 @@ try {
     $all = @($service) + @(Get-MountProcess | ForEach-Object ProcessId)
     $all | ForEach-Object { Stop-Process -Force -Id $_ }
     Wait-Until 'the end of the service' { (Get-ServiceProcess) -ne $service } 30
-    if ((Get-Service volfold).Status -ne 'Running') { Start-Service volfold }
+    Wait-Until 'the service runs again, started by Windows' { (Get-Service volfold).Status -eq 'Running' }
     Wait-Until 'the mount, after all was killed' $readable
     Assert-Files $folder
 

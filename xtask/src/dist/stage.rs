@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::wine::{self, Wine};
-use super::{CROSS, Package, at, host, licences};
+use super::{CROSS, Package, at, licences};
 use crate::Failure;
 use crate::steps;
 
@@ -22,6 +22,10 @@ pub(super) fn fill(package: &Package, built: &Path) -> Result<(), Failure> {
     };
     let (docs, completions) = (part("docs")?, part("completions")?);
     copy(built, &package.program())?;
+    let bytes = fs::read(built).map_err(at(built))?;
+    if let Some(name) = foreign_library(&bytes) {
+        return Err(format!("{}: needs {name}, which many a Windows lacks", built.display()));
+    }
     for name in ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
         copy(&steps::root().join(name), &folder.join(name))?;
     }
@@ -47,12 +51,11 @@ pub(super) fn fill(package: &Package, built: &Path) -> Result<(), Failure> {
 pub(super) fn build(package: &Package, profile: &str) -> Result<PathBuf, Failure> {
     let words = ["build", "--locked", "--package", "volfold", "--bin", "volfold"];
     let mut cargo = steps::cargo_command(&words);
-    cargo.args(["--profile", profile]);
-    let mut folder = steps::target_folder();
-    // What is built for the machine itself is shared with other commands.
-    if package.triple != host()? {
-        cargo.args(["--target", &package.triple]);
-        folder.push(&package.triple);
+    cargo.args(["--profile", profile, "--target", &package.triple]);
+    if package.triple.ends_with("-msvc") {
+        // Many a Windows lacks the run-time library of Visual C++.
+        let name = package.triple.to_uppercase().replace('-', "_");
+        cargo.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
     }
     if package.triple == CROSS && cfg!(target_os = "linux") {
         let environment = wine::toolchain().join("env.sh");
@@ -67,9 +70,17 @@ pub(super) fn build(package: &Package, profile: &str) -> Result<PathBuf, Failure
         cargo = shell;
     }
     steps::run(&mut cargo)?;
-    folder.push(if profile == "dev" { "debug" } else { profile });
+    let folder = if profile == "dev" { "debug" } else { profile };
     let name = package.program();
-    Ok(folder.join(name.file_name().unwrap_or(OsStr::new("volfold"))))
+    let name = name.file_name().unwrap_or(OsStr::new("volfold"));
+    Ok(steps::target_folder().join(&package.triple).join(folder).join(name))
+}
+
+/// A run-time library of a compiler that the program imports. Its name is in the table of imports.
+fn foreign_library(program: &[u8]) -> Option<&'static str> {
+    let libraries = ["VCRUNTIME140.dll", "libgcc_s_seh-1.dll", "libwinpthread-1.dll"];
+    let imports = |name: &&str| memchr::memmem::find(program, name.as_bytes()).is_some();
+    libraries.into_iter().find(imports)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
@@ -102,4 +113,15 @@ fn runs(package: &Package) -> Result<(), Failure> {
         return Err(format!("{}: says `{first}`", package.program().display()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_needs_the_library_of_its_compiler_is_found_out() {
+        assert_eq!(foreign_library(b"MZ..KERNEL32.dll\0"), None);
+        assert_eq!(foreign_library(b"..VCRUNTIME140.dll\0"), Some("VCRUNTIME140.dll"));
+    }
 }
