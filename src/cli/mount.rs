@@ -324,7 +324,7 @@ fn end(stop: &dyn Fn(), record: &MountRecord, talk: &Talk) {
     stop();
     thread::sleep(GRACE);
     record.clear();
-    std::process::exit(0);
+    process::end_at_once(0);
 }
 
 /// Makes sure that `folder` is an empty folder; whether it was made.

@@ -161,12 +161,12 @@ pub fn state_folders_of_others() -> Vec<(Owner, PathBuf)> {
 }
 
 /// Ends this process at once, whatever its threads do.
-#[cfg(feature = "winfsp")]
 #[expect(unsafe_code, reason = "the host is asked by its own functions")]
-pub(crate) fn end_this_process() {
+pub fn end_at_once(code: u8) -> ! {
     // SAFETY: the pseudo handle is always valid. To exit in order would wait for libraries, which may
     // wait for the threads that hang.
-    unsafe { TerminateProcess(GetCurrentProcess(), 3) };
+    unsafe { TerminateProcess(GetCurrentProcess(), code.into()) };
+    std::process::exit(code.into())
 }
 
 /// Ends the process with this number, if it is one of this program that began before `since`: a

@@ -3,13 +3,23 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::AsRawHandle;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::ptr;
 use std::time::{Duration, Instant};
+
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
+};
+use windows_sys::Win32::System::IO::DeviceIoControl;
+use windows_sys::Win32::System::Ioctl::FSCTL_SET_REPARSE_POINT;
 
 use super::program::{Place, kill, names};
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, eventually, run, wait};
-use crate::harness::{apply, test};
+use crate::harness::{apply, needs, test};
 
 /// A mount in the foreground whose requests do not end while a file exists.
 struct Hanging {
@@ -109,4 +119,55 @@ fn unmount_clears_what_a_killed_process_left_and_nothing_else() {
     place.unmount().code(0);
     assert_eq!(names(&place.folder), ["mine"]);
     place.unmount().code(1).says("not a volfold mount");
+}
+
+/// Makes a directory at `path` that is a mount point for `target`; whether the host can.
+fn mount_point(path: &Path, target: &str) -> bool {
+    let name: Vec<u8> = target.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let length = u16::try_from(name.len()).expect("a short name");
+    let mut data = 0xA000_0003_u32.to_le_bytes().to_vec();
+    for word in [8 + length + 4, 0, 0, length, length + 2, 0] {
+        data.extend(word.to_le_bytes());
+    }
+    data.extend(name);
+    data.extend([0; 4]);
+    fs::create_dir(path).expect("a directory");
+    let mut options = fs::OpenOptions::new();
+    let flags = FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT;
+    let directory = options.write(true).custom_flags(flags).open(path).expect("the directory");
+    let (size, mut count) = (u32::try_from(data.len()).expect("a short name"), 0);
+    // SAFETY: the handle is open, and the size is that of the data.
+    let done = unsafe {
+        let (handle, data) = (directory.as_raw_handle(), data.as_ptr().cast());
+        let (out, wait) = (ptr::null_mut(), ptr::null_mut());
+        DeviceIoControl(handle, FSCTL_SET_REPARSE_POINT, data, size, out, 0, &raw mut count, wait)
+    };
+    done != 0
+}
+
+#[apply(test)]
+fn mount_points_go_whose_volume_is_gone_and_no_others() {
+    const GONE: &str = r"Volume{5e3a9c1f-0000-4000-8000-0123456789ab}\";
+    let place = Place::new("points");
+    let below = |name: &str| place.folder.join(name);
+    fs::create_dir(&place.folder).expect("a folder");
+    let can = mount_point(&below("Windows"), &format!(r"\Device\{GONE}"));
+    needs("mount points of NTFS", can);
+    assert!(mount_point(&below("BOOT"), format!(r"\Device\{GONE}").trim_end_matches('\\')));
+    // Of a disk that may be plugged in again, and of a folder.
+    assert!(mount_point(&below("usb"), &format!(r"\??\{GONE}")));
+    let target = place.scratch.join("target");
+    fs::create_dir(&target).expect("a directory");
+    let plain = target.display().to_string().trim_start_matches(r"\\?\").to_owned();
+    assert!(mount_point(&below("junction"), &format!(r"\??\{plain}")));
+    place.unmount().code(0);
+    assert_eq!(names(&place.folder), ["junction", "usb"]);
+    place.unmount().code(1).says("not a volfold mount");
+
+    // The folder itself.
+    let whole = Place::new("point");
+    assert!(mount_point(&whole.folder, &format!(r"\Device\{GONE}")));
+    let disk = fixture("fat12").path();
+    whole.mount(std::slice::from_ref(&disk)).code(0);
+    whole.unmount().code(0);
 }

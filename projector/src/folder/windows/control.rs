@@ -136,7 +136,7 @@ fn serve(client: Stream, end: &Sender<End>) {
         // The DLL waits for requests that run without an end, and one to an image on a share that
         // is gone has none. The client clears the record.
         thread::sleep(GRACE);
-        process::end_this_process();
+        process::end_at_once(3);
     }
 }
 
