@@ -17,4 +17,5 @@ mod pipe;
 mod program;
 #[cfg(debug_assertions)]
 mod service;
+#[cfg(debug_assertions)]
 mod windows;
