@@ -125,7 +125,7 @@ impl MountRecord {
     }
 
     /// When the record was written, which was after its process began.
-    pub(crate) fn written(&self) -> Option<SystemTime> {
+    fn written(&self) -> Option<SystemTime> {
         FoundRecord::of(&self.folder)
             .and_then(|found| fs::metadata(found.file).ok()?.modified().ok())
     }
@@ -168,7 +168,7 @@ pub(crate) fn mounted_paths(images: &[PathBuf]) -> BTreeMap<String, Vec<String>>
 pub(crate) struct FoundRecord {
     pub(crate) record: MountRecord,
     pub(crate) owner: Owner,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 impl FoundRecord {
@@ -232,9 +232,11 @@ fn all_state_folders() -> Vec<(Owner, PathBuf)> {
 }
 
 /// Removes what a mount at `folder` left whose process died, and its record; how many things there
-/// were. Nothing may be mounted there.
+/// were. Nothing may be mounted there. What another user wrote down is not believed.
 pub(crate) fn clear_leftovers(projector: &dyn Projector, folder: &Path) -> usize {
-    let dead = MountRecord::of(folder).filter(|record| !record.attached && !record.is_alive());
+    let found = FoundRecord::of(folder).filter(|found| !matches!(found.owner, Owner::Other(_)));
+    let dead =
+        found.map(|found| found.record).filter(|record| !record.attached && !record.is_alive());
     let mut volumes = dead.as_ref().map(|record| record.volumes.clone()).unwrap_or_default();
     if dead.is_some() {
         volumes.push(raw::FOLDER.to_owned());

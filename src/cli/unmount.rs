@@ -151,8 +151,8 @@ impl FreedMark {
 #[cfg(windows)]
 fn end_process(projector: &dyn Projector, record: &MountRecord, error: &ProjectError) -> Outcome {
     let (shown, pid) = (record.folder.display(), record.pid);
-    let ended = record.written().ok_or_else(|| io::ErrorKind::NotFound.into());
-    if let Err(refusal) = ended.and_then(|written| process::kill(pid, written)) {
+    let found = FoundRecord::of(&record.folder).ok_or_else(|| io::ErrorKind::NotFound.into());
+    if let Err(refusal) = found.and_then(|found| process::kill(pid, &found.file)) {
         text::complain(format_args!("{error}"));
         text::complain(format_args!("{shown}: process {pid} cannot be ended: {refusal}"));
         return Outcome::Nothing;

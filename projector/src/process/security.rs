@@ -22,9 +22,9 @@ use windows_sys::Win32::Security::{
     TOKEN_QUERY, TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid,
 };
 use windows_sys::Win32::System::Com::CoTaskMemFree;
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
-#[cfg(feature = "winfsp")]
-use windows_sys::Win32::System::Threading::{OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+};
 use windows_sys::Win32::UI::Shell::{FOLDERID_ProgramData, SHGetKnownFolderPath};
 
 /// SYSTEM.
@@ -101,7 +101,6 @@ pub(crate) fn is_administrator() -> bool {
 ///
 /// # Errors
 /// If the host does not tell.
-#[cfg(feature = "winfsp")]
 pub(crate) fn user_of_process(pid: u32) -> io::Result<String> {
     // SAFETY: the handle is used while it is open, and closed once.
     unsafe {

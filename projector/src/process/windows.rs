@@ -169,13 +169,16 @@ pub fn end_at_once(code: u8) -> ! {
     std::process::exit(code.into())
 }
 
-/// Ends the process with this number, if it is one of this program that began before `since`: a
-/// number is given again to another.
+/// Ends the process with this number, of which the file `record` tells: one of this program that began
+/// before it was written, since a number is given again to another; and one of its owner, since a user
+/// may write anything there.
 ///
 /// # Errors
-/// `NotFound` if it is none of this program, or why the host refuses.
+/// `NotFound` if it is another one, or why the host refuses.
 #[expect(unsafe_code, reason = "the host is asked by its own functions")]
-pub fn kill(pid: u32, since: SystemTime) -> io::Result<()> {
+pub fn kill(pid: u32, record: &Path) -> io::Result<()> {
+    let since = std::fs::metadata(record)?.modified()?;
+    let owner = security::owner(record)?;
     let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE | SYNCHRONIZE;
     // SAFETY: the handle is closed once, by its owner.
     let process = unsafe {
@@ -187,8 +190,11 @@ pub fn kill(pid: u32, since: SystemTime) -> io::Result<()> {
     };
     let own = std::env::current_exe()?;
     let is_ours = image_of(&process)?.file_name() == own.file_name();
-    if !is_ours || began(&process)? > since {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the process has ended before"));
+    // What an administrator makes is owned by them all.
+    let is_owners = [security::SYSTEM, security::ADMINISTRATORS].contains(&owner.as_str())
+        || owner == security::user_of_process(pid)?;
+    if !is_ours || !is_owners || began(&process)? > since {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "is not the process of the mount"));
     }
     // SAFETY: the handle is open and has these rights.
     unsafe {

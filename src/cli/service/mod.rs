@@ -14,23 +14,13 @@ use volfold_projector::process::service::{self, ServiceFacts};
 use super::outcome::Outcome;
 use super::text;
 
+mod files;
 mod list;
 mod supervise;
 
+use files::{LIST, LOG, RECORDS, STATUS};
 use list::MountList;
 use supervise::MountStatus;
-
-/// The list, as it was installed.
-const LIST: &str = "service.toml";
-
-/// What the service did.
-const LOG: &str = "service.log";
-
-/// The folder of the records and logs of its mounts.
-const RECORDS: &str = "mounts";
-
-/// How its mounts are.
-const STATUS: &str = "status.json";
 
 /// Mount by a service of Windows, as SYSTEM, from the start of the machine on
 #[derive(Args)]

@@ -17,8 +17,8 @@ use volfold_fs::Timestamp;
 use volfold_projector::process::service::{self, ServiceStop};
 use volfold_projector::{PROJECTORS, process};
 
+use super::files::{LIST, LOG, RECORDS, STATUS};
 use super::list::{ListedMount, MountList};
-use super::{LIST, LOG, RECORDS, STATUS};
 use crate::cli::mount_record::{FREED, MountRecord, freed_marker_in};
 use crate::cli::text;
 

@@ -19,4 +19,5 @@ mod pipe;
 mod program;
 #[cfg(debug_assertions)]
 mod service;
+#[cfg(debug_assertions)]
 mod windows;
