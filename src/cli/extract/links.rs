@@ -308,8 +308,8 @@ mod tests {
     use std::sync::Arc;
 
     use volfold_fs::{
-        DirCursor, DirEntry, FileData, FileKind, FsInfo, LinkTarget, Metadata, StreamName,
-        TreeVolume, Usage,
+        CaseRule, DirCursor, DirEntry, FileData, FileKind, FsInfo, LinkTarget, Metadata,
+        StreamName, TreeVolume, Usage,
     };
 
     use super::*;
@@ -410,7 +410,12 @@ mod tests {
     }
 
     fn tree() -> VolumeTree {
-        let open = || Ok(Arc::new(Few(FsInfo::new("few", 512, 0), NODES)) as Arc<dyn FileSystem>);
+        let open = || {
+            let mut info = FsInfo::new("few", 512, 0);
+            // Guests with drives have no case.
+            info.case = CaseRule::Insensitive;
+            Ok(Arc::new(Few(info, NODES)) as Arc<dyn FileSystem>)
+        };
         VolumeTree::new(vec![TreeVolume::new("v", open), TreeVolume::new("data", open)])
     }
 
