@@ -11,7 +11,7 @@ use volfold_projector::block::{Export, raw};
 use super::background::Talk;
 use super::devices::{self, Device};
 use super::outcome::Outcome;
-use super::paths::not_named;
+use super::paths::why_no_volume;
 use super::report::Report;
 use super::set::{NO_VOLUME, look_into};
 
@@ -85,9 +85,10 @@ pub(super) fn open_set<'a>(
     let mut files = if wanted.raw { all } else { Vec::new() };
     let shown = set.tree_volumes(|volume| named(volume));
     let mut missing = devices::choose(&mut files, wanted.volumes);
-    missing.retain(|name| set.volume(name).is_none());
+    missing.retain(|name| set.volumes_called(name).is_empty());
     for missing in missing {
-        talk.say(&not_named(&set, missing));
+        let reason = why_no_volume(&set, missing).unwrap_or_else(|| "no such volume".to_owned());
+        talk.say(&format!("{missing}: {reason}; `volfold list` shows names and ids"));
         is_part = true;
     }
     if shown.is_empty() && files.is_empty() {

@@ -144,3 +144,28 @@ fn flags_are_the_bits_of_the_headers() {
         set_EaTimeoutValid EA_TIMEOUT,
     }
 }
+
+/// `tests/windows/dokan_layout.c` holds the same numbers against the headers.
+#[apply(test)]
+fn dokan_layout() {
+    use volfold_projector::folder::dokan::abi::{
+        DokanFileInfo, DokanOperations, DokanOptions, FindStreamData, MountPointInfo,
+    };
+    macro_rules! at {
+        ($type:ty: $($field:ident $offset:literal),*) => {
+            $(assert_eq!(offset_of!($type, $field), $offset, stringify!($field));)*
+        };
+    }
+    at!(DokanOptions: single_thread 2, options 4, global_context 8, mount_point 16, unc_name 24);
+    at!(DokanOptions: timeout 32, allocation_unit_size 36, sector_size 40);
+    at!(DokanOptions: volume_security_descriptor_length 44, volume_security_descriptor 48);
+    at!(DokanFileInfo: context 0, dokan_options 16, processing_context 24, process_id 32);
+    at!(DokanFileInfo: is_directory 36, write_to_end_of_file 41);
+    at!(MountPointInfo: mount_point 4, device_name 652, session_id 780);
+    at!(FindStreamData: stream_name 8);
+    at!(DokanOperations: zw_create_file 0, cleanup 8, close_file 16, read_file 24);
+    at!(DokanOperations: flush_file_buffers 40, get_file_information 48, find_files 56);
+    at!(DokanOperations: find_files_with_pattern 64, move_file 104, lock_file 128);
+    at!(DokanOperations: get_disk_free_space 144, get_volume_information 152, unmounted 168);
+    at!(DokanOperations: get_file_security 176, find_streams 192);
+}

@@ -7,11 +7,11 @@ use volfold_fs::FsErrorKind;
 use windows_sys::Win32::Foundation::FILETIME;
 use windows_sys::Win32::Storage::FileSystem::{BY_HANDLE_FILE_INFORMATION, WIN32_FIND_DATAW};
 
-use super::VolumeContext;
 use super::abi::{
     DokanFileInfo, DokanOperations, FillFindData, FillFindStreamData, FindStreamData, NtStatus,
 };
 use super::access::{Token, give_parts};
+use super::context::VolumeContext;
 use crate::folder::names;
 use crate::folder::status::{self, nt_status};
 use crate::folder::windows::listing::attribute;

@@ -20,15 +20,13 @@ use crate::mount::Mount;
 pub mod abi;
 mod access;
 pub mod callbacks;
+mod context;
 mod library;
 
+pub use context::VolumeContext;
 pub use library::Library;
 
 use abi::{DokanHandle, DokanOperations, DokanOptions, Functions, flags, result};
-
-/// How long a request may take, in milliseconds: the most that the driver waits for one before it
-/// ends the volume.
-const TIMEOUT: u32 = 300_000;
 
 /// LIMIT: units of a mount point, as the driver has it, with the 0.
 const MAX_POINT: usize = 260;
@@ -79,47 +77,8 @@ impl Driver for Library {
         options: &MountOptions,
         lost: Box<dyn Fn() + Send + Sync>,
     ) -> ProjectResult<Box<dyn HostVolume>> {
-        let context = VolumeContext { server, functions: self.functions(), lost };
+        let context = VolumeContext::new(server, self.functions(), lost);
         Ok(Box::new(Volume::mount(context, point, options.place)?))
-    }
-}
-
-/// What the callbacks of one volume use.
-pub struct VolumeContext {
-    server: VolumeServer,
-    functions: Functions,
-    /// Called when the driver ends the volume by itself.
-    lost: Box<dyn Fn() + Send + Sync>,
-}
-
-impl VolumeContext {
-    /// The callbacks answer from `server`.
-    pub fn new(
-        server: VolumeServer,
-        functions: Functions,
-        lost: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        Self { server, functions, lost }
-    }
-
-    /// The options of a volume of this context, mounted at `point`, which ends with 0; both must
-    /// outlive it.
-    pub fn options(&self, point: &[u16], more: u32) -> Box<DokanOptions> {
-        let facts = self.server.facts();
-        Box::new(DokanOptions {
-            version: abi::VERSION,
-            single_thread: 0,
-            options: flags::ALT_STREAM | flags::WRITE_PROTECT | more,
-            global_context: std::ptr::from_ref(self).expose_provenance() as u64,
-            mount_point: point.as_ptr(),
-            unc_name: std::ptr::null(),
-            timeout: TIMEOUT,
-            allocation_unit_size: facts.cluster_size.clamp(512, 64 << 10),
-            sector_size: 512,
-            // Every open is checked against the descriptor of its file.
-            volume_security_descriptor_length: 0,
-            volume_security_descriptor: [0; abi::MAX_SECURITY],
-        })
     }
 }
 
