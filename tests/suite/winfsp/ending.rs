@@ -48,7 +48,13 @@ impl Hanging {
 }
 
 fn foreground(place: &Place, disk: &OsStr) -> Command {
-    let arguments = ["mount".as_ref(), disk, place.folder.as_os_str(), "--foreground".as_ref()];
+    let arguments = [
+        "mount".as_ref(),
+        disk,
+        place.folder.as_os_str(),
+        "--each".as_ref(),
+        "--foreground".as_ref(),
+    ];
     let mut command = place.command(&arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command

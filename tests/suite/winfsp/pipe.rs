@@ -31,9 +31,10 @@ use crate::harness::{apply, needs, test};
 /// A user who is not the one of the tests.
 const STRANGER: &str = "S-1-5-21-1-2-3-1001";
 
-/// The name of the pipe of the mount at `folder`.
+/// The name of the pipe of the mount at `folder`, which has one name whatever its prefix.
 fn pipe_name(folder: &Path) -> String {
     let folder = folder.to_string_lossy().to_lowercase();
+    let folder = folder.strip_prefix(r"\\?\").unwrap_or(&folder);
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
     format!(r"\\.\pipe\volfold-{:016x}", folder.bytes().fold(0xCBF2_9CE4_8422_2325, fold))
 }

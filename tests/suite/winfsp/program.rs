@@ -206,14 +206,17 @@ fn every_volume_is_told_by_all_its_names() {
     let arguments = [OsStr::new("list"), disk.as_os_str(), OsStr::new("--json")];
     let listed = place.run(&arguments).code(0).json();
     let mounts = place.mounts();
-    for (number, name) in ["BOOT", "Windows", "linux"].into_iter().enumerate() {
-        let paths = &mounted["volumes"][number]["paths"];
-        assert_eq!(mounted["volumes"][number]["name"], name);
+    let of = |all: &serde_json::Value, name: &str| {
+        let mut volumes = all["volumes"].as_array().expect("volumes").iter();
+        volumes.find(|volume| volume["name"] == name).expect("the volume").clone()
+    };
+    for name in ["BOOT", "Windows", "linux"] {
+        let paths = &of(&mounted, name)["paths"];
         assert_eq!(paths[0], format!(r"{folder}\{name}"));
         let device = paths[1].as_str().expect("the device");
         assert!(device.starts_with(r"\\?\GLOBALROOT\Device\Volume{"), "{device}");
         assert!(device.ends_with(&format!(r"}}\{name}")), "{device}");
-        assert_eq!(&listed["volumes"][number]["mounted_as"], paths, "`list` tells the same");
+        assert_eq!(&of(&listed, name)["mounted_as"], paths, "`list` tells the same");
         assert_eq!(&mounts[0]["paths"][name], paths, "`mounts` tells the same");
     }
     place.unmount().code(0);
