@@ -153,8 +153,10 @@ pub(crate) fn mounted_paths(images: &[PathBuf]) -> BTreeMap<String, Vec<String>>
     };
     let wanted = sorted(images);
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for FoundRecord { record, .. } in FoundRecord::all() {
-        if record.attached || sorted(&record.images) != wanted || !record.is_alive() {
+    for FoundRecord { record, owner, .. } in FoundRecord::all() {
+        // What another user wrote down is not to be believed.
+        let is_strange = matches!(owner, Owner::Other(_));
+        if is_strange || record.attached || sorted(&record.images) != wanted || !record.is_alive() {
             continue;
         }
         for (name, paths) in record.paths {

@@ -72,6 +72,12 @@ impl<'a> Guest<'a> {
         Self { fs, tree: None, own, names }
     }
 
+    /// Whether its top directories are volumes.
+    #[cfg(windows)]
+    pub(crate) fn is_set(&self) -> bool {
+        self.tree.is_some()
+    }
+
     /// The files.
     #[cfg(windows)]
     pub(crate) fn fs(&self) -> &'a dyn FileSystem {

@@ -89,6 +89,13 @@ impl Listing {
                 entry.info = file_info(&metadata);
             }
         }
+        if guest.is_set() && trail.len() <= 1 {
+            // QUIRK: the root of an NTFS volume is hidden and a file of the system, since nothing
+            // lists it; here it is listed, and programs would leave the whole volume out.
+            for entry in &mut raw.entries {
+                entry.info.file_attributes = attribute::DIRECTORY;
+            }
+        }
         let links = raw.entries.iter_mut().filter(|entry| entry.info.reparse_tag == tag::SYMLINK);
         for entry in links.take(MAX_FOLLOWED) {
             let target = fs.read_link(entry.node);

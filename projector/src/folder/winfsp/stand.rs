@@ -1,16 +1,14 @@
 //! The folder that a volume takes the place of.
 //!
 //! WinFsp makes the directory of a mount point itself and removes it at the end, so a folder that is
-//! there is removed before, and made again, with its security descriptor.
+//! there is removed before, and made again, with its access list. The owner is who mounts: only
+//! administrators may make folders of others.
 
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, GROUP_SECURITY_INFORMATION, GetFileSecurityW,
-    OWNER_SECURITY_INFORMATION, SetFileSecurityW,
-};
+use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, GetFileSecurityW, SetFileSecurityW};
 
 /// LIMIT: bytes of a security descriptor: its lists have at most 64 KiB each.
 const MAX_DESCRIPTOR: usize = 256 << 10;
@@ -48,10 +46,10 @@ impl Drop for Stand {
             return;
         };
         let wide = wide(&self.folder);
-        for what in [DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION] {
-            // SAFETY: the name ends with 0, and the descriptor is whole. Without the right to set the
-            // owner, it is the user's, who made the folder anew.
-            unsafe { SetFileSecurityW(wide.as_ptr(), what, descriptor.as_mut_ptr().cast()) };
+        // SAFETY: the name ends with 0, and the descriptor is whole.
+        unsafe {
+            let descriptor = descriptor.as_mut_ptr().cast();
+            SetFileSecurityW(wide.as_ptr(), DACL_SECURITY_INFORMATION, descriptor);
         }
     }
 }
@@ -60,9 +58,8 @@ fn wide(path: &Path) -> Vec<u16> {
     path.as_os_str().encode_wide().chain([0]).collect()
 }
 
-/// Owner, group and access list of `path`.
+/// The access list of `path`.
 fn descriptor(path: &Path) -> Option<Vec<u8>> {
-    let what = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
     let wide = wide(path);
     let mut bytes = vec![0_u8; 1024];
     for _ in 0..2 {
@@ -71,7 +68,7 @@ fn descriptor(path: &Path) -> Option<Vec<u8>> {
         // SAFETY: the name ends with 0, and the size is that of the buffer.
         let told = unsafe {
             let out = bytes.as_mut_ptr().cast();
-            GetFileSecurityW(wide.as_ptr(), what, out, size, &raw mut needed)
+            GetFileSecurityW(wide.as_ptr(), DACL_SECURITY_INFORMATION, out, size, &raw mut needed)
         };
         let needed = usize::try_from(needed).ok().filter(|needed| *needed <= MAX_DESCRIPTOR)?;
         if told != 0 {
