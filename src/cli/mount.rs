@@ -131,7 +131,7 @@ fn serve(arguments: &MountArguments) -> Outcome {
     let remove_folder = match prepare_folder(projector, &folder) {
         Ok(made) => made,
         Err(line) => {
-            talk.say(&line);
+            not_mounted(arguments, &folder, &line, &mut Report::to(|_| {}), &talk);
             return Outcome::Nothing;
         }
     };
@@ -177,15 +177,7 @@ fn mount_at(
     let mounted = match projector.mount(volumes, folder, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
-            if arguments.json {
-                report.silent().refused(
-                    folder.as_os_str().as_encoded_bytes(),
-                    "host",
-                    error.to_string(),
-                );
-                answer_json(&MountJson::nothing(&report), talk);
-            }
-            talk.say(&error.to_string());
+            not_mounted(arguments, folder, &error.to_string(), &mut report, talk);
             return Outcome::Nothing;
         }
     };
@@ -255,6 +247,21 @@ impl<'a> MountJson<'a> {
     fn nothing(report: &'a Report<'_>) -> Self {
         let (failures, findings) = (report.failures(), report.findings());
         Self { version: 1, folder: None, log: None, volumes: Vec::new(), failures, findings }
+    }
+}
+
+/// Says why nothing is mounted at `folder`, after what `report` has.
+fn not_mounted(
+    arguments: &MountArguments,
+    folder: &Path,
+    line: &str,
+    report: &mut Report<'_>,
+    talk: &Talk,
+) {
+    talk.say(line);
+    if arguments.json {
+        report.silent().refused(folder.as_os_str().as_encoded_bytes(), "host", line.to_owned());
+        answer_json(&MountJson::nothing(report), talk);
     }
 }
 

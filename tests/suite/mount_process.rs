@@ -16,6 +16,32 @@ use crate::common::program::{Scratch, VOLFOLD, eventually, run, volfold, within}
 use crate::harness::{apply, needs, needs_programs, test};
 
 #[apply(test)]
+fn mount_and_list_tell_where_each_volume_is() {
+    needs_mount();
+    let folder = Folder::new("paths");
+    let sample = fixture("sample").path();
+    let mounted = folder.mount(std::slice::from_ref(&sample), &["--json"]).code(0).json();
+    assert_eq!(mounted["folder"].as_str(), folder.path().to_str());
+    let sample = sample.as_os_str();
+    let listed = volfold(["list".as_ref(), sample, "--json".as_ref()]).code(0).json();
+    for (number, name) in ["Windows", "BOOT", "linux"].into_iter().enumerate() {
+        let wanted = folder.join(name);
+        let wanted = wanted.to_str().expect("text");
+        assert_eq!(mounted["volumes"][number]["name"], name);
+        assert_eq!(mounted["volumes"][number]["paths"][0], wanted);
+        assert_eq!(listed["volumes"][number]["mounted_as"][0], wanted);
+        assert_eq!(folder.record().expect("a record")["paths"][name][0], wanted);
+    }
+    let again = folder.mount(&[sample.into()], &["--json"]).code(1).json();
+    assert!(again["folder"].is_null(), "{again}");
+    let reason = again["failures"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("is mounted already"), "{reason}");
+    folder.unmount(&[]).code(0);
+    let listed = volfold(["list".as_ref(), sample, "--json".as_ref()]).code(0).json();
+    assert_eq!(listed["volumes"][0]["mounted_as"].as_array().map(Vec::len), Some(0));
+}
+
+#[apply(test)]
 fn a_mount_is_listed_with_its_log_and_its_folder_comes_and_goes() {
     needs_mount();
     let folder = Folder::new("listed");
