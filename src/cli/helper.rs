@@ -83,6 +83,10 @@ pub(crate) fn is_called_by_mount() -> bool {
 /// wants nothing, or called wrongly.
 pub(crate) fn arguments() -> Vec<OsString> {
     match call() {
+        // The shells of Windows leave `*.vmdk` to the program.
+        #[cfg(windows)]
+        None => wild::args_os().collect(),
+        #[cfg(not(windows))]
         None => std::env::args_os().collect(),
         Some(Call::Run(arguments)) => arguments.clone(),
         Some(Call::Fake) => std::process::exit(0),

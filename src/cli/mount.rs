@@ -124,9 +124,6 @@ fn serve(arguments: &MountArguments) -> Outcome {
         talk.say(NO_PROJECTOR);
         return Outcome::Nothing;
     };
-    if let Some(warning) = projector.warning() {
-        talk.say(&warning);
-    }
     let (disks, folder) = arguments.disks_and_folder();
     let remove_folder = match prepare_folder(projector, &folder) {
         Ok(made) => made,
@@ -181,6 +178,9 @@ fn mount_at(
             return Outcome::Nothing;
         }
     };
+    if let Some(warning) = projector.warning() {
+        talk.say(&warning);
+    }
     let paths = paths(&*mounted, folder, &names, &arguments.host);
     if arguments.json {
         let volumes = set.volumes().iter().filter_map(|volume| {

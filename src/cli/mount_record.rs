@@ -147,7 +147,8 @@ impl MountRecord {
 /// Where the volumes of the set of `images` are now: for each volume the names that programs may use.
 pub(crate) fn mounted_paths(images: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
     let sorted = |images: &[PathBuf]| {
-        let mut images: Vec<PathBuf> = images.iter().map(|image| plain_path(image)).collect();
+        let mut images: Vec<PathBuf> =
+            images.iter().map(|image| same_case(&plain_path(image))).collect();
         images.sort();
         images
     };

@@ -59,13 +59,14 @@ pub(super) fn open_set<'a>(
     talk: &'a Talk,
 ) -> (Report<'a>, Option<Shown>) {
     let set = DiskSet::open(disks, &wanted.options).unwrap_or_else(Incomplete::into_set);
-    let mut report = Report::to(|line| talk.say(line)).without_left_out();
+    let report = Report::to(|line| talk.say(line)).without_left_out();
+    // With --raw what no driver reads is shown as bytes.
+    let mut report = report.with_left_out(wanted.raw);
     report.images(&set);
     let named = |volume: &SetVolume| {
         wanted.volumes.is_empty() || wanted.volumes.iter().any(|name| volume.is_called(name))
     };
-    // With --raw what no driver reads is shown as bytes.
-    report.volumes(&set, |volume| named(volume) && !(wanted.raw && volume.is_left_out()));
+    report.volumes(&set, named);
     let all = devices::devices(&set);
     let volumes: Vec<&SetVolume> =
         set.volumes().iter().map(|volume| &**volume).filter(|volume| named(volume)).collect();
@@ -88,7 +89,8 @@ pub(super) fn open_set<'a>(
     missing.retain(|name| set.volumes_called(name).is_empty());
     for missing in missing {
         let reason = why_no_volume(&set, missing).unwrap_or_else(|| "no such volume".to_owned());
-        talk.say(&format!("{missing}: {reason}; `volfold list` shows names and ids"));
+        let reason = format!("{reason}; `volfold list` shows names and ids");
+        report.refused(missing.as_bytes(), "not-found", reason);
         is_part = true;
     }
     if shown.is_empty() && files.is_empty() {

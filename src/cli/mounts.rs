@@ -91,17 +91,19 @@ pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
                 Owner::Other(user) => format!("  by user {user}"),
                 _ => String::new(),
             };
-            writeln!(answer, "{}  {}  pid {}{by}", mount.folder, mount.state, mount.pid)?;
-            writeln!(answer, "  images:  {}", mount.images.join(", "))?;
-            writeln!(answer, "  volumes: {}", mount.volumes.join(", "))?;
-            writeln!(answer, "  log:     {log}")?;
+            let folder = text::plain(&mount.folder);
+            writeln!(answer, "{folder}  {}  pid {}{by}", mount.state, mount.pid)?;
+            for (what, names) in [("images: ", &mount.images), ("volumes:", &mount.volumes)] {
+                writeln!(answer, "  {what} {}", text::plain(&names.join(", ")))?;
+            }
+            writeln!(answer, "  log:     {}", text::plain(log))?;
             let way = match mount.devices.first() {
                 Some(device) => {
                     writeln!(answer, "  devices: {}", mount.devices.join(", "))?;
                     format!("volfold detach {device}")
                 }
                 None if mount.attached => "volfold detach all".to_owned(),
-                None => format!("volfold unmount {}", mount.folder),
+                None => format!("volfold unmount {folder}"),
             };
             if mount.state == "elsewhere" {
                 writeln!(answer, "  mounted where process {} sees it, and not here", mount.pid)?;

@@ -10,29 +10,36 @@ use volfold_projector::process::drive_letters;
 /// A path argument with `/` as its separator, and with the folder name in place of what else a
 /// volume can be called: its id, a drive letter, the name with other capitals.
 ///
-/// On Windows `\` separates always. On Unix a guest's name may hold it: it separates where the first
-/// part of the path holds one or is a drive letter, for no volume is called so; further below it
-/// belongs to the name, unless there is none ([`with_separators`]).
+/// On Windows `\` separates always. On Unix a guest's name may hold it: it separates around the
+/// volume, where that is not called so, and the search for the rest takes it for a part of a name
+/// first.
 pub(crate) fn guest_path(set: &DiskSet, given: &OsStr) -> Vec<u8> {
-    let given = given.as_encoded_bytes();
-    let is_windows = cfg!(windows) || first_part(given).contains(&b'\\') || letter(given).is_some();
-    let path = if is_windows { with_separators(given) } else { given.to_vec() };
-    let path = path.strip_prefix(b"//?/").or_else(|| path.strip_prefix(b"//./")).unwrap_or(&path);
-    let path = &path[path.iter().take_while(|byte| **byte == b'/').count()..];
-    let (first, below) = match letter(path) {
-        Some(letter) => path.split_at(letter.len()),
-        None => path.split_at(first_part(path).len()),
+    let mut path = given.as_encoded_bytes().to_vec();
+    if cfg!(windows) {
+        path.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
+    }
+    let is_separator = |byte: &u8| matches!(*byte, b'/' | b'\\');
+    let without_separators = |path: &[u8]| {
+        let count = path.iter().take_while(|byte| is_separator(byte)).count();
+        path[count..].to_vec()
     };
-    let volume = std::str::from_utf8(first).ok().and_then(|wanted| set.volume(wanted));
-    let first = volume.map_or(first, |volume| volume.name.as_bytes());
+    let path = match &path[..] {
+        [a, b, b'?' | b'.', c, rest @ ..] if [a, b, c].into_iter().all(is_separator) => rest,
+        path => path,
+    };
+    let path = without_separators(path);
+    let named = |first: &[u8]| std::str::from_utf8(first).ok().and_then(|name| set.volume(name));
+    let whole = first_part(&path);
+    let (first, below) = match (named(whole), letter(&path)) {
+        (Some(_), _) => path.split_at(whole.len()),
+        (None, Some(letter)) => path.split_at(letter.len()),
+        (None, None) => path.split_at(path.iter().position(is_separator).unwrap_or(path.len())),
+    };
+    let first = named(first).map_or(first, |volume| volume.name.as_bytes());
     // `C:Users` is below the root too: there is no folder that a guest's program works in.
-    let separator: &[u8] = if below.is_empty() || below.starts_with(b"/") { b"" } else { b"/" };
-    [b"/", first, separator, below].concat()
-}
-
-/// `path` with `\` as a separator.
-pub(crate) fn with_separators(path: &[u8]) -> Vec<u8> {
-    path.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect()
+    let below = without_separators(below);
+    let separator: &[u8] = if below.is_empty() { b"" } else { b"/" };
+    [b"/", first, separator, &below].concat()
 }
 
 /// The part of `path` that names the volume.

@@ -61,6 +61,8 @@ pub(crate) struct Report<'a> {
     lines: BTreeMap<(&'static str, &'static str), u32>,
     /// Whether warnings are told that cost nothing, too.
     tells_warnings: bool,
+    /// Whether the answer has what is left out as bytes.
+    has_left_out: bool,
     /// The kinds of lines that the command shows itself.
     shown: &'static [&'static str],
     /// Whether something bears on the answer.
@@ -92,6 +94,7 @@ impl<'a> Report<'a> {
             left_out: 0,
             lines: BTreeMap::new(),
             tells_warnings: false,
+            has_left_out: false,
             shown: &[],
             is_part: false,
             names: BTreeMap::new(),
@@ -119,6 +122,11 @@ impl<'a> Report<'a> {
     /// The same for a command that has lines of its own for volumes that are left out.
     pub(crate) fn without_left_out(self) -> Self {
         Self { shown: &["left-out"], ..self }
+    }
+
+    /// The same for an answer that has the bytes of what is left out.
+    pub(crate) fn with_left_out(self, has: bool) -> Self {
+        Self { has_left_out: has, ..self }
     }
 
     /// Takes in that images could not be opened.
@@ -157,7 +165,8 @@ impl<'a> Report<'a> {
         for volume in &wanted {
             self.disks.extend(volume.volume.extents.iter().map(|extent| extent.disk));
         }
-        for volume in wanted.iter().filter(|volume| volume.is_left_out()) {
+        let told: &[_] = if self.has_left_out { &[] } else { &wanted };
+        for volume in told.iter().filter(|volume| volume.is_left_out()) {
             self.left_out(volume);
         }
         let is_failed = |volume: &&&&SetVolume| {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use clap::Args;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
-use volfold_fs::{FileSystem, FsError, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
+use volfold_fs::{FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold_projector::VolumeNames;
 
 use super::keys::Keys;
 use super::outcome::Outcome;
-use super::paths::{guest_path, no_volume, with_separators};
+use super::paths::{guest_path, no_volume};
 use super::report::Report;
 use super::text;
 use super::walk::{self, Found};
@@ -181,20 +181,12 @@ impl OpenedTree {
         self.by(path, |path| walk::resolve(&self.tree, path, true))
     }
 
-    /// What `find` says to `path`, and to the path with `\` as a separator if there is nothing.
+    /// What `find` says to `path`, with a better reason where no volume is called as it begins.
     fn by<T>(&self, path: &[u8], find: impl Fn(&[u8]) -> FsResult<T>) -> FsResult<T> {
-        let is_missing = |error: &FsError| error.kind() == FsErrorKind::NotFound;
-        match find(path) {
-            Err(error) if is_missing(&error) => {
-                if path.contains(&b'\\')
-                    && let Ok(found) = find(&with_separators(path))
-                {
-                    return Ok(found);
-                }
-                Err(no_volume(&self.set, path).unwrap_or(error))
-            }
-            found => found,
-        }
+        find(path).map_err(|error| match error.kind() {
+            FsErrorKind::NotFound => no_volume(&self.set, path).unwrap_or(error),
+            _ => error,
+        })
     }
 
     /// Takes into the report what the file systems noticed while they were read; how the command

@@ -34,6 +34,31 @@ pub(crate) struct Found {
     pub(crate) real: Vec<u8>,
 }
 
+/// What was `found`, without what lies in another part of it, and each once.
+pub(crate) fn outermost(found: Vec<(Vec<u8>, FsResult<Found>)>) -> Vec<(Vec<u8>, FsResult<Found>)> {
+    let reals: Vec<Option<Vec<u8>>> = found
+        .iter()
+        .map(|(_, found)| found.as_ref().ok().map(|found| found.real.clone()))
+        .collect();
+    let is_in = |inner: &[u8], outer: &[u8]| {
+        let rest = inner.strip_prefix(outer.strip_suffix(b"/").unwrap_or(outer));
+        rest.is_some_and(|rest| rest.first() == Some(&b'/'))
+    };
+    let covers = |number: usize, real: &Vec<u8>| {
+        reals.iter().enumerate().any(|(other, outer)| match outer {
+            Some(outer) => {
+                (outer == real && other < number) || (outer != real && is_in(real, outer))
+            }
+            None => false,
+        })
+    };
+    let is_outermost = |number: usize| {
+        reals.get(number).and_then(Option::as_ref).is_none_or(|real| !covers(number, real))
+    };
+    let numbered = found.into_iter().enumerate();
+    numbered.filter(|(number, _)| is_outermost(*number)).map(|(_, found)| found).collect()
+}
+
 /// A part of a path that is still to be gone.
 struct Part {
     name: Vec<u8>,
@@ -101,7 +126,13 @@ impl<'a> Search<'a> {
 
     fn down(&mut self, part: Part) -> FsResult<()> {
         let here = self.here();
-        let (next, mut name) = lookup(self.tree, here, part.name)?;
+        let (next, mut name) = match lookup(self.tree, here, &part.name) {
+            Ok(found) => found,
+            Err(error) if error.kind() == FsErrorKind::NotFound && self.splits(&part) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if self.spells {
             name = spelling(self.tree, here, name, next);
         }
@@ -117,6 +148,25 @@ impl<'a> Search<'a> {
         }
         self.trail.push((next, name));
         Ok(())
+    }
+
+    /// Parts `part`, which is not there, at a `\` that separates as Windows does: the last one before
+    /// which there is something. Whether there was one.
+    fn splits(&mut self, part: &Part) -> bool {
+        let here = self.here();
+        let ends = part.name.iter().enumerate().filter(|(_, byte)| **byte == b'\\');
+        let mut heads = ends.rev().map(|(end, _)| part.name.split_at(end));
+        let is_there = |head: &[u8]| {
+            matches!(head, b"" | b"." | b"..") || lookup(self.tree, here, head).is_ok()
+        };
+        let Some((head, rest)) = heads.find(|(head, _)| is_there(head)) else {
+            return false;
+        };
+        let rest = rest.get(1..).unwrap_or_default();
+        for name in [rest, head].into_iter().filter(|name| !name.is_empty()) {
+            self.parts.push(Part { name: name.to_vec(), is_asked: part.is_asked });
+        }
+        true
     }
 
     fn go_by_link(&mut self, link: NodeId) -> FsResult<()> {
@@ -135,14 +185,40 @@ impl<'a> Search<'a> {
 }
 
 /// The entry `name` of `dir`, and its name; that may also be written as a mount shows it.
-fn lookup(tree: &dyn FileSystem, dir: NodeId, name: Vec<u8>) -> FsResult<(NodeId, Vec<u8>)> {
-    match (tree.lookup(dir, Name::new(&name)), names::to_guest(&name)) {
-        (Ok(node), _) => Ok((node, name)),
-        (Err(error), Some(guest)) if error.kind() == FsErrorKind::NotFound => {
-            Ok((tree.lookup(dir, Name::new(&guest))?, guest))
-        }
-        (Err(error), _) => Err(error),
+fn lookup(tree: &dyn FileSystem, dir: NodeId, name: &[u8]) -> FsResult<(NodeId, Vec<u8>)> {
+    let exact = tree.lookup(dir, Name::new(name));
+    let shown = names::to_guest(name)
+        .and_then(|guest| Some((tree.lookup(dir, Name::new(&guest)).ok()?, guest)));
+    match (exact, shown) {
+        (Ok(node), Some((other, _))) if node != other => Err(FsError::new(
+            FsErrorKind::InvalidName,
+            "two files may be meant, one is called so and one is shown so; give the other's own name, \
+             or its name with a number",
+        )),
+        (Ok(node), _) => Ok((node, name.to_vec())),
+        (Err(error), _) if error.kind() != FsErrorKind::NotFound => Err(error),
+        (Err(_), Some(shown)) => Ok(shown),
+        (Err(error), None) => numbered(tree, dir, name).ok_or(error),
     }
+}
+
+/// The entry of `dir` that Windows is shown as `name`, with the number of one of several names that
+/// differ in case, or of one that is too long.
+fn numbered(tree: &dyn FileSystem, dir: NodeId, name: &[u8]) -> Option<(NodeId, Vec<u8>)> {
+    let wanted: Vec<u16> = std::str::from_utf8(name).ok()?.encode_utf16().collect();
+    names::has_number(&wanted).then_some(())?;
+    let mut entries: Vec<(NodeId, Vec<u8>)> = Vec::new();
+    tree.read_dir(dir, DirCursor::START, &mut |entry| {
+        entries.push((entry.node, entry.name.as_bytes().to_vec()));
+        ControlFlow::Continue(())
+    })
+    .ok()?;
+    let guests: Vec<&[u8]> = entries.iter().map(|(_, name)| name.as_slice()).collect();
+    let fold = |name: &[u16]| name.iter().map(|unit| names::fold(*unit)).collect::<Vec<_>>();
+    let wanted = fold(&wanted);
+    let mut hosts = names::disambiguate_case(&guests).into_iter();
+    let (place, _) = hosts.find(|(_, host)| fold(host) == wanted)?;
+    entries.into_iter().nth(place)
 }
 
 /// How the guest writes the name of the entry `node` of `dir`, which was found by `name`: by other

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::common::fixtures::fixture;
+use crate::common::needs_mount;
 use crate::common::program::{Output, Scratch, VOLFOLD, program, run, text, volfold, wait};
 use crate::harness::{apply, needs, needs_programs, test};
 
@@ -234,4 +235,47 @@ fn owners_and_modes_are_kept_on_request() {
         let mode = fs::symlink_metadata(path).expect("metadata").mode();
         assert_eq!(mode & 0o6000, 0, "{}", path.display());
     }
+}
+
+/// A folder of the host that takes names for one which differ in case only.
+#[apply(test)]
+fn names_that_the_host_takes_for_one_are_never_mixed_up() {
+    needs("root", rustix::process::geteuid().is_root());
+    needs_mount();
+    needs_programs(&["mke2fs", "mkntfs", "lowntfs-3g"]);
+    let scratch = Scratch::new("ignores-case");
+    let tree = scratch.join("tree");
+    let files = ["README", "readme", "Dir/f", "Dir/only", "dir/f", "other"];
+    for file in files {
+        let path = tree.join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        fs::write(path, file).expect("a file");
+    }
+    let (image, host, folder) =
+        (scratch.join("twins.img"), scratch.join("host.img"), scratch.join("host"));
+    let arguments = ["-q", "-F", "-t", "ext4", "-L", "twins", "-d"];
+    run(Command::new("mke2fs").args(arguments).arg(&tree).arg(&image).arg("2M")).code(0);
+    fs::File::create(&host).and_then(|file| file.set_len(16 << 20)).expect("a disk");
+    run(Command::new("mkntfs").args(["-q", "-F"]).arg(&host)).code(0);
+    fs::create_dir(&folder).expect("a folder");
+    let options = ["-o", "ignore_case"];
+    run(Command::new("lowntfs-3g").args(options).arg(&host).arg(&folder)).code(0);
+    for (number, more) in
+        [&[][..], &["--merge"], &["--merge", "--overwrite"], &["--resume"]].into_iter().enumerate()
+    {
+        let out = folder.join(format!("{number}"));
+        let said = extract(&image, &out, more).code(3);
+        assert!(said.stderr.contains("[exists]") || more.is_empty(), "{said:?}");
+        let root = out.join("twins");
+        for (name, wanted) in [("README", "README"), ("Dir/f", "Dir/f"), ("Dir/only", "Dir/only")] {
+            let found = fs::read_to_string(root.join(name)).expect("the first of the two");
+            assert_eq!(found, wanted, "{more:?}");
+        }
+        assert_eq!(fs::read_to_string(root.join("other")).ok().as_deref(), Some("other"));
+    }
+    let out = folder.join("paths");
+    let paths = ["-p", "/twins/Dir", "-p", "/twins/dir", "--merge", "--overwrite"];
+    extract(&image, &out, &paths).code(3).says("[exists]");
+    assert_eq!(fs::read_to_string(out.join("twins/Dir/f")).ok().as_deref(), Some("Dir/f"));
+    run(Command::new("umount").arg(&folder)).code(0);
 }

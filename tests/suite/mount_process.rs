@@ -23,13 +23,18 @@ fn mount_and_list_tell_where_each_volume_is() {
     let mounted = folder.mount(std::slice::from_ref(&sample), &["--json"]).code(0).json();
     assert_eq!(mounted["folder"].as_str(), folder.path().to_str());
     let sample = sample.as_os_str();
+    // Other tests mount the same images.
+    let is_told = |listed: &serde_json::Value, number: usize, wanted: &str| {
+        let names = listed["volumes"][number]["mounted_as"].as_array().expect("names");
+        names.iter().any(|name| name == wanted)
+    };
     let listed = volfold(["list".as_ref(), sample, "--json".as_ref()]).code(0).json();
     for (number, name) in ["Windows", "BOOT", "linux"].into_iter().enumerate() {
         let wanted = folder.join(name);
         let wanted = wanted.to_str().expect("text");
         assert_eq!(mounted["volumes"][number]["name"], name);
         assert_eq!(mounted["volumes"][number]["paths"][0], wanted);
-        assert_eq!(listed["volumes"][number]["mounted_as"][0], wanted);
+        assert!(is_told(&listed, number, wanted), "{listed}");
         assert_eq!(folder.record().expect("a record")["paths"][name][0], wanted);
     }
     let again = folder.mount(&[sample.into()], &["--json"]).code(1).json();
@@ -38,7 +43,8 @@ fn mount_and_list_tell_where_each_volume_is() {
     assert!(reason.contains("is mounted already"), "{reason}");
     folder.unmount(&[]).code(0);
     let listed = volfold(["list".as_ref(), sample, "--json".as_ref()]).code(0).json();
-    assert_eq!(listed["volumes"][0]["mounted_as"].as_array().map(Vec::len), Some(0));
+    let gone = folder.join("Windows");
+    assert!(!is_told(&listed, 0, gone.to_str().expect("text")), "{listed}");
 }
 
 #[apply(test)]

@@ -5,6 +5,8 @@ use volfold_fs::Name;
 
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, Scratch, text, volfold};
+#[cfg(target_os = "linux")]
+use crate::harness::needs_programs;
 use crate::harness::{apply, test};
 
 fn on(name: &str, arguments: &[&str]) -> Output {
@@ -153,4 +155,88 @@ fn a_path_through_links_is_copied_to_its_own_place() {
     assert!(!out.join("four").join("links").exists(), "a link has its place elsewhere");
     let up = on("ext4", &["hash", "-p", "/four/links/folder/../README.txt"]).code(0).text();
     assert!(up.starts_with("/four/README.txt\t"), "`..` is that of the folder: {up}");
+}
+
+/// An ext4 volume called `odd` with these files, whose content is their path.
+#[cfg(target_os = "linux")]
+fn odd(scratch: &Scratch, files: &[&str]) -> std::path::PathBuf {
+    let tree = scratch.join("tree");
+    for file in files {
+        let path = tree.join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        std::fs::write(path, file).expect("a file");
+    }
+    let image = scratch.join("odd.img");
+    let arguments = ["-q", "-F", "-t", "ext4", "-L", "odd", "-d"];
+    let mut command = std::process::Command::new("mke2fs");
+    crate::common::program::run(command.args(arguments).arg(&tree).arg(&image).arg("2M")).code(0);
+    image
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn a_backslash_of_a_name_is_never_taken_for_a_separator_of_the_same_path() {
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("backslash");
+    let image = odd(&scratch, &[r"b\s", "b/s", "b/t", r"dir/a\b/c"]);
+    let cat = |path: &str| volfold(["cat", text(&image), "-p", path]);
+    for path in [r"/odd/b\s", r"odd/b\s", r"\odd\b\s", r"odd\b\s", r"/odd\b\s", r"\ODD/b\s"] {
+        assert_eq!(cat(path).code(0).text(), r"b\s", "{path}");
+    }
+    for (path, wanted) in [
+        ("/odd/b/s", "b/s"),
+        (r"\odd\b\t", "b/t"),
+        (r"/odd/b\t", "b/t"),
+        (r"\odd\dir\a\b\c", r"dir/a\b/c"),
+        (r"odd\dir\..\b\t", "b/t"),
+        (r"\\?\odd\b\t", "b/t"),
+    ] {
+        assert_eq!(cat(path).code(0).text(), wanted, "{path}");
+    }
+    cat(r"\odd\b\u").code(1).says("no such file or directory");
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn names_as_windows_is_shown_them_lead_to_the_same_files() {
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("numbered");
+    let files =
+        ["README", "readme", "Dir/one", "dir/two", "CON", "\u{F043}ON", "\u{1FA0}", "\u{1FA8}"];
+    let image = odd(&scratch, &files);
+    let cat = |path: &str| volfold(["cat", text(&image), "-p", path]);
+    for (path, wanted) in [
+        ("/odd/README", "README"),
+        ("/odd/readme\u{F132}", "readme"),
+        ("/odd/dir\u{F132}/two", "dir/two"),
+        ("/odd/\u{1FA8}\u{F132}", "\u{1FA8}"),
+        ("/odd/CON", "CON"),
+    ] {
+        assert_eq!(cat(path).code(0).text(), wanted, "{path}");
+    }
+    // Called so, and what `CON` is shown as.
+    cat("/odd/\u{F043}ON").code(1).says("two files may be meant");
+    cat("/odd/readme\u{F133}").code(1).says("no such file or directory");
+}
+
+#[apply(test)]
+fn a_path_in_another_one_is_extracted_once() {
+    let scratch = Scratch::new("overlap");
+    let folder = scratch.join("out");
+    let arguments = |folder: &std::path::Path| -> Vec<String> {
+        let paths = ["/Windows/Documents/2025/June", r"\windows\documents", "/WINDOWS/Documents/"];
+        let mut words = vec!["extract".to_owned()];
+        words.extend(paths.iter().flat_map(|path| ["-p".to_owned(), (*path).to_owned()]));
+        words.extend(["-o".to_owned(), text(folder).to_owned()]);
+        words
+    };
+    let words = arguments(&folder);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let said = on("sample", &words).code(0);
+    assert_eq!(said.stderr, "");
+    let whole = on("sample", &["hash", "-p", "/Windows/Documents"]).code(0).text();
+    for line in whole.lines() {
+        let path = line.split('\t').next().expect("a path").trim_start_matches('/');
+        assert!(folder.join(path).is_file(), "{path}");
+    }
 }

@@ -67,6 +67,26 @@ fn partitions(fixture: &Fixture) -> BTreeMap<u64, u64> {
 }
 
 #[apply(test)]
+fn with_raw_files_what_is_odd_is_told_all_the_same() {
+    needs_mount();
+    let scratch = Scratch::new("raw-odd");
+    let [first, second] = &fixture("ldm-spanned").paths()[..] else { panic!("two disks") };
+    let cut = scratch.join("cut.img");
+    let bytes = fs::read(first).expect("the first disk");
+    fs::write(&cut, &bytes[..bytes.len() * 2 / 3]).expect("a cut disk");
+    for disks in [vec![cut.clone(), second.clone()], vec![cut.clone()]] {
+        let folder = Folder::new("raw-odd");
+        let said = folder.mount(&disks, &["--raw", "--json"]).code(3).json();
+        let findings = said["findings"].as_array().expect("findings");
+        assert!(findings.iter().any(|finding| finding["code"] == "partition-past-end"), "{said}");
+        folder.unmount(&[]).code(0);
+    }
+    let folder = Folder::new("raw-none");
+    let said = folder.mount(&[fixture("sample").path()], &["--volume", "none", "--json"]).code(1);
+    assert_eq!(said.json()["failures"][0]["path"], "none");
+}
+
+#[apply(test)]
 fn every_disk_and_volume_is_a_file_with_its_bytes() {
     needs_mount();
     needs_programs(&["qemu-img"]);

@@ -164,6 +164,11 @@ pub fn disambiguate_case(guests: &[&[u8]]) -> Vec<(usize, Vec<u16>)> {
     late
 }
 
+/// Whether a name of Windows ends with a number of [`disambiguate_case`].
+pub fn has_number(name: &[u16]) -> bool {
+    name.last().is_some_and(|unit| (TWIN_BASE..TWIN_BASE + 10).contains(unit))
+}
+
 fn folded(name: &[u16]) -> Vec<u16> {
     name.iter().map(|unit| fold(*unit)).collect()
 }
@@ -181,6 +186,16 @@ pub fn fold(unit: u16) -> u16 {
     let mut upper = character.to_uppercase();
     match (upper.next(), upper.next()) {
         (Some(single), None) => u16::try_from(u32::from(single)).unwrap_or(unit),
+        _ => simple_upper(unit),
+    }
+}
+
+/// The upper case of the letters that have two: one of several characters, and one of a single one,
+/// by which Windows compares. They are those of Greek with iota below.
+fn simple_upper(unit: u16) -> u16 {
+    match unit {
+        0x1F80..=0x1F87 | 0x1F90..=0x1F97 | 0x1FA0..=0x1FA7 => unit + 8,
+        0x1FB3 | 0x1FC3 | 0x1FF3 => unit + 9,
         _ => unit,
     }
 }
@@ -305,6 +320,21 @@ mod tests {
         assert_eq!(parted(&["readme", "README", "Readme"]), wanted);
         assert_eq!(parted(&["Readme", "readme", "README"]), wanted);
         assert_eq!(parted(&["\u{C4}", "\u{E4}"]).len(), 1);
+    }
+
+    /// The pairs of Windows' table that full case mapping, which makes two characters of them, does
+    /// not have.
+    #[test]
+    fn letters_with_two_upper_cases_are_compared_by_the_single_one() {
+        let eights = [0x1F80, 0x1F90, 0x1FA0].into_iter().flat_map(|first| first..first + 8);
+        let pairs = eights.map(|unit| (unit, unit + 8));
+        let pairs = pairs.chain([0x1FB3, 0x1FC3, 0x1FF3].map(|unit| (unit, unit + 9)));
+        assert_eq!(pairs.clone().count(), 27);
+        for (lower, upper) in pairs {
+            assert_eq!((fold(lower), fold(upper)), (upper, upper), "{lower:x}");
+        }
+        assert_eq!(parted(&["\u{1F80}", "\u{1F88}"]).len(), 1);
+        assert_eq!(fold(0xDF), 0xDF, "a letter without a single upper case");
     }
 
     #[test]

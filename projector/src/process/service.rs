@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::windows::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +23,9 @@ use super::security;
 
 /// The name of the service.
 const NAME: &str = "volfold";
+
+/// `FILE_ATTRIBUTE_REPARSE_POINT`.
+const REPARSE_POINT: u32 = 0x400;
 
 /// SYSTEM and the administrators may do everything, all others nothing.
 const SYSTEM_ONLY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
@@ -283,6 +287,11 @@ pub fn system_folder() -> io::Result<PathBuf> {
     match std::fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
+    }
+    // So may links be, which would lead what SYSTEM writes elsewhere.
+    if std::fs::symlink_metadata(&folder)?.file_attributes() & REPARSE_POINT != 0 {
+        let line = format!("{} is a link; remove it", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
     }
     // Every user may make folders there, so another one could have been first.
     let owner = security::owner(&folder)?;

@@ -1,5 +1,6 @@
 //! Copying a tree into a folder.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -21,7 +22,7 @@ use volfold_fs::{
 use super::arguments::{ExtractArguments, LinkStyle};
 use super::links::Links;
 use super::output::{Existing, Output};
-use super::place::{CopiedLink, Later, Lineage, Link, Place};
+use super::place::{CopiedLink, Later, Lineage, Link, Place, clashing};
 use super::stop::Stop;
 use super::times::{file_times, system_time};
 use crate::cli::content::PIECE;
@@ -180,22 +181,33 @@ impl<'a> Extraction<'a> {
         let mut names = HostNames::of(self.tree, self.tree.root());
         let mut lineage = None;
         let mut above = Vec::new();
+        let mut parent = self.tree.root();
+        let below = |place: &Path| output.below(place).map_err(|error| self.host(&error));
         for part in parents {
+            let clashes = clashing(self.tree, parent, &below(&place)?);
+            if clashes.map_err(|error| self.host(&error))?.contains(*part) {
+                return Err(clash());
+            }
             place.push(names.get(part));
             above.extend([b"/", *part].concat());
             let dir = walk::resolve(self.tree, &above, true)?;
             names = HostNames::of(self.tree, dir);
             lineage = Lineage::new(dir, lineage);
+            parent = dir;
         }
-        let below = |place: &Path| output.below(place).map_err(|error| self.host(&error));
         let dir = Arc::new(below(&place)?);
+        let clashing = self.clashing(parent, &dir)?;
         if let Some(name) = last {
             let visit = Visit { path, name, metadata: &metadata, depth: 0 };
-            self.take(
-                &Arc::new(Place { path: place, dir, names, lineage, is_copy: false }),
-                &visit,
-                jobs,
-            );
+            let mut above = vec![Arc::new(Place {
+                path: place,
+                dir,
+                names,
+                lineage,
+                clashing,
+                is_copy: false,
+            })];
+            self.node(&mut above, &visit, jobs);
             return Ok(());
         }
         if let (true, Some(name), Some(parent)) =
@@ -203,14 +215,15 @@ impl<'a> Extraction<'a> {
         {
             let dir = Arc::new(below(parent)?);
             let (path_of, names) = (parent.to_path_buf(), HostNames::default());
-            let parent = Place { path: path_of, dir, names, lineage: None, is_copy: false };
+            let (lineage, clashing) = (None, HashSet::new());
+            let parent = Place { path: path_of, dir, names, lineage, clashing, is_copy: false };
             let visit = Visit { path, name, metadata: &metadata, depth: 0 };
             self.take_streams(&parent, &visit, jobs);
         }
         self.prepare(&dir)?;
         self.later.lock().directories.push((place.clone(), metadata));
         self.copy_below(
-            Place { path: place, dir, names, lineage, is_copy: false },
+            Place { path: place, dir, names, lineage, clashing, is_copy: false },
             node,
             path,
             jobs,
@@ -285,7 +298,16 @@ impl<'a> Extraction<'a> {
         self.later.lock().directories.push((path.clone(), metadata.clone()));
         let names = HostNames::of(self.tree, metadata.node);
         let lineage = Lineage::new(metadata.node, place.lineage.clone());
-        Ok(Place { path, dir: Arc::new(dir), names, lineage, is_copy: place.is_copy })
+        let clashing = self.clashing(metadata.node, &dir)?;
+        Ok(Place { path, dir: Arc::new(dir), names, lineage, clashing, is_copy: place.is_copy })
+    }
+
+    /// The names of `dir` that the host takes for others, where it would not refuse the second.
+    fn clashing(&self, dir: NodeId, output: &Output) -> Result<HashSet<Vec<u8>>, Reason> {
+        match self.existed {
+            Existed::Refuse => Ok(HashSet::new()),
+            _ => clashing(self.tree, dir, output).map_err(|error| self.host(&error)),
+        }
     }
 
     /// Removes from a directory what a stopped run left in it.
@@ -302,6 +324,9 @@ impl<'a> Extraction<'a> {
         let Some(place) = above.get(visit.depth).cloned() else {
             return;
         };
+        if place.clashing.contains(visit.name) {
+            return self.fail(visit.path, clash());
+        }
         if visit.metadata.kind != FileKind::Directory {
             return self.take(&place, visit, jobs);
         }
@@ -360,6 +385,7 @@ impl<'a> Extraction<'a> {
                     let dir = place.dir.clone();
                     self.later.lock().links.push(Link { dir, name, path, link });
                 }
+                Err(error) if self.links.is_unasked(visit.path, &error) => {}
                 Err(error) => self.fail(visit.path, error.into()),
             },
         }
@@ -549,6 +575,12 @@ fn is_no_place(error: &FsError) -> bool {
 }
 
 /// Why what is no file, directory or link is left out.
+fn clash() -> Reason {
+    let line = "this folder takes it for another name that differs in case only; extract it to \
+                another folder";
+    Reason(EXISTS, line.to_owned())
+}
+
 fn special() -> Reason {
     Reason(SPECIAL, "is a device node, pipe or socket; left out".to_owned())
 }

@@ -137,7 +137,7 @@ impl<'a> Links<'a> {
                 }
                 text.extend(parts.iter().map(|part| names::to_host(part)));
             }
-            End::Nowhere => return refused("leads in a circle, or below what is no directory"),
+            End::Nowhere => return refused("it leads to nothing, or in a circle"),
         }
         let end = self.guest().resolve(&dirs, &target, true)?.end;
         let text = match text.is_empty() {
@@ -220,6 +220,18 @@ impl<'a> Links<'a> {
         true
     }
 
+    /// Whether `error` means that no text leads where the link at `path` does, and nobody asked for
+    /// links; that is then told once.
+    pub(super) fn is_unasked(&self, path: &[u8], error: &FsError) -> bool {
+        let is_it = self.style.is_none() && error.kind() == FsErrorKind::Refused;
+        if is_it {
+            let mut left_out = self.left_out.lock();
+            left_out.refused += 1;
+            left_out.first.get_or_insert_with(|| (path.to_vec(), error.to_string()));
+        }
+        is_it
+    }
+
     /// Tells what was left out.
     ///
     /// Where nobody asked for links that the host does not make, the run is complete without them: no
@@ -235,12 +247,15 @@ impl<'a> Links<'a> {
                 Some(_) => report.refused(path, "host", line),
             }
         }
+        let (nowhere, circles) = (left_out.dangling, left_out.circles);
+        let lead = they(nowhere, "leads", "lead");
+        let lie = they(circles, "leads to a folder that it lies", "lead to a folder that they lie");
         let none = [
-            (left_out.dangling, "lead to nothing that is on the images"),
-            (left_out.circles, "lead to a folder that they lie in"),
+            (nowhere, format!("{lead} to nothing that is on the images, or in a circle")),
+            (circles, format!("{lie} in")),
         ];
         for (count, reason) in none.into_iter().filter(|(count, _)| *count > 0) {
-            report.tell(&format!("{} not copied: they {reason}", count_of(count)));
+            report.tell(&format!("{} not copied: {reason}", count_of(count)));
         }
         if let Some(path) = &left_out.first_of_many {
             let line = format!(
@@ -259,6 +274,11 @@ fn count_of(count: u64) -> String {
         1 => "1 symbolic link was".to_owned(),
         count => format!("{count} symbolic links were"),
     }
+}
+
+/// `what` links do, of so many.
+fn they(count: u64, one: &str, many: &str) -> String {
+    if count == 1 { format!("it {one}") } else { format!("they {many}") }
 }
 
 /// The volume of `path`, and how many directories of it lie above what is there.

@@ -12,6 +12,7 @@ use volfold_projector::process;
 use super::outcome::Outcome;
 use super::progress;
 use super::text;
+use super::walk::outermost;
 
 mod arguments;
 mod copy;
@@ -55,7 +56,7 @@ pub(crate) fn run(arguments: &ExtractArguments) -> io::Result<Outcome> {
     if let Some(file) = &arguments.tar {
         return tar::run(arguments, file, opened, &progress, &stop);
     }
-    let found = opened.find_all();
+    let found = outermost(opened.find_all());
     let folder = arguments.output.as_deref().unwrap_or(Path::new("."));
     let may_have_files = arguments.merge || arguments.resume;
     let output = match open_folder(folder, may_have_files) {

@@ -80,6 +80,15 @@ impl Output {
         }
     }
 
+    /// Whether names that differ in case only are one here.
+    #[cfg(unix)]
+    pub(super) fn ignores_case(&self) -> io::Result<bool> {
+        let (name, _file) = self.create_temporary()?;
+        let upper = self.existing(&name.to_ascii_uppercase());
+        self.remove_file(&name)?;
+        Ok(upper?.is_some())
+    }
+
     /// A new file under a temporary name.
     pub(super) fn create_temporary(&self) -> io::Result<(OsString, File)> {
         loop {

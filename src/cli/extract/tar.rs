@@ -26,7 +26,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::report::Report;
 use crate::cli::set::{OpenedTree, volume_names};
 use crate::cli::text;
-use crate::cli::walk::{self, Event, Found, Visit};
+use crate::cli::walk::{self, Event, Found, Visit, outermost};
 
 /// Files up to this size are read whole before they are written.
 const SMALL: u64 = 8 << 20;
@@ -53,7 +53,7 @@ pub(super) fn run(
             }
         }
     };
-    let found = opened.find_all();
+    let found = outermost(opened.find_all());
     let mut archive = Archive {
         builder: Builder::new(BufWriter::with_capacity(1 << 20, out)),
         tree: &opened.tree,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -36,6 +37,9 @@ pub(super) struct ListedMount {
     threads: Option<usize>,
 }
 
+/// LIMIT: bytes of a list.
+const MAX_LIST: u64 = 1 << 20;
+
 impl MountList {
     /// Reads the list at `path`.
     ///
@@ -43,16 +47,31 @@ impl MountList {
     /// A line that says what is wrong with it.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let shown = path.display();
-        let text = fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+        let mut text = String::new();
+        let read = fs::File::open(path)
+            .and_then(|file| file.take(MAX_LIST + 1).read_to_string(&mut text))
+            .map_err(|error| format!("{shown}: {error}"))?;
+        if u64::try_from(read).is_ok_and(|read| read > MAX_LIST) {
+            return Err(format!("{shown}: is larger than a list of mounts can be (1 MiB)"));
+        }
         Self::parse(&text).map_err(|reason| format!("{shown}: {reason}"))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let list: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let list: Self = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+        })?;
         let mut places = HashSet::new();
         for mount in &list.mount {
             mount.check()?;
             let place = mount.place();
+            let inside =
+                |other: &&ListedMount| other.place() != place && place.starts_with(other.place());
+            if let Some(other) = list.mount.iter().find(inside) {
+                let (place, other) = (place.display(), other.place());
+                return Err(format!("{place}: lies in {}, which is mounted too", other.display()));
+            }
             if !places.insert(place.as_os_str().to_ascii_lowercase()) {
                 return Err(format!("{}: is in the list twice", place.display()));
             }

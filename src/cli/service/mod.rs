@@ -181,8 +181,8 @@ fn status(json: bool) -> io::Result<Outcome> {
     }
     for mount in &mounts {
         let pid = mount.pid.map(|pid| format!("  pid {pid}")).unwrap_or_default();
-        writeln!(answer, "{}  {}{pid}", mount.place, mount.state)?;
-        writeln!(answer, "  disks: {}", mount.disks.join(", "))?;
+        writeln!(answer, "{}  {}{pid}", text::plain(&mount.place), mount.state)?;
+        writeln!(answer, "  disks: {}", text::plain(&mount.disks.join(", ")))?;
         if let Some(error) = &mount.error {
             writeln!(answer, "  error: {}", text::plain(error))?;
         }
@@ -194,7 +194,9 @@ fn status(json: bool) -> io::Result<Outcome> {
 fn outcome(runs: bool, mounts: &[ListedJson]) -> Outcome {
     match runs {
         false => Outcome::Nothing,
-        true if mounts.iter().all(|mount| mount.state == "mounted") => Outcome::Done,
+        true if mounts.iter().all(|mount| mount.state == "mounted" && mount.error.is_none()) => {
+            Outcome::Done
+        }
         true => Outcome::Part,
     }
 }

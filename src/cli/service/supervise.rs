@@ -203,13 +203,14 @@ impl Watch {
         let was = is_of(&self.mount, MountRecord::of(&self.place)) && is_mounted(&self.place);
         let (done, said) = match was {
             // Of a service that was ended, and whose mounts went on.
-            true => (true, "was mounted before".to_owned()),
+            true => (Called::All, "was mounted before".to_owned()),
             false => call(&self.mount.arguments()),
         };
-        if done {
+        if done != Called::Nothing {
             self.say(&format!("mounted. {said}"));
             self.state = State::Mounted(Instant::now());
-            self.post("mounted", None);
+            // What is missing on it stays told.
+            self.post("mounted", (done == Called::Part).then_some(said));
             return POLL;
         }
         self.say(&format!("not mounted: {said}"));
@@ -260,8 +261,16 @@ fn is_mounted(place: &Path) -> bool {
     PROJECTORS.first().is_some_and(|projector| projector.is_mounted(place).unwrap_or(false))
 }
 
-/// Calls this program; whether it did at least a part, and what it said.
-fn call(arguments: &[OsString]) -> (bool, String) {
+/// What a call of this program did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Called {
+    All,
+    Part,
+    Nothing,
+}
+
+/// Calls this program; what it did, and what it said.
+fn call(arguments: &[OsString]) -> (Called, String) {
     let run = || {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments).stdin(Stdio::null());
@@ -276,12 +285,13 @@ fn call(arguments: &[OsString]) -> (bool, String) {
             let lines = said.lines().map(|line| line.strip_prefix("volfold: ").unwrap_or(line));
             let said = lines.collect::<Vec<_>>().join("; ");
             match output.status.code() {
-                Some(0 | 3) => (true, said),
-                Some(1 | 2) if !said.is_empty() => (false, said),
-                _ => (false, format!("{said} ({})", output.status)),
+                Some(0) => (Called::All, said),
+                Some(3) => (Called::Part, said),
+                Some(1 | 2) if !said.is_empty() => (Called::Nothing, said),
+                _ => (Called::Nothing, format!("{said} ({})", output.status)),
             }
         }
-        Err(error) => (false, error.to_string()),
+        Err(error) => (Called::Nothing, error.to_string()),
     }
 }
 

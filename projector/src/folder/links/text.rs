@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use volfold_fs::{CaseRule, FsError, FsErrorKind, FsResult, NodeId};
 
-use super::resolve::Guest;
+use super::resolve::{End, Guest};
 use super::{Begin, Target, parse};
 use crate::folder::names;
 use crate::folder::volume_names::VolumeNames;
@@ -94,9 +94,10 @@ impl Guest<'_> {
         if way.is_as_stored {
             return Ok(LinkText { bytes: target.to_vec(), climbs });
         }
-        if way.takes_away && !self.leads_there(dirs(), target, &way.parts.join(&b'/'))? {
-            let reason = "link goes up from where another link leads";
-            return Err(FsError::new(FsErrorKind::Refused, reason));
+        if way.takes_away
+            && let Some(text) = self.way_there(dirs(), target, &way.parts.join(&b'/'))?
+        {
+            return Ok(text);
         }
         let parts: Vec<Cow<'_, [u8]>> = way
             .parts
@@ -107,13 +108,34 @@ impl Guest<'_> {
         Ok(LinkText { bytes: if path.is_empty() { b".".to_vec() } else { path }, climbs })
     }
 
-    /// Whether `text` leads from a link in the last one of `dirs` to where its `target` leads.
-    fn leads_there(&self, dirs: Option<Vec<NodeId>>, target: &[u8], text: &[u8]) -> FsResult<bool> {
+    /// The way from a link in the last one of `dirs` to where its `target` leads, if `text` does not
+    /// lead there.
+    fn way_there(
+        &self,
+        dirs: Option<Vec<NodeId>>,
+        target: &[u8],
+        text: &[u8],
+    ) -> FsResult<Option<LinkText>> {
+        let refused = |reason| Err(FsError::new(FsErrorKind::Refused, reason));
         let Some(dirs) = dirs else {
-            return Ok(false);
+            return refused("it is not known where the link lies");
         };
         let wanted = self.resolve(&dirs, target, false)?;
-        Ok(self.resolve(&dirs, text, false)?.is_same(&wanted))
+        if self.resolve(&dirs, text, false)?.is_same(&wanted) {
+            return Ok(None);
+        }
+        let ups = dirs.len().saturating_sub(wanted.kept);
+        let mut parts: Vec<Cow<'_, [u8]>> = vec![Cow::Borrowed(b".."); ups];
+        let mut names = wanted.names;
+        match wanted.end {
+            End::Here => {}
+            End::Node(_, name) => names.push(name),
+            End::Missing(missing) => names.extend(missing),
+            End::Nowhere => return refused("it leads to nothing, or in a circle"),
+        }
+        parts.extend(names.iter().map(|name| names::to_unix(name)));
+        let bytes = if parts.is_empty() { b".".to_vec() } else { parts.join(&b'/') };
+        Ok(Some(LinkText { bytes, climbs: ups > 0 }))
     }
 }
 

@@ -75,7 +75,7 @@ impl VolumeServer {
                 names.iter().for_each(|name| target.down(name));
             }
             End::Nowhere => {
-                let reason = "it leads in a circle, or below what is no directory";
+                let reason = "it leads to nothing, or in a circle";
                 return refused(reason, status::REPARSE_POINT_NOT_RESOLVED);
             }
         }

@@ -38,7 +38,8 @@ impl fmt::Display for Version {
     }
 }
 
-const NOT_INSTALLED: &str = "WinFsp is not installed; get it from https://winfsp.dev/rel/";
+const NOT_INSTALLED: &str = "WinFsp is not installed; get it from https://winfsp.dev/rel/, or Dokan 2 from \
+                             https://dokan-dev.github.io";
 
 /// The DLL, loaded for as long as the process lives.
 #[derive(Clone, Copy)]

@@ -94,7 +94,14 @@ impl Driver for Library {
             Place::MountManager => mount_manager_form(point),
             _ => point.to_path_buf(),
         };
-        Ok(Box::new(Volume::mount(context, &told, stand, *self, options.threads)?))
+        let volume = Volume::mount(context, &told, stand, *self, options.threads)?;
+        if options.place == Place::MountManager
+            && !volume.other_names().iter().any(|name| name.starts_with(r"\\?\Volume{"))
+        {
+            let shown = point.display();
+            (options.log)(&format!("{shown}: the Mount Manager tells no name for it"));
+        }
+        Ok(Box::new(volume))
     }
 }
 

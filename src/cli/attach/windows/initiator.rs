@@ -132,8 +132,11 @@ fn ask(request: &Request<'_>) -> Result<Vec<Told>, Failure> {
     let line = said.stdout.lines().rev().find_map(|line| line.trim().strip_prefix("volfold:"));
     let answer = line.and_then(|line| serde_json::from_str::<Answer>(line).ok());
     let Some(answer) = answer else {
-        let first = said.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason");
-        return Err(Failure::unclear(format!(
+        let first = said.stderr.lines().find(|line| !line.trim().is_empty());
+        let first = first.unwrap_or("it ended without a word");
+        // The script always ends with an answer; without any word it did not begin.
+        let failure = if said.stdout.trim().is_empty() { Failure::clean } else { Failure::unclear };
+        return Err(failure(format!(
             "powershell.exe did not drive the iSCSI initiator: {}; `volfold export --iscsi` serves \
              the disk to any initiator",
             first.trim()
