@@ -13,6 +13,9 @@
 )]
 
 #[cfg(all(windows, target_env = "gnu"))]
+#[path = "../tests/suite/winfsp/descriptor.rs"]
+mod descriptor;
+#[cfg(all(windows, target_env = "gnu"))]
 #[path = "../tests/suite/winfsp/genuine_host.rs"]
 mod genuine_host;
 #[cfg(all(windows, target_env = "gnu"))]

@@ -15,7 +15,7 @@ use windows_sys::Win32::Storage::FileSystem::WIN32_FIND_DATAW;
 use winfsp_double::{DokanOpened, DokanVolume, dokan_functions, wide};
 
 use super::compare::{follow, guest_name};
-use super::genuine_host::{READ_ONLY, descriptor};
+use super::descriptor::{READ_ONLY, descriptor};
 use super::memory::MemoryFs;
 use crate::common::fixtures::{fixture, index};
 use crate::common::listing::Row;

@@ -8,7 +8,8 @@ use volfold_projector::folder::winfsp::abi::NtStatus;
 use winfsp_double::{OPEN_REPARSE_POINT, Requests, list, wide};
 
 use super::compare::{Comparison, compare};
-use super::genuine_host::{Genuine, descriptor, dll};
+use super::descriptor::{READ_ONLY, descriptor};
+use super::genuine_host::{Genuine, dll};
 use super::memory::MemoryFs;
 use crate::common::fixtures::index;
 use crate::harness::needs;
@@ -233,8 +234,8 @@ fn the_volume_and_its_descriptor_are_told() {
     assert_eq!(String::from_utf16_lossy(label), "memory");
     assert_eq!((info.total_size, info.free_size), (1 << 30, (1 << 30) - (1 << 20)));
     let file = genuine.open(&wide("\\docs\\Letter.txt"), 0x2_0080, 0).expect("READ_CONTROL");
-    let descriptor = genuine.security(file.handle).expect("a descriptor");
-    assert_eq!(descriptor, super::genuine_host::descriptor(super::genuine_host::READ_ONLY));
+    let found = genuine.security(file.handle).expect("a descriptor");
+    assert_eq!(found, descriptor(READ_ONLY));
     assert_eq!(genuine.streams(file.handle, 0).expect("streams"), [(Vec::new(), 6)]);
     genuine.close(file.handle);
 }

@@ -3,12 +3,12 @@
 
 use std::cell::RefCell;
 use std::env;
-use std::ffi::c_void;
 use std::os::windows::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::Arc;
 
+use super::descriptor::{READ_ONLY, descriptor};
 use volfold_fs::{FileSystem, VolumeTree};
 use volfold_projector::VolumeNames;
 use volfold_projector::folder::windows::{Shown, VolumeServer};
@@ -16,8 +16,7 @@ use volfold_projector::folder::winfsp::abi::{
     FileInfo, FspFileSystem, NtStatus, VolumeInfo, VolumeParams, flags, nt_status,
 };
 use volfold_projector::folder::winfsp::{Library, VolumeContext, callbacks};
-use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, LocalFree};
-use windows_sys::Win32::Security::Authorization::ConvertStringSecurityDescriptorToSecurityDescriptorW;
+use windows_sys::Win32::Foundation::{CloseHandle, HANDLE};
 use windows_sys::Win32::Security::{
     DuplicateToken, SecurityImpersonation, TOKEN_DUPLICATE, TOKEN_QUERY,
 };
@@ -28,9 +27,6 @@ use winfsp_wrs_sys::{FSP_FSCTL_TRANSACT_REQ as Request, FSP_FSCTL_TRANSACT_RSP a
 
 /// Where `.ci/winfsp` puts the DLL.
 const DLL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/winfsp/winfsp-x64.dll");
-
-/// What the mount gives: SYSTEM, administrators and the reader may read, nobody may write.
-pub(crate) const READ_ONLY: &str = "O:BAG:BAD:P(A;;FRFX;;;SY)(A;;FRFX;;;BA)(A;;FRFX;;;WD)";
 
 /// `FSP_FSCTL_TRANSACT_REQ_SIZEMAX`, and that of responses.
 const BUFFER: usize = 16 << 10;
@@ -499,23 +495,4 @@ fn token() -> HANDLE {
         CloseHandle(own);
     }
     copy
-}
-
-/// The self-relative descriptor that `sddl` describes.
-pub(crate) fn descriptor(sddl: &str) -> Vec<u8> {
-    let wide: Vec<u16> = sddl.encode_utf16().chain([0]).collect();
-    let (mut found, mut size): (*mut c_void, _) = (ptr::null_mut(), 0);
-    // SAFETY: the text ends with 0; what the function gives is freed once it is copied.
-    unsafe {
-        let done = ConvertStringSecurityDescriptorToSecurityDescriptorW(
-            wide.as_ptr(),
-            1,
-            &raw mut found,
-            &raw mut size,
-        );
-        assert!(done != 0, "{sddl}");
-        let bytes = std::slice::from_raw_parts(found.cast::<u8>(), size as usize).to_vec();
-        LocalFree(found);
-        bytes
-    }
 }

@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use volfold_fs::{FileSystem, NodeId, TreeVolume, VolumeTree};
+use volfold_fs::NodeId;
+#[cfg(target_env = "gnu")]
+use volfold_fs::{FileSystem, TreeVolume, VolumeTree};
+#[cfg(target_env = "gnu")]
 use volfold_projector::VolumeNames;
 use winfsp_double::{OPEN_REPARSE_POINT, Requests, list, wide};
 
@@ -258,6 +261,7 @@ fn links_beside_twins_lead_where_the_guest_means() {
 }
 
 /// A set of volumes, the first of which is that of the model.
+#[cfg(target_env = "gnu")]
 fn set(volumes: Vec<(&str, MemoryFs)>) -> VolumeTree {
     let volumes = volumes.into_iter().map(|(name, fs)| {
         let fs: Arc<dyn FileSystem> = Arc::new(fs);

@@ -2,6 +2,7 @@
 //! DLL's own layer of requests, and by the built program.
 
 mod compare;
+mod descriptor;
 mod dokan;
 mod double;
 #[cfg(debug_assertions)]
