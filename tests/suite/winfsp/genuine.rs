@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use volfold::{DiskSet, Incomplete, OpenOptions};
+use volfold_projector::VolumeNames;
 use volfold_projector::folder::winfsp::abi::NtStatus;
 use winfsp_double::{OPEN_REPARSE_POINT, Requests, list, wide};
 
@@ -11,7 +12,7 @@ use super::compare::{Comparison, compare};
 use super::descriptor::{READ_ONLY, descriptor};
 use super::genuine_host::{Genuine, dll};
 use super::memory::MemoryFs;
-use crate::common::fixtures::index;
+use crate::common::fixtures::{ExpectedError, fixture, index};
 use crate::harness::needs;
 use crate::harness::{apply, note, test};
 
@@ -85,6 +86,54 @@ fn every_fixture_is_shown_as_independent_tools_list_it() {
     let shown: Vec<_> = all.problems.iter().take(40).collect();
     assert!(all.problems.is_empty(), "{} problems: {shown:#?}", all.problems.len());
     assert!(all.files > 6000 && all.links > 40 && all.streams > 3 && all.refused > 0);
+}
+
+#[apply(test)]
+fn a_set_is_one_volume_whose_directories_are_as_independent_tools_list_them() {
+    let dll = needed();
+    let sample = fixture("sample");
+    let set =
+        DiskSet::open(sample.paths(), &OpenOptions::default()).unwrap_or_else(Incomplete::into_set);
+    let (mut rows, mut errors, mut sizes) = (Vec::new(), Vec::new(), (0, 0));
+    for facts in sample.volumes.iter().filter(|facts| facts.listing.is_some()) {
+        let is_it =
+            |volume: &&Arc<volfold::SetVolume>| volume.volume.extents[0].offset == facts.offset;
+        let volume = set.volumes().iter().find(is_it).expect("the volume");
+        let usage = volume.file_system().and_then(|fs| fs.usage()).expect("figures");
+        sizes = (sizes.0 + usage.size, sizes.1 + usage.size - usage.used);
+        let name = volume.name.as_bytes();
+        let mut own = facts.rows();
+        for row in &mut own {
+            // A link to the volume's root is one to a directory above its own.
+            if let (b'/', "l") = (row.extra.first().copied().unwrap_or(0), row.kind.as_str()) {
+                let depth = row.path.iter().filter(|byte| **byte == b'/').count();
+                row.extra = [b"../".repeat(depth), row.extra[1..].to_vec()].concat();
+            }
+            row.path = [name, b"/", &row.path].concat();
+        }
+        let mut root = own[0].clone();
+        root.path = name.to_vec();
+        (root.kind, root.extra) = ("d".to_owned(), Vec::new());
+        (root.size, root.sha256, root.mtime) = (None, None, None);
+        rows.push(root);
+        rows.extend(own);
+        errors.extend(facts.errors.iter().map(|error| ExpectedError {
+            path: format!("{}/{}", volume.name, error.path),
+            ..error.clone()
+        }));
+    }
+    let genuine = Genuine::set(&dll, set.tree(|_| true), &VolumeNames::default());
+    let report = compare(&genuine, &rows, &errors, (65536, 65536));
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
+    assert!(report.files > 20 && report.directories > 6 && report.links > 0);
+    let info = genuine.volume_info().expect("figures");
+    assert_eq!((info.total_size, info.free_size), sizes);
+    let label = &info.volume_label[..usize::from(info.volume_label_length) / 2];
+    assert_eq!(String::from_utf16_lossy(label), "set");
+    // The guest hides the root of NTFS; nothing hides the volume here.
+    let root = genuine.open(&wide("\\windows"), READ, 0).expect("a volume");
+    assert_eq!(root.info.file_attributes, 0x10);
+    genuine.close(root.handle);
 }
 
 #[apply(test)]
