@@ -111,8 +111,10 @@ fn forget_variables() {
     let _ = fs::remove_dir(system_folder());
 }
 
-/// As a list has it: the tests' own folder has a prefix that a user would not write.
+/// As a list has it: with the drive, and without the prefix of the tests' own folder, which a user
+/// would not write.
 fn plain(path: &Path) -> String {
+    let path = std::path::absolute(path).expect("a whole path");
     path.display().to_string().trim_start_matches(r"\\?\").to_owned()
 }
 
