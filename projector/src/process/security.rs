@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
-#[cfg(feature = "winfsp")]
+#[cfg(any(feature = "winfsp", feature = "dokan"))]
 use std::os::windows::io::AsRawHandle;
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,12 @@ use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
     GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
 };
-#[cfg(feature = "winfsp")]
+#[cfg(any(feature = "winfsp", feature = "dokan"))]
 use windows_sys::Win32::Security::Authorization::{GetSecurityInfo, SE_KERNEL_OBJECT};
 use windows_sys::Win32::Security::{
-    CheckTokenMembership, CreateWellKnownSid, DACL_SECURITY_INFORMATION, GetTokenInformation,
-    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSID, SetFileSecurityW,
-    TOKEN_QUERY, TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid,
+    ACL, CheckTokenMembership, CreateWellKnownSid, DACL_SECURITY_INFORMATION, GetTokenInformation,
+    OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
+    SetFileSecurityW, TOKEN_QUERY, TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid,
 };
 use windows_sys::Win32::System::Com::CoTaskMemFree;
 use windows_sys::Win32::System::Threading::{
@@ -152,34 +152,23 @@ unsafe fn user_of(process: HANDLE) -> io::Result<String> {
 ///
 /// # Errors
 /// If the host does not tell.
-#[cfg(feature = "winfsp")]
+#[cfg(any(feature = "winfsp", feature = "dokan"))]
 pub(crate) fn pipe_owner(handle: &std::fs::File) -> io::Result<String> {
-    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the handle is open as long as the file; the results are valid places or null.
-    let status = unsafe {
+    owner_by(|owner, descriptor| unsafe {
+        let handle = handle.as_raw_handle();
+        let (what, groups) = (OWNER_SECURITY_INFORMATION, std::ptr::null_mut());
         GetSecurityInfo(
-            handle.as_raw_handle(),
+            handle,
             SE_KERNEL_OBJECT,
-            OWNER_SECURITY_INFORMATION,
-            &raw mut owner,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            &raw mut descriptor,
+            what,
+            owner,
+            groups,
+            null_list(),
+            null_list(),
+            descriptor,
         )
-    };
-    if status != 0 {
-        return Err(io::Error::from_raw_os_error(status.cast_signed()));
-    }
-    if owner.is_null() {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    // SAFETY: `owner` lies in `descriptor`, which is freed after its last use.
-    unsafe {
-        let text = identifier_text(owner);
-        LocalFree(descriptor);
-        text
-    }
+    })
 }
 
 /// The security identifier of the owner of the file or folder at `path`.
@@ -188,39 +177,56 @@ pub(crate) fn pipe_owner(handle: &std::fs::File) -> io::Result<String> {
 /// If the host does not tell.
 pub(crate) fn owner(path: &Path) -> io::Result<String> {
     let wide = wide(path);
-    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the name ends with 0; the results are valid places or null.
-    let status = unsafe {
+    owner_by(|owner, descriptor| unsafe {
+        let (what, groups) = (OWNER_SECURITY_INFORMATION, std::ptr::null_mut());
+        let name = wide.as_ptr();
         GetNamedSecurityInfoW(
-            wide.as_ptr(),
+            name,
             SE_FILE_OBJECT,
-            OWNER_SECURITY_INFORMATION,
-            &raw mut owner,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            &raw mut descriptor,
+            what,
+            owner,
+            groups,
+            null_list(),
+            null_list(),
+            descriptor,
         )
-    };
+    })
+}
+
+/// No access list is asked for.
+fn null_list() -> *mut *mut ACL {
+    std::ptr::null_mut()
+}
+
+/// The owner that `ask` gives, with the descriptor that it lies in.
+fn owner_by(ask: impl FnOnce(*mut PSID, *mut PSECURITY_DESCRIPTOR) -> u32) -> io::Result<String> {
+    let (mut owner, mut descriptor) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let status = ask(&raw mut owner, &raw mut descriptor);
     if status != 0 {
         return Err(io::Error::from_raw_os_error(status.cast_signed()));
     }
-    // SAFETY: `owner` lies in `descriptor`, which is freed after its last use.
+    // SAFETY: `owner` is null or lies in `descriptor`, which is freed after its last use.
     unsafe {
-        let text = identifier_text(owner);
+        let text = match owner.is_null() {
+            true => Err(io::ErrorKind::NotFound.into()),
+            false => identifier_text(owner),
+        };
         LocalFree(descriptor);
         text
     }
 }
 
-/// Gives the file or folder at `path` the access list that `text` describes, and none of its
-/// parents'.
+/// Gives the file or folder at `path` the owner and the access list that `text` describes, and none
+/// of its parents'.
 ///
 /// # Errors
 /// If the host refuses.
 pub(crate) fn protect(path: &Path, text: &str) -> io::Result<()> {
     let (wide, mut descriptor) = (wide(path), parse(text)?);
-    let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+    let what = OWNER_SECURITY_INFORMATION
+        | DACL_SECURITY_INFORMATION
+        | PROTECTED_DACL_SECURITY_INFORMATION;
     // SAFETY: the name ends with 0, the descriptor is self-relative and complete.
     let done = unsafe { SetFileSecurityW(wide.as_ptr(), what, descriptor.as_mut_ptr().cast()) };
     if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::windows::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,11 +24,14 @@ use super::security;
 /// The name of the service.
 const NAME: &str = "volfold";
 
+/// The folder of the records.
+const RECORDS: &str = "mounts";
+
 /// `FILE_ATTRIBUTE_REPARSE_POINT`.
 const REPARSE_POINT: u32 = 0x400;
 
 /// SYSTEM and the administrators may do everything, all others nothing.
-const SYSTEM_ONLY: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
+const SYSTEM_ONLY: &str = "O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
 /// How long the service has for its stop; it ends sooner, see [`ServiceStop`].
 const STOP_TIME: Duration = Duration::from_secs(60);
@@ -283,24 +286,51 @@ pub fn system_path() -> io::Result<PathBuf> {
 /// # Errors
 /// If it cannot be made, or another user made it.
 pub fn system_folder() -> io::Result<PathBuf> {
-    let folder = system_path()?;
+    made(system_path()?)
+}
+
+/// The folder below [`system_folder`] for the records of SYSTEM's mounts; made if it is not there.
+///
+/// # Errors
+/// As [`system_folder`].
+pub(super) fn records_folder() -> io::Result<PathBuf> {
+    made(system_folder()?.join(RECORDS))
+}
+
+/// The same, where it is there and nobody but SYSTEM and the administrators can have written in it.
+pub(super) fn trusted_records() -> Option<PathBuf> {
+    let folder = system_path().ok()?;
+    check(&folder).ok()?;
+    let records = folder.join(RECORDS);
+    check(&records).is_ok().then_some(records)
+}
+
+/// Makes `folder` if it is not there, for SYSTEM and the administrators alone.
+fn made(folder: PathBuf) -> io::Result<PathBuf> {
     match std::fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    // So may links be, which would lead what SYSTEM writes elsewhere.
-    if std::fs::symlink_metadata(&folder)?.file_attributes() & REPARSE_POINT != 0 {
-        let line = format!("{} is a link; remove it", folder.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
+    check(&folder)?;
+    security::protect(&folder, SYSTEM_ONLY)?;
+    Ok(folder)
+}
+
+/// Whether `folder` is of SYSTEM, the administrators or this user, and no link. Every user may make
+/// folders and links where programs keep what they have for all, so another one could have been first.
+fn check(folder: &Path) -> io::Result<()> {
+    let refused = |reason: &str| {
+        let line = format!("{} {reason}; remove it", folder.display());
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, line))
+    };
+    if std::fs::symlink_metadata(folder)?.file_attributes() & REPARSE_POINT != 0 {
+        return refused("is a link");
     }
-    // Every user may make folders there, so another one could have been first.
-    let owner = security::owner(&folder)?;
+    let owner = security::owner(folder)?;
     if ![security::SYSTEM, security::ADMINISTRATORS].contains(&owner.as_str())
         && owner != security::current_user()?
     {
-        let line = format!("{} belongs to another user; remove it", folder.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, line));
+        return refused("belongs to another user");
     }
-    security::protect(&folder, SYSTEM_ONLY)?;
-    Ok(folder)
+    Ok(())
 }

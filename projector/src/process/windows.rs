@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use volfold_block::FileId;
 
 use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_PRIVILEGE_NOT_HELD, FILETIME,
-    HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation,
+    ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_PRIVILEGE_NOT_HELD, FILETIME,
+    HANDLE_FLAG_INHERIT, STILL_ACTIVE, SetHandleInformation, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle, GetLogicalDrives, SYNCHRONIZE,
@@ -109,9 +109,7 @@ pub fn leave_terminal() {}
 /// If it cannot be made.
 pub fn state_folder() -> io::Result<PathBuf> {
     if own_kind() == Owner::Service {
-        let folder = super::service::system_folder()?.join("mounts");
-        std::fs::create_dir_all(&folder)?;
-        return Ok(folder);
+        return super::service::records_folder();
     }
     let local = std::env::var_os("LOCALAPPDATA")
         .map(PathBuf::from)
@@ -146,7 +144,7 @@ pub fn state_folders_of_others() -> Vec<(Owner, PathBuf)> {
         return Vec::new();
     }
     let own = state_folder().ok();
-    let system = super::service::system_path().map(|folder| folder.join("mounts"));
+    let system = super::service::trusted_records();
     let mut folders: Vec<_> = system.into_iter().map(|folder| (Owner::Service, folder)).collect();
     let users =
         std::env::var_os("PUBLIC").and_then(|public| Some(Path::new(&public).parent()?.to_owned()));
@@ -179,15 +177,7 @@ pub fn end_at_once(code: u8) -> ! {
 pub fn kill(pid: u32, record: &Path) -> io::Result<()> {
     let since = std::fs::metadata(record)?.modified()?;
     let owner = security::owner(record)?;
-    let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE | SYNCHRONIZE;
-    // SAFETY: the handle is closed once, by its owner.
-    let process = unsafe {
-        let process = OpenProcess(rights, 0, pid);
-        if process.is_null() {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedHandle::from_raw_handle(process)
-    };
+    let process = open(pid, PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE | SYNCHRONIZE)?;
     let own = std::env::current_exe()?;
     let is_ours = image_of(&process)?.file_name() == own.file_name();
     // What an administrator makes is owned by them all.
@@ -202,9 +192,27 @@ pub fn kill(pid: u32, record: &Path) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
         // It goes when its requests to the system do, which may take some time.
-        WaitForSingleObject(process.as_raw_handle(), 5000);
+        match WaitForSingleObject(process.as_raw_handle(), 5000) {
+            WAIT_OBJECT_0 => Ok(()),
+            _ => {
+                let line = "is told to end, and waits for a read that does not";
+                Err(io::Error::new(io::ErrorKind::TimedOut, line))
+            }
+        }
     }
-    Ok(())
+}
+
+/// Opens the process with this number.
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+fn open(pid: u32, rights: u32) -> io::Result<OwnedHandle> {
+    // SAFETY: the handle is closed once, by its owner.
+    unsafe {
+        let process = OpenProcess(rights, 0, pid);
+        match process.is_null() {
+            true => Err(io::Error::last_os_error()),
+            false => Ok(OwnedHandle::from_raw_handle(process)),
+        }
+    }
 }
 
 /// The file of the program that a process runs.
@@ -244,33 +252,23 @@ fn began(process: &OwnedHandle) -> io::Result<SystemTime> {
 
 /// Whether a process with this number lives that began before `since`; the number of one that ended
 /// is given again.
-#[expect(unsafe_code, reason = "the host is asked by its own functions")]
 pub fn is_running_since(pid: u32, since: SystemTime) -> bool {
-    // SAFETY: the handle is closed once, by its owner.
-    let process = unsafe {
-        let process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
-        if process.is_null() {
-            return false;
-        }
-        OwnedHandle::from_raw_handle(process)
-    };
-    is_running(pid) && began(&process).is_ok_and(|began| began <= since)
+    let process = open(pid, PROCESS_QUERY_LIMITED_INFORMATION);
+    process
+        .is_ok_and(|process| lives(&process) && began(&process).is_ok_and(|began| began <= since))
 }
 
 /// Whether a process with this number lives.
-#[expect(unsafe_code, reason = "the host is asked by its own functions")]
 pub fn is_running(pid: u32) -> bool {
-    // SAFETY: the handle is closed once, and not used after that.
-    unsafe {
-        let process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
-        if process.is_null() {
-            return false;
-        }
-        let mut code = 0;
-        let told = GetExitCodeProcess(process, &raw mut code);
-        CloseHandle(process);
-        told != 0 && code == STILL_ACTIVE.cast_unsigned()
-    }
+    open(pid, PROCESS_QUERY_LIMITED_INFORMATION).is_ok_and(|process| lives(&process))
+}
+
+#[expect(unsafe_code, reason = "the host is asked by its own functions")]
+fn lives(process: &OwnedHandle) -> bool {
+    let mut code = 0;
+    // SAFETY: the handle is open, and `code` is a valid place.
+    let told = unsafe { GetExitCodeProcess(process.as_raw_handle(), &raw mut code) };
+    told != 0 && code == STILL_ACTIVE.cast_unsigned()
 }
 
 /// Why there are no symbolic links where one could not be made, if that is what `error` means.

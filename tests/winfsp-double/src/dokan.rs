@@ -111,7 +111,7 @@ pub(crate) unsafe extern "system" fn DokanCreateFileSystem(
     let point = unsafe { units(told.mount_point) }.to_vec();
     let path = PathBuf::from(OsString::from_wide(&point));
     let is_empty = || path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
-    if point.len() > 259 || (point.len() > 3 && !is_empty()) {
+    if point.len() > 256 - 13 || (point.len() > 3 && !is_empty()) {
         return result::MOUNT_POINT_ERROR;
     }
     if told.options & flags::WRITE_PROTECT == 0 || table.zw_create_file.is_none() {
@@ -199,6 +199,7 @@ pub(crate) unsafe extern "system" fn DokanGetMountPointList(
             mount_options: 0,
         };
         let device = format!(r"\Device\Volume{{5eedd0ca-0000-0000-0000-{number:012}}}");
+        let point = format!(r"\DosDevices\{point}");
         for (unit, slot) in point.encode_utf16().zip(&mut info.mount_point) {
             *slot = unit;
         }

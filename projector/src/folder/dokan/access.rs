@@ -12,6 +12,9 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_ALL_ACCESS, FILE_GENERIC_EXECUTE, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
 };
 
+/// `MAXIMUM_ALLOWED`: as much as there is.
+const MAXIMUM_ALLOWED: u32 = 0x0200_0000;
+
 /// What generic rights are for files.
 static FILES: GENERIC_MAPPING = GENERIC_MAPPING {
     GenericRead: FILE_GENERIC_READ,
@@ -46,6 +49,10 @@ impl Token {
         // SAFETY: the descriptor is whole, the sizes are those of the places.
         unsafe {
             MapGenericMask(&raw mut wanted, &raw const FILES);
+            if wanted & MAXIMUM_ALLOWED != 0 {
+                // Whatever the check granted, the object manager grants all of it to a new file.
+                wanted |= FILE_GENERIC_READ;
+            }
             let done = AccessCheck(
                 descriptor.as_ptr().cast_mut().cast(),
                 copy.0,

@@ -20,6 +20,9 @@ use crate::folder::windows::{FileInfo, Handle, Lost, Page, VolumeServer};
 /// `FILE_WRITE_DATA | FILE_APPEND_DATA`.
 const WRITE_ACCESS: u32 = 0x2 | 0x4;
 
+/// `DELETE`.
+const DELETE: u32 = 0x1_0000;
+
 /// Bits of the options of an open (`NtCreateFile`).
 mod option {
     pub(super) const DIRECTORY_FILE: u32 = 0x1;
@@ -193,7 +196,12 @@ fn open(
     let token = Token::new(unsafe { (context.functions.open_requestor_token)(info) });
     let descriptor = server.security(found.node);
     if !token.is_some_and(|token| token.may(&descriptor, access)) {
-        return Err(nt_status(FsErrorKind::Refused));
+        // To "access denied" the library would ask whether the directory lets its children be deleted,
+        // and take a yes for an open of the file.
+        return Err(match access & DELETE {
+            0 => nt_status(FsErrorKind::Refused),
+            _ => status::MEDIA_WRITE_PROTECTED,
+        });
     }
     if access & WRITE_ACCESS != 0 && !is_directory {
         return Err(status::MEDIA_WRITE_PROTECTED);
@@ -266,7 +274,7 @@ unsafe extern "system" fn get_file_information(
             ftCreationTime: time(file.creation_time),
             ftLastAccessTime: time(file.last_access_time),
             ftLastWriteTime: time(file.last_write_time),
-            dwVolumeSerialNumber: context.server.facts().serial,
+            dwVolumeSerialNumber: context.server.serial(),
             nFileSizeHigh: size_high,
             nFileSizeLow: size_low,
             nNumberOfLinks: file.hard_links,

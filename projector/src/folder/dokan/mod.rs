@@ -28,8 +28,9 @@ pub use library::Library;
 
 use abi::{DokanHandle, DokanOperations, DokanOptions, Functions, flags, result};
 
-/// LIMIT: units of a mount point, as the driver has it, with the 0.
-const MAX_POINT: usize = 260;
+/// LIMIT: units of a mount point with the 0: the driver has 256, and puts `\DosDevices\` in front. One
+/// that it cut would not be found when it is to go.
+const MAX_POINT: usize = 256 - 12;
 
 /// The Dokan projector.
 pub struct Dokan;
@@ -166,7 +167,7 @@ impl Volume {
             let own = self.point.to_string_lossy().to_lowercase();
             let is_own = |entry: &&abi::MountPointInfo| {
                 let point = text(&entry.mount_point).to_lowercase();
-                point.trim_start_matches(r"\??\").trim_end_matches('\\') == own
+                point.strip_prefix(r"\dosdevices\").unwrap_or(&point).trim_end_matches('\\') == own
             };
             let device = entries.iter().find(is_own).map(|entry| text(&entry.device_name));
             (self.functions.release_mount_point_list)(list);

@@ -71,7 +71,8 @@ fn way_inside<'a>(link: LinkPlace<'_>, target: &'a [u8], volumes: &'a VolumeName
 pub struct LinkText {
     /// Where the guest means, from the link's own directory.
     pub bytes: Vec<u8>,
-    /// Whether it begins with `..`, so that it is right for one depth alone.
+    /// Whether it begins with `..`, or was made of where other links lead, so that it is right for one
+    /// place alone.
     pub climbs: bool,
 }
 
@@ -99,12 +100,14 @@ impl Guest<'_> {
         {
             return Ok(text);
         }
+        let takes_away = way.takes_away;
         let parts: Vec<Cow<'_, [u8]>> = way
             .parts
             .into_iter()
             .map(|part| if part == b".." { Cow::Borrowed(part) } else { names::to_unix(part) })
             .collect();
         let path = parts.join(&b'/');
+        let climbs = climbs || takes_away;
         Ok(LinkText { bytes: if path.is_empty() { b".".to_vec() } else { path }, climbs })
     }
 
@@ -135,7 +138,7 @@ impl Guest<'_> {
         }
         parts.extend(names.iter().map(|name| names::to_unix(name)));
         let bytes = if parts.is_empty() { b".".to_vec() } else { parts.join(&b'/') };
-        Ok(Some(LinkText { bytes, climbs: ups > 0 }))
+        Ok(Some(LinkText { bytes, climbs: true }))
     }
 }
 

@@ -188,7 +188,7 @@ impl Mount for Mounted {
             }
             End::DriverGone => Err(ProjectError::new(
                 ProjectErrorKind::Io,
-                format!("{driver}'s driver was unloaded; mount again when it is back"),
+                format!("{driver}'s driver ended a volume; mount again"),
             )),
         }
     }

@@ -253,9 +253,14 @@ impl VolumeServer {
         }
     }
 
+    /// The serial number of the volume.
+    pub(crate) fn serial(&self) -> u32 {
+        self.serial
+    }
+
     pub(super) fn log_and_status(&self, what: &str, node: NodeId, error: &FsError) -> NtStatus {
         let expected = matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory);
-        if !expected && self.logged.fetch_add(1, Ordering::Relaxed) < MAX_LOG_LINES {
+        if !expected {
             self.note(what, node, &error_chain(error));
         }
         nt_status(error.kind())
@@ -263,6 +268,9 @@ impl VolumeServer {
 
     /// Writes down that `what` was done with `node` and failed.
     pub(super) fn note(&self, what: &str, node: NodeId, reason: &str) {
+        if self.logged.fetch_add(1, Ordering::Relaxed) >= MAX_LOG_LINES {
+            return;
+        }
         let volume = self.tree.as_ref().and_then(|tree| tree.volume_name(node));
         let volume = String::from_utf8_lossy(volume.unwrap_or(&self.own));
         let number = node.0 & (u64::MAX >> 16);
