@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,18 +28,14 @@ pub(crate) const GRACE: Duration = Duration::from_secs(3);
 /// Starts this command again with `--background-log LOG` and `more`, and returns when it is ready or
 /// has ended.
 pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
-    let mut command = Command::new(std::env::current_exe()?);
-    // Before all else, since after `--` it would be one more path.
     let mut given = super::helper::arguments().into_iter().skip(1);
-    command
-        .args(given.next())
-        .arg("--background-log")
-        .arg(log)
-        .args(more)
-        .args(given)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log_writer(log, true)?);
+    // Before all else, since after `--` it would be one more path.
+    let mut arguments = Vec::from_iter(given.next());
+    arguments.extend(["--background-log".into(), log.into()]);
+    arguments.extend(more.iter().map(|word| (*word).to_owned()));
+    arguments.extend(given);
+    let mut command = super::helper::own_process(arguments)?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_writer(log, true)?);
     process::detach(&mut command);
     let mut child = command.spawn()?;
     let Some(report) = child.stdout.take() else {

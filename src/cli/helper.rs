@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// The exit code of `mount` for one that failed.
@@ -83,9 +84,8 @@ pub(crate) fn is_called_by_mount() -> bool {
 /// wants nothing, or called wrongly.
 pub(crate) fn arguments() -> Vec<OsString> {
     match call() {
-        // The shells of Windows leave `*.vmdk` to the program.
         #[cfg(windows)]
-        None => wild::args_os().collect(),
+        None => expanded(),
         #[cfg(not(windows))]
         None => std::env::args_os().collect(),
         Some(Call::Run(arguments)) => arguments.clone(),
@@ -95,6 +95,55 @@ pub(crate) fn arguments() -> Vec<OsString> {
             std::process::exit(WRONG_CALL.into())
         }
     }
+}
+
+/// The arguments, `*.vmdk` as the files that it means: the shells of Windows leave that to the program.
+#[cfg(windows)]
+fn expanded() -> Vec<OsString> {
+    // Where a file is called so, `disk[1].vhd` is no pattern that means `disk1.vhd`.
+    let has_file_with_bracket = std::env::args_os().skip(1).any(|argument| {
+        argument.as_encoded_bytes().contains(&b'[') && Path::new(&argument).exists()
+    });
+    if has_file_with_bracket { std::env::args_os().collect() } else { wild::args_os().collect() }
+}
+
+/// A process of this program with just these `arguments`.
+///
+/// # Errors
+/// If the host does not tell where the program is.
+pub(crate) fn own_process(
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    for argument in arguments {
+        let argument = argument.as_ref();
+        #[cfg(windows)]
+        std::os::windows::process::CommandExt::raw_arg(&mut command, quoted(argument));
+        #[cfg(not(windows))]
+        command.arg(argument);
+    }
+    Ok(command)
+}
+
+/// The argument between quotes, where no wildcard is expanded, as `CommandLineToArgvW` reads it.
+#[cfg(windows)]
+fn quoted(argument: &OsStr) -> OsString {
+    use std::os::windows::ffi::{OsStrExt, OsStringExt};
+    const QUOTE: u16 = b'"' as u16;
+    const BACKSLASH: u16 = b'\\' as u16;
+    let mut line = vec![QUOTE];
+    let mut backslashes = 0;
+    for unit in argument.encode_wide() {
+        if unit == QUOTE {
+            // They escape themselves before a quote, and so is it.
+            line.extend(std::iter::repeat_n(BACKSLASH, backslashes + 1));
+        }
+        backslashes = if unit == BACKSLASH { backslashes + 1 } else { 0 };
+        line.push(unit);
+    }
+    line.extend(std::iter::repeat_n(BACKSLASH, backslashes));
+    line.push(QUOTE);
+    OsString::from_wide(&line)
 }
 
 /// What a call by `mount` means; `None` for any other.

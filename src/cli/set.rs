@@ -8,6 +8,7 @@ use clap::Args;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_fs::{FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold_projector::VolumeNames;
+use volfold_projector::folder::links::Guest;
 
 use super::keys::Keys;
 use super::outcome::Outcome;
@@ -122,7 +123,8 @@ impl TreeArguments {
         for (number, volume) in wanted.enumerate() {
             look_into(volume, number, || tree.enter(volume.name.as_bytes()), &mut report);
         }
-        Ok(OpenedTree { set, tree, paths, report })
+        let volumes = volume_names(&set, |_| true);
+        Ok(OpenedTree { set, tree, volumes, paths, report })
     }
 }
 
@@ -153,19 +155,26 @@ fn leads_into(path: &[u8], volume: &str) -> bool {
 pub(crate) struct OpenedTree {
     pub(crate) set: DiskSet,
     pub(crate) tree: VolumeTree,
+    /// What links call the volumes.
+    pub(crate) volumes: VolumeNames,
     /// The paths that were asked for, with folder names in place of other names of volumes.
     pub(crate) paths: Vec<Vec<u8>>,
     pub(crate) report: Report<'static>,
 }
 
 impl OpenedTree {
+    /// What links are resolved in.
+    fn guest(&self) -> Guest<'_> {
+        Guest::set(&self.tree, &self.volumes)
+    }
+
     /// What is at `path`, one of those that were asked for, in the guest's own spelling; as
     /// [`walk::find`].
     ///
     /// # Errors
     /// Why there is nothing.
     pub(crate) fn find(&self, path: &[u8], follow: bool) -> FsResult<Found> {
-        self.by(path, |path| walk::find(&self.tree, path, follow))
+        self.by(path, |path| walk::find(self.guest(), path, follow))
     }
 
     /// What is at each of the paths that were asked for; links at their ends are not followed.
@@ -178,7 +187,7 @@ impl OpenedTree {
     /// # Errors
     /// Why there is nothing.
     pub(crate) fn resolve(&self, path: &[u8]) -> FsResult<NodeId> {
-        self.by(path, |path| walk::resolve(&self.tree, path, true))
+        self.by(path, |path| walk::resolve(self.guest(), path, true))
     }
 
     /// What `find` says to `path`, with a better reason where no volume is called as it begins.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use volfold_fs::{
     DirCursor, FileKind, FileSystem, FsError, FsErrorKind, FsResult, Metadata, Name, NodeId,
 };
+use volfold_projector::folder::links::{End, Guest};
 use volfold_projector::folder::names;
 
 /// LIMIT: how deep directories may lie; hosts stop at paths of 4096 bytes.
@@ -14,15 +15,15 @@ const MAX_DEPTH: usize = 2048;
 const MAX_LINKS: u32 = 40;
 
 /// The node at `path` (`/<volume>/dir/file`), following links on the way; those at the end only if
-/// `follow`. A link that leads to an absolute path means a path of its own volume.
-pub(crate) fn resolve(tree: &dyn FileSystem, path: &[u8], follow: bool) -> FsResult<NodeId> {
-    Ok(Search::new(tree, path, follow, false).run()?.node)
+/// `follow`.
+pub(crate) fn resolve(guest: Guest<'_>, path: &[u8], follow: bool) -> FsResult<NodeId> {
+    Ok(Search::new(guest, path, follow, false).run()?.node)
 }
 
 /// As [`resolve`], with the path in the guest's own spelling, which may have other capitals, and no
 /// `.` and `..`.
-pub(crate) fn find(tree: &dyn FileSystem, path: &[u8], follow: bool) -> FsResult<Found> {
-    Search::new(tree, path, follow, true).run()
+pub(crate) fn find(guest: Guest<'_>, path: &[u8], follow: bool) -> FsResult<Found> {
+    Search::new(guest, path, follow, true).run()
 }
 
 /// What is at a path.
@@ -59,21 +60,15 @@ pub(crate) fn outermost(found: Vec<(Vec<u8>, FsResult<Found>)>) -> Vec<(Vec<u8>,
     numbered.filter(|(number, _)| is_outermost(*number)).map(|(_, found)| found).collect()
 }
 
-/// A part of a path that is still to be gone.
-struct Part {
-    name: Vec<u8>,
-    /// Whether it is of the path that was asked for, and not of a link's target.
-    is_asked: bool,
-}
-
 /// The way to one path.
 struct Search<'a> {
+    guest: Guest<'a>,
     tree: &'a dyn FileSystem,
     follow: bool,
     /// Whether names are wanted as the guest writes them.
     spells: bool,
     /// What is left, the next part last.
-    parts: Vec<Part>,
+    parts: Vec<Vec<u8>>,
     /// The directories down to here, from the root on, and their names.
     trail: Vec<(NodeId, Vec<u8>)>,
     /// The names that were asked for, as the guest writes them.
@@ -84,12 +79,12 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(tree: &'a dyn FileSystem, path: &[u8], follow: bool, spells: bool) -> Self {
-        let parts = split(path).map(|name| Part { name: name.to_vec(), is_asked: true });
-        let mut parts: Vec<Part> = parts.collect();
-        parts.reverse();
+    fn new(guest: Guest<'a>, path: &[u8], follow: bool, spells: bool) -> Self {
+        let tree = guest.fs();
+        let parts = split(path).rev().map(<[u8]>::to_vec).collect();
         let trail = vec![(tree.root(), Vec::new())];
-        Self { tree, follow, spells, parts, trail, asked: vec![], links: 0, is_turned: false }
+        let (asked, links, is_turned) = (Vec::new(), 0, false);
+        Self { guest, tree, follow, spells, parts, trail, asked, links, is_turned }
     }
 
     fn here(&self) -> NodeId {
@@ -98,10 +93,10 @@ impl<'a> Search<'a> {
 
     fn run(mut self) -> FsResult<Found> {
         while let Some(part) = self.parts.pop() {
-            match part.name.as_slice() {
+            match part.as_slice() {
                 b"." => {}
-                b".." => self.up(part.is_asked),
-                _ => self.down(part)?,
+                b".." => self.up(),
+                _ => self.down(&part)?,
             }
         }
         let node = self.here();
@@ -111,34 +106,28 @@ impl<'a> Search<'a> {
         Ok(Found { node, path, real })
     }
 
-    fn up(&mut self, is_asked: bool) {
+    fn up(&mut self) {
         // `..` of a volume's root stays in it, as `/..` does.
         if self.trail.len() > 2 {
             self.trail.pop();
         }
-        if is_asked {
-            self.is_turned |= self.links > 0;
-            if self.asked.len() > 1 {
-                self.asked.pop();
-            }
+        self.is_turned |= self.links > 0;
+        if self.asked.len() > 1 {
+            self.asked.pop();
         }
     }
 
-    fn down(&mut self, part: Part) -> FsResult<()> {
+    fn down(&mut self, part: &[u8]) -> FsResult<()> {
         let here = self.here();
-        let (next, mut name) = match lookup(self.tree, here, &part.name) {
+        let (next, name) = match lookup(self.tree, here, part) {
             Ok(found) => found,
-            Err(error) if error.kind() == FsErrorKind::NotFound && self.splits(&part) => {
+            Err(error) if error.kind() == FsErrorKind::NotFound && self.splits(part) => {
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
-        if self.spells {
-            name = spelling(self.tree, here, name, next);
-        }
-        if part.is_asked {
-            self.asked.push(name.clone());
-        }
+        let name = self.spelled(here, name, next);
+        self.asked.push(name.clone());
         let is_on_the_way = !self.parts.is_empty() || self.follow;
         if self.trail.len() >= 2
             && is_on_the_way
@@ -150,12 +139,17 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// The name by which `node` was found in `dir`, as it is wanted.
+    fn spelled(&self, dir: NodeId, name: Vec<u8>, node: NodeId) -> Vec<u8> {
+        if self.spells { spelling(self.tree, dir, name, node) } else { name }
+    }
+
     /// Parts `part`, which is not there, at a `\` that separates as Windows does: the last one before
     /// which there is something. Whether there was one.
-    fn splits(&mut self, part: &Part) -> bool {
+    fn splits(&mut self, part: &[u8]) -> bool {
         let here = self.here();
-        let ends = part.name.iter().enumerate().filter(|(_, byte)| **byte == b'\\');
-        let mut heads = ends.rev().map(|(end, _)| part.name.split_at(end));
+        let ends = part.iter().enumerate().filter(|(_, byte)| **byte == b'\\');
+        let mut heads = ends.rev().map(|(end, _)| part.split_at(end));
         let is_there = |head: &[u8]| {
             matches!(head, b"" | b"." | b"..") || lookup(self.tree, here, head).is_ok()
         };
@@ -163,23 +157,35 @@ impl<'a> Search<'a> {
             return false;
         };
         let rest = rest.get(1..).unwrap_or_default();
-        for name in [rest, head].into_iter().filter(|name| !name.is_empty()) {
-            self.parts.push(Part { name: name.to_vec(), is_asked: part.is_asked });
-        }
+        let names = [rest, head].into_iter().filter(|name| !name.is_empty());
+        self.parts.extend(names.map(<[u8]>::to_vec));
         true
     }
 
+    /// Goes where `link`, an entry of the last directory, leads for the guest.
     fn go_by_link(&mut self, link: NodeId) -> FsResult<()> {
         self.links += 1;
         if self.links > MAX_LINKS {
             return Err(FsError::corrupt("links lead in a circle"));
         }
+        let dirs: Vec<NodeId> = self.trail.iter().map(|(node, _)| *node).collect();
         let target = self.tree.read_link(link)?.0;
-        if target.first() == Some(&b'/') {
-            self.trail.truncate(2);
+        let way = self.guest.resolve(&dirs, &target, true)?;
+        self.trail.truncate(way.kept);
+        let last = match way.end {
+            End::Here => None,
+            End::Node(node, name) => Some((node, name)),
+            End::Missing(_) => return Err(FsError::not_found()),
+            End::Nowhere => {
+                let reason = "a link on the way leads to nothing, or in a circle";
+                return Err(FsError::new(FsErrorKind::NotFound, reason));
+            }
+        };
+        let dirs = way.dirs.into_iter().skip(way.kept);
+        for (node, name) in dirs.zip(way.names).chain(last) {
+            let name = self.spelled(self.here(), name, node);
+            self.trail.push((node, name));
         }
-        let parts = split(&target).map(|name| Part { name: name.to_vec(), is_asked: false });
-        self.parts.extend(parts.rev());
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use volfold::{DiskSet, OpenOptions};
 use volfold_fs::Name;
 
 use crate::common::fixtures::fixture;
+#[cfg(target_os = "linux")]
+use crate::common::program::run;
 use crate::common::program::{Output, Scratch, text, volfold};
 #[cfg(target_os = "linux")]
 use crate::harness::needs_programs;
@@ -130,6 +132,28 @@ fn a_name_with_a_backslash_is_found_where_the_host_allows_it() {
     on(name, &["ls", "-p", &format!(r"/{volume}/docs\none")])
         .code(1)
         .says("no such file or directory");
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn a_backslash_separates_in_what_was_asked_and_not_in_links_of_a_guest_without_it() {
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("link-backslash");
+    let files = scratch.join("files");
+    std::fs::create_dir_all(files.join("a")).expect("a folder");
+    std::fs::write(files.join("a/b"), "the file of a folder").expect("a file");
+    std::os::unix::fs::symlink(r"a\b", files.join("link")).expect("a link");
+    let image = scratch.join("a.img");
+    let mut make = std::process::Command::new("mke2fs");
+    make.args(["-q", "-F", "-t", "ext4", "-L", "v", "-d", text(&files), text(&image), "4M"]);
+    run(&mut make).code(0);
+    let cat = |path: &str| volfold(["cat", text(&image), "-p", path]);
+    assert_eq!(cat(r"/v/a\b").code(0).text(), "the file of a folder");
+    cat("/v/link").code(1).says("no such file or directory");
+    // It can be told for what it is.
+    std::fs::write(files.join(r"a\b"), "the file that the link means").expect("a file");
+    run(&mut make).code(0);
+    assert_eq!(cat("/v/link").code(0).text(), "the file that the link means");
 }
 
 #[apply(test)]

@@ -190,7 +190,7 @@ impl<'a> Extraction<'a> {
             }
             place.push(names.get(part));
             above.extend([b"/", *part].concat());
-            let dir = walk::resolve(self.tree, &above, true)?;
+            let dir = walk::resolve(self.links.guest(), &above, true)?;
             names = HostNames::of(self.tree, dir);
             lineage = Lineage::new(dir, lineage);
             parent = dir;

@@ -93,7 +93,7 @@ impl<'a> Links<'a> {
     }
 
     /// What links are resolved in.
-    fn guest(&self) -> Guest<'_> {
+    pub(super) fn guest(&self) -> Guest<'_> {
         Guest::set(self.tree, &self.volumes)
     }
 
@@ -355,6 +355,7 @@ mod tests {
         (1, "away", Some("//host/share")),
         (1, "other", Some("D:/a")),
         (1, "none", Some("x/none/a.")),
+        (1, "drive", Some("D:/x")),
     ];
 
     impl Few {
@@ -466,6 +467,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn paths_through_links_of_windows_lead_where_the_guest_means() {
+        let tree = tree();
+        let links = links(&tree);
+        let find = |path: &[u8]| crate::cli::walk::find(links.guest(), path, true);
+        let found = find(b"/v/drive/f").unwrap();
+        assert_eq!((found.path, found.real), (b"/v/drive/f".to_vec(), b"/data/x/f".to_vec()));
+        for path in [b"/v/away".as_slice(), b"/v/other", b"/v/circle", b"/v/none/b"] {
+            let error = find(path).err().unwrap();
+            assert_eq!(error.kind(), FsErrorKind::NotFound, "{}", path.escape_ascii());
+        }
+    }
+
     #[cfg(windows)]
     #[test]
     fn links_of_the_host_have_the_names_that_the_host_has() {
@@ -481,7 +495,7 @@ mod tests {
             ("/v/other", "..\\data\\a", false),
             ("/v/none", "x\u{F132}\\none\\a\u{F02E}", false),
         ] {
-            let node = crate::cli::walk::resolve(&tree, link.as_bytes(), false).unwrap();
+            let node = crate::cli::walk::resolve(links.guest(), link.as_bytes(), false).unwrap();
             let made = links.host_link(link.as_bytes(), node).unwrap();
             assert_eq!(
                 (made.text.to_str(), made.is_to_folder),
@@ -489,7 +503,7 @@ mod tests {
                 "{link}"
             );
         }
-        let node = crate::cli::walk::resolve(&tree, b"/v/away", false).unwrap();
+        let node = crate::cli::walk::resolve(links.guest(), b"/v/away", false).unwrap();
         let made = links.host_link(b"/v/away", node).unwrap();
         assert!(!made.text.to_str().unwrap().contains(['\\', '/']), "one name: {made:?}");
     }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -272,8 +272,8 @@ enum Called {
 /// Calls this program; what it did, and what it said.
 fn call(arguments: &[OsString]) -> (Called, String) {
     let run = || {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdin(Stdio::null());
+        let mut command = crate::cli::helper::own_process(arguments)?;
+        command.stdin(Stdio::null());
         #[cfg(debug_assertions)]
         command.envs(test_variables());
         process::detach(&mut command);

@@ -200,6 +200,25 @@ fn a_drive_shows_one_volume_and_takes_no_folder() {
 }
 
 #[apply(test)]
+fn a_name_with_brackets_is_no_pattern_where_there_is_such_a_file() {
+    let mut place = Place::new("brackets");
+    let copy = |name: &str, fixture_name: &str| {
+        let to = place.scratch.join(name);
+        fs::copy(fixture(fixture_name).path(), &to).expect("a copy");
+        to
+    };
+    let disk = copy("disk[1].img", "fat12");
+    copy("disk1.img", "sample");
+    // What the folder would be taken for.
+    copy("m", "sample");
+    place.folder = place.scratch.join("[m]");
+    let json = place.mount_with(&[disk], &["--json"]).code(0).json();
+    assert_eq!(json["folder"], place.plain().as_str());
+    assert_eq!(json["volumes"].as_array().map(Vec::len), Some(1), "those of the sample are three");
+    place.unmount().code(0);
+}
+
+#[apply(test)]
 fn every_volume_is_told_by_all_its_names() {
     let place = Place::new("names");
     let sample = fixture("sample");

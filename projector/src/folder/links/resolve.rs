@@ -79,8 +79,7 @@ impl<'a> Guest<'a> {
     }
 
     /// The files.
-    #[cfg(windows)]
-    pub(crate) fn fs(&self) -> &'a dyn FileSystem {
+    pub fn fs(&self) -> &'a dyn FileSystem {
         self.fs
     }
 
