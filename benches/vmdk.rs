@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use volfold_block::CachePool;
+use volfold_images::ImageContext;
 use volfold_images::host::open_image_file;
 
 const TABLES: u64 = 512;
@@ -47,7 +48,8 @@ fn measure(path: &Path) -> [f64; 4] {
     let micros = |start: Instant, count: u64| start.elapsed().as_secs_f64() * 1e6 / count as f64;
     let start = Instant::now();
     let file = open_image_file(path, &[]).expect("a file");
-    let image = volfold_images::open(&file, &CachePool::new(1 << 20)).expect("an image");
+    let image = volfold_images::open(&file, &ImageContext::new(&CachePool::new(1 << 20)))
+        .expect("an image");
     let open = micros(start, 1);
     let mut buf = vec![0; 1 << 20];
     let start = Instant::now();

@@ -9,10 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Finding, code, error_chain,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, code, error_chain,
 };
 use volfold_images::host;
-use volfold_images::{DiskImage, FORMATS, ImageFormat, Located, Locator, detect, open_as};
+use volfold_images::{
+    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, open_as,
+};
 
 use crate::discover::holds_something;
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
@@ -32,25 +34,49 @@ enum NameSays {
 }
 
 /// Opens the image in `file`, which lies at `path`: as `format`, or as what name and content say.
+///
+/// # Errors
+/// Why it cannot be opened, or that it keeps no state as the one that `context` wants.
 pub(crate) fn open(
+    file: Located,
+    path: &Path,
+    format: Option<&str>,
+    context: &ImageContext,
+) -> BlockResult<DiskImage> {
+    let image = open_newest(file, path, format, context)?;
+    match context.snapshot() {
+        Some(wanted) if image.snapshot.is_none() => Err(BlockError::missing(format!(
+            "keeps no snapshot that is called {wanted}; `volfold list` shows those that there are"
+        ))),
+        _ => Ok(image),
+    }
+}
+
+/// The same, in the state that the format gives.
+fn open_newest(
     mut file: Located,
     path: &Path,
     format: Option<&str>,
-    pool: &Arc<CachePool>,
+    context: &ImageContext,
 ) -> BlockResult<DiskImage> {
     if let Some(format) = format {
-        return open_as(format, &file, pool);
+        return open_as(format, &file, context);
     }
     let found = detect(&*file.device)?;
     if found.id() == RAW {
-        return open_raw(&file, path, pool);
+        return open_raw(&file, path, context);
     }
     match name_says(path, found) {
         NameSays::Yes => {}
-        NameSays::Raw => return open_nested(&file, found, pool),
+        NameSays::Raw => {
+            if let Some(disk) = open_nested(&file, found, context)? {
+                return Ok(disk);
+            }
+            file.files = Arc::new(NoFiles { format: found.id() });
+        }
         NameSays::Nothing => file.files = Arc::new(NoFiles { format: found.id() }),
     }
-    found.open(&file, pool)
+    found.open(&file, context)
 }
 
 /// Whether the file at `path` is called as images are.
@@ -94,15 +120,19 @@ fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
     }
 }
 
-/// The raw disk `file`, which begins as an image of `found` does.
+/// The raw disk `file`, which begins as an image of `found` does; `None` if there is nothing on a raw
+/// disk of these bytes, as images of clouds are called `.img` whatever they are.
 fn open_nested(
     file: &Located,
     found: &dyn ImageFormat,
-    pool: &Arc<CachePool>,
-) -> BlockResult<DiskImage> {
-    let mut image = open_as(RAW, file, pool)?;
+    context: &ImageContext,
+) -> BlockResult<Option<DiskImage>> {
+    let image = open_as(RAW, file, context)?;
+    if !holds_something(&*image.device) {
+        return Ok(None);
+    }
     let id = found.id();
-    image.findings.push(Finding::warning(
+    image.log.add(Finding::warning(
         code::NESTED_FORMAT,
         format!(
             "begins as {} does, and is read as a raw disk because of its name; if it is an \
@@ -110,12 +140,12 @@ fn open_nested(
             found.title()
         ),
     ));
-    Ok(image)
+    Ok(Some(image))
 }
 
 /// The raw disk `file`, unless it is something that is known to be none.
-fn open_raw(file: &Located, path: &Path, pool: &Arc<CachePool>) -> BlockResult<DiskImage> {
-    let mut image = open_as(RAW, file, pool)?;
+fn open_raw(file: &Located, path: &Path, context: &ImageContext) -> BlockResult<DiskImage> {
+    let image = open_as(RAW, file, context)?;
     // What cannot be read here becomes a finding of discovery, which reads the same places.
     let Ok(signature) = signature_of(&*image.device) else {
         return Ok(image);
@@ -133,7 +163,7 @@ fn open_raw(file: &Located, path: &Path, pool: &Arc<CachePool>) -> BlockResult<D
     if agrees || !holds_something(&*image.device) {
         return Err(BlockError::unsupported(foreign));
     }
-    image.findings.push(Finding::warning(
+    image.log.add(Finding::warning(
         code::FOREIGN_MARK,
         format!("begins as something else does ({foreign}), and is read as the raw disk that it holds too"),
     ));
@@ -200,19 +230,3 @@ const COMPANIONS: &[&str] = &[
     "yaml",
     "yml",
 ];
-
-/// The policy for an image whose name does not say that it is one.
-struct NoFiles {
-    format: &'static str,
-}
-
-impl Locator for NoFiles {
-    fn open(&self, reference: &Path) -> BlockResult<Located> {
-        let Self { format } = self;
-        Err(BlockError::refused(format!(
-            "names the file {}, and its own name does not say that it is an image; if it is one, \
-             give --format {format}",
-            reference.display()
-        )))
-    }
-}

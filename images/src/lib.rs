@@ -6,6 +6,7 @@
 //!
 //! ```
 //! use volfold_block::{BlockDevice, BlockResult, CachePool};
+//! use volfold_images::ImageContext;
 //!
 //! # fn main() -> BlockResult<()> {
 //! # let folder = std::env::temp_dir().join(format!("volfold-images-{}", std::process::id()));
@@ -14,7 +15,7 @@
 //! # std::fs::write(&path, [7; 4096])?;
 //! // Files that the image names are opened beside it, and in folders given here.
 //! let file = volfold_images::host::open_image_file(&path, &[])?;
-//! let image = volfold_images::open(&file, &CachePool::new(16 << 20))?;
+//! let image = volfold_images::open(&file, &ImageContext::new(&CachePool::new(16 << 20)))?;
 //! let mut sector = [0; 512];
 //! image.device.read_at(0, &mut sector)?;
 //! assert_eq!((image.format, sector[0]), ("raw", 7));
@@ -30,11 +31,19 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod context;
 pub mod format;
+mod guid;
 pub mod host;
 mod locator;
+mod note;
 mod registry;
+mod table;
+#[cfg(test)]
+mod testing;
 
-pub use format::{DiskImage, ImageFormat, Lineage};
+pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
+pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage};
 pub use locator::{Located, Locator};
+pub use note::PartLog;
 pub use registry::{FORMATS, detect, lineage, open, open_as};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, surest};
 
+use crate::context::ImageContext;
 use crate::format::raw::Raw;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
@@ -12,8 +13,16 @@ use crate::locator::Located;
 pub static FORMATS: &[&dyn ImageFormat] = &[
     #[cfg(feature = "vmdk")]
     &crate::format::vmdk::Vmdk,
+    &crate::format::vdi::Vdi,
     &Raw,
 ];
+
+impl ImageContext {
+    /// Opens images of all formats of this build. What is expensive to decode is kept in `cache`.
+    pub fn new(cache: &Arc<CachePool>) -> Self {
+        Self::of(FORMATS, cache)
+    }
+}
 
 /// The format that is surest of `file`; the first of equals.
 ///
@@ -29,8 +38,8 @@ pub fn detect(file: &dyn BlockDevice) -> BlockResult<&'static dyn ImageFormat> {
 ///
 /// # Errors
 /// Why the file is no image or cannot be read.
-pub fn open(file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
-    detect(&*file.device)?.open(file, cache)
+pub fn open(file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
+    detect(&*file.device)?.open(file, context)
 }
 
 /// Detects the format of `file`, and asks what the image says of its parts and its parent.
@@ -46,9 +55,9 @@ pub fn lineage(file: &Located) -> BlockResult<Option<Lineage>> {
 /// # Errors
 /// `Unsupported`, with the ids that there are, if this build has no such format; or why the file
 /// is no image of this format.
-pub fn open_as(id: &str, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
+pub fn open_as(id: &str, file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
     match FORMATS.iter().find(|format| format.id() == id) {
-        Some(format) => format.open(file, cache),
+        Some(format) => format.open(file, context),
         None => {
             let known: Vec<&str> = FORMATS.iter().map(|format| format.id()).collect();
             let known = known.join(", ");

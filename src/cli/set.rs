@@ -30,6 +30,9 @@ pub(crate) struct SetArguments {
     /// Take every image as one of this format, whatever its name and content (`volfold formats`)
     #[arg(long, value_name = "FORMAT", help_heading = "Images")]
     pub(crate) format: Option<String>,
+    /// Show the state that the images keep as this snapshot, by its name or id (`volfold list`)
+    #[arg(long, value_name = "NAME", help_heading = "Images")]
+    pub(crate) snapshot: Option<String>,
     /// Bound of all caches together, in bytes or with K, M, G
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
           help_heading = "Images")]
@@ -56,6 +59,7 @@ impl SetArguments {
         options.allowed.clone_from(&self.allow_path);
         options.cache_size = self.cache_size;
         options.format.clone_from(&self.format);
+        options.snapshot.clone_from(&self.snapshot);
         options.keys = Arc::new(Keys::new(self.key_file.clone()));
         options
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, FindingLog};
+use volfold_images::InnerSnapshot;
 
 use crate::source::SourceFile;
 
@@ -32,6 +33,10 @@ pub struct Disk {
     pub sector_size: u32,
     /// The files of the snapshot chain, the given image first.
     pub chain: Vec<String>,
+    /// The states of the disk that the image itself keeps, the oldest first.
+    pub snapshots: Vec<InnerSnapshot>,
+    /// The one of them that is shown; `None` for the newest state.
+    pub snapshot: Option<InnerSnapshot>,
     /// The files of the host that it is made of: the image, its extents and parents.
     pub files: Vec<SourceFile>,
     /// The id of the partition scheme, `None` without partitions.

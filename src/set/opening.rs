@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use volfold_block::{BlockError, BlockResult, CachePool, Finding, code};
-use volfold_images::{Lineage, host};
+use volfold_images::{ImageContext, Lineage, host};
 
 use super::disk::{Disk, DiskFailure};
 use super::options::OpenOptions;
@@ -32,7 +32,8 @@ impl Opened {
         let format = options.format.as_deref();
         let image = host::open_image_file(path, &options.allowed).and_then(|mut file| {
             let sources = SourceLog::of(&mut file);
-            let image = image::open(file, path, format, pool)?;
+            let context = ImageContext::new(pool).with_snapshot(options.snapshot.as_deref());
+            let image = image::open(file, path, format, &context)?;
             Ok((image, sources.files()))
         });
         let path = path.to_path_buf();
@@ -44,6 +45,7 @@ impl Opened {
                 let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
                 let extents = image.extents.iter().map(|name| (name.clone(), true));
                 let parts = chain.chain(extents).collect();
+                let findings = image.log.all();
                 let disk = Disk {
                     path: path.clone(),
                     format: image.format,
@@ -56,8 +58,10 @@ impl Opened {
                     device: image.device,
                     cached: image.is_decoded,
                     log: image.log,
+                    snapshots: image.snapshots,
+                    snapshot: image.snapshot,
                 };
-                Self { path, is_given, disk: Ok(disk), findings: image.findings, parts }
+                Self { path, is_given, disk: Ok(disk), findings, parts }
             }
             Err(error) => {
                 // The extents of an image that is refused are no disks either.

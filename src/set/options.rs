@@ -17,6 +17,9 @@ pub struct OpenOptions {
     pub cache_size: u64,
     /// The id of the format that all images have; `None` to find it out from name and content.
     pub format: Option<String>,
+    /// The state that is wanted of images that keep several, by its name or its id; `None` for the
+    /// newest.
+    pub snapshot: Option<String>,
     /// How the file systems of the volumes are mounted.
     pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
@@ -34,6 +37,7 @@ impl Default for OpenOptions {
             allowed: Vec::new(),
             cache_size: Self::DEFAULT_CACHE_SIZE,
             format: None,
+            snapshot: None,
             mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
         }

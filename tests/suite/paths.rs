@@ -193,7 +193,7 @@ fn odd(scratch: &Scratch, files: &[&str]) -> std::path::PathBuf {
     let image = scratch.join("odd.img");
     let arguments = ["-q", "-F", "-t", "ext4", "-L", "odd", "-d"];
     let mut command = std::process::Command::new("mke2fs");
-    crate::common::program::run(command.args(arguments).arg(&tree).arg(&image).arg("2M")).code(0);
+    run(command.args(arguments).arg(&tree).arg(&image).arg("2M")).code(0);
     image
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::context::ImageContext;
 use crate::locator::Located;
-use volfold_block::{BlockDevice, BlockResult, CachePool, Confidence, Finding, FindingLog};
+use volfold_block::{BlockDevice, BlockResult, Confidence, FindingLog};
 
 pub mod raw;
+pub mod vdi;
 #[cfg(feature = "vmdk")]
 pub mod vmdk;
 
@@ -24,10 +26,77 @@ pub struct DiskImage {
     pub extents: Vec<String>,
     /// Whether most of its bytes are decoded, and come out of the cache when they are read again.
     pub is_decoded: bool,
-    /// What is wrong with the image though it could be opened.
-    pub findings: Vec<Finding>,
-    /// The same, and what is noticed while the image is read.
+    /// The states of the disk that the image itself keeps, the oldest first.
+    pub snapshots: Vec<InnerSnapshot>,
+    /// The one of them that is shown; `None` for the newest state.
+    pub snapshot: Option<InnerSnapshot>,
+    /// What is wrong with the image though it could be opened, and what is noticed while it is read.
     pub log: Arc<FindingLog>,
+}
+
+impl DiskImage {
+    /// The image in `file`, of the format `id`, which is the disk `device` and nothing else.
+    pub fn new(
+        id: &'static str,
+        device: Arc<dyn BlockDevice>,
+        file: &Located,
+        context: &ImageContext,
+    ) -> Self {
+        Self {
+            device,
+            format: id,
+            variant: None,
+            chain: vec![file.name.clone()],
+            extents: Vec::new(),
+            is_decoded: false,
+            snapshots: Vec::new(),
+            snapshot: None,
+            log: Arc::clone(context.log()),
+        }
+    }
+
+    /// The same image, the parent of which is `parent`.
+    #[must_use]
+    pub fn over(mut self, parent: &Self) -> Self {
+        self.chain.extend(parent.chain.iter().cloned());
+        self.extents.extend(parent.extents.iter().cloned());
+        self.is_decoded |= parent.is_decoded;
+        self
+    }
+
+    /// The same image, whose files also are `extents`.
+    #[must_use]
+    pub fn with_extents(mut self, extents: impl IntoIterator<Item = String>) -> Self {
+        self.extents.extend(extents);
+        self
+    }
+
+    /// The same image, as the variant that its format calls `variant`.
+    #[must_use]
+    pub fn with_variant(mut self, variant: impl Into<String>) -> Self {
+        self.variant = Some(variant.into());
+        self
+    }
+
+    /// The same image, most of whose bytes are decoded.
+    #[must_use]
+    pub fn decoded(mut self, is_decoded: bool) -> Self {
+        self.is_decoded |= is_decoded;
+        self
+    }
+}
+
+/// A state of the disk that an image keeps in the file that has the newest one too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InnerSnapshot {
+    /// What the image numbers it by.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// When it was taken, in seconds since 1970.
+    pub time: Option<i64>,
+    /// The size of the disk then.
+    pub size: u64,
 }
 
 /// What an image says of itself, its parts and its parent, without its parent being opened.
@@ -79,12 +148,11 @@ pub trait ImageFormat: Send + Sync {
     /// Only if they cannot be read; a strange file is [`Confidence::No`].
     fn probe(&self, file: &dyn BlockDevice) -> BlockResult<Confidence>;
 
-    /// Opens the image in `file`, which messages call `name`, with the other files it names.
-    /// What is expensive to decode is kept in `cache`.
+    /// Opens the image in `file`, with the other files it names.
     ///
     /// # Errors
     /// Why the image cannot be read.
-    fn open(&self, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage>;
+    fn open(&self, file: &Located, context: &ImageContext) -> BlockResult<DiskImage>;
 
     /// What the image in `file` says of its parts and its parent. `None` for a format whose images
     /// name no other files.

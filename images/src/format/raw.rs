@@ -1,10 +1,9 @@
 //! The raw image: the file is the disk.
 
-use std::sync::Arc;
-
+use crate::context::ImageContext;
 use crate::format::{DiskImage, ImageFormat};
 use crate::locator::Located;
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Confidence};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence};
 
 /// Reads raw images (`dd`, `.img`, `.raw`, flat extents without their descriptor).
 pub struct Raw;
@@ -26,20 +25,11 @@ impl ImageFormat for Raw {
         Ok(Confidence::Fallback)
     }
 
-    fn open(&self, file: &Located, _cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
+    fn open(&self, file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
         if file.device.size() == 0 {
             return Err(BlockError::new(BlockErrorKind::Corrupt, "image is empty"));
         }
-        Ok(DiskImage {
-            device: file.device.clone(),
-            format: self.id(),
-            variant: None,
-            chain: vec![file.name.clone()],
-            extents: Vec::new(),
-            is_decoded: false,
-            findings: Vec::new(),
-            log: Arc::default(),
-        })
+        Ok(DiskImage::new(self.id(), file.device.clone(), file, context))
     }
 }
 
@@ -49,7 +39,8 @@ mod tests {
     use crate::locator::Locator;
     use crate::registry;
     use std::path::Path;
-    use volfold_block::MemoryDevice;
+    use std::sync::Arc;
+    use volfold_block::{CachePool, MemoryDevice};
 
     struct Nothing;
 
@@ -65,7 +56,7 @@ mod tests {
             name: "disk.img".to_owned(),
             files: Arc::new(Nothing),
         };
-        registry::open(&file, &CachePool::new(0))
+        registry::open(&file, &ImageContext::new(&CachePool::new(0)))
     }
 
     #[test]

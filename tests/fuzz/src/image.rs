@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, MemoryDevice};
-use volfold_images::FORMATS;
-use volfold_images::{Located, Locator};
+use volfold_images::{FORMATS, ImageContext, Located, Locator};
 
 const MIB: u64 = 1 << 20;
 
@@ -74,7 +73,7 @@ pub fn run(data: &[u8]) {
         let files = SameBytes { bytes: data.into(), depth };
         let file = files.located("image".to_owned());
         let _ = format.probe(&*file.device);
-        if let Ok(image) = format.open(&file, &CachePool::new(1 << 20)) {
+        if let Ok(image) = format.open(&file, &ImageContext::new(&CachePool::new(1 << 20))) {
             visit(&*image.device);
         }
     }

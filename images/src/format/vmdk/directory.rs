@@ -25,10 +25,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
-use crate::format::vmdk::note::PartLog;
 use crate::format::vmdk::table::{
     Entries, EntryRule, GRAINS_PER_TABLE, Refusal, TABLE_BYTES, TABLE_ENTRIES, Table,
 };
+use crate::note::PartLog;
 use volfold_block::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, byte_count, bytes_to_index,
     code, keep,

@@ -169,7 +169,8 @@ impl CompressedGrain<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::vmdk::testing::{Files, GRAIN, SparseBuilder, deflate, read};
+    use crate::format::vmdk::testing::{GRAIN, SparseBuilder};
+    use crate::testing::{Files, deflate, read};
     use volfold_block::BlockErrorKind;
 
     const CAPACITY: u64 = 4 << 20;

@@ -9,10 +9,10 @@ use crate::format::vmdk::descriptor::{
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::disk::{DiskExtent, LostExtent, Source};
 use crate::format::vmdk::header::{COWD_MAGIC, HEADER_BYTES, MAGIC, SparseHeader};
-use crate::format::vmdk::note::PartLog;
 use crate::format::vmdk::sparse::SparseExtent;
 use crate::format::vmdk::text::FileName;
 use crate::locator::{Located, Locator};
+use crate::note::PartLog;
 use volfold_block::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, FindingLog, Span, byte_count,
     bytes_to_index, code, keep,

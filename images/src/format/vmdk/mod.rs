@@ -22,7 +22,6 @@ mod footer;
 mod grain;
 mod header;
 mod layer;
-mod note;
 mod parent;
 mod scan;
 mod sparse;
@@ -33,18 +32,14 @@ mod text;
 
 use std::sync::Arc;
 
+use crate::context::{ImageContext, MAX_CHAIN};
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::disk::{DiskExtent, VmdkDisk};
 use crate::format::vmdk::layer::{Head, Layer, Shared, is_vmdk, open_named};
 use crate::format::vmdk::parent::Parents;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
-use volfold_block::{
-    BlockDevice, BlockError, BlockResult, CachePool, Confidence, FindingLog, Mapped, MemoryDevice,
-};
-
-/// LIMIT: images of a chain. VMware allows 32 snapshots.
-const MAX_CHAIN: usize = 64;
+use volfold_block::{BlockDevice, BlockError, BlockResult, Confidence, Mapped, MemoryDevice};
 
 /// Reads VMDK images.
 pub struct Vmdk;
@@ -66,8 +61,8 @@ impl ImageFormat for Vmdk {
         Ok(if is_vmdk(file)? { Confidence::Certain } else { Confidence::No })
     }
 
-    fn open(&self, file: &Located, cache: &Arc<CachePool>) -> BlockResult<DiskImage> {
-        open_with(file, &Arc::new(TableBudget::new()), cache)
+    fn open(&self, file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
+        open_with(file, &Arc::new(TableBudget::new()), context)
     }
 
     fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {
@@ -97,9 +92,9 @@ impl ImageFormat for Vmdk {
 fn open_with(
     file: &Located,
     budget: &Arc<TableBudget>,
-    cache: &Arc<CachePool>,
+    context: &ImageContext,
 ) -> BlockResult<DiskImage> {
-    let shared = Shared { budget: Arc::clone(budget), log: Arc::new(FindingLog::new()) };
+    let shared = Shared { budget: Arc::clone(budget), log: Arc::clone(context.log()) };
     let mut layers = vec![Layer::open(file, Head::read(file)?, "", &shared)?];
     let mut parents = Parents::of(file);
     while let Some(link) = layers.last().and_then(|layer| layer.descriptor.parent.clone()) {
@@ -113,23 +108,18 @@ fn open_with(
         layers.push(layer.map_err(|error| error.within(&name))?);
         parents.go_to(parent);
     }
-    Ok(assemble(layers, parents.into_chain(), shared.log, cache))
+    Ok(assemble(layers, parents.into_chain(), context))
 }
 
 /// Stacks `layers`, the given image first.
-fn assemble(
-    layers: Vec<Layer>,
-    chain: Vec<String>,
-    log: Arc<FindingLog>,
-    cache: &Arc<CachePool>,
-) -> DiskImage {
+fn assemble(layers: Vec<Layer>, chain: Vec<String>, context: &ImageContext) -> DiskImage {
     let variant = layers.first().and_then(|layer| layer.descriptor.create_type.clone());
     let is_decoded = layers.iter().flat_map(|layer| &layer.extents).any(DiskExtent::is_compressed);
     let extents = layers.iter().flat_map(|layer| layer.files.clone()).collect();
     let mut device: Option<Arc<dyn BlockDevice>> = None;
     for layer in layers.into_iter().rev() {
         let disk = VmdkDisk::new(layer.extents, layer.size, device);
-        device = Some(Arc::new(Mapped::cached(disk, cache)));
+        device = Some(Arc::new(Mapped::cached(disk, context.cache())));
     }
     DiskImage {
         device: device.unwrap_or_else(|| Arc::new(MemoryDevice::new([]))),
@@ -138,8 +128,9 @@ fn assemble(
         chain,
         extents,
         is_decoded,
-        findings: log.all(),
-        log,
+        snapshots: Vec::new(),
+        snapshot: None,
+        log: Arc::clone(context.log()),
     }
 }
 
@@ -147,9 +138,10 @@ fn assemble(
 mod tests {
     use std::path::Path;
 
-    use super::testing::{Files, SparseBuilder, read};
+    use super::testing::SparseBuilder;
     use super::*;
     use crate::locator::Locator;
+    use crate::testing::{Files, context, read};
     use volfold_block::{BlockErrorKind, ExtentKind, MemoryDevice};
 
     const CAPACITY: u64 = 1 << 20;
@@ -207,8 +199,8 @@ mod tests {
             Files::default().with("d.vmdk", text("RW 4 FLAT \"f\" 1")).with("f", vec![3; 4 * 512]);
         let image = files.open("d.vmdk").unwrap();
         assert!(
-            image.findings[0].code == "vmdk-extent-short"
-                && image.findings[0]
+            image.log.all()[0].code == "vmdk-extent-short"
+                && image.log.all()[0]
                     .to_string()
                     .starts_with("extent f: the file has 2048 of 2560 bytes")
         );
@@ -225,8 +217,8 @@ mod tests {
             .with("s", SparseBuilder::new(CAPACITY).descriptor(None).build());
         let image = files.open("d.vmdk").unwrap();
         assert!(
-            image.findings[0].code == "vmdk-sizes-differ"
-                && image.findings[0].to_string().starts_with("extent s: the header tells of ")
+            image.log.all()[0].code == "vmdk-sizes-differ"
+                && image.log.all()[0].to_string().starts_with("extent s: the header tells of ")
         );
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
         let error = read(&*image.device, CAPACITY - 1, 2).unwrap_err();
@@ -436,9 +428,7 @@ mod tests {
             .with("p3", base(3, "00000abc"));
         let mut child = files.located("c.vmdk");
         child.files = Arc::new(Ambiguous(files.clone()));
-        let open = |child: &Located| {
-            open_with(child, &Arc::new(TableBudget::new()), &CachePool::new(1 << 20))
-        };
+        let open = |child: &Located| open_with(child, &Arc::new(TableBudget::new()), &context());
         let image = open(&child).unwrap();
         assert_eq!(image.chain, ["c.vmdk", "p3"]);
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [3]);
@@ -461,8 +451,8 @@ mod tests {
             };
             let image = files.open("d.vmdk").unwrap();
             assert_eq!(image.device.size(), 3 * CAPACITY);
-            assert_eq!(image.findings[0].code, "vmdk-extent-lost");
-            assert_eq!(image.findings[0].part.as_deref(), Some("extent b"));
+            assert_eq!(image.log.all()[0].code, "vmdk-extent-lost");
+            assert_eq!(image.log.all()[0].part.as_deref(), Some("extent b"));
             assert_eq!(read(&*image.device, 0, 1).unwrap(), [7]);
             assert_eq!(read(&*image.device, 2 * CAPACITY, 1).unwrap(), [7]);
             let error = read(&*image.device, 2 * CAPACITY - 1, 2).unwrap_err();
@@ -475,7 +465,7 @@ mod tests {
         let error = read(&*image.device, CAPACITY, 1).unwrap_err();
         let sentence = "parent d.vmdk: extent b: is missing; put it beside the image";
         assert_eq!((error.kind(), error.message()), (BlockErrorKind::MissingPart, sentence));
-        assert_eq!(image.findings[0].part.as_deref(), Some("parent d.vmdk: extent b"));
+        assert_eq!(image.log.all()[0].part.as_deref(), Some("parent d.vmdk: extent b"));
     }
 
     #[test]
@@ -483,9 +473,9 @@ mod tests {
         let lines = "RW 4 FLAT \"f\" 0\nRW 4 FLAT \"f\" 4";
         let files = Files::default().with("d.vmdk", text(lines));
         let image = files.clone().with("f", vec![3; 8 * 512]).open("d.vmdk").unwrap();
-        assert!(image.findings.is_empty());
+        assert!(image.log.all().is_empty());
         let image = files.with("f", vec![3; 9 * 512]).open("d.vmdk").unwrap();
-        assert_eq!(image.findings[0].code, "vmdk-extent-long");
+        assert_eq!(image.log.all()[0].code, "vmdk-extent-long");
         assert_eq!(image.device.size(), 8 * 512);
     }
 
@@ -495,7 +485,7 @@ mod tests {
             let line = format!("RW {sectors} SPARSE \"s\"");
             let bytes = SparseBuilder::new(CAPACITY).descriptor(Some(&line)).build();
             let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
-            let codes: Vec<_> = image.findings.iter().map(|it| it.code.as_str()).collect();
+            let codes: Vec<_> = image.log.all().iter().map(|it| it.code.as_str()).collect();
             assert_eq!(codes.contains(&"vmdk-sizes-differ"), is_told, "{sectors}");
         }
     }
@@ -563,7 +553,7 @@ mod tests {
             .with("c.vmdk", SparseBuilder::new(CAPACITY).parent(1, "base.vmdk").build())
             .with("base.vmdk", text("RW 2048 SPARSE \"s\""))
             .with("s", extent);
-        let findings = files.open("c.vmdk").unwrap().findings;
+        let findings = files.open("c.vmdk").unwrap().log.all();
         let start = "parent base.vmdk: extent s: the file was not closed";
         assert_eq!(findings.len(), 1);
         assert!(findings[0].to_string().starts_with(start), "{}", findings[0]);

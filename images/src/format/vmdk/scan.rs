@@ -21,8 +21,8 @@ use crate::format::vmdk::directory::{GrainDirectory, Layout, TableBudget};
 use crate::format::vmdk::footer::footer_at;
 use crate::format::vmdk::grain::{GrainMarker, MARKER_BYTES};
 use crate::format::vmdk::header::{SECTOR, SparseHeader};
-use crate::format::vmdk::note::PartLog;
 use crate::format::vmdk::table::{GRAINS_PER_TABLE, TABLE_ENTRIES, Table};
+use crate::note::PartLog;
 use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, bytes_to_index, code};
 
 const TYPE_END: u32 = 0;
@@ -177,8 +177,9 @@ mod tests {
 
     use crate::format::vmdk::directory::TableBudget;
     use crate::format::vmdk::open_with;
-    use crate::format::vmdk::testing::{Files, SparseBuilder, read};
-    use volfold_block::{BlockErrorKind, CachePool, ExtentKind};
+    use crate::format::vmdk::testing::SparseBuilder;
+    use crate::testing::{Files, context, read};
+    use volfold_block::{BlockErrorKind, ExtentKind};
 
     const CAPACITY: u64 = 4 << 20;
     const FIRST: usize = 32 * 512;
@@ -201,7 +202,7 @@ mod tests {
             bytes.truncate(length);
             let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
             assert_eq!(image.device.size(), CAPACITY);
-            assert!(image.findings[0].code == "vmdk-cut-short");
+            assert!(image.log.all()[0].code == "vmdk-cut-short");
             assert_eq!(read(&*image.device, 2 * 4096 - 1, 2).unwrap(), [7, 0]);
             assert_eq!(read(&*image.device, 4 * 4096 - 1, 1).unwrap(), [8]);
             for (offset, size) in [(4 * 4096, 1), (4 * 4096 - 1, 2), (700 * 4096, 1)] {
@@ -221,7 +222,7 @@ mod tests {
         let mut bytes = stream();
         bytes.resize(bytes.len() + 5000, 0);
         let image = Files::default().with("s.vmdk", bytes).open("s.vmdk").unwrap();
-        assert!(image.findings.is_empty());
+        assert!(image.log.all().is_empty());
         assert_eq!(read(&*image.device, 700 * 4096, 1).unwrap(), [9]);
         assert_eq!(read(&*image.device, CAPACITY - 1, 1).unwrap(), [0]);
     }
@@ -274,7 +275,7 @@ mod tests {
         for (tables, markers, is_enough) in [(9, 4, true), (9, 3, false), (1, 9, false)] {
             let file = files.located("s.vmdk");
             let budget = Arc::new(TableBudget::with(tables, markers));
-            let result = open_with(&file, &budget, &CachePool::new(1 << 20));
+            let result = open_with(&file, &budget, &context());
             assert_eq!(result.is_ok(), is_enough);
             if let Err(error) = result {
                 assert_eq!(error.kind(), BlockErrorKind::Corrupt);

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::format::vmdk::directory::{Grain, GrainDirectory, Layout, Lookup, TableBudget};
 use crate::format::vmdk::grain::CompressedGrain;
 use crate::format::vmdk::header::{DirectoryPlace, SECTOR, SparseHeader};
-use crate::format::vmdk::note::PartLog;
 use crate::format::vmdk::table::GRAINS_PER_TABLE;
 use crate::format::vmdk::{footer, scan};
+use crate::note::PartLog;
 use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code};
 
 /// LIMIT: how many grain tables one answer of [`SparseExtent::locate`] may touch; it then ends early.
@@ -248,10 +248,10 @@ mod tests {
     use crate::format::vmdk::header::MAX_DISK_BYTES;
     use crate::format::vmdk::open_with;
     use crate::format::vmdk::testing::{
-        DIRECTORY, Files, GRAIN, REDUNDANT_DIRECTORY, REDUNDANT_TABLE, Recorder, SparseBuilder,
-        TABLE, read,
+        DIRECTORY, GRAIN, REDUNDANT_DIRECTORY, REDUNDANT_TABLE, SparseBuilder, TABLE,
     };
-    use volfold_block::{BlockErrorKind, CachePool, Extent, ExtentKind};
+    use crate::testing::{Files, Recorder, context, read};
+    use volfold_block::{BlockErrorKind, Extent, ExtentKind};
 
     const CAPACITY: u64 = 4 << 20;
 
@@ -275,7 +275,7 @@ mod tests {
         let files = Files::default().with("self.vmdk", three_grains().build());
         let image = files.open("self.vmdk").unwrap();
         assert_eq!(image.device.size(), CAPACITY);
-        assert!(image.findings.is_empty());
+        assert!(image.log.all().is_empty());
         let bytes = read(&*image.device, 100, 3 * GRAIN).unwrap();
         assert!(bytes[..GRAIN - 100].iter().all(|byte| *byte == 0xA0));
         assert!(bytes[GRAIN - 100..2 * GRAIN - 100].iter().all(|byte| *byte == 0xA1));
@@ -299,8 +299,7 @@ mod tests {
     fn tables_beyond_the_budget_are_read_again_with_the_same_bytes() {
         let files = Files::default().with("self.vmdk", three_grains().build());
         let budget = Arc::new(TableBudget::with(0, 0));
-        let cache = CachePool::new(1 << 20);
-        let image = open_with(&files.located("self.vmdk"), &budget, &cache).unwrap();
+        let image = open_with(&files.located("self.vmdk"), &budget, &context()).unwrap();
         for _ in 0..2 {
             let bytes = read(&*image.device, 0, 700 * GRAIN).unwrap();
             assert_eq!((bytes[0], bytes[GRAIN], bytes[2 * GRAIN]), (0xA0, 0xA1, 0));
@@ -422,8 +421,7 @@ mod tests {
     fn tables_that_are_not_kept_claim_their_places_once() {
         let files = Files::default().with("self.vmdk", three_grains().build());
         let budget = Arc::new(TableBudget::with(0, 0));
-        let image =
-            open_with(&files.located("self.vmdk"), &budget, &CachePool::new(1 << 20)).unwrap();
+        let image = open_with(&files.located("self.vmdk"), &budget, &context()).unwrap();
         for _ in 0..3 {
             read(&*image.device, 0, 700 * GRAIN).unwrap();
         }
@@ -442,8 +440,7 @@ mod tests {
         let files = Files::default().with("self.vmdk", bytes);
         for tables in [0, 1000] {
             let budget = Arc::new(TableBudget::with(tables, 0));
-            let image =
-                open_with(&files.located("self.vmdk"), &budget, &CachePool::new(1 << 20)).unwrap();
+            let image = open_with(&files.located("self.vmdk"), &budget, &context()).unwrap();
             for table in 0..20 {
                 let _ = read(&*image.device, table * 512 * 4096, 1);
             }
@@ -464,7 +461,7 @@ mod tests {
             let image =
                 Files::default().with("self.vmdk", bytes.clone()).open("self.vmdk").unwrap();
             let findings: Vec<String> =
-                image.findings.iter().map(|finding| finding.message.clone()).collect();
+                image.log.all().iter().map(|finding| finding.message.clone()).collect();
             let told = |line: &&String| line.contains("are not where all others are");
             assert_eq!(findings.iter().filter(told).count(), 1, "{findings:?}");
         }
@@ -545,10 +542,10 @@ mod tests {
             put(&mut bytes, DIRECTORY + 4, damage);
             let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
             assert_eq!(read(&*image.device, 600 * 4096, 1).unwrap(), [0xA2]);
-            assert_eq!(image.findings.len(), 1);
+            assert_eq!(image.log.all().len(), 1);
             assert!(
-                image.findings[0].code == "vmdk-grain-directory-damaged"
-                    && image.findings[0].to_string().starts_with("1 of 2 ")
+                image.log.all()[0].code == "vmdk-grain-directory-damaged"
+                    && image.log.all()[0].to_string().starts_with("1 of 2 ")
             );
         }
         let mut bytes = three_grains().build();
@@ -556,8 +553,8 @@ mod tests {
         let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
         assert_eq!(read(&*image.device, 0, 1).unwrap(), [0xA0]);
         assert!(
-            image.findings[0].code == "vmdk-grain-directory-damaged"
-                && image.findings[0].to_string().starts_with("2 of 2 ")
+            image.log.all()[0].code == "vmdk-grain-directory-damaged"
+                && image.log.all()[0].to_string().starts_with("2 of 2 ")
         );
     }
 
@@ -604,7 +601,7 @@ mod tests {
         let mut bytes = three_grains().build();
         bytes[0x48] = 1;
         let image = Files::default().with("self.vmdk", bytes).open("self.vmdk").unwrap();
-        assert!(image.findings[0].code == "vmdk-unclean-shutdown");
+        assert!(image.log.all()[0].code == "vmdk-unclean-shutdown");
     }
 
     #[test]

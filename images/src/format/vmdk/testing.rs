@@ -1,21 +1,8 @@
 //! Writers of small VMDK files for the tests.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
-
-use crate::format::DiskImage;
-use crate::format::vmdk::directory::TableBudget;
-use crate::format::vmdk::open_with;
-use crate::locator::{Located, Locator};
-use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, MemoryDevice,
-};
+use crate::testing::deflate;
 
 /// Sectors of a grain in the files made here.
 pub(crate) const GRAIN_SECTORS: u64 = 8;
@@ -205,92 +192,4 @@ fn put_grain(file: &mut Vec<u8>, lba: u64, bytes: &[u8]) {
     file.extend(u32::try_from(deflated.len()).unwrap().to_le_bytes());
     file.extend(deflated);
     file.resize(file.len().next_multiple_of(512), 0);
-}
-
-pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// A folder in memory.
-#[derive(Clone, Default)]
-pub(crate) struct Files(BTreeMap<String, Arc<dyn BlockDevice>>);
-
-impl Files {
-    pub(crate) fn with(self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        let bytes: Vec<u8> = bytes.into();
-        self.with_device(name, Arc::new(MemoryDevice::new(bytes)))
-    }
-
-    pub(crate) fn with_device(mut self, name: &str, device: Arc<dyn BlockDevice>) -> Self {
-        self.0.insert(name.to_owned(), device);
-        self
-    }
-
-    pub(crate) fn located(&self, name: &str) -> Located {
-        Locator::open(self, Path::new(name)).unwrap()
-    }
-
-    pub(crate) fn open(&self, name: &str) -> BlockResult<DiskImage> {
-        let file = self.located(name);
-        open_with(&file, &Arc::new(TableBudget::new()), &CachePool::new(1 << 20))
-    }
-
-    /// What opening `name` ends with: kind, position and sentence.
-    #[track_caller]
-    pub(crate) fn error(&self, name: &str) -> (BlockErrorKind, Option<u64>, String) {
-        let error = self.open(name).err().expect("an error");
-        (error.kind(), error.position(), error.message().to_owned())
-    }
-}
-
-impl Locator for Files {
-    fn open(&self, reference: &Path) -> BlockResult<Located> {
-        let name = reference.to_str().unwrap();
-        let device = self.0.get(name).ok_or_else(|| BlockError::missing("no such file"))?;
-        Ok(Located {
-            device: Arc::clone(device),
-            name: name.to_owned(),
-            files: Arc::new(self.clone()),
-        })
-    }
-
-    fn neighbours(&self, extension: &str, visit: &mut dyn FnMut(Located) -> ControlFlow<()>) {
-        for name in self.0.keys().filter(|name| name.ends_with(extension)) {
-            if visit(self.located(name)).is_break() {
-                return;
-            }
-        }
-    }
-}
-
-/// A device that notes where it was read.
-pub(crate) struct Recorder {
-    bytes: MemoryDevice,
-    pub(crate) reads: Mutex<Vec<(u64, usize)>>,
-}
-
-impl Recorder {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes: MemoryDevice::new(bytes), reads: Mutex::new(Vec::new()) }
-    }
-}
-
-impl BlockDevice for Recorder {
-    fn size(&self) -> u64 {
-        self.bytes.size()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
-        self.reads.lock().unwrap().push((offset, buf.len()));
-        self.bytes.read_at(offset, buf)
-    }
-}
-
-/// The bytes of `device` at `offset`.
-pub(crate) fn read(device: &dyn BlockDevice, offset: u64, size: usize) -> BlockResult<Vec<u8>> {
-    let mut bytes = vec![0xEE; size];
-    device.read_at(offset, &mut bytes)?;
-    Ok(bytes)
 }

@@ -1,175 +1,9 @@
 //! VMDK images that `qemu-img` made, compared byte by byte with the raw disk they were made from.
-#![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
-use volfold_block::{BlockDevice, CachePool, ExtentKind};
-use volfold_images::DiskImage;
-use volfold_images::host::open_image_file;
-
-const DISK_SIZE: usize = 40 * 1024 * 1024 + 512 * 3;
-
-/// A folder that is removed in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("volfold-vmdk-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// Runs a tool of QEMU in the folder.
-    #[track_caller]
-    fn run(&self, tool: &str, arguments: &[&str]) {
-        let output = Command::new(tool).args(arguments).current_dir(&self.0).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{tool} {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    fn open(&self, name: &str) -> DiskImage {
-        let file = open_image_file(&self.file(name), &[]).unwrap();
-        let image = volfold_images::open(&file, &CachePool::new(1 << 20)).unwrap();
-        assert_eq!(image.format, "vmdk");
-        image
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Whether QEMU's tools are there. Without them a test is skipped, but in CI it fails.
-fn has_qemu() -> bool {
-    let found = ["qemu-img", "qemu-io"].iter().all(|tool| {
-        Command::new(tool)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    });
-    if !found {
-        assert!(std::env::var_os("CI").is_none(), "CI needs qemu-img");
-        println!("skipped: needs qemu-img");
-    }
-    found
-}
-
-/// Numbers that look random and are always the same.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
-
-/// A disk with long and short holes, text that deflates well and noise that does not.
-fn pattern(size: usize) -> Vec<u8> {
-    let mut disk = vec![0; size];
-    let mut numbers = Numbers(0x9E37_79B9_7F4A_7C15);
-    let mut at = 0;
-    while at < size {
-        let length = (1 + numbers.below(40 * 16)) * 4096;
-        let end = (at + length).min(size);
-        match numbers.next() % 3 {
-            0 => {}
-            1 => {
-                for (index, byte) in disk[at..end].iter_mut().enumerate() {
-                    *byte = b"volfold reads disks "[(at + index / 64) % 20];
-                }
-            }
-            _ => {
-                for chunk in disk[at..end].chunks_mut(8) {
-                    let noise = numbers.next().to_le_bytes();
-                    chunk.copy_from_slice(&noise[..chunk.len()]);
-                }
-            }
-        }
-        at = end;
-    }
-    let last = size - 1;
-    disk[last] = 0xA5;
-    disk
-}
-
-fn write_sparse(path: &Path, bytes: &[u8]) {
-    let mut file = fs::File::create(path).unwrap();
-    file.write_all(bytes).unwrap();
-}
-
-/// Compares the whole disk, in reads of many sizes, and what it says about extents.
-#[track_caller]
-fn compare(device: &dyn BlockDevice, wanted: &[u8]) {
-    assert_eq!(device.size(), wanted.len() as u64);
-    let mut buf = vec![0xEE; 3 << 20];
-    let mut numbers = Numbers(42);
-    let sizes = [1 << 20, 65536, 3 << 20, 4096];
-    let mut at = 0;
-    let mut turn = 0;
-    while at < wanted.len() {
-        let size = sizes[turn % sizes.len()].min(wanted.len() - at);
-        turn += 1;
-        device.read_at(at as u64, &mut buf[..size]).unwrap();
-        assert!(buf[..size] == wanted[at..at + size], "{size} bytes at {at}");
-        at += size;
-    }
-    for _ in 0..500 {
-        let at = numbers.below(wanted.len());
-        let size = 1 + numbers.below(200_000.min(wanted.len() - at));
-        device.read_at(at as u64, &mut buf[..size]).unwrap();
-        assert!(buf[..size] == wanted[at..at + size], "{size} bytes at {at}");
-    }
-    let mut at = 0;
-    while at < wanted.len() {
-        let extent = device.extent_at(at as u64).unwrap();
-        let end = at + usize::try_from(extent.length).unwrap();
-        assert!(extent.length > 0 && end <= wanted.len());
-        if extent.kind == ExtentKind::Zero {
-            assert!(wanted[at..end].iter().all(|byte| *byte == 0));
-        }
-        at = end;
-    }
-    assert!(device.extent_at(wanted.len() as u64).is_err());
-    assert!(device.read_at(wanted.len() as u64, &mut buf[..1]).is_err());
-}
-
-fn zero_bytes(device: &dyn BlockDevice) -> u64 {
-    let mut at = 0;
-    let mut zeros = 0;
-    while at < device.size() {
-        let extent = device.extent_at(at).unwrap();
-        if extent.kind == ExtentKind::Zero {
-            zeros += extent.length;
-        }
-        at += extent.length;
-    }
-    zeros
-}
+use crate::tools::{DISK_SIZE, Folder, compare, has_qemu, pattern, zero_bytes};
 
 fn check_subformat(subformat: &str, options: &str) {
     if !has_qemu() {
@@ -177,7 +11,7 @@ fn check_subformat(subformat: &str, options: &str) {
     }
     let folder = Folder::new();
     let disk = pattern(DISK_SIZE);
-    write_sparse(&folder.file("disk.raw"), &disk);
+    fs::write(folder.file("disk.raw"), &disk).unwrap();
     let options = format!("subformat={subformat}{options}");
     folder.run(
         "qemu-img",
@@ -185,7 +19,7 @@ fn check_subformat(subformat: &str, options: &str) {
     );
     let image = folder.open("disk.vmdk");
     assert_eq!(image.variant.as_deref(), Some(subformat));
-    assert!(image.findings.is_empty());
+    assert!(image.log.all().is_empty());
     assert_eq!(image.chain.len(), 1);
     compare(&*image.device, &disk);
     if !subformat.contains("Flat") {
@@ -263,8 +97,7 @@ fn an_extent_of_a_split_image_alone_says_what_to_open() {
         "qemu-img",
         &["create", "-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", "disk.vmdk", "4M"],
     );
-    let file = open_image_file(&folder.file("disk-s001.vmdk"), &[]).unwrap();
-    let error = volfold_images::open(&file, &CachePool::new(1 << 20)).err().unwrap();
+    let error = folder.error("disk-s001.vmdk");
     let sentence = "is an extent of a split image; open its descriptor";
     assert_eq!(error.message(), sentence);
 }
@@ -292,7 +125,7 @@ fn a_chain_shows_the_newest_bytes_and_names_its_files() {
     for base_format in ["monolithicSparse", "streamOptimized", "monolithicFlat"] {
         let folder = Folder::new();
         let mut disk = pattern(8 << 20);
-        write_sparse(&folder.file("disk.raw"), &disk);
+        fs::write(folder.file("disk.raw"), &disk).unwrap();
         let options = format!("subformat={base_format}");
         folder.run(
             "qemu-img",
@@ -309,6 +142,7 @@ fn a_chain_shows_the_newest_bytes_and_names_its_files() {
         }
         let image = folder.open("two.vmdk");
         compare(&*image.device, &disk);
+        assert!(folder.converted("two.vmdk", "vmdk") == disk);
         let names: Vec<_> = image
             .chain
             .iter()
@@ -317,8 +151,7 @@ fn a_chain_shows_the_newest_bytes_and_names_its_files() {
         assert_eq!(names, ["two.vmdk", "one.vmdk", "base.vmdk"]);
 
         fs::remove_file(folder.file("base.vmdk")).unwrap();
-        let file = open_image_file(&folder.file("two.vmdk"), &[]).unwrap();
-        let error = volfold_images::open(&file, &CachePool::new(1 << 20)).err().unwrap();
+        let error = folder.error("two.vmdk");
         let sentence = "parent base.vmdk is missing; put it beside the image";
         assert_eq!(error.message(), sentence);
     }
@@ -340,8 +173,7 @@ fn a_parent_that_was_written_to_is_refused_with_both_content_ids() {
     let id = &"0badc1d0"[8 - count..];
     base[at..at + count].copy_from_slice(id.as_bytes());
     fs::write(folder.file("base.vmdk"), base).unwrap();
-    let file = open_image_file(&folder.file("child.vmdk"), &[]).unwrap();
-    let error = volfold_images::open(&file, &CachePool::new(1 << 20)).err().unwrap();
+    let error = folder.error("child.vmdk");
     let start =
         format!("parent base.vmdk was changed after the snapshot: its CID is {id:0>8}, not ");
     assert!(error.message().starts_with(&start), "{error}");

@@ -1,0 +1,7 @@
+//! Images that other programs made or read, compared byte by byte with the disk that they hold.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod tools;
+mod vdi;
+mod vmdk;
