@@ -8,7 +8,7 @@ use std::sync::Arc;
 use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_fs::{FileSystem, NodeId, wtf8};
 use volfold_projector::VolumeNames;
-use volfold_projector::folder::dokan::abi::{self, DokanOperations, DokanOptions, NtStatus};
+use volfold_projector::folder::dokan::abi::{self, DokanOptions, NtStatus};
 use volfold_projector::folder::dokan::{VolumeContext, callbacks};
 use volfold_projector::folder::windows::{Shown as What, VolumeServer};
 use windows_sys::Win32::Storage::FileSystem::WIN32_FIND_DATAW;
@@ -35,9 +35,8 @@ const END_OF_FILE: NtStatus = 0xC000_0011_u32.cast_signed();
 struct Shown {
     handle: abi::DokanHandle,
     // What the DLL uses.
-    _context: Box<VolumeContext>,
-    _options: Box<DokanOptions>,
-    _operations: Box<DokanOperations>,
+    context: *mut VolumeContext,
+    options: *mut DokanOptions,
     _point: Vec<u16>,
 }
 
@@ -52,22 +51,17 @@ impl Shown {
         let server = VolumeServer::new(what, &VolumeNames::default(), descriptor(sddl), log);
         let server = server.expect("a root directory");
         let context = VolumeContext::new(server, dokan_functions(), Box::new(|| {}));
-        let context = Box::new(context);
         let point = wide("X:\0");
-        let mut options = context.options(&point, 0);
-        let mut operations = Box::new(callbacks::OPERATIONS);
+        let context = Box::into_raw(Box::new(context));
+        // SAFETY: the context was just made.
+        let options = Box::into_raw(unsafe { (*context).options(&point, 0) });
+        let operations = (&raw const callbacks::OPERATIONS).cast_mut();
         let mut handle = ptr::null_mut();
         let create = dokan_functions().create_file_system;
         // SAFETY: all of it lives as long as the volume.
-        let made = unsafe { create(&raw mut *options, &raw mut *operations, &raw mut handle) };
+        let made = unsafe { create(options, operations, &raw mut handle) };
         assert_eq!(made, abi::result::SUCCESS);
-        Self {
-            handle,
-            _context: context,
-            _options: options,
-            _operations: operations,
-            _point: point,
-        }
+        Self { handle, context, options, _point: point }
     }
 
     fn volume(&self) -> &DokanVolume {
@@ -137,8 +131,12 @@ impl Drop for Shown {
         if !std::thread::panicking() {
             assert_eq!(self.volume().open_files(), 0, "every open has its close");
         }
-        // SAFETY: the volume is closed once.
-        unsafe { (dokan_functions().close_handle)(self.handle) };
+        // SAFETY: the volume is closed once; nothing uses the two boxes any more.
+        unsafe {
+            (dokan_functions().close_handle)(self.handle);
+            drop(Box::from_raw(self.options));
+            drop(Box::from_raw(self.context));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::context::VolumeContext;
 use crate::folder::names;
 use crate::folder::status::{self, nt_status};
 use crate::folder::windows::listing::attribute;
-use crate::folder::windows::{FileInfo, Handle, Lost, Page, VolumeServer};
+use crate::folder::windows::{FileInfo, Handle, Page, VolumeServer};
 
 /// `FILE_WRITE_DATA | FILE_APPEND_DATA`.
 const WRITE_ACCESS: u32 = 0x2 | 0x4;
@@ -179,11 +179,7 @@ fn open(
 ) -> Result<Handle, NtStatus> {
     let server = &context.server;
     // The driver knows no links.
-    let path = server.through_links(path, options & option::OPEN_REPARSE_POINT == 0)?;
-    let found = server.walk(&path, None).map_err(|lost| match lost {
-        Lost::Status(status) => status,
-        Lost::Link(_) => status::OBJECT_PATH_NOT_FOUND,
-    })?;
+    let found = server.walk_through_links(path, options & option::OPEN_REPARSE_POINT == 0)?;
     let is_directory =
         found.info.file_attributes & attribute::DIRECTORY != 0 && found.info.reparse_tag == 0;
     if options & option::DIRECTORY_FILE != 0 && !is_directory {

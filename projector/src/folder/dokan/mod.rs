@@ -26,7 +26,7 @@ mod library;
 pub use context::VolumeContext;
 pub use library::Library;
 
-use abi::{DokanHandle, DokanOperations, DokanOptions, Functions, flags, result};
+use abi::{DokanHandle, DokanOptions, Functions, flags, result};
 
 /// LIMIT: units of a mount point with the 0: the driver has 256, and puts `\DosDevices\` in front. One
 /// that it cut would not be found when it is to go.
@@ -90,11 +90,10 @@ struct Volume {
     point: PathBuf,
     /// A directory that was made for it, and goes with it.
     made: Option<PathBuf>,
-    // The DLL uses these until the handle is closed.
+    // The DLL uses these until the handle is closed, then they are freed.
     _wide: Vec<u16>,
-    _options: Box<DokanOptions>,
-    _operations: Box<DokanOperations>,
-    _context: Box<VolumeContext>,
+    options: *mut DokanOptions,
+    context: *mut VolumeContext,
 }
 
 // SAFETY: the DLL's functions may be called from any thread, and the context is `Send + Sync`.
@@ -118,28 +117,26 @@ impl Volume {
             })?;
         }
         let more = if place == Place::MountManager { flags::MOUNT_MANAGER } else { 0 };
-        let context = Box::new(context);
         let functions = context.functions;
-        let options = context.options(&wide, more);
-        let operations = Box::new(callbacks::OPERATIONS);
+        let context = Box::into_raw(Box::new(context));
+        // SAFETY: the context was just made.
+        let options = Box::into_raw(unsafe { (*context).options(&wide, more) });
+        // From here on dropping it undoes all.
         let mut volume = Self {
             handle: std::ptr::null_mut(),
             functions,
             point: point.to_path_buf(),
             made,
             _wide: wide,
-            _options: options,
-            _operations: operations,
-            _context: context,
+            options,
+            context,
         };
-        // SAFETY: what is passed lives in `volume`, which closes the handle before it goes.
+        // SAFETY: the options live until `volume` has closed the handle; the operations live for ever,
+        // and the DLL only reads them.
         let made = unsafe {
             (functions.init)();
-            (functions.create_file_system)(
-                &raw mut *volume._options,
-                &raw mut *volume._operations,
-                &raw mut volume.handle,
-            )
+            let operations = (&raw const callbacks::OPERATIONS).cast_mut();
+            (functions.create_file_system)(options, operations, &raw mut volume.handle)
         };
         match made {
             result::SUCCESS => Ok(volume),
@@ -188,11 +185,14 @@ impl HostVolume for Volume {
 impl Drop for Volume {
     fn drop(&mut self) {
         // SAFETY: the handle is closed once, which waits for the last callback; `init` was called.
+        // Nothing uses the two boxes any more, which are ours.
         unsafe {
             if !self.handle.is_null() {
                 (self.functions.close_handle)(self.handle);
             }
             (self.functions.shutdown)();
+            drop(Box::from_raw(self.options));
+            drop(Box::from_raw(self.context));
         }
         if let Some(folder) = &self.made {
             let _ = std::fs::remove_dir(folder);
