@@ -1,5 +1,5 @@
-//! Volumes as folders of the host: FUSE on Linux, WinFsp on Windows, and names and links that the
-//! host bears.
+//! Volumes as folders of the host: FUSE on Linux, WinFsp or Dokan on Windows, and names and links that
+//! the host bears.
 
 #[cfg(all(windows, feature = "dokan"))]
 pub mod dokan;
