@@ -9,13 +9,10 @@
 use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use volfold_fs::TreeVolume;
-
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
-use crate::folder::projector::{MountOptions, Place, Projector};
-use crate::folder::windows::mounting::{self, Driver, HostVolume};
-use crate::folder::windows::{VolumeServer, control, leftovers, place};
-use crate::mount::Mount;
+use crate::folder::projector::{MountOptions, Place};
+use crate::folder::windows::mounting::{By, Driver, HostVolume};
+use crate::folder::windows::{VolumeServer, place};
 
 pub mod abi;
 mod access;
@@ -33,42 +30,14 @@ use abi::{DokanHandle, DokanOptions, Functions, flags, result};
 const MAX_POINT: usize = 256 - 12;
 
 /// The Dokan projector.
-pub struct Dokan;
-
-impl Projector for Dokan {
-    fn id(&self) -> &'static str {
-        "dokan"
-    }
-
-    fn is_available(&self) -> bool {
-        Library::installed().is_ok()
-    }
-
-    fn mount(
-        &self,
-        volumes: Vec<TreeVolume>,
-        folder: &Path,
-        options: &MountOptions,
-    ) -> ProjectResult<Box<dyn Mount>> {
-        mounting::mount(&Library::installed()?, volumes, folder, options)
-    }
-
-    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
-        control::unmount(folder, force)
-    }
-
-    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
-        control::is_mounted(folder)
-    }
-
-    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) -> usize {
-        leftovers::clear(folder, volumes)
-    }
-}
+pub(crate) type Dokan = By<Library>;
 
 impl Driver for Library {
-    fn title(&self) -> &'static str {
-        "Dokan"
+    const ID: &'static str = "dokan";
+    const TITLE: &'static str = "Dokan";
+
+    fn installed() -> ProjectResult<Self> {
+        Library::installed()
     }
 
     fn mount(
