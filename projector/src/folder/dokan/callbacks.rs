@@ -13,9 +13,10 @@ use super::access::{Token, give_parts};
 use super::context::VolumeContext;
 use crate::folder::names;
 use crate::folder::status::{self, nt_status};
-use crate::folder::windows::callbacks::{WRITE_ACCESS, answer, units};
+use crate::folder::windows::callbacks::{WRITE_ACCESS, answer};
 use crate::folder::windows::listing::attribute;
 use crate::folder::windows::{FileInfo, Handle, Page, VolumeServer};
+use crate::wide::units;
 
 /// `DELETE`.
 const DELETE: u32 = 0x1_0000;

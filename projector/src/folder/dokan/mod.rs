@@ -6,13 +6,13 @@
 
 #![expect(unsafe_code, reason = "Dokan's DLL is called, and calls back, with raw pointers")]
 
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
 use crate::folder::projector::{MountOptions, Place};
 use crate::folder::windows::mounting::{By, Driver, HostVolume};
 use crate::folder::windows::{VolumeServer, place};
+use crate::wide::wide;
 
 pub mod abi;
 mod access;
@@ -71,7 +71,7 @@ unsafe impl Send for Volume {}
 impl Volume {
     fn mount(context: VolumeContext, point: &Path, place: Place) -> ProjectResult<Self> {
         let shown = point.display();
-        let wide: Vec<u16> = point.as_os_str().encode_wide().chain([0]).collect();
+        let wide = wide(point);
         if wide.len() > MAX_POINT {
             let line = format!("{shown}: is longer than Dokan takes; give a shorter folder");
             return Err(ProjectError::new(ProjectErrorKind::Folder, line));

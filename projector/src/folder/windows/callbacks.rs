@@ -1,7 +1,5 @@
 //! What the callbacks of every driver have in common.
 
-#![expect(unsafe_code, reason = "drivers pass raw pointers")]
-
 use volfold_block::{Panicked, guard};
 use volfold_fs::FsErrorKind;
 
@@ -23,18 +21,6 @@ impl<F> Context<F> {
     /// The callbacks answer from `server`, and call `lost` when the driver ends the volume by itself.
     pub fn new(server: VolumeServer, functions: F, lost: Box<dyn Fn() + Send + Sync>) -> Self {
         Self { server, functions, lost }
-    }
-}
-
-/// The code units of a string that ends with 0.
-///
-/// # Safety
-/// `text` must point to such a string that outlives the request.
-pub(crate) unsafe fn units<'a>(text: *const u16) -> &'a [u16] {
-    // SAFETY: by the contract of this function there is a 0 before the end.
-    unsafe {
-        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
-        std::slice::from_raw_parts(text, length)
     }
 }
 

@@ -9,9 +9,10 @@ use super::context::VolumeContext;
 use super::page::RecordPage;
 use crate::folder::names;
 use crate::folder::status;
-use crate::folder::windows::callbacks::{WRITE_ACCESS, answer, units};
+use crate::folder::windows::callbacks::{WRITE_ACCESS, answer};
 use crate::folder::windows::listing::attribute;
 use crate::folder::windows::{Handle, Lost, Page, VolumeServer};
+use crate::wide::units;
 
 /// What WinFsp calls; its context is a [`VolumeContext`].
 pub static INTERFACE: Interface = Interface {

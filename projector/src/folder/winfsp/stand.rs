@@ -5,10 +5,11 @@
 //! administrators may make folders of others.
 
 use std::io;
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, GetFileSecurityW, SetFileSecurityW};
+
+use crate::wide::wide;
 
 /// LIMIT: bytes of a security descriptor: its lists have at most 64 KiB each.
 const MAX_DESCRIPTOR: usize = 256 << 10;
@@ -55,10 +56,6 @@ impl Drop for Stand {
             SetFileSecurityW(wide.as_ptr(), DACL_SECURITY_INFORMATION, descriptor);
         }
     }
-}
-
-fn wide(path: &Path) -> Vec<u16> {
-    path.as_os_str().encode_wide().chain([0]).collect()
 }
 
 /// The access list of `path`.
