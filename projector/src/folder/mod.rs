@@ -19,6 +19,10 @@ pub(crate) mod projector;
 mod status;
 pub(crate) mod volume_names;
 #[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
+#[cfg_attr(
+    not(all(feature = "winfsp", feature = "dokan")),
+    expect(dead_code, reason = "what one driver asks for, another may not")
+)]
 pub mod windows;
 #[cfg(all(windows, feature = "winfsp"))]
 pub mod winfsp;

@@ -18,5 +18,7 @@ mod server;
 
 pub use callbacks::Context;
 pub use info::FileInfo;
-pub(crate) use server::{Handle, Lost, Page};
+#[cfg(feature = "winfsp")]
+pub(crate) use server::Lost;
+pub(crate) use server::{Handle, Page};
 pub use server::{Shown, VolumeServer};
