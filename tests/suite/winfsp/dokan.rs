@@ -344,3 +344,31 @@ fn the_program_mounts_by_dokan_where_it_is_told_or_winfsp_is_missing() {
     let refused = crate::common::program::run(command.env("VOLFOLD_DOUBLE_NO_DRIVER", "1"));
     refused.code(1).says("Dokan's driver is not loaded");
 }
+
+#[apply(test)]
+fn what_dokan_mounts_is_told_by_its_device_too() {
+    let place = super::program::Place::new("dokan-names");
+    let disk = fixture("sample").path();
+    let mounted = |more: &[&str]| {
+        let arguments = ["mount".as_ref(), disk.as_os_str(), place.folder.as_os_str()];
+        let mut command = place.command(&arguments);
+        command.args(["--json", "--projector", "dokan"]).args(more);
+        command.env("VOLFOLD_TEST_DOKAN", super::program::double());
+        let said = crate::common::program::run(&mut command).code(0).json();
+        place.unmount().code(0);
+        said["volumes"].as_array().expect("volumes").clone()
+    };
+    for (more, below) in [(&[][..], true), (&["--each"], false)] {
+        let volumes = mounted(more);
+        assert_eq!(volumes.len(), 3);
+        for (number, volume) in (1..).zip(&volumes) {
+            let name = volume["name"].as_str().expect("a name");
+            // The double counts its volumes.
+            let (number, below) = if below { (1, name) } else { (number, "") };
+            let device = format!(r"\Device\Volume{{5eedd0ca-0000-0000-0000-{number:012}}}");
+            let folder = format!(r"{}\{name}", place.plain());
+            let paths = [folder, format!(r"\\?\GLOBALROOT{device}\{below}")];
+            assert_eq!(volume["paths"], serde_json::json!(paths), "{more:?}");
+        }
+    }
+}

@@ -192,6 +192,13 @@ impl<D: Driver> Job<'_, D> {
     }
 
     fn mount(&self, server: VolumeServer, point: &Path) -> ProjectResult<Box<dyn HostVolume>> {
+        let is_folder = !matches!(self.options.place, Place::Letter(_));
+        if is_folder && point.is_symlink() {
+            // A driver would take its place, and it could not be made again.
+            let shown = point.display();
+            let line = format!("{shown}: is a link; give the folder that it leads to");
+            return Err(ProjectError::new(ProjectErrorKind::Folder, line));
+        }
         let ask = self.ask.clone();
         let lost = Box::new(move || drop(ask.send(End::DriverGone)));
         let volume = self.driver.mount(server, point, self.options, lost)?;

@@ -22,14 +22,11 @@ pub(super) struct Stand {
 }
 
 impl Stand {
-    /// Removes `folder`, which must be empty.
+    /// Removes `folder`, which must be empty and no link.
     ///
     /// # Errors
-    /// If it is a link, which could not be made again, or cannot be removed.
+    /// If it cannot be removed.
     pub(super) fn remove(folder: &Path) -> io::Result<Self> {
-        if std::fs::symlink_metadata(folder)?.file_type().is_symlink() {
-            return Err(io::Error::other("is a link; give the folder that it leads to"));
-        }
         let descriptor = descriptor(folder);
         std::fs::remove_dir(folder)?;
         Ok(Self { folder: folder.to_path_buf(), descriptor })
