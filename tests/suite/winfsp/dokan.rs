@@ -349,19 +349,21 @@ fn the_program_mounts_by_dokan_where_it_is_told_or_winfsp_is_missing() {
 fn what_dokan_mounts_is_told_by_its_device_too() {
     let place = super::program::Place::new("dokan-names");
     let disk = fixture("sample").path();
-    let mounted = |more: &[&str]| {
+    for (more, below) in [(&[][..], true), (&["--each"], false), (&["--mount-manager"], true)] {
         let arguments = ["mount".as_ref(), disk.as_os_str(), place.folder.as_os_str()];
         let mut command = place.command(&arguments);
         command.args(["--json", "--projector", "dokan"]).args(more);
         command.env("VOLFOLD_TEST_DOKAN", super::program::double());
         let said = crate::common::program::run(&mut command).code(0).json();
+        let log = place.mounts()[0]["log"].as_str().map(std::fs::read_to_string);
+        let log = log.expect("a log").expect("the log");
         place.unmount().code(0);
-        said["volumes"].as_array().expect("volumes").clone()
-    };
-    for (more, below) in [(&[][..], true), (&["--each"], false)] {
-        let volumes = mounted(more);
+        // The double tells it nothing.
+        let is_told = log.contains("the Mount Manager tells no name for it");
+        assert_eq!(is_told, more == ["--mount-manager"], "{log}");
+        let volumes = said["volumes"].as_array().expect("volumes");
         assert_eq!(volumes.len(), 3);
-        for (number, volume) in (1..).zip(&volumes) {
+        for (number, volume) in (1..).zip(volumes) {
             let name = volume["name"].as_str().expect("a name");
             // The double counts its volumes.
             let (number, below) = if below { (1, name) } else { (number, "") };
