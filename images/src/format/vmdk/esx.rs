@@ -335,7 +335,7 @@ fn check_journal(file: &dyn BlockDevice, volatile_at: u64) -> BlockResult<()> {
 mod tests {
     use super::*;
     use crate::format::vmdk::testing::{EsxBuilder, SparseBuilder};
-    use crate::testing::{Files, read};
+    use crate::testing::{Files, converted_by_qemu, read};
     use volfold_block::BlockErrorKind;
 
     const GRAIN: u64 = 4096;
@@ -380,6 +380,31 @@ mod tests {
             let line =
                 "is an extent of a snapshot of ESX; open its descriptor, the file without -delta";
             assert_eq!((error.0, error.2.as_str()), (BlockErrorKind::Unsupported, line));
+        }
+    }
+
+    /// The builder's files say what QEMU takes them for.
+    #[test]
+    fn qemu_reads_the_same_disk() {
+        let capacity = 9000 * GRAIN;
+        for kind in ["vmfsSparse", "seSparse"] {
+            let grains = [0, 1, 2, 7, 4095, 4096, 5000, 8999];
+            let extent = EsxBuilder::new(kind, capacity).zeroed(3);
+            let extent = grains.iter().fold(extent, |extent, grain| {
+                extent.grain(*grain, u8::try_from(grain % 251 + 1).unwrap())
+            });
+            let base = SparseBuilder::new(capacity).grain(3, 1).grain(4, 2).grain(8000, 3).build();
+            let files = [
+                ("d.vmdk", descriptor(kind, capacity, Some("base.vmdk"))),
+                ("d-delta.vmdk", extent.build()),
+                ("base.vmdk", base),
+            ];
+            let Some(wanted) = converted_by_qemu(&files, "d.vmdk", "vmdk") else { return };
+            let [one, two, three] = files;
+            let files = Files::default().with(one.0, one.1).with(two.0, two.1);
+            let image = files.with(three.0, three.1).open("d.vmdk").unwrap();
+            let bytes = read(&*image.device, 0, usize::try_from(capacity).unwrap()).unwrap();
+            assert!(bytes == wanted, "{kind}");
         }
     }
 
