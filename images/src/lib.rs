@@ -38,6 +38,7 @@ pub mod host;
 mod locator;
 mod note;
 mod registry;
+mod split;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -47,3 +48,4 @@ pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
 pub use registry::{FORMATS, detect, lineage, open, open_as};
+pub use split::{join, without_part_number};

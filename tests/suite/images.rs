@@ -331,6 +331,42 @@ fn a_snapshot_of_virtualbox_is_joined_with_its_base_by_its_id() {
     cat(&[&disk]).code(1).says("parent {11111111-2222-4333-8444-555555555555} is missing");
 }
 
+/// Cuts the file `name` into parts of `size` bytes, called as `part` says.
+fn cut(scratch: &Scratch, name: &str, size: usize, part: impl Fn(usize) -> String) {
+    let bytes = fs::read(scratch.join(name)).expect("a file");
+    for (index, bytes) in bytes.chunks(size).enumerate() {
+        write(scratch, &part(index), bytes);
+    }
+    fs::remove_file(scratch.join(name)).expect("it goes");
+}
+
+#[apply(test)]
+fn files_that_were_cut_are_put_together_whatever_they_are() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("cut-raw");
+    converted(&scratch, "disk.img", "raw");
+    cut(&scratch, "disk.img", 7 << 20, |index| format!("disk.img.{:03}", index + 1));
+    for disks in [&["disk.img.001"][..], &["."], &["disk.img.001", "disk.img.002"]] {
+        has_sample(scratch.path(), disks);
+    }
+    let second = volfold_in(scratch.path(), &["list", "disk.img.002"]).code(1);
+    second.says("is a part of a file that was cut; open the first part, disk.img.001");
+    fs::remove_file(scratch.join("disk.img.002")).expect("it goes");
+    let gap = volfold_in(scratch.path(), &["list", "disk.img.001"]).code(1);
+    gap.says("part disk.img.002 is missing, and disk.img.003 is there; put it beside the others");
+
+    let chunks = Scratch::new("cut-chunks");
+    converted(&chunks, "disk.vmdk", "streamOptimized");
+    cut(&chunks, "disk.vmdk", 10_000, |index| format!("disk.vmdk.{index:09}"));
+    for disks in [&["disk.vmdk.000000000"][..], &["."]] {
+        has_sample(chunks.path(), disks);
+    }
+    let letters = Scratch::new("cut-letters");
+    converted(&letters, "disk.raw", "raw");
+    cut(&letters, "disk.raw", 4 << 20, |index| format!("disk.a{}", char::from(b'a' + index as u8)));
+    has_sample(letters.path(), &["disk.aa"]);
+}
+
 #[apply(test)]
 fn what_lies_beside_the_disks_of_a_machine_is_no_failure() {
     needs_programs(&["qemu-img"]);
