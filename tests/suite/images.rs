@@ -331,6 +331,30 @@ fn a_snapshot_of_virtualbox_is_joined_with_its_base_by_its_id() {
     cat(&[&disk]).code(1).says("parent {11111111-2222-4333-8444-555555555555} is missing");
 }
 
+#[apply(test)]
+fn a_disk_of_more_files_than_may_be_open_is_read() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("many-extents");
+    converted(&scratch, "disk.raw", "raw");
+    let bytes = fs::read(scratch.join("disk.raw")).expect("the disk");
+    // 4096 extents, of 11 sectors each.
+    let mut lines = String::new();
+    for (index, part) in bytes.chunks(11 * 512).enumerate() {
+        write(&scratch, &format!("d-f{index:04}.vmdk"), part);
+        lines += &format!("RW {} FLAT \"d-f{index:04}.vmdk\" 0\n", part.len() / 512);
+    }
+    assert_eq!(lines.lines().count(), 4096);
+    fs::remove_file(scratch.join("disk.raw")).expect("it goes");
+    write(&scratch, "d.vmdk", descriptor("twoGbMaxExtentFlat", lines.trim_end()));
+    let line = format!("ulimit -n 200; exec {VOLFOLD} hash d.vmdk");
+    let mut shell = Command::new("sh");
+    let hashed = run(shell.args(["-c", &line]).current_dir(scratch.path())).code(0).text();
+    for line in sample_list().lines().take(40) {
+        let (path, rest) = line.split_once('\t').expect("a line of the list");
+        assert!(hashed.contains(rest.rsplit('\t').next().expect("a hash")), "{path}");
+    }
+}
+
 /// Cuts the file `name` into parts of `size` bytes, called as `part` says.
 fn cut(scratch: &Scratch, name: &str, size: usize, part: impl Fn(usize) -> String) {
     let bytes = fs::read(scratch.join(name)).expect("a file");
