@@ -205,6 +205,7 @@ fn mount_at(
         log: arguments.background_log.clone(),
         remove_folder,
         attached: false,
+        file: None,
     };
     if let Err(error) = record.write() {
         talk.say(&format!("`volfold mounts` will not show this mount: {error}"));

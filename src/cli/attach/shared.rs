@@ -107,6 +107,7 @@ pub(super) fn record(
         log: log.map(Path::to_path_buf),
         remove_folder: true,
         attached: true,
+        file: None,
     }
 }
 

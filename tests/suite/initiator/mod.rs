@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, Scratch, VOLFOLD, eventually, run, text};
-use crate::harness::{apply, test};
+use crate::harness::{apply, needs, test};
 
 pub(crate) mod double;
 mod login;
@@ -269,4 +269,30 @@ fn a_process_without_a_session_ends_by_itself() {
     run(command.env("VOLFOLD_TEST_IDLE", "1")).code(0);
     eventually("the end of the process", || user.left().is_empty());
     assert_eq!(user.told().pop().expect("a call")["asked"]["action"], "detach");
+}
+
+#[apply(test)]
+fn what_another_user_wrote_down_is_shown_and_not_followed() {
+    let user = User::new("others");
+    // An administrator reads the records of others, whose files may be anything.
+    let records = user.scratch.join("users/mallory/AppData/Local/volfold");
+    let folder = user.scratch.join("trap");
+    for folder in [&records, &folder] {
+        fs::create_dir_all(folder).expect("a folder");
+    }
+    let served = r#"{"address": "127.0.0.1", "port": 1, "targets": [{"name": "x", "disk": 7}]}"#;
+    fs::write(folder.join("iscsi.json"), served).expect("a file");
+    fs::write(folder.join("alive"), "").expect("a file");
+    let record = serde_json::json!({
+        "folder": folder, "images": [], "volumes": ["disk0"], "pid": std::process::id(),
+        "log": null, "remove_folder": true, "attached": true,
+    });
+    fs::write(records.join("0.json"), record.to_string()).expect("a file");
+    let mut command = user.command("good", &["mounts", "--json"]);
+    let mounts = run(command.env("PUBLIC", user.scratch.join("users/Public"))).code(0).json();
+    let mounts = mounts["mounts"].as_array().expect("mounts");
+    needs("the rights of an administrator", !mounts.is_empty());
+    let told = (mounts[0]["mounted_by"].as_str(), mounts[0]["state"].as_str());
+    assert_eq!(told, (Some("other"), Some("mounted")), "{mounts:?}");
+    assert_eq!(mounts[0]["devices"], serde_json::json!([]), "no file of theirs is read");
 }

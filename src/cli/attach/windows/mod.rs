@@ -27,7 +27,7 @@ use self::initiator::Told;
 use super::shared::{AttachArguments, DetachArguments, open_set, outcome_of, record, records};
 use crate::cli::background::{PATIENCE, Talk};
 use crate::cli::devices::Device;
-use crate::cli::mount_record::MountRecord;
+use crate::cli::mount_record::{MountRecord, read_json};
 use crate::cli::outcome::Outcome;
 use crate::cli::paths::plain_path;
 use crate::cli::targets::targets;
@@ -63,7 +63,7 @@ struct ServedTarget {
 
 impl Served {
     fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(folder.join("iscsi.json")).ok()?).ok()
+        read_json(&folder.join("iscsi.json"))
     }
 
     /// Writes it, whole or not at all.
