@@ -164,6 +164,19 @@ impl MountRecord {
         FoundRecord::of(folder).map(|found| found.record)
     }
 
+    /// The same, of this user's records alone: what the service believes.
+    #[cfg(windows)]
+    pub(crate) fn own(folder: &Path) -> Option<Self> {
+        FoundRecord::first_of(own_state_folders(), folder).map(|found| found.record)
+    }
+
+    /// Whether it is a mount of these images, in this order, whatever way they are written.
+    #[cfg(windows)]
+    pub(crate) fn is_of(&self, images: &[PathBuf]) -> bool {
+        let plain = |image: &PathBuf| same_case(&plain_path(image));
+        self.images.iter().map(plain).eq(images.iter().map(plain))
+    }
+
     /// All records of this user, sorted by folder.
     pub(crate) fn all() -> Vec<Self> {
         let own = own_state_folders().into_iter().flat_map(FoundRecord::in_folder);
@@ -214,10 +227,13 @@ impl FoundRecord {
 
     /// The record of the mount at `folder`; this user's comes first.
     pub(crate) fn of(folder: &Path) -> Option<Self> {
+        Self::first_of(all_state_folders(), folder)
+    }
+
+    fn first_of(states: Vec<(Owner, PathBuf)>, folder: &Path) -> Option<Self> {
         let name = format!("{}.json", stem(folder));
-        let mut found = all_state_folders()
-            .into_iter()
-            .filter_map(|(owner, state)| Self::read(owner, &state.join(&name)));
+        let mut found =
+            states.into_iter().filter_map(|(owner, state)| Self::read(owner, &state.join(&name)));
         found.find(|found| same_case(&found.record.folder) == same_case(folder))
     }
 

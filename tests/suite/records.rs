@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::program::{Scratch, VOLFOLD, run};
+use crate::common::fixtures::fixture;
+use crate::common::needs_mount;
+use crate::common::program::{Scratch, VOLFOLD, run, wait};
 use crate::harness::{apply, test};
 
 /// Two folders of records of one user, as after a change of `XDG_RUNTIME_DIR`.
@@ -24,12 +26,16 @@ impl Records {
         Self { scratch, folders }
     }
 
+    fn volfold(&self) -> Command {
+        let mut command = Command::new(VOLFOLD);
+        command.env("TMPDIR", self.scratch.join("tmp"));
+        command.env("XDG_RUNTIME_DIR", self.scratch.join("run"));
+        command
+    }
+
     /// What `mounts` tells of `folder`.
     fn told(&self, folder: &Path) -> Vec<Value> {
-        let mut command = Command::new(VOLFOLD);
-        command.args(["mounts", "--json"]).env("TMPDIR", self.scratch.join("tmp"));
-        command.env("XDG_RUNTIME_DIR", self.scratch.join("run"));
-        let mut told = run(&mut command).code(0).json();
+        let mut told = run(self.volfold().args(["mounts", "--json"])).code(0).json();
         let Value::Array(mut mounts) = told["mounts"].take() else { panic!("{told}") };
         mounts.retain(|mount| mount["folder"].as_str().map(Path::new) == Some(folder));
         mounts
@@ -78,4 +84,22 @@ fn only_the_record_of_the_process_that_died_is_cleared() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["pid"], std::process::id());
     assert!(!first.exists() && second.exists(), "that of the living one stays");
+}
+
+#[apply(test)]
+fn what_mounts_for_a_command_that_was_ended_does_not_stay() {
+    needs_mount();
+    let records = Records::new("alone");
+    let folder = records.scratch.join("mount");
+    let log = records.folders[0].join("alone.log");
+    let mut command = records.volfold();
+    command.arg("mount").arg("--background-log").arg(&log);
+    command.arg(fixture("fat12").path()).arg(&folder);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("a process");
+    // As where the command was killed: nobody reads when it is ready.
+    drop(child.stdout.take());
+    assert_eq!(wait(&mut child, "a mount that nobody waits for"), Some(1));
+    let said = fs::read_to_string(log).expect("a log");
+    assert!(said.contains("ended before it was ready"), "{said}");
+    assert!(records.told(&folder).is_empty() && !folder.exists());
 }

@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -19,7 +19,7 @@ use volfold_projector::{PROJECTORS, process};
 
 use super::files::{LIST, LOG, RECORDS, STATUS};
 use super::list::{ListedMount, MountList};
-use crate::cli::mount_record::{FREED, MountRecord, freed_marker_in};
+use crate::cli::mount_record::{FREED, MountRecord, freed_marker_in, read_json};
 use crate::cli::text;
 
 /// How often a mount is looked at.
@@ -30,6 +30,9 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// A mount that lived so long is mounted again at once.
 const STABLE: Duration = Duration::from_secs(60);
+
+/// How often a call of this program is looked at.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long the service waits for its mounts to end.
 const END_TIME: Duration = Duration::from_secs(30);
@@ -91,7 +94,7 @@ fn end_all(ends: Vec<Sender<()>>, threads: &[JoinHandle<()>], stop: &mut Service
     drop(ends);
     let (start, mut told) = (Instant::now(), Instant::now());
     while threads.iter().any(|thread| !thread.is_finished()) && start.elapsed() < END_TIME {
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(MOMENT);
         if told.elapsed() > Duration::from_secs(1) {
             stop.is_stopping();
             told = Instant::now();
@@ -101,25 +104,19 @@ fn end_all(ends: Vec<Sender<()>>, threads: &[JoinHandle<()>], stop: &mut Service
 
 /// Frees what a service mounted that was ended, and that the list does not have any more.
 fn end_strays(status: &Path, list: &[ListedMount], log: &Log) {
-    let written = fs::read(status).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let before: Vec<MountStatus> = written.unwrap_or_default();
+    let before: Vec<MountStatus> = read_json(status).unwrap_or_default();
     // A listed one that is dead is mounted again.
     let is_listed = |place: &Path| match list.iter().find(|mount| mount.place() == place) {
-        Some(mount) => MountRecord::of(place)
-            .is_none_or(|record| !record.is_alive() || record.images == mount.disks()),
+        Some(mount) => MountRecord::own(place)
+            .is_none_or(|record| !record.is_alive() || record.is_of(mount.disks())),
         None => false,
     };
     for MountStatus { place, .. } in before.into_iter().filter(|old| old.state == "mounted") {
         if !is_listed(&place) {
-            let (_, said) = call(&unmount(&place));
+            let (_, said) = call(&unmount(&place), None);
             log.line(&format!("{}: is not in the list any more, freed. {said}", place.display()));
         }
     }
-}
-
-/// Whether `record` tells that this is mounted.
-fn is_of(mount: &ListedMount, record: Option<MountRecord>) -> bool {
-    record.is_some_and(|record| record.is_alive() && record.images == mount.disks())
 }
 
 fn unmount(place: &Path) -> [OsString; 4] {
@@ -180,13 +177,13 @@ impl Watch {
         let mut pause = Duration::ZERO;
         while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             pause = match self.state {
-                State::Waiting => self.try_to_mount(),
+                State::Waiting => self.try_to_mount(ended),
                 State::Mounted(since) => self.look(since),
                 State::Freed => MAX_DELAY,
             };
         }
         if matches!(self.state, State::Mounted(_)) {
-            let (_, said) = call(&unmount(&self.place));
+            let (_, said) = call(&unmount(&self.place), None);
             self.say(&format!("freed. {said}"));
         }
     }
@@ -198,17 +195,28 @@ impl Watch {
         }
     }
 
-    /// Mounts; how long to wait until the next look.
-    fn try_to_mount(&mut self) -> Duration {
-        let was = is_of(&self.mount, MountRecord::of(&self.place)) && is_mounted(&self.place);
-        let (done, said) = match was {
+    /// Mounts, unless it is `ended` before; how long to wait until the next look.
+    fn try_to_mount(&mut self, ended: &Receiver<()>) -> Duration {
+        if self.is_freed() {
+            return MAX_DELAY;
+        }
+        let own = MountRecord::own(&self.place).filter(MountRecord::is_alive);
+        let was = own.is_some_and(|record| record.is_of(self.mount.disks()));
+        let (done, said) = match was && is_mounted(&self.place) {
             // Of a service that was ended, and whose mounts went on.
             true => (Called::All, "was mounted before".to_owned()),
-            false => call(&self.mount.arguments()),
+            false => call(&self.mount.arguments(), Some(ended)),
         };
+        if done == Called::BrokenOff {
+            // It may have been ready in its last moment.
+            call(&unmount(&self.place), None);
+            self.say("was being mounted, and is not: the service stops");
+            return Duration::ZERO;
+        }
         if done != Called::Nothing {
             self.say(&format!("mounted. {said}"));
             self.state = State::Mounted(Instant::now());
+            self.forget_stale_mark();
             // What is missing on it stays told.
             self.post("mounted", (done == Called::Part).then_some(said));
             return POLL;
@@ -221,18 +229,14 @@ impl Watch {
 
     /// Looks whether the mount is there; how long to wait until the next look.
     fn look(&mut self, since: Instant) -> Duration {
-        let lives = match MountRecord::of(&self.place) {
+        let lives = match MountRecord::own(&self.place) {
             Some(record) => record.is_alive(),
             None => is_mounted(&self.place),
         };
         if lives {
             return POLL;
         }
-        let records = service::system_path().map(|folder| folder.join(RECORDS));
-        if records.is_ok_and(|records| freed_marker_in(&records, &self.place).exists()) {
-            self.state = State::Freed;
-            self.say("was freed by an administrator; the next start of the service mounts it");
-            self.post("freed", None);
+        if self.is_freed() {
             return MAX_DELAY;
         }
         self.say("its process has ended; it is mounted again");
@@ -243,8 +247,32 @@ impl Watch {
         delay(self.failures.saturating_sub(1))
     }
 
+    /// The file by which an administrator tells that it was freed.
+    fn mark(&self) -> Option<PathBuf> {
+        let records = service::system_path().ok()?.join(RECORDS);
+        Some(freed_marker_in(&records, &self.place))
+    }
+
+    /// Whether an administrator freed it; then that is told, and it stays so.
+    fn is_freed(&mut self) -> bool {
+        if !self.mark().is_some_and(|mark| mark.exists()) {
+            return false;
+        }
+        self.state = State::Freed;
+        self.say("was freed by an administrator; the next start of the service mounts it");
+        self.post("freed", None);
+        true
+    }
+
+    /// Removes the mark of one who freed what had died while it was being mounted again.
+    fn forget_stale_mark(&self) {
+        if MountRecord::own(&self.place).is_some_and(|record| record.is_alive()) {
+            let _ = self.mark().map(fs::remove_file);
+        }
+    }
+
     fn post(&self, state: &str, error: Option<String>) {
-        let record = (state == "mounted").then(|| MountRecord::of(&self.place)).flatten();
+        let record = (state == "mounted").then(|| MountRecord::own(&self.place)).flatten();
         self.board.post(
             self.number,
             MountStatus {
@@ -267,31 +295,64 @@ enum Called {
     All,
     Part,
     Nothing,
+    /// It was ended, because the service stops.
+    BrokenOff,
 }
 
-/// Calls this program; what it did, and what it said.
-fn call(arguments: &[OsString]) -> (Called, String) {
+/// Calls this program, and ends it when the service has `ended` before; what it did, and what it said.
+fn call(arguments: &[OsString], ended: Option<&Receiver<()>>) -> (Called, String) {
     let run = || {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         #[cfg(debug_assertions)]
         command.envs(test_variables());
         process::detach(&mut command);
-        command.output()
+        let mut child = command.spawn()?;
+        let said = child.stderr.take().map(listen).transpose()?;
+        let status = wait(&mut child, ended)?;
+        let said = said.and_then(|said| said.join().ok()).unwrap_or_default();
+        Ok::<_, io::Error>((status, said))
     };
     match run() {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
+        Ok((None, _)) => (Called::BrokenOff, String::new()),
+        Ok((Some(status), said)) => {
+            let said = String::from_utf8_lossy(&said);
             let lines = said.lines().map(|line| line.strip_prefix("volfold: ").unwrap_or(line));
             let said = lines.collect::<Vec<_>>().join("; ");
-            match output.status.code() {
+            match status.code() {
                 Some(0) => (Called::All, said),
                 Some(3) => (Called::Part, said),
                 Some(1 | 2) if !said.is_empty() => (Called::Nothing, said),
-                _ => (Called::Nothing, format!("{said} ({})", output.status)),
+                _ => (Called::Nothing, format!("{said} ({status})")),
             }
         }
         Err(error) => (Called::Nothing, error.to_string()),
+    }
+}
+
+/// Reads to the end of `pipe`, on a thread of its own: a full one would stop who writes.
+fn listen(mut pipe: impl Read + Send + 'static) -> io::Result<JoinHandle<Vec<u8>>> {
+    thread::Builder::new().name("call".to_owned()).spawn(move || {
+        let mut said = Vec::new();
+        // What was read until then is told.
+        let _ = (&mut pipe).take(MAX_LOG).read_to_end(&mut said);
+        let _ = io::copy(&mut pipe, &mut io::sink());
+        said
+    })
+}
+
+/// Waits for the end of `child`; `None` if the service has `ended` before, and so it was ended.
+fn wait(child: &mut Child, ended: Option<&Receiver<()>>) -> io::Result<Option<ExitStatus>> {
+    let Some(ended) = ended else { return child.wait().map(Some) };
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if ended.recv_timeout(MOMENT) != Err(RecvTimeoutError::Timeout) {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
     }
 }
 
