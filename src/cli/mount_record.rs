@@ -164,10 +164,11 @@ impl MountRecord {
         FoundRecord::of(folder).map(|found| found.record)
     }
 
-    /// The same, of this user's records alone: what the service believes.
+    /// The same, of those in the folder `records` alone: what the service believes.
     #[cfg(windows)]
-    pub(crate) fn own(folder: &Path) -> Option<Self> {
-        FoundRecord::first_of(own_state_folders(), folder).map(|found| found.record)
+    pub(crate) fn in_folder(records: &Path, folder: &Path) -> Option<Self> {
+        let records = vec![(Owner::Service, records.to_path_buf())];
+        FoundRecord::first_of(records, folder).map(|found| found.record)
     }
 
     /// Whether it is a mount of these images, in this order, whatever way they are written.

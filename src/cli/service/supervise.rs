@@ -3,9 +3,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -17,6 +16,7 @@ use volfold_fs::Timestamp;
 use volfold_projector::process::service::{self, ServiceStop};
 use volfold_projector::{PROJECTORS, process};
 
+use super::call::{Called, call};
 use super::files::{LIST, LOG, RECORDS, STATUS};
 use super::list::{ListedMount, MountList};
 use crate::cli::mount_record::{FREED, MountRecord, freed_marker_in, read_json};
@@ -31,7 +31,7 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 /// A mount that lived so long is mounted again at once.
 const STABLE: Duration = Duration::from_secs(60);
 
-/// How often a call of this program is looked at.
+/// How often what will soon be done is looked at.
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long the service waits for its mounts to end.
@@ -107,8 +107,9 @@ fn end_strays(status: &Path, list: &[ListedMount], log: &Log) {
     let before: Vec<MountStatus> = read_json(status).unwrap_or_default();
     // A listed one that is dead is mounted again.
     let is_listed = |place: &Path| match list.iter().find(|mount| mount.place() == place) {
-        Some(mount) => MountRecord::own(place)
-            .is_none_or(|record| !record.is_alive() || record.is_of(mount.disks())),
+        Some(mount) => {
+            own_record(place).is_none_or(|record| !record.is_alive() || record.is_of(mount.disks()))
+        }
         None => false,
     };
     for MountStatus { place, .. } in before.into_iter().filter(|old| old.state == "mounted") {
@@ -117,6 +118,11 @@ fn end_strays(status: &Path, list: &[ListedMount], log: &Log) {
             log.line(&format!("{}: is not in the list any more, freed. {said}", place.display()));
         }
     }
+}
+
+/// What a process of SYSTEM wrote down of its mount at `place`: no one else's word counts.
+fn own_record(place: &Path) -> Option<MountRecord> {
+    MountRecord::in_folder(&service::system_path().ok()?.join(RECORDS), place)
 }
 
 fn unmount(place: &Path) -> [OsString; 4] {
@@ -200,7 +206,7 @@ impl Watch {
         if self.is_freed() {
             return MAX_DELAY;
         }
-        let own = MountRecord::own(&self.place).filter(MountRecord::is_alive);
+        let own = own_record(&self.place).filter(MountRecord::is_alive);
         let was = own.is_some_and(|record| record.is_of(self.mount.disks()));
         let (done, said) = match was && is_mounted(&self.place) {
             // Of a service that was ended, and whose mounts went on.
@@ -208,8 +214,10 @@ impl Watch {
             false => call(&self.mount.arguments(), Some(ended)),
         };
         if done == Called::BrokenOff {
-            // It may have been ready in its last moment.
-            call(&unmount(&self.place), None);
+            // It may have been ready in its last moment; its process has written that down then.
+            if own_record(&self.place).is_some_and(|record| record.is_alive()) {
+                call(&unmount(&self.place), None);
+            }
             self.say("was being mounted, and is not: the service stops");
             return Duration::ZERO;
         }
@@ -229,7 +237,7 @@ impl Watch {
 
     /// Looks whether the mount is there; how long to wait until the next look.
     fn look(&mut self, since: Instant) -> Duration {
-        let lives = match MountRecord::own(&self.place) {
+        let lives = match own_record(&self.place) {
             Some(record) => record.is_alive(),
             None => is_mounted(&self.place),
         };
@@ -266,13 +274,13 @@ impl Watch {
 
     /// Removes the mark of one who freed what had died while it was being mounted again.
     fn forget_stale_mark(&self) {
-        if MountRecord::own(&self.place).is_some_and(|record| record.is_alive()) {
+        if own_record(&self.place).is_some_and(|record| record.is_alive()) {
             let _ = self.mark().map(fs::remove_file);
         }
     }
 
     fn post(&self, state: &str, error: Option<String>) {
-        let record = (state == "mounted").then(|| MountRecord::own(&self.place)).flatten();
+        let record = (state == "mounted").then(|| own_record(&self.place)).flatten();
         self.board.post(
             self.number,
             MountStatus {
@@ -289,83 +297,6 @@ fn is_mounted(place: &Path) -> bool {
     PROJECTORS.first().is_some_and(|projector| projector.is_mounted(place).unwrap_or(false))
 }
 
-/// What a call of this program did.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Called {
-    All,
-    Part,
-    Nothing,
-    /// It was ended, because the service stops.
-    BrokenOff,
-}
-
-/// Calls this program, and ends it when the service has `ended` before; what it did, and what it said.
-fn call(arguments: &[OsString], ended: Option<&Receiver<()>>) -> (Called, String) {
-    let run = || {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        #[cfg(debug_assertions)]
-        command.envs(test_variables());
-        process::detach(&mut command);
-        let mut child = command.spawn()?;
-        let said = child.stderr.take().map(listen).transpose()?;
-        let status = wait(&mut child, ended)?;
-        let said = said.and_then(|said| said.join().ok()).unwrap_or_default();
-        Ok::<_, io::Error>((status, said))
-    };
-    match run() {
-        Ok((None, _)) => (Called::BrokenOff, String::new()),
-        Ok((Some(status), said)) => {
-            let said = String::from_utf8_lossy(&said);
-            let lines = said.lines().map(|line| line.strip_prefix("volfold: ").unwrap_or(line));
-            let said = lines.collect::<Vec<_>>().join("; ");
-            match status.code() {
-                Some(0) => (Called::All, said),
-                Some(3) => (Called::Part, said),
-                Some(1 | 2) if !said.is_empty() => (Called::Nothing, said),
-                _ => (Called::Nothing, format!("{said} ({status})")),
-            }
-        }
-        Err(error) => (Called::Nothing, error.to_string()),
-    }
-}
-
-/// Reads to the end of `pipe`, on a thread of its own: a full one would stop who writes.
-fn listen(mut pipe: impl Read + Send + 'static) -> io::Result<JoinHandle<Vec<u8>>> {
-    thread::Builder::new().name("call".to_owned()).spawn(move || {
-        let mut said = Vec::new();
-        // What was read until then is told.
-        let _ = (&mut pipe).take(MAX_LOG).read_to_end(&mut said);
-        let _ = io::copy(&mut pipe, &mut io::sink());
-        said
-    })
-}
-
-/// Waits for the end of `child`; `None` if the service has `ended` before, and so it was ended.
-fn wait(child: &mut Child, ended: Option<&Receiver<()>>) -> io::Result<Option<ExitStatus>> {
-    let Some(ended) = ended else { return child.wait().map(Some) };
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if ended.recv_timeout(MOMENT) != Err(RecvTimeoutError::Timeout) {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-    }
-}
-
-/// What tests want the mounts of the service to find in their environment, for a service manager of
-/// wine gives all services that of its own start.
-#[cfg(debug_assertions)]
-fn test_variables() -> Vec<(String, String)> {
-    let file = service::system_path().map(|folder| folder.join("test-variables"));
-    let text = file.and_then(fs::read_to_string).unwrap_or_default();
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 /// What all threads know, as `service status` reads it.
 struct Board {
     file: PathBuf,
@@ -380,11 +311,15 @@ impl Board {
         mounts.push((number, status));
         mounts.sort_by_key(|(number, _)| *number);
         let all: Vec<&MountStatus> = mounts.iter().map(|(_, status)| status).collect();
+        let Ok(bytes) = serde_json::to_vec(&all) else { return };
         let new = self.file.with_extension("new");
-        let _ = serde_json::to_vec(&all)
-            .map_err(io::Error::from)
-            .and_then(|bytes| fs::write(&new, bytes))
-            .and_then(|()| fs::rename(&new, &self.file));
+        // Who reads it just now may keep it from being replaced.
+        for _ in 0..50 {
+            if fs::write(&new, &bytes).and_then(|()| fs::rename(&new, &self.file)).is_ok() {
+                return;
+            }
+            thread::sleep(MOMENT);
+        }
     }
 }
 
