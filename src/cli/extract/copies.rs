@@ -6,12 +6,9 @@ use std::sync::mpsc::SyncSender;
 use volfold_fs::{FileKind, FileSystem, FsError, FsErrorKind, Metadata, StreamName};
 
 use super::copy::{Extraction, Job, Reason, special};
+use super::links::MAX_PATH;
 use super::place::{CopiedLink, Lineage, Place};
 use crate::cli::walk::Visit;
-
-/// LIMIT: bytes of the path of a folder that is copied through a link, and so less than 2048 folders
-/// in each other; hosts stop there.
-pub(super) const MAX_PATH: usize = 4096;
 
 impl Extraction<'_> {
     /// Copies what links lead to in their place, and the links that are met on it.

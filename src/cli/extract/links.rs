@@ -16,7 +16,6 @@ use volfold_projector::folder::links::{End, Guest};
 use volfold_projector::process::why_no_links;
 
 use super::arguments::{ExtractArguments, LinkStyle};
-use super::copies::MAX_PATH;
 use crate::cli::report::Report;
 
 /// LIMIT: files and folders that are copied through links in one run: a few links to folders with
@@ -25,6 +24,10 @@ const MAX_COPIES: u64 = 200_000;
 
 /// LIMIT: bytes that are copied through links in one run.
 const MAX_COPIED: u64 = 64 << 30;
+
+/// LIMIT: bytes of the path of a folder that is copied through a link, and so less than 2048 folders
+/// in each other; hosts stop there.
+pub(super) const MAX_PATH: usize = 4096;
 
 /// The directories down to a place, from the root of the tree on, and their names.
 type Trail = Vec<(NodeId, Vec<u8>)>;

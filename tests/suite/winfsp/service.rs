@@ -265,3 +265,22 @@ fn what_is_being_mounted_when_the_service_stops_is_not_mounted_later() {
     assert!(!folder.exists(), "it ends when it is ready");
     assert_eq!(service.place.mounts(), json!([]));
 }
+
+#[apply(test)]
+fn what_is_freed_while_it_waits_for_its_image_is_not_mounted_when_that_comes() {
+    needs("wine's service manager", is_wine());
+    let service = Service::new();
+    let (folder, image) = (service.place.folder.clone(), service.place.scratch.join("late.img"));
+    service.install(&[(&folder, &image)]).code(0);
+    eventually("a failure", || !service.status()["mounts"][0]["error"].is_null());
+    // As `unmount` of an administrator leaves it: FNV-1a of the path without case.
+    let path = plain(&folder).to_lowercase();
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    let mark = format!("{:016x}.freed", path.bytes().fold(0xCBF2_9CE4_8422_2325, fold));
+    let records = system_folder().join("mounts");
+    fs::create_dir_all(&records).expect("a folder");
+    fs::write(records.join(mark), "").expect("a file");
+    fs::copy(fixture("fat12").path(), &image).expect("a copy");
+    eventually("the mark is seen", || service.state(0) == "freed");
+    assert!(!folder.exists());
+}
