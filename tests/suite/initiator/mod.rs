@@ -151,6 +151,10 @@ fn several_disks_go_one_by_one_and_a_second_attach_is_refused() {
     user.volfold("good", &["attach", text(&one), text(&other)])
         .code(1)
         .says(r"disk0: is attached already: \\.\PhysicalDrive7, \\.\PhysicalDrive8");
+    // One process serves both, so what is in use of one of them stays.
+    user.volfold("in-use", &["detach", "7", "--force"])
+        .code(1)
+        .says("`volfold detach all --force` ends all of it");
     user.volfold("good", &["detach", "7"]).code(0);
     let last = user.told().pop().expect("a call");
     assert_eq!(
