@@ -47,6 +47,8 @@ mod paths;
 mod programs;
 #[cfg(target_os = "linux")]
 mod raw;
+#[cfg(target_os = "linux")]
+mod records;
 mod regressions;
 mod told;
 #[cfg(windows)]
