@@ -32,6 +32,7 @@
 )]
 
 mod context;
+pub mod convert;
 pub mod format;
 mod guid;
 pub mod host;
