@@ -35,6 +35,8 @@ mod context;
 pub mod format;
 mod guid;
 pub mod host;
+#[cfg(feature = "qcow2")]
+mod levels;
 mod locator;
 mod note;
 mod registry;

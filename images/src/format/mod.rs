@@ -6,6 +6,10 @@ use crate::context::ImageContext;
 use crate::locator::Located;
 use volfold_block::{BlockDevice, BlockResult, Confidence, FindingLog};
 
+#[cfg(feature = "qcow2")]
+pub mod qcow2;
+#[cfg(feature = "qcow2")]
+pub mod qed;
 pub mod raw;
 pub mod vdi;
 #[cfg(feature = "vmdk")]
