@@ -9,6 +9,9 @@ use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, bytes_to_in
 
 use crate::table::{Entry, MAX_LOOK, Tables, blocks_to_look};
 
+/// LIMIT: looks for the first entry that says anything.
+const MAX_SAMPLES: usize = 256;
+
 /// The shape of the tables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -114,27 +117,35 @@ impl Levels {
         Ok(Look::Found(count))
     }
 
-    /// Some entries of the first table of the second level that is there, to see what they are like;
-    /// none if there is none among the first of them.
-    ///
-    /// # Errors
-    /// If the tables cannot be read.
-    pub(crate) fn sample(
+    /// Whether `is_so` of the first entry of the second level that says anything, for the first number
+    /// of each; no if there is none among those that come first.
+    pub(crate) fn first_entry(
         &self,
         table_at: impl Fn(u64) -> BlockResult<Option<u64>>,
-        out: &mut [u64; MAX_LOOK],
-    ) -> BlockResult<usize> {
-        let count = at_most(MAX_LOOK, self.shape.l1_entries());
-        let entries = out.get_mut(..count).unwrap_or_default();
-        self.tables.fill(self.shape.l1_at, 0, entries)?;
-        let used = entries.iter().position(|entry| matches!(table_at(*entry), Ok(Some(_))));
-        let Some(used) = used else { return Ok(0) };
-        let offset = u64::try_from(used).unwrap_or_default().saturating_mul(self.shape.reach());
-        let wanted = self.shape.size.saturating_sub(offset).min(self.shape.reach());
-        match self.look(offset, wanted, table_at, out)? {
-            Look::Found(count) => Ok(count),
-            Look::Nowhere(_) | Look::Lost(..) => Ok(0),
+        is_so: impl Fn(u64) -> bool,
+    ) -> bool {
+        let mut offset: u64 = 0;
+        let mut words = [0; MAX_LOOK];
+        for _ in 0..MAX_SAMPLES {
+            let Some(left @ 1..) = self.shape.size.checked_sub(offset) else { break };
+            let length = match self.look(offset, left, &table_at, &mut words) {
+                Ok(Look::Nowhere(length) | Look::Lost(_, length)) => length,
+                Ok(Look::Found(count)) => {
+                    let words = words.get(..count).unwrap_or_default();
+                    let step = self.shape.words.max(1);
+                    let mut entries = words.iter().step_by(step);
+                    if let Some(entry) = entries.find(|entry| **entry != 0) {
+                        return is_so(*entry);
+                    }
+                    let clusters = count.checked_div(step).unwrap_or(1).max(1);
+                    let clusters = u64::try_from(clusters).unwrap_or(1);
+                    clusters.saturating_mul(self.shape.cluster_size())
+                }
+                Err(_) => break,
+            };
+            offset = offset.saturating_add(length);
         }
+        false
     }
 }
 
@@ -184,9 +195,8 @@ mod tests {
         assert_eq!(look(&levels, 4096 + 600, 500), ('t', 0, vec![6, 7]));
         assert_eq!(look(&levels, 4096 + 600, u64::MAX), ('t', 0, vec![6, 7, 8]));
         assert_eq!(look(&levels, 6150, u64::MAX), ('!', 2042, vec![]));
-        let mut out = [0; MAX_LOOK];
-        let count = levels.sample(table_at, &mut out).unwrap();
-        assert_eq!(out[..count], [5, 6, 7, 8]);
+        assert!(levels.first_entry(table_at, |entry| entry == 5));
+        assert!(!levels.first_entry(table_at, |entry| entry != 5));
     }
 
     #[test]

@@ -299,16 +299,23 @@ fn a_parent_is_named_in_the_ways_of_qemu() {
         let image = agree(&folder, "child.qcow2", "qcow2");
         assert_eq!(image.chain.len(), 2, "{name}");
     }
-    for (name, sentence) in [
-        ("nbd://localhost/disk", "is not a file of this machine; copy the whole chain"),
-        ("child.qcow2", "the file of that name is the image itself"),
-    ] {
-        let create =
-            ["create", "-u", "-f", "qcow2", "-b", name, "-F", "qcow2", "child.qcow2", "1M"];
-        folder.run("qemu-img", &create);
-        let error = folder.error("child.qcow2");
-        assert!(error.message().contains(sentence), "{error}");
-    }
+    let create = [
+        "create",
+        "-u",
+        "-f",
+        "qcow2",
+        "-b",
+        "nbd://localhost/disk",
+        "-F",
+        "qcow2",
+        "child.qcow2",
+        "1M",
+    ];
+    folder.run("qemu-img", &create);
+    let error = folder.error("child.qcow2");
+    let sentence = "parent nbd://localhost/disk is not a file of this machine; copy the whole \
+                    chain into one folder";
+    assert_eq!((error.kind(), error.message()), (BlockErrorKind::Unsupported, sentence));
 }
 
 #[test]
@@ -348,7 +355,9 @@ fn snapshots_within_an_image_are_listed_and_read() {
             let convert =
                 ["convert", "-f", "qcow2", "-l", &of, "-O", "raw", "d.qcow2", "snapshot.raw"];
             folder.run("qemu-img", &convert);
-            compare(&*image.device, &fs::read(folder.file("snapshot.raw")).unwrap());
+            // It reads on to the size of the disk now (7.2).
+            let wanted = fs::read(folder.file("snapshot.raw")).unwrap();
+            compare(&*image.device, &wanted[..size]);
         }
         assert_eq!(folder.try_open("d.qcow2", Some("4")).unwrap().snapshot, None);
     }
@@ -408,20 +417,25 @@ fn images_of_version_1_read_as_their_disk() {
     }
     for is_compressed in [false, true] {
         let folder = Folder::new();
-        fs::write(folder.file("disk.raw"), pattern(DISK_SIZE)).unwrap();
-        let mut convert = vec!["convert", "-f", "raw", "-O", "qcow"];
+        let disk = pattern(8 << 20);
+        fs::write(folder.file("disk.raw"), &disk).unwrap();
+        let mut convert = vec!["convert", "-f", "raw", "-O", "qcow", "disk.raw", "d.qcow"];
         if is_compressed {
-            convert.push("-c");
+            // It says that it failed (7.2), after all is written: the comparison tells.
+            convert.insert(1, "-c");
+            let mut command = std::process::Command::new("qemu-img");
+            command.args(convert).current_dir(folder.file("")).status().unwrap();
+        } else {
+            folder.run("qemu-img", &convert);
         }
-        convert.extend(["disk.raw", "d.qcow"]);
-        folder.run("qemu-img", &convert);
         let image = agree(&folder, "d.qcow", "qcow");
         assert_eq!((image.format, image.variant.as_deref()), ("qcow2", Some("v1")));
         assert_eq!(image.is_decoded, is_compressed);
-        scribble(&folder, "d.qcow", "qcow", DISK_SIZE, &mut Numbers(5));
+        compare(&*image.device, &disk);
+        scribble(&folder, "d.qcow", "qcow", 8 << 20, &mut Numbers(5));
         agree(&folder, "d.qcow", "qcow");
         folder.run("qemu-img", &["create", "-f", "qcow", "-b", "d.qcow", "-F", "qcow", "c.qcow"]);
-        scribble(&folder, "c.qcow", "qcow", DISK_SIZE, &mut Numbers(6));
+        scribble(&folder, "c.qcow", "qcow", 8 << 20, &mut Numbers(6));
         assert_eq!(agree(&folder, "c.qcow", "qcow").chain.len(), 2);
     }
 }

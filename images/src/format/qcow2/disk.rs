@@ -84,13 +84,10 @@ impl Qcow2Disk {
         self.levels.shape()
     }
 
-    /// Whether the first entries that are found are of compressed clusters.
+    /// Whether the first cluster that is there is compressed, as then most are.
     pub(super) fn is_packed(&self) -> bool {
-        let mut words = [0; MAX_LOOK];
-        let count = self.levels.sample(|entry| self.table_at(entry), &mut words).unwrap_or(0);
-        let words = words.get(..count).unwrap_or_default();
         let flag = if self.rules.version == 1 { V1_COMPRESSED } else { COMPRESSED };
-        words.iter().step_by(self.shape().words.max(1)).any(|entry| entry & flag != 0)
+        self.levels.first_entry(|entry| self.table_at(entry), |entry| entry & flag != 0)
     }
 
     /// Where the L2 table is that the L1 entry `entry` is about.
