@@ -88,7 +88,7 @@ impl Packed<'_> {
         match status {
             Status::StreamEnd if is_whole => Ok(()),
             Status::StreamEnd => Err(self.corrupt("compressed cluster is too short")),
-            _ if is_whole => Err(self.corrupt("compressed cluster is too long")),
+            _ if is_whole => Err(self.corrupt("compressed cluster does not end where it should")),
             _ => Err(self.corrupt("compressed cluster is cut short")),
         }
     }
@@ -112,7 +112,7 @@ impl Packed<'_> {
             rest = rest.get_mut(count..).unwrap_or_default();
             let has_more = decoder.can_collect() > 0;
             if has_more {
-                return Err(self.corrupt("compressed cluster is too long"));
+                return Err(self.corrupt("compressed cluster does not end where it should"));
             }
             if is_last {
                 break;
