@@ -36,6 +36,8 @@ pub mod convert;
 pub mod format;
 mod guid;
 pub mod host;
+#[cfg(feature = "qcow2")]
+mod levels;
 mod locator;
 mod note;
 mod registry;

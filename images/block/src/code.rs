@@ -152,6 +152,10 @@ codes! {
     VMDK_GRAIN_TABLES_DIFFER = "vmdk-grain-tables-differ", content, "A grain table and its copy name different places; the grains in doubt are errors.", "Copy the image again from its source, if there is one.";
     VMDK_GRAINS_OVERLAP = "vmdk-grains-overlap", content, "Grains of a disk have the same place in the file; they are errors.", "Copy the image again from its source, if there is one.";
     VMDK_UNCLEAN_SHUTDOWN = "vmdk-unclean-shutdown", content, "A VMDK was not closed; its last writes may be missing.", "Start and shut down the machine, and copy the image again, if the last writes matter.";
+    QCOW2_CORRUPT = "qcow2-corrupt", content, "A QCOW2 image is marked as corrupt: QEMU found its tables damaged.", "Compare what is read with another copy; `qemu-img check` on a copy of the image says what is wrong.";
+    QCOW2_DIRTY = "qcow2-dirty", content, "A QCOW2 image was not closed, or is in use.", "Shut down the machine, and copy the image again, if the last writes matter.";
+    QCOW2_SNAPSHOTS = "qcow2-snapshots", other, "The table of the snapshots of a QCOW2 image is damaged; the newest state does not need it.", "`qemu-img snapshot -l` on a copy of the image may show them.";
+    QED_NEEDS_CHECK = "qed-needs-check", content, "A QED image was not closed, or is in use.", "Shut down the machine, and copy the image again; `qemu-img check` on a copy says whether its tables are whole.";
     NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.", "`chkdsk` on a copy repairs it.";
     NTFS_BITMAP = "ntfs-bitmap", content, "Clusters of a file on NTFS are free by $Bitmap.", "They may have been overwritten by another file; `chkdsk` on a copy of the disk mends the bitmap.";
     NTFS_BOOT_COPIES_DIFFER = "ntfs-boot-copies-differ", content, "The boot sector of an NTFS volume and its copy give different places.", "Compare some files with what you know of them: if they are wrong, so is the boot sector that was used.";

@@ -1,6 +1,10 @@
 //! The image formats, and what they have in common.
 
 pub(crate) mod image;
+#[cfg(feature = "qcow2")]
+pub mod qcow2;
+#[cfg(feature = "qcow2")]
+pub mod qed;
 pub mod raw;
 pub mod vdi;
 #[cfg(feature = "vmdk")]
