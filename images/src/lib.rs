@@ -31,12 +31,14 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod bits;
 mod context;
 pub mod format;
 mod guid;
 pub mod host;
 mod locator;
 mod note;
+mod parent;
 mod registry;
 mod table;
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub static FORMATS: &[&dyn ImageFormat] = &[
     #[cfg(feature = "vmdk")]
     &crate::format::vmdk::Vmdk,
     &crate::format::vdi::Vdi,
+    &crate::format::vhd::Vhd,
+    &crate::format::vhdx::Vhdx,
     &Raw,
 ];
 

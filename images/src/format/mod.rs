@@ -8,6 +8,8 @@ use volfold_block::{BlockDevice, BlockResult, Confidence, FindingLog};
 
 pub mod raw;
 pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
 #[cfg(feature = "vmdk")]
 pub mod vmdk;
 
