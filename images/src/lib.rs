@@ -31,6 +31,7 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod bits;
 mod context;
 pub mod convert;
 pub mod format;
@@ -40,6 +41,7 @@ pub mod host;
 mod levels;
 mod locator;
 mod note;
+mod parent;
 mod registry;
 mod split;
 mod table;

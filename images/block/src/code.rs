@@ -156,6 +156,17 @@ codes! {
     QCOW2_DIRTY = "qcow2-dirty", content, "A QCOW2 image was not closed, or is in use.", "Shut down the machine, and copy the image again, if the last writes matter.";
     QCOW2_SNAPSHOTS = "qcow2-snapshots", other, "The table of the snapshots of a QCOW2 image is damaged; the newest state does not need it.", "`qemu-img snapshot -l` on a copy of the image may show them.";
     QED_NEEDS_CHECK = "qed-needs-check", content, "A QED image was not closed, or is in use.", "Shut down the machine, and copy the image again; `qemu-img check` on a copy says whether its tables are whole.";
+    VHD_CHECKSUM = "vhd-checksum", content, "A structure of a VHD has a wrong checksum and no good copy; it is used as it is.", "Copy the image again, or compare what is shown with what you expect: some programs write wrong checksums.";
+    VHD_FOOTER_DAMAGED = "vhd-footer-damaged", content, "The footer of a VHD is missing or damaged; its copy at the start of the file is used.", "The file may be cut off, or was in use: compare its size with the original, and copy it again.";
+    VHD_FOOTER_COPY = "vhd-footer-copy", other, "The copy of the footer at the start of a VHD is damaged; the footer itself is used.", "Nothing is lost.";
+    VHD_FOOTERS_DIFFER = "vhd-footers-differ", content, "The footer of a VHD and its copy differ; the footer is used.", "Compare what is shown with what you expect.";
+    VHD_SIZES_DIFFER = "vhd-sizes-differ", content, "The file of a fixed VHD has more or fewer bytes than its footer says; more are not shown, missing ones are an error.", "Copy the image again, if it is cut off; else open a copy with --format raw to see all bytes.";
+    VHD_SIZE_BY_GEOMETRY = "vhd-size-by-geometry", other, "A VHD has the size that its geometry gives, as Virtual PC shows it to its guests.", "Nothing: what lies past it was never seen by the guest.";
+    VHD_PARENT_TIME = "vhd-parent-time", other, "The file of a VHD's parent was changed at another time than its child noted.", "Nothing, if the file was copied without its times; else the parent was written to after the snapshot, and what is shown is a mix.";
+    VHDX_IDENTIFIER_DAMAGED = "vhdx-identifier-damaged", other, "The first bytes of a VHDX are damaged; it is known by its headers.", "Nothing is lost; copy the image again if there is a copy.";
+    VHDX_HEADER_DAMAGED = "vhdx-header-damaged", content, "A header of a VHDX is damaged; the other one is used, which may be older.", "Copy the image again from its source, if there is one.";
+    VHDX_REGION_TABLE_DAMAGED = "vhdx-region-table-damaged", other, "A region table of a VHDX is damaged; the other one is used.", "Nothing is lost.";
+    VHDX_LOG_REPLAYED = "vhdx-log-replayed", other, "The log of a VHDX was applied in memory.";
     NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.", "`chkdsk` on a copy repairs it.";
     NTFS_BITMAP = "ntfs-bitmap", content, "Clusters of a file on NTFS are free by $Bitmap.", "They may have been overwritten by another file; `chkdsk` on a copy of the disk mends the bitmap.";
     NTFS_BOOT_COPIES_DIFFER = "ntfs-boot-copies-differ", content, "The boot sector of an NTFS volume and its copy give different places.", "Compare some files with what you know of them: if they are wrong, so is the boot sector that was used.";

@@ -7,6 +7,8 @@ pub mod qcow2;
 pub mod qed;
 pub mod raw;
 pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
 #[cfg(feature = "vmdk")]
 pub mod vmdk;
 

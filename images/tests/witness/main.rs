@@ -6,4 +6,11 @@ mod qcow2;
 mod qed;
 mod tools;
 mod vdi;
+mod vhd;
+#[path = "../../src/format/vhd/testing.rs"]
+mod vhd_builder;
+mod vhdx;
+#[path = "../../src/format/vhdx/testing.rs"]
+#[expect(dead_code, reason = "the tests of the crate use the rest")]
+mod vhdx_builder;
 mod vmdk;

@@ -174,7 +174,10 @@ fn compressed_clusters_give_exactly_a_cluster() {
         assert_eq!(sentence(&pack(&text[1..])), "compressed cluster is too short");
         let longer = [&text[..], &[7]].concat();
         assert_eq!(sentence(&pack(&longer)), "compressed cluster does not end where it should");
-        assert_eq!(sentence(&pack(&vec![7; 1 << 20])), "compressed cluster does not end where it should");
+        assert_eq!(
+            sentence(&pack(&vec![7; 1 << 20])),
+            "compressed cluster does not end where it should"
+        );
         let noise = sentence(&[0xFF; 90]);
         assert!(noise.starts_with("compressed cluster"), "{noise}");
         // The last sector need not be there, the bytes have to.

@@ -1,0 +1,118 @@
+//! VHDX images that `qemu-img` made, and chains of a writer of ours that libvhdi reads too.
+
+use std::fs;
+
+use crate::tools::{
+    DISK_SIZE, Folder, Numbers, compare, has_libvhdi, has_qemu, pattern, zero_bytes,
+};
+use crate::vhdx_builder::VhdxBuilder;
+
+fn check_qemu(options: &str, size: usize, variant: &str) {
+    if !has_qemu() {
+        return;
+    }
+    let folder = Folder::new();
+    let disk = pattern(size);
+    fs::write(folder.file("disk.raw"), &disk).unwrap();
+    let convert = ["convert", "-f", "raw", "-O", "vhdx", "-o", options, "disk.raw", "disk.vhdx"];
+    folder.run("qemu-img", &convert);
+    let image = folder.open("disk.vhdx");
+    assert_eq!((image.format, image.variant.as_deref()), ("vhdx", Some(variant)));
+    assert!(image.log.all().is_empty(), "{:?}", image.log.all());
+    compare(&*image.device, &disk);
+    assert!(folder.converted("disk.vhdx", "vhdx") == disk);
+}
+
+#[test]
+fn dynamic_and_fixed_images_read_as_their_disk() {
+    for size in [1 << 20, DISK_SIZE] {
+        check_qemu("subformat=dynamic", size, "dynamic");
+        check_qemu("subformat=fixed", size, "fixed");
+    }
+}
+
+#[test]
+fn blocks_of_all_sizes_and_states_read_as_their_disk() {
+    for options in [
+        "block_size=1M",
+        "block_size=4M,log_size=4M",
+        "block_size=256M",
+        "block_state_zero=off,block_size=1M",
+    ] {
+        check_qemu(options, DISK_SIZE, "dynamic");
+    }
+}
+
+#[test]
+fn a_disk_that_was_written_here_and_there_reads_as_it_was_written() {
+    if !has_qemu() {
+        return;
+    }
+    let folder = Folder::new();
+    // More blocks than one chunk has.
+    folder.run("qemu-img", &["create", "-f", "vhdx", "-o", "block_size=1M", "disk.vhdx", "9G"]);
+    for (at, byte) in [("9215M", 3), ("4G", 2), ("512", 1), ("4095M", 4)] {
+        let write = format!("write -P {byte} {at} 512");
+        folder.run("qemu-io", &["-f", "vhdx", "-c", &write, "disk.vhdx"]);
+    }
+    let image = folder.open("disk.vhdx");
+    let mut sector = [0; 512];
+    let wanted = [(9215 << 20, 3), (4 << 30, 2), (512, 1), (4095 << 20, 4), (0, 0), (5 << 30, 0)];
+    for (at, byte) in wanted {
+        image.device.read_at(at, &mut sector).unwrap();
+        assert_eq!(sector, [byte; 512], "{at}");
+    }
+    assert_eq!(image.device.size(), 9 << 30);
+    assert_eq!(zero_bytes(&*image.device), (9 << 30) - (4 << 20));
+}
+
+#[test]
+fn chains_read_as_the_disk_that_was_written_and_as_libvhdi_reads_them() {
+    for (length, block_size, sector) in [
+        (1, 1 << 20, 512),
+        (2, 1 << 20, 512),
+        (2, 4 << 20, 512),
+        (2, 1 << 20, 4096),
+        (12, 1 << 20, 512),
+    ] {
+        let folder = Folder::new();
+        let mut disk = vec![0; 11 * 1024 * 1024 + 4096];
+        let mut numbers = Numbers(91 + length as u64);
+        let mut layer = VhdxBuilder::new(disk.len() as u64, block_size);
+        layer.sector_size = sector;
+        let mut names = vec!["base.vhdx".to_owned()];
+        for number in 0..length {
+            if number > 0 {
+                let parent = names.last().unwrap().clone();
+                layer = VhdxBuilder::over(&layer, &parent, 0x40 + number);
+                names.push(format!("snapshot {number}.avhdx"));
+            }
+            for _ in 0..25 {
+                let most = if numbers.below(4) == 0 { 3000 * 512 / sector } else { 20 };
+                let sectors = 1 + numbers.below(most);
+                let at = numbers.below(disk.len() / sector - sectors) * sector;
+                let bytes: Vec<u8> =
+                    (0..sectors * sector / 8).flat_map(|_| numbers.next().to_le_bytes()).collect();
+                layer.write(at, &bytes);
+                disk[at..at + bytes.len()].copy_from_slice(&bytes);
+            }
+            // A block that was zeroed as a whole hides the parent's.
+            if number > 0 {
+                let block = numbers.below(disk.len() / block_size);
+                layer.blocks.remove(&block);
+                layer.states.insert(block, 2);
+                disk[block * block_size..(block + 1) * block_size].fill(0);
+            }
+            fs::write(folder.file(names.last().unwrap()), layer.build()).unwrap();
+        }
+        let image = folder.open(names.last().unwrap());
+        assert_eq!(image.chain.len(), usize::from(length));
+        assert_eq!(image.device.sector_size() as usize, sector);
+        assert!(image.log.all().is_empty(), "{:?}", image.log.all());
+        compare(&*image.device, &disk);
+        if has_libvhdi() {
+            names.reverse();
+            assert!(folder.read_by_libvhdi(&names) == disk, "libvhdi reads {length} otherwise");
+        }
+    }
+}
