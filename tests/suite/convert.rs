@@ -30,7 +30,8 @@ fn a_disk_becomes_one_file_in_each_format() {
     let wanted = raw(&scratch, &disk, "vmdk");
     for (format, name) in [("raw", "a.raw"), ("qcow2", "b.qcow2"), ("vmdk", "c.vmdk")] {
         let out = scratch.join(name);
-        let done = convert(&[disk.clone()], &["-o", text(&out), "--verify", "--json"]).code(0);
+        let done =
+            convert(std::slice::from_ref(&disk), &["-o", text(&out), "--verify", "--json"]).code(0);
         let written = done.json()["written"].clone();
         assert_eq!((&written["format"], &written["verified"]), (&format.into(), &true.into()));
         assert!(raw(&scratch, &out, format) == wanted, "{format}");
@@ -92,7 +93,7 @@ fn large_and_odd_disks_keep_their_holes_and_sizes() {
         for format in ["raw", "qcow2", "vmdk"] {
             let out = scratch.join(format!("{size}.{format}"));
             let words = ["-o", text(&out), "--verify", "--source-format", "raw"];
-            convert(&[disk.clone()], &words).code(0);
+            convert(std::slice::from_ref(&disk), &words).code(0);
             let words = ["compare", "-f", "raw", "-F", format, text(&disk), text(&out)];
             program("qemu-img", &words).code(0);
             assert!(fs::metadata(&out).expect("a file").blocks() * 512 < 16 << 20, "{format}");
@@ -107,12 +108,12 @@ fn nothing_is_replaced_and_no_half_file_stays() {
     let copy = scratch.copy(&disk);
     let out = scratch.join("out.raw");
     fs::write(&out, "mine").expect("a file");
-    let taken = convert(&[disk.clone()], &["-o", text(&out)]).code(1);
+    let taken = convert(std::slice::from_ref(&disk), &["-o", text(&out)]).code(1);
     taken.says("is there already; take another name, or --overwrite");
     assert_eq!(fs::read(&out).expect("it stays"), b"mine");
-    convert(&[disk.clone()], &["-o", text(&out), "--overwrite"]).code(0);
+    convert(std::slice::from_ref(&disk), &["-o", text(&out), "--overwrite"]).code(0);
     assert_eq!(fs::read(&out).expect("new"), fs::read(&disk).expect("the disk"));
-    let own = convert(&[copy.clone()], &["-o", text(&copy), "--overwrite"]).code(1);
+    let own = convert(std::slice::from_ref(&copy), &["-o", text(&copy), "--overwrite"]).code(1);
     own.says("is an image that is read, and images are never written");
     convert(&[disk], &["-o", text(&scratch.join("no/such/folder.raw"))]).code(1);
     // What cannot be read ends it.
