@@ -37,6 +37,8 @@ mod layering;
 mod ldm;
 mod links;
 #[cfg(target_os = "linux")]
+mod machines;
+#[cfg(target_os = "linux")]
 mod mount;
 #[cfg(target_os = "linux")]
 mod mount_process;
