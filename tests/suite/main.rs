@@ -48,6 +48,8 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod raw;
 mod regressions;
+#[cfg(target_os = "linux")]
+mod snapshots;
 mod told;
 #[cfg(windows)]
 mod winfsp;
