@@ -54,6 +54,8 @@ mod raw;
 #[cfg(target_os = "linux")]
 mod records;
 mod regressions;
+#[cfg(target_os = "linux")]
+mod snapshots;
 mod told;
 #[cfg(windows)]
 mod winfsp;
