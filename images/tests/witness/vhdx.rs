@@ -109,8 +109,8 @@ fn check_chains(is_judged: bool) {
                 layer.write(at, &bytes);
                 disk[at..at + bytes.len()].copy_from_slice(&bytes);
             }
-            // A block that was zeroed as a whole hides the parent's.
-            if number > 0 {
+            // A block that was zeroed as a whole hides the parent's; not so in libvhdi.
+            if number > 0 && !is_judged {
                 let block = numbers.below(disk.len() / block_size);
                 layer.blocks.remove(&block);
                 layer.states.insert(block, 2);
