@@ -36,6 +36,8 @@ mod context;
 pub mod format;
 mod guid;
 pub mod host;
+#[cfg(test)]
+mod hostile;
 mod locator;
 mod note;
 mod parent;
