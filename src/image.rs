@@ -13,7 +13,8 @@ use volfold_block::{
 };
 use volfold_images::host;
 use volfold_images::{
-    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, open_as,
+    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, join, open_as,
+    without_part_number,
 };
 
 use crate::discover::holds_something;
@@ -43,7 +44,10 @@ pub(crate) fn open(
     format: Option<&str>,
     context: &ImageContext,
 ) -> BlockResult<DiskImage> {
-    let image = open_newest(file, path, format, context)?;
+    let (file, parts) = join(file, path)?;
+    let whole = without_part_number(path).filter(|_| !parts.is_empty());
+    let image = open_newest(file, whole.as_deref().unwrap_or(path), format, context)?;
+    let image = image.with_extents(parts);
     match context.snapshot() {
         Some(wanted) if image.snapshot.is_none() => Err(BlockError::missing(format!(
             "keeps no snapshot that is called {wanted}; `volfold list` shows those that there are"

@@ -255,6 +255,7 @@ impl From<BlockError> for FsError {
             BlockErrorKind::OutOfRange => FsErrorKind::OutOfRange,
             BlockErrorKind::MissingPart => FsErrorKind::MissingPart,
             BlockErrorKind::Refused => FsErrorKind::Refused,
+            BlockErrorKind::Encrypted => FsErrorKind::Encrypted,
             BlockErrorKind::Internal => FsErrorKind::Internal,
             _ => FsErrorKind::Io,
         };

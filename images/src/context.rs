@@ -1,17 +1,50 @@
-//! What an image is opened with, and how it opens the one below it.
+//! What an image format is, and what its images are opened with.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, FindingLog, Place, Span,
-    surest,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Confidence, FindingLog, Place,
+    Span, surest,
 };
 
-use crate::format::{DiskImage, ImageFormat};
+use crate::format::image::{DiskImage, Lineage};
 use crate::locator::{Located, Locator};
 use crate::note::PartLog;
+
+/// One image format.
+pub trait ImageFormat: Send + Sync {
+    /// The lower-case name: `vmdk`.
+    fn id(&self) -> &'static str;
+
+    /// What the format is called in tables: `VMDK (hosted)`.
+    fn title(&self) -> &'static str;
+
+    /// The ends of names that such files have, in lower case and without the dot: `vmdk`.
+    fn extensions(&self) -> &'static [&'static str];
+
+    /// Looks at the first bytes of `file`.
+    ///
+    /// # Errors
+    /// Only if they cannot be read; a strange file is [`Confidence::No`].
+    fn probe(&self, file: &dyn BlockDevice) -> BlockResult<Confidence>;
+
+    /// Opens the image in `file`, with the other files it names.
+    ///
+    /// # Errors
+    /// Why the image cannot be read.
+    fn open(&self, file: &Located, context: &ImageContext) -> BlockResult<DiskImage>;
+
+    /// What the image in `file` says of its parts and its parent. `None` for a format whose images
+    /// name no other files.
+    ///
+    /// # Errors
+    /// Why the image cannot be read.
+    fn lineage(&self, _file: &Located) -> BlockResult<Option<Lineage>> {
+        Ok(None)
+    }
+}
 
 /// LIMIT: images of a chain. VMware allows 32 snapshots, Hyper-V 50.
 pub const MAX_CHAIN: usize = 64;
@@ -158,6 +191,28 @@ impl ImageContext {
             parent.files = Arc::new(NoFiles { format: format.id() });
         }
         format.open(&parent, &context).map_err(|error| error.within(called))
+    }
+}
+
+impl DiskImage {
+    /// The image in `file`, of the format `id`, which is the disk `device` and nothing else.
+    pub fn new(
+        id: &'static str,
+        device: Arc<dyn BlockDevice>,
+        file: &Located,
+        context: &ImageContext,
+    ) -> Self {
+        Self {
+            device,
+            format: id,
+            variant: None,
+            chain: vec![file.name.clone()],
+            extents: Vec::new(),
+            is_decoded: false,
+            snapshots: Vec::new(),
+            snapshot: None,
+            log: Arc::clone(context.log()),
+        }
     }
 }
 

@@ -33,15 +33,19 @@
 
 mod bits;
 mod context;
+pub mod convert;
 pub mod format;
 mod guid;
 pub mod host;
 #[cfg(test)]
 mod hostile;
+#[cfg(feature = "qcow2")]
+mod levels;
 mod locator;
 mod note;
 mod parent;
 mod registry;
+mod split;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -51,3 +55,4 @@ pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
 pub use registry::{FORMATS, detect, lineage, open, open_as};
+pub use split::{join, without_part_number};

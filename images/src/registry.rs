@@ -14,6 +14,10 @@ pub static FORMATS: &[&dyn ImageFormat] = &[
     #[cfg(feature = "vmdk")]
     &crate::format::vmdk::Vmdk,
     &crate::format::vdi::Vdi,
+    #[cfg(feature = "qcow2")]
+    &crate::format::qcow2::Qcow2,
+    #[cfg(feature = "qcow2")]
+    &crate::format::qed::Qed,
     &crate::format::vhd::Vhd,
     &crate::format::vhdx::Vhdx,
     &Raw,

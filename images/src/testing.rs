@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flate2::Compression;
@@ -107,4 +109,39 @@ pub(crate) fn read(device: &dyn BlockDevice, offset: u64, size: usize) -> BlockR
     let mut bytes = vec![0xEE; size];
     device.read_at(offset, &mut bytes)?;
     Ok(bytes)
+}
+
+/// The disk that `qemu-img` finds in the file `name` of `files`, which is in its format `format`; `None`
+/// where there is no `qemu-img`, which CI has.
+#[track_caller]
+pub(crate) fn converted_by_qemu(
+    files: &[(&str, Vec<u8>)],
+    name: &str,
+    format: &str,
+) -> Option<Vec<u8>> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = format!("volfold-qemu-{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let mut convert = Command::new("qemu-img");
+    convert.args(["convert", "-f", format, "-O", "raw", name, "out.raw"]).current_dir(&folder);
+    let result = convert.output().map(|output| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{name}: {said}");
+        std::fs::read(folder.join("out.raw")).unwrap()
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+    match result {
+        Ok(bytes) => Some(bytes),
+        Err(_) if cfg!(unix) => {
+            assert!(std::env::var_os("CI").is_none(), "CI needs qemu-img");
+            println!("skipped: needs qemu-img");
+            None
+        }
+        Err(_) => None,
+    }
 }

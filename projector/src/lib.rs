@@ -5,8 +5,8 @@
 //! devices, by NBD, iSCSI, loop devices and files. Neither knows image formats, partitions or a
 //! concrete backend.
 //!
-//! Features, all on by default: `fuse`, `loop` (Linux), `winfsp` (Windows), `nbd`, `tls` (of NBD),
-//! `iscsi`.
+//! Features, all on by default: `fuse`, `loop` (Linux), `winfsp`, `dokan` (Windows), `nbd`, `tls` (of
+//! NBD), `iscsi`.
 //!
 //! # Example
 //!
@@ -52,6 +52,8 @@ mod log;
 mod mount;
 pub mod process;
 mod registry;
+#[cfg(windows)]
+mod wide;
 
 pub use error::{ProjectError, ProjectErrorKind, ProjectResult};
 #[cfg(windows)]

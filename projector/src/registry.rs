@@ -7,7 +7,7 @@ pub static PROJECTORS: &[&dyn Projector] = &[
     #[cfg(all(target_os = "linux", feature = "fuse"))]
     &crate::folder::fuse::Fuse,
     #[cfg(all(windows, feature = "winfsp"))]
-    &crate::folder::winfsp::WinFsp,
+    &crate::folder::winfsp::WinFsp::NEW,
     #[cfg(all(windows, feature = "dokan"))]
-    &crate::folder::dokan::Dokan,
+    &crate::folder::dokan::Dokan::NEW,
 ];

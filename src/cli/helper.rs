@@ -56,7 +56,7 @@ const FLAGS: &[&str] = &["allow-other", "raw", "system-files"];
 
 /// Options of `volfold mount` with one.
 const VALUES: &[&str] =
-    &["allow-path", "cache-size", "key-file", "links", "owner", "threads", "volume"];
+    &["allow-path", "cache-size", "key-file", "links", "owner", "snapshot", "threads", "volume"];
 
 /// A call by `mount`.
 #[derive(Clone, Debug, PartialEq, Eq)]

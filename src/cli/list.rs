@@ -423,7 +423,7 @@ fn human(
 fn ways_to_bytes(volumes: &[VolumeJson<'_>], arguments: &ListArguments) -> String {
     let mut text = String::new();
     let mut command = String::from("volfold mount");
-    for folder in &arguments.set.allow_path {
+    for folder in &arguments.set.images.allow_path {
         let _ = write!(command, " --allow-path {}", text::argument(folder));
     }
     for disk in &arguments.disks {

@@ -12,6 +12,7 @@ mod background;
 mod cat;
 mod check;
 mod content;
+mod convert;
 mod devices;
 mod explain;
 mod export;
@@ -85,6 +86,7 @@ enum Command {
     Cat(cat::CatArguments),
     Check(check::CheckArguments),
     Extract(extract::ExtractArguments),
+    Convert(convert::ConvertArguments),
     Export(export::ExportArguments),
     Hash(hash::HashArguments),
     Explain(explain::ExplainArguments),
@@ -145,6 +147,7 @@ fn run(command: Command) -> std::io::Result<Outcome> {
             usage_error("extract", "an archive holds links as such; --links files is for --output")
         }
         Command::Extract(arguments) => extract::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Formats(arguments) => formats::run(&arguments),

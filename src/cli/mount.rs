@@ -1,7 +1,7 @@
 //! `volfold mount`.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -205,6 +205,7 @@ fn mount_at(
         log: arguments.background_log.clone(),
         remove_folder,
         attached: false,
+        file: None,
     };
     if let Err(error) = record.write() {
         talk.say(&format!("`volfold mounts` will not show this mount: {error}"));
@@ -307,10 +308,17 @@ fn serve_until_freed(
     if talk.has_log() {
         process::leave_folder();
     }
-    talk.ready(outcome);
+    let is_wanted = record.log.is_none() || is_waited_for();
+    if is_wanted {
+        talk.ready(outcome);
+    } else {
+        talk.note("the command that started it was ended before it was ready; it ends too");
+        (mounted.stopper())();
+    }
     let served = mounted.serve();
     record.clear();
     match served {
+        _ if !is_wanted => Outcome::Nothing,
         Ok(()) => {
             if talk.has_log() {
                 talk.note("unmounted");
@@ -322,6 +330,14 @@ fn serve_until_freed(
             Outcome::Part
         }
     }
+}
+
+/// Whether the command that started this one in the background waits for it still; what it told its
+/// user is then what is there. The record was written before.
+fn is_waited_for() -> bool {
+    let mut pipe = io::stdout().lock();
+    // A line that tells nothing.
+    writeln!(pipe).and_then(|()| pipe.flush()).is_ok()
 }
 
 /// Frees the folder because the host asks the process to end; programs that still have files open

@@ -63,8 +63,12 @@ pub(super) fn open_set<'a>(
     // With --raw what no driver reads is shown as bytes.
     let mut report = report.with_left_out(wanted.raw);
     report.images(&set);
+    // A name that several have is none of theirs: copies of a disk have one letter.
+    let is_it = |name: &String, volume: &SetVolume| {
+        set.volume(name).is_some_and(|named| std::ptr::eq(&**named, volume))
+    };
     let named = |volume: &SetVolume| {
-        wanted.volumes.is_empty() || wanted.volumes.iter().any(|name| volume.is_called(name))
+        wanted.volumes.is_empty() || wanted.volumes.iter().any(|name| is_it(name, volume))
     };
     report.volumes(&set, named);
     let all = devices::devices(&set);
@@ -86,7 +90,7 @@ pub(super) fn open_set<'a>(
     let mut files = if wanted.raw { all } else { Vec::new() };
     let shown = set.tree_volumes(|volume| named(volume));
     let mut missing = devices::choose(&mut files, wanted.volumes);
-    missing.retain(|name| set.volumes_called(name).is_empty());
+    missing.retain(|name| set.volume(name).is_none());
     for missing in missing {
         let reason = why_no_volume(&set, missing).unwrap_or_else(|| "no such volume".to_owned());
         let reason = format!("{reason}; `volfold list` shows names and ids");

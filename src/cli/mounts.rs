@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use volfold_projector::process::Owner;
 use volfold_projector::{PROJECTORS, Projector};
 
-use super::mount_record::{FoundRecord, MountRecord, clear_leftovers};
+use super::mount_record::{FoundRecord, MountRecord, clear_left};
 use super::outcome::Outcome;
 use super::text;
 
@@ -46,35 +46,56 @@ struct MountJson {
     log: Option<String>,
 }
 
-/// The loop devices over files in `folder`.
-#[cfg(target_os = "linux")]
-fn devices_over(folder: &Path) -> Vec<String> {
-    let devices = volfold_projector::block::loop_device::below(folder).into_iter();
-    devices.map(|device| device.path().display().to_string()).collect()
+/// The block devices of what `record` tells of, and how it stands with it where that is no mount.
+///
+/// What serves devices has its files in a folder of ours; those of a mount are never read.
+#[cfg(windows)]
+fn devices_of(record: &MountRecord) -> (Vec<String>, Option<&'static str>) {
+    match record.attached {
+        true => super::attach::told_of(record),
+        false => (Vec::new(), None),
+    }
 }
 
-/// The disks that Windows has of what is served from `folder`.
-#[cfg(windows)]
-fn devices_over(folder: &Path) -> Vec<String> {
-    MountRecord::of(folder).map(|record| super::attach::told_of(&record).0).unwrap_or_default()
+/// The loop devices over files of the folder; the kernel's own list tells of them.
+#[cfg(target_os = "linux")]
+fn devices_of(record: &MountRecord) -> (Vec<String>, Option<&'static str>) {
+    let devices = volfold_projector::block::loop_device::below(&record.folder).into_iter();
+    (devices.map(|device| device.path().display().to_string()).collect(), None)
 }
 
 /// Other hosts have no block devices of ours.
 #[cfg(not(any(target_os = "linux", windows)))]
-fn devices_over(_folder: &Path) -> Vec<String> {
-    Vec::new()
+fn devices_of(_record: &MountRecord) -> (Vec<String>, Option<&'static str>) {
+    (Vec::new(), None)
 }
 
-/// How it stands with what `record` tells of, where that is no mount.
-#[cfg(windows)]
-fn attached_state(record: &MountRecord) -> Option<&'static str> {
-    record.attached.then(|| super::attach::told_of(record).1).flatten()
+/// How it stands with the mount that `record` tells of; `None` if nothing is left of it.
+fn state_of(record: &MountRecord, owner: &Owner) -> Option<&'static str> {
+    let running = record.is_alive();
+    let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
+    let mounted = PROJECTORS.first().map(is_mounted).transpose();
+    let elsewhere = || {
+        let in_its = |way: &&dyn Projector| way.is_mounted_in(record.pid, &record.folder);
+        running && PROJECTORS.first().is_some_and(in_its)
+    };
+    // Others' processes need not answer this one.
+    if let (Err(error), Owner::Own | Owner::Service) = (&mounted, owner) {
+        text::complain(format_args!("{error}"));
+    }
+    match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
+        (true, true) => Some("mounted"),
+        (false, true) if elsewhere() => Some("elsewhere"),
+        (true, false) => Some("dead"),
+        (false, true) => Some("ending"),
+        (false, false) => None,
+    }
 }
 
-/// What is attached here is mounted as well.
-#[cfg(not(windows))]
-fn attached_state(_record: &MountRecord) -> Option<&'static str> {
-    None
+/// How it stands with what another user wrote down: no file is asked that `record` names.
+fn state_of_other(record: &MountRecord) -> Option<&'static str> {
+    let state = if record.is_alive() { "mounted" } else { "dead" };
+    record.attached.then_some(state)
 }
 
 pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
@@ -108,7 +129,12 @@ pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
             if mount.state == "elsewhere" {
                 writeln!(answer, "  mounted where process {} sees it, and not here", mount.pid)?;
             }
-            if mount.state == "dead" {
+            if let ("dead", Owner::Other(user)) = (mount.state, &mount.owner) {
+                writeln!(
+                    answer,
+                    "  its process has died; what it left is for user {user} to free"
+                )?;
+            } else if mount.state == "dead" {
                 writeln!(answer, "  its process has died; free it: {way}")?;
             }
         }
@@ -120,31 +146,19 @@ pub(crate) fn run(arguments: &MountsArguments) -> io::Result<Outcome> {
 /// What is mounted; what is not any more is cleared.
 fn mounts() -> Vec<MountJson> {
     let mut mounts = Vec::new();
-    for FoundRecord { record, owner, .. } in FoundRecord::all() {
-        let running = record.is_alive();
-        let is_mounted = |projector: &&dyn Projector| projector.is_mounted(&record.folder);
-        let mounted = PROJECTORS.first().map(is_mounted).transpose();
-        let elsewhere = || {
-            let in_its = |way: &&dyn Projector| way.is_mounted_in(record.pid, &record.folder);
-            running && PROJECTORS.first().is_some_and(in_its)
+    for found in FoundRecord::all() {
+        let is_of_other = found.is_of_other();
+        let FoundRecord { record, owner } = found;
+        let (devices, told) = match is_of_other {
+            true => (Vec::new(), state_of_other(&record)),
+            false => devices_of(&record),
         };
-        // Others' processes need not answer this one.
-        if let (Err(error), Owner::Own | Owner::Service) = (&mounted, &owner) {
-            text::complain(format_args!("{error}"));
-        }
-        let state = match (matches!(mounted, Ok(Some(true)) | Err(_)), running) {
-            _ if attached_state(&record).is_some() => attached_state(&record).unwrap_or_default(),
-            (true, true) => "mounted",
-            (false, true) if elsewhere() => "elsewhere",
-            (true, false) => "dead",
-            (false, true) => "ending",
+        let Some(state) = told.or_else(|| state_of(&record, &owner)) else {
             // Its process was killed and another program freed the folder.
-            (false, false) => {
-                if let Some(projector) = PROJECTORS.first() {
-                    clear_leftovers(*projector, &record.folder);
-                }
-                continue;
+            if let (Some(projector), false) = (PROJECTORS.first(), is_of_other) {
+                clear_left(*projector, &record.folder, Some(&record));
             }
+            continue;
         };
         let path = |path: &PathBuf| path.display().to_string();
         mounts.push(MountJson {
@@ -152,7 +166,7 @@ fn mounts() -> Vec<MountJson> {
             images: record.images.iter().map(path).collect(),
             volumes: record.volumes,
             paths: record.paths,
-            devices: devices_over(&record.folder),
+            devices,
             attached: record.attached,
             mounted_by: match owner {
                 Owner::Own => "user",

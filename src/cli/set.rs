@@ -24,12 +24,19 @@ pub(crate) const NO_VOLUME: &str =
 /// How a set of images is opened; the same for every command that reads images.
 #[derive(Args, Clone)]
 pub(crate) struct SetArguments {
-    /// Also let images name files (extents, parents) in this folder; may be given several times
-    #[arg(long, value_name = "FOLDER", help_heading = "Images")]
-    pub(crate) allow_path: Vec<PathBuf>,
     /// Take every image as one of this format, whatever its name and content (`volfold formats`)
     #[arg(long, value_name = "FORMAT", help_heading = "Images")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) images: ImageArguments,
+}
+
+/// The same, but for the format.
+#[derive(Args, Clone)]
+pub(crate) struct ImageArguments {
+    /// Also let images name files (extents, parents) in this folder; may be given several times
+    #[arg(long, value_name = "FOLDER", help_heading = "Images")]
+    pub(crate) allow_path: Vec<PathBuf>,
     /// Show the state that the images keep as this snapshot, by its name or id (`volfold list`)
     #[arg(long, value_name = "NAME", help_heading = "Images")]
     pub(crate) snapshot: Option<String>,
@@ -55,10 +62,17 @@ impl SetArguments {
 
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
+        self.images.options(self.format.as_deref())
+    }
+}
+
+impl ImageArguments {
+    /// How the set is opened, of which all images are of `format`.
+    pub(crate) fn options(&self, format: Option<&str>) -> OpenOptions {
         let mut options = OpenOptions::default();
         options.allowed.clone_from(&self.allow_path);
         options.cache_size = self.cache_size;
-        options.format.clone_from(&self.format);
+        options.format = format.map(str::to_owned);
         options.snapshot.clone_from(&self.snapshot);
         options.keys = Arc::new(Keys::new(self.key_file.clone()));
         options

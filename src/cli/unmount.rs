@@ -75,7 +75,7 @@ fn unmount_one(projector: &dyn Projector, folder: &Path, force: bool) -> Outcome
     let found = FoundRecord::of(folder);
     #[cfg(windows)]
     let mark = found.as_ref().and_then(FreedMark::set);
-    let outcome = unmount_found(projector, folder, found.map(|found| found.record), force);
+    let outcome = unmount_found(projector, folder, found, force);
     #[cfg(windows)]
     if let (Some(mark), Outcome::Nothing) = (mark, outcome) {
         mark.take_back();
@@ -86,13 +86,16 @@ fn unmount_one(projector: &dyn Projector, folder: &Path, force: bool) -> Outcome
 fn unmount_found(
     projector: &dyn Projector,
     folder: &Path,
-    record: Option<MountRecord>,
+    found: Option<FoundRecord>,
     force: bool,
 ) -> Outcome {
+    // What another user wrote down is not acted on.
+    let is_believed = found.as_ref().is_some_and(|found| !found.is_of_other());
+    let record = found.map(|found| found.record);
     if record.as_ref().is_some_and(|record| record.attached) {
         let shown = folder.display();
         let way = "`volfold detach` frees it with its device; see `volfold mounts`";
-        text::complain(format_args!("{shown}: is there for a loop device; {way}"));
+        text::complain(format_args!("{shown}: is there for a block device; {way}"));
         return Outcome::Nothing;
     }
     let dead = record.as_ref().is_none_or(|record| !record.is_alive());
@@ -100,7 +103,9 @@ fn unmount_found(
     if !is_mounted {
         return match record {
             _ if dead && clear_leftovers(projector, folder) > 0 => Outcome::Done,
-            Some(record) if projector.is_mounted_in(record.pid, folder) => end_elsewhere(&record),
+            Some(record) if projector.is_mounted_in(record.pid, folder) => {
+                end_elsewhere(&record, is_believed)
+            }
             _ => {
                 let shown = folder.display();
                 text::complain(format_args!("{shown}: not a volfold mount; see `volfold mounts`"));
@@ -122,7 +127,7 @@ fn unmount_found(
             end_holders(&record, &holders);
             // A process that was ended by force took no leave.
             let cleared = force && !record.is_alive() && clear_leftovers(projector, folder) > 0;
-            if cleared { Outcome::Done } else { wait_for_process(&record, force) }
+            if cleared { Outcome::Done } else { wait_for_process(&record, is_believed, force) }
         }
         None => Outcome::Done,
     }
@@ -137,7 +142,7 @@ struct FreedMark(PathBuf);
 impl FreedMark {
     fn set(found: &FoundRecord) -> Option<Self> {
         let of_others = found.owner == Owner::Service && process::own_kind() != Owner::Service;
-        let mark = of_others.then(|| found.freed_marker())?;
+        let mark = of_others.then(|| found.freed_marker())??;
         std::fs::write(&mark, []).ok()?;
         Some(Self(mark))
     }
@@ -151,8 +156,8 @@ impl FreedMark {
 #[cfg(windows)]
 fn end_process(projector: &dyn Projector, record: &MountRecord, error: &ProjectError) -> Outcome {
     let (shown, pid) = (record.folder.display(), record.pid);
-    let found = FoundRecord::of(&record.folder).ok_or_else(|| io::ErrorKind::NotFound.into());
-    if let Err(refusal) = found.and_then(|found| process::kill(pid, &found.file)) {
+    let file = record.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into());
+    if let Err(refusal) = file.and_then(|file| process::kill(pid, file)) {
         text::complain(format_args!("{error}"));
         text::complain(format_args!("{shown}: process {pid} cannot be ended: {refusal}"));
         return Outcome::Nothing;
@@ -185,7 +190,7 @@ fn end_holders(record: &MountRecord, holders: &[u32]) {
 
 /// Ends a mount that is in other mounts than this process's, as of a container: only its own process
 /// can free it.
-fn end_elsewhere(record: &MountRecord) -> Outcome {
+fn end_elsewhere(record: &MountRecord, is_believed: bool) -> Outcome {
     if let Err(error) = process::ask_to_end(record.pid) {
         text::complain(format_args!(
             "{}: is mounted where process {} sees it, and not here; it cannot be ended: {error}",
@@ -194,11 +199,12 @@ fn end_elsewhere(record: &MountRecord) -> Outcome {
         ));
         return Outcome::Nothing;
     }
-    wait_for_process(record, false)
+    wait_for_process(record, is_believed, false)
 }
 
-/// Waits until the process of a mount that was freed has closed the images.
-fn wait_for_process(record: &MountRecord, force: bool) -> Outcome {
+/// Waits until the process of a mount that was freed has closed the images, and clears what it left
+/// where its record is believed.
+fn wait_for_process(record: &MountRecord, is_believed: bool, force: bool) -> Outcome {
     let start = Instant::now();
     while record.is_alive() {
         if start.elapsed() > PATIENCE || (force && start.elapsed() > GRACE) {
@@ -211,6 +217,8 @@ fn wait_for_process(record: &MountRecord, force: bool) -> Outcome {
         }
         thread::sleep(Duration::from_millis(2));
     }
-    record.clear();
+    if is_believed {
+        record.clear();
+    }
     Outcome::Done
 }

@@ -332,6 +332,66 @@ fn a_snapshot_of_virtualbox_is_joined_with_its_base_by_its_id() {
 }
 
 #[apply(test)]
+fn a_disk_of_more_files_than_may_be_open_is_read() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("many-extents");
+    converted(&scratch, "disk.raw", "raw");
+    let bytes = fs::read(scratch.join("disk.raw")).expect("the disk");
+    // 4096 extents, of 11 sectors each.
+    let mut lines = String::new();
+    for (index, part) in bytes.chunks(11 * 512).enumerate() {
+        write(&scratch, &format!("d-f{index:04}.vmdk"), part);
+        lines += &format!("RW {} FLAT \"d-f{index:04}.vmdk\" 0\n", part.len() / 512);
+    }
+    assert_eq!(lines.lines().count(), 4096);
+    fs::remove_file(scratch.join("disk.raw")).expect("it goes");
+    write(&scratch, "d.vmdk", descriptor("twoGbMaxExtentFlat", lines.trim_end()));
+    let line = format!("ulimit -n 200; exec {VOLFOLD} hash d.vmdk");
+    let mut shell = Command::new("sh");
+    let hashed = run(shell.args(["-c", &line]).current_dir(scratch.path())).code(0).text();
+    for line in sample_list().lines().take(40) {
+        let (path, rest) = line.split_once('\t').expect("a line of the list");
+        assert!(hashed.contains(rest.rsplit('\t').next().expect("a hash")), "{path}");
+    }
+}
+
+/// Cuts the file `name` into parts of `size` bytes, called as `part` says.
+fn cut(scratch: &Scratch, name: &str, size: usize, part: impl Fn(usize) -> String) {
+    let bytes = fs::read(scratch.join(name)).expect("a file");
+    for (index, bytes) in bytes.chunks(size).enumerate() {
+        write(scratch, &part(index), bytes);
+    }
+    fs::remove_file(scratch.join(name)).expect("it goes");
+}
+
+#[apply(test)]
+fn files_that_were_cut_are_put_together_whatever_they_are() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("cut-raw");
+    converted(&scratch, "disk.img", "raw");
+    cut(&scratch, "disk.img", 7 << 20, |index| format!("disk.img.{:03}", index + 1));
+    for disks in [&["disk.img.001"][..], &["."], &["disk.img.001", "disk.img.002"]] {
+        has_sample(scratch.path(), disks);
+    }
+    let second = volfold_in(scratch.path(), &["list", "disk.img.002"]).code(1);
+    second.says("is a part of a file that was cut; open the first part, disk.img.001");
+    fs::remove_file(scratch.join("disk.img.002")).expect("it goes");
+    let gap = volfold_in(scratch.path(), &["list", "disk.img.001"]).code(1);
+    gap.says("part disk.img.002 is missing, and disk.img.003 is there; put it beside the others");
+
+    let chunks = Scratch::new("cut-chunks");
+    converted(&chunks, "disk.vmdk", "streamOptimized");
+    cut(&chunks, "disk.vmdk", 10_000, |index| format!("disk.vmdk.{index:09}"));
+    for disks in [&["disk.vmdk.000000000"][..], &["."]] {
+        has_sample(chunks.path(), disks);
+    }
+    let letters = Scratch::new("cut-letters");
+    converted(&letters, "disk.raw", "raw");
+    cut(&letters, "disk.raw", 4 << 20, |index| format!("disk.a{}", char::from(b'a' + index as u8)));
+    has_sample(letters.path(), &["disk.aa"]);
+}
+
+#[apply(test)]
 fn what_lies_beside_the_disks_of_a_machine_is_no_failure() {
     needs_programs(&["qemu-img"]);
     let scratch = Scratch::new("esxi");

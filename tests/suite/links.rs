@@ -11,7 +11,11 @@ use std::os::unix::fs::symlink;
 
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, Scratch, text, volfold};
+#[cfg(target_os = "linux")]
+use crate::common::program::{VOLFOLD, program};
 use crate::common::sha256;
+#[cfg(target_os = "linux")]
+use crate::harness::needs_programs;
 use crate::harness::{apply, test};
 
 /// What is taken of the volume `four`: wine needs minutes for folders with thousands of files.
@@ -131,14 +135,78 @@ fn makes_links(scratch: &Scratch) -> bool {
 /// A volume of ext4 with what is in `folder`.
 #[cfg(target_os = "linux")]
 fn volume_of(scratch: &Scratch, folder: &Path) -> PathBuf {
-    use crate::common::program::program;
-    use crate::harness::needs_programs;
-
     needs_programs(&["mke2fs"]);
     let disk = scratch.join("disk.img");
-    let words = ["-q", "-t", "ext4", "-L", "v", "-d", text(folder), text(&disk), "8M"];
+    let words = ["-q", "-t", "ext4", "-L", "v", "-d", text(folder), text(&disk), "32M"];
     program("mke2fs", &words).code(0);
     disk
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn copies_through_a_long_chain_of_links_have_an_end() {
+    needs_programs(&["bash"]);
+    let scratch = Scratch::new("links-chain");
+    let guest = scratch.join("guest");
+    // By the one bound, and by the other.
+    for number in 0..3000 {
+        let name = if number < 1500 { "n" } else { "a-name-that-is-longer" };
+        let folder = guest.join(number.to_string());
+        fs::create_dir_all(&folder).expect("a folder");
+        symlink(format!("../{}", number + 1), folder.join(name)).expect("a link");
+    }
+    let disk = volume_of(&scratch, &guest);
+    let out = scratch.join("out");
+    // 150 MiB of memory that can be written to, stacks of threads and all.
+    let script = r#"ulimit -d 153600; exec "$0" extract "$1" -p /v/0 -o "$2" --links files"#;
+    let said = program("bash", &["-c", script, VOLFOLD, text(&disk), text(&out)]).code(0);
+    let said = said.says("1 symbolic link was not copied: it is at the end of a path of 4096");
+    assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn streams_of_what_links_lead_to_are_copied_with_it() {
+    needs_programs(&["ntfscp"]);
+    let scratch = Scratch::new("links-streams");
+    let disk = scratch.copy(&fixture("ntfs-symlinks").path());
+    let stream = scratch.join("stream");
+    fs::write(&stream, "in a stream").expect("a file");
+    let words = ["-N", "more", text(&disk), text(&stream), "docs/letter.txt"];
+    program("ntfscp", &words).code(0);
+    let out = scratch.join("out");
+    extract(&disk, &out, &["--links", "files", "--streams"]);
+    for path in ["docs/letter.txt", "links/absolute", "links/relative", "links/junction/letter.txt"]
+    {
+        let copied = fs::read_to_string(out.join("ntfs").join(format!("{path}:more")));
+        assert_eq!(copied.ok().as_deref(), Some("in a stream"), "{path}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn links_that_no_text_leads_by_are_told_once_of_an_archive_too() {
+    let scratch = Scratch::new("links-tar");
+    let guest = scratch.join("guest");
+    fs::create_dir_all(guest.join("a")).expect("a folder");
+    fs::write(guest.join("a/file"), "x").expect("a file");
+    // A host would go up from where the guest has nothing.
+    symlink("/nowhere/../a/file", guest.join("through-nothing")).expect("a link");
+    let disk = volume_of(&scratch, &guest);
+    let archive = scratch.join("out.tar");
+    let archive = |more: &[&str]| {
+        let _ = fs::remove_file(&archive);
+        let words = ["extract", text(&disk), "--tar", text(&archive)];
+        volfold(words.iter().chain(more))
+    };
+    let (line, ways) = ("1 symbolic link was left out: ", "--links hide leaves them out");
+    for said in [extract(&disk, &scratch.join("out"), &[]), archive(&[])] {
+        let said = said.code(0).says(line).says(ways);
+        assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+    }
+    // Who asks for links is told of each.
+    archive(&["--links", "guest"]).code(3).says("/v/through-nothing: ");
+    assert_eq!(archive(&["--links", "raw"]).code(0).stderr, "");
 }
 
 #[cfg(target_os = "linux")]

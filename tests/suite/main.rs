@@ -20,6 +20,8 @@ mod backends;
 #[cfg(target_os = "linux")]
 mod both_systems;
 mod command_line;
+#[cfg(target_os = "linux")]
+mod convert;
 mod corpus;
 #[cfg(target_os = "linux")]
 mod export;
@@ -47,6 +49,8 @@ mod paths;
 mod programs;
 #[cfg(target_os = "linux")]
 mod raw;
+#[cfg(target_os = "linux")]
+mod records;
 mod regressions;
 mod told;
 #[cfg(windows)]

@@ -243,6 +243,24 @@ fn names_as_windows_is_shown_them_lead_to_the_same_files() {
     cat("/odd/readme\u{F133}").code(1).says("no such file or directory");
 }
 
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn what_was_found_by_its_number_is_extracted() {
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("numbered-extract");
+    let image = odd(&scratch, &["CON/a", "\u{F043}ON/b"]);
+    for (number, path, file) in [
+        (0, "/odd/CON/a", "CON/a"),
+        (1, "/odd/\u{F043}ON\u{F132}/b", "\u{F043}ON/b"),
+        (2, "/odd/\u{F043}ON\u{F132}", "\u{F043}ON/b"),
+    ] {
+        let out = scratch.join(number.to_string());
+        volfold(["extract", text(&image), "-p", path, "-o", text(&out)]).code(0);
+        let copied = std::fs::read_to_string(out.join("odd").join(file));
+        assert_eq!(copied.ok().as_deref(), Some(file), "{path}");
+    }
+}
+
 #[apply(test)]
 fn a_path_in_another_one_is_extracted_once() {
     let scratch = Scratch::new("overlap");

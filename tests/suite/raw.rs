@@ -338,3 +338,26 @@ fn volumes_that_are_called_like_disks_or_the_folder_keep_apart() {
     assert_eq!(shown, [".raw", ".raw_", "DISK0", "disk0-2"]);
     folder.unmount(&[]).code(0);
 }
+
+#[apply(test)]
+fn a_letter_that_two_volumes_have_shows_neither_of_them() {
+    needs_mount();
+    let disks = fixture("ldm-two-groups").paths();
+    for raw in [&["--raw"][..], &[]] {
+        let asked = [&["--json", "--volume", "e:"], raw].concat();
+        let folder = Folder::new("two-letters");
+        let line = "several volumes are called e:: E, E-2";
+        let said = folder.mount(&disks, &asked).code(1).says(line);
+        let failures = said.json()["failures"].take();
+        let told = failures.as_array().expect("failures").iter();
+        assert_eq!(told.filter(|failure| failure["path"] == "e:").count(), 1, "{failures}");
+
+        let said = folder.mount(&disks, &[&asked[..], &["--volume", "E-2"]].concat()).code(3);
+        let json = said.says(line).json();
+        assert_eq!(json["volumes"].as_array().map(Vec::len), Some(1), "{json}");
+        assert_eq!(json["volumes"][0]["name"], "E-2");
+        assert!(!folder.join("E").exists() && folder.join("E-2").exists());
+        assert!(!folder.join(".raw/E.img").exists());
+        folder.unmount(&[]).code(0);
+    }
+}

@@ -54,7 +54,7 @@ fn situations(scratch: &Scratch) -> Vec<Situation> {
     damaged[0x0E..0x10].copy_from_slice(&[0xFF, 0xFF]);
     let both = disk_of(&[ext4.clone(), btrfs]);
     let cut = disk_of(&[bytes_of("ext2-1k"), ext4.clone()]);
-    let qcow2 = [&b"QFI\xFB\0\0\0\x03"[..], &[0; 4096]].concat();
+    let foreign = [&b"AFF10\r\n\0"[..], &[0; 4096]].concat();
     let member = |name: &str, missing: &str| {
         let all = fixture(name).paths();
         all.into_iter().filter(|path| !path.ends_with(missing)).collect::<Vec<_>>()
@@ -74,8 +74,8 @@ fn situations(scratch: &Scratch) -> Vec<Situation> {
         },
         Situation {
             name: "a foreign image",
-            disks: vec![write("ext4-2.img", &ext4), write("x.qcow2", &qcow2)],
-            word: "QCOW2",
+            disks: vec![write("ext4-2.img", &ext4), write("x.aff", &foreign)],
+            word: "AFF",
             has_files: true,
         },
         Situation {
@@ -98,8 +98,8 @@ fn situations(scratch: &Scratch) -> Vec<Situation> {
         },
         Situation {
             name: "foreign images alone",
-            disks: vec![write("y.qcow2", &qcow2)],
-            word: "QCOW2",
+            disks: vec![write("y.aff", &foreign)],
+            word: "AFF",
             has_files: false,
         },
     ]
@@ -193,7 +193,7 @@ fn what_is_foreign_is_named_and_never_a_raw_disk() {
     let scratch = Scratch::new("foreign");
     let page = b"<!DOCTYPE html><html><title>404</title></html>\n".to_vec();
     for (name, bytes, word) in [
-        ("x.vhdx", b"vhdxfile\0\0".to_vec(), "VHDX image"),
+        ("x.aff", b"AFF10\r\n\0".to_vec(), "AFF image"),
         ("x.vmdk.gz", b"\x1F\x8B\x08\0\0\0\0\0\0\x03".to_vec(), "gzip file"),
         ("download.vmdk", page, "HTML page"),
         ("doc.pdf", b"%PDF-1.4\n".to_vec(), "PDF file"),
@@ -248,9 +248,9 @@ fn a_guest_can_neither_open_a_neighbour_nor_hide_its_disk() {
     command(&["hash"], std::slice::from_ref(&path), &[]).code(1).says("give --format vmdk");
     let output = command(&["hash", "--format", "vmdk"], &[path], &[]).code(0);
     assert!(output.text().contains("/four/"), "{}", output.stderr);
-    // The mark of a qcow2 image in front of partitions.
+    // The mark of an image of Ghost in front of partitions.
     let mut disk = disk_of(&[bytes_of("ext2-1k")]);
-    disk[..8].copy_from_slice(b"QFI\xFB\0\0\0\x03");
+    disk[..4].copy_from_slice(b"\xFE\xEF\x01\x01");
     let path = scratch.join("marked.img");
     fs::write(&path, &disk).expect("an image");
     let output = command(&["hash"], std::slice::from_ref(&path), &[]).code(0);

@@ -44,6 +44,22 @@ fn checked(image: &[u8]) -> Vec<Finding> {
     findings
 }
 
+#[test]
+fn what_was_not_taken_in_is_not_called_lost() {
+    let scratch = Scratch::new();
+    for layout in ["-t ext4 -b 1024", "-t ext2 -b 1024"] {
+        let Some(image) = volume(&scratch, "24M", layout) else {
+            return;
+        };
+        for budget in [0, 100, 600] {
+            let mut found = Vec::new();
+            let tell = &mut |finding: Finding| found.push(finding.code.as_str());
+            check::run_within(budget, &opened(&image), tell).unwrap();
+            assert_eq!(found, ["not-compared"], "{layout}, {budget} blocks");
+        }
+    }
+}
+
 fn same(image: &[u8], files: &Files, expected: &[&str]) {
     let fs = mount(image.to_vec()).unwrap();
     let found = testing::tree(&*fs);

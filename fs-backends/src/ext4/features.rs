@@ -79,7 +79,8 @@ pub(super) struct Features {
 }
 
 impl Features {
-    /// Checks the three words, and leaves it to the caller to say where they are; a file system of revision 0 has no features whatever they say.
+    /// Checks the three words, and leaves it to the caller to say where they are; a file system of
+    /// revision 0 has no features whatever they say.
     pub(super) fn parse(
         revision: u32,
         compat: u32,

@@ -28,6 +28,7 @@ impl FatFileSystem {
             report(finding);
         }
         let Self { reader, boot, compared, claims, .. } = fresh;
+        let knows_all = !claims.is_full();
         let taken = claims.into_taken();
         let (mut differing, mut first_differing) = (0_u64, None);
         let (mut lost, mut first_lost) = (0_u64, None);
@@ -37,7 +38,7 @@ impl FatFileSystem {
                 differing = differing.saturating_add(1);
                 first_differing.get_or_insert(cluster);
             }
-            if Table::is_in_use(boot.kind, entry) && !taken.has(cluster) {
+            if knows_all && Table::is_in_use(boot.kind, entry) && !taken.has(cluster) {
                 lost = lost.saturating_add(1);
                 first_lost.get_or_insert(cluster);
             }

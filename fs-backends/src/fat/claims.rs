@@ -126,6 +126,11 @@ impl Claims {
         }
     }
 
+    /// Whether chains may have been met that are not kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.lock().owners.len() >= MAX_OWNERS
+    }
+
     /// The clusters that were met.
     pub(super) fn into_taken(self) -> ClusterSet {
         self.0.into_inner().taken

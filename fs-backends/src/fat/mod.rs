@@ -4,9 +4,9 @@
 //! names, takes FAT32 volumes with few clusters for FAT16, refuses those with a damaged FSInfo
 //! sector, and follows a chain anew for every seek. What is left of FAT without it is small.
 //!
-//! A [`NodeId`](crate::NodeId) is the position of the node's short entry in the volume, in units of 32 bytes, so
-//! that a node is found again without any table; the root directory is node 1, which no entry can
-//! be.
+//! A [`NodeId`](crate::NodeId) is the position of the node's short entry in the volume, in units of
+//! 32 bytes, so that a node is found again without any table; the root directory is node 1, which no
+//! entry can be.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

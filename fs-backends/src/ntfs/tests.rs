@@ -11,7 +11,7 @@ use crate::node::{DirCursor, FileExtentKind, FileKind, LinkTarget, NodeId, Strea
 use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount, noise, read};
 
 /// A volume with a resident and a non-resident file, the latter with an alternate stream.
-fn volume() -> Option<Vec<u8>> {
+pub(super) fn volume() -> Option<Vec<u8>> {
     let scratch = Scratch::new("ntfs");
     scratch.write("small", b"some text");
     scratch.write("big", &noise(300_000, 1));

@@ -24,6 +24,8 @@ pub enum BlockErrorKind {
     MissingPart,
     /// Policy forbids it: a file outside the folders that the user allowed.
     Refused,
+    /// The bytes are encrypted, and there is no key.
+    Encrypted,
     /// A fault of ours: a panic that [`crate::guard`] caught.
     Internal,
 }
@@ -38,6 +40,7 @@ impl BlockErrorKind {
             Self::OutOfRange => "out-of-range",
             Self::MissingPart => "missing-part",
             Self::Refused => "refused",
+            Self::Encrypted => "encrypted",
             Self::Internal => "internal",
         }
     }
@@ -72,6 +75,11 @@ impl BlockError {
     /// A file or disk that is needed is not there.
     pub fn missing(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(BlockErrorKind::MissingPart, message)
+    }
+
+    /// The bytes are encrypted.
+    pub fn encrypted(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(BlockErrorKind::Encrypted, message)
     }
 
     /// Policy forbids the request.

@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::path::Path;
 
 use crate::host::drive;
+use crate::host::handle::Handle;
 use crate::host::identity::FileIdentity;
 #[cfg(unix)]
 use crate::host::unix as os;
@@ -24,7 +25,7 @@ use volfold_block::{
 /// the same at another time. The host is asked with each read whose bytes are kept, and otherwise
 /// when its last answer is 5 ms old, or as old as 50 answers take. Devices and drives are not watched.
 pub struct HostFile {
-    file: File,
+    file: Handle,
     pub(super) identity: FileIdentity,
     watch: Option<Watch>,
     size: u64,
@@ -54,6 +55,7 @@ impl HostFile {
         let modified = metadata.modified().ok().filter(|_| metadata.is_file());
         let facts = FileFacts { id: os::file_id(&metadata), size, modified };
         let identity = FileIdentity::of(facts.id, path);
+        let file = Handle::new(file, path, facts.id);
         Ok(Self { file, identity, watch, size, sector_size: None, facts })
     }
 
@@ -71,17 +73,25 @@ impl HostFile {
             drive::measure(&|offset, buf| os::read_exact_at(&file, buf, offset))?;
         let identity = FileIdentity::of(None, path);
         let facts = FileFacts { id: None, size, modified: None };
-        Ok(Self { file, identity, watch: None, size, sector_size: Some(sector_size), facts })
+        let (file, sector_size) = (Handle::kept(file), Some(sector_size));
+        Ok(Self { file, identity, watch: None, size, sector_size, facts })
     }
 
-    /// Ends a read at `offset`: what `done` says, unless the file is no longer what was opened.
-    fn finish(&self, done: std::io::Result<()>, offset: u64) -> BlockResult<()> {
-        if let Some(watch) = &self.watch {
+    /// Does `read`, at `offset`: it fails if the file is no longer what was opened.
+    fn read(
+        &self,
+        offset: u64,
+        read: impl FnOnce(&File) -> std::io::Result<()>,
+    ) -> BlockResult<()> {
+        let result = self.file.with(|file| {
+            let done = read(file);
             // After the read, so that a change before it is seen; a failed one wants its reason.
-            watch
-                .check(&self.file, done.is_err() || is_kept())
-                .map_err(|error| error.at(offset))?;
-        }
+            let is_urgent = done.is_err() || is_kept();
+            let same = self.watch.as_ref().map_or(Ok(()), |watch| watch.check(file, is_urgent));
+            Ok((done, same))
+        });
+        let (done, same) = result.map_err(|error| unreadable(error, offset))?;
+        same.map_err(|error| error.at(offset))?;
         done.map_err(|error| unreadable(error, offset))
     }
 }
@@ -128,32 +138,39 @@ impl BlockDevice for HostFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
         check_range(offset, buf.len(), self.size)?;
-        let read = |offset, buf: &mut [u8]| os::read_exact_at(&self.file, buf, offset);
-        let done = match self.sector_size {
-            None => read(offset, buf),
-            Some(sector_size) => drive::read_sectors(sector_size, offset, buf, &read),
-        };
-        self.finish(done, offset)
+        self.read(offset, |file| {
+            let read = |offset, buf: &mut [u8]| os::read_exact_at(file, buf, offset);
+            match self.sector_size {
+                None => read(offset, buf),
+                Some(sector_size) => drive::read_sectors(sector_size, offset, buf, &read),
+            }
+        })
     }
 
     #[cfg(unix)]
     fn read_vectored_at(&self, offset: u64, bufs: &mut [&mut [u8]]) -> BlockResult<()> {
         check_range(offset, total_length(bufs), self.size)?;
-        self.finish(os::read_exact_vectored_at(&self.file, bufs, offset), offset)
+        self.read(offset, |file| os::read_exact_vectored_at(file, bufs, offset))
     }
 
     fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
         let data = data_to_the_end(offset, self.size)?;
-        let Some(extent) = os::extent(&self.file, offset, self.size) else { return Ok(data) };
-        // Zeros are not read, so it is here that they have to be those of the file that was opened.
-        let is_changed =
-            || self.watch.as_ref().is_some_and(|watch| watch.check(&self.file, true).is_err());
-        let is_doubtful = extent.kind == ExtentKind::Zero && is_changed();
-        Ok(if is_doubtful { data } else { extent })
+        let asked = self.file.with(|file| {
+            let Some(extent) = os::extent(file, offset, self.size) else { return Ok(data) };
+            // Zeros are not read, so it is here that they have to be those of the file that was opened.
+            let is_changed =
+                || self.watch.as_ref().is_some_and(|watch| watch.check(file, true).is_err());
+            let is_doubtful = extent.kind == ExtentKind::Zero && is_changed();
+            Ok(if is_doubtful { data } else { extent })
+        });
+        // Where it cannot be opened again a read tells why.
+        Ok(asked.unwrap_or(data))
     }
 
     fn will_need(&self, offset: u64, length: u64) {
-        os::will_need(&self.file, offset, length);
+        if let Handle::Open(file) = &self.file {
+            os::will_need(file, offset, length);
+        }
     }
 
     fn file_facts(&self) -> Option<FileFacts> {

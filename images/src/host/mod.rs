@@ -12,6 +12,7 @@ use volfold_block::{BlockError, BlockResult};
 
 mod drive;
 mod file;
+mod handle;
 mod identity;
 mod names;
 mod policy;

@@ -25,6 +25,12 @@ pub(super) fn file_id(metadata: &Metadata) -> Option<FileId> {
     Some(FileId { device: metadata.dev(), file: metadata.ino() })
 }
 
+/// How many files this process may have open; `None` where there is no limit.
+pub(super) fn open_limit() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.and_then(|limit| usize::try_from(limit).ok())
+}
+
 pub(super) fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     // A named pipe that came into the place of an image must not hang the open; the flag means

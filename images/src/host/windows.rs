@@ -44,6 +44,11 @@ pub(super) fn file_id(_metadata: &Metadata) -> Option<FileId> {
     None
 }
 
+/// Handles have no limit to speak of.
+pub(super) fn open_limit() -> Option<usize> {
+    None
+}
+
 pub(super) fn open(path: &Path) -> io::Result<File> {
     std::fs::OpenOptions::new()
         .read(true)

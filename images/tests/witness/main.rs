@@ -2,6 +2,8 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod qcow2;
+mod qed;
 mod tools;
 mod vdi;
 mod vhd;

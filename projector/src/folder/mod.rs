@@ -1,5 +1,5 @@
-//! Volumes as folders of the host: FUSE on Linux, WinFsp on Windows, and names and links that the
-//! host bears.
+//! Volumes as folders of the host: FUSE on Linux, WinFsp or Dokan on Windows, and names and links that
+//! the host bears.
 
 #[cfg(all(windows, feature = "dokan"))]
 pub mod dokan;
@@ -19,6 +19,10 @@ pub(crate) mod projector;
 mod status;
 pub(crate) mod volume_names;
 #[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
+#[cfg_attr(
+    not(all(feature = "winfsp", feature = "dokan")),
+    expect(dead_code, reason = "what one driver asks for, another may not")
+)]
 pub mod windows;
 #[cfg(all(windows, feature = "winfsp"))]
 pub mod winfsp;

@@ -32,6 +32,10 @@ pub use windows::*;
 
 /// The numbers of `ntstatus.h` (MS-ERREF 2.3.1).
 #[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
+#[cfg_attr(
+    not(all(feature = "winfsp", feature = "dokan")),
+    expect(dead_code, reason = "what one driver asks for, another may not")
+)]
 mod windows {
     use volfold_fs::{FsErrorKind, Reason};
 

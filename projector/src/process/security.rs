@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::os::windows::ffi::OsStringExt;
 #[cfg(any(feature = "winfsp", feature = "dokan"))]
 use std::os::windows::io::AsRawHandle;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ use windows_sys::Win32::System::Threading::{
 };
 use windows_sys::Win32::UI::Shell::{FOLDERID_ProgramData, SHGetKnownFolderPath};
 
+use crate::wide::{units, wide};
+
 /// SYSTEM.
 pub(crate) const SYSTEM: &str = "S-1-5-18";
 
@@ -38,7 +40,7 @@ pub(crate) const ADMINISTRATORS: &str = "S-1-5-32-544";
 /// # Errors
 /// If it describes none.
 pub(crate) fn parse(text: &str) -> io::Result<Vec<u8>> {
-    let wide: Vec<u16> = text.encode_utf16().chain([0]).collect();
+    let wide = wide(text);
     let mut descriptor = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: `wide` ends with 0; both results are valid places.
@@ -247,15 +249,10 @@ pub(crate) fn program_data() -> io::Result<PathBuf> {
             CoTaskMemFree(text.cast());
             return Err(io::Error::other(format!("ProgramData is not known ({result:#010x})")));
         }
-        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
-        let path = OsString::from_wide(std::slice::from_raw_parts(text, length));
+        let path = OsString::from_wide(units(text));
         CoTaskMemFree(text.cast());
         Ok(path.into())
     }
-}
-
-fn wide(path: &Path) -> Vec<u16> {
-    path.as_os_str().encode_wide().chain([0]).collect()
 }
 
 /// `identifier` as text: `S-1-5-...`.
@@ -270,8 +267,7 @@ unsafe fn identifier_text(identifier: PSID) -> io::Result<String> {
     }
     // SAFETY: the function gave a text that ends with 0, freed once it is copied.
     unsafe {
-        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
-        let shown = String::from_utf16_lossy(std::slice::from_raw_parts(text, length));
+        let shown = String::from_utf16_lossy(units(text));
         LocalFree(text.cast());
         Ok(shown)
     }

@@ -73,8 +73,8 @@ pub fn install(arguments: Vec<OsString>) -> io::Result<()> {
         name: NAME.into(),
         display_name: "volfold: disk images as folders".into(),
         service_type: ServiceType::OWN_PROCESS,
-        // Not delayed: the driver of WinFsp starts with the first mount, and what does not work yet
-        // is tried again.
+        // Not delayed: WinFsp's driver starts with the first mount, Dokan's before, and what does not
+        // work yet is tried again.
         start_type: ServiceStartType::AutoStart,
         error_control: ServiceErrorControl::Normal,
         executable_path: std::env::current_exe()?,

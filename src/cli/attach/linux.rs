@@ -17,13 +17,13 @@ use volfold_projector::block::loop_device::{self, LoopDevice, LoopOptions};
 use volfold_projector::{Log, Mount, ProjectResult, process};
 
 use super::shared::{
-    AttachArguments, DetachArguments, FOLDER, open_set, outcome_of, record, records,
+    AttachArguments, DetachArguments, FOLDER, begin, none_is, outcome_of, outcome_of_count,
+    records, still_reads, way,
 };
 use crate::cli::background::{GRACE, PATIENCE, Talk};
 use crate::cli::devices::Device;
 use crate::cli::mount_record::MountRecord;
 use crate::cli::outcome::Outcome;
-use crate::cli::paths::plain_path;
 use crate::cli::text;
 
 /// How old a folder without a record is before no process can be about to write one.
@@ -51,16 +51,9 @@ enum Event {
 pub(super) fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> Outcome {
     process::leave_terminal();
     let talk = Talk::new(Some(log));
-    let Some((set, devices, outcome)) = open_set(arguments, &talk) else {
+    let Some((set, devices, record, outcome)) = begin(arguments, folder, log, &talk) else {
         return Outcome::Nothing;
     };
-    let images = arguments.disks.iter().map(|disk| plain_path(disk)).collect();
-    let ids = devices.iter().map(|device| device.id.clone()).collect();
-    let record = record(folder, images, ids, Some(log));
-    if let Err(error) = record.write() {
-        talk.say(&format!("what is attached cannot be written down: {error}"));
-        return Outcome::Nothing;
-    }
     let (events, told) = channel();
     let (stop, server) = match show(arguments, &set, &devices, folder, &talk, &events) {
         Ok(shown) => shown,
@@ -73,11 +66,8 @@ pub(super) fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> O
     if let Err(error) = process::on_termination(move || drop(asked.send(Event::Asked))) {
         talk.note(&format!("no signal handler: SIGTERM will not detach cleanly: {error}"));
     }
-    let outcome = match attach_all(arguments, &devices, folder, &talk) {
-        0 => Outcome::Nothing,
-        count if count < devices.len() => Outcome::Part,
-        _ => outcome,
-    };
+    let count = attach_all(arguments, &devices, folder, &talk);
+    let outcome = outcome_of_count(count, devices.len(), outcome);
     if outcome != Outcome::Nothing {
         process::leave_folder();
         talk.ready(outcome);
@@ -141,7 +131,7 @@ fn attach_all(
             Ok(attached) => {
                 count += 1;
                 let path = attached.path();
-                let way = if options.writable { "changes go to the overlay" } else { "read-only" };
+                let way = way(options.writable);
                 talk.answer(&format!("{}  {}, {way}", path.display(), device.description));
                 for partition in attached.partitions() {
                     talk.answer(&partition.display().to_string());
@@ -263,13 +253,7 @@ pub(super) fn detach(arguments: &DetachArguments) -> Outcome {
         device.and_then(|device| Some((of(&device)?, vec![device]))).into_iter().collect()
     };
     if chosen.is_empty() {
-        let shown = arguments.device.display();
-        let line = match all {
-            true => "nothing is attached".to_owned(),
-            false => format!("{shown}: was not made by `volfold attach`; see `volfold mounts`"),
-        };
-        text::complain(format_args!("{line}"));
-        return Outcome::Nothing;
+        return none_is(&arguments.device);
     }
     let (mut done, mut failed) = (false, false);
     for (record, devices) in chosen {
@@ -297,11 +281,7 @@ fn wait_for_process(record: &MountRecord) -> bool {
     let start = Instant::now();
     while process::is_running(record.pid) && MountRecord::of(&record.folder).is_some() {
         if start.elapsed() > PATIENCE {
-            text::complain(format_args!(
-                "the device is free, but process {} still reads the images; see {}",
-                record.pid,
-                record.log.as_ref().map(|log| log.display().to_string()).unwrap_or_default()
-            ));
+            text::complain(format_args!("{}", still_reads(record)));
             return false;
         }
         thread::sleep(Duration::from_millis(2));

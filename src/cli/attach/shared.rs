@@ -1,6 +1,7 @@
 //! What `attach` is asked for and writes down, on any host.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,8 +12,9 @@ use crate::cli::background::Talk;
 use crate::cli::devices::{self, Device, OverlayArguments};
 use crate::cli::mount_record::MountRecord;
 use crate::cli::outcome::Outcome;
-use crate::cli::paths::not_named;
+use crate::cli::paths::{not_named, plain_path};
 use crate::cli::set::SetArguments;
+use crate::cli::text;
 
 #[cfg(target_os = "linux")]
 const ATTACH_HELP: &str = "\
@@ -107,6 +109,7 @@ pub(super) fn record(
         log: log.map(Path::to_path_buf),
         remove_folder: true,
         attached: true,
+        file: None,
     }
 }
 
@@ -116,10 +119,7 @@ pub(super) fn records() -> impl Iterator<Item = MountRecord> {
 }
 
 /// Opens the set and chooses from it.
-pub(super) fn open_set(
-    arguments: &AttachArguments,
-    talk: &Talk,
-) -> Option<(DiskSet, Vec<Device>, Outcome)> {
+fn open_set(arguments: &AttachArguments, talk: &Talk) -> Option<(DiskSet, Vec<Device>, Outcome)> {
     let set = DiskSet::open(&arguments.disks, &arguments.set.options())
         .unwrap_or_else(Incomplete::into_set);
     let mut outcome = Outcome::Done;
@@ -136,6 +136,62 @@ pub(super) fn open_set(
         outcome = Outcome::Part;
     }
     (!devices.is_empty()).then_some((set, devices, outcome))
+}
+
+/// Opens the set, chooses from it, and writes down in `folder` what this process serves.
+pub(super) fn begin(
+    arguments: &AttachArguments,
+    folder: &Path,
+    log: &Path,
+    talk: &Talk,
+) -> Option<(DiskSet, Vec<Device>, MountRecord, Outcome)> {
+    let (set, devices, outcome) = open_set(arguments, talk)?;
+    let images = arguments.disks.iter().map(|disk| plain_path(disk)).collect();
+    let ids = devices.iter().map(|device| device.id.clone()).collect();
+    let record = record(folder, images, ids, Some(log));
+    if let Err(error) = record.write() {
+        talk.say(&not_written(&error));
+        return None;
+    }
+    Some((set, devices, record, outcome))
+}
+
+/// What is said where a record cannot be written.
+pub(super) fn not_written(error: &io::Error) -> String {
+    format!("what is attached cannot be written down: {error}")
+}
+
+/// How a device is, for its line of the answer.
+pub(super) fn way(is_writable: bool) -> &'static str {
+    if is_writable { "changes go to the overlay" } else { "read-only" }
+}
+
+/// How it ended where `count` of `wanted` devices were attached, and `opened` says how the set is.
+pub(super) fn outcome_of_count(count: usize, wanted: usize, opened: Outcome) -> Outcome {
+    match count {
+        0 => Outcome::Nothing,
+        count if count < wanted => Outcome::Part,
+        _ => opened,
+    }
+}
+
+/// Says that nothing attached is what `device` names.
+pub(super) fn none_is(device: &Path) -> Outcome {
+    let line = match device.as_os_str() == "all" {
+        true => "nothing is attached".to_owned(),
+        false => {
+            format!("{}: was not made by `volfold attach`; see `volfold mounts`", device.display())
+        }
+    };
+    text::complain(format_args!("{line}"));
+    Outcome::Nothing
+}
+
+/// What is said where the process of `record` does not end in time.
+pub(super) fn still_reads(record: &MountRecord) -> String {
+    let log = record.log.as_ref().map(|log| log.display().to_string()).unwrap_or_default();
+    let pid = record.pid;
+    format!("the device is free, but process {pid} still reads the images; see {log}")
 }
 
 /// How it ended where something was `done`, and something `failed`.

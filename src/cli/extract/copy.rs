@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use volfold::DiskSet;
 use volfold_block::error_chain;
 use volfold_fs::{
-    FileData, FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind, FsResult, Metadata,
-    NodeId, StreamName, VolumeTree,
+    FileData, FileExtentKind, FileKind, FileSystem, FsError, FsResult, Metadata, Name, NodeId,
+    StreamName, VolumeTree,
 };
 
 use super::arguments::{ExtractArguments, LinkStyle};
@@ -64,12 +64,12 @@ pub(super) enum Existed {
 }
 
 /// A file, or a stream of one, that waits for a writer.
-struct Job {
-    dir: Arc<Output>,
-    name: OsString,
-    path: Vec<u8>,
-    stream: StreamName,
-    metadata: Metadata,
+pub(super) struct Job {
+    pub(super) dir: Arc<Output>,
+    pub(super) name: OsString,
+    pub(super) path: Vec<u8>,
+    pub(super) stream: StreamName,
+    pub(super) metadata: Metadata,
 }
 
 /// A run of `extract`.
@@ -77,10 +77,10 @@ pub(super) struct Extraction<'a> {
     pub(super) arguments: &'a ExtractArguments,
     pub(super) tree: &'a VolumeTree,
     pub(super) links: Links<'a>,
-    copies: Mutex<Vec<CopiedLink>>,
+    pub(super) copies: Mutex<Vec<CopiedLink>>,
     pub(super) existed: Existed,
     progress: &'a ProgressBar,
-    stop: &'a Stop,
+    pub(super) stop: &'a Stop,
     report: Mutex<Report<'static>>,
     pub(super) later: Mutex<Later>,
     files: Mutex<u64>,
@@ -180,7 +180,6 @@ impl<'a> Extraction<'a> {
         let mut place = PathBuf::new();
         let mut names = HostNames::of(self.tree, self.tree.root());
         let mut lineage = None;
-        let mut above = Vec::new();
         let mut parent = self.tree.root();
         let below = |place: &Path| output.below(place).map_err(|error| self.host(&error));
         for part in parents {
@@ -189,8 +188,8 @@ impl<'a> Extraction<'a> {
                 return Err(clash());
             }
             place.push(names.get(part));
-            above.extend([b"/", *part].concat());
-            let dir = walk::resolve(self.links.guest(), &above, true)?;
+            // It was found, so it is the guest's own name: as an argument it could mean another one.
+            let dir = self.tree.lookup(parent, Name::new(part))?;
             names = HostNames::of(self.tree, dir);
             lineage = Lineage::new(dir, lineage);
             parent = dir;
@@ -218,7 +217,7 @@ impl<'a> Extraction<'a> {
             let (lineage, clashing) = (None, HashSet::new());
             let parent = Place { path: path_of, dir, names, lineage, clashing, is_copy: false };
             let visit = Visit { path, name, metadata: &metadata, depth: 0 };
-            self.take_streams(&parent, &visit, jobs);
+            self.take_streams(&parent, &visit, false, jobs);
         }
         self.prepare(&dir)?;
         self.later.lock().directories.push((place.clone(), metadata));
@@ -232,7 +231,13 @@ impl<'a> Extraction<'a> {
     }
 
     /// Copies all that is in the directory `node` at `path` to `place`.
-    fn copy_below(&self, place: Place, node: NodeId, path: &[u8], jobs: &SyncSender<Job>) {
+    pub(super) fn copy_below(
+        &self,
+        place: Place,
+        node: NodeId,
+        path: &[u8],
+        jobs: &SyncSender<Job>,
+    ) {
         let mut above = vec![Arc::new(place)];
         let walked = walk::walk(self.tree, node, path, true, &mut |event| {
             if self.stop.is_set() {
@@ -251,46 +256,13 @@ impl<'a> Extraction<'a> {
         let _ = walked;
     }
 
-    /// Copies what links lead to in their place, and the links that are met on it.
-    fn copy_links(&self, jobs: &SyncSender<Job>) {
-        loop {
-            let next = self.copies.lock().pop();
-            let Some(link) = next.filter(|_| !self.stop.is_set()) else { return };
-            if let Err(reason) = self.copy_link(&link, jobs) {
-                self.fail(&link.path, reason);
-            }
-        }
-    }
-
-    fn copy_link(&self, link: &CopiedLink, jobs: &SyncSender<Job>) -> Result<(), Reason> {
-        let (node, path) = match self.links.follow(&link.path) {
-            Ok(end) => end,
-            Err(error) if is_no_place(&error) => {
-                self.links.leads_nowhere();
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let metadata = self.tree.metadata(node)?;
-        let (place, name) = (&link.place, link.name.clone());
-        match metadata.kind {
-            FileKind::Directory if Lineage::has(&place.lineage, node) => self.links.leads_upwards(),
-            FileKind::Directory if self.links.may_copy(&link.path, 0) => {
-                let copy = self.enter(place, &name, &metadata)?;
-                self.copy_below(Place { is_copy: true, ..copy }, node, &path, jobs);
-            }
-            FileKind::Regular if self.links.may_copy(&link.path, metadata.size) => {
-                let (dir, path, stream) = (place.dir.clone(), link.path.clone(), StreamName::MAIN);
-                self.send(jobs, Job { dir, name, path, stream, metadata });
-            }
-            FileKind::Directory | FileKind::Regular => {}
-            _ => return Err(special()),
-        }
-        Ok(())
-    }
-
     /// The directory `name` of `place`, which is that of `metadata`.
-    fn enter(&self, place: &Place, name: &OsStr, metadata: &Metadata) -> Result<Place, Reason> {
+    pub(super) fn enter(
+        &self,
+        place: &Place,
+        name: &OsStr,
+        metadata: &Metadata,
+    ) -> Result<Place, Reason> {
         let dir = place.dir.enter(name, self.existed != Existed::Refuse);
         let dir = dir.map_err(|error| self.host(&error))?;
         self.prepare(&dir)?;
@@ -330,7 +302,7 @@ impl<'a> Extraction<'a> {
         if visit.metadata.kind != FileKind::Directory {
             return self.take(&place, visit, jobs);
         }
-        self.take_streams(&place, visit, jobs);
+        self.take_streams(&place, visit, place.is_copy, jobs);
         // Copies of what links lead to have an end.
         if place.is_copy && !self.links.may_copy(visit.path, 0) {
             return;
@@ -366,7 +338,7 @@ impl<'a> Extraction<'a> {
                     metadata: visit.metadata.clone(),
                 };
                 self.send(jobs, job);
-                self.take_streams(place, visit, jobs);
+                self.take_streams(place, visit, place.is_copy, jobs);
             }
             FileKind::Symlink => self.take_link(place, name, visit),
             _ => self.fail(visit.path, special()),
@@ -391,7 +363,7 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    fn send(&self, jobs: &SyncSender<Job>, job: Job) {
+    pub(super) fn send(&self, jobs: &SyncSender<Job>, job: Job) {
         if let Err(unsent) = jobs.send(job) {
             let line = "no writer is left".to_owned();
             self.fail(&unsent.0.path, Reason("internal", line));
@@ -399,7 +371,13 @@ impl<'a> Extraction<'a> {
     }
 
     /// The alternate streams of a node, if they are wanted.
-    fn take_streams(&self, place: &Place, visit: &Visit<'_>, jobs: &SyncSender<Job>) {
+    pub(super) fn take_streams(
+        &self,
+        place: &Place,
+        visit: &Visit<'_>,
+        is_copy: bool,
+        jobs: &SyncSender<Job>,
+    ) {
         if !self.arguments.streams {
             return;
         }
@@ -409,6 +387,9 @@ impl<'a> Extraction<'a> {
         };
         for stream in streams {
             let suffix = [b":", stream.name.0.as_slice()].concat();
+            if is_copy && !self.links.may_copy(visit.path, stream.size) {
+                continue;
+            }
             let job = Job {
                 dir: place.dir.clone(),
                 name: place.names.get(&[visit.name, &suffix].concat()),
@@ -569,11 +550,6 @@ impl<'a> Extraction<'a> {
     }
 }
 
-/// Whether `error` means that there is nothing where a link leads.
-fn is_no_place(error: &FsError) -> bool {
-    matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory)
-}
-
 /// Why what is no file, directory or link is left out.
 fn clash() -> Reason {
     let line = "this folder takes it for another name that differs in case only; extract it to \
@@ -581,7 +557,7 @@ fn clash() -> Reason {
     Reason(EXISTS, line.to_owned())
 }
 
-fn special() -> Reason {
+pub(super) fn special() -> Reason {
     Reason(SPECIAL, "is a device node, pipe or socket; left out".to_owned())
 }
 

@@ -25,6 +25,10 @@ const MAX_COPIES: u64 = 200_000;
 /// LIMIT: bytes that are copied through links in one run.
 const MAX_COPIED: u64 = 64 << 30;
 
+/// LIMIT: bytes of the path of a folder that is copied through a link, and so less than 2048 folders
+/// in each other; hosts stop there.
+pub(super) const MAX_PATH: usize = 4096;
+
 /// The directories down to a place, from the root of the tree on, and their names.
 type Trail = Vec<(NodeId, Vec<u8>)>;
 
@@ -48,6 +52,8 @@ struct LeftOut {
     dangling: u64,
     /// Links to a folder that they lie in.
     circles: u64,
+    /// Links whose copies would lie too deep.
+    too_deep: u64,
     /// Links whose copies would be too many.
     too_many: u64,
     first_of_many: Option<Vec<u8>>,
@@ -60,6 +66,8 @@ pub(super) struct Links<'a> {
     tree: &'a VolumeTree,
     volumes: VolumeNames,
     style: Option<LinkStyle>,
+    /// Whether they go into an archive.
+    is_archive: bool,
     left_out: Mutex<LeftOut>,
 }
 
@@ -69,7 +77,8 @@ impl<'a> Links<'a> {
         tree: &'a VolumeTree,
         volumes: VolumeNames,
     ) -> Self {
-        Self { tree, volumes, style: arguments.links, left_out: Mutex::default() }
+        let (style, is_archive) = (arguments.links, arguments.tar.is_some());
+        Self { tree, volumes, style, is_archive, left_out: Mutex::default() }
     }
 
     /// What links become.
@@ -210,6 +219,11 @@ impl<'a> Links<'a> {
         self.left_out.lock().circles += 1;
     }
 
+    /// Takes note of a link to a folder whose copy would lie too deep.
+    pub(super) fn leads_too_deep(&self) {
+        self.left_out.lock().too_deep += 1;
+    }
+
     /// Whether `error` means that the host makes no links, which then is told once; else it is one of
     /// the link at `path` alone.
     pub(super) fn is_refused(&self, path: &[u8], error: &io::Error) -> bool {
@@ -232,6 +246,17 @@ impl<'a> Links<'a> {
         is_it
     }
 
+    /// What else may become of links that the host does not make.
+    fn ways(&self) -> &'static str {
+        match (self.is_archive, cfg!(unix)) {
+            (false, _) => "--links files copies what they lead to, --links hide leaves them out",
+            (true, true) => {
+                "--links raw keeps them as they are stored, --links hide leaves them out"
+            }
+            (true, false) => "--links hide leaves them out",
+        }
+    }
+
     /// Tells what was left out.
     ///
     /// Where nobody asked for links that the host does not make, the run is complete without them: no
@@ -239,7 +264,7 @@ impl<'a> Links<'a> {
     pub(super) fn tell(&self, report: &mut Report<'_>) {
         let left_out = std::mem::take(&mut *self.left_out.lock());
         if let Some((path, reason)) = &left_out.first {
-            let ways = "--links files copies what they lead to, --links hide leaves them out";
+            let ways = self.ways();
             let count = count_of(left_out.refused);
             let line = format!("{count} left out: {reason}; {ways}");
             match self.style {
@@ -250,7 +275,10 @@ impl<'a> Links<'a> {
         let (nowhere, circles) = (left_out.dangling, left_out.circles);
         let lead = they(nowhere, "leads", "lead");
         let lie = they(circles, "leads to a folder that it lies", "lead to a folder that they lie");
+        let deep = they(left_out.too_deep, "is", "are");
+        let too_deep = format!("{deep} at the end of a path of {MAX_PATH} bytes");
         let none = [
+            (left_out.too_deep, too_deep),
             (nowhere, format!("{lead} to nothing that is on the images, or in a circle")),
             (circles, format!("{lie} in")),
         ];
@@ -443,7 +471,7 @@ mod tests {
     fn links(tree: &VolumeTree) -> Links<'_> {
         let mut volumes = VolumeNames::default();
         volumes.add("D:", Some("data"));
-        Links { tree, volumes, style: None, left_out: Mutex::default() }
+        Links { tree, volumes, style: None, is_archive: false, left_out: Mutex::default() }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::text;
 use super::walk::outermost;
 
 mod arguments;
+mod copies;
 mod copy;
 mod finish;
 #[cfg(unix)]

@@ -71,8 +71,8 @@ pub(super) fn clashing(
 
 /// The guest's directory that is copied to a place, and those above.
 pub(super) struct Lineage {
-    pub(super) node: NodeId,
-    pub(super) above: Option<Arc<Lineage>>,
+    node: NodeId,
+    above: Option<Arc<Lineage>>,
 }
 
 impl Lineage {
@@ -90,6 +90,16 @@ impl Lineage {
             next = one.above.as_ref();
         }
         false
+    }
+}
+
+/// They go one after the other: each in the other's end would need as deep a stack as they are.
+impl Drop for Lineage {
+    fn drop(&mut self) {
+        let mut next = self.above.take();
+        while let Some(one) = next {
+            next = Arc::into_inner(one).and_then(|mut one| one.above.take());
+        }
     }
 }
 

@@ -79,6 +79,7 @@ pub(super) fn run(
             break;
         }
     }
+    archive.links.tell(archive.report);
     let entries = archive.entries;
     let written = written.and_then(|()| match stop.reason() {
         Some(reason) => Err(io::Error::new(io::ErrorKind::Interrupted, reason)),
@@ -210,7 +211,10 @@ impl<W: Write> Archive<'_, W> {
             }
             FileKind::Symlink if self.links.style() == LinkStyle::Hide => Ok(()),
             FileKind::Symlink => {
-                let target = self.links.posix_target(visit.path, metadata.node)?;
+                let target = match self.links.posix_target(visit.path, metadata.node) {
+                    Err(error) if self.links.is_unasked(visit.path, &error) => return Ok(()),
+                    target => target?,
+                };
                 let entry =
                     Entry { link: Some(target), ..Entry::new(metadata, EntryType::Symlink) };
                 self.append(&path, &entry, io::empty())

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::cli::mount_record::mount_folder;
+use crate::cli::mount_record::{mount_folder, same_case};
 
 /// The list of mounts.
 #[derive(Debug, Deserialize)]
@@ -46,15 +46,18 @@ impl MountList {
     /// # Errors
     /// A line that says what is wrong with it.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
+        Self::read_with_text(path).map(|(list, _)| list)
+    }
+
+    /// The same, and its text.
+    ///
+    /// # Errors
+    /// As [`MountList::read`].
+    pub(super) fn read_with_text(path: &Path) -> Result<(Self, String), String> {
         let shown = path.display();
-        let mut text = String::new();
-        let read = fs::File::open(path)
-            .and_then(|file| file.take(MAX_LIST + 1).read_to_string(&mut text))
-            .map_err(|error| format!("{shown}: {error}"))?;
-        if u64::try_from(read).is_ok_and(|read| read > MAX_LIST) {
-            return Err(format!("{shown}: is larger than a list of mounts can be (1 MiB)"));
-        }
-        Self::parse(&text).map_err(|reason| format!("{shown}: {reason}"))
+        let text = read_text(path).map_err(|reason| format!("{shown}: {reason}"))?;
+        let list = Self::parse(&text).map_err(|reason| format!("{shown}: {reason}"))?;
+        Ok((list, text))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -66,18 +69,36 @@ impl MountList {
         for mount in &list.mount {
             mount.check()?;
             let place = mount.place();
-            let inside =
-                |other: &&ListedMount| other.place() != place && place.starts_with(other.place());
+            let folded = same_case(&place);
+            let inside = |other: &&ListedMount| {
+                let other = same_case(&other.place());
+                other != folded && folded.starts_with(other)
+            };
             if let Some(other) = list.mount.iter().find(inside) {
                 let (place, other) = (place.display(), other.place());
                 return Err(format!("{place}: lies in {}, which is mounted too", other.display()));
             }
-            if !places.insert(place.as_os_str().to_ascii_lowercase()) {
+            if !places.insert(folded) {
                 return Err(format!("{}: is in the list twice", place.display()));
             }
         }
         Ok(list)
     }
+}
+
+/// The text of the list at `path`, within its bound.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let read = fs::File::open(path)
+        .and_then(|file| file.take(MAX_LIST + 1).read_to_string(&mut text))
+        .map_err(|error| error.to_string())?;
+    if u64::try_from(read).is_ok_and(|read| read > MAX_LIST) {
+        return Err("is larger than a list of mounts can be (1 MiB)".to_owned());
+    }
+    Ok(text)
 }
 
 impl ListedMount {
@@ -215,6 +236,8 @@ mod tests {
             ("[[mount]]\nletter = 'XY:'\ndisks = ['D:\\a']", "one letter"),
             ("[[mount]]\nletter = 'X:'\nraw = true\ndisks = ['D:\\a']", "are for a folder"),
             (&format!("{m}{}", m.replace("C:\\m", "c:\\M")), "twice"),
+            (&[m, m].concat().replacen("\\m", "\\\u{e4}", 1).replace("\\m", "\\\u{c4}"), "twice"),
+            (&format!("{m}{}", m.replace("C:\\m", "c:\\M\\n")), "lies in"),
             ("x", "expected"),
         ] {
             let line = MountList::parse(text).expect_err(text);

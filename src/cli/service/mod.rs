@@ -6,14 +6,18 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use volfold_projector::process::service::{self, ServiceFacts};
 
+use super::mount_record::read_json;
 use super::outcome::Outcome;
 use super::text;
 
+mod call;
 mod files;
 mod list;
 mod supervise;
@@ -21,6 +25,9 @@ mod supervise;
 use files::{LIST, LOG, RECORDS, STATUS};
 use list::MountList;
 use supervise::MountStatus;
+
+/// How long `uninstall` waits for mounts that still hold their logs.
+const LOG_TIME: Duration = Duration::from_secs(10);
 
 /// Mount by a service of Windows, as SYSTEM, from the start of the machine on
 #[derive(Args)]
@@ -69,20 +76,21 @@ enum ServiceCommand {
 
 pub(crate) fn run(arguments: &ServiceArguments) -> io::Result<Outcome> {
     let result = match &arguments.command {
-        ServiceCommand::Install { list } => install(list),
+        ServiceCommand::Install { list } => install(list).map(|()| Outcome::Done),
         ServiceCommand::Uninstall => uninstall(),
         ServiceCommand::Status { json } => return status(*json),
-        ServiceCommand::Run => service::run(supervise::serve).map_err(|error| {
-            format!("this is what Windows starts, `volfold service install` registers it: {error}")
-        }),
-    };
-    Ok(match result {
-        Ok(()) => Outcome::Done,
-        Err(line) => {
-            text::complain(format_args!("{line}"));
-            Outcome::Nothing
+        ServiceCommand::Run => {
+            service::run(supervise::serve).map(|()| Outcome::Done).map_err(|error| {
+                format!(
+                    "this is what Windows starts, `volfold service install` registers it: {error}"
+                )
+            })
         }
-    })
+    };
+    Ok(result.unwrap_or_else(|line| {
+        text::complain(format_args!("{line}"));
+        Outcome::Nothing
+    }))
 }
 
 fn refused(error: &io::Error) -> String {
@@ -95,43 +103,99 @@ fn refused(error: &io::Error) -> String {
 /// Checks the list, then writes it and starts the service by it; what was there before is there
 /// again if that fails.
 fn install(list: &Path) -> Result<(), String> {
-    MountList::read(list)?;
-    let text = fs::read(list).map_err(|error| format!("{}: {error}", list.display()))?;
-    let folder = service::system_folder().map_err(|error| refused(&error))?;
-    let file = folder.join(LIST);
-    let before = fs::read(&file).ok();
-    let write = |text: &[u8]| {
-        let new = file.with_extension("new");
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &file))
-    };
-    write(&text).map_err(|error| refused(&error))?;
-    service::install(vec!["service".into(), "run".into()]).map_err(|error| {
-        let _ = match &before {
-            Some(before) => write(before),
-            None => fs::remove_file(&file),
-        };
-        refused(&error)
+    let (_, text) = MountList::read_with_text(list)?;
+    let was_there = service::facts().map_err(|error| refused(&error))?.is_some();
+    let file = service::system_folder().map_err(|error| refused(&error))?.join(LIST);
+    let before = list::read_text(&file).ok();
+    write_list(&file, &text).map_err(|error| refused(&error))?;
+    start().map_err(|error| {
+        let undone = undo(&file, before.as_deref(), was_there);
+        format!("{}; {undone}", refused(&error))
     })
 }
 
+fn start() -> io::Result<()> {
+    service::install(vec!["service".into(), "run".into()])
+}
+
+fn write_list(file: &Path, text: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, text).and_then(|()| fs::rename(&new, file))
+}
+
+/// Undoes an installation that failed: with the list of `before` the service runs again, and what was
+/// not there goes. How it is now.
+fn undo(file: &Path, before: Option<&str>, was_there: bool) -> String {
+    let list = match before {
+        Some(before) => write_list(file, before),
+        None => fs::remove_file(file),
+    };
+    let undone = list.and_then(|()| match (was_there, before) {
+        (true, Some(_)) => start(),
+        (true, None) => Ok(()),
+        // It may be registered, and only not have started.
+        (false, _) => match service::facts()? {
+            Some(_) => service::uninstall(),
+            None => Ok(()),
+        },
+    });
+    match (undone, was_there, before) {
+        (Ok(()), false, _) => "it is not installed".to_owned(),
+        (Ok(()), true, Some(_)) => "it runs again with the list that it had".to_owned(),
+        (Ok(()), true, None) => "it is installed, without a list".to_owned(),
+        (Err(error), ..) => {
+            let next = "`volfold service status` shows how it is, and `uninstall` removes it";
+            format!("and how it was cannot be restored: {error}; {next}")
+        }
+    }
+}
+
 /// Removes the service, and what it wrote.
-fn uninstall() -> Result<(), String> {
+fn uninstall() -> Result<Outcome, String> {
     let is_there = service::facts().map_err(|error| refused(&error))?.is_some();
     if is_there {
         service::uninstall().map_err(|error| refused(&error))?;
     }
     let folder = service::system_path().map_err(|error| refused(&error))?;
-    let mut files: Vec<PathBuf> = [LIST, LOG, STATUS].map(|name| folder.join(name)).into();
+    let left = remove_all(&folder);
+    for (path, error) in &left {
+        text::complain(format_args!("{}: cannot be removed: {error}", path.display()));
+    }
+    match (is_there, left.is_empty()) {
+        (false, _) => Err("the service: is not installed".to_owned()),
+        (true, true) => Ok(Outcome::Done),
+        (true, false) => Ok(Outcome::Part),
+    }
+}
+
+/// Removes what the service has in `folder`, and it where it is empty then; a mount that is just
+/// ending holds its log for a moment. What is left, and why.
+fn remove_all(folder: &Path) -> Vec<(PathBuf, io::Error)> {
+    let start = Instant::now();
+    loop {
+        let left = try_to_remove_all(folder);
+        if left.is_empty() || start.elapsed() > LOG_TIME {
+            // What else there is in it is not ours.
+            let _ = fs::remove_dir(folder);
+            return left;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn try_to_remove_all(folder: &Path) -> Vec<(PathBuf, io::Error)> {
     let mounts = folder.join(RECORDS);
     let entries = fs::read_dir(&mounts).into_iter().flatten().flatten();
-    files.extend(entries.map(|entry| entry.path()));
-    for file in files {
-        let _ = fs::remove_file(file);
-    }
-    for folder in [mounts, folder] {
-        let _ = fs::remove_dir(folder);
-    }
-    if is_there { Ok(()) } else { Err("the service: is not installed".to_owned()) }
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let named = [LIST, LOG, STATUS].map(|name| folder.join(name));
+    let files = files.map(|entry| entry.path()).chain(named);
+    let removed: Vec<_> = files.map(|file| (fs::remove_file(&file), file)).collect();
+    let last = (fs::remove_dir(&mounts), mounts);
+    let is_left = |(removed, path): (io::Result<()>, PathBuf)| match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Some((path, error)),
+        _ => None,
+    };
+    removed.into_iter().chain([last]).filter_map(is_left).collect()
 }
 
 #[derive(Serialize)]
@@ -161,7 +225,12 @@ fn status(json: bool) -> io::Result<Outcome> {
         }
     };
     let runs = facts.is_some_and(|facts| facts.state == "running");
-    let mounts = if facts.is_some() { listed(runs) } else { Vec::new() };
+    let listed = if facts.is_some() { listed(runs) } else { Ok(Vec::new()) };
+    if let Err(line) = &listed {
+        text::complain(format_args!("{line}"));
+    }
+    let is_read = listed.is_ok();
+    let mounts = listed.unwrap_or_default();
     let mut answer = Vec::new();
     if json {
         let state = facts.map(|facts| facts.state);
@@ -170,7 +239,7 @@ fn status(json: bool) -> io::Result<Outcome> {
         serde_json::to_writer_pretty(&mut answer, &status)?;
         answer.push(b'\n');
         text::answer(&answer)?;
-        return Ok(outcome(runs, &status.mounts));
+        return Ok(outcome(runs, is_read, &status.mounts));
     }
     match facts {
         None => writeln!(answer, "not installed")?,
@@ -188,38 +257,28 @@ fn status(json: bool) -> io::Result<Outcome> {
         }
     }
     text::answer(&answer)?;
-    Ok(outcome(runs, &mounts))
+    Ok(outcome(runs, is_read, &mounts))
 }
 
-fn outcome(runs: bool, mounts: &[ListedJson]) -> Outcome {
+fn outcome(runs: bool, is_read: bool, mounts: &[ListedJson]) -> Outcome {
+    let is_whole = |mount: &ListedJson| mount.state == "mounted" && mount.error.is_none();
     match runs {
         false => Outcome::Nothing,
-        true if mounts.iter().all(|mount| mount.state == "mounted" && mount.error.is_none()) => {
-            Outcome::Done
-        }
+        true if is_read && mounts.iter().all(is_whole) => Outcome::Done,
         true => Outcome::Part,
     }
 }
 
 /// The mounts of the list, with what the service wrote of them if it runs.
-fn listed(runs: bool) -> Vec<ListedJson> {
-    let folder = match service::system_path() {
-        Ok(folder) => folder,
-        Err(error) => {
-            text::complain(format_args!("{}", refused(&error)));
-            return Vec::new();
-        }
-    };
-    let list = match MountList::read(&folder.join(LIST)) {
-        Ok(list) => list.mount,
-        Err(line) => {
-            text::complain(format_args!("the list of mounts cannot be read: {line}"));
-            return Vec::new();
-        }
-    };
-    let written = fs::read(folder.join(STATUS)).ok().filter(|_| runs);
-    let written: Option<Vec<MountStatus>> =
-        written.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+///
+/// # Errors
+/// A line that says why the list cannot be read.
+fn listed(runs: bool) -> Result<Vec<ListedJson>, String> {
+    let folder = service::system_path().map_err(|error| refused(&error))?;
+    let list = MountList::read(&folder.join(LIST))
+        .map_err(|line| format!("the list of mounts cannot be read: {line}"))?
+        .mount;
+    let written = runs.then(|| read_json::<Vec<MountStatus>>(&folder.join(STATUS))).flatten();
     let mut known = written.unwrap_or_default();
     let path = |path: &Path| path.display().to_string();
     let show = |mount: list::ListedMount| {
@@ -234,5 +293,5 @@ fn listed(runs: bool) -> Vec<ListedJson> {
             error: status.and_then(|status| status.error),
         }
     };
-    list.into_iter().map(show).collect()
+    Ok(list.into_iter().map(show).collect())
 }

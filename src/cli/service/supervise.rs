@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -17,9 +16,10 @@ use volfold_fs::Timestamp;
 use volfold_projector::process::service::{self, ServiceStop};
 use volfold_projector::{PROJECTORS, process};
 
+use super::call::{Called, call};
 use super::files::{LIST, LOG, RECORDS, STATUS};
 use super::list::{ListedMount, MountList};
-use crate::cli::mount_record::{FREED, MountRecord, freed_marker_in};
+use crate::cli::mount_record::{FREED, MountRecord, freed_marker_in, read_json};
 use crate::cli::text;
 
 /// How often a mount is looked at.
@@ -30,6 +30,9 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// A mount that lived so long is mounted again at once.
 const STABLE: Duration = Duration::from_secs(60);
+
+/// How often what will soon be done is looked at.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long the service waits for its mounts to end.
 const END_TIME: Duration = Duration::from_secs(30);
@@ -91,7 +94,7 @@ fn end_all(ends: Vec<Sender<()>>, threads: &[JoinHandle<()>], stop: &mut Service
     drop(ends);
     let (start, mut told) = (Instant::now(), Instant::now());
     while threads.iter().any(|thread| !thread.is_finished()) && start.elapsed() < END_TIME {
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(MOMENT);
         if told.elapsed() > Duration::from_secs(1) {
             stop.is_stopping();
             told = Instant::now();
@@ -101,25 +104,25 @@ fn end_all(ends: Vec<Sender<()>>, threads: &[JoinHandle<()>], stop: &mut Service
 
 /// Frees what a service mounted that was ended, and that the list does not have any more.
 fn end_strays(status: &Path, list: &[ListedMount], log: &Log) {
-    let written = fs::read(status).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let before: Vec<MountStatus> = written.unwrap_or_default();
+    let before: Vec<MountStatus> = read_json(status).unwrap_or_default();
     // A listed one that is dead is mounted again.
     let is_listed = |place: &Path| match list.iter().find(|mount| mount.place() == place) {
-        Some(mount) => MountRecord::of(place)
-            .is_none_or(|record| !record.is_alive() || record.images == mount.disks()),
+        Some(mount) => {
+            own_record(place).is_none_or(|record| !record.is_alive() || record.is_of(mount.disks()))
+        }
         None => false,
     };
     for MountStatus { place, .. } in before.into_iter().filter(|old| old.state == "mounted") {
         if !is_listed(&place) {
-            let (_, said) = call(&unmount(&place));
+            let (_, said) = call(&unmount(&place), None);
             log.line(&format!("{}: is not in the list any more, freed. {said}", place.display()));
         }
     }
 }
 
-/// Whether `record` tells that this is mounted.
-fn is_of(mount: &ListedMount, record: Option<MountRecord>) -> bool {
-    record.is_some_and(|record| record.is_alive() && record.images == mount.disks())
+/// What a process of SYSTEM wrote down of its mount at `place`: no one else's word counts.
+fn own_record(place: &Path) -> Option<MountRecord> {
+    MountRecord::in_folder(&service::system_path().ok()?.join(RECORDS), place)
 }
 
 fn unmount(place: &Path) -> [OsString; 4] {
@@ -180,13 +183,13 @@ impl Watch {
         let mut pause = Duration::ZERO;
         while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             pause = match self.state {
-                State::Waiting => self.try_to_mount(),
+                State::Waiting => self.try_to_mount(ended),
                 State::Mounted(since) => self.look(since),
                 State::Freed => MAX_DELAY,
             };
         }
         if matches!(self.state, State::Mounted(_)) {
-            let (_, said) = call(&unmount(&self.place));
+            let (_, said) = call(&unmount(&self.place), None);
             self.say(&format!("freed. {said}"));
         }
     }
@@ -198,17 +201,30 @@ impl Watch {
         }
     }
 
-    /// Mounts; how long to wait until the next look.
-    fn try_to_mount(&mut self) -> Duration {
-        let was = is_of(&self.mount, MountRecord::of(&self.place)) && is_mounted(&self.place);
-        let (done, said) = match was {
+    /// Mounts, unless it is `ended` before; how long to wait until the next look.
+    fn try_to_mount(&mut self, ended: &Receiver<()>) -> Duration {
+        if self.is_freed() {
+            return MAX_DELAY;
+        }
+        let own = own_record(&self.place).filter(MountRecord::is_alive);
+        let was = own.is_some_and(|record| record.is_of(self.mount.disks()));
+        let (done, said) = match was && is_mounted(&self.place) {
             // Of a service that was ended, and whose mounts went on.
             true => (Called::All, "was mounted before".to_owned()),
-            false => call(&self.mount.arguments()),
+            false => call(&self.mount.arguments(), Some(ended)),
         };
+        if done == Called::BrokenOff {
+            // It may have been ready in its last moment; its process has written that down then.
+            if own_record(&self.place).is_some_and(|record| record.is_alive()) {
+                call(&unmount(&self.place), None);
+            }
+            self.say("was being mounted, and is not: the service stops");
+            return Duration::ZERO;
+        }
         if done != Called::Nothing {
             self.say(&format!("mounted. {said}"));
             self.state = State::Mounted(Instant::now());
+            self.forget_stale_mark();
             // What is missing on it stays told.
             self.post("mounted", (done == Called::Part).then_some(said));
             return POLL;
@@ -221,18 +237,14 @@ impl Watch {
 
     /// Looks whether the mount is there; how long to wait until the next look.
     fn look(&mut self, since: Instant) -> Duration {
-        let lives = match MountRecord::of(&self.place) {
+        let lives = match own_record(&self.place) {
             Some(record) => record.is_alive(),
             None => is_mounted(&self.place),
         };
         if lives {
             return POLL;
         }
-        let records = service::system_path().map(|folder| folder.join(RECORDS));
-        if records.is_ok_and(|records| freed_marker_in(&records, &self.place).exists()) {
-            self.state = State::Freed;
-            self.say("was freed by an administrator; the next start of the service mounts it");
-            self.post("freed", None);
+        if self.is_freed() {
             return MAX_DELAY;
         }
         self.say("its process has ended; it is mounted again");
@@ -243,8 +255,32 @@ impl Watch {
         delay(self.failures.saturating_sub(1))
     }
 
+    /// The file by which an administrator tells that it was freed.
+    fn mark(&self) -> Option<PathBuf> {
+        let records = service::system_path().ok()?.join(RECORDS);
+        Some(freed_marker_in(&records, &self.place))
+    }
+
+    /// Whether an administrator freed it; then that is told, and it stays so.
+    fn is_freed(&mut self) -> bool {
+        if !self.mark().is_some_and(|mark| mark.exists()) {
+            return false;
+        }
+        self.state = State::Freed;
+        self.say("was freed by an administrator; the next start of the service mounts it");
+        self.post("freed", None);
+        true
+    }
+
+    /// Removes the mark of one who freed what had died while it was being mounted again.
+    fn forget_stale_mark(&self) {
+        if own_record(&self.place).is_some_and(|record| record.is_alive()) {
+            let _ = self.mark().map(fs::remove_file);
+        }
+    }
+
     fn post(&self, state: &str, error: Option<String>) {
-        let record = (state == "mounted").then(|| MountRecord::of(&self.place)).flatten();
+        let record = (state == "mounted").then(|| own_record(&self.place)).flatten();
         self.board.post(
             self.number,
             MountStatus {
@@ -261,50 +297,6 @@ fn is_mounted(place: &Path) -> bool {
     PROJECTORS.first().is_some_and(|projector| projector.is_mounted(place).unwrap_or(false))
 }
 
-/// What a call of this program did.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Called {
-    All,
-    Part,
-    Nothing,
-}
-
-/// Calls this program; what it did, and what it said.
-fn call(arguments: &[OsString]) -> (Called, String) {
-    let run = || {
-        let mut command = crate::cli::helper::own_process(arguments)?;
-        command.stdin(Stdio::null());
-        #[cfg(debug_assertions)]
-        command.envs(test_variables());
-        process::detach(&mut command);
-        command.output()
-    };
-    match run() {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let lines = said.lines().map(|line| line.strip_prefix("volfold: ").unwrap_or(line));
-            let said = lines.collect::<Vec<_>>().join("; ");
-            match output.status.code() {
-                Some(0) => (Called::All, said),
-                Some(3) => (Called::Part, said),
-                Some(1 | 2) if !said.is_empty() => (Called::Nothing, said),
-                _ => (Called::Nothing, format!("{said} ({})", output.status)),
-            }
-        }
-        Err(error) => (Called::Nothing, error.to_string()),
-    }
-}
-
-/// What tests want the mounts of the service to find in their environment, for a service manager of
-/// wine gives all services that of its own start.
-#[cfg(debug_assertions)]
-fn test_variables() -> Vec<(String, String)> {
-    let file = service::system_path().map(|folder| folder.join("test-variables"));
-    let text = file.and_then(fs::read_to_string).unwrap_or_default();
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 /// What all threads know, as `service status` reads it.
 struct Board {
     file: PathBuf,
@@ -319,11 +311,15 @@ impl Board {
         mounts.push((number, status));
         mounts.sort_by_key(|(number, _)| *number);
         let all: Vec<&MountStatus> = mounts.iter().map(|(_, status)| status).collect();
+        let Ok(bytes) = serde_json::to_vec(&all) else { return };
         let new = self.file.with_extension("new");
-        let _ = serde_json::to_vec(&all)
-            .map_err(io::Error::from)
-            .and_then(|bytes| fs::write(&new, bytes))
-            .and_then(|()| fs::rename(&new, &self.file));
+        // Who reads it just now may keep it from being replaced.
+        for _ in 0..50 {
+            if fs::write(&new, &bytes).and_then(|()| fs::rename(&new, &self.file)).is_ok() {
+                return;
+            }
+            thread::sleep(MOMENT);
+        }
     }
 }
 

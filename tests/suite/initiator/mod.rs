@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, Scratch, VOLFOLD, eventually, run, text};
-use crate::harness::{apply, test};
+use crate::harness::{apply, needs, test};
 
 pub(crate) mod double;
 mod login;
@@ -151,6 +151,10 @@ fn several_disks_go_one_by_one_and_a_second_attach_is_refused() {
     user.volfold("good", &["attach", text(&one), text(&other)])
         .code(1)
         .says(r"disk0: is attached already: \\.\PhysicalDrive7, \\.\PhysicalDrive8");
+    // One process serves both, so what is in use of one of them stays.
+    user.volfold("in-use", &["detach", "7", "--force"])
+        .code(1)
+        .says("`volfold detach all --force` ends all of it");
     user.volfold("good", &["detach", "7"]).code(0);
     let last = user.told().pop().expect("a call");
     assert_eq!(
@@ -225,6 +229,9 @@ fn an_initiator_that_hangs_is_waited_for_but_not_for_ever() {
     );
     let mut command = user.command("hang", &["detach", "7"]);
     run(command.env("VOLFOLD_TEST_INITIATOR", "2")).code(1).says("gave no answer in 2 s");
+    // What Windows has of it is not known, so it is not forgotten by force either.
+    let mut command = user.command("hang", &["detach", "7", "--force"]);
+    run(command.env("VOLFOLD_TEST_INITIATOR", "2")).code(1).says("gave no answer in 2 s");
     // It is there still.
     user.volfold("good", &["detach", "7"]).code(0);
     assert_eq!(user.left(), [""; 0]);
@@ -269,4 +276,30 @@ fn a_process_without_a_session_ends_by_itself() {
     run(command.env("VOLFOLD_TEST_IDLE", "1")).code(0);
     eventually("the end of the process", || user.left().is_empty());
     assert_eq!(user.told().pop().expect("a call")["asked"]["action"], "detach");
+}
+
+#[apply(test)]
+fn what_another_user_wrote_down_is_shown_and_not_followed() {
+    let user = User::new("others");
+    // An administrator reads the records of others, whose files may be anything.
+    let records = user.scratch.join("users/mallory/AppData/Local/volfold");
+    let folder = user.scratch.join("trap");
+    for folder in [&records, &folder] {
+        fs::create_dir_all(folder).expect("a folder");
+    }
+    let served = r#"{"address": "127.0.0.1", "port": 1, "targets": [{"name": "x", "disk": 7}]}"#;
+    fs::write(folder.join("iscsi.json"), served).expect("a file");
+    fs::write(folder.join("alive"), "").expect("a file");
+    let record = serde_json::json!({
+        "folder": folder, "images": [], "volumes": ["disk0"], "pid": std::process::id(),
+        "log": null, "remove_folder": true, "attached": true,
+    });
+    fs::write(records.join("0.json"), record.to_string()).expect("a file");
+    let mut command = user.command("good", &["mounts", "--json"]);
+    let mounts = run(command.env("PUBLIC", user.scratch.join("users/Public"))).code(0).json();
+    let mounts = mounts["mounts"].as_array().expect("mounts");
+    needs("the rights of an administrator", !mounts.is_empty());
+    let told = (mounts[0]["mounted_by"].as_str(), mounts[0]["state"].as_str());
+    assert_eq!(told, (Some("other"), Some("mounted")), "{mounts:?}");
+    assert_eq!(mounts[0]["devices"], serde_json::json!([]), "no file of theirs is read");
 }

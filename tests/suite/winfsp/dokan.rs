@@ -8,7 +8,7 @@ use std::sync::Arc;
 use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_fs::{FileSystem, NodeId, wtf8};
 use volfold_projector::VolumeNames;
-use volfold_projector::folder::dokan::abi::{self, DokanOperations, DokanOptions, NtStatus};
+use volfold_projector::folder::dokan::abi::{self, DokanOptions, NtStatus};
 use volfold_projector::folder::dokan::{VolumeContext, callbacks};
 use volfold_projector::folder::windows::{Shown as What, VolumeServer};
 use windows_sys::Win32::Storage::FileSystem::WIN32_FIND_DATAW;
@@ -35,9 +35,8 @@ const END_OF_FILE: NtStatus = 0xC000_0011_u32.cast_signed();
 struct Shown {
     handle: abi::DokanHandle,
     // What the DLL uses.
-    _context: Box<VolumeContext>,
-    _options: Box<DokanOptions>,
-    _operations: Box<DokanOperations>,
+    context: *mut VolumeContext,
+    options: *mut DokanOptions,
     _point: Vec<u16>,
 }
 
@@ -52,22 +51,17 @@ impl Shown {
         let server = VolumeServer::new(what, &VolumeNames::default(), descriptor(sddl), log);
         let server = server.expect("a root directory");
         let context = VolumeContext::new(server, dokan_functions(), Box::new(|| {}));
-        let context = Box::new(context);
         let point = wide("X:\0");
-        let mut options = context.options(&point, 0);
-        let mut operations = Box::new(callbacks::OPERATIONS);
+        let context = Box::into_raw(Box::new(context));
+        // SAFETY: the context was just made.
+        let options = Box::into_raw(unsafe { (*context).options(&point, 0) });
+        let operations = (&raw const callbacks::OPERATIONS).cast_mut();
         let mut handle = ptr::null_mut();
         let create = dokan_functions().create_file_system;
         // SAFETY: all of it lives as long as the volume.
-        let made = unsafe { create(&raw mut *options, &raw mut *operations, &raw mut handle) };
+        let made = unsafe { create(options, operations, &raw mut handle) };
         assert_eq!(made, abi::result::SUCCESS);
-        Self {
-            handle,
-            _context: context,
-            _options: options,
-            _operations: operations,
-            _point: point,
-        }
+        Self { handle, context, options, _point: point }
     }
 
     fn volume(&self) -> &DokanVolume {
@@ -137,8 +131,12 @@ impl Drop for Shown {
         if !std::thread::panicking() {
             assert_eq!(self.volume().open_files(), 0, "every open has its close");
         }
-        // SAFETY: the volume is closed once.
-        unsafe { (dokan_functions().close_handle)(self.handle) };
+        // SAFETY: the volume is closed once; nothing uses the two boxes any more.
+        unsafe {
+            (dokan_functions().close_handle)(self.handle);
+            drop(Box::from_raw(self.options));
+            drop(Box::from_raw(self.context));
+        }
     }
 }
 
@@ -345,4 +343,34 @@ fn the_program_mounts_by_dokan_where_it_is_told_or_winfsp_is_missing() {
     let mut command = mount(&["--projector", "dokan"]);
     let refused = crate::common::program::run(command.env("VOLFOLD_DOUBLE_NO_DRIVER", "1"));
     refused.code(1).says("Dokan's driver is not loaded");
+}
+
+#[apply(test)]
+fn what_dokan_mounts_is_told_by_its_device_too() {
+    let place = super::program::Place::new("dokan-names");
+    let disk = fixture("sample").path();
+    for (more, below) in [(&[][..], true), (&["--each"], false), (&["--mount-manager"], true)] {
+        let arguments = ["mount".as_ref(), disk.as_os_str(), place.folder.as_os_str()];
+        let mut command = place.command(&arguments);
+        command.args(["--json", "--projector", "dokan"]).args(more);
+        command.env("VOLFOLD_TEST_DOKAN", super::program::double());
+        let said = crate::common::program::run(&mut command).code(0).json();
+        let log = place.mounts()[0]["log"].as_str().map(std::fs::read_to_string);
+        let log = log.expect("a log").expect("the log");
+        place.unmount().code(0);
+        // The double tells it nothing.
+        let is_told = log.contains("the Mount Manager tells no name for it");
+        assert_eq!(is_told, more == ["--mount-manager"], "{log}");
+        let volumes = said["volumes"].as_array().expect("volumes");
+        assert_eq!(volumes.len(), 3);
+        for (number, volume) in (1..).zip(volumes) {
+            let name = volume["name"].as_str().expect("a name");
+            // The double counts its volumes.
+            let (number, below) = if below { (1, name) } else { (number, "") };
+            let device = format!(r"\Device\Volume{{5eedd0ca-0000-0000-0000-{number:012}}}");
+            let folder = format!(r"{}\{name}", place.plain());
+            let paths = [folder, format!(r"\\?\GLOBALROOT{device}\{below}")];
+            assert_eq!(volume["paths"], serde_json::json!(paths), "{more:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::FSCTL_SET_REPARSE_POINT;
 
-use super::program::{Place, kill, names};
+use super::program::{Place, double, kill, names};
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, eventually, run, wait};
 use crate::harness::{apply, needs, test};
@@ -176,4 +176,26 @@ fn mount_points_go_whose_volume_is_gone_and_no_others() {
     let disk = fixture("fat12").path();
     whole.mount(std::slice::from_ref(&disk)).code(0);
     whole.unmount().code(0);
+}
+
+#[apply(test)]
+fn a_folder_that_is_a_link_is_refused_and_stays() {
+    let place = Place::new("link");
+    let target = place.scratch.join("target");
+    fs::create_dir(&target).expect("a directory");
+    let plain = target.display().to_string().trim_start_matches(r"\\?\").to_owned();
+    let is_link = || place.folder.is_symlink();
+    let can = mount_point(&place.folder, &format!(r"\??\{plain}")) && is_link() || {
+        fs::remove_dir(&place.folder).expect("an empty directory");
+        std::os::windows::fs::symlink_dir(&target, &place.folder).is_ok() && is_link()
+    };
+    needs("junctions or links of directories", can);
+    let disk = fixture("fat12").path();
+    for projector in ["winfsp", "dokan"] {
+        let arguments = ["mount".as_ref(), disk.as_os_str(), place.folder.as_os_str()];
+        let mut command = place.command(&arguments);
+        command.args(["--projector", projector]).env("VOLFOLD_TEST_DOKAN", double());
+        run(&mut command).code(1).says("is a link; give the folder that it leads to");
+        assert!(is_link() && names(&target).is_empty(), "{projector}");
+    }
 }

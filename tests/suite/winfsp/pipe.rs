@@ -10,9 +10,6 @@ use std::ptr;
 use std::thread::{self, JoinHandle};
 
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
-use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
-};
 use windows_sys::Win32::Security::{
     GetTokenInformation, RevertToSelf, SECURITY_ATTRIBUTES, TOKEN_QUERY, TokenImpersonationLevel,
 };
@@ -22,6 +19,7 @@ use windows_sys::Win32::System::Pipes::{
 };
 use windows_sys::Win32::System::Threading::{GetCurrentThread, OpenThreadToken};
 
+use super::descriptor::descriptor;
 use super::program::{Place, kill};
 use super::windows::{current_user, is_administrator, is_wine, wide};
 use crate::common::fixtures::fixture;
@@ -42,21 +40,14 @@ fn pipe_name(folder: &Path) -> String {
 /// The pipe of a mount, owned by the user of the tests.
 fn pipe(folder: &Path) -> File {
     let name = wide(pipe_name(folder));
-    let descriptor = wide(format!("O:{}D:P(A;;GA;;;WD)", current_user()));
-    let mut attributes = SECURITY_ATTRIBUTES {
+    let mut descriptor = descriptor(&format!("O:{}D:P(A;;GA;;;WD)", current_user()));
+    let attributes = SECURITY_ATTRIBUTES {
         nLength: size_of::<SECURITY_ATTRIBUTES>().try_into().expect("a small number"),
-        lpSecurityDescriptor: ptr::null_mut(),
+        lpSecurityDescriptor: descriptor.as_mut_ptr().cast(),
         bInheritHandle: 0,
     };
-    // SAFETY: texts end with 0; the descriptor lives until the process ends; the handle is owned.
+    // SAFETY: the name ends with 0, the descriptor is whole, the handle is owned.
     unsafe {
-        let done = ConvertStringSecurityDescriptorToSecurityDescriptorW(
-            descriptor.as_ptr(),
-            SDDL_REVISION_1,
-            &raw mut attributes.lpSecurityDescriptor,
-            ptr::null_mut(),
-        );
-        assert_ne!(done, 0, "a descriptor");
         let (access, mode) = (PIPE_ACCESS_DUPLEX, PIPE_WAIT);
         let attributes = &raw const attributes;
         let handle = CreateNamedPipeW(name.as_ptr(), access, mode, 1, 512, 512, 0, attributes);

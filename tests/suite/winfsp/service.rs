@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -39,11 +40,13 @@ impl Service {
         let service = Self { place, _one: one };
         service.run(&["uninstall"]);
         let (double, hang) = (double(), service.place.scratch.join("hang"));
+        let wait = service.place.scratch.join("wait");
         let variables = [
             ("VOLFOLD_TEST_WINFSP", plain(&double)),
             ("VOLFOLD_TEST_ANY_FOLDER", "1".to_owned()),
             ("VOLFOLD_TEST_USER", "S-1-5-18".to_owned()),
             ("VOLFOLD_DOUBLE_HANG", plain(&hang)),
+            ("VOLFOLD_DOUBLE_WAIT", plain(&wait)),
         ];
         let lines: String =
             variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
@@ -100,7 +103,9 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.place.scratch.join("hang"));
+        for name in ["hang", "wait"] {
+            let _ = fs::remove_file(self.place.scratch.join(name));
+        }
         self.run(&["uninstall"]);
         forget_variables();
     }
@@ -165,6 +170,14 @@ fn the_service_mounts_again_what_died_and_takes_a_list_again() {
     assert_ne!(service.status()["pid"], running);
     service.install_text("[[mount]]\nfolder = 'C:\\x'\ndisc = 1").code(1).says("unknown field");
     assert_eq!([0, 1].map(|number| service.pid(number)), [of_b, of_a], "as it was");
+
+    // Of a list that cannot be read it is not known whether all is mounted.
+    let installed = system_folder().join("service.toml");
+    let text = fs::read(&installed).expect("the list");
+    fs::write(&installed, "x").expect("a file");
+    service.run(&["status"]).code(3).says("the list of mounts cannot be read: ");
+    fs::write(&installed, text).expect("a file");
+    service.run(&["status"]).code(0);
 }
 
 #[apply(test)]
@@ -232,4 +245,42 @@ fn what_an_administrator_frees_stays_free_until_the_service_starts_again() {
     let left: Vec<_> = names(&system_folder());
     assert_eq!(left, [VARIABLES]);
     service.run(&["uninstall"]).code(1).says("is not installed");
+}
+
+#[apply(test)]
+fn what_is_being_mounted_when_the_service_stops_is_not_mounted_later() {
+    needs("wine's service manager", is_wine());
+    let service = Service::new();
+    let folder = service.place.folder.clone();
+    let wait = service.place.scratch.join("wait");
+    fs::write(&wait, "").expect("a file");
+    service.install(&[(&folder, &fixture("fat12").path())]).code(0);
+    eventually("a mount that waits", || wait.with_extension("met").exists());
+    let start = Instant::now();
+    let said = service.run(&["uninstall"]);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?} {said:?}", start.elapsed());
+    assert_eq!(service.status()["installed"], false);
+    fs::remove_file(&wait).expect("the file");
+    thread::sleep(Duration::from_secs(3));
+    assert!(!folder.exists(), "it ends when it is ready");
+    assert_eq!(service.place.mounts(), json!([]));
+}
+
+#[apply(test)]
+fn what_is_freed_while_it_waits_for_its_image_is_not_mounted_when_that_comes() {
+    needs("wine's service manager", is_wine());
+    let service = Service::new();
+    let (folder, image) = (service.place.folder.clone(), service.place.scratch.join("late.img"));
+    service.install(&[(&folder, &image)]).code(0);
+    eventually("a failure", || !service.status()["mounts"][0]["error"].is_null());
+    // As `unmount` of an administrator leaves it: FNV-1a of the path without case.
+    let path = plain(&folder).to_lowercase();
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    let mark = format!("{:016x}.freed", path.bytes().fold(0xCBF2_9CE4_8422_2325, fold));
+    let records = system_folder().join("mounts");
+    fs::create_dir_all(&records).expect("a folder");
+    fs::write(records.join(mark), "").expect("a file");
+    fs::copy(fixture("fat12").path(), &image).expect("a copy");
+    eventually("the mark is seen", || service.state(0) == "freed");
+    assert!(!folder.exists());
 }

@@ -162,6 +162,7 @@ pub unsafe extern "C" fn FspFileSystemSetMountPointEx(
     if let Some(status) = told_status("VOLFOLD_DOUBLE_MOUNT_POINT") {
         return status;
     }
+    wait_while_told();
     let mut folder = volume.folder.lock().unwrap_or_else(PoisonError::into_inner);
     if folder.is_some() {
         return INVALID_PARAMETER;
@@ -186,6 +187,15 @@ pub unsafe extern "C" fn FspFileSystemSetMountPointEx(
     }
     *folder = Some(path);
     SUCCESS
+}
+
+/// Waits while the file exists that `VOLFOLD_DOUBLE_WAIT` names, beside which `.met` tells of it.
+fn wait_while_told() {
+    let Some(file) = std::env::var_os("VOLFOLD_DOUBLE_WAIT").map(PathBuf::from) else { return };
+    while file.exists() {
+        let _ = std::fs::write(file.with_extension("met"), "");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// `FspFileSystemStartDispatcher`: walks the volume if a report is wanted.

@@ -17,6 +17,8 @@
 //! | `ddb.uuid.parent="..."`              | id of the parent; all zeros: no parent              |
 //! | `ddb.uuid.modification="..."`        | changes when the guest writes                       |
 //! | `ddb.uuid.parentmodification="..."`  | that of the parent                                  |
+//! | `encryption.keySafe = "vmware:..."`  | the disk is encrypted, by Workstation               |
+//! | `ddb.iofilters = "vmwarevmcrypt"`    | the same, by ESX                                    |
 //! | `ddb.adapterType = "lsilogic"`       | and every other key: not looked at                  |
 //!
 //! QUIRK: the specification wants `# Disk DescriptorFile` as the first line. VMware's converter
@@ -64,6 +66,10 @@ pub(super) enum ExtentType {
     Flat { offset: u64 },
     /// In grains.
     Sparse,
+    /// In grains, `VMFSSPARSE` or `SESPARSE`.
+    Esx,
+    /// On a disk of its own, which the file stands for or is a copy of.
+    Mapped,
     /// Not at all.
     Zero,
     /// In a way that is not read here.
@@ -175,6 +181,8 @@ struct Keys {
     parent_uuid: Value,
     modification: Value,
     parent_modification: Value,
+    /// Whether one of them tells of a key.
+    is_encrypted: bool,
 }
 
 /// One line, in both forms.
@@ -202,6 +210,12 @@ impl Descriptor {
             let line = Line { bytes, text: text.trim(), at: line_at, encoding };
             descriptor.line(&line, &mut keys)?;
             line_at = line_at.saturating_add(byte_count(whole.len()));
+        }
+        if keys.is_encrypted {
+            return Err(BlockError::encrypted(
+                "is encrypted by VMware; decrypt the machine, or copy the disk by a tool that has \
+                 its key",
+            ));
         }
         if descriptor.extents.is_empty() {
             return Err(BlockError::corrupt("descriptor names no extent", at, 0));
@@ -234,7 +248,11 @@ impl Descriptor {
             return Ok(());
         };
         let value = unquoted(value.trim());
-        let is_new = match key.trim().to_ascii_lowercase().as_str() {
+        // Of Workstation, and of the filter of ESX.
+        let key_name = key.trim().to_ascii_lowercase();
+        keys.is_encrypted |= key_name.starts_with("encryption.")
+            || (key_name == "ddb.iofilters" && value.contains("vmcrypt"));
+        let is_new = match key_name.as_str() {
             "cid" => note(&mut keys.cid, value.to_owned(), at),
             "parentcid" => note(&mut keys.parent_cid, value.to_owned(), at),
             "parentfilenamehint" => {
@@ -353,6 +371,8 @@ fn extent_line(access: Access, rest: &str, line: &Line<'_>) -> BlockResult<Exten
             ExtentType::Flat { offset }
         }
         "SPARSE" => ExtentType::Sparse,
+        "VMFSSPARSE" | "SESPARSE" => ExtentType::Esx,
+        "VMFSRDM" | "VMFSRAW" => ExtentType::Mapped,
         "ZERO" => ExtentType::Zero,
         other => ExtentType::Other(other.to_owned()),
     };

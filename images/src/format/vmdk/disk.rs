@@ -7,6 +7,7 @@ use volfold_block::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, Map, Piece, Place, Span,
 };
 
+use crate::format::vmdk::esx::EsxSparse;
 use crate::format::vmdk::sparse::{Grains, SparseExtent};
 
 /// Where the bytes of an extent come from.
@@ -20,6 +21,8 @@ pub(super) enum Source {
     },
     /// They stand in grains.
     Sparse(Box<SparseExtent>),
+    /// They stand in grains of ESX.
+    Esx(Box<EsxSparse>),
     /// They are zeros.
     Zero,
     /// The descriptor forbids them.
@@ -109,6 +112,16 @@ impl DiskExtent {
                     (Place::Decode { unit, skip: extent.within_grain(within) }, length)
                 }
                 (Grains::Hole, length) => below(self.span.position(within), parent, length),
+            },
+            Source::Esx(extent) if within >= extent.size() => {
+                let sentence = "sparse extent is smaller than its descriptor says";
+                (Place::Fail(BlockError::corrupt(sentence, extent.size(), 0)), left)
+            }
+            Source::Esx(extent) => match extent.locate(within, wanted)? {
+                (Grains::Stored(at), length) => (Place::Stored(extent.file(), at), length),
+                (Grains::Lost(error), length) => (Place::Fail(error), length),
+                (Grains::Hole, length) => below(self.span.position(within), parent, length),
+                (Grains::Zeroed | Grains::Compressed(_), length) => (Place::Zero, length),
             },
             Source::Zero => (Place::Zero, left),
             Source::NoAccess => (Place::Fail(BlockError::refused("is marked NOACCESS")), left),

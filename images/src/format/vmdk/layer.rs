@@ -8,25 +8,19 @@ use crate::format::vmdk::descriptor::{
 };
 use crate::format::vmdk::directory::TableBudget;
 use crate::format::vmdk::disk::{DiskExtent, LostExtent, Source};
+use crate::format::vmdk::esx::{EsxSparse, SE_MAGIC};
 use crate::format::vmdk::header::{COWD_MAGIC, HEADER_BYTES, MAGIC, SparseHeader};
 use crate::format::vmdk::sparse::SparseExtent;
 use crate::format::vmdk::text::FileName;
 use crate::locator::{Located, Locator};
 use crate::note::PartLog;
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, FindingLog, Span, byte_count,
-    bytes_to_index, code, keep,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Finding, FindingLog, Span,
+    byte_count, bytes_to_index, code, keep,
 };
 
 /// The variants that hold no bytes but name a disk of the machine.
-const HOST_DISKS: [&str; 6] = [
-    "fullDevice",
-    "partitionedDevice",
-    "vmfsRaw",
-    "vmfsRDM",
-    "vmfsRawDeviceMap",
-    "vmfsPassthroughRawDeviceMap",
-];
+const HOST_DISKS: [&str; 2] = ["fullDevice", "partitionedDevice"];
 
 /// How much is looked at to know a VMDK: as much as QEMU does, so that comments may come first.
 const PROBE_BYTES: u64 = 512;
@@ -38,7 +32,8 @@ const PROBE_BYTES: u64 = 512;
 pub(super) fn is_vmdk(file: &dyn BlockDevice) -> BlockResult<bool> {
     let mut bytes = vec![0; bytes_to_index(file.size().min(PROBE_BYTES))?];
     file.read_at(0, &mut bytes)?;
-    let is_sparse = bytes.starts_with(&MAGIC) || bytes.starts_with(&COWD_MAGIC);
+    let magics: [&[u8]; 3] = [&MAGIC, &COWD_MAGIC, &SE_MAGIC];
+    let is_sparse = magics.iter().any(|magic| bytes.starts_with(magic));
     Ok(is_sparse || text_kind(&bytes) != TextKind::Other)
 }
 
@@ -61,9 +56,9 @@ impl Head {
         let length = file.device.size().min(byte_count(HEADER_BYTES));
         let start = bytes.get_mut(..bytes_to_index(length)?).unwrap_or_default();
         file.device.read_at(0, start)?;
-        if start.starts_with(&COWD_MAGIC) {
+        if start.starts_with(&COWD_MAGIC) || start.starts_with(&SE_MAGIC) {
             return Err(BlockError::unsupported(
-                "is a COWD extent (the sparse format of ESX), which cannot be read yet",
+                "is an extent of a snapshot of ESX; open its descriptor, the file without -delta",
             ));
         }
         if start.starts_with(&MAGIC) {
@@ -101,6 +96,7 @@ impl Head {
 pub(super) struct Shared {
     pub(super) budget: Arc<TableBudget>,
     pub(super) log: Arc<FindingLog>,
+    pub(super) cache: Arc<CachePool>,
 }
 
 /// One VMDK, opened but for its parent.
@@ -203,7 +199,8 @@ impl Layer {
                     Source::Lost(lost)
                 }
             };
-            has_files |= matches!(&source, Source::Flat { .. } | Source::Sparse(_));
+            has_files |=
+                matches!(&source, Source::Flat { .. } | Source::Sparse(_) | Source::Esx(_));
             check_size(line, layer.end(), &source, &log);
             if let Source::Flat { file, offset } = &source {
                 let end = offset.saturating_add(line.size);
@@ -255,7 +252,18 @@ impl Layer {
             ExtentType::Sparse => {
                 sparse(&file.device, shared, log).map(Box::new).map(Source::Sparse)
             }
+            ExtentType::Esx => {
+                EsxSparse::open(&file.device, &shared.cache).map(Box::new).map(Source::Esx)
+            }
             ExtentType::Flat { offset } => Ok(Source::Flat { file: file.device, offset: *offset }),
+            // A copy has the bytes of the disk; on VMFS itself the file does, too.
+            ExtentType::Mapped if file.device.size() >= line.size => {
+                Ok(Source::Flat { file: file.device, offset: 0 })
+            }
+            ExtentType::Mapped => Err(BlockError::refused(
+                "stands for a disk of the machine it was made on, and has not its bytes; open that \
+                 disk, or a copy of it",
+            )),
             ExtentType::Other(other) => Err(BlockError::unsupported(format!(
                 "is of the type {other}, which cannot be read yet"
             ))),
@@ -342,6 +350,15 @@ fn check_size(line: &ExtentLine, start: u64, source: &Source, log: &PartLog) {
         Source::Sparse(extent) => {
             let (found, wanted) = (extent.size(), line.size);
             // QUIRK: some writers round the size in the header up to a whole grain.
+            if found < wanted || found.saturating_sub(wanted) >= extent.grain_size() {
+                log.add(Finding::warning(
+                    code::VMDK_SIZES_DIFFER,
+                    format!("the header tells of {found} bytes, and the descriptor of {wanted}"),
+                ));
+            }
+        }
+        Source::Esx(extent) => {
+            let (found, wanted) = (extent.size(), line.size);
             if found < wanted || found.saturating_sub(wanted) >= extent.grain_size() {
                 log.add(Finding::warning(
                     code::VMDK_SIZES_DIFFER,

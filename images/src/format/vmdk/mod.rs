@@ -1,4 +1,4 @@
-//! VMDK, the disk image of VMware, in the forms that its hosted products and exports write.
+//! VMDK, the disk image of VMware.
 //!
 //! Specification: VMware Virtual Disk Format 5.0. A `descriptor`, text of its own or embedded in
 //! the first extent, names the extents and the parent. An extent is flat, or `sparse`: made of
@@ -10,14 +10,16 @@
 //! | `monolithicSparse`, `twoGbMaxExtentSparse`    | yes                                     |
 //! | `monolithicFlat`, `twoGbMaxExtentFlat`        | yes                                     |
 //! | `streamOptimized`                             | yes, also cut short, up to the cut      |
-//! | `vmfs`, and others of flat extents            | yes                                     |
+//! | `vmfs`, `vmfsThin`, others of flat extents    | yes                                     |
+//! | `vmfsSparse`, `seSparse` (ESX snapshots)      | yes, unless the journal is dirty        |
+//! | `vmfsRDM` and other raw maps                  | if the file has the bytes of the disk   |
 //! | `custom`, and names not known here            | if every extent is of a kind known here |
-//! | `vmfsSparse`, `seSparse` (ESX snapshots)      | no: their extents are another format    |
-//! | `fullDevice`, `partitionedDevice`, raw maps   | refused: they stand for a host's disk   |
+//! | `fullDevice`, `partitionedDevice`             | refused: they stand for a host's disk   |
 
 mod descriptor;
 mod directory;
 mod disk;
+mod esx;
 mod footer;
 mod grain;
 mod header;
@@ -50,7 +52,7 @@ impl ImageFormat for Vmdk {
     }
 
     fn title(&self) -> &'static str {
-        "VMDK (hosted)"
+        "VMDK (VMware)"
     }
 
     fn extensions(&self) -> &'static [&'static str] {
@@ -94,7 +96,11 @@ fn open_with(
     budget: &Arc<TableBudget>,
     context: &ImageContext,
 ) -> BlockResult<DiskImage> {
-    let shared = Shared { budget: Arc::clone(budget), log: Arc::clone(context.log()) };
+    let shared = Shared {
+        budget: Arc::clone(budget),
+        log: Arc::clone(context.log()),
+        cache: Arc::clone(context.cache()),
+    };
     let mut layers = vec![Layer::open(file, Head::read(file)?, "", &shared)?];
     let mut parents = Parents::of(file);
     while let Some(link) = layers.last().and_then(|layer| layer.descriptor.parent.clone()) {
@@ -238,8 +244,10 @@ mod tests {
     fn formats_that_are_not_read_say_so() {
         use BlockErrorKind::{Refused, Unsupported};
         for (lines, kind, part) in [
-            ("RW 8 VMFSSPARSE \"f\"", Unsupported, "extent f is of the type VMFSSPARSE"),
-            ("RW 8 SESPARSE \"f\"", Unsupported, "extent f is of the type SESPARSE"),
+            ("RW 8 VMFSXYZ \"f\"", Unsupported, "extent f is of the type VMFSXYZ"),
+            ("RW 9 VMFSRDM \"f\"", Refused, "extent f: stands for a disk of"),
+            ("encryption.keySafe = \"v\"", BlockErrorKind::Encrypted, "is encrypted by VMware"),
+            ("RW 8 FLAT \"f\"\nddb.iofilters = \"vmwarevmcrypt\"", BlockErrorKind::Encrypted, "is"),
             ("createType=\"fullDevice\"\nRW 8 FLAT \"f\"", Refused, "stands for a disk of"),
         ] {
             let files = Files::default().with("d.vmdk", text(lines)).with("f", [0; 4096]);

@@ -193,3 +193,108 @@ fn put_grain(file: &mut Vec<u8>, lba: u64, bytes: &[u8]) {
     file.extend(deflated);
     file.resize(file.len().next_multiple_of(512), 0);
 }
+
+/// Writes an extent of ESX with grains of 4096 bytes.
+#[derive(Clone)]
+pub(crate) struct EsxBuilder {
+    is_se: bool,
+    capacity: u64,
+    /// The bytes of each; none for zeros.
+    grains: BTreeMap<u64, Option<u8>>,
+}
+
+impl EsxBuilder {
+    /// Where the directory of a `SESPARSE` extent is.
+    pub(crate) const SE_DIRECTORY: usize = 4 * 512;
+    /// Where its tables are.
+    pub(crate) const SE_TABLES: usize = 64 * 512;
+
+    pub(crate) fn new(kind: &str, capacity: u64) -> Self {
+        Self { is_se: kind == "seSparse", capacity, grains: BTreeMap::new() }
+    }
+
+    pub(crate) fn grain(mut self, number: u64, byte: u8) -> Self {
+        self.grains.insert(number, Some(byte));
+        self
+    }
+
+    /// A grain of zeros, where the kind has such.
+    pub(crate) fn zeroed(mut self, number: u64) -> Self {
+        if self.is_se {
+            self.grains.insert(number, None);
+        }
+        self
+    }
+
+    pub(crate) fn build(&self) -> Vec<u8> {
+        if self.is_se { self.build_se() } else { self.build_cowd() }
+    }
+
+    fn tables(&self) -> usize {
+        usize::try_from(self.capacity.div_ceil(4096 * 4096)).unwrap()
+    }
+
+    /// Header, directory at sector 4, tables, grains.
+    fn build_cowd(&self) -> Vec<u8> {
+        let tables = self.tables();
+        let directory_sectors = (tables * 4).div_ceil(512);
+        let first_grain = 4 + directory_sectors + tables * 32;
+        let mut file = b"COWD".to_vec();
+        let fields = [1, 3, self.capacity / 512, 8, 4, tables as u64, 0];
+        file.extend(fields.iter().flat_map(|field| (*field as u32).to_le_bytes()));
+        file.resize(4 * 512, 0);
+        let place = |table: usize| (4 + directory_sectors + table * 32) as u32;
+        file.extend((0..tables).flat_map(|table| place(table).to_le_bytes()));
+        file.resize(place(0) as usize * 512, 0);
+        let mut entries = vec![0_u32; tables * 4096];
+        for (index, number) in self.grains.keys().enumerate() {
+            entries[*number as usize] = (first_grain + index * 8) as u32;
+        }
+        file.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
+        file.extend(self.grains.values().flat_map(|byte| [byte.unwrap(); 4096]));
+        file
+    }
+
+    /// Header, volatile header, directory, tables (the last one first), grains.
+    fn build_se(&self) -> Vec<u8> {
+        let tables = self.tables();
+        let grains_at = Self::SE_TABLES + tables * 32768;
+        let mut file = vec![0; grains_at];
+        let mut put = |at: usize, value: u64| {
+            file[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        };
+        put(0x00, 0xCAFE_BABE);
+        put(0x08, 0x2_0000_0001);
+        put(0x10, self.capacity / 512);
+        put(0x18, 8);
+        put(0x20, 64);
+        put(0x50, 1);
+        put(0x58, 1);
+        put(0x80, Self::SE_DIRECTORY as u64 / 512);
+        put(0x88, (tables as u64 * 8).div_ceil(512));
+        put(0x90, Self::SE_TABLES as u64 / 512);
+        put(0x98, tables as u64 * 64);
+        put(0xC0, grains_at as u64 / 512);
+        put(0xC8, self.grains.len() as u64 * 8);
+        put(512, 0xCAFE_CAFE);
+        for table in 0..tables {
+            let number = (tables - 1 - table) as u64;
+            put(Self::SE_DIRECTORY + table * 8, 1 << 60 | number);
+        }
+        let mut stored = 0_u64;
+        for (number, byte) in &self.grains {
+            let (table, entry) = (*number as usize / 4096, *number as usize % 4096);
+            let at = Self::SE_TABLES + (tables - 1 - table) * 32768 + entry * 8;
+            match byte {
+                Some(_) => {
+                    put(at, 3 << 60 | (stored & 0xFFF) << 48 | stored >> 12);
+                    stored += 1;
+                }
+                None => put(at, 2 << 60),
+            }
+        }
+        let data = self.grains.values().flatten();
+        file.extend(data.flat_map(|byte| [*byte; 4096]));
+        file
+    }
+}

@@ -128,7 +128,7 @@ fn write_anew(
     let mut pending = Span::default();
     for run in changed.snapshot() {
         match run.kept {
-            Kept::Zero => writer.add(run.span, &[])?,
+            Kept::Zero => writer.add_zeros(run.span)?,
             Kept::Memory(_) | Kept::Lost => {
                 return Err(io::Error::other("some of its records are damaged"));
             }
@@ -169,13 +169,33 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Adds records of zeros for `blocks`: as many as their bases need.
+    fn add_zeros(&mut self, blocks: Span) -> io::Result<()> {
+        let mut rest = Some(blocks);
+        while let Some(left) = rest.filter(|left| !left.is_empty()) {
+            // A base has the number of its block in the record.
+            let piece = left.first(u64::from(u32::MAX).saturating_mul(BLOCK));
+            let next = self.bases_from(piece.start()).nth(to_usize(MAX_BASES_OF_RECORD));
+            let room = next.and_then(|(block, _)| piece.offset_of(*block));
+            let piece = room.map_or(piece, |room| piece.first(room));
+            self.add(piece, &[])?;
+            rest = left.rest(piece.length());
+        }
+        Ok(())
+    }
+
+    /// The bases of the block at `start` and of those after it.
+    fn bases_from(&self, start: u64) -> impl Iterator<Item = &(u64, U32)> {
+        let first = self.bases.partition_point(|(block, _)| *block < start);
+        self.bases.iter().skip(first)
+    }
+
     /// Adds a record for `blocks` with `data`, or with zeros if that is empty.
     fn add(&mut self, blocks: Span, data: &[u8]) -> io::Result<()> {
         if blocks.is_empty() {
             return Ok(());
         }
-        let first = self.bases.partition_point(|(block, _)| *block < blocks.start());
-        let of_these = self.bases.iter().skip(first).take(to_usize(MAX_BASES_OF_RECORD));
+        let of_these = self.bases_from(blocks.start()).take(to_usize(MAX_BASES_OF_RECORD));
         let of_these = of_these.map_while(|(block, checksum)| {
             let place = blocks.offset_of(*block)?.checked_div(BLOCK)?;
             Some(Base { block: u32::try_from(place).ok()?.into(), checksum: *checksum })

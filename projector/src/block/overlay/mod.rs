@@ -2,8 +2,8 @@
 //!
 //! The changed blocks of 4 KiB are kept in memory, or in a sidecar file that is appended to, so that a
 //! crash loses no more than what was not flushed. What it lost is told. What was overwritten goes when
-//! the file is written anew. The overlay is a [`volfold_block::Map`]: it says which bytes are changed and where they
-//! are, and reads go through that.
+//! the file is written anew. The overlay is a [`volfold_block::Map`]: it says which bytes are changed and
+//! where they are, and reads go through that.
 
 use std::fs::{File, OpenOptions};
 use std::io;

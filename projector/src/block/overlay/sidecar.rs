@@ -159,7 +159,8 @@ impl Sidecar {
         }
     }
 
-    /// Puts `file` at `path` in the place of this one. Positions that were given until now cannot be read any more.
+    /// Puts `file` at `path` in the place of this one. Positions that were given until now cannot be
+    /// read any more.
     ///
     /// # Errors
     /// If the host does not; then this one stays.

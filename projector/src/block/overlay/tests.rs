@@ -412,6 +412,44 @@ fn an_overlay_that_is_written_anew_keeps_what_was_below() {
     clear(&path);
 }
 
+/// 40 tebibytes of one byte, with another at one place.
+struct Bent(u8, u64);
+
+impl BlockDevice for Bent {
+    fn size(&self) -> u64 {
+        40 << 40
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        buf.fill(self.0);
+        let place = self.1.checked_sub(offset).and_then(|place| buf.get_mut(place as usize));
+        place.into_iter().for_each(|byte| *byte ^= 1);
+        Ok(())
+    }
+}
+
+#[test]
+fn zeros_that_are_written_anew_keep_all_of_what_was_below() {
+    let path = path("zeros-anew");
+    let far = 33 << 40;
+    // More bases than one record takes, and some that are further away than a record counts.
+    let overlay = open(Arc::new(Bent(1, u64::MAX)), &path, 1 << 30).unwrap();
+    for start in [0, 20 << 20, far] {
+        overlay.write(start, &vec![7; 20 << 20]).unwrap();
+    }
+    overlay.write_zeroes(0, 40 << 40).unwrap();
+    drop(overlay);
+    drop(open(Arc::new(Bent(1, u64::MAX)), &path, 1 << 30).unwrap());
+    assert!(path.metadata().unwrap().len() < 1 << 20, "it was written anew");
+    for bent in [5, (40 << 20) - 1, far, far + (20 << 20) - 1] {
+        let error = open(Arc::new(Bent(1, bent)), &path, 1 << 30).err().unwrap().to_string();
+        let block = bent - bent % BLOCK;
+        assert!(error.contains(&format!("hold other bytes now: {block}")), "{error}");
+    }
+    assert!(open(Arc::new(Bent(1, u64::MAX)), &path, 1 << 30).unwrap().remarks().is_empty());
+    clear(&path);
+}
+
 #[test]
 fn a_block_that_was_replaced_is_not_read_below_again() {
     let bytes = contents(&*below());

@@ -2,7 +2,6 @@
 
 use std::ffi::c_void;
 
-use volfold_block::{Panicked, guard};
 use volfold_fs::FsErrorKind;
 use windows_sys::Win32::Foundation::FILETIME;
 use windows_sys::Win32::Storage::FileSystem::{BY_HANDLE_FILE_INFORMATION, WIN32_FIND_DATAW};
@@ -14,11 +13,10 @@ use super::access::{Token, give_parts};
 use super::context::VolumeContext;
 use crate::folder::names;
 use crate::folder::status::{self, nt_status};
+use crate::folder::windows::callbacks::{WRITE_ACCESS, answer};
 use crate::folder::windows::listing::attribute;
-use crate::folder::windows::{FileInfo, Handle, Lost, Page, VolumeServer};
-
-/// `FILE_WRITE_DATA | FILE_APPEND_DATA`.
-const WRITE_ACCESS: u32 = 0x2 | 0x4;
+use crate::folder::windows::{FileInfo, Handle, Page, VolumeServer};
+use crate::wide::units;
 
 /// `DELETE`.
 const DELETE: u32 = 0x1_0000;
@@ -96,35 +94,6 @@ unsafe fn handle<'a>(info: *mut DokanFileInfo) -> Result<&'a Handle, NtStatus> {
     handle.ok_or(status::INVALID_HANDLE)
 }
 
-/// The code units of a string that ends with 0.
-///
-/// # Safety
-/// `text` must point to such a string that outlives the request.
-unsafe fn wide<'a>(text: *const u16) -> &'a [u16] {
-    // SAFETY: by the contract of this function there is a 0 before the end.
-    unsafe {
-        let length = (0..).take_while(|at| *text.add(*at) != 0).count();
-        std::slice::from_raw_parts(text, length)
-    }
-}
-
-/// Why a request fails.
-struct Failure(NtStatus);
-
-impl From<Panicked<'_>> for Failure {
-    fn from(_panicked: Panicked<'_>) -> Self {
-        Self(nt_status(FsErrorKind::Internal))
-    }
-}
-
-/// The status of `work`; a panic in it is a fault of ours, and never crosses into the DLL.
-fn answer(work: impl FnOnce() -> Result<(), NtStatus>) -> NtStatus {
-    match guard("the volume", || work().map_err(Failure)) {
-        Ok(()) => status::SUCCESS,
-        Err(Failure(status)) => status,
-    }
-}
-
 unsafe extern "system" fn refuse() -> NtStatus {
     status::MEDIA_WRITE_PROTECTED
 }
@@ -142,7 +111,7 @@ unsafe extern "system" fn zw_create_file(
     let mut was_there = false;
     let status = answer(|| {
         // SAFETY: the DLL passes a valid path and info, and what the volume was made with.
-        let (context, path) = unsafe { (context(info), wide(path)) };
+        let (context, path) = unsafe { (context(info), units(path)) };
         if !matches!(disposition, disposition::OPEN | disposition::OPEN_IF)
             || options & option::DELETE_ON_CLOSE != 0
         {
@@ -179,11 +148,7 @@ fn open(
 ) -> Result<Handle, NtStatus> {
     let server = &context.server;
     // The driver knows no links.
-    let path = server.through_links(path, options & option::OPEN_REPARSE_POINT == 0)?;
-    let found = server.walk(&path, None).map_err(|lost| match lost {
-        Lost::Status(status) => status,
-        Lost::Link(_) => status::OBJECT_PATH_NOT_FOUND,
-    })?;
+    let found = server.walk_through_links(path, options & option::OPEN_REPARSE_POINT == 0)?;
     let is_directory =
         found.info.file_attributes & attribute::DIRECTORY != 0 && found.info.reparse_tag == 0;
     if options & option::DIRECTORY_FILE != 0 && !is_directory {

@@ -1,6 +1,6 @@
 //! What the callbacks of a volume of Dokan use, and what its driver is told of it.
 
-use crate::folder::windows::VolumeServer;
+use crate::folder::windows::callbacks::Context;
 
 use super::abi::{self, DokanOptions, Functions, flags};
 
@@ -9,23 +9,9 @@ use super::abi::{self, DokanOptions, Functions, flags};
 const TIMEOUT: u32 = 300_000;
 
 /// What the callbacks of one volume use.
-pub struct VolumeContext {
-    pub(super) server: VolumeServer,
-    pub(super) functions: Functions,
-    /// Called when the driver ends the volume by itself.
-    pub(super) lost: Box<dyn Fn() + Send + Sync>,
-}
+pub type VolumeContext = Context<Functions>;
 
 impl VolumeContext {
-    /// The callbacks answer from `server`.
-    pub fn new(
-        server: VolumeServer,
-        functions: Functions,
-        lost: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        Self { server, functions, lost }
-    }
-
     /// The options of a volume of this context, mounted at `point`, which ends with 0; both must
     /// outlive it.
     pub fn options(&self, point: &[u16], more: u32) -> Box<DokanOptions> {

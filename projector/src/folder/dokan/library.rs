@@ -1,7 +1,6 @@
 //! Dokan's DLL: loaded at run time from the folder of Windows where its installer puts it.
 
 use std::ffi::CStr;
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use windows_sys::Win32::Foundation::GetLastError;
@@ -11,6 +10,7 @@ use windows_sys::Win32::System::LibraryLoader::{
 
 use super::abi::{self, Functions};
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
+use crate::wide::wide;
 
 /// The first version that has all that is used here: 2.0.6.
 const OLDEST: u32 = 206;
@@ -38,7 +38,7 @@ impl Library {
 
     fn load(path: &Path, how: u32) -> ProjectResult<Self> {
         let shown = path.display();
-        let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
+        let wide = wide(path);
         // SAFETY: `wide` ends with 0; the DLL is never unloaded.
         let module = unsafe { LoadLibraryExW(wide.as_ptr(), std::ptr::null_mut(), how) };
         if module.is_null() {

@@ -6,16 +6,13 @@
 
 #![expect(unsafe_code, reason = "Dokan's DLL is called, and calls back, with raw pointers")]
 
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use volfold_fs::TreeVolume;
-
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
-use crate::folder::projector::{MountOptions, Place, Projector};
-use crate::folder::windows::mounting::{self, Driver, HostVolume};
-use crate::folder::windows::{VolumeServer, control, leftovers, place};
-use crate::mount::Mount;
+use crate::folder::projector::{MountOptions, Place};
+use crate::folder::windows::mounting::{By, Driver, HostVolume};
+use crate::folder::windows::{VolumeServer, place};
+use crate::wide::wide;
 
 pub mod abi;
 mod access;
@@ -26,49 +23,21 @@ mod library;
 pub use context::VolumeContext;
 pub use library::Library;
 
-use abi::{DokanHandle, DokanOperations, DokanOptions, Functions, flags, result};
+use abi::{DokanHandle, DokanOptions, Functions, flags, result};
 
 /// LIMIT: units of a mount point with the 0: the driver has 256, and puts `\DosDevices\` in front. One
 /// that it cut would not be found when it is to go.
 const MAX_POINT: usize = 256 - 12;
 
 /// The Dokan projector.
-pub struct Dokan;
-
-impl Projector for Dokan {
-    fn id(&self) -> &'static str {
-        "dokan"
-    }
-
-    fn is_available(&self) -> bool {
-        Library::installed().is_ok()
-    }
-
-    fn mount(
-        &self,
-        volumes: Vec<TreeVolume>,
-        folder: &Path,
-        options: &MountOptions,
-    ) -> ProjectResult<Box<dyn Mount>> {
-        mounting::mount(&Library::installed()?, volumes, folder, options)
-    }
-
-    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
-        control::unmount(folder, force)
-    }
-
-    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
-        control::is_mounted(folder)
-    }
-
-    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) -> usize {
-        leftovers::clear(folder, volumes)
-    }
-}
+pub(crate) type Dokan = By<Library>;
 
 impl Driver for Library {
-    fn title(&self) -> &'static str {
-        "Dokan"
+    const ID: &'static str = "dokan";
+    const TITLE: &'static str = "Dokan";
+
+    fn installed() -> ProjectResult<Self> {
+        Library::installed()
     }
 
     fn mount(
@@ -90,11 +59,10 @@ struct Volume {
     point: PathBuf,
     /// A directory that was made for it, and goes with it.
     made: Option<PathBuf>,
-    // The DLL uses these until the handle is closed.
+    // The DLL uses these until the handle is closed, then they are freed.
     _wide: Vec<u16>,
-    _options: Box<DokanOptions>,
-    _operations: Box<DokanOperations>,
-    _context: Box<VolumeContext>,
+    options: *mut DokanOptions,
+    context: *mut VolumeContext,
 }
 
 // SAFETY: the DLL's functions may be called from any thread, and the context is `Send + Sync`.
@@ -103,7 +71,7 @@ unsafe impl Send for Volume {}
 impl Volume {
     fn mount(context: VolumeContext, point: &Path, place: Place) -> ProjectResult<Self> {
         let shown = point.display();
-        let wide: Vec<u16> = point.as_os_str().encode_wide().chain([0]).collect();
+        let wide = wide(point);
         if wide.len() > MAX_POINT {
             let line = format!("{shown}: is longer than Dokan takes; give a shorter folder");
             return Err(ProjectError::new(ProjectErrorKind::Folder, line));
@@ -118,28 +86,26 @@ impl Volume {
             })?;
         }
         let more = if place == Place::MountManager { flags::MOUNT_MANAGER } else { 0 };
-        let context = Box::new(context);
         let functions = context.functions;
-        let options = context.options(&wide, more);
-        let operations = Box::new(callbacks::OPERATIONS);
+        let context = Box::into_raw(Box::new(context));
+        // SAFETY: the context was just made.
+        let options = Box::into_raw(unsafe { (*context).options(&wide, more) });
+        // From here on dropping it undoes all.
         let mut volume = Self {
             handle: std::ptr::null_mut(),
             functions,
             point: point.to_path_buf(),
             made,
             _wide: wide,
-            _options: options,
-            _operations: operations,
-            _context: context,
+            options,
+            context,
         };
-        // SAFETY: what is passed lives in `volume`, which closes the handle before it goes.
+        // SAFETY: the options live until `volume` has closed the handle; the operations live for ever,
+        // and the DLL only reads them.
         let made = unsafe {
             (functions.init)();
-            (functions.create_file_system)(
-                &raw mut *volume._options,
-                &raw mut *volume._operations,
-                &raw mut volume.handle,
-            )
+            let operations = (&raw const callbacks::OPERATIONS).cast_mut();
+            (functions.create_file_system)(options, operations, &raw mut volume.handle)
         };
         match made {
             result::SUCCESS => Ok(volume),
@@ -188,11 +154,14 @@ impl HostVolume for Volume {
 impl Drop for Volume {
     fn drop(&mut self) {
         // SAFETY: the handle is closed once, which waits for the last callback; `init` was called.
+        // Nothing uses the two boxes any more, which are ours.
         unsafe {
             if !self.handle.is_null() {
                 (self.functions.close_handle)(self.handle);
             }
             (self.functions.shutdown)();
+            drop(Box::from_raw(self.options));
+            drop(Box::from_raw(self.context));
         }
         if let Some(folder) = &self.made {
             let _ = std::fs::remove_dir(folder);

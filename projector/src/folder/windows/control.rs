@@ -245,7 +245,8 @@ fn patience() -> Duration {
     PATIENCE
 }
 
-/// Makes sure that the other side of `pipe` is not a stranger's, whose answers mean nothing. The owner of the pipe counts: its process can be any.
+/// Makes sure that the other side of `pipe` is not a stranger's, whose answers mean nothing. The owner
+/// of the pipe counts: its process can be any.
 ///
 /// # Errors
 /// `PermissionDenied` if it is; an administrator may force also a stranger's to end.

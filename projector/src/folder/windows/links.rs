@@ -25,7 +25,7 @@ impl VolumeServer {
         }
     }
 
-    fn link_data(&self, link: &Found<'_>) -> Result<Vec<u8>, NtStatus> {
+    fn link_data(&self, link: &Found) -> Result<Vec<u8>, NtStatus> {
         let target = self.link_target(link)?;
         reparse::symlink(&target).ok_or_else(|| {
             self.note("link target", link.node, "it is too long for Windows");
@@ -37,7 +37,7 @@ impl VolumeServer {
     ///
     /// INVARIANT: it is relative, leads nowhere outside of what is shown, and to no other file than
     /// the guest's own text does.
-    fn link_target(&self, link: &Found<'_>) -> Result<Vec<u16>, NtStatus> {
+    fn link_target(&self, link: &Found) -> Result<Vec<u16>, NtStatus> {
         let failed = |error| self.log_and_status("link target", link.node, &error);
         let text = self.fs.read_link(link.node).map_err(failed)?.0;
         let way = self.guest().resolve(&link.trail, &text, false).map_err(failed)?;
@@ -82,13 +82,13 @@ impl VolumeServer {
         Ok(target.into_units())
     }
 
-    /// `path` without links on it: for drivers that know none. The one at its end is followed with
-    /// `also_last`.
-    pub(crate) fn through_links(
+    /// What `path` leads to, through the links on it: for drivers that know none. The one at its end
+    /// is followed with `also_last`.
+    pub(crate) fn walk_through_links(
         &self,
         path: &[u16],
         also_last: bool,
-    ) -> Result<Vec<u16>, NtStatus> {
+    ) -> Result<Found, NtStatus> {
         let mut path = path.to_vec();
         for _ in 0..MAX_TRIES {
             let at = match self.walk(&path, None) {
@@ -97,7 +97,7 @@ impl VolumeServer {
                 Ok(found) if also_last && found.is_link() => {
                     path.iter().rposition(|unit| *unit == SEPARATOR).map_or(0, |at| at + 1)
                 }
-                Ok(_) => return Ok(path),
+                Ok(found) => return Ok(found),
             };
             let rest = path.get(at..).unwrap_or_default();
             let end = at + rest.iter().position(|unit| *unit == SEPARATOR).unwrap_or(rest.len());

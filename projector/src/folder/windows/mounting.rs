@@ -1,6 +1,7 @@
 //! How a set is mounted, whichever driver does it: as one volume of the host, or each volume of the
 //! guest for itself.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,10 +11,10 @@ use volfold_fs::{FsError, TreeVolume, VolumeTree};
 
 use super::control::{Control, End};
 use super::server::{Shown, VolumeServer};
-use super::{place, security};
+use super::{control, leftovers, place, security};
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
 use crate::folder::names;
-use crate::folder::projector::{Access, MountOptions, Place};
+use crate::folder::projector::{Access, MountOptions, Place, Projector};
 use crate::mount::Mount;
 
 /// A volume of the host; dropping it takes it away.
@@ -22,10 +23,24 @@ pub(crate) trait HostVolume: Send {
     fn other_names(&self) -> Vec<String>;
 }
 
-/// What makes volumes of the host.
-pub(crate) trait Driver {
-    /// What its driver is called where it is told that it is gone.
-    fn title(&self) -> &'static str;
+/// What makes volumes of the host: the library of a driver, loaded.
+pub(crate) trait Driver: Sized {
+    /// As [`Projector::id`].
+    const ID: &'static str;
+
+    /// What messages call it.
+    const TITLE: &'static str;
+
+    /// Loads the library.
+    ///
+    /// # Errors
+    /// `Unavailable`, with what to do.
+    fn installed() -> ProjectResult<Self>;
+
+    /// As [`Projector::warning`].
+    fn warning(&self) -> Option<String> {
+        None
+    }
 
     /// Makes a volume that `server` answers for, at `point`: a folder, or a drive as `X:`. `lost` is
     /// called when the driver ends it by itself.
@@ -41,12 +56,54 @@ pub(crate) trait Driver {
     ) -> ProjectResult<Box<dyn HostVolume>>;
 }
 
+/// The projector of a driver.
+pub(crate) struct By<D>(PhantomData<fn() -> D>);
+
+impl<D> By<D> {
+    pub(crate) const NEW: Self = Self(PhantomData);
+}
+
+impl<D: Driver> Projector for By<D> {
+    fn id(&self) -> &'static str {
+        D::ID
+    }
+
+    fn is_available(&self) -> bool {
+        D::installed().is_ok()
+    }
+
+    fn warning(&self) -> Option<String> {
+        D::installed().ok()?.warning()
+    }
+
+    fn mount(
+        &self,
+        volumes: Vec<TreeVolume>,
+        folder: &Path,
+        options: &MountOptions,
+    ) -> ProjectResult<Box<dyn Mount>> {
+        mount(&D::installed()?, volumes, folder, options)
+    }
+
+    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
+        control::unmount(folder, force)
+    }
+
+    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
+        control::is_mounted(folder)
+    }
+
+    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) -> usize {
+        leftovers::clear(folder, volumes)
+    }
+}
+
 /// Mounts `volumes` at `folder` by `driver`.
 ///
 /// # Errors
 /// Why the driver or the host refuses, or nothing can be shown.
-pub(crate) fn mount(
-    driver: &dyn Driver,
+fn mount<D: Driver>(
+    driver: &D,
     volumes: Vec<TreeVolume>,
     folder: &Path,
     options: &MountOptions,
@@ -70,12 +127,12 @@ pub(crate) fn mount(
     let volumes =
         if options.each || is_letter { job.each(&volumes)? } else { vec![job.set(volumes)?] };
     control.listen(ask.clone()).map_err(cannot)?;
-    Ok(Box::new(Mounted { driver: driver.title(), volumes, ask, end }))
+    Ok(Box::new(Mounted { driver: D::TITLE, volumes, ask, end }))
 }
 
 /// What volumes are mounted with.
-struct Job<'a> {
-    driver: &'a dyn Driver,
+struct Job<'a, D> {
+    driver: &'a D,
     folder: &'a Path,
     options: &'a MountOptions,
     security: Vec<u8>,
@@ -88,7 +145,7 @@ struct Named {
     name: Option<Vec<u8>>,
 }
 
-impl Job<'_> {
+impl<D: Driver> Job<'_, D> {
     /// Mounts the set at the folder.
     fn set(&self, volumes: Vec<TreeVolume>) -> ProjectResult<Named> {
         let tree = Arc::new(VolumeTree::new(volumes));
@@ -135,9 +192,23 @@ impl Job<'_> {
     }
 
     fn mount(&self, server: VolumeServer, point: &Path) -> ProjectResult<Box<dyn HostVolume>> {
+        let is_folder = !matches!(self.options.place, Place::Letter(_));
+        if is_folder && point.is_symlink() {
+            // A driver would take its place, and it could not be made again.
+            let shown = point.display();
+            let line = format!("{shown}: is a link; give the folder that it leads to");
+            return Err(ProjectError::new(ProjectErrorKind::Folder, line));
+        }
         let ask = self.ask.clone();
         let lost = Box::new(move || drop(ask.send(End::DriverGone)));
-        self.driver.mount(server, point, self.options, lost)
+        let volume = self.driver.mount(server, point, self.options, lost)?;
+        if self.options.place == Place::MountManager
+            && !volume.other_names().iter().any(|name| name.starts_with(r"\\?\Volume{"))
+        {
+            let shown = point.display();
+            (self.options.log)(&format!("{shown}: the Mount Manager tells no name for it"));
+        }
+        Ok(volume)
     }
 }
 

@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "the host is asked by its own functions")]
 
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Component, Path, Prefix};
 
 use windows_sys::Win32::Storage::FileSystem::{
@@ -12,6 +11,7 @@ use windows_sys::Win32::System::SystemServices::FILE_SUPPORTS_REPARSE_POINTS;
 use windows_sys::Win32::System::WindowsProgramming::DRIVE_REMOTE;
 
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
+use crate::wide::wide;
 
 /// Whether volumes can be mounted below `folder`: it must lie on a local NTFS or ReFS.
 ///
@@ -44,7 +44,7 @@ pub(crate) fn check_folder(folder: &Path) -> ProjectResult<()> {
 
 /// The root of the volume that `folder` lies on, which ends with 0; of a drive letter none.
 fn volume_root(folder: &Path) -> Option<Vec<u16>> {
-    let wide: Vec<u16> = folder.as_os_str().encode_wide().chain([0]).collect();
+    let wide = wide(folder);
     let mut root = vec![0_u16; 1024];
     let size = u32::try_from(root.len()).unwrap_or(0);
     // SAFETY: the name ends with 0, the size is that of the buffer.
@@ -81,7 +81,7 @@ fn supports_mount_points(root: &[u16]) -> Option<bool> {
 /// knows only what it was told of.
 pub(crate) fn volume_guid_path(point: &str) -> Option<String> {
     let point = point.strip_prefix(r"\\.\").unwrap_or(point).trim_end_matches('\\');
-    let wide: Vec<u16> = point.encode_utf16().chain([u16::from(b'\\'), 0]).collect();
+    let wide = wide(format!(r"{point}\"));
     let mut name = [0_u16; 64];
     let size = u32::try_from(name.len()).unwrap_or(0);
     // SAFETY: the name ends with 0, the size is that of the buffer.

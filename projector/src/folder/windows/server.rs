@@ -64,16 +64,16 @@ impl From<NtStatus> for Lost {
 }
 
 /// What a path leads to.
-pub(crate) struct Found<'a> {
+pub(crate) struct Found {
     pub(crate) info: FileInfo,
     pub(crate) node: NodeId,
     /// The directories from the root to the node's own.
     pub(super) trail: Vec<NodeId>,
     /// The name of the stream after a colon.
-    stream: Option<&'a [u16]>,
+    stream: Option<Vec<u16>>,
 }
 
-impl Found<'_> {
+impl Found {
     /// Whether it is a link, and not a stream of one.
     pub(crate) fn is_link(&self) -> bool {
         self.info.reparse_tag == tag::SYMLINK && self.stream.is_none()
@@ -295,11 +295,11 @@ impl VolumeServer {
     }
 
     /// Walks `path`, which begins with a separator; `spelled` gets it as the guest spells it.
-    pub(crate) fn walk<'a>(
+    pub(crate) fn walk(
         &self,
-        path: &'a [u16],
+        path: &[u16],
         mut spelled: Option<&mut Vec<u16>>,
-    ) -> Result<Found<'a>, Lost> {
+    ) -> Result<Found, Lost> {
         let mut found = Found {
             info: self.root_info,
             node: self.root,
@@ -318,7 +318,7 @@ impl VolumeServer {
             let (name, stream) = split_stream(&rest[..end]);
             if name.is_empty() && !is_below {
                 // `\:stream` is a stream of the root.
-                found.stream = stream;
+                found.stream = stream.map(<[u16]>::to_vec);
                 return Ok(found);
             }
             let is_last = at + end == path.len();
@@ -329,7 +329,8 @@ impl VolumeServer {
                 FsErrorKind::NotFound => status::OBJECT_PATH_NOT_FOUND,
                 kind => nt_status(kind),
             })?;
-            (found.node, found.info, found.stream) = (entry.node, entry.info, stream);
+            (found.node, found.info) = (entry.node, entry.info);
+            found.stream = stream.map(<[u16]>::to_vec);
             if let Some(spelled) = &mut spelled {
                 spelled.push(SEPARATOR);
                 spelled.extend_from_slice(listing.name(entry));
@@ -349,12 +350,12 @@ impl VolumeServer {
         Ok(found)
     }
 
-    pub(crate) fn open(&self, found: Found<'_>) -> Result<Handle, NtStatus> {
+    pub(crate) fn open(&self, found: Found) -> Result<Handle, NtStatus> {
         let Found { mut info, node, mut trail, stream } = found;
         let is_directory = info.file_attributes & attribute::DIRECTORY != 0;
         let content = match stream {
             Some(name) => {
-                let (stream, data) = self.stream(node, name)?;
+                let (stream, data) = self.stream(node, &name)?;
                 info.file_size = stream.size;
                 info.allocation_size = stream.size;
                 info.file_attributes &= !attribute::DIRECTORY;

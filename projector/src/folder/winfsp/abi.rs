@@ -256,7 +256,8 @@ const _: () = {
     assert!(size_of::<FspFileSystem>() == 792);
 };
 
-/// The parameter `GetReparsePointByName` of the headers: tells the reparse data of a path, if it has any.
+/// The parameter `GetReparsePointByName` of the headers: tells the reparse data of a path, if it has
+/// any.
 pub type ReparsePointByName = unsafe extern "C" fn(
     FileSystemPtr,
     *mut c_void,

@@ -2,21 +2,17 @@
 
 use std::ffi::c_void;
 
-use volfold_block::{Panicked, guard};
-use volfold_fs::FsErrorKind;
-
 use super::abi::{
     DirInfo, FileInfo, FileSystemPtr, Interface, IoStatusBlock, NtStatus, OpenFileInfo, VolumeInfo,
 };
 use super::context::VolumeContext;
 use super::page::RecordPage;
 use crate::folder::names;
-use crate::folder::status::{self, nt_status};
+use crate::folder::status;
+use crate::folder::windows::callbacks::{WRITE_ACCESS, answer};
 use crate::folder::windows::listing::attribute;
 use crate::folder::windows::{Handle, Lost, Page, VolumeServer};
-
-/// `FILE_WRITE_DATA | FILE_APPEND_DATA`.
-const WRITE_ACCESS: u32 = 0x2 | 0x4;
+use crate::wide::units;
 
 /// What WinFsp calls; its context is a [`VolumeContext`].
 pub static INTERFACE: Interface = Interface {
@@ -74,37 +70,6 @@ unsafe fn server<'a>(fs: FileSystemPtr) -> &'a VolumeServer {
     unsafe { &context(fs).server }
 }
 
-/// The code units of a string that ends with 0.
-///
-/// # Safety
-/// `text` must point to such a string that outlives the request.
-unsafe fn wide<'a>(text: *const u16) -> &'a [u16] {
-    let mut length = 0;
-    // SAFETY: by the contract of this function there is a 0 before the end.
-    while unsafe { *text.add(length) } != 0 {
-        length += 1;
-    }
-    // SAFETY: the units up to the 0 were just read.
-    unsafe { std::slice::from_raw_parts(text, length) }
-}
-
-/// Why a request fails.
-struct Failure(NtStatus);
-
-impl From<Panicked<'_>> for Failure {
-    fn from(_panicked: Panicked<'_>) -> Self {
-        Self(nt_status(FsErrorKind::Internal))
-    }
-}
-
-/// The status of `work`; a panic in it is a fault of ours, and never crosses into the DLL.
-fn answer(work: impl FnOnce() -> Result<(), NtStatus>) -> NtStatus {
-    match guard("the volume", || work().map_err(Failure)) {
-        Ok(()) => status::SUCCESS,
-        Err(Failure(status)) => status,
-    }
-}
-
 /// Copies `bytes` to `buffer`, whose size `size` tells; then `size` is that of `bytes`.
 ///
 /// # Safety
@@ -151,7 +116,7 @@ unsafe extern "C" fn get_security_by_name(
 ) -> NtStatus {
     answer(|| {
         // SAFETY: as for every callback.
-        let (server, path) = unsafe { (server(fs), wide(path)) };
+        let (server, path) = unsafe { (server(fs), units(path)) };
         let (value, result) = match server.walk(path, None) {
             Ok(found) => (found.info.file_attributes, Ok(found.node)),
             Err(Lost::Link(index)) => (index, Err(status::REPARSE)),
@@ -180,7 +145,7 @@ unsafe extern "C" fn open(
 ) -> NtStatus {
     answer(|| {
         // SAFETY: as for every callback.
-        let (server, path) = unsafe { (server(fs), wide(path)) };
+        let (server, path) = unsafe { (server(fs), units(path)) };
         let mut spelled = Vec::with_capacity(path.len() + 8);
         let found = match server.walk(path, Some(&mut spelled)) {
             Ok(found) => found,
@@ -333,7 +298,7 @@ unsafe extern "C" fn get_dir_info_by_name(
             let room = size_of::<DirInfo>() + 2 * names::MAX_WINDOWS;
             let buf = std::slice::from_raw_parts_mut(out.cast::<u8>(), room);
             let mut page = RecordPage::single(buf);
-            server(fs).find_in(handle(context), wide(name), |info, name| {
+            server(fs).find_in(handle(context), units(name), |info, name| {
                 page.push(info, name, 0);
             })
         }
@@ -402,7 +367,7 @@ unsafe extern "C" fn reparse_point_by_name(
     answer(|| {
         // SAFETY: as for every callback.
         unsafe {
-            let data = match server(fs).reparse_data(wide(path)) {
+            let data = match server(fs).reparse_data(units(path)) {
                 Ok(data) => data,
                 Err(Lost::Link(_)) => return Err(status::OBJECT_PATH_NOT_FOUND),
                 Err(Lost::Status(status)) => return Err(status),

@@ -1,7 +1,7 @@
 //! What the callbacks of a volume of WinFsp use, and what its driver is told of it.
 
 use crate::folder::names;
-use crate::folder::windows::VolumeServer;
+use crate::folder::windows::callbacks::Context;
 
 use super::abi::{Functions, VolumeInfo, VolumeParams, flags, valid};
 
@@ -9,23 +9,9 @@ use super::abi::{Functions, VolumeInfo, VolumeParams, flags, valid};
 const SECTOR: u16 = 512;
 
 /// What the callbacks of one volume use.
-pub struct VolumeContext {
-    pub(super) server: VolumeServer,
-    pub(super) functions: Functions,
-    /// Called when the driver ends the volume by itself.
-    pub(super) lost: Box<dyn Fn() + Send + Sync>,
-}
+pub type VolumeContext = Context<Functions>;
 
 impl VolumeContext {
-    /// The callbacks answer from `server`, and call `lost` when the driver ends the volume by itself.
-    pub fn new(
-        server: VolumeServer,
-        functions: Functions,
-        lost: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        Self { server, functions, lost }
-    }
-
     /// What the driver is told of the volume.
     ///
     /// Data is cached only if `file_info_timeout` is infinite, and the other timeouts count only

@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, OsString};
 use std::fmt;
-use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::os::windows::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use windows_sys::Win32::Foundation::GetLastError;
@@ -16,6 +16,7 @@ use windows_sys::Win32::System::Registry::{
 
 use super::abi::{self, Functions};
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
+use crate::wide::wide;
 
 /// The first version that has all that is used here.
 const OLDEST: Version = Version { major: 2, minor: 1 };
@@ -73,7 +74,7 @@ impl Library {
     /// As [`Library::installed`].
     pub fn load(path: &Path) -> ProjectResult<Self> {
         let shown = path.display();
-        let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
+        let wide = wide(path);
         // SAFETY: `wide` ends with 0; the DLL is never unloaded.
         let module = unsafe {
             LoadLibraryExW(wide.as_ptr(), std::ptr::null_mut(), LOAD_WITH_ALTERED_SEARCH_PATH)
@@ -158,7 +159,6 @@ fn unavailable(message: impl Into<String>) -> ProjectError {
 
 /// Where the installer says that it put WinFsp.
 fn install_folder() -> Option<PathBuf> {
-    let wide = |text: &str| text.encode_utf16().chain([0]).collect::<Vec<u16>>();
     let (key, value) = (wide("SOFTWARE\\WinFsp"), wide("InstallDir"));
     let mut units = [0_u16; 1024];
     let mut size = u32::try_from(size_of_val(&units)).unwrap_or(0);

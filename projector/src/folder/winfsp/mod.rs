@@ -9,13 +9,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use volfold_fs::TreeVolume;
-
 use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
-use crate::folder::projector::{MountOptions, Place, Projector};
-use crate::folder::windows::mounting::{self, Driver, HostVolume};
-use crate::folder::windows::{VolumeServer, control, leftovers};
-use crate::mount::Mount;
+use crate::folder::projector::{MountOptions, Place};
+use crate::folder::windows::VolumeServer;
+use crate::folder::windows::mounting::{By, Driver, HostVolume};
 
 pub mod abi;
 pub mod callbacks;
@@ -33,46 +30,18 @@ use stand::Stand;
 use volume::Volume;
 
 /// The WinFsp projector.
-pub struct WinFsp;
+pub(crate) type WinFsp = By<Library>;
 
-impl Projector for WinFsp {
-    fn id(&self) -> &'static str {
-        "winfsp"
-    }
+impl Driver for Library {
+    const ID: &'static str = "winfsp";
+    const TITLE: &'static str = "WinFsp";
 
-    fn is_available(&self) -> bool {
-        Library::installed().is_ok()
+    fn installed() -> ProjectResult<Self> {
+        Library::installed()
     }
 
     fn warning(&self) -> Option<String> {
-        Library::installed().ok()?.warning()
-    }
-
-    fn mount(
-        &self,
-        volumes: Vec<TreeVolume>,
-        folder: &Path,
-        options: &MountOptions,
-    ) -> ProjectResult<Box<dyn Mount>> {
-        mounting::mount(&Library::installed()?, volumes, folder, options)
-    }
-
-    fn unmount(&self, folder: &Path, force: bool) -> ProjectResult<()> {
-        control::unmount(folder, force)
-    }
-
-    fn is_mounted(&self, folder: &Path) -> ProjectResult<bool> {
-        control::is_mounted(folder)
-    }
-
-    fn clear_leftovers(&self, folder: &Path, volumes: &[String]) -> usize {
-        leftovers::clear(folder, volumes)
-    }
-}
-
-impl Driver for Library {
-    fn title(&self) -> &'static str {
-        "WinFsp"
+        Library::warning(self)
     }
 
     fn mount(
@@ -94,14 +63,7 @@ impl Driver for Library {
             Place::MountManager => mount_manager_form(point),
             _ => point.to_path_buf(),
         };
-        let volume = Volume::mount(context, &told, stand, *self, options.threads)?;
-        if options.place == Place::MountManager
-            && !volume.other_names().iter().any(|name| name.starts_with(r"\\?\Volume{"))
-        {
-            let shown = point.display();
-            (options.log)(&format!("{shown}: the Mount Manager tells no name for it"));
-        }
-        Ok(Box::new(volume))
+        Ok(Box::new(Volume::mount(context, &told, stand, *self, options.threads)?))
     }
 }
 

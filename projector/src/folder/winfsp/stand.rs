@@ -5,10 +5,11 @@
 //! administrators may make folders of others.
 
 use std::io;
-use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use windows_sys::Win32::Security::{DACL_SECURITY_INFORMATION, GetFileSecurityW, SetFileSecurityW};
+
+use crate::wide::wide;
 
 /// LIMIT: bytes of a security descriptor: its lists have at most 64 KiB each.
 const MAX_DESCRIPTOR: usize = 256 << 10;
@@ -21,14 +22,11 @@ pub(super) struct Stand {
 }
 
 impl Stand {
-    /// Removes `folder`, which must be empty.
+    /// Removes `folder`, which must be empty and no link.
     ///
     /// # Errors
-    /// If it is a link, which could not be made again, or cannot be removed.
+    /// If it cannot be removed.
     pub(super) fn remove(folder: &Path) -> io::Result<Self> {
-        if std::fs::symlink_metadata(folder)?.file_type().is_symlink() {
-            return Err(io::Error::other("is a link; give the folder that it leads to"));
-        }
         let descriptor = descriptor(folder);
         std::fs::remove_dir(folder)?;
         Ok(Self { folder: folder.to_path_buf(), descriptor })
@@ -55,10 +53,6 @@ impl Drop for Stand {
             SetFileSecurityW(wide.as_ptr(), DACL_SECURITY_INFORMATION, descriptor);
         }
     }
-}
-
-fn wide(path: &Path) -> Vec<u16> {
-    path.as_os_str().encode_wide().chain([0]).collect()
 }
 
 /// The access list of `path`.

@@ -1,7 +1,6 @@
 //! One volume of WinFsp: made, mounted, answered for, and taken away.
 
 use std::ffi::c_void;
-use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::ProjectResult;
@@ -13,6 +12,7 @@ use super::stand::Stand;
 use super::{callbacks, host};
 use crate::folder::windows::mounting::HostVolume;
 use crate::folder::windows::place;
+use crate::wide::wide;
 
 /// A volume that is shown.
 pub(super) struct Volume {
@@ -45,7 +45,7 @@ impl Volume {
         let shown = point.display().to_string();
         let params = context.params();
         let context = Box::into_raw(Box::new(context));
-        let device = wide(Path::new("WinFsp.Disk"));
+        let device = wide("WinFsp.Disk");
         let mut fs: FileSystemPtr = std::ptr::null_mut();
         // SAFETY: names end with 0, the parameters are complete, the interface lives for ever.
         let status = unsafe {
@@ -106,8 +106,4 @@ impl Drop for Volume {
             drop(Box::from_raw(self.context));
         }
     }
-}
-
-fn wide(text: &Path) -> Vec<u16> {
-    text.as_os_str().encode_wide().chain([0]).collect()
 }

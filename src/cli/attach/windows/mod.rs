@@ -24,12 +24,14 @@ use volfold_projector::process::{ImageFiles, open_writable};
 use volfold_projector::{Log, process};
 
 use self::initiator::Told;
-use super::shared::{AttachArguments, DetachArguments, open_set, outcome_of, record, records};
+use super::shared::{
+    AttachArguments, DetachArguments, begin, none_is, not_written, outcome_of, outcome_of_count,
+    records, still_reads, way,
+};
 use crate::cli::background::{PATIENCE, Talk};
 use crate::cli::devices::Device;
-use crate::cli::mount_record::MountRecord;
+use crate::cli::mount_record::{MountRecord, read_json};
 use crate::cli::outcome::Outcome;
-use crate::cli::paths::plain_path;
 use crate::cli::targets::targets;
 use crate::cli::text;
 
@@ -63,7 +65,7 @@ struct ServedTarget {
 
 impl Served {
     fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(folder.join("iscsi.json")).ok()?).ok()
+        read_json(&folder.join("iscsi.json"))
     }
 
     /// Writes it, whole or not at all.
@@ -126,16 +128,9 @@ pub(super) fn serve(arguments: &AttachArguments, log: &Path, folder: &Path) -> O
             return Outcome::Nothing;
         }
     };
-    let Some((set, devices, outcome)) = open_set(arguments, &talk) else {
+    let Some((set, devices, record, outcome)) = begin(arguments, folder, log, &talk) else {
         return Outcome::Nothing;
     };
-    let images = arguments.disks.iter().map(|disk| plain_path(disk)).collect();
-    let ids = devices.iter().map(|device| device.id.clone()).collect();
-    let record = record(folder, images, ids, Some(log));
-    if let Err(error) = record.write() {
-        talk.say(&format!("what is attached cannot be written down: {error}"));
-        return Outcome::Nothing;
-    }
     let (ended, is_clear) = match Serving::begin(arguments, &set, &devices, folder, &talk) {
         Ok(serving) => serving.run(&devices, folder, outcome),
         Err(line) => {
@@ -217,7 +212,7 @@ impl<'a> Serving<'a> {
         };
         // Before Windows is told: what a killed process leaves can be cleared.
         let written = served.write(folder);
-        written.map_err(|error| format!("what is attached cannot be written down: {error}"))?;
+        written.map_err(|error| not_written(&error))?;
         Ok(Self { talk, is_writable: overlay.is_given(), server, sessions, served, secret })
     }
 
@@ -239,13 +234,9 @@ impl<'a> Serving<'a> {
             }
         };
         if let Err(error) = self.served.write(folder) {
-            self.talk.note(&format!("what is attached cannot be written down: {error}"));
+            self.talk.note(&not_written(&error));
         }
-        let outcome = match count {
-            0 => Outcome::Nothing,
-            count if count < devices.len() => Outcome::Part,
-            _ => outcome,
-        };
+        let outcome = outcome_of_count(count, devices.len(), outcome);
         let is_logged_out = outcome != Outcome::Nothing && {
             self.talk.ready(outcome);
             self.wait_for_end(folder, &asked)
@@ -259,8 +250,8 @@ impl<'a> Serving<'a> {
     fn log_out(&self) -> bool {
         match log_out(&self.served, &self.served.names(), true) {
             Ok(()) => true,
-            Err(line) => {
-                self.talk.note(&line);
+            Err(error) => {
+                self.talk.note(&error.line(CLOSE));
                 false
             }
         }
@@ -281,7 +272,7 @@ impl<'a> Serving<'a> {
             };
             count += 1;
             target.disk = Some(disk);
-            let way = if self.is_writable { "changes go to the overlay" } else { "read-only" };
+            let way = way(self.is_writable);
             let name = device(disk);
             self.talk.answer(&format!("{name}  disk {disk}: {}, {way}", one.description));
             for path in &answer.paths {
@@ -333,9 +324,9 @@ fn clear_files(record: &MountRecord) {
 /// Frees what `record` tells of, whose process died, as far as it is not in use.
 fn clear(record: &MountRecord) {
     if let Some(served) = Served::read(&record.folder)
-        && let Err(line) = log_out(&served, &served.names(), true)
+        && let Err(error) = log_out(&served, &served.names(), true)
     {
-        text::complain(format_args!("{line}; and then `volfold detach all`"));
+        text::complain(format_args!("{}; and then `volfold detach all`", error.line(CLOSE)));
         return;
     }
     clear_files(record);
@@ -356,18 +347,36 @@ pub(super) fn clear_dead() {
     }
 }
 
+/// Why Windows is not logged out.
+enum NotOut {
+    /// Programs use a disk.
+    InUse(String),
+    /// It is not known what Windows has.
+    Failed(String),
+}
+
+impl NotOut {
+    /// What is told; `next` is what to do where a disk is in use.
+    fn line(self, next: &str) -> String {
+        match self {
+            Self::InUse(line) => format!("{line}; {next}"),
+            Self::Failed(line) => line,
+        }
+    }
+}
+
+/// What is to be done with a disk that is in use.
+const CLOSE: &str = "close what uses it, or give --force";
+
 /// Logs Windows out of the targets `names` of `served`.
-fn log_out(served: &Served, names: &[&str], is_last: bool) -> Result<(), String> {
+fn log_out(served: &Served, names: &[&str], is_last: bool) -> Result<(), NotOut> {
     let told = initiator::detach(&served.address, served.port, names, is_last);
-    let told = told.map_err(|failure| failure.line)?;
+    let told = told.map_err(|failure| NotOut::Failed(failure.line))?;
     let failed = told.iter().find(|one| !one.error.is_empty());
     failed.map_or(Ok(()), |one| {
         let target = served.targets.iter().find(|target| target.name == one.name);
         let shown = target.and_then(|target| target.disk).map_or(one.name.clone(), device);
-        Err(format!(
-            "{shown}: is in use: {}; close what uses it, or give --force",
-            one.error.trim()
-        ))
+        Err(NotOut::InUse(format!("{shown}: is in use: {}", one.error.trim())))
     })
 }
 
@@ -391,13 +400,7 @@ pub(super) fn detach(arguments: &DetachArguments) -> Outcome {
         .collect();
     chosen.retain(|(_, served)| is_wanted(served));
     if chosen.is_empty() {
-        let shown = arguments.device.display();
-        let line = match all {
-            true => "nothing is attached".to_owned(),
-            false => format!("{shown}: was not made by `volfold attach`; see `volfold mounts`"),
-        };
-        text::complain(format_args!("{line}"));
-        return Outcome::Nothing;
+        return none_is(&arguments.device);
     }
     let (mut done, mut failed) = (false, false);
     for (record, served) in chosen {
@@ -425,8 +428,14 @@ fn detach_one(
     let stays = |target: &ServedTarget| target.disk.is_some() && !goes(&target);
     let is_last = !served.targets.iter().any(stays);
     match log_out(&served, &names, is_last) {
-        Err(line) if force && is_last => text::complain(format_args!("{line}; it ends anyway")),
-        other => other?,
+        Err(NotOut::InUse(line)) if force && is_last => {
+            text::complain(format_args!("{line}; it ends anyway"));
+        }
+        // Its process serves the others too.
+        Err(error) if force => {
+            return Err(error.line("`volfold detach all --force` ends all of it"));
+        }
+        other => other.map_err(|error| error.line(CLOSE))?,
     }
     if !is_last {
         served.targets.retain(stays);
@@ -445,11 +454,7 @@ fn wait_for_process(record: &MountRecord) -> Result<(), String> {
     let start = Instant::now();
     while record.folder.exists() && is_alive(record) {
         if start.elapsed() > PATIENCE {
-            return Err(format!(
-                "the disk is free, but process {} still reads the images; see {}",
-                record.pid,
-                record.log.as_ref().map(|log| log.display().to_string()).unwrap_or_default()
-            ));
+            return Err(still_reads(record));
         }
         thread::sleep(Duration::from_millis(20));
     }

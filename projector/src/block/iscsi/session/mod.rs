@@ -235,7 +235,8 @@ impl<'a> Session<'a> {
                 self.transfers.retain(|transfer| transfer.tag != header.transfer_tag.get());
                 if self.transfers.len() < before { COMPLETE } else { NO_SUCH_TASK }
             }
-            // ABORT TASK SET, and LOGICAL UNIT RESET and TARGET WARM RESET, which every session hears of.
+            // ABORT TASK SET, and LOGICAL UNIT RESET and TARGET WARM RESET, which every session hears
+            // of.
             function @ (2 | 5 | 6) => {
                 self.transfers.clear();
                 if let (5 | 6, Some(target)) = (function, &self.agreed.target) {

@@ -1,0 +1,307 @@
+//! QED, a disk image that QEMU had before QCOW2 of version 3.
+//!
+//! Specification: QEMU, docs/interop/qed_spec.rst. Little-endian. The header is followed by clusters:
+//! one L1 table, L2 tables, and the data. A table has one or more clusters of offsets of 64 bits.
+//!
+//! | offset | size | field        | rule                                                          |
+//! |--------|------|--------------|---------------------------------------------------------------|
+//! | 0x00   | 4    | magic        | `QED\0`                                                       |
+//! | 0x04   | 4    | cluster size | power of two, 4 KiB to 64 MiB                                 |
+//! | 0x08   | 4    | table size   | in clusters: 1, 2, 4, 8 or 16                                 |
+//! | 0x0C   | 4    | header size  | in clusters                                                   |
+//! | 0x10   | 8    | features     | bits: 0 parent, 1 needs a check, 2 the parent is raw; no other |
+//! | 0x18   | 16   |              | not looked at: features that may be unknown                   |
+//! | 0x28   | 8    | L1 table     | where it is; a multiple of the cluster                        |
+//! | 0x30   | 8    | size         | of the disk in bytes; a multiple of 512                       |
+//! | 0x38   | 4    | backing name | where it is                                                   |
+//! | 0x3C   | 4    | its size     | at most 1023; the name ends within the header                 |
+//!
+//! | entry  | meaning                                                    |
+//! |--------|------------------------------------------------------------|
+//! | 0      | no L2 table, no cluster: the parent shows through          |
+//! | 1      | a cluster of zeros                                         |
+//! | other  | where the table or cluster is; a multiple of the cluster   |
+
+use std::sync::Arc;
+
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, ByteReader, Confidence, Finding, Map, Mapped, Piece,
+    Place, Span, bytes_to_index, code,
+};
+
+use crate::context::{Backing, ImageContext};
+use crate::format::qcow2::name::{FileName, open_parent};
+use crate::format::{DiskImage, ImageFormat, Lineage};
+use crate::levels::{Levels, Look, Shape};
+use crate::locator::Located;
+use crate::table::{BlockPlace, Entry, MAX_LOOK, alike};
+
+const MAGIC: [u8; 4] = *b"QED\0";
+
+/// The size of the header.
+const HEADER_BYTES: u64 = 64;
+
+/// LIMIT: bytes of a cluster. The specification's.
+const CLUSTER_BYTES: std::ops::RangeInclusive<u32> = 1 << 12..=1 << 26;
+
+/// LIMIT: clusters of a table. The specification's.
+const MAX_TABLE: u32 = 16;
+
+/// LIMIT: bytes of the name of the parent, as QEMU has.
+const MAX_NAME: u64 = 1023;
+
+const HAS_PARENT: u64 = 1;
+const NEEDS_CHECK: u64 = 1 << 1;
+const PARENT_IS_RAW: u64 = 1 << 2;
+
+/// An entry for a cluster of zeros.
+const ZERO: u64 = 1;
+
+/// Reads QED images.
+pub struct Qed;
+
+impl ImageFormat for Qed {
+    fn id(&self) -> &'static str {
+        "qed"
+    }
+
+    fn title(&self) -> &'static str {
+        "QED (QEMU)"
+    }
+
+    fn extensions(&self) -> &'static [&'static str] {
+        &["qed"]
+    }
+
+    fn probe(&self, file: &dyn BlockDevice) -> BlockResult<Confidence> {
+        let mut magic = [0; 4];
+        if file.size() < HEADER_BYTES {
+            return Ok(Confidence::No);
+        }
+        file.read_at(0, &mut magic)?;
+        Ok(if magic == MAGIC { Confidence::Certain } else { Confidence::No })
+    }
+
+    fn open(&self, file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
+        let header = Header::read(&*file.device)?;
+        if header.needs_check {
+            let line = "image was not closed, or is in use; its last writes may be missing";
+            context.part_log().add(Finding::warning(code::QED_NEEDS_CHECK, line));
+        }
+        let declared = header.parent_is_raw.then_some("raw");
+        let parent = match &header.parent {
+            Some(name) => Some(open_parent(file, name, declared, context)?),
+            None => None,
+        };
+        let below = parent.as_ref().map(|parent| Backing::of(Arc::clone(&parent.device)));
+        let disk = QedDisk {
+            levels: Levels::new(Arc::clone(&file.device), header.shape, context.cache()),
+            file: Arc::clone(&file.device),
+            reserved: header.reserved,
+            table_bytes: header.table_bytes,
+            below: below.unwrap_or_default(),
+        };
+        let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
+        Ok(match &parent {
+            Some(parent) => image.over(parent),
+            None => image,
+        })
+    }
+
+    fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {
+        let header = Header::read(&*file.device)?;
+        let parent = header.parent.and_then(|name| FileName::parse(&name, "parent").ok());
+        Ok(Some(Lineage {
+            parent_was_beside: parent.as_ref().is_some_and(FileName::is_beside),
+            parents: parent.map(|name| name.candidates(file)).unwrap_or_default(),
+            ..Lineage::default()
+        }))
+    }
+}
+
+/// A header whose every field is within its bounds.
+#[derive(Debug)]
+struct Header {
+    shape: Shape,
+    table_bytes: u64,
+    /// What no cluster may lie in: the header, the L1 table.
+    reserved: [Span; 2],
+    needs_check: bool,
+    parent: Option<String>,
+    parent_is_raw: bool,
+}
+
+fn corrupt<T>(sentence: impl Into<String>, at: u64) -> BlockResult<T> {
+    Err(BlockError::corrupt(sentence.into(), at, 0))
+}
+
+impl Header {
+    /// Reads the header of the image in `file`.
+    ///
+    /// # Errors
+    /// `Corrupt` with the field that cannot be, `Unsupported` for features that are not known.
+    fn read(file: &dyn BlockDevice) -> BlockResult<Self> {
+        let mut bytes = vec![0; bytes_to_index(HEADER_BYTES.min(file.size()))?];
+        file.read_at(0, &mut bytes)?;
+        let mut reader = ByteReader::new("QED header", &bytes, 0);
+        if reader.array()? != MAGIC {
+            return corrupt("QED header has another signature", 0);
+        }
+        let (cluster_size, table_size) = (reader.u32_le()?, reader.u32_le()?);
+        if !CLUSTER_BYTES.contains(&cluster_size) || !cluster_size.is_power_of_two() {
+            return corrupt(format!("QED header has clusters of {cluster_size} bytes"), 0x04);
+        }
+        if !table_size.is_power_of_two() || table_size > MAX_TABLE {
+            return corrupt(format!("QED header has tables of {table_size} clusters"), 0x08);
+        }
+        let header_size = u64::from(reader.u32_le()?).saturating_mul(cluster_size.into());
+        let features = reader.u64_le()?;
+        let unknown = features & !(HAS_PARENT | NEEDS_CHECK | PARENT_IS_RAW);
+        if unknown != 0 {
+            let line = format!("QED needs features that are not read: {unknown:#x}");
+            return Err(BlockError::unsupported(line).at(0x10));
+        }
+        reader.skip(16)?;
+        let (l1_at, size) = (reader.u64_le()?, reader.u64_le()?);
+        let (name_at, name_size) = (reader.u32_le()?, reader.u32_le()?);
+        let table_bytes = u64::from(cluster_size).saturating_mul(table_size.into());
+        let shape = Shape {
+            entry: Entry::U64Le,
+            l1_at,
+            cluster_bits: cluster_size.trailing_zeros(),
+            l2_bits: table_bytes.trailing_zeros().saturating_sub(3),
+            words: 1,
+            size,
+        };
+        if size == 0 || size & 511 != 0 || shape.l1_entries() > table_bytes / 8 {
+            return corrupt(format!("QED header has a disk of {size} bytes"), 0x30);
+        }
+        let Some(l1) = Span::new(l1_at, table_bytes).filter(|l1| l1.end() <= file.size()) else {
+            return corrupt("L1 table is not in the file", l1_at);
+        };
+        if l1_at & shape.cluster_size().saturating_sub(1) != 0 || l1_at < header_size.max(1) {
+            return corrupt("L1 table lies in the header or between two clusters", l1_at);
+        }
+        let has_parent = features & HAS_PARENT != 0 && name_size != 0;
+        let parent = match has_parent {
+            true => Some(read_name(file, header_size, name_at.into(), name_size.into())?),
+            false => None,
+        };
+        Ok(Self {
+            shape,
+            table_bytes,
+            reserved: [Span::below(header_size.max(HEADER_BYTES)), l1],
+            needs_check: features & NEEDS_CHECK != 0,
+            parent,
+            parent_is_raw: features & PARENT_IS_RAW != 0,
+        })
+    }
+}
+
+/// The name of `size` bytes at `at`, within the header.
+fn read_name(file: &dyn BlockDevice, header_size: u64, at: u64, size: u64) -> BlockResult<String> {
+    if size > MAX_NAME {
+        return corrupt(format!("QED header has a parent's name of {size} bytes"), 0x3C);
+    }
+    if at.saturating_add(size) > header_size.min(file.size()) {
+        return corrupt("name of the parent is not in the header", 0x38);
+    }
+    let mut name = vec![0; bytes_to_index(size)?];
+    file.read_at(at, &mut name)?;
+    String::from_utf8(name)
+        .map_err(|_| BlockError::unsupported("name of the parent is not written in UTF-8").at(at))
+}
+
+/// The virtual disk.
+struct QedDisk {
+    levels: Levels,
+    file: Arc<dyn BlockDevice>,
+    reserved: [Span; 2],
+    table_bytes: u64,
+    below: Backing,
+}
+
+impl QedDisk {
+    /// Refuses an offset that no table and no cluster can have.
+    fn check(&self, at: u64, length: u64) -> BlockResult<()> {
+        if at & self.levels.shape().cluster_size().saturating_sub(1) != 0 {
+            return corrupt("table or cluster does not begin at a multiple of the cluster", at);
+        }
+        let end = at.saturating_add(length);
+        if self.reserved.iter().any(|other| at < other.end() && other.start() < end) {
+            return corrupt("table or cluster lies in the header or the L1 table", at);
+        }
+        Ok(())
+    }
+
+    /// Where the L2 table is that the L1 entry `entry` is about.
+    fn table_at(&self, entry: u64) -> BlockResult<Option<u64>> {
+        if entry == 0 {
+            return Ok(None);
+        }
+        self.check(entry, self.table_bytes)?;
+        if entry.saturating_add(self.table_bytes) > self.file.size() {
+            return corrupt("L2 table is not in the file", entry);
+        }
+        Ok(Some(entry))
+    }
+
+    /// Where the cluster is that the L2 entry `entry` is about.
+    fn place(&self, entry: u64) -> BlockResult<BlockPlace> {
+        match entry {
+            0 => Ok(BlockPlace::Hole),
+            ZERO => Ok(BlockPlace::Zero),
+            at => {
+                self.check(at, self.levels.shape().cluster_size())?;
+                Ok(BlockPlace::Stored(at))
+            }
+        }
+    }
+
+    /// The piece at `offset`, by `entries`, the first of which is of its cluster.
+    fn piece(&self, entries: &[u64], offset: u64) -> Piece<'_> {
+        let cluster_size = self.levels.shape().cluster_size();
+        let skip = offset & cluster_size.saturating_sub(1);
+        let rest = cluster_size.saturating_sub(skip);
+        let first = match self.place(entries.first().copied().unwrap_or_default()) {
+            Ok(place) => place,
+            Err(error) => return Piece::new(Place::Fail(error), rest),
+        };
+        let places = entries.iter().map_while(|entry| self.place(*entry).ok());
+        let length = alike(places, cluster_size).saturating_mul(cluster_size);
+        let length = length.saturating_sub(skip);
+        let (place, length) = match first {
+            BlockPlace::Zero => (Place::Zero, length),
+            BlockPlace::Hole => self.below.place(offset, length),
+            BlockPlace::Stored(at) => {
+                let at = at.saturating_add(skip);
+                match self.file.size().checked_sub(at) {
+                    Some(left @ 1..) => (Place::Stored(&*self.file, at), length.min(left)),
+                    _ => {
+                        let sentence = "cluster lies behind the end of the file";
+                        (Place::Fail(BlockError::corrupt(sentence, at, 0)), length)
+                    }
+                }
+            }
+        };
+        Piece::new(place, length)
+    }
+}
+
+impl Map for QedDisk {
+    fn size(&self) -> u64 {
+        self.levels.shape().size
+    }
+
+    fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
+        let mut words = [0; MAX_LOOK];
+        Ok(match self.levels.look(offset, wanted, |entry| self.table_at(entry), &mut words)? {
+            Look::Nowhere(length) => {
+                let (place, length) = self.below.place(offset, length);
+                Piece::new(place, length)
+            }
+            Look::Lost(error, length) => Piece::new(Place::Fail(error), length),
+            Look::Found(count) => self.piece(words.get(..count).unwrap_or_default(), offset),
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! `volfold convert`: what is written, as QEMU and the host's own tools read it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::fixtures::fixture;
+use crate::common::program::{Output, Scratch, program, run, text, volfold};
+use crate::harness::{apply, needs_programs, test};
+
+fn convert(disks: &[PathBuf], arguments: &[&str]) -> Output {
+    let disks = disks.iter().map(|disk| text(disk));
+    volfold(std::iter::once("convert").chain(disks).chain(arguments.iter().copied()))
+}
+
+/// The disk in the file at `path`, as `qemu-img` reads it.
+fn raw(scratch: &Scratch, path: &Path, format: &str) -> Vec<u8> {
+    let out = scratch.join("by-qemu.raw");
+    let words = ["convert", "-f", format, "-O", "raw", text(path), text(&out)];
+    program("qemu-img", &words).code(0);
+    fs::read(out).expect("the disk")
+}
+
+#[apply(test)]
+fn a_disk_becomes_one_file_in_each_format() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("convert");
+    let disk = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/sample.vmdk");
+    let wanted = raw(&scratch, &disk, "vmdk");
+    for (format, name) in [("raw", "a.raw"), ("qcow2", "b.qcow2"), ("vmdk", "c.vmdk")] {
+        let out = scratch.join(name);
+        let done =
+            convert(std::slice::from_ref(&disk), &["-o", text(&out), "--verify", "--json"]).code(0);
+        let written = done.json()["written"].clone();
+        assert_eq!((&written["format"], &written["verified"]), (&format.into(), &true.into()));
+        assert!(raw(&scratch, &out, format) == wanted, "{format}");
+        if format != "raw" {
+            let checked = program("qemu-img", &["check", "-f", format, text(&out)]);
+            // QEMU has no check for VMDK but one of its own tables.
+            checked.code(0);
+        }
+        let taken = fs::metadata(&out).expect("the file").blocks() * 512;
+        assert!(taken < wanted.len() as u64 / 2, "{format} takes {taken}");
+        let list = volfold(["hash", text(&out)]).code(0).text();
+        assert_eq!(list, volfold(["hash", text(&disk)]).code(0).text());
+    }
+    // The name tells the format, `--format` has the last word.
+    let out = scratch.join("d.vmdk");
+    convert(&[disk], &["-o", text(&out), "--format", "qcow2"]).code(0);
+    assert!(raw(&scratch, &out, "qcow2") == wanted);
+}
+
+#[apply(test)]
+fn a_volume_of_several_disks_becomes_one_file() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("convert-volume");
+    let disks = fixture("ldm-striped").paths();
+    let out = scratch.join("volume.qcow2");
+    let said = convert(&disks, &["-o", text(&out)]).code(1);
+    said.says("disks, and a file holds one; choose it with --volume");
+    let list = volfold(["list", "--json"].into_iter().chain(disks.iter().map(|d| text(d)))).json();
+    let name = list["volumes"][0]["name"].as_str().expect("a name").to_owned();
+    convert(&disks, &["-o", text(&out), "--volume", &name, "--verify"]).code(0);
+    let hash = |disks: &[PathBuf]| {
+        let disks = disks.iter().map(|disk| text(disk));
+        let text = volfold(std::iter::once("hash").chain(disks)).text();
+        let lines = text.lines().filter_map(|line| line.split_once('\t'));
+        lines.map(|(_, rest)| rest.to_owned()).collect::<Vec<_>>()
+    };
+    let files = hash(&[out]);
+    assert!(!files.is_empty());
+    let all = hash(&disks);
+    assert!(files.iter().all(|file| all.contains(file)));
+    convert(&disks, &["-o", text(&scratch.join("x")), "--volume", "none"]).code(1);
+}
+
+#[apply(test)]
+fn large_and_odd_disks_keep_their_holes_and_sizes() {
+    needs_programs(&["qemu-img", "qemu-io"]);
+    let scratch = Scratch::new("convert-odd");
+    for (size, writes) in [
+        (3_u64 << 30, &["write -P 7 3221225000 400", "write -P 8 0 512", "write -P 9 1g 1m"][..]),
+        (1_048_576 + 512, &["write -P 5 1048576 512"]),
+        (70_000 * 512, &[]),
+    ] {
+        let disk = scratch.join("disk.img");
+        let _ = fs::remove_file(&disk);
+        fs::File::create(&disk).and_then(|file| file.set_len(size)).expect("a disk");
+        for write in writes {
+            program("qemu-io", &["-f", "raw", "-c", write, text(&disk)]).code(0);
+        }
+        for format in ["raw", "qcow2", "vmdk"] {
+            let out = scratch.join(format!("{size}.{format}"));
+            let words = ["-o", text(&out), "--verify", "--source-format", "raw"];
+            convert(std::slice::from_ref(&disk), &words).code(0);
+            let words = ["compare", "-f", "raw", "-F", format, text(&disk), text(&out)];
+            program("qemu-img", &words).code(0);
+            assert!(fs::metadata(&out).expect("a file").blocks() * 512 < 16 << 20, "{format}");
+        }
+    }
+}
+
+#[apply(test)]
+fn nothing_is_replaced_and_no_half_file_stays() {
+    let scratch = Scratch::new("convert-bad");
+    let disk = fixture("fat12").path();
+    let copy = scratch.copy(&disk);
+    let out = scratch.join("out.raw");
+    fs::write(&out, "mine").expect("a file");
+    let taken = convert(std::slice::from_ref(&disk), &["-o", text(&out)]).code(1);
+    taken.says("is there already; take another name, or --overwrite");
+    assert_eq!(fs::read(&out).expect("it stays"), b"mine");
+    convert(std::slice::from_ref(&disk), &["-o", text(&out), "--overwrite"]).code(0);
+    assert_eq!(fs::read(&out).expect("new"), fs::read(&disk).expect("the disk"));
+    let own = convert(std::slice::from_ref(&copy), &["-o", text(&copy), "--overwrite"]).code(1);
+    own.says("is an image that is read, and images are never written");
+    convert(&[disk], &["-o", text(&scratch.join("no/such/folder.raw"))]).code(1);
+    // What cannot be read ends it.
+    let cut = scratch.join("cut.vmdk");
+    let text_of = "# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\
+                   RW 4096 FLAT \"out.raw\" 0\nRW 4096 FLAT \"gone.raw\" 0\n";
+    fs::write(&cut, text_of).expect("a descriptor");
+    let half = scratch.join("half.qcow2");
+    let said = convert(&[cut], &["-o", text(&half)]).code(1);
+    said.says("gone.raw").says("no file was written");
+    let left: Vec<_> = fs::read_dir(scratch.path()).expect("a folder").flatten().collect();
+    assert!(!half.exists() && left.len() == 3, "{left:?}");
+    let mut device = Command::new(crate::common::program::VOLFOLD);
+    device.args(["convert", text(&copy), "-o", "/dev/null", "--overwrite"]);
+    run(&mut device).code(1).says("never written");
+}
