@@ -37,6 +37,8 @@ pub mod convert;
 pub mod format;
 mod guid;
 pub mod host;
+#[cfg(test)]
+mod hostile;
 #[cfg(feature = "qcow2")]
 mod levels;
 mod locator;

@@ -193,7 +193,7 @@ fn what_is_foreign_is_named_and_never_a_raw_disk() {
     let scratch = Scratch::new("foreign");
     let page = b"<!DOCTYPE html><html><title>404</title></html>\n".to_vec();
     for (name, bytes, word) in [
-        ("x.vhdx", b"vhdxfile\0\0".to_vec(), "VHDX image"),
+        ("x.aff", b"AFF10\r\n\0".to_vec(), "AFF image"),
         ("x.vmdk.gz", b"\x1F\x8B\x08\0\0\0\0\0\0\x03".to_vec(), "gzip file"),
         ("download.vmdk", page, "HTML page"),
         ("doc.pdf", b"%PDF-1.4\n".to_vec(), "PDF file"),

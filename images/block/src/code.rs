@@ -168,6 +168,8 @@ codes! {
     VHDX_HEADER_DAMAGED = "vhdx-header-damaged", content, "A header of a VHDX is damaged; the other one is used, which may be older.", "Copy the image again from its source, if there is one.";
     VHDX_REGION_TABLE_DAMAGED = "vhdx-region-table-damaged", other, "A region table of a VHDX is damaged; the other one is used.", "Nothing is lost.";
     VHDX_LOG_REPLAYED = "vhdx-log-replayed", other, "The log of a VHDX was applied in memory.";
+    VHDX_LOG_TORN = "vhdx-log-torn", content, "The log of a VHDX ends with an entry that is not whole; it is not applied.", "The host crashed while it wrote, or the image is damaged: the last changes may be missing.";
+    VHDX_FILE_SHORT = "vhdx-file-short", content, "The file of a VHDX is shorter than its log says; what is missing is taken as zeros, as the format wants it.", "The host crashed while the file grew, or the image is cut off: compare its size with the original.";
     NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.", "`chkdsk` on a copy repairs it.";
     NTFS_BITMAP = "ntfs-bitmap", content, "Clusters of a file on NTFS are free by $Bitmap.", "They may have been overwritten by another file; `chkdsk` on a copy of the disk mends the bitmap.";
     NTFS_BOOT_COPIES_DIFFER = "ntfs-boot-copies-differ", content, "The boot sector of an NTFS volume and its copy give different places.", "Compare some files with what you know of them: if they are wrong, so is the boot sector that was used.";

@@ -63,7 +63,18 @@ fn a_disk_that_was_written_here_and_there_reads_as_it_was_written() {
 }
 
 #[test]
-fn chains_read_as_the_disk_that_was_written_and_as_libvhdi_reads_them() {
+fn chains_read_as_the_disk_that_was_written() {
+    check_chains(false);
+}
+
+/// libvhdi 20210425 reads zeros in place of the parent's sectors where a byte of the child's bitmap
+/// has set and clear bits; so all bits of a byte are alike here.
+#[test]
+fn chains_read_as_libvhdi_reads_them() {
+    check_chains(true);
+}
+
+fn check_chains(is_judged: bool) {
     for (length, block_size) in [(1, 2 << 20), (2, 2 << 20), (2, 512 << 10), (12, 2 << 20)] {
         let folder = Folder::new();
         let mut disk = vec![0; 11 * 1024 * 1024 + 512];
@@ -79,7 +90,9 @@ fn chains_read_as_the_disk_that_was_written_and_as_libvhdi_reads_them() {
             for _ in 0..25 {
                 let most = if numbers.below(4) == 0 { 3000 } else { 20 };
                 let sectors = 1 + numbers.below(most);
-                let at = numbers.below(disk.len() / 512 - sectors) * 512;
+                let unit = if is_judged { 8 } else { 1 };
+                let sectors = sectors.next_multiple_of(unit);
+                let at = numbers.below((disk.len() / 512 - sectors) / unit) * unit * 512;
                 let bytes: Vec<u8> =
                     (0..sectors * 64).flat_map(|_| numbers.next().to_le_bytes()).collect();
                 layer.write(at, &bytes);
@@ -93,7 +106,7 @@ fn chains_read_as_the_disk_that_was_written_and_as_libvhdi_reads_them() {
         assert_eq!(image.chain.len(), usize::from(length));
         assert!(image.log.all().is_empty(), "{:?}", image.log.all());
         compare(&*image.device, &disk);
-        if has_libvhdi() {
+        if is_judged && has_libvhdi() {
             names.reverse();
             assert!(folder.read_by_libvhdi(&names) == disk, "libvhdi reads {length} otherwise");
         }

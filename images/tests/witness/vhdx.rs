@@ -67,7 +67,18 @@ fn a_disk_that_was_written_here_and_there_reads_as_it_was_written() {
 }
 
 #[test]
-fn chains_read_as_the_disk_that_was_written_and_as_libvhdi_reads_them() {
+fn chains_read_as_the_disk_that_was_written() {
+    check_chains(false);
+}
+
+/// libvhdi 20210425 reads zeros in place of the parent's sectors where a byte of the child's bitmap
+/// has set and clear bits; so all bits of a byte are alike here.
+#[test]
+fn chains_read_as_libvhdi_reads_them() {
+    check_chains(true);
+}
+
+fn check_chains(is_judged: bool) {
     for (length, block_size, sector) in [
         (1, 1 << 20, 512),
         (2, 1 << 20, 512),
@@ -90,14 +101,16 @@ fn chains_read_as_the_disk_that_was_written_and_as_libvhdi_reads_them() {
             for _ in 0..25 {
                 let most = if numbers.below(4) == 0 { 3000 * 512 / sector } else { 20 };
                 let sectors = 1 + numbers.below(most);
-                let at = numbers.below(disk.len() / sector - sectors) * sector;
+                let unit = if is_judged { 8 } else { 1 };
+                let sectors = sectors.next_multiple_of(unit);
+                let at = numbers.below((disk.len() / sector - sectors) / unit) * unit * sector;
                 let bytes: Vec<u8> =
                     (0..sectors * sector / 8).flat_map(|_| numbers.next().to_le_bytes()).collect();
                 layer.write(at, &bytes);
                 disk[at..at + bytes.len()].copy_from_slice(&bytes);
             }
-            // A block that was zeroed as a whole hides the parent's.
-            if number > 0 {
+            // A block that was zeroed as a whole hides the parent's; not so in libvhdi.
+            if number > 0 && !is_judged {
                 let block = numbers.below(disk.len() / block_size);
                 layer.blocks.remove(&block);
                 layer.states.insert(block, 2);
@@ -110,7 +123,7 @@ fn chains_read_as_the_disk_that_was_written_and_as_libvhdi_reads_them() {
         assert_eq!(image.device.sector_size() as usize, sector);
         assert!(image.log.all().is_empty(), "{:?}", image.log.all());
         compare(&*image.device, &disk);
-        if has_libvhdi() {
+        if is_judged && has_libvhdi() {
             names.reverse();
             assert!(folder.read_by_libvhdi(&names) == disk, "libvhdi reads {length} otherwise");
         }

@@ -58,10 +58,10 @@ impl SparseDisk {
         let overlaps = |other: Option<Span>| {
             other.and_then(|other| other.intersection(span)).is_some_and(|both| !both.is_empty())
         };
-        if overlaps(table) {
-            Some("block lies in the block allocation table")
-        } else if overlaps(header) || overlaps(copy) {
+        if overlaps(header) || overlaps(copy) {
             Some("block lies in the header")
+        } else if overlaps(table) {
+            Some("block lies in the block allocation table")
         } else {
             None
         }

@@ -74,6 +74,8 @@ pub(super) struct LogEntry {
 pub(super) struct Sequence {
     /// The oldest that is needed first.
     pub(super) entries: Vec<LogEntry>,
+    /// Whether an entry comes after them that is not whole.
+    pub(super) is_torn: bool,
 }
 
 impl Sequence {
@@ -149,7 +151,8 @@ impl<'a> Log<'a> {
                 && entries.last().map(|entry| entry.sequence) > best.as_ref().and_then(newest)
             {
                 let entries = entries.get(needed..).unwrap_or_default();
-                best = Some(Sequence { entries: entries.to_vec() });
+                let is_torn = self.is_torn(next, entries.last())?;
+                best = Some(Sequence { entries: entries.to_vec(), is_torn });
             }
             if after <= tail || after >= length {
                 return Ok(best);
@@ -184,6 +187,22 @@ impl<'a> Log<'a> {
             }
         }
         Ok((entries, head))
+    }
+
+    /// Whether the entry after `head` was begun at `at`: it has two of the three things that it has to
+    /// have, so that one of them may be damaged.
+    fn is_torn(&self, at: u64, head: Option<&LogEntry>) -> BlockResult<bool> {
+        let mut bytes = [0; 64];
+        self.read(at, &mut bytes)?;
+        let mut reader = ByteReader::new("VHDX log entry", &bytes, at);
+        let has_signature = reader.array()? == *b"loge";
+        reader.skip(12)?;
+        let is_next = head.and_then(|head| head.sequence.checked_add(1)) == Some(reader.u64_le()?);
+        reader.skip(8)?;
+        let has_guid = Guid(reader.array()?) == self.place.guid;
+        let signs = [has_signature, is_next, has_guid];
+        // Older entries are there, too, and have another number.
+        Ok(signs.into_iter().filter(|sign| *sign).count() >= 2 && (is_next || !has_signature))
     }
 
     /// Fills `buf` from `at` of the log on, around its end.

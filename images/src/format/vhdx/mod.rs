@@ -139,6 +139,17 @@ fn replayed(
     let replayed = Replayed::new(Arc::clone(file), place, &sequence)?;
     let line = format!("{} entries of the log were applied in memory", sequence.entries.len());
     log.add(Finding::info(code::VHDX_LOG_REPLAYED, line));
+    if sequence.last_file_offset() > file.size() {
+        let (size, last) = (file.size(), sequence.last_file_offset());
+        let line =
+            format!("the file has {size} bytes, and {last} by its log; those missing are zeros");
+        log.add(Finding::warning(code::VHDX_FILE_SHORT, line).at(size));
+    }
+    if sequence.is_torn {
+        let sentence =
+            "the log ends with an entry that is not whole; the last changes may be missing";
+        log.add(Finding::warning(code::VHDX_LOG_TORN, sentence).at(place.span.start()));
+    }
     Ok(Arc::new(Mapped::cached(replayed, context.cache())))
 }
 
