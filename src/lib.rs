@@ -42,6 +42,7 @@
 
 mod discover;
 mod image;
+mod machine;
 pub mod partition;
 mod set;
 mod signature;

@@ -49,6 +49,7 @@ mod split;
 mod table;
 #[cfg(test)]
 mod testing;
+mod text;
 
 pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
 pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage};
@@ -56,3 +57,4 @@ pub use locator::{Located, Locator};
 pub use note::PartLog;
 pub use registry::{FORMATS, detect, lineage, open, open_as};
 pub use split::{join, without_part_number};
+pub use text::{FileName, TextEncoding};

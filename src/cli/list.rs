@@ -12,7 +12,8 @@ use volfold::volume::snapshot::Snapshot;
 use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, VolumeId, VolumeType};
 use volfold::{Disk, DiskSet, SetVolume};
 use volfold_block::{Code, Finding, Severity, code, error_chain};
-use volfold_fs::{FileSystem, FsResult};
+use volfold_fs::{FileSystem, FsResult, Timestamp};
+use volfold_images::InnerSnapshot;
 
 use super::mount_record::mounted_paths;
 use super::outcome::Outcome;
@@ -61,7 +62,26 @@ struct DiskJson<'a> {
     size: u64,
     sector_size: u32,
     chain: &'a [String],
+    /// The states that the image keeps, the oldest first, and the one of them that is shown.
+    snapshots: Vec<InnerSnapshotJson<'a>>,
+    snapshot: Option<InnerSnapshotJson<'a>>,
     partition_scheme: Option<&'a str>,
+}
+
+/// A state of a disk that its image keeps.
+#[derive(Serialize)]
+struct InnerSnapshotJson<'a> {
+    id: &'a str,
+    name: &'a str,
+    time: Option<String>,
+    size: u64,
+}
+
+impl<'a> InnerSnapshotJson<'a> {
+    fn of(snapshot: &'a InnerSnapshot) -> Self {
+        let InnerSnapshot { id, name, size, .. } = snapshot;
+        Self { id, name, time: time_of(snapshot), size: *size }
+    }
 }
 
 #[derive(Serialize)]
@@ -190,8 +210,24 @@ fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
         size: disk.size,
         sector_size: disk.sector_size,
         chain: &disk.chain,
+        snapshots: disk.snapshots.iter().map(InnerSnapshotJson::of).collect(),
+        snapshot: disk.snapshot.as_ref().map(InnerSnapshotJson::of),
         partition_scheme: disk.partition_scheme,
     }
+}
+
+/// When the state was taken, as text.
+fn time_of(snapshot: &InnerSnapshot) -> Option<String> {
+    snapshot.time.map(|seconds| text::time(Timestamp { seconds, nanoseconds: 0 }))
+}
+
+/// The line about a state that the image of `disk` keeps.
+fn snapshot_line(disk: &Disk, snapshot: &InnerSnapshot) -> String {
+    let InnerSnapshot { id, name, size, .. } = snapshot;
+    let time = time_of(snapshot).map(|time| format!(", {time}")).unwrap_or_default();
+    let is_shown = disk.snapshot.as_ref() == Some(snapshot);
+    let end = if is_shown { ", shown" } else { "" };
+    format!("       snapshot {id}  {name}{time}, {}{end}", text::size(*size))
 }
 
 impl FileSystemJson {
@@ -397,6 +433,9 @@ fn human(
         );
         for parent in disk.chain.iter().skip(1) {
             let _ = writeln!(text, "       on top of {parent}");
+        }
+        for snapshot in &disk.snapshots {
+            let _ = writeln!(text, "{}", snapshot_line(disk, snapshot));
         }
     }
     if !volumes.is_empty() {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use volfold_block::{BlockError, BlockResult, CachePool, Finding, code};
-use volfold_images::{ImageContext, Lineage, host};
+use volfold_images::{ImageContext, Lineage, Located, host};
 
 use super::disk::{Disk, DiskFailure};
 use super::options::OpenOptions;
 use crate::image;
+use crate::machine::{self, Machine, MachineDisk};
 use crate::source::SourceLog;
 
 /// LIMIT: files of one folder of which it is said that they are no disks.
@@ -97,10 +98,15 @@ impl Opening {
             return;
         }
         let added = match host::files_of_folder(path) {
-            Ok(None) => {
-                self.opened.push(Opened::new(path, true, options, pool));
-                Ok(())
-            }
+            Ok(None) => match machine_at(path, options) {
+                Some(machine) => machine.map(|(machine, file)| {
+                    self.add_machine(path, &machine, &file, options, pool);
+                }),
+                None => {
+                    self.opened.push(Opened::new(path, true, options, pool));
+                    Ok(())
+                }
+            },
             Ok(Some(files)) => self.add_folder(&files, options, pool),
             Err(error) => Err(error),
         };
@@ -113,6 +119,35 @@ impl Opening {
         // Two names of one file are one.
         self.seen
             .insert(host::real_path(&std::path::absolute(path).unwrap_or_else(|_| path.into())))
+    }
+
+    /// Adds the disks of `machine`, whose configuration is in `file`, at `path`.
+    fn add_machine(
+        &mut self,
+        path: &Path,
+        machine: &Machine,
+        file: &Located,
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) {
+        for (slot, reason) in &machine.left_out {
+            let line = format!("{}: disk {slot} is not given: {reason}", path.display());
+            self.findings.push(Finding::warning(code::MACHINE_DISK_LEFT_OUT, line));
+        }
+        for disk in &machine.disks {
+            let error = match machine::open_named(&*file.files, &disk.file) {
+                Ok(found) => {
+                    let own = PathBuf::from(&found.name);
+                    if self.is_new(&own) {
+                        let options = of_machine(machine, disk, path, options);
+                        self.opened.push(Opened::new(&own, true, &options, pool));
+                    }
+                    continue;
+                }
+                Err(error) => error.within(&format!("disk {} of {}", disk.slot, path.display())),
+            };
+            self.failures.push(DiskFailure { path: PathBuf::from(&disk.file.shown), error });
+        }
     }
 
     /// Adds the images among `files`: those of a known format, and raw ones that hold something.
@@ -197,6 +232,43 @@ impl Opening {
         failures.sort_by(|a, b| a.path.cmp(&b.path));
         (disks, failures, findings)
     }
+}
+
+/// The machine whose configuration is at `path`, and its file; `None` if there is no configuration.
+fn machine_at(path: &Path, options: &OpenOptions) -> Option<BlockResult<(Machine, Located)>> {
+    if options.format.is_some() || !machine::is_called_so(path) {
+        return None;
+    }
+    let file = match host::open_image_file(path, &with_own_folder(path, options)) {
+        Ok(file) => file,
+        Err(error) => return Some(Err(error)),
+    };
+    let machine = machine::read(&file, path, options.snapshot.as_deref())?;
+    Some(machine.map(|machine| (machine, file)))
+}
+
+/// The folders that are allowed, and that of the configuration at `path`: a machine keeps its disks
+/// below it.
+fn with_own_folder(path: &Path, options: &OpenOptions) -> Vec<PathBuf> {
+    let mut allowed = options.allowed.clone();
+    allowed.extend(host::real_path(path).parent().map(Path::to_path_buf));
+    allowed
+}
+
+/// How `disk` of the machine at `path` is opened.
+fn of_machine(
+    machine: &Machine,
+    disk: &MachineDisk,
+    path: &Path,
+    options: &OpenOptions,
+) -> OpenOptions {
+    let mut options = options.clone();
+    options.allowed = with_own_folder(path, &options);
+    options.format = disk.format.map(str::to_owned);
+    if machine.is_snapshot {
+        options.snapshot = None;
+    }
+    options
 }
 
 /// For each of `opened` the one that it is a part of, and whether as an extent.

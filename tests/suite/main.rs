@@ -37,6 +37,8 @@ mod layering;
 mod ldm;
 mod links;
 #[cfg(target_os = "linux")]
+mod machines;
+#[cfg(target_os = "linux")]
 mod mount;
 #[cfg(target_os = "linux")]
 mod mount_process;
@@ -52,6 +54,8 @@ mod raw;
 #[cfg(target_os = "linux")]
 mod records;
 mod regressions;
+#[cfg(target_os = "linux")]
+mod snapshots;
 mod told;
 #[cfg(windows)]
 mod winfsp;

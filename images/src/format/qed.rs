@@ -305,3 +305,165 @@ impl Map for QedDisk {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::registry;
+    use crate::testing::{Files, context, read};
+    use volfold_block::{BlockErrorKind, ExtentKind};
+
+    const CLUSTER: usize = 4096;
+
+    /// The header, the L1 table, one L2 table with `entries`, then clusters of `bytes`.
+    fn image(entries: &[u64], bytes: &[u8]) -> Vec<u8> {
+        let mut file = vec![0; 3 * CLUSTER];
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"QED\0");
+        put(4, &4096_u32.to_le_bytes());
+        put(8, &1_u32.to_le_bytes());
+        put(12, &1_u32.to_le_bytes());
+        put(40, &4096_u64.to_le_bytes());
+        put(48, &((entries.len() * CLUSTER) as u64).to_le_bytes());
+        put(CLUSTER, &8192_u64.to_le_bytes());
+        for (index, entry) in entries.iter().enumerate() {
+            put(2 * CLUSTER + index * 8, &entry.to_le_bytes());
+        }
+        file.extend(bytes.iter().flat_map(|byte| [*byte; CLUSTER]));
+        file
+    }
+
+    /// The same over the parent `name`.
+    fn child(entries: &[u64], name: &str, features: u8) -> Vec<u8> {
+        let mut file = image(entries, &[]);
+        file[16] = features | 1;
+        file[56..60].copy_from_slice(&64_u32.to_le_bytes());
+        file[60..64].copy_from_slice(&u32::try_from(name.len()).unwrap().to_le_bytes());
+        file[64..64 + name.len()].copy_from_slice(name.as_bytes());
+        file
+    }
+
+    fn seen(image: &DiskImage) -> Vec<Result<u8, String>> {
+        let all = (0..image.device.size() / 4096).map(|index| {
+            let bytes = read(&*image.device, index * 4096 + 9, 1);
+            bytes.map(|bytes| bytes[0]).map_err(|error| error.message().to_owned())
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn clusters_are_where_the_tables_say() {
+        let file = image(&[3 * 4096, 0, 1, 4 * 4096, 0x5000, 4096, 8192 + 8], &[5, 6]);
+        let opened = Files::default().with("a.qed", file).open("a.qed").unwrap();
+        assert_eq!(opened.format, "qed");
+        let all = seen(&opened);
+        assert_eq!(all[..4], [5, 0, 0, 6].map(Ok));
+        for (seen, sentence) in all[4..].iter().zip([
+            "cluster lies behind the end of the file",
+            "table or cluster lies in the header or the L1 table",
+            "table or cluster does not begin at a multiple of the cluster",
+        ]) {
+            assert_eq!(seen.as_ref().unwrap_err(), sentence);
+        }
+        assert_eq!(opened.device.extent_at(4096).unwrap().kind, ExtentKind::Zero);
+        for (entry, sentence) in [
+            (0x10_0000_u64, "L2 table is not in the file"),
+            (4096, "table or cluster lies in the header or the L1 table"),
+            (8200, "table or cluster does not begin at a multiple of the cluster"),
+        ] {
+            let mut file = image(&[3 * 4096], &[5]);
+            file[CLUSTER..CLUSTER + 8].copy_from_slice(&entry.to_le_bytes());
+            let opened = Files::default().with("a.qed", file).open("a.qed").unwrap();
+            assert_eq!(seen(&opened), [Err(sentence.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn holes_are_the_parents_and_zeros_are_not() {
+        let files = Files::default()
+            .with("base.qed", image(&[3 * 4096, 3 * 4096], &[5]))
+            .with("a.qed", child(&[0, 1, 0], "base.qed", 0))
+            .with("raw.qed", child(&[0], "base.qed", 4))
+            .with("used.qed", child(&[0], "base.qed", 2));
+        let opened = files.open("a.qed").unwrap();
+        assert_eq!(seen(&opened), [5, 0, 0].map(Ok));
+        assert_eq!(opened.chain, ["a.qed", "base.qed"]);
+        // It is said that the parent is no image.
+        let opened = files.open("raw.qed").unwrap();
+        assert_eq!(read(&*opened.device, 0, 4).unwrap(), b"QED\0");
+        let notes = files.open("used.qed").unwrap().log.all();
+        assert_eq!(notes[0].code, code::QED_NEEDS_CHECK);
+        let lineage = registry::lineage(&files.located("a.qed")).unwrap().unwrap();
+        assert_eq!(lineage.parents, ["base.qed"]);
+    }
+
+    #[test]
+    fn headers_that_cannot_be_are_refused() {
+        for (at, bytes, sentence) in [
+            (4, [0, 8].as_slice(), "QED header has clusters of 2048 bytes"),
+            (4, &[1, 16], "QED header has clusters of 4097 bytes"),
+            (8, &[3], "QED header has tables of 3 clusters"),
+            (8, &[32], "QED header has tables of 32 clusters"),
+            (16, &[8], "QED needs features that are not read: 0x8"),
+            (40, &[0, 0x10, 1], "L1 table is not in the file"),
+            (40, &[0, 0], "L1 table lies in the header or between two clusters"),
+            (40, &[8, 16], "L1 table lies in the header or between two clusters"),
+            (48, &[1], "QED header has a disk of 4097 bytes"),
+            (48, &[0, 0], "QED header has a disk of 0 bytes"),
+            (54, &[1], "QED header has a disk of 281474976714752 bytes"),
+        ] {
+            let mut file = image(&[3 * 4096], &[5]);
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+            assert_eq!(Files::default().with("a.qed", file).error("a.qed").2, sentence);
+        }
+        for (at, bytes, sentence) in [
+            (57, [16].as_slice(), "name of the parent is not in the header"),
+            (61, &[4], "QED header has a parent's name of 1026 bytes"),
+            (64, &[0xE4], "name of the parent is not written in UTF-8"),
+            (64, b"x", "parent x. is missing; put it beside the image"),
+        ] {
+            let mut file = child(&[0], "b.", 0);
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+            assert_eq!(Files::default().with("a.qed", file).error("a.qed").2, sentence);
+        }
+        let cut = Files::default().with("a.qed", &image(&[0], &[])[..64]).error("a.qed");
+        assert_eq!(
+            (cut.0, cut.2.as_str()),
+            (BlockErrorKind::Corrupt, "L1 table is not in the file")
+        );
+    }
+
+    /// Opens `bytes` and reads of them what there is: an answer or an error, and soon.
+    fn survive(bytes: &[u8]) {
+        let start = Instant::now();
+        let files = Files::default().with("base.raw", vec![3; 2000]).with("a.qed", bytes);
+        if let Ok(image) = registry::open_as("qed", &files.located("a.qed"), &context()) {
+            let size = image.device.size();
+            let _ = read(&*image.device, 0, usize::try_from(size.min(32 << 10)).unwrap());
+            for at in [0, 4096, 8192, size / 2, size.saturating_sub(1)] {
+                let _ = read(&*image.device, at, 1);
+                let _ = image.device.extent_at(at);
+            }
+        }
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn every_cut_and_every_other_byte_ends_in_an_answer_or_an_error() {
+        let mut file = child(&[0, 1, 3 * 4096], "base.raw", 0);
+        file.extend([5; CLUSTER]);
+        for end in (0..=file.len()).step_by(512) {
+            survive(&file[..end]);
+        }
+        let places = [0..72, CLUSTER..CLUSTER + 8, 2 * CLUSTER..2 * CLUSTER + 24];
+        for place in places.into_iter().flatten() {
+            for value in 0..=255 {
+                let before = std::mem::replace(&mut file[place], value);
+                survive(&file);
+                file[place] = before;
+            }
+        }
+    }
+}

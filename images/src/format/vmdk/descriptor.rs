@@ -2,7 +2,7 @@
 //!
 //! Specification: VMware Virtual Disk Format 5.0, "The Descriptor File". Lines end in LF, CR or
 //! both, `#` begins a comment. It stands in a file of its own, or in the first extent, filled up
-//! with zero bytes. How its bytes become text is in [`super::text`].
+//! with zero bytes. How its bytes become text is in [`crate::text`].
 //!
 //! | line                                 | meaning                                             |
 //! |--------------------------------------|-----------------------------------------------------|
@@ -29,7 +29,7 @@
 //! `parentCID` of all ones, which says that there is no parent.
 
 use crate::format::vmdk::header::{MAX_DISK_BYTES, SECTOR};
-use crate::format::vmdk::text::{FileName, TextEncoding};
+use crate::text::{FileName, TextEncoding};
 use volfold_block::{BlockError, BlockResult, byte_count};
 
 /// LIMIT: bytes of a descriptor. Real ones have a few hundred; one of 4096 extents has 200 KiB.

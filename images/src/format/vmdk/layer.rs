@@ -11,9 +11,9 @@ use crate::format::vmdk::disk::{DiskExtent, LostExtent, Source};
 use crate::format::vmdk::esx::{EsxSparse, SE_MAGIC};
 use crate::format::vmdk::header::{COWD_MAGIC, HEADER_BYTES, MAGIC, SparseHeader};
 use crate::format::vmdk::sparse::SparseExtent;
-use crate::format::vmdk::text::FileName;
 use crate::locator::{Located, Locator};
 use crate::note::PartLog;
+use crate::text::FileName;
 use volfold_block::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Finding, FindingLog, Span,
     byte_count, bytes_to_index, code, keep,

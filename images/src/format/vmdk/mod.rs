@@ -30,7 +30,6 @@ mod sparse;
 mod table;
 #[cfg(test)]
 mod testing;
-mod text;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The characters of a descriptor.
+//! The characters of descriptors and configurations.
 //!
-//! Specification: none. The descriptor says in which encoding its writer kept it, by the name that
-//! the writer's system has for it; VMware writes `UTF-8`, or the code page of Windows.
+//! Specification: none. They say in which encoding their writer kept them, by the name that the
+//! writer's system has for it; VMware writes `UTF-8`, or the code page of Windows.
 
 use std::path::PathBuf;
 
@@ -27,11 +27,11 @@ const OTHER_LABELS: [(&str, &str); 14] = [
 
 /// How the bytes of a descriptor become text.
 #[derive(Clone, Copy, Default)]
-pub(super) struct TextEncoding(Option<&'static Encoding>);
+pub struct TextEncoding(Option<&'static Encoding>);
 
 impl TextEncoding {
     /// The encoding of a descriptor that calls it `label`.
-    pub(super) fn of(label: &str) -> Self {
+    pub fn of(label: &str) -> Self {
         let label = label.trim().to_ascii_lowercase();
         let known = OTHER_LABELS.iter().find(|(name, _)| *name == label);
         let label = known.map_or(label.as_str(), |(_, label)| label);
@@ -41,7 +41,7 @@ impl TextEncoding {
 
     /// The text in `bytes`: by the encoding that the descriptor names if it is one, else UTF-8, else
     /// windows-1252, which every byte is a character of.
-    pub(super) fn decode(self, bytes: &[u8]) -> String {
+    pub fn decode(self, bytes: &[u8]) -> String {
         let decode = |encoding: &'static Encoding| {
             encoding.decode_without_bom_handling_and_without_replacement(bytes)
         };
@@ -55,7 +55,7 @@ impl TextEncoding {
     }
 
     /// The name of a file in `bytes`, and other ways in which the host may write it.
-    pub(super) fn file_name(self, bytes: &[u8]) -> FileName {
+    pub fn file_name(self, bytes: &[u8]) -> FileName {
         let shown = self.decode(bytes);
         let mut spellings = vec![PathBuf::from(&shown)];
         let mut add = |spelling: PathBuf| {
@@ -79,16 +79,16 @@ impl TextEncoding {
 
 /// A file as a descriptor names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct FileName {
+pub struct FileName {
     /// What messages call it.
-    pub(super) shown: String,
+    pub shown: String,
     /// What it may be called here, the likeliest first.
-    pub(super) spellings: Vec<PathBuf>,
+    pub spellings: Vec<PathBuf>,
 }
 
 impl FileName {
     /// Whether no file is named.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.shown.is_empty()
     }
 }
