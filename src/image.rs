@@ -102,6 +102,15 @@ pub(crate) fn may_name_others(path: &Path) -> bool {
     !is_called_flat(path) && formats.any(|format| format.extensions().contains(&extension.as_str()))
 }
 
+/// The ends of the names of the files that may be snapshots of the image at `path`.
+pub(crate) fn extensions_of_snapshots(path: &Path) -> &'static [&'static str] {
+    let extension = extension(path);
+    let mut formats = FORMATS.iter().filter(|format| format.id() != RAW);
+    let found = formats.find(|format| format.extensions().contains(&extension.as_str()));
+    // What has a name of its own may be an extent.
+    found.map_or(&["vmdk"], |format| format.extensions())
+}
+
 /// Whether the file at `path` is called as the bytes of a disk are that a descriptor names.
 fn is_called_flat(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();

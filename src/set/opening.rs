@@ -314,8 +314,9 @@ fn lineage(path: &Path, options: &OpenOptions) -> Option<Lineage> {
 /// What the images beside those of the set say of their parents.
 #[derive(Default)]
 struct Beside {
-    /// By folder: the name of each image, and what it says; none if the folder has too many files.
-    folders: BTreeMap<PathBuf, Option<Vec<(String, Lineage)>>>,
+    /// By folder and format: the name of each image, and what it says; none if the folder has too many
+    /// files.
+    folders: BTreeMap<(PathBuf, &'static [&'static str]), Option<Vec<(String, Lineage)>>>,
 }
 
 impl Beside {
@@ -323,8 +324,10 @@ impl Beside {
     fn snapshots(&mut self, path: &Path, options: &OpenOptions) -> Vec<Finding> {
         let real = host::real_path(path);
         let folder = real.parent().map(Path::to_path_buf).unwrap_or_default();
-        let known = self.folders.entry(folder).or_insert_with(|| {
-            let files = host::files_beside(path, "vmdk").ok()?;
+        let extensions = image::extensions_of_snapshots(path);
+        let known = self.folders.entry((folder, extensions)).or_insert_with(|| {
+            let beside = extensions.iter().map(|extension| host::files_beside(path, extension));
+            let files = beside.collect::<Result<Vec<_>, _>>().ok()?.concat();
             let lineage =
                 |file: &PathBuf| Some((host::located_name(file), lineage(file, options)?));
             Some(files.iter().filter_map(lineage).collect())

@@ -75,6 +75,16 @@ pub(crate) struct CorpusFile {
 pub(crate) struct CorpusDisk {
     pub(crate) name: String,
     pub(crate) qemu_format: Option<String>,
+    pub(crate) virtual_size: Option<u64>,
+    /// The SHA-256 of the whole disk, as QEMU reads it.
+    pub(crate) content_sha256: Option<String>,
+}
+
+impl CorpusDisk {
+    /// Whether this build reads its format.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.qemu_format.as_deref(), None | Some("raw" | "vhdx" | "vmdk" | "vpc"))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -138,10 +148,9 @@ pub(crate) fn in_scope(entry: &Entry) -> bool {
         "ewf",
         "large-virtual",
     ];
-    let known = |format: &Option<String>| matches!(format.as_deref(), None | Some("raw" | "vmdk"));
     entry.kind == "image"
         && !entry.tags.iter().any(|tag| LEFT_OUT.contains(&tag.as_str()))
-        && entry.disks.iter().any(|disk| known(&disk.qemu_format))
+        && entry.disks.iter().any(CorpusDisk::is_read)
 }
 
 /// Unpacks all files of `entry` beside each other and gives their folder.
