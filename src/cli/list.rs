@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -512,6 +512,9 @@ fn ways_to_bytes(volumes: &[VolumeJson<'_>], arguments: &ListArguments) -> Strin
     let mut command = String::from("volfold mount");
     for folder in &arguments.set.images.allow_path {
         let _ = write!(command, " --allow-path {}", text::argument(folder));
+    }
+    if let Some(snapshot) = &arguments.set.snapshot {
+        let _ = write!(command, " --snapshot {}", text::argument(Path::new(snapshot)));
     }
     for disk in &arguments.disks {
         let _ = write!(command, " {}", text::argument(disk));

@@ -85,6 +85,12 @@ fn the_states_that_an_image_keeps_are_listed() {
     let list = volfold(["list", "--snapshot", "before", text(&path)]).code(0).text();
     let shown: Vec<&str> = list.lines().filter(|line| line.ends_with(", shown")).collect();
     assert!(matches!(&shown[..], [line] if line.contains("snapshot 1  before")), "{list}");
+    // What is not read is had as bytes of the same state.
+    let blank = scratch.join("blank.qcow2");
+    program("qemu-img", &["create", "-f", "qcow2", text(&blank), "1M"]).code(0);
+    program("qemu-img", &["snapshot", "-c", "a state", text(&blank)]).code(0);
+    let list = volfold(["list", "--snapshot", "a state", text(&blank)]).code(0).text();
+    assert!(list.contains("volfold mount --snapshot 'a state' "), "{list}");
     let words = ["list", "--json", "--snapshot", "2", text(&path)];
     let json = volfold(words).code(0).json();
     assert_eq!(json["disks"][0]["snapshot"]["name"], "after it all");

@@ -23,7 +23,7 @@
 //! |--------|------|-------------------|-------------------------------------------------------------|
 //! | 0x48   | 8    | incompatible      | bits: 0 dirty, 1 corrupt, 2 data file, 3 compression, 4 extended L2; no other |
 //! | 0x50   | 8    | compatible        | not looked at                                               |
-//! | 0x58   | 8    | autoclear         | bits: 1 the data file is the raw disk                       |
+//! | 0x58   | 8    | autoclear         | not looked at: the tables say as much of a raw data file    |
 //! | 0x60   | 4    | refcount order    | not looked at                                               |
 //! | 0x64   | 4    | header length     | at least 104, within the first cluster                      |
 //! | 0x68   | 1    | compression       | 0 zlib; 1 zstd if bit 3 is set                              |

@@ -1,9 +1,9 @@
 //! QCOW2, the disk image of QEMU, and QCOW, its first version.
 //!
 //! Specification: QEMU, docs/interop/qcow2.txt. Big-endian. The first cluster has the header
-//! ([`header`]), with the names of the parent and of a data file. Two levels of tables say where each
-//! cluster of the disk is ([`disk`]): as it is, compressed ([`packed`]), in the parent, or nowhere.
-//! A snapshot ([`snapshot`]) is another first table over the same clusters. Counts of how often a
+//! (`header`), with the names of the parent and of a data file. Two levels of tables say where each
+//! cluster of the disk is (`disk`): as it is, compressed (`packed`), in the parent, or nowhere.
+//! A snapshot (`snapshot`) is another first table over the same clusters. Counts of how often a
 //! cluster is used are for who writes, and not read.
 
 use std::sync::Arc;
