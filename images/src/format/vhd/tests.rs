@@ -72,6 +72,9 @@ fn a_fixed_image_is_what_comes_before_its_footer() {
     let mut nested = disk.clone();
     nested[..512].copy_from_slice(&VhdBuilder::new(512, 512).footer());
     check(&Files::default().with("a.vhd", builder.clone().fixed(&nested)), "a.vhd", &nested);
+    // Nor is the mark of another format.
+    nested[0x40..0x44].copy_from_slice(&0xBEDA_107F_u32.to_le_bytes());
+    check(&Files::default().with("a.vhd", builder.clone().fixed(&nested)), "a.vhd", &nested);
     // A file with less, and one with more than the footer tells.
     for (length, is_short) in [(SIZE - 1024, true), (SIZE + 512, false)] {
         let mut bytes = disk.clone();
@@ -269,8 +272,8 @@ fn blocks_at_impossible_places_are_errors_and_harm_no_other() {
     for (sector, sentence) in [
         (0_u32, "block lies in the header"),
         (3, "block lies in the block allocation table"),
-        (0xFFFF_FFFE, "block lies behind the end of the file"),
-        (u32::try_from(good.len() / 512 - 2).unwrap(), "block lies behind the end of the file"),
+        (0xFFFF_FFFE, "block lies past the end of the file"),
+        (u32::try_from(good.len() / 512 - 2).unwrap(), "block lies past the end of the file"),
     ] {
         let mut bytes = good.clone();
         bytes[1536..1540].copy_from_slice(&sector.to_be_bytes());

@@ -119,7 +119,7 @@ impl VhdxDisk {
             }
             Some(left @ 1..) => (Place::Stored(&*self.file, at), length.min(left)),
             _ => {
-                let sentence = "VHDX block lies behind the end of the file";
+                let sentence = "VHDX block lies past the end of the file";
                 (Place::Fail(BlockError::corrupt(sentence, at, 0)), length)
             }
         }

@@ -85,7 +85,7 @@ fn the_entries_of_bitmaps_stand_between_those_of_blocks() {
         assert_eq!(seen, [byte; 512], "{block}");
     }
     let error = read(&*image.device, 15 * (256 << 20) + BLOCK as u64, 1).unwrap_err();
-    assert_eq!(error.message(), "VHDX block lies behind the end of the file");
+    assert_eq!(error.message(), "VHDX block lies past the end of the file");
 }
 
 #[test]
@@ -432,7 +432,7 @@ fn blocks_that_cannot_be_are_errors_and_harm_no_other() {
         (u64::MAX & !1, "VHDX block lies in the header or a region"),
         (BLOCKS_AT as u64 | 7, "VHDX block is partially present, and there is no parent"),
         (BLOCKS_AT as u64 | 5, "VHDX block has an unknown state"),
-        (1 << 40 | 6, "VHDX block lies behind the end of the file"),
+        (1 << 40 | 6, "VHDX block lies past the end of the file"),
     ] {
         let mut bytes = good.clone();
         put(&mut bytes, BAT_AT, &entry.to_le_bytes());
