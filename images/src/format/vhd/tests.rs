@@ -291,9 +291,9 @@ fn no_damage_ends_in_other_bytes_without_a_word() {
     let fixed = base.clone().fixed(&base_disk);
     let files = Files::default().with("base.vhd", base.build());
     for (name, bytes, disk, protected) in [
-        ("a.vhd", base.build(), &base_disk, vec![0..1536]),
-        ("c.vhd", child.build(), &child_disk, vec![0..1536]),
-        ("f.vhd", fixed, &base_disk, vec![]),
+        ("a.vhd", base.build(), &base_disk, 0..1536),
+        ("c.vhd", child.build(), &child_disk, 0..1536),
+        ("f.vhd", fixed, &base_disk, 0..0),
     ] {
         let whole = Bent::new(&bytes);
         assert_eq!(outcome(&Vhd, &files, name, whole.clone(), disk), Outcome::Same);
@@ -302,7 +302,7 @@ fn no_damage_ends_in_other_bytes_without_a_word() {
             assert!(found != Outcome::Silent, "{name} cut at {size}");
         }
         let footer = bytes.len() - 512..bytes.len();
-        for at in protected.into_iter().chain([footer]).flatten() {
+        for at in protected.chain(footer) {
             for mask in [1, 0x80, 0xFF] {
                 let found = outcome(&Vhd, &files, name, whole.changed(at, mask), disk);
                 assert!(found != Outcome::Silent, "{name} with another byte at {at:#x}");

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Piece, Place, Span};
 
-use super::MIB;
+use super::header::MIB;
 use super::metadata::Metadata;
 use super::region::Regions;
 use crate::bits::{BitOrder, bit_run};
