@@ -12,7 +12,7 @@
 #![expect(clippy::expect_used, reason = "a benchmark stops by a panic")]
 
 use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -57,7 +57,7 @@ fn main() {
             make.args(["convert", "-f", "raw", "-O", format]).args(*options);
             run(make.args([&raw, &path]));
         }
-        let path = if *name == "raw" { &raw } else { &path };
+        let path: &Path = if *name == "raw" { &raw } else { &path };
         let ours = sequential(path);
         let theirs = by_qemu(path, format);
         println!(
@@ -103,7 +103,7 @@ fn open(path: &Path) -> DiskImage {
 }
 
 /// The best time of reading all of the disk, in seconds.
-fn sequential(path: &PathBuf) -> f64 {
+fn sequential(path: &Path) -> f64 {
     let mut buf = vec![0; 1 << 20];
     best(|| {
         let image = open(path);
@@ -114,7 +114,7 @@ fn sequential(path: &PathBuf) -> f64 {
 }
 
 /// The best time of `qemu-img` reading all of it, in seconds.
-fn by_qemu(path: &PathBuf, format: &str) -> f64 {
+fn by_qemu(path: &Path, format: &str) -> f64 {
     let target = format!("driver=null-co,size={SIZE}");
     best(|| {
         let mut convert = Command::new("qemu-img");
@@ -124,7 +124,7 @@ fn by_qemu(path: &PathBuf, format: &str) -> f64 {
 }
 
 /// The best time of as many random reads, in seconds.
-fn random(path: &PathBuf) -> f64 {
+fn random(path: &Path) -> f64 {
     let image = open(path);
     let mut buf = vec![0; 4096];
     let mut number: u64 = 0x9E37_79B9_7F4A_7C15;

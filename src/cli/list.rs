@@ -15,6 +15,7 @@ use volfold_block::{Code, Finding, Severity, code, error_chain};
 use volfold_fs::{FileSystem, FsResult, Timestamp};
 use volfold_images::InnerSnapshot;
 
+use super::allocated::{Allocated, Run};
 use super::mount_record::mounted_paths;
 use super::outcome::Outcome;
 use super::report::{self, Failure, Report};
@@ -27,6 +28,7 @@ use super::text;
 Examples:
   volfold list disk.vmdk
   volfold list disk1.vmdk disk2.vmdk --json
+  volfold list disk.vmdk --allocated --json
   volfold list folder-with-the-disks-of-a-set --verify
 
 The name in the first column of a volume is its folder below a mount, and the first part of every PATH.")]
@@ -40,6 +42,9 @@ pub(crate) struct ListArguments {
     /// Read all volumes that hold their bytes more than once (mirrors, RAID-5) and compare
     #[arg(long)]
     verify: bool,
+    /// Also tell which bytes of each disk are no holes; their offsets and lengths with --json
+    #[arg(long)]
+    allocated: bool,
     #[command(flatten)]
     set: SetArguments,
 }
@@ -66,6 +71,8 @@ struct DiskJson<'a> {
     snapshots: Vec<InnerSnapshotJson<'a>>,
     snapshot: Option<InnerSnapshotJson<'a>>,
     partition_scheme: Option<&'a str>,
+    /// With `--allocated`: all that is no hole.
+    allocated: Option<&'a [Run]>,
 }
 
 /// A state of a disk that its image keeps.
@@ -172,6 +179,7 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
         }
     }
     report.later(&set);
+    let allocated = allocated(&set, arguments, &mut report);
     let outcome = report.end();
     let mut mounted =
         if arguments.json { mounted_paths(&arguments.disks) } else { BTreeMap::new() };
@@ -186,7 +194,7 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
         })
         .collect();
     let text = if arguments.json {
-        let disks = set.disks().iter().enumerate().map(disk_json).collect();
+        let disks = set.disks().iter().zip(&allocated).enumerate().map(disk_json).collect();
         let (failures, findings) = (report.failures(), report.findings());
         let json = ListJson { version: 1, disks, volumes, failures, findings };
         let mut text = serde_json::to_string_pretty(&json)?;
@@ -195,13 +203,40 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     } else if set.disks().is_empty() {
         String::new()
     } else {
-        human(&set, &volumes, &report, arguments)
+        human(&set, &volumes, &allocated, &report, arguments)
     };
     text::answer(text.as_bytes())?;
     Ok(if set.disks().is_empty() { Outcome::Nothing } else { outcome })
 }
 
-fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
+/// What of each disk is no hole, if that is asked for.
+fn allocated(
+    set: &DiskSet,
+    arguments: &ListArguments,
+    report: &mut Report<'_>,
+) -> Vec<Option<Allocated>> {
+    let mut of = |(index, disk): (usize, &Disk)| {
+        if !arguments.allocated {
+            return None;
+        }
+        let allocated = Allocated::of(disk);
+        let wrong = match &allocated {
+            Ok(allocated) => allocated
+                .cut_at
+                .map(|at| format!("has too many runs; those from {at} on are not told")),
+            Err(error) => Some(format!("holes cannot be told: {}", error_chain(error))),
+        };
+        if let Some(line) = wrong {
+            report.finding(Finding::error(code::DISK_UNREADABLE, line).on_disk(index));
+        }
+        allocated.ok()
+    };
+    set.disks().iter().enumerate().map(&mut of).collect()
+}
+
+fn disk_json<'a>(
+    (index, (disk, allocated)): (usize, (&'a Disk, &'a Option<Allocated>)),
+) -> DiskJson<'a> {
     DiskJson {
         index,
         path: disk.path.display().to_string(),
@@ -213,6 +248,7 @@ fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
         snapshots: disk.snapshots.iter().map(InnerSnapshotJson::of).collect(),
         snapshot: disk.snapshot.as_ref().map(InnerSnapshotJson::of),
         partition_scheme: disk.partition_scheme,
+        allocated: allocated.as_ref().map(|allocated| allocated.runs.as_slice()),
     }
 }
 
@@ -323,10 +359,18 @@ impl State {
         let id = volume.id();
         let about = |finding: &&Finding| finding.volume.as_deref() == Some(id);
         // What is wrong with the bytes of a disk is wrong with all volumes on it.
-        const OF_BYTES: [Code; 6] = [
+        const OF_BYTES: [Code; 14] = [
             code::DISK_UNREADABLE,
             code::NESTED_FORMAT,
+            code::QCOW2_CORRUPT,
+            code::QCOW2_DIRTY,
+            code::QED_NEEDS_CHECK,
             code::SNAPSHOT_BESIDE,
+            code::VHD_CHECKSUM,
+            code::VHD_FOOTER_DAMAGED,
+            code::VHD_FOOTERS_DIFFER,
+            code::VHD_SIZES_DIFFER,
+            code::VHDX_HEADER_DAMAGED,
             code::VMDK_CUT_SHORT,
             code::VMDK_EXTENT_LOST,
             code::VMDK_EXTENT_SHORT,
@@ -416,11 +460,12 @@ pub(super) fn compare(volume: &SetVolume, report: &mut Report<'_>) -> Option<Com
 fn human(
     set: &DiskSet,
     volumes: &[VolumeJson<'_>],
+    allocated: &[Option<Allocated>],
     report: &Report<'_>,
     arguments: &ListArguments,
 ) -> String {
     let mut text = String::new();
-    for (index, disk) in set.disks().iter().enumerate() {
+    for (index, (disk, allocated)) in set.disks().iter().zip(allocated).enumerate() {
         let variant =
             disk.variant.as_ref().map(|variant| format!(" ({variant})")).unwrap_or_default();
         let scheme = disk.partition_scheme.unwrap_or("no partitions");
@@ -436,6 +481,9 @@ fn human(
         }
         for snapshot in &disk.snapshots {
             let _ = writeln!(text, "{}", snapshot_line(disk, snapshot));
+        }
+        if let Some(allocated) = allocated {
+            let _ = writeln!(text, "{}", allocated.line(disk));
         }
     }
     if !volumes.is_empty() {

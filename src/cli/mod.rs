@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod allocated;
 #[cfg(any(target_os = "linux", windows))]
 mod attach;
 mod background;

@@ -7,7 +7,7 @@
 use roxmltree::Node;
 use volfold_block::BlockResult;
 
-use super::Machine;
+use super::config::Machine;
 use super::xml::{attribute, child, children, document, utf8};
 
 /// What libvirt calls formats, and what they are called here.

@@ -4,6 +4,7 @@
 //! the folders that the user allowed, nowhere else. Networks and devices that it names are left out and
 //! told.
 
+mod config;
 mod libvirt;
 mod ovf;
 mod proxmox;
@@ -11,51 +12,16 @@ mod vbox;
 mod vmx;
 mod xml;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use volfold_block::{BlockError, BlockResult, bytes_to_index, keep};
+use volfold_block::{BlockError, BlockResult};
 use volfold_images::{FileName, Located, Locator};
 
-/// LIMIT: bytes of a configuration.
-const MAX_BYTES: u64 = 8 << 20;
+use config::text;
+pub(crate) use config::{Machine, MachineDisk};
 
 /// LIMIT: disks of one machine.
 const MAX_DISKS: usize = 1024;
-
-/// A machine, as its configuration tells.
-#[derive(Debug, Default)]
-pub(crate) struct Machine {
-    /// Its disks, in the order of the configuration.
-    pub(crate) disks: Vec<MachineDisk>,
-    /// Where disks are attached that are no files, and what they are.
-    pub(crate) left_out: Vec<(String, String)>,
-    /// Whether the disks are those of the snapshot that was asked for.
-    pub(crate) is_snapshot: bool,
-}
-
-/// A disk of a machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MachineDisk {
-    /// Where it is attached: `scsi0:0`.
-    pub(crate) slot: String,
-    /// Its file.
-    pub(crate) file: FileName,
-    /// The id of the format that the configuration declares.
-    pub(crate) format: Option<&'static str>,
-}
-
-impl Machine {
-    /// Adds the disk at `slot`, in the file called `name`.
-    fn add(&mut self, slot: impl Into<String>, name: &str, format: Option<&'static str>) {
-        let spellings = vec![PathBuf::from(name)];
-        let file = FileName { shown: name.to_owned(), spellings };
-        self.disks.push(MachineDisk { slot: slot.into(), file, format });
-    }
-
-    fn leave_out(&mut self, slot: impl Into<String>, reason: impl Into<String>) {
-        self.left_out.push((slot.into(), reason.into()));
-    }
-}
 
 /// Whether the file at `path` is called as configurations are.
 pub(crate) fn is_called_so(path: &Path) -> bool {
@@ -100,18 +66,6 @@ fn checked(machine: Machine) -> BlockResult<Machine> {
             "is the configuration of a machine of {count} disks; at most {MAX_DISKS} are taken"
         ))),
     }
-}
-
-/// All bytes of the configuration in `file`.
-fn text(file: &Located) -> BlockResult<Vec<u8>> {
-    let size = file.device.size();
-    if size > MAX_BYTES {
-        let line = format!("configuration has {size} bytes; at most {MAX_BYTES} are read");
-        return Err(BlockError::unsupported(line));
-    }
-    let mut bytes = vec![0; bytes_to_index(size)?];
-    keep(|| file.device.read_at(0, &mut bytes))?;
-    Ok(bytes)
 }
 
 /// Opens the first file that `name` may mean, by the policy `files`.

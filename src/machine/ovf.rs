@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use volfold_block::BlockResult;
 use volfold_images::FileName;
 
+use super::config::{Machine, MachineDisk};
 use super::xml::{attribute, child, children, document, utf8};
-use super::{Machine, MachineDisk};
 
 /// The machine that `bytes` describe.
 pub(super) fn read(bytes: &[u8]) -> BlockResult<Machine> {

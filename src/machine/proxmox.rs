@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use volfold_images::FileName;
 
-use super::{Machine, MachineDisk};
+use super::config::{Machine, MachineDisk};
 
 /// The kinds of slots that disks are attached to.
 const SLOTS: [&str; 5] = ["scsi", "virtio", "sata", "ide", "unused"];

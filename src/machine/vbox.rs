@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use roxmltree::Node;
 use volfold_block::BlockResult;
 
-use super::Machine;
+use super::config::Machine;
 use super::xml::{attribute, child, children, document, utf8};
 
 /// LIMIT: how deep snapshots, and media, lie in each other.

@@ -12,7 +12,7 @@ use std::path::Path;
 use volfold_block::{BlockError, BlockResult};
 use volfold_images::{Located, TextEncoding};
 
-use super::{Machine, MachineDisk};
+use super::config::{Machine, MachineDisk, text};
 
 /// The kinds of controllers that disks are attached to.
 const CONTROLLERS: [&str; 4] = ["scsi", "sata", "ide", "nvme"];
@@ -121,7 +121,7 @@ fn is_slot(slot: &str) -> bool {
 fn read_snapshot(file: &Located, path: &Path, wanted: &str) -> Option<Machine> {
     let name = path.with_extension("vmsd");
     let beside = file.files.open(Path::new(name.file_name()?)).ok()?;
-    let lines = Lines::parse(&super::text(&beside).ok()?);
+    let lines = Lines::parse(&text(&beside).ok()?);
     let count: u32 = lines.text("snapshot.numsnapshots")?.parse().ok()?;
     let prefix = (0..count.min(1024)).map(|number| format!("snapshot{number}")).find(|prefix| {
         let called = |key: &str| lines.text(&format!("{prefix}.{key}"));

@@ -314,10 +314,12 @@ fn lineage(path: &Path, options: &OpenOptions) -> Option<Lineage> {
 /// What the images beside those of the set say of their parents.
 #[derive(Default)]
 struct Beside {
-    /// By folder and format: the name of each image, and what it says; none if the folder has too many
-    /// files.
-    folders: BTreeMap<(PathBuf, &'static [&'static str]), Option<Vec<(String, Lineage)>>>,
+    /// By folder and format; none if the folder has too many files.
+    folders: BTreeMap<(PathBuf, &'static [&'static str]), Option<Lineages>>,
 }
+
+/// The name of each image of a folder, and what it says.
+type Lineages = Vec<(String, Lineage)>;
 
 impl Beside {
     /// What lies beside the image at `path` and is newer.

@@ -130,3 +130,37 @@ fn nothing_is_replaced_and_no_half_file_stays() {
     device.args(["convert", text(&copy), "-o", "/dev/null", "--overwrite"]);
     run(&mut device).code(1).says("never written");
 }
+
+#[apply(test)]
+fn what_a_disk_holds_is_listed_as_qemu_does() {
+    needs_programs(&["qemu-img", "qemu-io"]);
+    let scratch = Scratch::new("allocated");
+    // QEMU tells none of the holes of VHDX.
+    for format in ["qcow2", "vmdk", "vdi", "vpc"] {
+        let end = if format == "vpc" { "vhd" } else { format };
+        let disk = scratch.join(format!("disk.{end}"));
+        let create = ["create", "-q", "-f", format, text(&disk), "1G"];
+        program("qemu-img", &create).code(0);
+        for write in ["write -P 7 0 64k", "write -P 8 64k 1m", "write -P 9 900m 1k"] {
+            program("qemu-io", &["-f", format, "-c", write, text(&disk)]).code(0);
+        }
+        let list = volfold(["list", "--allocated", "--json", text(&disk)]).code(0).json();
+        let runs = list["disks"][0]["allocated"].as_array().expect("runs").clone();
+        let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+        let ours: Vec<(u64, u64)> =
+            runs.iter().map(|run| (number(&run["offset"]), number(&run["length"]))).collect();
+        let map = program("qemu-img", &["map", "--output=json", "-f", format, text(&disk)]);
+        let map: serde_json::Value = serde_json::from_str(&map.code(0).text()).expect("JSON");
+        let mut theirs: Vec<(u64, u64)> = Vec::new();
+        for run in map.as_array().expect("runs").iter().filter(|run| run["data"] == true) {
+            let (start, length) = (number(&run["start"]), number(&run["length"]));
+            match theirs.last_mut() {
+                Some((at, size)) if *at + *size == start => *size += length,
+                _ => theirs.push((start, length)),
+            }
+        }
+        assert_eq!(ours, theirs, "{format}");
+        let line = volfold(["list", "--allocated", text(&disk)]).code(0).text();
+        assert!(line.contains("allocated: ") && line.contains("runs"), "{line}");
+    }
+}

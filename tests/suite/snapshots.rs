@@ -89,3 +89,40 @@ fn the_states_that_an_image_keeps_are_listed() {
     let json = volfold(words).code(0).json();
     assert_eq!(json["disks"][0]["snapshot"]["name"], "after it all");
 }
+
+#[apply(test)]
+fn a_folder_with_a_chain_or_a_data_file_is_one_disk() {
+    needs_programs(&["qemu-img"]);
+    let raw = fixture("ext4").path();
+    let wanted = hash(&raw, &[]).code(0).text();
+    let convert = |options: &[&str], target: &Path| {
+        let mut words = vec!["convert", "-f", "raw", "-O", "qcow2"];
+        words.extend(options);
+        words.extend([text(&raw), text(target)]);
+        program("qemu-img", &words).code(0);
+    };
+    let scratch = Scratch::new("chain");
+    let base = scratch.join("base.qcow2");
+    convert(&["-c"], &base);
+    for (child, parent) in [("one.qcow2", "base.qcow2"), ("two.qcow2", "one.qcow2")] {
+        let child = scratch.join(child);
+        let words = ["create", "-f", "qcow2", "-b", parent, "-F", "qcow2", text(&child)];
+        program("qemu-img", &words).code(0);
+    }
+    let beside = Scratch::new("data-file");
+    let data = format!("data_file={}", text(&beside.join("disk.data")));
+    convert(&["-o", &data], &beside.join("disk.qcow2"));
+    for (folder, name, chain) in [(&scratch, "two.qcow2", 3), (&beside, "disk.qcow2", 1)] {
+        let json = volfold(["list", "--json", text(folder.path())]).code(0).json();
+        let disks = json["disks"].as_array().expect("disks");
+        assert_eq!(disks.len(), 1, "{json}");
+        assert!(disks[0]["path"].as_str().is_some_and(|path| path.ends_with(name)), "{json}");
+        assert_eq!(disks[0]["chain"].as_array().map(Vec::len), Some(chain));
+        let output = hash(folder.path(), &[]).code(0);
+        assert_eq!((output.text().as_str(), output.stderr.as_str()), (wanted.as_str(), ""));
+    }
+    // Images of clouds are called as raw disks are.
+    let cloud = beside.join("cloud.img");
+    std::fs::copy(&base, &cloud).expect("a copy");
+    assert_eq!(hash(&cloud, &[]).code(0).text(), wanted);
+}

@@ -137,6 +137,13 @@ fn clusters_in_a_data_file_are_found_there() {
         assert_eq!(names, [Some("disk.data".as_ref())]);
         scribble(&folder, "d.qcow2", "qcow2", DISK_SIZE, &mut Numbers(3));
         agree(&folder, "d.qcow2", "qcow2");
+        // One that was never filled.
+        let options = format!("data_file=new.data,data_file_raw={raw}");
+        let size = (5 << 20) + 512;
+        let bytes = size.to_string();
+        folder.run("qemu-img", &["create", "-f", "qcow2", "-o", &options, "new.qcow2", &bytes]);
+        scribble(&folder, "new.qcow2", "qcow2", size, &mut Numbers(4));
+        agree(&folder, "new.qcow2", "qcow2");
         fs::remove_file(folder.file("disk.data")).unwrap();
         let error = folder.error("d.qcow2");
         let sentence = "data file disk.data is missing; put it beside the image";
@@ -158,6 +165,28 @@ fn disks_of_all_sizes_read_as_they_were_written() {
             agree(&folder, "d.qcow2", "qcow2");
         }
     }
+}
+
+#[test]
+fn what_is_kept_beside_the_disk_changes_no_byte() {
+    if !has_qemu() {
+        return;
+    }
+    let folder = Folder::new();
+    let size = 8 << 20;
+    folder.run("qemu-img", &["create", "-f", "qcow2", "-o", "cluster_size=512", "d.qcow2", "8M"]);
+    scribble(&folder, "d.qcow2", "qcow2", size, &mut Numbers(8));
+    for name in ["one", "two"] {
+        folder.run("qemu-img", &["bitmap", "--add", "d.qcow2", name]);
+        scribble(&folder, "d.qcow2", "qcow2", size, &mut Numbers(9));
+    }
+    agree(&folder, "d.qcow2", "qcow2");
+    folder.run("qemu-img", &["resize", "d.qcow2", "12M"]);
+    scribble(&folder, "d.qcow2", "qcow2", 12 << 20, &mut Numbers(10));
+    agree(&folder, "d.qcow2", "qcow2");
+    // The first table has more entries than the disk needs.
+    folder.run("qemu-img", &["resize", "--shrink", "d.qcow2", "3M"]);
+    agree(&folder, "d.qcow2", "qcow2");
 }
 
 #[test]

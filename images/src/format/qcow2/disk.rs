@@ -26,7 +26,9 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Piece, Place, Span};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, Map, Piece, Place, Span, bytes_to_index,
+};
 
 use super::header::Compression;
 use super::packed::Packed;
@@ -208,8 +210,9 @@ impl Qcow2Disk {
         if is_extended { size / PARTS } else { size }
     }
 
-    /// The piece at `offset`, by `words` of the table, the first of which are of its cluster.
-    fn piece(&self, words: &[u64], offset: u64) -> Piece<'_> {
+    /// The piece at `offset`, of which the first `wanted` bytes matter, by `words` of the table, the
+    /// first of which are of its cluster.
+    fn piece(&self, words: &[u64], offset: u64, wanted: u64) -> Piece<'_> {
         let cluster_size = self.shape().cluster_size();
         let is_extended = self.shape().words > 1;
         let part_size = self.part_size(is_extended);
@@ -236,8 +239,10 @@ impl Qcow2Disk {
             (0..parts).map(move |part| self.block(entry, bitmap, part, start))
         });
         let more = more.map_while(|place| place);
-        let count = alike(std::iter::once(place).chain(own).chain(more), part_size);
         let skip = offset & part_size.saturating_sub(1);
+        let most = bytes_to_index(wanted.saturating_add(skip).div_ceil(part_size));
+        let all = std::iter::once(place).chain(own).chain(more);
+        let count = alike(all.take(most.unwrap_or(usize::MAX).max(1)), part_size);
         let length = count.saturating_mul(part_size).saturating_sub(skip);
         let (place, length) = match place {
             BlockPlace::Zero => (Place::Zero, length),
@@ -324,7 +329,9 @@ impl Map for Qcow2Disk {
                 Piece::new(place, length)
             }
             Look::Lost(error, length) => Piece::new(Place::Fail(error), length),
-            Look::Found(count) => self.piece(words.get(..count).unwrap_or_default(), offset),
+            Look::Found(count) => {
+                self.piece(words.get(..count).unwrap_or_default(), offset, wanted)
+            }
         })
     }
 

@@ -1,0 +1,61 @@
+//! What all configurations come to.
+
+use std::path::PathBuf;
+
+use volfold_block::{BlockError, BlockResult, bytes_to_index, keep};
+use volfold_images::{FileName, Located};
+
+/// LIMIT: bytes of a configuration.
+const MAX_BYTES: u64 = 8 << 20;
+
+/// A machine, as its configuration tells.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    /// Its disks, in the order of the configuration.
+    pub(crate) disks: Vec<MachineDisk>,
+    /// Where disks are attached that are no files, and what they are.
+    pub(crate) left_out: Vec<(String, String)>,
+    /// Whether the disks are those of the snapshot that was asked for.
+    pub(crate) is_snapshot: bool,
+}
+
+/// A disk of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MachineDisk {
+    /// Where it is attached: `scsi0:0`.
+    pub(crate) slot: String,
+    /// Its file.
+    pub(crate) file: FileName,
+    /// The id of the format that the configuration declares.
+    pub(crate) format: Option<&'static str>,
+}
+
+impl Machine {
+    /// Adds the disk at `slot`, in the file called `name`.
+    pub(super) fn add(
+        &mut self,
+        slot: impl Into<String>,
+        name: &str,
+        format: Option<&'static str>,
+    ) {
+        let spellings = vec![PathBuf::from(name)];
+        let file = FileName { shown: name.to_owned(), spellings };
+        self.disks.push(MachineDisk { slot: slot.into(), file, format });
+    }
+
+    pub(super) fn leave_out(&mut self, slot: impl Into<String>, reason: impl Into<String>) {
+        self.left_out.push((slot.into(), reason.into()));
+    }
+}
+
+/// All bytes of the configuration in `file`.
+pub(super) fn text(file: &Located) -> BlockResult<Vec<u8>> {
+    let size = file.device.size();
+    if size > MAX_BYTES {
+        let line = format!("configuration has {size} bytes; at most {MAX_BYTES} are read");
+        return Err(BlockError::unsupported(line));
+    }
+    let mut bytes = vec![0; bytes_to_index(size)?];
+    keep(|| file.device.read_at(0, &mut bytes))?;
+    Ok(bytes)
+}
