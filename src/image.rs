@@ -13,7 +13,7 @@ use volfold_block::{
 };
 use volfold_images::host;
 use volfold_images::{
-    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, join, open_as,
+    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect_called, join, open_as,
     without_part_number,
 };
 
@@ -66,7 +66,7 @@ fn open_newest(
     if let Some(format) = format {
         return open_as(format, &file, context);
     }
-    let found = detect(&*file.device)?;
+    let found = detect_called(&file)?;
     if found.id() == RAW {
         return open_raw(&file, path, context);
     }

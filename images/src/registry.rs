@@ -1,8 +1,9 @@
 //! The image formats of this build.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, surest};
+use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, Confidence, surest};
 
 use crate::context::ImageContext;
 use crate::format::raw::Raw;
@@ -40,12 +41,28 @@ pub fn detect(file: &dyn BlockDevice) -> BlockResult<&'static dyn ImageFormat> {
         .ok_or_else(|| BlockError::unsupported("file has no known image format"))
 }
 
+/// The format of `file`: of those that it has the mark of the one that its name is of, else the one
+/// that is surest. Of some formats the start is a guest's, who may write the mark of another.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn detect_called(file: &Located) -> BlockResult<&'static dyn ImageFormat> {
+    let extension = Path::new(&file.name).extension().unwrap_or_default().to_string_lossy();
+    let extension = extension.to_ascii_lowercase();
+    for format in FORMATS.iter().filter(|one| one.extensions().contains(&extension.as_str())) {
+        if format.probe(&*file.device)? >= Confidence::Likely {
+            return Ok(*format);
+        }
+    }
+    detect(&*file.device)
+}
+
 /// Detects the format of `file` and opens the image.
 ///
 /// # Errors
 /// Why the file is no image or cannot be read.
 pub fn open(file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
-    detect(&*file.device)?.open(file, context)
+    detect_called(file)?.open(file, context)
 }
 
 /// Detects the format of `file`, and asks what the image says of its parts and its parent.
@@ -53,7 +70,7 @@ pub fn open(file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
 /// # Errors
 /// Why the file is no image or cannot be read.
 pub fn lineage(file: &Located) -> BlockResult<Option<Lineage>> {
-    detect(&*file.device)?.lineage(file)
+    detect_called(file)?.lineage(file)
 }
 
 /// Opens the image in `file` as one of the format whose [`ImageFormat::id`] is `id`.

@@ -75,7 +75,7 @@ impl SparseDisk {
         let fail =
             |sentence| Ok(Piece::new(Place::Fail(BlockError::corrupt(sentence, at, 0)), left));
         let Some(data_at) = at.checked_add(bitmap_size) else {
-            return fail("block lies behind the end of the file");
+            return fail("block lies past the end of the file");
         };
         let span = Span::new(at, bitmap_size.saturating_add(block_size));
         if let Some(sentence) = span.and_then(|span| self.conflict(span)) {
@@ -83,7 +83,7 @@ impl SparseDisk {
         }
         let end = self.footer.data_end;
         if data_at >= end {
-            return fail("block lies behind the end of the file");
+            return fail("block lies past the end of the file");
         }
         let (sector, within) = (skip >> 9, skip & 511);
         let sectors = wanted.saturating_add(within).min(left.saturating_add(within)).div_ceil(512);
@@ -104,7 +104,7 @@ impl SparseDisk {
             Some(there @ 1..) => {
                 Ok(Piece::new(Place::Stored(&*self.file, start), length.min(there)))
             }
-            _ => fail("block lies behind the end of the file"),
+            _ => fail("block lies past the end of the file"),
         }
     }
 }

@@ -72,6 +72,9 @@ fn a_fixed_image_is_what_comes_before_its_footer() {
     let mut nested = disk.clone();
     nested[..512].copy_from_slice(&VhdBuilder::new(512, 512).footer());
     check(&Files::default().with("a.vhd", builder.clone().fixed(&nested)), "a.vhd", &nested);
+    // Nor is the mark of another format.
+    nested[0x40..0x44].copy_from_slice(&0xBEDA_107F_u32.to_le_bytes());
+    check(&Files::default().with("a.vhd", builder.clone().fixed(&nested)), "a.vhd", &nested);
     // A file with less, and one with more than the footer tells.
     for (length, is_short) in [(SIZE - 1024, true), (SIZE + 512, false)] {
         let mut bytes = disk.clone();
@@ -269,8 +272,8 @@ fn blocks_at_impossible_places_are_errors_and_harm_no_other() {
     for (sector, sentence) in [
         (0_u32, "block lies in the header"),
         (3, "block lies in the block allocation table"),
-        (0xFFFF_FFFE, "block lies behind the end of the file"),
-        (u32::try_from(good.len() / 512 - 2).unwrap(), "block lies behind the end of the file"),
+        (0xFFFF_FFFE, "block lies past the end of the file"),
+        (u32::try_from(good.len() / 512 - 2).unwrap(), "block lies past the end of the file"),
     ] {
         let mut bytes = good.clone();
         bytes[1536..1540].copy_from_slice(&sector.to_be_bytes());
@@ -288,9 +291,9 @@ fn no_damage_ends_in_other_bytes_without_a_word() {
     let fixed = base.clone().fixed(&base_disk);
     let files = Files::default().with("base.vhd", base.build());
     for (name, bytes, disk, protected) in [
-        ("a.vhd", base.build(), &base_disk, vec![0..1536]),
-        ("c.vhd", child.build(), &child_disk, vec![0..1536]),
-        ("f.vhd", fixed, &base_disk, vec![]),
+        ("a.vhd", base.build(), &base_disk, 0..1536),
+        ("c.vhd", child.build(), &child_disk, 0..1536),
+        ("f.vhd", fixed, &base_disk, 0..0),
     ] {
         let whole = Bent::new(&bytes);
         assert_eq!(outcome(&Vhd, &files, name, whole.clone(), disk), Outcome::Same);
@@ -299,7 +302,7 @@ fn no_damage_ends_in_other_bytes_without_a_word() {
             assert!(found != Outcome::Silent, "{name} cut at {size}");
         }
         let footer = bytes.len() - 512..bytes.len();
-        for at in protected.into_iter().chain([footer]).flatten() {
+        for at in protected.chain(footer) {
             for mask in [1, 0x80, 0xFF] {
                 let found = outcome(&Vhd, &files, name, whole.changed(at, mask), disk);
                 assert!(found != Outcome::Silent, "{name} with another byte at {at:#x}");

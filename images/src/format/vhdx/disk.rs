@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Piece, Place, Span};
 
-use super::MIB;
+use super::header::MIB;
 use super::metadata::Metadata;
 use super::region::Regions;
 use crate::bits::{BitOrder, bit_run};
@@ -119,7 +119,7 @@ impl VhdxDisk {
             }
             Some(left @ 1..) => (Place::Stored(&*self.file, at), length.min(left)),
             _ => {
-                let sentence = "VHDX block lies behind the end of the file";
+                let sentence = "VHDX block lies past the end of the file";
                 (Place::Fail(BlockError::corrupt(sentence, at, 0)), length)
             }
         }

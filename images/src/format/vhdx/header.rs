@@ -20,9 +20,11 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, ByteReader, Finding, Span, bytes_to_index, code,
 };
 
-use super::MIB;
 use crate::guid::Guid;
 use crate::note::PartLog;
+
+/// The unit of places in the file, and where the structures with fixed places end.
+pub(super) const MIB: u64 = 1 << 20;
 
 /// Where the headers and the region tables are.
 const HEADERS_AT: [u64; 2] = [64 << 10, 128 << 10];

@@ -16,6 +16,8 @@
 //! | 256 KiB | 64 KiB | region table 2       | CRC-32C                                         |
 //! | 1 MiB   |        | log, regions, blocks | each at a multiple of 1 MiB, in any order       |
 
+#[cfg(test)]
+mod damage_tests;
 mod disk;
 mod header;
 mod log;
@@ -44,9 +46,6 @@ use header::Header;
 use metadata::{Metadata, ParentLink};
 use region::Regions;
 use replay::Replayed;
-
-/// The unit of places in the file, and where the structures with fixed places end.
-const MIB: u64 = 1 << 20;
 
 /// Reads VHDX images.
 pub struct Vhdx;

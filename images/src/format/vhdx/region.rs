@@ -14,8 +14,7 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, ByteReader, Finding, Span, bytes_to_index, code,
 };
 
-use super::MIB;
-use super::header::{LogPlace, is_whole};
+use super::header::{LogPlace, MIB, is_whole};
 use crate::guid::Guid;
 use crate::note::PartLog;
 
