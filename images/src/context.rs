@@ -211,6 +211,7 @@ impl DiskImage {
             is_decoded: false,
             snapshots: Vec::new(),
             snapshot: None,
+            recorded_hashes: Vec::new(),
             log: Arc::clone(context.log()),
         }
     }

@@ -41,6 +41,8 @@ pub mod host;
 mod levels;
 mod locator;
 mod note;
+#[cfg(feature = "ewf")]
+mod packed;
 mod parent;
 mod registry;
 mod split;
@@ -49,7 +51,7 @@ mod table;
 mod testing;
 
 pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
-pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage};
+pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
 pub use registry::{FORMATS, detect, lineage, open, open_as};

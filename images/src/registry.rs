@@ -20,6 +20,8 @@ pub static FORMATS: &[&dyn ImageFormat] = &[
     &crate::format::qed::Qed,
     &crate::format::vhd::Vhd,
     &crate::format::vhdx::Vhdx,
+    #[cfg(feature = "ewf")]
+    &crate::format::ewf::Ewf,
     &Raw,
 ];
 

@@ -23,6 +23,8 @@ pub struct DiskImage {
     pub snapshots: Vec<InnerSnapshot>,
     /// The one of them that is shown; `None` for the newest state.
     pub snapshot: Option<InnerSnapshot>,
+    /// The hashes of the disk that the image keeps, as they were when it was made.
+    pub recorded_hashes: Vec<RecordedHash>,
     /// What is wrong with the image though it could be opened, and what is noticed while it is read.
     pub log: Arc<FindingLog>,
 }
@@ -57,6 +59,15 @@ impl DiskImage {
         self.is_decoded |= is_decoded;
         self
     }
+}
+
+/// A hash of the whole disk that an image keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedHash {
+    /// `md5` or `sha1`.
+    pub algorithm: &'static str,
+    /// Its digits, in lower case.
+    pub value: String,
 }
 
 /// A state of the disk that an image keeps in the file that has the newest one too.

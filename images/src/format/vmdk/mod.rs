@@ -136,6 +136,7 @@ fn assemble(layers: Vec<Layer>, chain: Vec<String>, context: &ImageContext) -> D
         is_decoded,
         snapshots: Vec::new(),
         snapshot: None,
+        recorded_hashes: Vec::new(),
         log: Arc::clone(context.log()),
     }
 }
