@@ -212,6 +212,7 @@ impl DiskImage {
             snapshots: Vec::new(),
             snapshot: None,
             recorded_hashes: Vec::new(),
+            region_checksums: Vec::new(),
             log: Arc::clone(context.log()),
         }
     }

@@ -41,7 +41,7 @@ pub mod host;
 mod levels;
 mod locator;
 mod note;
-#[cfg(feature = "ewf")]
+#[cfg(any(feature = "dmg", feature = "ewf"))]
 mod packed;
 mod parent;
 mod registry;
@@ -51,7 +51,7 @@ mod table;
 mod testing;
 
 pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
-pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash};
+pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
 pub use registry::{FORMATS, detect, lineage, open, open_as};

@@ -22,6 +22,8 @@ pub static FORMATS: &[&dyn ImageFormat] = &[
     &crate::format::vhdx::Vhdx,
     #[cfg(feature = "ewf")]
     &crate::format::ewf::Ewf,
+    #[cfg(feature = "dmg")]
+    &crate::format::dmg::Dmg,
     &Raw,
 ];
 

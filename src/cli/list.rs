@@ -62,6 +62,14 @@ struct DiskJson<'a> {
     sector_size: u32,
     chain: &'a [String],
     partition_scheme: Option<&'a str>,
+    recorded_hashes: Vec<HashJson<'a>>,
+}
+
+/// A hash of the whole disk that the image keeps.
+#[derive(Serialize)]
+struct HashJson<'a> {
+    algorithm: &'a str,
+    value: &'a str,
 }
 
 #[derive(Serialize)]
@@ -191,6 +199,11 @@ fn disk_json((index, disk): (usize, &Disk)) -> DiskJson<'_> {
         sector_size: disk.sector_size,
         chain: &disk.chain,
         partition_scheme: disk.partition_scheme,
+        recorded_hashes: disk
+            .recorded_hashes
+            .iter()
+            .map(|hash| HashJson { algorithm: hash.algorithm, value: &hash.value })
+            .collect(),
     }
 }
 
@@ -397,6 +410,9 @@ fn human(
         );
         for parent in disk.chain.iter().skip(1) {
             let _ = writeln!(text, "       on top of {parent}");
+        }
+        for hash in &disk.recorded_hashes {
+            let _ = writeln!(text, "       recorded {} {}", hash.algorithm, hash.value);
         }
     }
     if !volumes.is_empty() {

@@ -175,6 +175,8 @@ codes! {
     EWF_COPY_USED = "ewf-copy-used", other, "A table of an EWF image, or the section with the shape of the disk, is damaged in one of its two copies; the other is used.", "Nothing is lost; copy the image again if there is a copy.";
     EWF_TABLE_LOST = "ewf-table-lost", content, "A table of an EWF image and its copy are damaged; the bytes of the disk whose place it told are errors.", "Copy the image again from its source, if there is one.";
     EWF_READ_ERRORS = "ewf-read-errors", content, "Sectors could not be read when an EWF image was made, and are zeros in it.", "Only the source has them, if it can still be read.";
+    DMG_GAP = "dmg-gap", content, "The tables of a DMG do not tell of all of its disk; what they leave out is an error.", "Copy the image again from its source, if there is one.";
+    DMG_SIZES_DIFFER = "dmg-sizes-differ", content, "The tables of a DMG tell of more bytes than its trailer says the disk has; those are not shown.", "Copy the image again from its source, if there is one.";
     NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.", "`chkdsk` on a copy repairs it.";
     NTFS_BITMAP = "ntfs-bitmap", content, "Clusters of a file on NTFS are free by $Bitmap.", "They may have been overwritten by another file; `chkdsk` on a copy of the disk mends the bitmap.";
     NTFS_BOOT_COPIES_DIFFER = "ntfs-boot-copies-differ", content, "The boot sector of an NTFS volume and its copy give different places.", "Compare some files with what you know of them: if they are wrong, so is the boot sector that was used.";

@@ -1,5 +1,7 @@
 //! The image formats, and what they have in common.
 
+#[cfg(feature = "dmg")]
+pub mod dmg;
 #[cfg(feature = "ewf")]
 pub mod ewf;
 pub(crate) mod image;
@@ -15,4 +17,4 @@ pub mod vhdx;
 pub mod vmdk;
 
 pub use crate::context::ImageFormat;
-pub use image::{DiskImage, InnerSnapshot, Lineage, RecordedHash};
+pub use image::{DiskImage, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};

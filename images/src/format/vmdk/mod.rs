@@ -137,6 +137,7 @@ fn assemble(layers: Vec<Layer>, chain: Vec<String>, context: &ImageContext) -> D
         snapshots: Vec::new(),
         snapshot: None,
         recorded_hashes: Vec::new(),
+        region_checksums: Vec::new(),
         log: Arc::clone(context.log()),
     }
 }
