@@ -23,6 +23,10 @@ use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 /// The fallback of [`FORMATS`].
 const RAW: &str = "raw";
 
+/// The formats that are known by the end of a file. A raw disk of whatever name may end that way, so the
+/// name has to say that it is an image.
+const BY_TRAILER: &[&str] = &["dmg"];
+
 /// What the name of a file says of its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NameSays {
@@ -128,6 +132,8 @@ fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
         NameSays::Raw
     } else if found.extensions().contains(&extension.as_str()) {
         NameSays::Yes
+    } else if BY_TRAILER.contains(&found.id()) {
+        NameSays::Raw
     } else {
         NameSays::Nothing
     }

@@ -211,6 +211,8 @@ impl DiskImage {
             is_decoded: false,
             snapshots: Vec::new(),
             snapshot: None,
+            recorded_hashes: Vec::new(),
+            region_checksums: Vec::new(),
             log: Arc::clone(context.log()),
         }
     }

@@ -43,6 +43,8 @@ mod hostile;
 mod levels;
 mod locator;
 mod note;
+#[cfg(any(feature = "dmg", feature = "ewf"))]
+mod packed;
 mod parent;
 mod registry;
 mod split;
@@ -52,7 +54,7 @@ mod testing;
 mod text;
 
 pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
-pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage};
+pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
 pub use registry::{FORMATS, detect, detect_called, lineage, open, open_as};

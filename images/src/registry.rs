@@ -21,6 +21,10 @@ pub static FORMATS: &[&dyn ImageFormat] = &[
     &crate::format::qed::Qed,
     &crate::format::vhd::Vhd,
     &crate::format::vhdx::Vhdx,
+    #[cfg(feature = "ewf")]
+    &crate::format::ewf::Ewf,
+    #[cfg(feature = "dmg")]
+    &crate::format::dmg::Dmg,
     &Raw,
 ];
 

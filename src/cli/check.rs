@@ -23,6 +23,7 @@ use super::list::compare;
 use super::outcome::Outcome;
 use super::paths::not_named;
 use super::progress;
+use super::recorded;
 use super::report::{Failure, Report};
 use super::set::{self, TreeArguments};
 use super::text;
@@ -40,7 +41,8 @@ Examples:
 
 Reads every file and alternate stream of every volume, compares what the file systems record twice
 (tables and their copies, sizes and chains, clusters of two files), and the sides of mirrors and
-RAID-5. Exit code 0 means that all of it can be read and agrees.")]
+RAID-5. Where an image keeps a hash of its disk (E01), the whole disk is read and compared, unless
+single volumes are asked for. Exit code 0 means that all of it can be read and agrees.")]
 pub(crate) struct CheckArguments {
     /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
@@ -58,6 +60,7 @@ pub(crate) struct CheckArguments {
 #[derive(Serialize)]
 struct CheckJson<'a> {
     version: u32,
+    disks: &'a [recorded::DiskJson],
     volumes: &'a [VolumeJson],
     failures: &'a [Failure],
     findings: &'a [Finding],
@@ -105,11 +108,15 @@ pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
         progress.set_message(volume.name.clone());
         volumes.push(check(volume, &mut report, &progress));
     }
+    let disks = match arguments.volume.is_empty() {
+        true => recorded::compare(&set, &mut report, &progress),
+        false => Vec::new(),
+    };
     progress.finish_and_clear();
     report.later(&set);
     let outcome = report.end();
-    print(arguments, &set, &volumes, &report)?;
-    Ok(if set.disks().is_empty() || volumes.is_empty() {
+    print(arguments, &set, &disks, &volumes, &report)?;
+    Ok(if set.disks().is_empty() || (volumes.is_empty() && disks.is_empty()) {
         Outcome::Nothing
     } else if is_missing {
         Outcome::Part
@@ -283,24 +290,28 @@ fn is_refused(kind: FsErrorKind) -> bool {
 fn print(
     arguments: &CheckArguments,
     set: &DiskSet,
+    disks: &[recorded::DiskJson],
     volumes: &[VolumeJson],
     report: &Report<'_>,
 ) -> io::Result<()> {
     if arguments.json {
         let (failures, findings) = (report.failures(), report.findings());
-        let json = CheckJson { version: 1, volumes, failures, findings };
+        let json = CheckJson { version: 1, disks, volumes, failures, findings };
         let mut text = serde_json::to_string_pretty(&json)?;
         text.push('\n');
         return text::answer(text.as_bytes());
     }
     let mut text = String::new();
+    for disk in disks {
+        recorded::human(&mut text, disk);
+    }
     for volume in volumes {
         human(&mut text, volume);
     }
     if !set.disks().is_empty() {
         let is_any_read = volumes.iter().any(|volume| volume.file_system.is_some());
         let verdict = match (report.is_part(), is_any_read) {
-            _ if volumes.is_empty() => None,
+            _ if volumes.is_empty() && disks.is_empty() => None,
             (false, true) => Some("all that is known can be read, and agrees"),
             (true, true) => Some("not all can be read, or is certain; see the messages"),
             (_, false) => Some("there is nothing that can be read"),

@@ -71,6 +71,7 @@ struct DiskJson<'a> {
     snapshots: Vec<InnerSnapshotJson<'a>>,
     snapshot: Option<InnerSnapshotJson<'a>>,
     partition_scheme: Option<&'a str>,
+    recorded_hashes: Vec<HashJson<'a>>,
     /// With `--allocated`: all that is no hole.
     allocated: Option<&'a [Run]>,
 }
@@ -89,6 +90,13 @@ impl<'a> InnerSnapshotJson<'a> {
         let InnerSnapshot { id, name, size, .. } = snapshot;
         Self { id, name, time: time_of(snapshot), size: *size }
     }
+}
+
+/// A hash of the whole disk that the image keeps.
+#[derive(Serialize)]
+struct HashJson<'a> {
+    algorithm: &'a str,
+    value: &'a str,
 }
 
 #[derive(Serialize)]
@@ -249,6 +257,11 @@ fn disk_json<'a>(
         snapshot: disk.snapshot.as_ref().map(InnerSnapshotJson::of),
         partition_scheme: disk.partition_scheme,
         allocated: allocated.as_ref().map(|allocated| allocated.runs.as_slice()),
+        recorded_hashes: disk
+            .recorded_hashes
+            .iter()
+            .map(|hash| HashJson { algorithm: hash.algorithm, value: &hash.value })
+            .collect(),
     }
 }
 
@@ -485,6 +498,9 @@ fn human(
         if let Some(allocated) = allocated {
             let _ = writeln!(text, "{}", allocated.line(disk));
         }
+        for hash in &disk.recorded_hashes {
+            let _ = writeln!(text, "       recorded {} {}", hash.algorithm, hash.value);
+        }
     }
     if !volumes.is_empty() {
         text.push('\n');
@@ -513,7 +529,7 @@ fn ways_to_bytes(volumes: &[VolumeJson<'_>], arguments: &ListArguments) -> Strin
     for folder in &arguments.set.images.allow_path {
         let _ = write!(command, " --allow-path {}", text::argument(folder));
     }
-    if let Some(snapshot) = &arguments.set.snapshot {
+    if let Some(snapshot) = &arguments.set.images.snapshot {
         let _ = write!(command, " --snapshot {}", text::argument(Path::new(snapshot)));
     }
     for disk in &arguments.disks {

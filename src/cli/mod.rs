@@ -33,6 +33,7 @@ mod mounts;
 mod outcome;
 mod paths;
 mod progress;
+mod recorded;
 mod report;
 #[cfg(windows)]
 mod service;

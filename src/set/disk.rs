@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, FindingLog};
-use volfold_images::InnerSnapshot;
+use volfold_images::{InnerSnapshot, RecordedHash, RegionChecksum};
 
 use crate::source::SourceFile;
 
@@ -37,6 +37,10 @@ pub struct Disk {
     pub snapshots: Vec<InnerSnapshot>,
     /// The one of them that is shown; `None` for the newest state.
     pub snapshot: Option<InnerSnapshot>,
+    /// The hashes of the whole disk that the image keeps, as they were when it was made.
+    pub recorded_hashes: Vec<RecordedHash>,
+    /// The checksums of regions of the disk that the image keeps.
+    pub region_checksums: Vec<RegionChecksum>,
     /// The files of the host that it is made of: the image, its extents and parents.
     pub files: Vec<SourceFile>,
     /// The id of the partition scheme, `None` without partitions.

@@ -61,6 +61,8 @@ impl Opened {
                     log: image.log,
                     snapshots: image.snapshots,
                     snapshot: image.snapshot,
+                    recorded_hashes: image.recorded_hashes,
+                    region_checksums: image.region_checksums,
                 };
                 Self { path, is_given, disk: Ok(disk), findings, parts }
             }
@@ -98,6 +100,9 @@ impl Opening {
             return;
         }
         let added = match host::files_of_folder(path) {
+            Ok(Some(_)) if is_sparse_bundle(path) => Err(BlockError::unsupported(
+                "Apple sparse bundle is not read; convert it with `hdiutil convert -format UDZO`",
+            )),
             Ok(None) => match machine_at(path, options) {
                 Some(machine) => machine.map(|(machine, file)| {
                     self.add_machine(path, &machine, &file, options, pool);
@@ -269,6 +274,12 @@ fn of_machine(
         options.snapshot = None;
     }
     options
+}
+
+/// Whether the folder at `path` is a disk image of macOS.
+fn is_sparse_bundle(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    extension.eq_ignore_ascii_case("sparsebundle") && path.join("bands").is_dir()
 }
 
 /// For each of `opened` the one that it is a part of, and whether as an extent.

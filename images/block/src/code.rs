@@ -97,6 +97,9 @@ codes! {
     NESTED_FORMAT = "nested-format", content, "The content of a raw disk begins as an image format does; it is read as raw because of the name of the file.", "If the file is an image in that format, give --format. A guest can write such a header into its own disk, so the name of the file decides.";
     FOREIGN_MARK = "foreign-mark", other, "A raw disk begins as a file of another kind does, and holds partitions or a file system too.", "Nothing, if the disk is known to be raw. A guest can write such a mark to hide its disk.";
     FILE_NOT_TAKEN = "file-not-taken", other, "A file in a folder of images is no disk image.", "Give the file itself, with --format raw, if it is a disk.";
+    IMAGE_HASH_AGREES = "image-hash-agrees", other, "The disk has the hash that was recorded when the image was made.";
+    IMAGE_HASH_DIFFERS = "image-hash-differs", content, "The disk has another hash than was recorded when the image was made.", "Bytes of the image were changed since, or its record is wrong: compare it with another copy.";
+    IMAGE_HASH_NOT_COMPARED = "image-hash-not-compared", content, "The hash that was recorded when the image was made could not be compared, for not all of the disk can be read.", "Copy the image again; the message names the place.";
     MISSING_OUTSIDE_VOLUMES = "missing-outside-volumes", other, "Bytes of a disk are missing, and no volume lies there.", "Nothing is lost of the volumes; copy the image again if the whole disk is wanted.";
     SNAPSHOTS_MIXED = "snapshots-mixed", content, "A volume lies on snapshots of some of its disks, and on others as they were before.", "Give the snapshots of all disks, or of none.";
     DISK_UNREADABLE = "disk-unreadable", content, "A part of a disk that discovery needs cannot be read.", "Copy the image again; the message names the place.";
@@ -170,6 +173,13 @@ codes! {
     VHDX_LOG_REPLAYED = "vhdx-log-replayed", other, "The log of a VHDX was applied in memory.";
     VHDX_LOG_TORN = "vhdx-log-torn", content, "The log of a VHDX ends with an entry that is not whole; it is not applied.", "The host crashed while it wrote, or the image is damaged: the last changes may be missing.";
     VHDX_FILE_SHORT = "vhdx-file-short", content, "The file of a VHDX is shorter than its log says; what is missing is taken as zeros, as the format wants it.", "The host crashed while the file grew, or the image is cut off: compare its size with the original.";
+    EWF_CUT_SHORT = "ewf-cut-short", content, "A file of an EWF image ends before its last section does; chunks whose table is lost are errors.", "Copy the image again; the message has the size that is there.";
+    EWF_SECTION_DAMAGED = "ewf-section-damaged", content, "A section of an EWF image is damaged, or contradicts another one.", "Copy the image again from its source, if there is one; what the damage reaches is an error.";
+    EWF_COPY_USED = "ewf-copy-used", other, "A table of an EWF image, or the section with the shape of the disk, is damaged in one of its two copies; the other is used.", "Nothing is lost; copy the image again if there is a copy.";
+    EWF_TABLE_LOST = "ewf-table-lost", content, "A table of an EWF image and its copy are damaged; the bytes of the disk whose place it told are errors.", "Copy the image again from its source, if there is one.";
+    EWF_READ_ERRORS = "ewf-read-errors", content, "Sectors could not be read when an EWF image was made, and are zeros in it.", "Only the source has them, if it can still be read.";
+    DMG_GAP = "dmg-gap", content, "The tables of a DMG do not tell of all of its disk; what they leave out is an error.", "Copy the image again from its source, if there is one.";
+    DMG_SIZES_DIFFER = "dmg-sizes-differ", content, "The tables of a DMG tell of more bytes than its trailer says the disk has; those are not shown.", "Copy the image again from its source, if there is one.";
     NTFS_BOOT = "ntfs-boot", other, "The boot sector of an NTFS volume is damaged; its copy is used.", "`chkdsk` on a copy repairs it.";
     NTFS_BITMAP = "ntfs-bitmap", content, "Clusters of a file on NTFS are free by $Bitmap.", "They may have been overwritten by another file; `chkdsk` on a copy of the disk mends the bitmap.";
     NTFS_BOOT_COPIES_DIFFER = "ntfs-boot-copies-differ", content, "The boot sector of an NTFS volume and its copy give different places.", "Compare some files with what you know of them: if they are wrong, so is the boot sector that was used.";

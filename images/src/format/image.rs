@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, FindingLog};
+use volfold_block::{BlockDevice, FindingLog, Span};
 
 /// An opened disk image.
 pub struct DiskImage {
@@ -23,6 +23,10 @@ pub struct DiskImage {
     pub snapshots: Vec<InnerSnapshot>,
     /// The one of them that is shown; `None` for the newest state.
     pub snapshot: Option<InnerSnapshot>,
+    /// The hashes of the disk that the image keeps, as they were when it was made.
+    pub recorded_hashes: Vec<RecordedHash>,
+    /// The checksums of regions of the disk that the image keeps.
+    pub region_checksums: Vec<RegionChecksum>,
     /// What is wrong with the image though it could be opened, and what is noticed while it is read.
     pub log: Arc<FindingLog>,
 }
@@ -57,6 +61,24 @@ impl DiskImage {
         self.is_decoded |= is_decoded;
         self
     }
+}
+
+/// A hash of the whole disk that an image keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedHash {
+    /// `md5` or `sha1`.
+    pub algorithm: &'static str,
+    /// Its digits, in lower case.
+    pub value: String,
+}
+
+/// A checksum of a region of the disk that an image keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionChecksum {
+    /// The pieces of the region that it is about, one after the other; not none, and none is empty.
+    pub pieces: Vec<Span>,
+    /// The CRC-32 (as zlib and PNG have it) of these bytes.
+    pub crc32: u32,
 }
 
 /// A state of the disk that an image keeps in the file that has the newest one too.

@@ -1,5 +1,9 @@
 //! The image formats, and what they have in common.
 
+#[cfg(feature = "dmg")]
+pub mod dmg;
+#[cfg(feature = "ewf")]
+pub mod ewf;
 pub(crate) mod image;
 #[cfg(feature = "qcow2")]
 pub mod qcow2;
@@ -13,4 +17,4 @@ pub mod vhdx;
 pub mod vmdk;
 
 pub use crate::context::ImageFormat;
-pub use image::{DiskImage, InnerSnapshot, Lineage};
+pub use image::{DiskImage, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};

@@ -2,6 +2,10 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod dmg;
+#[path = "../../src/format/dmg/testing.rs"]
+mod dmg_builder;
+mod ewf;
 mod qcow2;
 mod qed;
 mod tools;

@@ -124,6 +124,19 @@ pub(crate) fn has_qemu() -> bool {
     found
 }
 
+/// Whether `program` is there, which shows its version for `option`. Without it a test is skipped, but in
+/// CI it fails.
+pub(crate) fn has_tool(program: &str, option: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(option).stdout(Stdio::null()).stderr(Stdio::null());
+    let found = command.status().is_ok();
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "CI needs {program}");
+        println!("skipped: needs {program}");
+    }
+    found
+}
+
 /// Numbers that look random and are always the same.
 pub(crate) struct Numbers(pub(crate) u64);
 

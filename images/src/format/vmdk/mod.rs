@@ -135,6 +135,8 @@ fn assemble(layers: Vec<Layer>, chain: Vec<String>, context: &ImageContext) -> D
         is_decoded,
         snapshots: Vec::new(),
         snapshot: None,
+        recorded_hashes: Vec::new(),
+        region_checksums: Vec::new(),
         log: Arc::clone(context.log()),
     }
 }
