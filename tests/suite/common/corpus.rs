@@ -75,6 +75,8 @@ pub(crate) struct CorpusFile {
 pub(crate) struct CorpusDisk {
     pub(crate) name: String,
     pub(crate) qemu_format: Option<String>,
+    /// The SHA-256 of the whole disk.
+    pub(crate) content_sha256: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,7 +128,7 @@ pub(crate) fn manifest(folder: &Path) -> Manifest {
 
 /// Whether this build is meant to read `entry` as a whole.
 pub(crate) fn in_scope(entry: &Entry) -> bool {
-    const LEFT_OUT: [&str; 10] = [
+    const LEFT_OUT: [&str; 9] = [
         "ldm",
         "md",
         "lvm2",
@@ -135,7 +137,6 @@ pub(crate) fn in_scope(entry: &Entry) -> bool {
         "truncated",
         "missing-parent",
         "missing-extent",
-        "ewf",
         "large-virtual",
     ];
     let known = |format: &Option<String>| matches!(format.as_deref(), None | Some("raw" | "vmdk"));
