@@ -187,6 +187,29 @@ fn is_encrypted_name(difference: &str) -> bool {
 }
 
 #[apply(test)]
+fn forensic_images_and_those_of_macos_have_the_bytes_that_other_tools_read() {
+    let folder = corpus::needed();
+    let mut seen = Vec::new();
+    let manifest = corpus::manifest(&folder);
+    for entry in manifest.entries.iter().filter(|entry| entry.kind == "image") {
+        let is_meant = |name: &str| name.ends_with(".E01") || name.ends_with(".dmg");
+        for disk in entry.disks.iter().filter(|disk| is_meant(&disk.name)) {
+            let Some(wanted) = &disk.content_sha256 else { continue };
+            let path = corpus::unpack(&folder, entry).join(&disk.name);
+            let set = DiskSet::open([path], &OpenOptions::default()).unwrap();
+            let device = &set.disks()[0].device;
+            let mut bytes = vec![0; usize::try_from(device.size()).unwrap()];
+            device.read_at(0, &mut bytes).unwrap();
+            let found = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+            assert_eq!(found, *wanted, "{}", disk.name);
+            seen.push(disk.name.as_str());
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, ["ext2.E01", "hfsplus_zlib.dmg", "image.E01", "simple-dmg.dmg"]);
+}
+
+#[apply(test)]
 fn the_public_corpus_reads_as_its_listings_say() {
     let folder = corpus::needed();
     let mut differences = Vec::new();

@@ -51,6 +51,7 @@ mod paths;
 mod programs;
 #[cfg(target_os = "linux")]
 mod raw;
+mod recorded;
 #[cfg(target_os = "linux")]
 mod records;
 mod regressions;

@@ -283,3 +283,39 @@ fn check_counts_what_can_be_read_and_what_cannot() {
     let refused = check("ntfs-encrypted").code(3).json();
     assert_eq!(refused["volumes"][0]["refused"]["encrypted"], 1);
 }
+
+/// A DMG is known by its end alone, which a guest may write too.
+#[apply(test)]
+fn a_guest_cannot_hide_its_disk_behind_the_trailer_of_a_dmg() {
+    let scratch = Scratch::new("trailer");
+    let mut disk = disk_of(&[bytes_of("ext2-1k")]);
+    let at = disk.len() - 512;
+    disk[at..].fill(0);
+    disk[at..at + 12].copy_from_slice(b"koly\0\0\0\x04\0\0\x02\0");
+    for name in ["guest", "guest.bin", "guest.img"] {
+        let path = scratch.join(name);
+        fs::write(&path, &disk).expect("an image");
+        let output = command(&["hash"], &[path], &[]);
+        assert_eq!(output.code, Some(3), "{name}: {}", output.stderr);
+        assert!(output.stderr.contains("[nested-format]"), "{name}: {}", output.stderr);
+        assert!(output.text().contains("/two/"), "{name}");
+    }
+    let path = scratch.join("guest.dmg");
+    fs::write(&path, &disk).expect("an image");
+    let line = "DMG trailer names neither a property list nor a resource fork";
+    command(&["list"], &[path], &[]).code(1).says(line);
+}
+
+#[apply(test)]
+fn what_macos_keeps_in_other_ways_is_refused_by_name() {
+    let scratch = Scratch::new("bundle");
+    let bundle = scratch.join("disk.sparsebundle");
+    fs::create_dir_all(bundle.join("bands")).expect("a folder");
+    fs::write(bundle.join("bands/0"), [0; 4096]).expect("a file");
+    fs::write(bundle.join("token"), []).expect("a file");
+    command(&["list"], &[bundle], &[]).code(1).says("Apple sparse bundle is not read");
+    let image = scratch.join("disk.sparseimage");
+    let bytes = [&b"sprs\0\0\0\x03"[..], &[0; 4088]].concat();
+    fs::write(&image, bytes).expect("a file");
+    command(&["list"], &[image], &[]).code(1).says("Apple sparse bundle or image");
+}

@@ -83,7 +83,8 @@ pub(crate) struct CorpusDisk {
 impl CorpusDisk {
     /// Whether this build reads its format.
     pub(crate) fn is_read(&self) -> bool {
-        matches!(self.qemu_format.as_deref(), None | Some("raw" | "vhdx" | "vmdk" | "vpc"))
+        const READ: [&str; 6] = ["dmg", "qcow2", "raw", "vhdx", "vmdk", "vpc"];
+        self.qemu_format.as_deref().is_none_or(|format| READ.contains(&format))
     }
 }
 
@@ -136,7 +137,7 @@ pub(crate) fn manifest(folder: &Path) -> Manifest {
 
 /// Whether this build is meant to read `entry` as a whole.
 pub(crate) fn in_scope(entry: &Entry) -> bool {
-    const LEFT_OUT: [&str; 10] = [
+    const LEFT_OUT: [&str; 9] = [
         "ldm",
         "md",
         "lvm2",
@@ -145,7 +146,6 @@ pub(crate) fn in_scope(entry: &Entry) -> bool {
         "truncated",
         "missing-parent",
         "missing-extent",
-        "ewf",
         "large-virtual",
     ];
     entry.kind == "image"

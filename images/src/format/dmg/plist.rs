@@ -58,7 +58,7 @@ fn value<'a, 'input>(dict: Node<'a, 'input>, key: &str) -> Option<Node<'a, 'inpu
 
 /// The bytes that `text` stands for, spaces left out.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let mut bytes = Vec::new();
     let (mut bits, mut count, mut padding) = (0_u32, 0_u32, 0_u32);
     for digit in text.bytes().filter(|digit| !digit.is_ascii_whitespace()) {
         let value = match digit {

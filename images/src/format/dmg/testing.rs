@@ -85,7 +85,7 @@ pub(crate) fn run(kind: u32, plain: &[u8]) -> RunOf {
         ZLIB => zlib(plain),
         BZIP2 => bzip2(plain),
         LZFSE => lzfse(plain),
-        other => panic!("{other:#x} is not packed here"),
+        other => unreachable!("{other:#x} is not packed here"),
     };
     RunOf { kind, sectors: (plain.len() / 512) as u64, packed, plain: plain.to_vec() }
 }

@@ -17,13 +17,14 @@ use std::io::{self, Read, Write};
 use bzip2::{Decompress, Status};
 use lzfse_rust::LzfseRingDecoder;
 use lzma_rust2::XzReader;
-use volfold_block::{BlockError, BlockResult, guard};
+use volfold_block::{BlockResult, guard};
 
 use super::runs::Kind;
 use crate::packed::{Broken, inflate};
 
-/// LIMIT: memory for one xz stream, in KiB. `hdiutil` makes streams with a dictionary of 8 MiB or less.
-const MAX_XZ_MEMORY: u32 = 40 << 10;
+/// LIMIT: memory for one xz stream, in KiB: the dictionary of `xz -9` is 64 MiB. Of that no more is
+/// touched than the run has bytes.
+const MAX_XZ_MEMORY: u32 = 66 << 10;
 
 thread_local! {
     /// Kept for the next run, for it is large.
@@ -48,7 +49,7 @@ pub(super) fn unpack(kind: Kind, packed: &[u8], out: &mut [u8]) -> Result<(), Br
 /// Calls `work`, which uses code of others: if that panics the run is damaged.
 fn guarded(work: impl FnOnce() -> Result<(), Broken>) -> Result<(), Broken> {
     let result: BlockResult<Result<(), Broken>> = guard("a packed run", || Ok(work()));
-    result.unwrap_or_else(|_: BlockError| Err(Broken::Damaged))
+    result.unwrap_or(Err(Broken::Damaged))
 }
 
 fn adc(packed: &[u8], out: &mut [u8]) -> Result<(), Broken> {

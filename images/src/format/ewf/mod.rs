@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, Confidence, Mapped};
+use volfold_block::{BlockDevice, BlockResult, Confidence, Mapped};
 
 use self::disk::EwfDisk;
 use self::segment::{SIGNATURE, check_file};
@@ -103,11 +103,4 @@ impl ImageFormat for Ewf {
         }
         Ok(Some(Lineage { extents, ..Lineage::default() }))
     }
-}
-
-/// What `file` is refused for, as an error that begins with the name of the format.
-fn refuse(sentence: &str) -> BlockError {
-    BlockError::unsupported(format!(
-        "EWF 2 image ({sentence}) is not read; export it as E01 with the program that made it"
-    ))
 }

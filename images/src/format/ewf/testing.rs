@@ -170,7 +170,11 @@ pub(crate) fn disk(sectors: usize) -> Vec<u8> {
     (0..sectors * 512)
         .map(|at| {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            if at / CHUNK % 2 == 0 { b"volfold "[at % 8] } else { noise.to_be_bytes()[0] }
+            if (at / CHUNK).is_multiple_of(2) {
+                b"volfold "[at % 8]
+            } else {
+                noise.to_be_bytes()[0]
+            }
         })
         .collect()
 }

@@ -15,8 +15,6 @@
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader};
 
-use super::refuse;
-
 pub(super) const SIGNATURE: [u8; 8] = *b"EVF2\r\n\x81\0";
 
 const DESCRIPTOR_BYTES: u64 = 64;
@@ -70,4 +68,11 @@ fn is_encrypted(file: &dyn BlockDevice) -> BlockResult<bool> {
         at = Some(reader.u64_le()?).filter(|before| *before < start);
     }
     Ok(false)
+}
+
+/// That an image is not read which is what `sentence` says.
+fn refuse(sentence: &str) -> BlockError {
+    BlockError::unsupported(format!(
+        "EWF 2 image ({sentence}) is not read; export it as E01 with the program that made it"
+    ))
 }
