@@ -148,8 +148,6 @@ static SIGNATURES: &[Signature] = &[
     image("VMDK image", &["vmdk"], &[(Start(0), b"KDMV")]),
     image("VMDK image (COWD)", &["vmdk"], &[(Start(0), b"COWD")]),
     image("VMDK image (SESparse)", &["vmdk"], &[(Start(0), b"\xBE\xBA\xFE\xCA\0\0\0\0")]),
-    image("Parallels image", &["hdd", "hds"], &[(Start(0), b"WithoutFreeSpace")]),
-    image("Parallels image", &["hdd", "hds"], &[(Start(0), b"WithouFreSpacExt")]),
     image("Bochs image", &["img"], &[(Start(0), b"Bochs Virtual HD Image")]),
     image("compressed loop image", &[], &[(Start(0), b"#!/bin/sh\n#V2.0 Format")]),
     image("Apple disk image", &["dmg"], &[(End(512), b"koly\0\0\0\x04")]),

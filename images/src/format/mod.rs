@@ -1,6 +1,7 @@
 //! The image formats, and what they have in common.
 
 pub(crate) mod image;
+pub mod parallels;
 #[cfg(feature = "qcow2")]
 pub mod qcow2;
 #[cfg(feature = "qcow2")]

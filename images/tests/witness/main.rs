@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod parallels;
 mod qcow2;
 mod qed;
 mod tools;
