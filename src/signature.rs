@@ -177,7 +177,10 @@ static SIGNATURES: &[Signature] = &[
     archive("ZIP archive", &["zip"], &[(Start(0), b"PK\x05\x06")]),
     archive("7-Zip archive", &["7z"], &[(Start(0), b"7z\xBC\xAF\x27\x1C")]),
     archive("RAR archive", &["rar"], &[(Start(0), b"Rar!\x1A\x07")]),
-    archive("tar archive, as OVA files are", &["tar", "ova"], &[(Start(257), b"ustar")]),
+    Signature {
+        advice: "unpack it first, or give it alone, by a name that ends in .ova",
+        ..archive("tar archive, as OVA files are", &["tar", "ova"], &[(Start(257), b"ustar")])
+    },
     archive("cabinet file", &["cab"], &[(Start(0), b"MSCF\0\0\0\0")]),
     archive("cpio archive", &["cpio"], &[(Start(0), b"07070")]),
     archive("ar archive", &["a", "deb"], &[(Start(0), b"!<arch>\n")]),
