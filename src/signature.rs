@@ -148,8 +148,6 @@ static SIGNATURES: &[Signature] = &[
     image("VMDK image", &["vmdk"], &[(Start(0), b"KDMV")]),
     image("VMDK image (COWD)", &["vmdk"], &[(Start(0), b"COWD")]),
     image("VMDK image (SESparse)", &["vmdk"], &[(Start(0), b"\xBE\xBA\xFE\xCA\0\0\0\0")]),
-    image("Parallels image", &["hdd", "hds"], &[(Start(0), b"WithoutFreeSpace")]),
-    image("Parallels image", &["hdd", "hds"], &[(Start(0), b"WithouFreSpacExt")]),
     image("Bochs image", &["img"], &[(Start(0), b"Bochs Virtual HD Image")]),
     image("compressed loop image", &[], &[(Start(0), b"#!/bin/sh\n#V2.0 Format")]),
     image("Apple disk image", &["dmg"], &[(End(512), b"koly\0\0\0\x04")]),
@@ -179,7 +177,10 @@ static SIGNATURES: &[Signature] = &[
     archive("ZIP archive", &["zip"], &[(Start(0), b"PK\x05\x06")]),
     archive("7-Zip archive", &["7z"], &[(Start(0), b"7z\xBC\xAF\x27\x1C")]),
     archive("RAR archive", &["rar"], &[(Start(0), b"Rar!\x1A\x07")]),
-    archive("tar archive, as OVA files are", &["tar", "ova"], &[(Start(257), b"ustar")]),
+    Signature {
+        advice: "unpack it first, or give it alone, by a name that ends in .ova",
+        ..archive("tar archive, as OVA files are", &["tar", "ova"], &[(Start(257), b"ustar")])
+    },
     archive("cabinet file", &["cab"], &[(Start(0), b"MSCF\0\0\0\0")]),
     archive("cpio archive", &["cpio"], &[(Start(0), b"07070")]),
     archive("ar archive", &["a", "deb"], &[(Start(0), b"!<arch>\n")]),

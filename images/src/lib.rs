@@ -31,6 +31,7 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod archive;
 mod bits;
 mod context;
 pub mod convert;
@@ -53,6 +54,7 @@ mod table;
 mod testing;
 mod text;
 
+pub use archive::TarArchive;
 pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
 pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};

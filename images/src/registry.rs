@@ -19,6 +19,7 @@ pub static FORMATS: &[&dyn ImageFormat] = &[
     &crate::format::qcow2::Qcow2,
     #[cfg(feature = "qcow2")]
     &crate::format::qed::Qed,
+    &crate::format::parallels::Parallels,
     &crate::format::vhd::Vhd,
     &crate::format::vhdx::Vhdx,
     #[cfg(feature = "ewf")]

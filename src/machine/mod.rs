@@ -14,7 +14,7 @@ mod xml;
 
 use std::path::Path;
 
-use volfold_block::{BlockError, BlockResult};
+use volfold_block::{BlockError, BlockErrorKind, BlockResult};
 use volfold_images::{FileName, Located, Locator};
 
 use config::text;
@@ -73,11 +73,14 @@ fn checked(machine: Machine) -> BlockResult<Machine> {
 /// # Errors
 /// Why there is none.
 pub(crate) fn open_named(files: &dyn Locator, name: &FileName) -> BlockResult<Located> {
+    let is_missing = |error: &BlockError| error.kind() == BlockErrorKind::MissingPart;
     let mut first = None;
     for spelling in &name.spellings {
         match files.open(spelling) {
             Ok(file) => return Ok(file),
-            Err(error) => drop(first.get_or_insert(error)),
+            // One that is there and cannot be opened is what was meant.
+            Err(error) if first.as_ref().is_none_or(is_missing) => first = Some(error),
+            Err(_) => {}
         }
     }
     Err(first.unwrap_or_else(|| BlockError::missing("no file is named")))

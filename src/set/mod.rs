@@ -17,6 +17,7 @@ mod disk;
 mod naming;
 mod opening;
 mod options;
+mod ova;
 mod volume;
 
 pub use disk::{Disk, DiskFailure};

@@ -10,15 +10,16 @@ use volfold_images::{ImageContext, Lineage, Located, host};
 
 use super::disk::{Disk, DiskFailure};
 use super::options::OpenOptions;
+use super::ova::Ova;
 use crate::image;
 use crate::machine::{self, Machine, MachineDisk};
-use crate::source::SourceLog;
+use crate::source::{SourceFile, SourceLog};
 
 /// LIMIT: files of one folder of which it is said that they are no disks.
 const MAX_NOT_TAKEN: usize = 100;
 
 /// A file that is an image, while the set is opened.
-struct Opened {
+pub(super) struct Opened {
     path: PathBuf,
     /// Whether the user named it; else it is of a folder.
     is_given: bool,
@@ -30,8 +31,20 @@ struct Opened {
 
 impl Opened {
     fn new(path: &Path, is_given: bool, options: &OpenOptions, pool: &Arc<CachePool>) -> Self {
+        let file = host::open_image_file(path, &options.allowed);
+        Self::of(path, is_given, file, options, pool)
+    }
+
+    /// The image in `file`, which is called `path`.
+    pub(super) fn of(
+        path: &Path,
+        is_given: bool,
+        file: BlockResult<Located>,
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) -> Self {
         let format = options.format.as_deref();
-        let image = host::open_image_file(path, &options.allowed).and_then(|mut file| {
+        let image = file.and_then(|mut file| {
             let sources = SourceLog::of(&mut file);
             let context = ImageContext::new(pool).with_snapshot(options.snapshot.as_deref());
             let image = image::open(file, path, format, &context)?;
@@ -75,6 +88,14 @@ impl Opened {
         }
     }
 
+    /// The same image, which lies in the files `sources` of the host.
+    pub(super) fn also_of(mut self, sources: &[SourceFile]) -> Self {
+        if let Ok(disk) = &mut self.disk {
+            disk.files.extend_from_slice(sources);
+        }
+        self
+    }
+
     /// Whether it can be hidden by an image that could not be opened: what is a disk by itself stays
     /// one then.
     fn is_mere_part(&self) -> bool {
@@ -103,21 +124,43 @@ impl Opening {
             Ok(Some(_)) if is_sparse_bundle(path) => Err(BlockError::unsupported(
                 "Apple sparse bundle is not read; convert it with `hdiutil convert -format UDZO`",
             )),
-            Ok(None) => match machine_at(path, options) {
-                Some(machine) => machine.map(|(machine, file)| {
-                    self.add_machine(path, &machine, &file, options, pool);
-                }),
-                None => {
-                    self.opened.push(Opened::new(path, true, options, pool));
-                    Ok(())
-                }
-            },
-            Ok(Some(files)) => self.add_folder(&files, options, pool),
+            Ok(None) => self.add_file(path, options, pool),
+            Ok(Some(files)) => {
+                let open = |path: &Path| Opened::new(path, false, options, pool);
+                self.add_folder("folder", &files, &open)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = added {
             self.failures.push(DiskFailure { path: path.to_path_buf(), error });
         }
+    }
+
+    /// Adds the image at `path`, or the disks of the machine that it describes.
+    fn add_file(
+        &mut self,
+        path: &Path,
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) -> BlockResult<()> {
+        if let Some(ova) = Ova::at(path, options) {
+            return self.add_ova(path, ova?, options, pool);
+        }
+        match machine_at(path, options) {
+            Some(machine) => {
+                let (machine, file) = machine?;
+                let open = |file: Located, options: &OpenOptions| {
+                    Opened::new(Path::new(&file.name), true, options, pool)
+                };
+                self.add_machine(path, &machine, &file, options, &open);
+            }
+            None => self.opened.push(Opened::new(path, true, options, pool)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn fail(&mut self, failure: DiskFailure) {
+        self.failures.push(failure);
     }
 
     fn is_new(&mut self, path: &Path) -> bool {
@@ -126,14 +169,15 @@ impl Opening {
             .insert(host::real_path(&std::path::absolute(path).unwrap_or_else(|_| path.into())))
     }
 
-    /// Adds the disks of `machine`, whose configuration is in `file`, at `path`.
-    fn add_machine(
+    /// Adds the disks of `machine`, whose configuration is in `file`, at `path`. Their images are
+    /// what `open` makes of their files.
+    pub(super) fn add_machine(
         &mut self,
         path: &Path,
         machine: &Machine,
         file: &Located,
         options: &OpenOptions,
-        pool: &Arc<CachePool>,
+        open: &dyn Fn(Located, &OpenOptions) -> Opened,
     ) {
         for (slot, reason) in &machine.left_out {
             let line = format!("{}: disk {slot} is not given: {reason}", path.display());
@@ -145,7 +189,7 @@ impl Opening {
                     let own = PathBuf::from(&found.name);
                     if self.is_new(&own) {
                         let options = of_machine(machine, disk, path, options);
-                        self.opened.push(Opened::new(&own, true, &options, pool));
+                        self.opened.push(open(found, &options));
                     }
                     continue;
                 }
@@ -155,12 +199,13 @@ impl Opening {
         }
     }
 
-    /// Adds the images among `files`: those of a known format, and raw ones that hold something.
-    fn add_folder(
+    /// Adds the images among `files` of a folder or the like, as `open` opens them: those of a known
+    /// format, and raw ones that hold something.
+    pub(super) fn add_folder(
         &mut self,
+        folder: &str,
         files: &[PathBuf],
-        options: &OpenOptions,
-        pool: &Arc<CachePool>,
+        open: &dyn Fn(&Path) -> Opened,
     ) -> BlockResult<()> {
         let mut is_empty = true;
         let mut not_taken = Vec::new();
@@ -169,7 +214,7 @@ impl Opening {
                 is_empty = false;
                 continue;
             }
-            let opened = Opened::new(path, false, options, pool);
+            let opened = open(path);
             let reason = match &opened.disk {
                 Ok(disk) if disk.format == "raw" && !image::may_be_disk(path, &*disk.device) => {
                     Some("it holds no partition table and no known file system".to_owned())
@@ -193,11 +238,11 @@ impl Opening {
             self.findings.push(Finding::info(code::FILE_NOT_TAKEN, line));
         }
         if let Some(more @ 1..) = not_taken.len().checked_sub(MAX_NOT_TAKEN) {
-            let line = format!("{more} more files of the folder were left out");
+            let line = format!("{more} more files of the {folder} were left out");
             self.findings.push(Finding::info(code::FILE_NOT_TAKEN, line));
         }
         if is_empty {
-            return Err(BlockError::missing("folder holds no disk image"));
+            return Err(BlockError::missing(format!("{folder} holds no disk image")));
         }
         Ok(())
     }

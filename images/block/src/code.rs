@@ -159,6 +159,7 @@ codes! {
     QCOW2_CORRUPT = "qcow2-corrupt", content, "A QCOW2 image is marked as corrupt: QEMU found its tables damaged.", "Compare what is read with another copy; `qemu-img check` on a copy of the image says what is wrong.";
     QCOW2_DIRTY = "qcow2-dirty", content, "A QCOW2 image was not closed, or is in use.", "Shut down the machine, and copy the image again, if the last writes matter.";
     QCOW2_SNAPSHOTS = "qcow2-snapshots", other, "The table of the snapshots of a QCOW2 image is damaged; the newest state does not need it.", "`qemu-img snapshot -l` on a copy of the image may show them.";
+    PARALLELS_IN_USE = "parallels-in-use", content, "A Parallels image was not closed, or is in use.", "Shut down the machine, and copy the image again, if the last writes matter.";
     QED_NEEDS_CHECK = "qed-needs-check", content, "A QED image was not closed, or is in use.", "Shut down the machine, and copy the image again; `qemu-img check` on a copy says whether its tables are whole.";
     VHD_CHECKSUM = "vhd-checksum", content, "A structure of a VHD has a wrong checksum and no good copy; it is used as it is.", "Copy the image again, or compare what is shown with what you expect: some programs write wrong checksums.";
     VHD_FOOTER_DAMAGED = "vhd-footer-damaged", content, "The footer of a VHD is missing or damaged; its copy at the start of the file is used.", "The file may be cut off, or was in use: compare its size with the original, and copy it again.";

@@ -5,6 +5,7 @@ pub mod dmg;
 #[cfg(feature = "ewf")]
 pub mod ewf;
 pub(crate) mod image;
+pub mod parallels;
 #[cfg(feature = "qcow2")]
 pub mod qcow2;
 #[cfg(feature = "qcow2")]

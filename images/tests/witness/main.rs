@@ -6,6 +6,7 @@ mod dmg;
 #[path = "../../src/format/dmg/testing.rs"]
 mod dmg_builder;
 mod ewf;
+mod parallels;
 mod qcow2;
 mod qed;
 mod tools;

@@ -1,0 +1,167 @@
+//! Files that hold images: machines that are packed into one file, and Parallels' folders.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use volfold::{DiskSet, Incomplete, OpenOptions};
+use volfold_block::BlockDevice;
+
+use crate::common::corpus;
+use crate::common::program::{Output, Scratch, program, run, text, volfold};
+use crate::harness::{apply, needs_programs, test};
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/sample.vmdk")
+}
+
+fn sums() -> String {
+    fs::read_to_string(sample().with_extension("sha256")).expect("the list")
+}
+
+/// Whether the set that `path` gives has all files of the sample, and nothing is amiss.
+#[track_caller]
+fn has_sample(path: &Path) -> Output {
+    let output = volfold(["hash", text(path)]).code(0);
+    assert_eq!(output.text(), sums());
+    output
+}
+
+/// Packs `members` of the folder `scratch`.
+fn tar(scratch: &Scratch, name: &str, format: &str, members: &[&str]) -> PathBuf {
+    let path = scratch.join(name);
+    let mut command = Command::new("tar");
+    command.arg("-C").arg(scratch.path()).arg(format!("--format={format}")).arg("-cf").arg(&path);
+    run(command.args(members)).code(0);
+    path
+}
+
+const DESCRIPTOR: &str = r#"<Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References>
+    <File ovf:href="disk%201.vmdk" ovf:id="f1"/><File ovf:href="cd.iso" ovf:id="f2"/></References>
+    <DiskSection><Disk ovf:diskId="d1" ovf:fileRef="f1"/></DiskSection></Envelope>"#;
+
+#[apply(test)]
+fn the_disks_of_a_packed_machine_are_read_in_place() {
+    needs_programs(&["tar", "qemu-img"]);
+    let scratch = Scratch::new("ova");
+    let sample = sample();
+    let disk = scratch.join("disk 1.vmdk");
+    let options = ["convert", "-O", "vmdk", "-o", "subformat=streamOptimized", text(&sample)];
+    program("qemu-img", &[&options[..], &[text(&disk)]].concat()).code(0);
+    fs::write(scratch.join("web.ovf"), DESCRIPTOR).expect("a file");
+    fs::write(scratch.join("cd.iso"), vec![b'x'; 70_000]).expect("a file");
+    fs::write(scratch.join("note.txt"), "a note\n").expect("a file");
+    for format in ["ustar", "gnu", "pax", "v7"] {
+        let members = ["web.ovf", "disk 1.vmdk", "cd.iso"];
+        let path = tar(&scratch, &format!("{format}.ova"), format, &members);
+        has_sample(&path);
+        let list = volfold(["list", text(&path), "--json"]).code(0).json();
+        let shown = list["disks"][0]["chain"][0].as_str().expect("a name").to_owned();
+        assert!(shown.ends_with(&format!("{format}.ova/disk 1.vmdk")), "{shown}");
+        assert_eq!(list["disks"].as_array().map(Vec::len), Some(1));
+        // Without a descriptor it is what looks like a disk.
+        let path = tar(&scratch, "bare.ova", format, &["note.txt", "./disk 1.vmdk"]);
+        has_sample(&path);
+    }
+    let whole = fs::read(tar(&scratch, "whole.ova", "ustar", &["web.ovf", "disk 1.vmdk"]));
+    let whole = whole.expect("the archive");
+    // Cut in the disk, before it, and after it.
+    let cut = scratch.join("cut.ova");
+    fs::write(&cut, &whole[..whole.len() / 2]).expect("a file");
+    volfold(["hash", text(&cut)]).code(1).says("disk 1.vmdk is cut off: the archive has");
+    fs::write(&cut, &whole[..1024]).expect("a file");
+    volfold(["hash", text(&cut)]).code(1).says(".vmdk is not in the archive");
+    let end = whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count();
+    fs::write(&cut, &whole[..end.next_multiple_of(512)]).expect("a file");
+    let output = volfold(["hash", text(&cut)]).code(3);
+    assert_eq!(output.text(), sums());
+    output.says("archive ends without its end mark");
+    // A header that is damaged, and what is no archive.
+    let mut bent = whole.clone();
+    bent[3] ^= 1;
+    fs::write(&cut, &bent).expect("a file");
+    volfold(["hash", text(&cut)]).code(1).says("tar header is damaged");
+    fs::write(&cut, vec![7; 4096]).expect("a file");
+    volfold(["list", text(&cut)]);
+}
+
+#[apply(test)]
+fn split_and_chained_members_of_a_packed_machine_find_each_other_alone() {
+    needs_programs(&["tar", "qemu-img"]);
+    let scratch = Scratch::new("ova-parts");
+    let sample = sample();
+    let disk = scratch.join("d.vmdk");
+    let options = ["convert", "-O", "vmdk", "-o", "subformat=twoGbMaxExtentFlat", text(&sample)];
+    program("qemu-img", &[&options[..], &[text(&disk)]].concat()).code(0);
+    let create = ["create", "-q", "-f", "vmdk", "-b", "d.vmdk", "-F", "vmdk", "d-000001.vmdk"];
+    run(Command::new("qemu-img").args(create).current_dir(scratch.path())).code(0);
+    let members = ["d.vmdk", "d-f001.vmdk", "d-000001.vmdk"];
+    has_sample(&tar(&scratch, "chain.ova", "gnu", &members));
+    // What is not in it is not looked for outside.
+    let path = tar(&scratch, "alone.ova", "gnu", &members[1..]);
+    volfold(["hash", text(&path)]).code(3).says("parent d.vmdk is missing");
+    let bytes = fs::read(&sample).expect("the sample");
+    let half = bytes.len().div_ceil(2);
+    for (index, part) in bytes.chunks(half).enumerate() {
+        fs::write(scratch.join(format!("disk 1.vmdk.{index:09}")), part).expect("a part");
+    }
+    let content = DESCRIPTOR.replace("\"f1\"/><", &format!("\"f1\" ovf:chunkSize=\"{half}\"/><"));
+    fs::write(scratch.join("x.ovf"), content).expect("a file");
+    let members = ["x.ovf", "disk 1.vmdk.000000000", "disk 1.vmdk.000000001"];
+    has_sample(&tar(&scratch, "parts.ova", "pax", &members));
+}
+
+#[apply(test)]
+fn a_folder_of_parallels_is_its_newest_state() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("hdd");
+    let sample = sample();
+    let base = scratch.join("d.hdd.0.base.hds");
+    program("qemu-img", &["convert", "-O", "parallels", text(&sample), text(&base)]).code(0);
+    // QEMU makes no snapshots of this format, but an image without a cluster is one.
+    let top = scratch.join("d.hdd.0.top.hds");
+    let size = fs::read(&base)
+        .map(|bytes| u64::from_le_bytes(bytes[36..44].try_into().expect("eight bytes")) * 512);
+    let size = size.expect("the image").to_string();
+    program("qemu-img", &["create", "-q", "-f", "parallels", text(&top), &size]).code(0);
+    let image = |guid: &str, name: &str| {
+        format!("<Image><GUID>{guid}</GUID><Type>Compressed</Type><File>{name}</File></Image>")
+    };
+    let shot = |guid: &str, parent: &str| {
+        format!("<Shot><GUID>{guid}</GUID><ParentGUID>{parent}</ParentGUID></Shot>")
+    };
+    let [none, one, two] =
+        ["0", "1", "2"].map(|digit| format!("{{{digit}0000000-0000-0000-0000-000000000000}}"));
+    let descriptor = format!(
+        "<?xml version='1.0' encoding='UTF-8'?><Parallels_disk_image><StorageData><Storage>{}{}\
+         </Storage></StorageData><Snapshots>{}{}</Snapshots></Parallels_disk_image>",
+        image(&one, "d.hdd.0.base.hds"),
+        image(&two, "d.hdd.0.top.hds"),
+        shot(&two, &one),
+        shot(&one, &none),
+    );
+    fs::write(scratch.join("DiskDescriptor.xml"), descriptor).expect("a file");
+    has_sample(scratch.path());
+    has_sample(&top);
+    let list = volfold(["list", text(&base)]).code(3).text();
+    assert!(list.contains("[snapshot-beside]"), "{list}");
+    fs::remove_file(&base).expect("it goes");
+    volfold(["list", text(&top)]).code(1).says("d.hdd.0.base.hds is missing");
+}
+
+#[apply(test)]
+fn the_parallels_image_of_the_corpus_has_the_bytes_that_qemu_reads() {
+    let folder = corpus::needed();
+    let manifest = corpus::manifest(&folder);
+    let entry = manifest.entries.iter().find(|entry| entry.id == "qemu-parallels");
+    let entry = entry.expect("the entry");
+    let disk = &entry.disks[0];
+    let path = corpus::unpack(&folder, entry).join(&disk.name);
+    let set = DiskSet::open(&[path], &OpenOptions::default()).unwrap_or_else(Incomplete::into_set);
+    let device = &set.disks()[0].device;
+    assert_eq!((set.disks()[0].format, Some(device.size())), ("parallels", disk.virtual_size));
+    let mut bytes = vec![0; usize::try_from(device.size()).expect("a small disk")];
+    device.read_at(0, &mut bytes).expect("bytes of a disk");
+    let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+    assert_eq!(Some(digest), disk.content_sha256);
+}
