@@ -33,7 +33,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     ("qcow2", "qcow2", &[]),
     ("qcow2-zlib", "qcow2", &["-c"]),
     ("qcow2-zstd", "qcow2", &["-c", "-o", "compression_type=zstd"]),
-    ("vhd", "vpc", &[]),
+    ("vhd", "vpc", &["-o", "force_size=on"]),
     ("vhdx", "vhdx", &[]),
 ];
 
