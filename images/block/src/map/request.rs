@@ -187,10 +187,10 @@ impl<'a, M: Map> Reader<'a, M> {
             self.read_run(run)?;
         }
         for (index, part) in request.units.iter_mut().enumerate() {
-            if let Some(ahead) = &ahead {
-                ahead.reached(index);
+            match ahead.as_ref().and_then(|ahead| ahead.take(index)) {
+                Some(unit) => units::copy(&unit, part.skip, part.buf)?,
+                None => self.read_unit(part.unit, part.skip, part.buf)?,
             }
-            self.read_unit(part.unit, part.skip, part.buf)?;
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
 use super::place::Map;
 use crate::ahead;
 use crate::bytes::{byte_count, bytes_to_index};
@@ -23,21 +25,32 @@ pub(super) struct Units<M> {
     share: fn(&Self, Vec<u64>) -> Ahead,
 }
 
-/// How far the reader of a shared request has come.
-pub(super) struct Ahead(Option<Arc<AtomicUsize>>);
+/// A request whose units are decoded by several.
+pub(super) struct Ahead(Option<Arc<Shared>>);
+
+/// What the reader of such a request and its helpers know.
+struct Shared {
+    /// How far the reader has come.
+    reached: AtomicUsize,
+    /// What the helpers decoded, until the reader takes it: a scan-resistant cache is quick to let go of
+    /// what was asked for once.
+    done: Box<[Mutex<Option<Arc<[u8]>>>]>,
+}
 
 impl Ahead {
-    /// The reader goes on with unit number `index` of its request.
-    pub(super) fn reached(&self, index: usize) {
-        if let Some(reached) = &self.0 {
-            reached.store(index, Ordering::Relaxed);
-        }
+    /// The reader goes on with unit number `index` of its request; what helpers decoded of it.
+    pub(super) fn take(&self, index: usize) -> Option<Arc<[u8]>> {
+        let shared = self.0.as_ref()?;
+        shared.reached.store(index, Ordering::Relaxed);
+        shared.done.get(index)?.lock().take()
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        self.reached(usize::MAX);
+        if let Some(shared) = &self.0 {
+            shared.reached.store(usize::MAX, Ordering::Relaxed);
+        }
     }
 }
 
@@ -55,23 +68,25 @@ impl<M: Map + 'static> Units<M> {
             return Ahead(None);
         }
         let units: Arc<[u64]> = units.into();
-        let reached = Arc::new(AtomicUsize::new(0));
+        let done = units.iter().map(|_| Mutex::new(None)).collect();
+        let shared = Arc::new(Shared { reached: AtomicUsize::new(0), done });
         for helper in 0..helpers.min(units.len()) {
             let (map, pool, key) = (self.map.clone(), self.pool.clone(), self.key);
-            let (units, reached) = (units.clone(), reached.clone());
+            let (units, shared) = (units.clone(), shared.clone());
             ahead::spawn(move || {
                 for (index, unit) in units.iter().enumerate().rev().skip(helper).step_by(helpers) {
-                    if index <= reached.load(Ordering::Relaxed) {
+                    if index <= shared.reached.load(Ordering::Relaxed) {
                         return;
                     }
                     // An error is found again by the reader.
-                    if pool.get(key, *unit, || decoded(&*map, *unit)).is_err() {
-                        return;
+                    let Ok(bytes) = pool.get(key, *unit, || decoded(&*map, *unit)) else { return };
+                    if let Some(place) = shared.done.get(index) {
+                        *place.lock() = Some(bytes);
                     }
                 }
             });
         }
-        Ahead(Some(reached))
+        Ahead(Some(shared))
     }
 }
 
