@@ -190,10 +190,10 @@ fn forensic_images_and_those_of_macos_have_the_bytes_that_other_tools_read() {
         for disk in entry.disks.iter().filter(|disk| is_meant(&disk.name)) {
             let Some(wanted) = &disk.content_sha256 else { continue };
             let path = corpus::unpack(&folder, entry).join(&disk.name);
-            let set = DiskSet::open([path], &OpenOptions::default()).unwrap();
+            let set = DiskSet::open([path], &OpenOptions::default()).expect("a disk");
             let device = &set.disks()[0].device;
-            let mut bytes = vec![0; usize::try_from(device.size()).unwrap()];
-            device.read_at(0, &mut bytes).unwrap();
+            let mut bytes = vec![0; usize::try_from(device.size()).expect("a size")];
+            device.read_at(0, &mut bytes).expect("bytes");
             let found = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
             assert_eq!(found, *wanted, "{}", disk.name);
             seen.push(disk.name.as_str());
