@@ -71,8 +71,10 @@ fn the_disks_of_a_packed_machine_are_read_in_place() {
     volfold(["hash", text(&cut)]).code(1).says("disk 1.vmdk is cut off: the archive has");
     fs::write(&cut, &whole[..1024]).expect("a file");
     volfold(["hash", text(&cut)]).code(1).says(".vmdk is not in the archive");
-    let end = whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count();
-    fs::write(&cut, &whole[..end.next_multiple_of(512)]).expect("a file");
+    let padded = |length: usize| length.next_multiple_of(512);
+    let size = fs::metadata(&disk).expect("the disk").len() as usize;
+    let end = 512 + padded(DESCRIPTOR.len()) + 512 + padded(size);
+    fs::write(&cut, &whole[..end]).expect("a file");
     let output = volfold(["hash", text(&cut)]).code(3);
     assert_eq!(output.text(), sums());
     output.says("archive ends without its end mark");
@@ -176,8 +178,8 @@ fn images_that_were_compressed_in_blocks_are_read_in_place() {
         program("qemu-img", &["convert", "-O", format, text(&sample), text(&path)]).code(0);
         program("xz", &["-k", "-1", "--block-size=1MiB", text(&path)]).code(0);
         program("zstd", &["-q", "-k", "-1", text(&path)]).code(0);
-        has_sample(&scratch.join(&format!("{name}.xz")));
-        has_sample(&scratch.join(&format!("{name}.zst")));
+        has_sample(&scratch.join(format!("{name}.xz")));
+        has_sample(&scratch.join(format!("{name}.zst")));
     }
     // In parts, which the compressed file was cut into.
     let bytes = fs::read(scratch.join("d.vmdk.xz")).expect("a file");
