@@ -30,7 +30,7 @@ fn pattern(size: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        if at / 5000 % 2 == 0 { state.to_le_bytes()[0] } else { (at / 700 % 251) as u8 }
+        if (at / 5000).is_multiple_of(2) { state.to_le_bytes()[0] } else { (at / 700 % 251) as u8 }
     };
     (0..size).map(&mut byte).collect()
 }
