@@ -12,6 +12,8 @@ use volfold_block::{
     BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, code, error_chain,
 };
 use volfold_images::host;
+#[cfg(feature = "compressed")]
+use volfold_images::unpack;
 use volfold_images::{
     DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect_called, join, open_as,
     without_part_number,
@@ -50,14 +52,30 @@ pub(crate) fn open(
 ) -> BlockResult<DiskImage> {
     let (file, parts) = join(file, path)?;
     let whole = without_part_number(path).filter(|_| !parts.is_empty());
-    let image = open_newest(file, whole.as_deref().unwrap_or(path), format, context)?;
-    let image = image.with_extents(parts);
+    let path = whole.as_deref().unwrap_or(path);
+    let (file, unpacked) = match format {
+        // Who wants the bytes of the file gets them.
+        Some(RAW) => (file, None),
+        _ => unpack(file, path, context.cache())?,
+    };
+    let image = open_newest(file, unpacked.as_deref().unwrap_or(path), format, context)?;
+    let image = image.with_extents(parts).decoded(unpacked.is_some());
     match context.snapshot() {
         Some(wanted) if image.snapshot.is_none() => Err(BlockError::missing(format!(
             "keeps no snapshot that is called {wanted}; `volfold list` shows those that there are"
         ))),
         _ => Ok(image),
     }
+}
+
+/// The file itself: this build decodes nothing.
+#[cfg(not(feature = "compressed"))]
+fn unpack(
+    file: Located,
+    _path: &Path,
+    _pool: &Arc<volfold_block::CachePool>,
+) -> BlockResult<(Located, Option<std::path::PathBuf>)> {
+    Ok((file, None))
 }
 
 /// The same, in the state that the format gives.

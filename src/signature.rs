@@ -166,10 +166,22 @@ static SIGNATURES: &[Signature] = &[
     foreign("Ghost image", &["gho"], &[(Start(0), b"\xFE\xEF\x01\x01")]),
     foreign("ISO of Nero", &["nrg"], &[(End(12), b"NER5")]),
     // Archives and compressed files.
-    archive("gzip file", &["gz", "tgz"], &[(Start(0), b"\x1F\x8B\x08")]),
-    archive("xz file", &["xz", "txz"], &[(Start(0), b"\xFD7zXZ\0")]),
-    archive("bzip2 file", &["bz2", "tbz"], &[(Start(0), b"BZh"), (Start(4), b"1AY&SY")]),
-    archive("Zstandard file", &["zst"], &[(Start(0), b"\x28\xB5\x2F\xFD")]),
+    Signature {
+        advice: "unpack it first, with `gunzip -k`",
+        ..archive("gzip file", &["gz", "tgz"], &[(Start(0), b"\x1F\x8B\x08")])
+    },
+    Signature {
+        advice: "unpack it first, with `xz -dk`; by a name that ends in .xz it may be read in place",
+        ..archive("xz file", &["xz", "txz"], &[(Start(0), b"\xFD7zXZ\0")])
+    },
+    Signature {
+        advice: "unpack it first, with `bunzip2 -k`",
+        ..archive("bzip2 file", &["bz2", "tbz"], &[(Start(0), b"BZh"), (Start(4), b"1AY&SY")])
+    },
+    Signature {
+        advice: "unpack it first, with `zstd -dk`; by a name that ends in .zst it may be read in place",
+        ..archive("Zstandard file", &["zst"], &[(Start(0), b"\x28\xB5\x2F\xFD")])
+    },
     archive("LZ4 file", &["lz4"], &[(Start(0), b"\x04\x22\x4D\x18")]),
     archive("lzip file", &["lz"], &[(Start(0), b"LZIP\x01")]),
     archive("lzop file", &["lzo"], &[(Start(0), b"\x89LZO\0\r\n\x1A\n")]),

@@ -33,6 +33,8 @@
 
 mod archive;
 mod bits;
+#[cfg(feature = "compressed")]
+mod compressed;
 mod context;
 pub mod convert;
 pub mod format;
@@ -55,6 +57,8 @@ mod testing;
 mod text;
 
 pub use archive::TarArchive;
+#[cfg(feature = "compressed")]
+pub use compressed::unpack;
 pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
 pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};

@@ -71,8 +71,10 @@ fn the_disks_of_a_packed_machine_are_read_in_place() {
     volfold(["hash", text(&cut)]).code(1).says("disk 1.vmdk is cut off: the archive has");
     fs::write(&cut, &whole[..1024]).expect("a file");
     volfold(["hash", text(&cut)]).code(1).says(".vmdk is not in the archive");
-    let end = whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count();
-    fs::write(&cut, &whole[..end.next_multiple_of(512)]).expect("a file");
+    let padded = |length: usize| length.next_multiple_of(512);
+    let size = fs::metadata(&disk).expect("the disk").len() as usize;
+    let end = 512 + padded(DESCRIPTOR.len()) + 512 + padded(size);
+    fs::write(&cut, &whole[..end]).expect("a file");
     let output = volfold(["hash", text(&cut)]).code(3);
     assert_eq!(output.text(), sums());
     output.says("archive ends without its end mark");
@@ -164,4 +166,39 @@ fn the_parallels_image_of_the_corpus_has_the_bytes_that_qemu_reads() {
     device.read_at(0, &mut bytes).expect("bytes of a disk");
     let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
     assert_eq!(Some(digest), disk.content_sha256);
+}
+
+#[apply(test)]
+fn images_that_were_compressed_in_blocks_are_read_in_place() {
+    needs_programs(&["qemu-img", "xz", "zstd"]);
+    let scratch = Scratch::new("packed");
+    let sample = sample();
+    for (name, format) in [("d.img", "raw"), ("d.qcow2", "qcow2"), ("d.vmdk", "vmdk")] {
+        let path = scratch.join(name);
+        program("qemu-img", &["convert", "-O", format, text(&sample), text(&path)]).code(0);
+        program("xz", &["-k", "-1", "--block-size=1MiB", text(&path)]).code(0);
+        program("zstd", &["-q", "-k", "-1", text(&path)]).code(0);
+        has_sample(&scratch.join(format!("{name}.xz")));
+        has_sample(&scratch.join(format!("{name}.zst")));
+    }
+    // In parts, which the compressed file was cut into.
+    let bytes = fs::read(scratch.join("d.vmdk.xz")).expect("a file");
+    let half = bytes.len().div_ceil(2);
+    for (index, part) in bytes.chunks(half).enumerate() {
+        fs::write(scratch.join(format!("s.vmdk.xz.{:03}", index + 1)), part).expect("a part");
+    }
+    has_sample(&scratch.join("s.vmdk.xz.001"));
+    // Damage is an error, and never another byte.
+    let cut = scratch.join("cut.img.xz");
+    fs::write(&cut, &bytes[..bytes.len() - 5]).expect("a file");
+    volfold(["hash", text(&cut)]).code(1).says("xz file is cut off or damaged at its end");
+    // What cannot be read in place says how to unpack it.
+    let raw = scratch.join("d.img");
+    for (tool, end, advice) in [("gzip", "gz", "gunzip -k"), ("bzip2", "bz2", "bunzip2 -k")] {
+        needs_programs(&[tool]);
+        program(tool, &["-k", text(&raw)]).code(0);
+        volfold(["hash", text(&scratch.join(format!("d.img.{end}")))]).code(1).says(advice);
+    }
+    let packed = scratch.join("d.img.xz");
+    volfold(["list", text(&packed), "--format", "raw"]).code(0);
 }

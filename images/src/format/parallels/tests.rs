@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::*;
 use crate::hostile::{Bent, Outcome, outcome};
-use crate::testing::{Files, read};
+use crate::testing::{Files, converted_by_qemu, read};
 use volfold_block::{BlockErrorKind, ExtentKind};
 
 /// Clusters of 3 sectors: no power of two.
@@ -58,6 +58,23 @@ fn clusters_are_where_the_bat_says_in_the_units_of_its_form() {
     assert!(seen(&low.open("a.hdd").unwrap())[0].is_err());
     let image = Files::default().with("a.hdd", bytes).open("a.hdd").unwrap();
     assert_eq!(seen(&image), [Err("cluster lies before the data".to_owned())]);
+}
+
+#[test]
+fn qemu_reads_the_same_of_both_forms() {
+    let mut odd = image(false, &[4, 0, 1, 7], &[5, 6, 7]);
+    odd[0x24..0x28].copy_from_slice(&11_u32.to_le_bytes());
+    let mut no_data_offset = image(false, &[1, 4], &[5, 6]);
+    no_data_offset[0x30] = 0;
+    let new = image(true, &[2, 0, 1, 0, 3], &[5, 6, 7]);
+    for bytes in [odd, no_data_offset, new] {
+        let image = Files::default().with("a.hdd", bytes.clone()).open("a.hdd").unwrap();
+        let size = usize::try_from(image.device.size()).unwrap();
+        let Some(wanted) = converted_by_qemu(&[("a.hdd", bytes)], "a.hdd", "parallels") else {
+            return;
+        };
+        assert!(read(&*image.device, 0, size).unwrap() == wanted);
+    }
 }
 
 #[test]
