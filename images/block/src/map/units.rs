@@ -28,13 +28,16 @@ pub(super) struct Units<M> {
 /// A request whose units are decoded by several.
 pub(super) struct Ahead(Option<Arc<Shared>>);
 
+/// A decoded unit, until somebody takes it.
+type Slot = Mutex<Option<Arc<[u8]>>>;
+
 /// What the reader of such a request and its helpers know.
 struct Shared {
     /// How far the reader has come.
     reached: AtomicUsize,
     /// What the helpers decoded, until the reader takes it: a scan-resistant cache is quick to let go of
     /// what was asked for once.
-    done: Box<[Mutex<Option<Arc<[u8]>>>]>,
+    done: Box<[Slot]>,
 }
 
 impl Ahead {
