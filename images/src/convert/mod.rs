@@ -6,6 +6,7 @@
 mod qcow2;
 mod raw;
 mod vmdk;
+mod writer;
 
 use std::io::{self, Seek, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -18,9 +19,7 @@ use volfold_block::{
 use qcow2::Qcow2Writer;
 use raw::RawWriter;
 use vmdk::VmdkWriter;
-
-/// The bytes that a file has or has not as a whole, in all of the formats.
-pub(crate) const BLOCK: u64 = 64 << 10;
+use writer::{BLOCK, Writer};
 
 /// How much is read at once; a multiple of [`BLOCK`].
 const PIECE: u64 = 4 << 20;
@@ -52,15 +51,6 @@ impl Target {
             Self::Vmdk => "vmdk",
         }
     }
-}
-
-/// What a file format has to write.
-trait Writer {
-    /// Writes block number `number`, the last one filled up with zeros. They come in order.
-    fn block(&mut self, number: u64, bytes: &[u8]) -> io::Result<()>;
-
-    /// Writes what is left, when all blocks were written.
-    fn finish(&mut self) -> io::Result<()>;
 }
 
 /// A part of the disk, from its first block on.

@@ -6,7 +6,7 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-use super::{BLOCK, Writer};
+use super::writer::{BLOCK, Writer};
 use volfold_block::{byte_count, bytes_to_index};
 
 /// Entries of an L2 table.

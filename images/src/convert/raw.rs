@@ -2,7 +2,7 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-use super::{BLOCK, Writer};
+use super::writer::{BLOCK, Writer};
 use volfold_block::byte_count;
 
 /// Writes blocks where they belong; what lies between becomes a hole.

@@ -6,7 +6,7 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-use super::{BLOCK, Writer};
+use super::writer::{BLOCK, Writer};
 use volfold_block::{BlockError, BlockErrorKind, BlockResult, byte_count};
 
 const SECTOR: u64 = 512;
