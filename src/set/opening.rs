@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use volfold_block::{BlockError, BlockResult, CachePool, Finding, code};
-use volfold_images::{ImageContext, Lineage, Located, host};
+use volfold_images::{ImageContext, Lineage, Located, Locator, host};
 
 use super::disk::{Disk, DiskFailure};
 use super::options::OpenOptions;
@@ -19,7 +19,7 @@ use crate::source::{SourceFile, SourceLog};
 const MAX_NOT_TAKEN: usize = 100;
 
 /// A file that is an image, while the set is opened.
-pub(super) struct Opened {
+struct Opened {
     path: PathBuf,
     /// Whether the user named it; else it is of a folder.
     is_given: bool,
@@ -36,7 +36,7 @@ impl Opened {
     }
 
     /// The image in `file`, which is called `path`.
-    pub(super) fn of(
+    fn of(
         path: &Path,
         is_given: bool,
         file: BlockResult<Located>,
@@ -89,7 +89,7 @@ impl Opened {
     }
 
     /// The same image, which lies in the files `sources` of the host.
-    pub(super) fn also_of(mut self, sources: &[SourceFile]) -> Self {
+    fn also_of(mut self, sources: &[SourceFile]) -> Self {
         if let Ok(disk) = &mut self.disk {
             disk.files.extend_from_slice(sources);
         }
@@ -159,19 +159,51 @@ impl Opening {
         Ok(())
     }
 
-    pub(super) fn fail(&mut self, failure: DiskFailure) {
-        self.failures.push(failure);
-    }
-
     fn is_new(&mut self, path: &Path) -> bool {
         // Two names of one file are one.
         self.seen
             .insert(host::real_path(&std::path::absolute(path).unwrap_or_else(|_| path.into())))
     }
 
+    /// Adds the disks in `ova`, which is the file at `path`.
+    fn add_ova(
+        &mut self,
+        path: &Path,
+        ova: Ova,
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) -> BlockResult<()> {
+        let Ova { archive, damage, sources } = ova;
+        if let Some(error) = damage {
+            self.failures.push(DiskFailure { path: path.to_path_buf(), error });
+        }
+        let open = |path: &Path, file: BlockResult<Located>, is_given, options: &OpenOptions| {
+            Opened::of(path, is_given, file, options, pool).also_of(&sources)
+        };
+        let names = archive.names();
+        let mut descriptors =
+            names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".ovf"));
+        let Some(descriptor) = descriptors.next() else {
+            let members: Vec<PathBuf> = names.iter().map(|name| path.join(name)).collect();
+            return self.add_folder("archive", &members, &|member| {
+                let name = member.strip_prefix(path).unwrap_or(member);
+                open(member, archive.open(name), false, options)
+            });
+        };
+        let file = archive.open(Path::new(descriptor))?;
+        let read = machine::read(&file, Path::new(descriptor), options.snapshot.as_deref());
+        let machine = read.ok_or_else(|| BlockError::missing("archive has no descriptor"))?;
+        let machine = machine.map_err(|error| error.within(descriptor))?;
+        let given = |file: Located, options: &OpenOptions| {
+            open(&PathBuf::from(&file.name), Ok(file), true, options)
+        };
+        self.add_machine(path, &machine, &file, options, &given);
+        Ok(())
+    }
+
     /// Adds the disks of `machine`, whose configuration is in `file`, at `path`. Their images are
     /// what `open` makes of their files.
-    pub(super) fn add_machine(
+    fn add_machine(
         &mut self,
         path: &Path,
         machine: &Machine,
@@ -201,7 +233,7 @@ impl Opening {
 
     /// Adds the images among `files` of a folder or the like, as `open` opens them: those of a known
     /// format, and raw ones that hold something.
-    pub(super) fn add_folder(
+    fn add_folder(
         &mut self,
         folder: &str,
         files: &[PathBuf],

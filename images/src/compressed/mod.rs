@@ -4,6 +4,7 @@
 //! What can be read so has been compressed in blocks, each of which can be decoded alone. A block is
 //! decoded once for all reads near it: the last ones are kept whole, and parts of them in the cache.
 
+mod block;
 mod xz;
 mod zstd;
 
@@ -20,13 +21,8 @@ use volfold_block::{
     guard,
 };
 
+use self::block::Block;
 use crate::locator::Located;
-
-/// LIMIT: bytes of a block, compressed and not.
-const MAX_BLOCK: u64 = 64 << 20;
-
-/// LIMIT: blocks of a file. 8 TiB in blocks of 16 MiB are half of this.
-const MAX_BLOCKS: usize = 1 << 20;
 
 /// LIMIT: bytes of whole blocks that are kept.
 const MAX_KEPT: usize = 96 << 20;
@@ -73,45 +69,6 @@ impl Codec {
             Self::Xz => guard("a block of xz", || xz::decode(packed, at, out)),
             Self::Zstd => guard("a frame of Zstandard", || zstd::decode(packed, at, out)),
         }
-    }
-}
-
-/// A part of the file that can be decoded alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Block {
-    /// Where it begins in the file, and how many bytes it has there.
-    at: u64,
-    packed: u64,
-    /// Where its bytes begin in what was compressed, and how many they are.
-    start: u64,
-    size: u64,
-    /// What the decoder has to know besides.
-    flags: u8,
-}
-
-/// Puts blocks one after the other.
-#[derive(Default)]
-struct Blocks {
-    blocks: Vec<Block>,
-    size: u64,
-}
-
-impl Blocks {
-    /// Adds `block`, whose start need not be known; `too_large` says what to do with a file whose
-    /// blocks are.
-    fn add(&mut self, block: Block, too_large: &str) -> BlockResult<()> {
-        if block.size > MAX_BLOCK || block.packed > MAX_BLOCK.saturating_add(MAX_BLOCK >> 4) {
-            return Err(BlockError::unsupported(too_large.to_owned()).at(block.at));
-        }
-        if self.blocks.len() >= MAX_BLOCKS {
-            let line = format!("file is compressed in more than {MAX_BLOCKS} blocks; unpack it");
-            return Err(BlockError::unsupported(line));
-        }
-        if block.size > 0 {
-            self.blocks.push(Block { start: self.size, ..block });
-            self.size = self.size.saturating_add(block.size);
-        }
-        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use std::io::Read;
 use lzma_rust2::XzReader;
 use volfold_block::{BlockDevice, BlockError, BlockResult, bytes_to_index};
 
-use super::{Block, Blocks, MAX_BLOCKS};
+use super::block::{Block, Blocks, MAX_BLOCKS};
 
 pub(super) const MAGIC: &[u8] = b"\xFD7zXZ\0";
 

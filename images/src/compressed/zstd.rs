@@ -20,7 +20,7 @@ use std::io::Read;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader, bytes_to_index};
 
-use super::{Block, Blocks, MAX_BLOCK};
+use super::block::{Block, Blocks, MAX_BLOCK};
 
 pub(super) const MAGIC: &[u8] = b"\x28\xB5\x2F\xFD";
 
