@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &FormatsArguments) -> io::Result<Outcome> {
         ] {
             let _ = writeln!(text, "{heading}:");
             for entry in entries {
-                let _ = writeln!(text, "  {:<8}  {}", entry.id, entry.title);
+                let _ = writeln!(text, "  {:<9}  {}", entry.id, entry.title);
             }
         }
         text
