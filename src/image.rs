@@ -62,7 +62,7 @@ pub(crate) fn open(
     let image = image.with_extents(parts).decoded(unpacked.is_some());
     match context.snapshot() {
         Some(wanted) if image.snapshot.is_none() => Err(BlockError::missing(format!(
-            "keeps no snapshot that is called {wanted}; `volfold list` shows those that there are"
+            "keeps no snapshot that is called {wanted}; `volfold list` shows those that it keeps"
         ))),
         _ => Ok(image),
     }

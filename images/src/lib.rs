@@ -37,6 +37,7 @@ mod bits;
 mod compressed;
 mod context;
 pub mod convert;
+mod exclusive;
 pub mod format;
 mod guid;
 pub mod host;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use volfold::DiskSet;
 use volfold_block::{BlockDevice, BlockResult, CachePool, Finding, error_chain};
 use volfold_images::convert::{self, Target};
-use volfold_images::{ImageContext, host};
+use volfold_images::{FORMATS, ImageContext, ImageFormat, host};
 use volfold_projector::process::{ImageFiles, open_writable};
 
 use super::devices::{self, Device};
@@ -139,7 +139,7 @@ fn tell(
 /// Converts what is wanted of `set`; `None`, and a message, if there is no file then.
 fn convert(arguments: &ConvertArguments, set: &DiskSet) -> Option<WrittenJson> {
     let done = choose(arguments, set).and_then(|device| {
-        let target = target(arguments);
+        let target = target(arguments)?;
         let size = device.device.size();
         write(arguments, set, &device, target)?;
         Ok(WrittenJson {
@@ -175,11 +175,23 @@ fn choose(arguments: &ConvertArguments, set: &DiskSet) -> Result<Device, String>
 }
 
 /// The format that is asked for, or told by the name of the file.
-fn target(arguments: &ConvertArguments) -> Target {
+fn target(arguments: &ConvertArguments) -> Result<Target, String> {
     let extension = arguments.output.extension().unwrap_or_default().to_string_lossy();
     let by_name =
         Target::ALL.into_iter().find(|target| extension.eq_ignore_ascii_case(target.id()));
-    arguments.format.map(Format::target).or(by_name).unwrap_or(Target::Raw)
+    let is_named = |format: &&&dyn ImageFormat| {
+        let extension = extension.to_ascii_lowercase();
+        format.id() != "raw" && format.extensions().contains(&extension.as_str())
+    };
+    match (arguments.format.map(Format::target).or(by_name), FORMATS.iter().find(is_named)) {
+        (Some(target), _) => Ok(target),
+        (None, None) => Ok(Target::Raw),
+        (None, Some(other)) => Err(format!(
+            "{}: {} is not written; give --format raw, qcow2 or vmdk, or another name",
+            arguments.output.display(),
+            other.title()
+        )),
+    }
 }
 
 /// Writes `device` into a file beside the one that is wanted, which gets its name when it is whole.

@@ -83,5 +83,11 @@ pub(crate) fn open_named(files: &dyn Locator, name: &FileName) -> BlockResult<Lo
             Err(_) => {}
         }
     }
-    Err(first.unwrap_or_else(|| BlockError::missing("no file is named")))
+    Err(match first {
+        Some(error) if !is_missing(&error) => error,
+        _ => BlockError::missing(format!(
+            "{} is missing; put it beside the configuration, or allow its folder with --allow-path",
+            name.shown
+        )),
+    })
 }

@@ -124,7 +124,7 @@ fn what_a_configuration_names_is_bounded_by_its_folder() {
     fs::write(&vmx, lines).expect("a configuration");
     let list = volfold(["list", text(&vmx)]).code(3);
     let list = list.says("outside.vmdk").says("outside its folder; allow it with --allow-path");
-    let list = list.says("gone.vmdk").says("is missing; put it beside the image");
+    let list = list.says("gone.vmdk is missing; put it beside the configuration");
     list.says("/etc/passwd").says("web.vmx");
     let json = volfold(["list", text(&vmx), "--json"]).code(3).json();
     assert_eq!(json["disks"].as_array().map(Vec::len), Some(1));

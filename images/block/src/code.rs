@@ -146,6 +146,7 @@ codes! {
     LDM_VOLUME_DOUBTFUL = "ldm-volume-doubtful", content, "The database says that a dynamic volume is not in order.", "The volume was failed or regenerating in Windows, too.";
     LDM_VOLUME_REFUSED = "ldm-volume-refused", content, "The database contradicts itself about a dynamic volume, which is not read.", "`volfold mount --raw` gives the disks as they are.";
     MACHINE_DISK_LEFT_OUT = "machine-disk-left-out", content, "The configuration of a machine names a disk that is no file here.", "Copy the disk into a file, and give it with the others.";
+    IMAGE_BLOCKS_OVERLAP = "image-blocks-overlap", content, "The tables of an image name one place of the file for several places of the disk; these are errors.", "Copy the image again from its source, if there is one: at most one of the places is right.";
     VMDK_CUT_SHORT = "vmdk-cut-short", content, "A stream-optimized VMDK has lost its end; reads past the cut are errors.", "Copy or download the image again.";
     VMDK_EXTENT_SHORT = "vmdk-extent-short", content, "An extent has fewer bytes than its descriptor says; what is missing is an error.", "Copy the extent again; the message has both sizes.";
     VMDK_EXTENT_LONG = "vmdk-extent-long", content, "The file of a flat extent has more bytes than the descriptor says; those are not shown.", "Correct the size in the descriptor, if the disk was extended; or open the flat file itself.";

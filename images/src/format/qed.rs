@@ -30,6 +30,7 @@ use volfold_block::{
 };
 
 use crate::context::{Backing, ImageContext};
+use crate::exclusive::Exclusive;
 use crate::format::qcow2::name::{FileName, open_parent};
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::levels::{Levels, Look, Shape};
@@ -101,6 +102,8 @@ impl ImageFormat for Qed {
             table_bytes: header.table_bytes,
             below: below.unwrap_or_default(),
         };
+        let cluster = disk.levels.shape().cluster_size();
+        let disk = Exclusive::new(disk, file.device.size(), cluster, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         Ok(match &parent {
             Some(parent) => image.over(parent),
@@ -383,7 +386,7 @@ mod tests {
     #[test]
     fn holes_are_the_parents_and_zeros_are_not() {
         let files = Files::default()
-            .with("base.qed", image(&[3 * 4096, 3 * 4096], &[5]))
+            .with("base.qed", image(&[3 * 4096, 4 * 4096], &[5, 6]))
             .with("a.qed", child(&[0, 1, 0], "base.qed", 0))
             .with("raw.qed", child(&[0], "base.qed", 4))
             .with("used.qed", child(&[0], "base.qed", 2));

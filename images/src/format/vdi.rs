@@ -34,6 +34,7 @@ use volfold_block::{
 };
 
 use crate::context::{Backing, ImageContext};
+use crate::exclusive::Exclusive;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::guid::Guid;
 use crate::locator::Located;
@@ -95,6 +96,8 @@ impl ImageFormat for Vdi {
             header,
             below: below.map(Backing::of).unwrap_or_default(),
         };
+        let block = disk.header.block_size;
+        let disk = Exclusive::new(disk, file.device.size(), block, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(variant);
         Ok(match &parent {
@@ -352,6 +355,20 @@ mod tests {
         assert_eq!(image.device.extent_at(BLOCK as u64).unwrap().kind, ExtentKind::Zero);
         let error = read(&*image.device, 4 * BLOCK as u64, 1).unwrap_err();
         assert_eq!(error.message(), "block lies behind the end of the file");
+    }
+
+    #[test]
+    fn blocks_of_one_place_are_errors_and_told() {
+        let files = Files::default().with("a.vdi", image(1, &[1, F, 0, 1, Z], &[5, 6]));
+        let image = files.open("a.vdi").unwrap();
+        assert_eq!(image.log.all()[0].code, "image-blocks-overlap");
+        for block in [0, 3] {
+            let error = read(&*image.device, block * BLOCK as u64 + 9, 1).unwrap_err();
+            let line = "the tables name this place for another part of the disk too";
+            assert_eq!(error.message(), line);
+        }
+        assert_eq!(read(&*image.device, 2 * BLOCK as u64, 1).unwrap(), [5]);
+        assert_eq!(read(&*image.device, BLOCK as u64, 1).unwrap(), [0]);
     }
 
     #[test]

@@ -34,6 +34,16 @@ const FAULTS: &[Fault] = &[
         reason: "links of Interix are files of the attribute `system` with a signature: not known",
     },
     Fault {
+        volume: "vss-1-vol",
+        path: "System Volume Information/{",
+        reason: "reads what lies past the initialised size; it is to be zeros",
+    },
+    Fault {
+        volume: "vss-plaso-vsstest",
+        path: "System Volume Information/{",
+        reason: "reads what lies past the initialised size; it is to be zeros",
+    },
+    Fault {
         volume: "ntfs-valid-data-length",
         path: "vdl/valid to",
         reason: "reads what lies past the initialised size; it is to be zeros",

@@ -32,6 +32,7 @@ use volfold_block::{
 };
 
 use crate::context::{Backing, ImageContext};
+use crate::exclusive::Exclusive;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
 use crate::table::{BlockPlace, Entry, MAX_LOOK, Tables, alike, blocks_to_look};
@@ -94,6 +95,8 @@ impl ImageFormat for Parallels {
             header,
             below: below.map(Backing::of).unwrap_or_default(),
         };
+        let cluster = disk.header.cluster_size;
+        let disk = Exclusive::new(disk, file.device.size(), cluster, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(variant);
         Ok(match &parent {

@@ -82,6 +82,16 @@ fn bad<T>(sentence: &'static str, at: u64) -> BlockResult<T> {
 }
 
 impl Qcow2Disk {
+    /// The size of the file that the clusters are in.
+    pub(super) fn stored_size(&self) -> u64 {
+        self.data.size()
+    }
+
+    /// The size of a cluster.
+    pub(super) fn cluster_size(&self) -> u64 {
+        self.shape().cluster_size()
+    }
+
     fn shape(&self) -> &Shape {
         self.levels.shape()
     }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockResult, Confidence, Finding, Mapped, Span, code,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence, Finding, Mapped, Span, code,
 };
 
 use self::disk::{Qcow2Disk, Rules};
@@ -18,6 +18,7 @@ use self::name::{FileName, open_parent};
 use self::snapshot::Snapshot;
 use self::v1::HeaderV1;
 use crate::context::{Backing, ImageContext};
+use crate::exclusive::Exclusive;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::levels::{Levels, Shape};
 use crate::locator::Located;
@@ -131,11 +132,7 @@ fn snapshots(
     let wanted = context.snapshot();
     match snapshot::read(&file.device, header, context.cache()) {
         Ok(all) => {
-            let is_it = |wanted: &str| {
-                let by_id = all.iter().find(|it| it.shown.id == wanted);
-                by_id.or_else(|| all.iter().find(|it| it.shown.name == wanted)).cloned()
-            };
-            let chosen = wanted.and_then(is_it);
+            let chosen = wanted.map(|wanted| choose(&all, wanted)).transpose()?.flatten();
             Ok((all.into_iter().map(|it| it.shown).collect(), chosen))
         }
         // The newest state does not need their table.
@@ -145,6 +142,24 @@ fn snapshots(
             Ok((Vec::new(), None))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The one of `all` whose id is `wanted`, or whose name is, if there is just one.
+fn choose(all: &[Snapshot], wanted: &str) -> BlockResult<Option<Snapshot>> {
+    if let Some(found) = all.iter().find(|it| it.shown.id == wanted) {
+        return Ok(Some(found.clone()));
+    }
+    let named: Vec<&Snapshot> = all.iter().filter(|it| it.shown.name == wanted).collect();
+    match named.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some((*only).clone())),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|it| it.shown.id.as_str()).collect();
+            let ids = ids.join(", ");
+            let line = format!("several snapshots are called {wanted}; give an id: {ids}");
+            Err(BlockError::new(BlockErrorKind::Refused, line))
+        }
     }
 }
 
@@ -246,6 +261,8 @@ fn finish(
     context: &ImageContext,
 ) -> DiskImage {
     let is_packed = disk.is_packed();
+    let (size, cluster) = (disk.stored_size(), disk.cluster_size());
+    let disk = Exclusive::new(disk, size, cluster, context.part_log());
     let device = Arc::new(Mapped::cached(disk, context.cache()));
     let image = DiskImage::new(id, device, file, context).decoded(is_packed);
     match parent {

@@ -29,6 +29,7 @@ use volfold_block::{
 };
 
 use crate::context::{Backing, ImageContext};
+use crate::exclusive::Exclusive;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
 use crate::parent::{self, Wanted};
@@ -91,6 +92,8 @@ impl ImageFormat for Vhd {
             header,
             below: below.map(Backing::of).unwrap_or_default(),
         };
+        let block = disk.header.block_size;
+        let disk = Exclusive::new(disk, file.device.size(), block, log);
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(kind.name());
         Ok(match &parent {

@@ -80,8 +80,10 @@ fn a_torn_entry_ends_the_log_and_a_log_without_a_sequence_is_an_error() {
     let log = builder.log.as_mut().unwrap();
     log.1[8192 + 8192 + 300] ^= 1;
     let image = Files::default().with("a.vhdx", builder.build()).open("a.vhdx").unwrap();
-    assert_eq!(codes(&image), ["vhdx-log-replayed", "vhdx-log-torn"]);
-    assert_eq!(read(&*image.device, 0, 1).unwrap(), [1]);
+    // The entry that is lost frees the first block, which the second one has by now.
+    let told = ["vhdx-log-replayed", "vhdx-log-torn", "image-blocks-overlap"];
+    assert_eq!(codes(&image), told);
+    assert!(read(&*image.device, 0, 1).is_err());
     // The first entry, which the second one leads back to.
     let (mut builder, _) = dirty();
     builder.log.as_mut().unwrap().1[8192 + 5000] ^= 1;

@@ -36,6 +36,7 @@ use volfold_block::{
 };
 
 use crate::context::{Backing, ImageContext};
+use crate::exclusive::Exclusive;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
 use crate::note::PartLog;
@@ -100,6 +101,8 @@ impl ImageFormat for Vhdx {
             below: below.map(Backing::of).unwrap_or_default(),
         };
         disk.check()?;
+        let (size, block) = (disk.file.size(), disk.metadata.block_size);
+        let disk = Exclusive::new(disk, size, block, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(variant);
         Ok(match &parent {
