@@ -62,7 +62,7 @@ pub(crate) fn open(
     let image = image.with_extents(parts).decoded(unpacked.is_some());
     match context.snapshot() {
         Some(wanted) if image.snapshot.is_none() => Err(BlockError::missing(format!(
-            "keeps no snapshot that is called {wanted}; `volfold list` shows those that it keeps"
+            "keeps no snapshot that is called {wanted}; `volfold list` shows those that there are"
         ))),
         _ => Ok(image),
     }
@@ -183,6 +183,20 @@ fn open_nested(
 /// The raw disk `file`, unless it is something that is known to be none.
 fn open_raw(file: &Located, path: &Path, context: &ImageContext) -> BlockResult<DiskImage> {
     let image = open_as(RAW, file, context)?;
+    let extension = extension(path);
+    let promised = FORMATS
+        .iter()
+        .find(|format| format.id() != RAW && format.extensions().contains(&extension.as_str()));
+    if let Some(format) = promised.filter(|_| !is_called_flat(path)) {
+        image.log.add(Finding::warning(
+            code::NAME_WITHOUT_CONTENT,
+            format!(
+                "is called as {} is, and has none of its marks; it is read as a raw disk, and its \
+                 begin or end may be missing or damaged",
+                format.title()
+            ),
+        ));
+    }
     // What cannot be read here becomes a finding of discovery, which reads the same places.
     let Ok(signature) = signature_of(&*image.device) else {
         return Ok(image);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use volfold::DiskSet;
 use volfold_block::{BlockDevice, BlockResult, CachePool, Finding, error_chain};
 use volfold_images::convert::{self, Target};
-use volfold_images::{FORMATS, ImageContext, ImageFormat, host};
+use volfold_images::{FORMATS, ImageContext, host};
 use volfold_projector::process::{ImageFiles, open_writable};
 
 use super::devices::{self, Device};
@@ -130,6 +130,7 @@ fn tell(
     } else if let Some(written) = written {
         let WrittenJson { path, format, device, size, verified } = &written;
         let verified = if *verified { ", the same when read back" } else { "" };
+        let path = text::plain(path);
         let line = format!("{path}: {device}, {} as {format}{verified}\n", text::size(*size));
         text::answer(line.as_bytes())?;
     }
@@ -179,11 +180,10 @@ fn target(arguments: &ConvertArguments) -> Result<Target, String> {
     let extension = arguments.output.extension().unwrap_or_default().to_string_lossy();
     let by_name =
         Target::ALL.into_iter().find(|target| extension.eq_ignore_ascii_case(target.id()));
-    let is_named = |format: &&&dyn ImageFormat| {
-        let extension = extension.to_ascii_lowercase();
-        format.id() != "raw" && format.extensions().contains(&extension.as_str())
-    };
-    match (arguments.format.map(Format::target).or(by_name), FORMATS.iter().find(is_named)) {
+    let folded = extension.to_ascii_lowercase();
+    let mut others = FORMATS.iter().filter(|format| format.id() != "raw");
+    let other = others.find(|format| format.extensions().contains(&folded.as_str()));
+    match (arguments.format.map(Format::target).or(by_name), other) {
         (Some(target), _) => Ok(target),
         (None, None) => Ok(Target::Raw),
         (None, Some(other)) => Err(format!(
@@ -203,12 +203,17 @@ fn write(
 ) -> Result<(), String> {
     let output = &arguments.output;
     let shown = output.display();
-    let images = devices::image_files(set);
+    // What was given is read too, be it the configuration of a machine.
+    let given = arguments.disks.iter().map(|path| (path.clone(), None));
+    let files = set.disks().iter().flat_map(|disk| &disk.files);
+    let files = files.map(|file| (PathBuf::from(&file.name), file.facts.id));
+    let images = ImageFiles::new(given.chain(files));
     check_place(arguments, &images)?;
     let temporary = temporary(output).ok_or_else(|| format!("{shown}: is no name of a file"))?;
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let done = write_file(&temporary, &name, &images, device, target)
         .and_then(|()| if arguments.verify { verify(&temporary, device, target) } else { Ok(()) });
+    let done = done.and_then(|()| unchanged(set));
     let done = done.and_then(|()| {
         let renamed = if arguments.overwrite {
             std::fs::rename(&temporary, output)
@@ -229,6 +234,19 @@ fn write(
         let _ = std::fs::remove_file(&temporary);
         format!("{shown}: {reason}; no file was written")
     })
+}
+
+/// Refuses what was read of files that were written to meanwhile: it would be of two times.
+fn unchanged(set: &DiskSet) -> Result<(), String> {
+    for file in set.disks().iter().flat_map(|disk| &disk.files) {
+        let Some(modified) = file.facts.modified else { continue };
+        let now = std::fs::metadata(&file.name).ok();
+        let now = now.map(|now| (now.len(), now.modified().ok()));
+        if now != Some((file.facts.size, Some(modified))) {
+            return Err(format!("{} was changed while it was read", file.name));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a place where something is that may not be replaced.

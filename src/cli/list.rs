@@ -485,12 +485,12 @@ fn human(
         let _ = writeln!(
             text,
             "disk{index}  {}  {}{variant}, {}, {scheme}",
-            disk.path.display(),
+            text::plain(&disk.path.display().to_string()),
             disk.format,
             text::size(disk.size),
         );
         for parent in disk.chain.iter().skip(1) {
-            let _ = writeln!(text, "       on top of {parent}");
+            let _ = writeln!(text, "       on top of {}", text::plain(parent));
         }
         for snapshot in &disk.snapshots {
             let _ = writeln!(text, "{}", snapshot_line(disk, snapshot));

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use volfold_block::{BlockError, BlockResult, bytes_to_index, keep};
 use volfold_images::{FileName, Located};
 
+/// LIMIT: disks of one machine.
+pub(super) const MAX_DISKS: usize = 1024;
+
 /// LIMIT: bytes of a configuration.
 const MAX_BYTES: u64 = 8 << 20;
 

@@ -17,11 +17,8 @@ use std::path::Path;
 use volfold_block::{BlockError, BlockErrorKind, BlockResult};
 use volfold_images::{FileName, Located, Locator};
 
-use config::text;
+use config::{MAX_DISKS, text};
 pub(crate) use config::{Machine, MachineDisk};
-
-/// LIMIT: disks of one machine.
-const MAX_DISKS: usize = 1024;
 
 /// Whether the file at `path` is called as configurations are.
 pub(crate) fn is_called_so(path: &Path) -> bool {
@@ -84,7 +81,8 @@ pub(crate) fn open_named(files: &dyn Locator, name: &FileName) -> BlockResult<Lo
         }
     }
     Err(match first {
-        Some(error) if !is_missing(&error) => error,
+        // Of an archive the reason is another one.
+        Some(error) if !error.message().ends_with("put it beside the image") => error,
         _ => BlockError::missing(format!(
             "{} is missing; put it beside the configuration, or allow its folder with --allow-path",
             name.shown

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use volfold_block::BlockResult;
 use volfold_images::FileName;
 
-use super::config::{Machine, MachineDisk};
+use super::config::{MAX_DISKS, Machine, MachineDisk};
 use super::xml::{attribute, child, children, document, utf8};
 
 /// The machine that `bytes` describe.
@@ -22,7 +22,8 @@ pub(super) fn read(bytes: &[u8]) -> BlockResult<Machine> {
     else {
         return Ok(machine);
     };
-    for disk in children(disks, "Disk") {
+    // More than are taken are not looked for.
+    for disk in children(disks, "Disk").take(MAX_DISKS.saturating_add(1)) {
         let slot = attribute(disk, "diskId").unwrap_or("disk").to_owned();
         // One without a file is made when the machine is.
         let Some(wanted) = attribute(disk, "fileRef") else { continue };

@@ -7,11 +7,20 @@ use volfold_block::{BlockError, BlockResult};
 /// LIMIT: elements, attributes and texts of one configuration.
 const MAX_NODES: u32 = 1 << 20;
 
+/// LIMIT: `=` in one element, which is at least one for each attribute.
+const MAX_ATTRIBUTES: usize = 4096;
+
 /// The document in `text`.
 ///
 /// # Errors
 /// `Corrupt` with the place where it is none.
 pub(super) fn document(text: &str) -> BlockResult<Document<'_>> {
+    // The parser compares each attribute of an element with all others. `<` is in no attribute.
+    let has_too_many = |element: &str| element.matches('=').nth(MAX_ATTRIBUTES).is_some();
+    if text.split('<').any(has_too_many) {
+        let line = format!("configuration has an element of more than {MAX_ATTRIBUTES} attributes");
+        return Err(BlockError::unsupported(line));
+    }
     let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     Document::parse_with_options(text, options)
         .map_err(|error| BlockError::corrupt(format!("configuration is no XML: {error}"), 0, 0))

@@ -95,6 +95,7 @@ codes! {
     SNAPSHOT_BESIDE = "snapshot-beside", content, "An image was opened though a snapshot of it lies beside it; what was written since the snapshot is not shown.", "Open the newest snapshot instead; it brings its parents.";
     NEIGHBOURS_NOT_READ = "neighbours-not-read", other, "The folder of an image has too many files, so it is not known whether a snapshot of the image lies beside it.", "Put the images of one machine into a folder of their own.";
     NESTED_FORMAT = "nested-format", content, "The content of a raw disk begins as an image format does; it is read as raw because of the name of the file.", "If the file is an image in that format, give --format. A guest can write such a header into its own disk, so the name of the file decides.";
+    NAME_WITHOUT_CONTENT = "name-without-content", content, "A file is called as an image of one format is, and has none of its marks; it is read as a raw disk.", "Copy the image again, if it is damaged or cut off; give --format raw, if it is a raw disk.";
     FOREIGN_MARK = "foreign-mark", other, "A raw disk begins as a file of another kind does, and holds partitions or a file system too.", "Nothing, if the disk is known to be raw. A guest can write such a mark to hide its disk.";
     FILE_NOT_TAKEN = "file-not-taken", other, "A file in a folder of images is no disk image.", "Give the file itself, with --format raw, if it is a disk.";
     IMAGE_HASH_AGREES = "image-hash-agrees", other, "The disk has the hash that was recorded when the image was made.";

@@ -75,6 +75,10 @@ pub fn write(
     let size = device.size();
     let mut writer: Box<dyn Writer + '_> = match target {
         Target::Raw => Box::new(RawWriter::new(out, size)),
+        Target::Qcow2 if size > qcow2::MAX_SIZE => {
+            let line = "disk is too large for a QCOW2 with clusters of 64 KiB; take --format raw";
+            return Err(BlockError::unsupported(line));
+        }
         Target::Qcow2 => Box::new(Qcow2Writer::new(out, size).map_err(unwritable)?),
         Target::Vmdk => Box::new(VmdkWriter::new(out, size, name)?),
     };

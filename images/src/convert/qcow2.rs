@@ -15,6 +15,9 @@ const L2_ENTRIES: u64 = BLOCK / 8;
 /// Entries of a block of refcounts, of 16 bits.
 const REFCOUNTS: u64 = BLOCK / 2;
 
+/// LIMIT: bytes of a disk; QEMU takes L1 tables of 32 MiB, which are kept in memory here.
+pub(super) const MAX_SIZE: u64 = (32 << 20) / 8 * L2_ENTRIES * BLOCK;
+
 /// The bit of an entry for a cluster that nothing else uses.
 const COPIED: u64 = 1 << 63;
 
