@@ -8,7 +8,7 @@ use volfold_block::{BlockDevice, FindingLog, Span};
 pub struct DiskImage {
     /// The virtual disk.
     pub device: Arc<dyn BlockDevice>,
-    /// The [`ImageFormat::id`].
+    /// The [`super::ImageFormat::id`].
     pub format: &'static str,
     /// The format's own name for the variant, `monolithicSparse` for example.
     pub variant: Option<String>,
@@ -98,9 +98,9 @@ pub struct InnerSnapshot {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Lineage {
-    /// The [`Located::name`] of each extent that is there.
+    /// The [`crate::Located::name`] of each extent that is there.
     pub extents: Vec<String>,
-    /// The [`Located::name`] of each file that may be the parent, by its name.
+    /// The [`crate::Located::name`] of each file that may be the parent, by its name.
     pub parents: Vec<String>,
     /// Whether the parent was in the same folder.
     pub parent_was_beside: bool,

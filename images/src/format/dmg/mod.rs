@@ -1,9 +1,9 @@
 //! DMG, the disk image of macOS (UDIF).
 //!
 //! Specification: none by Apple; `hdiutil(1)` and what QEMU, 7-Zip and libmodi agree on. Big-endian. A
-//! trailer at the end of the file ([`trailer`]) tells where a property list is, or else a resource
-//! fork ([`plist`], [`fork`]), which hold a table of runs for each partition ([`runs`]). A run is a
-//! piece of the disk: zeros, bytes as they are, or one packed unit ([`unpack`]).
+//! trailer at the end of the file (`trailer`) tells where a property list is, or else a resource
+//! fork (`plist`, `fork`), which hold a table of runs for each partition (`runs`). A run is a
+//! piece of the disk: zeros, bytes as they are, or one packed unit (`unpack`).
 //!
 //! Each partition has a CRC-32 of its bytes. It can be known only when all of them were read, so it is
 //! kept as a hash of that region, which `check` compares. Encrypted images are told from others;

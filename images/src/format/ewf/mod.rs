@@ -1,10 +1,10 @@
 //! EWF, the forensic image of EnCase (`.E01`), FTK Imager, `ewfacquire` and SMART (`.s01`).
 //!
 //! Specification: libyal, "Expert Witness Compression Format (EWF)", and ASR Data's description of
-//! 2002, which it is about. Little-endian. An image is one or several files ([`segment`]), each a chain
-//! of sections. They have the shape of the disk and its hashes ([`shape`]), and chunks of the disk,
-//! packed or not, with tables that tell where they are ([`table`]). Everything has checksums, and all
-//! that is used are checked ([`disk`]); where a copy is it is used for what is damaged ([`walk`]).
+//! 2002, which it is about. Little-endian. An image is one or several files (`segment`), each a chain
+//! of sections. They have the shape of the disk and its hashes (`shape`), and chunks of the disk,
+//! packed or not, with tables that tell where they are (`table`). Everything has checksums, and all
+//! that is used are checked (`disk`); where a copy is it is used for what is damaged (`walk`).
 //!
 //! Headers with the names of people and cases are not read. The second version of the format
 //! (`.Ex01`) is refused by name.

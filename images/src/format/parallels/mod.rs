@@ -4,14 +4,14 @@
 //! table (BAT), and clusters. The table has one entry of 32 bits for each cluster of the disk: where
 //! it is in the file, or 0 for one that was never written. There are two forms, which count in
 //! different units. A snapshot is a file of its own; which file shows through its holes is told by
-//! the `DiskDescriptor.xml` beside it alone ([`bundle`]).
+//! the `DiskDescriptor.xml` beside it alone (`bundle`).
 //!
 //! | offset | size | field         | rule                                                        |
 //! |--------|------|---------------|-------------------------------------------------------------|
 //! | 0x00   | 16   | magic         | `WithoutFreeSpace`, or `WithouFreSpacExt`: the second form  |
 //! | 0x10   | 4    | version       | 2                                                           |
 //! | 0x14   | 8    | heads, cylinders | not looked at                                            |
-//! | 0x1C   | 4    | tracks        | sectors of a cluster, up to [`MAX_TRACKS`]; any number      |
+//! | 0x1C   | 4    | tracks        | sectors of a cluster, up to `MAX_TRACKS`; any number      |
 //! | 0x20   | 4    | BAT entries   | enough for the disk                                         |
 //! | 0x24   | 8    | sectors       | of the disk; the first form has 32 bits, the rest is not looked at |
 //! | 0x2C   | 4    | in use        | 0 or `v2.1`: closed; else it was not closed                 |

@@ -1,8 +1,8 @@
 //! VHD, the disk image of Virtual PC, Hyper-V, Azure and XenServer.
 //!
-//! Specification: Virtual Hard Disk Image Format 1.0 (Microsoft, 2006). Big-endian. A [`footer`] in
+//! Specification: Virtual Hard Disk Image Format 1.0 (Microsoft, 2006). Big-endian. A `footer` in
 //! the last 512 bytes tells the size and the kind. A fixed image is the disk with a footer behind it.
-//! Of a dynamic one a [`header`] tells where the block allocation table is: for each block of the
+//! Of a dynamic one a `header` tells where the block allocation table is: for each block of the
 //! disk 32 bits, the sector of the file where its bitmap begins, which its bytes follow; or all ones
 //! for a block that was never written. A differencing image holds what was written since a snapshot:
 //! the sectors whose bit is set; the others show through from the parent, which is known by its UUID.

@@ -1,9 +1,9 @@
 //! VHDX, the disk image of Hyper-V.
 //!
-//! Specification: [MS-VHDX]. Little-endian. Of two [`header`]s the one with the greater sequence
-//! number holds; it tells where the [`log`] is. If that is not empty it is applied in memory
-//! ([`replay`]), before anything else is read; the file stays as it is. One of two [`region`] tables
-//! tells where the block allocation table and the [`metadata`] are, and those what the [`disk`] is
+//! Specification: [MS-VHDX]. Little-endian. Of two `header`s the one with the greater sequence
+//! number holds; it tells where the `log` is. If that is not empty it is applied in memory
+//! (`replay`), before anything else is read; the file stays as it is. One of two `region` tables
+//! tells where the block allocation table and the `metadata` are, and those what the `disk` is
 //! like. A differencing image holds what was written since a snapshot, whole blocks or sectors; the
 //! rest shows through from the parent, which must still have the data write GUID that the child noted.
 //!
