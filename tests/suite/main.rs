@@ -20,6 +20,7 @@ mod backends;
 #[cfg(target_os = "linux")]
 mod both_systems;
 mod command_line;
+#[cfg(target_os = "linux")]
 mod containers;
 #[cfg(target_os = "linux")]
 mod convert;
