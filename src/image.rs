@@ -15,7 +15,7 @@ use volfold_images::host;
 #[cfg(feature = "compressed")]
 use volfold_images::unpack;
 use volfold_images::{
-    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect_called, join, open_as,
+    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, join, open_as,
     without_part_number,
 };
 
@@ -88,7 +88,7 @@ fn open_newest(
     if let Some(format) = format {
         return open_as(format, &file, context);
     }
-    let found = detect_called(&file)?;
+    let found = detect(&file)?;
     if found.id() == RAW {
         return open_raw(&file, path, context);
     }

@@ -179,9 +179,7 @@ impl ImageContext {
         let formats = self.formats;
         let format = match declared {
             Some(id) => formats.iter().find(|format| format.id() == id).copied(),
-            None => {
-                surest(formats, |format| format.probe(&*parent.device))?.map(|(_, format)| format)
-            }
+            None => detect(formats, &parent)?,
         };
         let format = format.ok_or_else(|| {
             let id = declared.unwrap_or("of no known format");
@@ -218,6 +216,23 @@ impl DiskImage {
     }
 }
 
+/// The one of `formats` that `file` is of: of those whose mark it has the one that its name is of, else
+/// the one that is surest. Of some formats the start is a guest's, who may write the mark of another.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn detect(
+    formats: &'static [&'static dyn ImageFormat],
+    file: &Located,
+) -> BlockResult<Option<&'static dyn ImageFormat>> {
+    for format in formats.iter().filter(|format| is_called_as(&file.name, **format)) {
+        if format.probe(&*file.device)? >= Confidence::Likely {
+            return Ok(Some(*format));
+        }
+    }
+    Ok(surest(formats, |format| format.probe(&*file.device))?.map(|(_, format)| format))
+}
+
 /// Whether the file `name` ends as those of `format` do.
 fn is_called_as(name: &str, format: &dyn ImageFormat) -> bool {
     let extension = Path::new(name).extension().unwrap_or_default().to_string_lossy();
@@ -246,9 +261,9 @@ impl Locator for NoFiles {
 pub struct Backing(Option<Arc<dyn BlockDevice>>);
 
 impl Backing {
-    /// The device `parent`.
-    pub fn of(parent: Arc<dyn BlockDevice>) -> Self {
-        Self(Some(parent))
+    /// The disk of `parent`.
+    pub fn of(parent: Option<&DiskImage>) -> Self {
+        Self(parent.map(|parent| Arc::clone(&parent.device)))
     }
 
     /// Whether there is a parent.

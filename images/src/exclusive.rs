@@ -1,37 +1,40 @@
 //! No two places of a disk are one place of the file.
 //!
 //! Where the tables of an image say so, at most one of the two is right, and nothing tells which. So
-//! both are refused. What a look at the tables takes in is noted when the image is opened, up to a bound,
-//! and the rest when it is read.
+//! both are refused. What the tables say is noted when the image is opened, up to a bound, and the rest
+//! when it is asked for.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
-use volfold_block::{BlockError, BlockResult, Extent, Finding, Map, Piece, Place, code};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, Extent, Finding, Map, Piece, Place, byte_count, code,
+};
 
 use crate::note::PartLog;
 
-/// LIMIT: looks at the tables when an image is opened.
-const MAX_LOOKS: usize = 1 << 15;
-
-/// LIMIT: granules of a file that are noted, 8 bytes each; of what lies behind nothing is known.
-const MAX_GRANULES: u64 = 1 << 26;
-
-/// LIMIT: pages of them that are kept: 16 MiB.
-const MAX_PAGES: usize = 4096;
+/// LIMIT: looks at the tables when an image is opened; each takes in up to 64 entries that go on.
+const MAX_LOOKS: usize = 1 << 13;
 
 /// Granules of a page.
 const PAGE: usize = 512;
 
+/// LIMIT: pages that a file may have; of what lies behind nothing is known.
+const MAX_PAGES: usize = 1 << 17;
+
+/// LIMIT: pages that are kept of these: 16 MiB, which are about 64 GiB in clusters of 64 KiB.
+const MAX_KEPT: usize = 4096;
+
 /// LIMIT: blocks that are known to be of several places; with more of them the whole file is.
-const MAX_CONTESTED: usize = 1 << 16;
+const MAX_CONTESTED: usize = 1 << 12;
 
 type Granules = [AtomicU64; PAGE];
 
-/// A map whose stored pieces lie in one file, each in a place of its own.
+/// A map whose pieces that are stored lie in one file, each in a place of its own.
 pub(crate) struct Exclusive<M> {
     map: M,
+    file: Arc<dyn BlockDevice>,
     log: PartLog,
     /// The size of a block; each begins at a multiple of it on the disk.
     block: u64,
@@ -45,17 +48,17 @@ pub(crate) struct Exclusive<M> {
 }
 
 impl<M: Map> Exclusive<M> {
-    /// The places that `map` gives, in blocks of `block` bytes, in a file of `file_size` bytes; what is
-    /// wrong goes to `log`.
-    pub(crate) fn new(map: M, file_size: u64, block: u64, log: PartLog) -> Self {
+    /// The places that `map` gives in `file`, in blocks of `block` bytes; what is wrong goes to `log`.
+    pub(crate) fn new(map: M, file: &Arc<dyn BlockDevice>, block: u64, log: PartLog) -> Self {
         // Wherever a block begins, half of its size fits into it between two multiples of that.
         let (block, granule) = (block.max(512), (block / 2).max(512));
-        let granules = file_size.div_ceil(granule).min(MAX_GRANULES);
-        let pages = usize::try_from(granules.div_ceil(512)).unwrap_or_default();
+        let pages = file.size().div_ceil(granule.saturating_mul(byte_count(PAGE)));
+        let pages = usize::try_from(pages).unwrap_or(MAX_PAGES).min(MAX_PAGES);
         let pages = std::iter::repeat_with(OnceLock::new).take(pages).collect();
+        let file = Arc::clone(file);
         let (contested, kept) = (RwLock::default(), AtomicUsize::new(0));
         let has_contested = AtomicBool::new(false);
-        let whole = Self { map, log, block, granule, pages, kept, contested, has_contested };
+        let whole = Self { map, file, log, block, granule, pages, kept, contested, has_contested };
         whole.look();
         whole
     }
@@ -68,17 +71,28 @@ impl<M: Map> Exclusive<M> {
             // What cannot be read tells so when it is asked for.
             let Ok(piece) = self.map.locate(offset, left) else { return };
             let length = piece.length.clamp(1, left);
-            if let Place::Stored(_, at) = piece.place {
+            if let Some(at) = self.place_in_file(&piece.place) {
                 self.contested(offset, at, length);
             }
             offset = offset.saturating_add(length);
         }
     }
 
-    fn place(&self, granule: u64) -> Option<&AtomicU64> {
+    /// The position in the file, if `place` is one of it.
+    fn place_in_file(&self, place: &Place<'_>) -> Option<u64> {
+        match place {
+            Place::Stored(device, at) | Place::At(device, at) => {
+                let own = Arc::as_ptr(&self.file);
+                std::ptr::addr_eq(std::ptr::from_ref(*device), own).then_some(*at)
+            }
+            _ => None,
+        }
+    }
+
+    fn granule(&self, granule: u64) -> Option<&AtomicU64> {
         let granule = usize::try_from(granule).ok()?;
         let page = self.pages.get(granule / PAGE)?;
-        if page.get().is_none() && self.kept.fetch_add(1, Ordering::Relaxed) >= MAX_PAGES {
+        if page.get().is_none() && self.kept.fetch_add(1, Ordering::Relaxed) >= MAX_KEPT {
             return None;
         }
         let page = page.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
@@ -93,10 +107,13 @@ impl<M: Map> Exclusive<M> {
         let own = offset.wrapping_sub(at).wrapping_add(1);
         let last = end.checked_div(self.granule).unwrap_or_default();
         for granule in at.div_ceil(self.granule)..last {
-            let Some(place) = self.place(granule).filter(|_| own != 0) else { break };
-            let known = place.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
-            if known.is_err_and(|known| known != own) {
-                self.contest(offset, at, granule.saturating_mul(self.granule));
+            let Some(place) = self.granule(granule).filter(|_| own != 0) else { break };
+            let noted = place.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);
+            if let Err(other) = noted
+                && other != own
+            {
+                let position = granule.saturating_mul(self.granule);
+                self.contest([own, other], position);
             }
         }
         if !self.has_contested.load(Ordering::Acquire) {
@@ -112,17 +129,20 @@ impl<M: Map> Exclusive<M> {
         within.min()
     }
 
-    /// Notes that the block at `position` of the file, which the disk has at the place that begins at
-    /// `offset` of it and `at` of the file, has another place too.
-    fn contest(&self, offset: u64, at: u64, position: u64) {
-        let on_disk = offset.saturating_add(position.saturating_sub(at));
-        let skip = on_disk.checked_rem(self.block).unwrap_or_default();
-        let start = position.saturating_sub(skip);
-        let block = (start, start.saturating_add(self.block));
+    /// Notes that the byte at `position` of the file is in two blocks, each of which has `distances`
+    /// from its place in the file to that on the disk, and one more.
+    fn contest(&self, distances: [u64; 2], position: u64) {
         let mut all = self.contested.write();
-        if all.len() < MAX_CONTESTED && !all.contains(&block) {
-            all.push(block);
+        for distance in distances {
+            let on_disk = position.wrapping_add(distance.wrapping_sub(1));
+            let skip = on_disk.checked_rem(self.block).unwrap_or_default();
+            let start = position.saturating_sub(skip);
+            let block = (start, start.saturating_add(self.block));
+            if all.len() < MAX_CONTESTED && !all.contains(&block) {
+                all.push(block);
+            }
         }
+        drop(all);
         self.has_contested.store(true, Ordering::Release);
         let line =
             "its tables name one place of the file for several of the disk; these are errors";
@@ -141,7 +161,7 @@ impl<M: Map> Map for Exclusive<M> {
 
     fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
         let piece = self.map.locate(offset, wanted)?;
-        let Place::Stored(_, at) = piece.place else { return Ok(piece) };
+        let Some(at) = self.place_in_file(&piece.place) else { return Ok(piece) };
         match self.contested(offset, at, piece.length) {
             None => Ok(piece),
             Some((0, until)) => {
@@ -171,5 +191,80 @@ impl<M: Map> Map for Exclusive<M> {
 
     fn rescue_extent(&self, offset: u64) -> Option<Extent> {
         self.map.rescue_extent(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use volfold_block::{BlockErrorKind, FindingLog, Mapped, MemoryDevice};
+
+    /// Blocks of 1024 bytes, each at its place, of the file or of another one.
+    struct Blocks {
+        file: Arc<dyn BlockDevice>,
+        other: MemoryDevice,
+        places: Vec<u64>,
+        is_other: bool,
+    }
+
+    impl Map for Blocks {
+        fn size(&self) -> u64 {
+            self.places.len() as u64 * 1024
+        }
+
+        fn locate(&self, offset: u64, _wanted: u64) -> BlockResult<Piece<'_>> {
+            let skip = offset % 1024;
+            let at = self.places[usize::try_from(offset / 1024).unwrap()] + skip;
+            let place = match (self.is_other, offset / 1024 % 2) {
+                (true, _) => Place::At(&self.other, at),
+                (false, 0) => Place::At(&*self.file, at),
+                (false, _) => Place::Stored(&*self.file, at),
+            };
+            Ok(Piece::new(place, 1024 - skip))
+        }
+    }
+
+    /// Which of the blocks can be read, and how many findings there are.
+    fn readable(places: &[u64], is_other: bool) -> (Vec<bool>, usize) {
+        let file: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(vec![7; 1 << 16]));
+        let other = MemoryDevice::new(vec![8; 1 << 16]);
+        let map = Blocks { file: Arc::clone(&file), other, places: places.to_vec(), is_other };
+        let log = Arc::new(FindingLog::new());
+        let disk = Mapped::new(Exclusive::new(map, &file, 1024, PartLog::new(&log, "")));
+        let is_read = |block: usize| {
+            let read = disk.read_at(block as u64 * 1024 + 1, &mut [0; 100]);
+            assert!(read.as_ref().err().is_none_or(|it| it.kind() == BlockErrorKind::Corrupt));
+            read.is_ok()
+        };
+        ((0..places.len()).map(is_read).collect(), log.all().len())
+    }
+
+    #[test]
+    fn blocks_that_share_a_byte_are_errors_wherever_they_begin() {
+        let all = |count| (vec![true; count], 0);
+        assert_eq!(readable(&[0, 1024, 2048], false), all(3));
+        assert_eq!(readable(&[5000, 100, 1124, 3000], false), all(4));
+        let same = readable(&[100, 4096, 100, 8192], false);
+        assert_eq!(same, (vec![false, true, false, true], 1));
+        let partly = readable(&[4096, 0, 4096 + 512], false);
+        assert!(!partly.0[0] && partly.0[1] && !partly.0[2], "{partly:?}");
+        assert_eq!(readable(&[100, 100], true), all(2), "of another file nothing is known");
+    }
+
+    #[test]
+    fn so_many_that_they_are_not_noted_are_errors_all_the_same() {
+        let places: Vec<u64> = (0..12_000_u64).map(|block| block % 6000 * 1024).collect();
+        let file: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(vec![7; 6000 * 1024]));
+        let other = MemoryDevice::new(vec![]);
+        let map = Blocks { file: Arc::clone(&file), other, places, is_other: false };
+        let log = PartLog::new(&Arc::new(FindingLog::new()), "");
+        let disk = Mapped::new(Exclusive::new(map, &file, 1024, log));
+        // Those past the looks are noted when they are read.
+        for block in (0..12_000_u64).rev() {
+            let _ = disk.read_at(block * 1024, &mut [0]);
+        }
+        for block in [0, 5999, 6000, 11_999] {
+            assert!(disk.read_at(block * 1024, &mut [0]).is_err(), "{block}");
+        }
     }
 }

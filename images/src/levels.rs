@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, bytes_to_index};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, CachePool, Piece, Place, bytes_to_index,
+};
 
+use crate::context::Backing;
 use crate::table::{Entry, MAX_LOOK, Tables, blocks_to_look};
 
 /// LIMIT: looks for the first entry that says anything.
@@ -47,7 +50,7 @@ impl Shape {
 }
 
 /// What the tables say of an offset.
-pub(crate) enum Look {
+enum Look {
     /// There is no table of the second level for as many bytes.
     Nowhere(u64),
     /// So many numbers of the second level were taken in, of whole entries; the first one is of the
@@ -79,7 +82,7 @@ impl Levels {
     ///
     /// # Errors
     /// If the tables cannot be read.
-    pub(crate) fn look(
+    fn look(
         &self,
         offset: u64,
         wanted: u64,
@@ -115,6 +118,30 @@ impl Levels {
         let start = index.saturating_mul(u64::try_from(words).unwrap_or(1));
         self.tables.fill(l2_at, start, out.get_mut(..count).unwrap_or_default())?;
         Ok(Look::Found(count))
+    }
+
+    /// Where the bytes at `offset` are: as `found` says of the numbers of the second level from there on,
+    /// or `below`.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub(crate) fn piece<'a>(
+        &self,
+        offset: u64,
+        wanted: u64,
+        table_at: impl Fn(u64) -> BlockResult<Option<u64>>,
+        below: &'a Backing,
+        found: impl FnOnce(&[u64]) -> Piece<'a>,
+    ) -> BlockResult<Piece<'a>> {
+        let mut words = [0; MAX_LOOK];
+        Ok(match self.look(offset, wanted, table_at, &mut words)? {
+            Look::Nowhere(length) => {
+                let (place, length) = below.place(offset, length);
+                Piece::new(place, length)
+            }
+            Look::Lost(error, length) => Piece::new(Place::Fail(error), length),
+            Look::Found(count) => found(words.get(..count).unwrap_or_default()),
+        })
     }
 
     /// Whether `is_so` of the first entry of the second level that says anything, for the first number

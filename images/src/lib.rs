@@ -64,6 +64,6 @@ pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
 pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
-pub use registry::{FORMATS, detect, detect_called, lineage, open, open_as};
+pub use registry::{FORMATS, detect, lineage, open, open_as};
 pub use split::{join, without_part_number};
 pub use text::{FileName, TextEncoding};

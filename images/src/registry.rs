@@ -1,11 +1,10 @@
 //! The image formats of this build.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, CachePool, Confidence, surest};
+use volfold_block::{BlockError, BlockResult, CachePool};
 
-use crate::context::ImageContext;
+use crate::context::{self, ImageContext};
 use crate::format::raw::Raw;
 use crate::format::{DiskImage, ImageFormat, Lineage};
 use crate::locator::Located;
@@ -36,30 +35,14 @@ impl ImageContext {
     }
 }
 
-/// The format that is surest of `file`; the first of equals.
+/// The format of `file`: of those whose mark it has the one that its name is of, else the one that is
+/// surest.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub fn detect(file: &dyn BlockDevice) -> BlockResult<&'static dyn ImageFormat> {
-    let best = surest(FORMATS, |format| format.probe(file))?;
-    best.map(|(_, format)| format)
+pub fn detect(file: &Located) -> BlockResult<&'static dyn ImageFormat> {
+    context::detect(FORMATS, file)?
         .ok_or_else(|| BlockError::unsupported("file has no known image format"))
-}
-
-/// The format of `file`: of those that it has the mark of the one that its name is of, else the one
-/// that is surest. Of some formats the start is a guest's, who may write the mark of another.
-///
-/// # Errors
-/// If the file cannot be read.
-pub fn detect_called(file: &Located) -> BlockResult<&'static dyn ImageFormat> {
-    let extension = Path::new(&file.name).extension().unwrap_or_default().to_string_lossy();
-    let extension = extension.to_ascii_lowercase();
-    for format in FORMATS.iter().filter(|one| one.extensions().contains(&extension.as_str())) {
-        if format.probe(&*file.device)? >= Confidence::Likely {
-            return Ok(*format);
-        }
-    }
-    detect(&*file.device)
 }
 
 /// Detects the format of `file` and opens the image.
@@ -67,7 +50,7 @@ pub fn detect_called(file: &Located) -> BlockResult<&'static dyn ImageFormat> {
 /// # Errors
 /// Why the file is no image or cannot be read.
 pub fn open(file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
-    detect_called(file)?.open(file, context)
+    detect(file)?.open(file, context)
 }
 
 /// Detects the format of `file`, and asks what the image says of its parts and its parent.
@@ -75,7 +58,7 @@ pub fn open(file: &Located, context: &ImageContext) -> BlockResult<DiskImage> {
 /// # Errors
 /// Why the file is no image or cannot be read.
 pub fn lineage(file: &Located) -> BlockResult<Option<Lineage>> {
-    detect_called(file)?.lineage(file)
+    detect(file)?.lineage(file)
 }
 
 /// Opens the image in `file` as one of the format whose [`ImageFormat::id`] is `id`.

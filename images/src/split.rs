@@ -30,8 +30,10 @@ impl PartName {
     fn of(name: &str) -> Option<Self> {
         let (stem, digits) = name.rsplit_once('.')?;
         let is_number = digits.len() >= 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let is_letters =
-            (2..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_lowercase());
+        // `split` begins with `aa`; others are the usual ends of names.
+        let is_letters = (2..=4).contains(&digits.len())
+            && digits.starts_with('a')
+            && digits.bytes().all(|byte| byte.is_ascii_lowercase());
         let good = !stem.is_empty() && (is_number || is_letters) && digits.len() <= 9;
         good.then(|| Self { stem: format!("{stem}."), digits: digits.to_owned() })
     }

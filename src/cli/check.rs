@@ -13,11 +13,12 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::{DiskSet, SetVolume};
-use volfold_block::{Finding, FindingLog, error_chain};
+use volfold_block::{Finding, FindingLog, code, error_chain};
 use volfold_fs::{
     FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamName,
 };
 
+use super::allocated::Allocated;
 use super::content::{PIECE, read_piece};
 use super::list::compare;
 use super::outcome::Outcome;
@@ -109,7 +110,10 @@ pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
         volumes.push(check(volume, &mut report, &progress));
     }
     let disks = match arguments.volume.is_empty() {
-        true => recorded::compare(&set, &mut report, &progress),
+        true => {
+            look_at_tables(&set, &mut report);
+            recorded::compare(&set, &mut report, &progress)
+        }
         false => Vec::new(),
     };
     progress.finish_and_clear();
@@ -123,6 +127,16 @@ pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
     } else {
         outcome
     })
+}
+
+/// Looks at all tables of the images: what they name twice is noticed where it is looked at.
+fn look_at_tables(set: &DiskSet, report: &mut Report<'_>) {
+    for (index, disk) in set.disks().iter().enumerate() {
+        if let Err(error) = Allocated::of(disk) {
+            let line = format!("its tables cannot be read: {}", error_chain(&error));
+            report.finding(Finding::error(code::DISK_UNREADABLE, line).on_disk(index));
+        }
+    }
 }
 
 fn check(volume: &SetVolume, report: &mut Report<'_>, progress: &ProgressBar) -> VolumeJson {

@@ -203,11 +203,7 @@ fn write(
 ) -> Result<(), String> {
     let output = &arguments.output;
     let shown = output.display();
-    // What was given is read too, be it the configuration of a machine.
-    let given = arguments.disks.iter().map(|path| (path.clone(), None));
-    let files = set.disks().iter().flat_map(|disk| &disk.files);
-    let files = files.map(|file| (PathBuf::from(&file.name), file.facts.id));
-    let images = ImageFiles::new(given.chain(files));
+    let images = devices::image_files(set, &arguments.disks);
     check_place(arguments, &images)?;
     let temporary = temporary(output).ok_or_else(|| format!("{shown}: is no name of a file"))?;
     let name = output.file_name().unwrap_or_default().to_string_lossy();
@@ -240,9 +236,9 @@ fn write(
 fn unchanged(set: &DiskSet) -> Result<(), String> {
     for file in set.disks().iter().flat_map(|disk| &disk.files) {
         let Some(modified) = file.facts.modified else { continue };
-        let now = std::fs::metadata(&file.name).ok();
-        let now = now.map(|now| (now.len(), now.modified().ok()));
-        if now != Some((file.facts.size, Some(modified))) {
+        // By a name that is shown not every file is found.
+        let Ok(now) = std::fs::metadata(&file.name) else { continue };
+        if (now.len(), now.modified().ok()) != (file.facts.size, Some(modified)) {
             return Err(format!("{} was changed while it was read", file.name));
         }
     }

@@ -149,10 +149,12 @@ pub(crate) fn file_name<'a>(devices: &'a [Device], volume: &SetVolume) -> &'a st
     devices.iter().find(is_it).map(|device| device.file_name.as_str()).unwrap_or_default()
 }
 
-/// The files that all disks of `set` are made of, none of which may ever be written.
-pub(crate) fn image_files(set: &DiskSet) -> ImageFiles {
+/// The files that all disks of `set` are made of and those that were `given` for it, be they the
+/// configuration of a machine: none of them may ever be written.
+pub(crate) fn image_files(set: &DiskSet, given: &[PathBuf]) -> ImageFiles {
     let files = set.disks().iter().flat_map(|disk| &disk.files);
-    ImageFiles::new(files.map(|file| (PathBuf::from(&file.name), file.facts.id)))
+    let files = files.map(|file| (PathBuf::from(&file.name), file.facts.id));
+    ImageFiles::new(files.chain(given.iter().map(|path| (path.clone(), None))))
 }
 
 /// The files that the disks of `device` are made of, and how they are now.
@@ -245,7 +247,7 @@ impl OverlayArguments {
             Some(path) => {
                 let mut wanted = OverlayFile::new(path, identity(&*bytes), self.overlay_limit);
                 wanted.files = base_files(set, device);
-                wanted.images = image_files(set);
+                wanted.images = image_files(set, &[]);
                 wanted.force = self.overlay_force;
                 let shown = path.display();
                 let overlay = Overlay::in_file(bytes, &wanted);

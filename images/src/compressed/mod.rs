@@ -27,6 +27,9 @@ use crate::locator::Located;
 /// LIMIT: bytes of whole blocks that are kept.
 const MAX_KEPT: usize = 96 << 20;
 
+/// LIMIT: whole blocks that are kept, however small.
+const MAX_SLOTS: usize = 256;
+
 /// What is decoded at once for the cache.
 const PART: u64 = 1 << 20;
 
@@ -134,6 +137,7 @@ impl Packed {
             let block = self.blocks.get(*number);
             block.and_then(|block| bytes_to_index(block.size).ok()).unwrap_or(0)
         };
+        kept.truncate(MAX_SLOTS);
         let mut sum: usize = 0;
         kept.retain(|(number, _)| {
             sum = sum.saturating_add(size(number));

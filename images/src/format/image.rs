@@ -32,12 +32,14 @@ pub struct DiskImage {
 }
 
 impl DiskImage {
-    /// The same image, the parent of which is `parent`.
+    /// The same image, the parent of which is `parent`, if it has one.
     #[must_use]
-    pub fn over(mut self, parent: &Self) -> Self {
-        self.chain.extend(parent.chain.iter().cloned());
-        self.extents.extend(parent.extents.iter().cloned());
-        self.is_decoded |= parent.is_decoded;
+    pub fn over(mut self, parent: Option<&Self>) -> Self {
+        if let Some(parent) = parent {
+            self.chain.extend(parent.chain.iter().cloned());
+            self.extents.extend(parent.extents.iter().cloned());
+            self.is_decoded |= parent.is_decoded;
+        }
         self
     }
 

@@ -33,9 +33,9 @@ use crate::context::{Backing, ImageContext};
 use crate::exclusive::Exclusive;
 use crate::format::qcow2::name::{FileName, open_parent};
 use crate::format::{DiskImage, ImageFormat, Lineage};
-use crate::levels::{Levels, Look, Shape};
+use crate::levels::{Levels, Shape};
 use crate::locator::Located;
-use crate::table::{BlockPlace, Entry, MAX_LOOK, alike};
+use crate::table::{BlockPlace, Entry, alike};
 
 const MAGIC: [u8; 4] = *b"QED\0";
 
@@ -94,21 +94,17 @@ impl ImageFormat for Qed {
             Some(name) => Some(open_parent(file, name, declared, context)?),
             None => None,
         };
-        let below = parent.as_ref().map(|parent| Backing::of(Arc::clone(&parent.device)));
         let disk = QedDisk {
             levels: Levels::new(Arc::clone(&file.device), header.shape, context.cache()),
             file: Arc::clone(&file.device),
             reserved: header.reserved,
             table_bytes: header.table_bytes,
-            below: below.unwrap_or_default(),
+            below: Backing::of(parent.as_ref()),
         };
         let cluster = disk.levels.shape().cluster_size();
-        let disk = Exclusive::new(disk, file.device.size(), cluster, context.part_log());
+        let disk = Exclusive::new(disk, &file.device, cluster, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
-        Ok(match &parent {
-            Some(parent) => image.over(parent),
-            None => image,
-        })
+        Ok(image.over(parent.as_ref()))
     }
 
     fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {
@@ -297,15 +293,9 @@ impl Map for QedDisk {
     }
 
     fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
-        let mut words = [0; MAX_LOOK];
-        Ok(match self.levels.look(offset, wanted, |entry| self.table_at(entry), &mut words)? {
-            Look::Nowhere(length) => {
-                let (place, length) = self.below.place(offset, length);
-                Piece::new(place, length)
-            }
-            Look::Lost(error, length) => Piece::new(Place::Fail(error), length),
-            Look::Found(count) => self.piece(words.get(..count).unwrap_or_default(), offset),
-        })
+        let table_at = |entry| self.table_at(entry);
+        let found = |words: &[u64]| self.piece(words, offset);
+        self.levels.piece(offset, wanted, table_at, &self.below, found)
     }
 }
 

@@ -89,21 +89,17 @@ impl ImageFormat for Vdi {
             Some(link) => Some(open_parent(file, link, context)?),
             None => None,
         };
-        let below = parent.as_ref().map(|parent| Arc::clone(&parent.device));
         let disk = VdiDisk {
             tables: Tables::new(Arc::clone(&file.device), Entry::U32Le, context.cache()),
             file: Arc::clone(&file.device),
             header,
-            below: below.map(Backing::of).unwrap_or_default(),
+            below: Backing::of(parent.as_ref()),
         };
         let block = disk.header.block_size;
-        let disk = Exclusive::new(disk, file.device.size(), block, context.part_log());
+        let disk = Exclusive::new(disk, &file.device, block, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(variant);
-        Ok(match &parent {
-            Some(parent) => image.over(parent),
-            None => image,
-        })
+        Ok(image.over(parent.as_ref()))
     }
 
     fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {

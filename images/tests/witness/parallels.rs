@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::tools::{DISK_SIZE, Folder, Numbers, compare, has_qemu, pattern, zero_bytes};
+use crate::tools::{
+    DISK_SIZE, FAR_WRITES, Folder, Numbers, check_far_writes, compare, has_qemu, pattern,
+};
 
 #[test]
 fn images_of_every_cluster_size_read_as_their_disk() {
@@ -36,24 +38,7 @@ fn images_of_every_cluster_size_read_as_their_disk() {
 
 #[test]
 fn a_disk_that_was_written_here_and_there_reads_as_it_was_written() {
-    if !has_qemu() {
-        return;
-    }
-    let folder = Folder::new();
-    folder.run("qemu-img", &["create", "-f", "parallels", "disk.hdd", "3G"]);
-    // The first clusters of the file are the last of the disk.
-    for (at, byte) in [("3071M", 3), ("1G", 2), ("512", 1)] {
-        let write = format!("write -P {byte} {at} 512");
-        folder.run("qemu-io", &["-f", "parallels", "-c", &write, "disk.hdd"]);
-    }
-    let image = folder.open("disk.hdd");
-    let mut sector = [0; 512];
-    for (at, byte) in [(3071 << 20, 3), (1 << 30, 2), (512, 1), (0, 0), (2 << 30, 0)] {
-        image.device.read_at(at, &mut sector).unwrap();
-        assert_eq!(sector, [byte; 512], "{at}");
-    }
-    assert_eq!(image.device.size(), 3 << 30);
-    assert_eq!(zero_bytes(&*image.device), (3 << 30) - (3 << 20));
+    check_far_writes("parallels", "disk.hdd", &[], 3 << 30, &FAR_WRITES, 1 << 20);
 }
 
 #[test]

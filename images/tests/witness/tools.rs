@@ -230,3 +230,39 @@ pub(crate) fn zero_bytes(device: &dyn BlockDevice) -> u64 {
     }
     zeros
 }
+
+/// Where [`check_far_writes`] writes, and which byte: the first blocks of the file are the last of a
+/// disk of 3 GiB.
+pub(crate) const FAR_WRITES: [(u64, u8); 3] = [(3071 << 20, 3), (1 << 30, 2), (512, 1)];
+
+/// A disk of `size` bytes into which `qemu-io` made `writes`, a sector each, reads as it was written,
+/// and has no other bytes than theirs, in blocks of `block` bytes.
+#[track_caller]
+pub(crate) fn check_far_writes(
+    format: &str,
+    name: &str,
+    options: &[&str],
+    size: u64,
+    writes: &[(u64, u8)],
+    block: u64,
+) {
+    if !has_qemu() {
+        return;
+    }
+    let folder = Folder::new();
+    let shown = size.to_string();
+    folder.run("qemu-img", &[&["create", "-f", format], options, &[name, &shown]].concat());
+    for (at, byte) in writes {
+        let write = format!("write -P {byte} {at} 512");
+        folder.run("qemu-io", &["-f", format, "-c", &write, name]);
+    }
+    let image = folder.open(name);
+    let mut sector = [0; 512];
+    let holes = [(0, 0), (size / 3 * 2 / 512 * 512, 0)];
+    for (at, byte) in writes.iter().copied().chain(holes) {
+        image.device.read_at(at, &mut sector).unwrap();
+        assert_eq!(sector, [byte; 512], "{at}");
+    }
+    assert_eq!(image.device.size(), size);
+    assert_eq!(zero_bytes(&*image.device), size - writes.len() as u64 * block);
+}

@@ -3,7 +3,8 @@
 use std::fs;
 
 use crate::tools::{
-    DISK_SIZE, Folder, Numbers, compare, has_libvhdi, has_qemu, pattern, zero_bytes,
+    DISK_SIZE, FAR_WRITES, Folder, Numbers, check_far_writes, compare, has_libvhdi, has_qemu,
+    pattern, zero_bytes,
 };
 use crate::vhd_builder::VhdBuilder;
 
@@ -41,25 +42,8 @@ fn fixed_images_read_as_their_disk() {
 
 #[test]
 fn a_disk_that_was_written_here_and_there_reads_as_it_was_written() {
-    if !has_qemu() {
-        return;
-    }
-    let folder = Folder::new();
-    let create = ["create", "-f", "vpc", "-o", "force_size=on", "disk.vhd", "3G"];
-    folder.run("qemu-img", &create);
-    // The first blocks of the file are the last of the disk.
-    for (at, byte) in [("3071M", 3), ("1G", 2), ("512", 1)] {
-        let write = format!("write -P {byte} {at} 512");
-        folder.run("qemu-io", &["-f", "vpc", "-c", &write, "disk.vhd"]);
-    }
-    let image = folder.open("disk.vhd");
-    let mut sector = [0; 512];
-    for (at, byte) in [(3071 << 20, 3), (1 << 30, 2), (512, 1), (0, 0), (2 << 30, 0)] {
-        image.device.read_at(at, &mut sector).unwrap();
-        assert_eq!(sector, [byte; 512], "{at}");
-    }
-    assert_eq!(image.device.size(), 3 << 30);
-    assert_eq!(zero_bytes(&*image.device), (3 << 30) - (6 << 20));
+    let options = ["-o", "force_size=on"];
+    check_far_writes("vpc", "disk.vhd", &options, 3 << 30, &FAR_WRITES, 2 << 20);
 }
 
 #[test]

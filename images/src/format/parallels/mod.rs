@@ -88,21 +88,17 @@ impl ImageFormat for Parallels {
         }
         let variant = if header.is_ext { "extended" } else { "expanding" };
         let parent = bundle::open_parent(file, context)?;
-        let below = parent.as_ref().map(|parent| Arc::clone(&parent.device));
         let disk = ParallelsDisk {
             tables: Tables::new(Arc::clone(&file.device), Entry::U32Le, context.cache()),
             file: Arc::clone(&file.device),
             header,
-            below: below.map(Backing::of).unwrap_or_default(),
+            below: Backing::of(parent.as_ref()),
         };
         let cluster = disk.header.cluster_size;
-        let disk = Exclusive::new(disk, file.device.size(), cluster, context.part_log());
+        let disk = Exclusive::new(disk, &file.device, cluster, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(variant);
-        Ok(match &parent {
-            Some(parent) => image.over(parent),
-            None => image,
-        })
+        Ok(image.over(parent.as_ref()))
     }
 
     fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {

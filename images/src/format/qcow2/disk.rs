@@ -33,8 +33,8 @@ use volfold_block::{
 use super::header::Compression;
 use super::packed::Packed;
 use crate::context::Backing;
-use crate::levels::{Levels, Look, Shape};
-use crate::table::{BlockPlace, MAX_LOOK, alike};
+use crate::levels::{Levels, Shape};
+use crate::table::{BlockPlace, alike};
 
 const OFFSET: u64 = 0x00FF_FFFF_FFFF_FE00;
 const ZERO: u64 = 1;
@@ -82,16 +82,6 @@ fn bad<T>(sentence: &'static str, at: u64) -> BlockResult<T> {
 }
 
 impl Qcow2Disk {
-    /// The size of the file that the clusters are in.
-    pub(super) fn stored_size(&self) -> u64 {
-        self.data.size()
-    }
-
-    /// The size of a cluster.
-    pub(super) fn cluster_size(&self) -> u64 {
-        self.shape().cluster_size()
-    }
-
     fn shape(&self) -> &Shape {
         self.levels.shape()
     }
@@ -332,17 +322,9 @@ impl Map for Qcow2Disk {
     }
 
     fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
-        let mut words = [0; MAX_LOOK];
-        Ok(match self.levels.look(offset, wanted, |entry| self.table_at(entry), &mut words)? {
-            Look::Nowhere(length) => {
-                let (place, length) = self.below.place(offset, length);
-                Piece::new(place, length)
-            }
-            Look::Lost(error, length) => Piece::new(Place::Fail(error), length),
-            Look::Found(count) => {
-                self.piece(words.get(..count).unwrap_or_default(), offset, wanted)
-            }
-        })
+        let table_at = |entry| self.table_at(entry);
+        let found = |words: &[u64]| self.piece(words, offset, wanted);
+        self.levels.piece(offset, wanted, table_at, &self.below, found)
     }
 
     fn unit_size(&self, _unit: u64) -> usize {

@@ -83,7 +83,7 @@ impl ImageFormat for Qcow2 {
             levels: Levels::new(Arc::clone(&file.device), shape, context.cache()),
             data: Arc::clone(data),
             rules,
-            below: below(parent.as_ref()),
+            below: Backing::of(parent.as_ref()),
         };
         let mut image = finish(self.id(), disk, file, parent.as_ref(), context)
             .with_variant(variant(&header))
@@ -248,10 +248,6 @@ fn variant(header: &Header) -> String {
     words.join(", ")
 }
 
-fn below(parent: Option<&DiskImage>) -> Backing {
-    parent.map(|parent| Backing::of(Arc::clone(&parent.device))).unwrap_or_default()
-}
-
 /// The image whose disk is `disk`.
 fn finish(
     id: &'static str,
@@ -261,14 +257,10 @@ fn finish(
     context: &ImageContext,
 ) -> DiskImage {
     let is_packed = disk.is_packed();
-    let (size, cluster) = (disk.stored_size(), disk.cluster_size());
-    let disk = Exclusive::new(disk, size, cluster, context.part_log());
+    let (data, cluster) = (Arc::clone(&disk.data), disk.levels.shape().cluster_size());
+    let disk = Exclusive::new(disk, &data, cluster, context.part_log());
     let device = Arc::new(Mapped::cached(disk, context.cache()));
-    let image = DiskImage::new(id, device, file, context).decoded(is_packed);
-    match parent {
-        Some(parent) => image.over(parent),
-        None => image,
-    }
+    DiskImage::new(id, device, file, context).decoded(is_packed).over(parent)
 }
 
 /// Opens an image of version 1.
@@ -297,7 +289,7 @@ fn open_v1(id: &'static str, file: &Located, context: &ImageContext) -> BlockRes
         levels: Levels::new(Arc::clone(&file.device), shape, context.cache()),
         data: Arc::clone(&file.device),
         rules,
-        below: below(parent.as_ref()),
+        below: Backing::of(parent.as_ref()),
     };
     Ok(finish(id, disk, file, parent.as_ref(), context).with_variant("v1"))
 }

@@ -84,22 +84,18 @@ impl ImageFormat for Vhd {
             Kind::Differencing => Some(open_parent(file, &header, context)?),
             _ => None,
         };
-        let below = parent.as_ref().map(|parent| Arc::clone(&parent.device));
         let disk = SparseDisk {
             tables: Tables::new(Arc::clone(&file.device), Entry::U32Be, context.cache()),
             file: Arc::clone(&file.device),
             footer,
             header,
-            below: below.map(Backing::of).unwrap_or_default(),
+            below: Backing::of(parent.as_ref()),
         };
         let block = disk.header.block_size;
-        let disk = Exclusive::new(disk, file.device.size(), block, log);
+        let disk = Exclusive::new(disk, &file.device, block, log);
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(kind.name());
-        Ok(match &parent {
-            Some(parent) => image.over(parent),
-            None => image,
-        })
+        Ok(image.over(parent.as_ref()))
     }
 
     fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {

@@ -92,23 +92,19 @@ impl ImageFormat for Vhdx {
             let line = format!("image has sectors of {own} bytes, and its parent of {other}");
             return Err(BlockError::new(BlockErrorKind::Corrupt, line));
         }
-        let below = parent.as_ref().map(|parent| Arc::clone(&parent.device));
         let disk = VhdxDisk {
             tables: Tables::new(Arc::clone(&device), Entry::U64Le, context.cache()),
             file: device,
             regions,
             metadata,
-            below: below.map(Backing::of).unwrap_or_default(),
+            below: Backing::of(parent.as_ref()),
         };
         disk.check()?;
-        let (size, block) = (disk.file.size(), disk.metadata.block_size);
-        let disk = Exclusive::new(disk, size, block, context.part_log());
+        let (stored, block) = (Arc::clone(&disk.file), disk.metadata.block_size);
+        let disk = Exclusive::new(disk, &stored, block, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);
         let image = image.with_variant(variant);
-        Ok(match &parent {
-            Some(parent) => image.over(parent),
-            None => image,
-        })
+        Ok(image.over(parent.as_ref()))
     }
 
     fn lineage(&self, file: &Located) -> BlockResult<Option<Lineage>> {
