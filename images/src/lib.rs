@@ -56,6 +56,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod text;
+pub mod xml;
 
 pub use archive::TarArchive;
 #[cfg(feature = "compressed")]

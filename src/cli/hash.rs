@@ -1,13 +1,13 @@
 //! `volfold hash`: path, size and SHA-256 of every file.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use clap::Args;
+use data_encoding::HEXLOWER;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -185,12 +185,7 @@ fn print(
     digests: &[Option<[u8; 32]>],
     report: &Report<'_>,
 ) -> io::Result<()> {
-    let hex = |digest: &[u8; 32]| {
-        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    };
+    let hex = |digest: &[u8; 32]| HEXLOWER.encode(digest);
     let done = jobs.iter().zip(digests).filter_map(|(job, digest)| Some((job, digest.as_ref()?)));
     let mut answer = Vec::new();
     if json {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use data_encoding::HEXLOWER;
 use indicatif::ProgressBar;
 use md5::Md5;
 use serde::Serialize;
@@ -190,14 +191,7 @@ fn digests(device: &dyn BlockDevice, progress: &ProgressBar) -> BlockResult<Dige
         md5.update(bytes);
         sha1.update(bytes);
     })?;
-    Ok(Digests { md5: hex(&md5.finalize()), sha1: hex(&sha1.finalize()) })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(Digests { md5: HEXLOWER.encode(&md5.finalize()), sha1: HEXLOWER.encode(&sha1.finalize()) })
 }
 
 /// Adds a line for each hash of `disk` that is as it was recorded.

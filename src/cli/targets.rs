@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use volfold::DiskSet;
 use volfold_projector::block::Export;
@@ -31,7 +32,7 @@ pub(crate) fn targets(
     // Where a disk cannot be read, its place and size must do.
     whole.update(set.identity().unwrap_or_default());
     let whole: [u8; 32] = whole.finalize().into();
-    let name = whole[..4].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let name = HEXLOWER.encode(&whole[..4]);
     let mut targets = Vec::new();
     for export in exports {
         let mut one = Sha256::new();

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use data_encoding::HEXLOWER;
 use volfold::volume::snapshot::date_of_day;
 use volfold_fs::{FileKind, Metadata, Timestamp};
 
@@ -150,10 +151,7 @@ pub(crate) fn mode(metadata: &Metadata) -> String {
 pub(crate) fn json_path(path: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(path) {
         Ok(text) => (text.to_owned(), None),
-        Err(_) => {
-            let hex = path.iter().map(|byte| format!("{byte:02x}")).collect();
-            (String::from_utf8_lossy(path).into_owned(), Some(hex))
-        }
+        Err(_) => (String::from_utf8_lossy(path).into_owned(), Some(HEXLOWER.encode(path))),
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use volfold_block::{BlockError, BlockResult, bytes_to_index, keep};
 use volfold_images::{FileName, Located};
 
+/// What it is in messages.
+pub(super) const CONFIGURATION: &str = "configuration";
+
 /// LIMIT: disks of one machine.
 pub(super) const MAX_DISKS: usize = 1024;
 

@@ -4,11 +4,10 @@
 //! has a `source` that is a file, a block device, or something on a network, and a `driver` that
 //! declares its format. The domain may be inside a `domainsnapshot`.
 
-use roxmltree::Node;
 use volfold_block::BlockResult;
+use volfold_images::xml::{Node, attribute, child, children, document, utf8};
 
-use super::config::Machine;
-use super::xml::{attribute, child, children, document, utf8};
+use super::config::{CONFIGURATION, Machine};
 
 /// What libvirt calls formats, and what they are called here.
 const FORMATS: [(&str, &str); 8] = [
@@ -25,11 +24,11 @@ const FORMATS: [(&str, &str); 8] = [
 /// The machine that `bytes` define; `None` if it is other XML.
 pub(super) fn read(bytes: &[u8]) -> BlockResult<Option<Machine>> {
     // Other XML may be of any encoding and size.
-    let Ok(text) = utf8(bytes) else { return Ok(None) };
+    let Ok(text) = utf8(CONFIGURATION, bytes) else { return Ok(None) };
     if !text.contains("<domain") {
         return Ok(None);
     }
-    let document = document(text)?;
+    let document = document(CONFIGURATION, text)?;
     let root = document.root_element();
     let domain = match root.tag_name().name() {
         "domain" => Some(root),

@@ -10,7 +10,6 @@ mod ovf;
 mod proxmox;
 mod vbox;
 mod vmx;
-mod xml;
 
 use std::path::Path;
 

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 
 use volfold_block::BlockResult;
 use volfold_images::FileName;
+use volfold_images::xml::{attribute, child, children, document, utf8};
 
-use super::config::{MAX_DISKS, Machine, MachineDisk};
-use super::xml::{attribute, child, children, document, utf8};
+use super::config::{CONFIGURATION, MAX_DISKS, Machine, MachineDisk};
 
 /// The machine that `bytes` describe.
 pub(super) fn read(bytes: &[u8]) -> BlockResult<Machine> {
-    let document = document(utf8(bytes)?)?;
+    let document = document(CONFIGURATION, utf8(CONFIGURATION, bytes)?)?;
     let envelope = document.root_element();
     let mut machine = Machine::default();
     let (Some(references), Some(disks)) =

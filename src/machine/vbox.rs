@@ -6,18 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use roxmltree::Node;
 use volfold_block::BlockResult;
+use volfold_images::xml::{Node, attribute, child, children, document, utf8};
 
-use super::config::Machine;
-use super::xml::{attribute, child, children, document, utf8};
+use super::config::{CONFIGURATION, Machine};
 
 /// LIMIT: how deep snapshots, and media, lie in each other.
 const MAX_DEPTH: usize = 512;
 
 /// The machine that `bytes` configure, now or as it was at `snapshot`.
 pub(super) fn read(bytes: &[u8], snapshot: Option<&str>) -> BlockResult<Machine> {
-    let document = document(utf8(bytes)?)?;
+    let document = document(CONFIGURATION, utf8(CONFIGURATION, bytes)?)?;
     let mut media = BTreeMap::new();
     let is_medium = |node: &Node<'_, '_>| node.tag_name().name() == "HardDisk";
     for medium in document.descendants().filter(is_medium) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use data_encoding::HEXLOWER;
 use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_block::BlockDevice;
 
@@ -164,7 +165,7 @@ fn the_parallels_image_of_the_corpus_has_the_bytes_that_qemu_reads() {
     assert_eq!((set.disks()[0].format, Some(device.size())), ("parallels", disk.virtual_size));
     let mut bytes = vec![0; usize::try_from(device.size()).expect("a small disk")];
     device.read_at(0, &mut bytes).expect("bytes of a disk");
-    let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+    let digest = HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(&bytes));
     assert_eq!(Some(digest), disk.content_sha256);
 }
 

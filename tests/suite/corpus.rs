@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 
 use crate::common::compare::compare;
@@ -43,7 +44,7 @@ fn every_virtual_disk_has_the_bytes_that_independent_tools_read() {
             sha2::Digest::update(&mut digest, &buf[..count]);
             offset += count as u64;
         }
-        assert_eq!(hex::encode(sha2::Digest::finalize(digest)), facts.sha256, "{name}");
+        assert_eq!(HEXLOWER.encode(&sha2::Digest::finalize(digest)), facts.sha256, "{name}");
     }
 }
 
@@ -194,7 +195,7 @@ fn forensic_images_and_those_of_macos_have_the_bytes_that_other_tools_read() {
             let device = &set.disks()[0].device;
             let mut bytes = vec![0; usize::try_from(device.size()).expect("a size")];
             device.read_at(0, &mut bytes).expect("bytes");
-            let found = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+            let found = HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(&bytes));
             assert_eq!(found, *wanted, "{}", disk.name);
             seen.push(disk.name.as_str());
         }

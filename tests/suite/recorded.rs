@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::common::corpus;
 use crate::common::program::{Scratch, text, volfold};
 use crate::harness::{apply, test};
+use data_encoding::HEXLOWER;
 
 /// The file `name` of the entry `id` of the corpus.
 fn corpus_file(id: &str, name: &str) -> PathBuf {
@@ -42,7 +43,7 @@ fn list_shows_the_hashes_of_an_e01_and_check_compares_them() {
     // The record is another one, with a good checksum of its own.
     let scratch = Scratch::new("recorded");
     let mut bytes = fs::read(&image).expect("the image");
-    let record = hex::decode(&md5).expect("digits");
+    let record = HEXLOWER.decode(md5.as_bytes()).expect("digits");
     for start in 0..bytes.len() - 80 {
         if bytes[start..].starts_with(&record) {
             // `digest` has 76 bytes before its checksum, `hash` has 32.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
+use data_encoding::HEXLOWER;
 use volfold_fs::{
     DirCursor, FileData, FileKind, FileSystem, FsErrorKind, FsResult, NodeId, StreamName,
 };
@@ -77,7 +78,7 @@ pub(crate) fn hash(data: &dyn FileData) -> FsResult<String> {
         offset += count as u64;
     }
     assert_eq!(offset, data.size(), "the content ends where the size says");
-    Ok(hex::encode(sha2::Digest::finalize(digest)))
+    Ok(HEXLOWER.encode(&sha2::Digest::finalize(digest)))
 }
 
 /// Compares `fs` with the rows of a listing: names, kinds, sizes, content and link targets.

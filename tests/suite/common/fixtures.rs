@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use data_encoding::HEXLOWER;
 use serde::Deserialize;
 
 use super::listing::{self, Row};
@@ -256,6 +257,6 @@ impl SparseWriter {
     /// Sets the size and gives the SHA-256 of all bytes.
     pub(crate) fn finish(self) -> String {
         self.file.set_len(self.size).expect("set the size");
-        hex::encode(sha2::Digest::finalize(self.digest))
+        HEXLOWER.encode(&sha2::Digest::finalize(self.digest))
     }
 }

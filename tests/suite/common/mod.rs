@@ -8,6 +8,7 @@ pub(crate) mod listing;
 pub(crate) mod mounted;
 pub(crate) mod program;
 
+use data_encoding::HEXLOWER;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,5 +57,5 @@ pub(crate) fn unpack_by_tool(tool: &str, path: &Path) -> Vec<u8> {
 
 /// The SHA-256 of `bytes` in lower-case hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes))
+    HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(bytes))
 }

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::login::Session;
@@ -74,7 +75,7 @@ fn attach(role: &str, asked: &Value) -> (Value, Value) {
                 json!({ "name": name, "disk": null, "error": "the disk does not appear" })
             }
             Ok(mut session) => {
-                firsts.push(hex::encode(session.read_first()));
+                firsts.push(HEXLOWER.encode(&session.read_first()));
                 let volume = format!(r"\\?\Volume{{5eed000{number}-0000-0000-0000-100000000000}}\");
                 let offline = if role == "offline" { "the disk has a signature collision" } else { "" };
                 json!({ "name": name, "disk": disk, "paths": ["E:\\", volume], "offline": offline, "error": "" })

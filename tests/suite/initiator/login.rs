@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 
 /// What stands before the data of every PDU.
@@ -49,12 +50,13 @@ impl Session {
         };
         let identifier: u8 = value("CHAP_I")?.parse().map_err(|_| "a wrong CHAP_I".to_owned())?;
         let challenge = value("CHAP_C")?;
-        let challenge = hex::decode(challenge.trim_start_matches("0x")).expect("a challenge");
+        let challenge =
+            HEXLOWER.decode(challenge.trim_start_matches("0x").as_bytes()).expect("a challenge");
         let mut hash = Md5::new();
         hash.update([identifier]);
         hash.update(secret);
         hash.update(challenge);
-        let answer = hex::encode(hash.finalize());
+        let answer = HEXLOWER.encode(&hash.finalize());
         session.step(0x81, &format!("CHAP_N={user}\0CHAP_R=0x{answer}\0"))?;
         session.step(0x87, "HeaderDigest=None\0DataDigest=None\0")?;
         Ok(session)

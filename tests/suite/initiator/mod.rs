@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 use crate::common::fixtures::fixture;
@@ -88,7 +89,7 @@ fn disk() -> PathBuf {
 fn first_block(path: &Path) -> String {
     let cat = run(Command::new(VOLFOLD).args(["list", text(path), "--json"])).code(0);
     assert!(cat.json()["disks"][0]["size"].as_u64().is_some_and(|size| size > 512));
-    hex::encode(&fs::read(path).expect("the disk")[..512])
+    HEXLOWER.encode(&fs::read(path).expect("the disk")[..512])
 }
 
 #[apply(test)]

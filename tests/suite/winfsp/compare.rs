@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use data_encoding::HEXLOWER;
 use volfold_fs::wtf8;
 use volfold_projector::folder::names;
 use volfold_projector::folder::winfsp::abi::{FileInfo, NtStatus};
@@ -376,5 +377,5 @@ pub(crate) fn content(
     requests.close(file.handle);
     result?;
     assert_eq!(offset, file.info.file_size, "the content ends where the size says");
-    Ok((offset, hex::encode(sha2::Digest::finalize(digest))))
+    Ok((offset, HEXLOWER.encode(&sha2::Digest::finalize(digest))))
 }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::ptr;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_fs::{FileSystem, NodeId, wtf8};
 use volfold_projector::VolumeNames;
@@ -148,7 +149,7 @@ fn name_units(entry: &WIN32_FIND_DATAW) -> Vec<u16> {
 fn compare(shown: &Shown, rows: &[Row], refused: &dyn Fn(&Row) -> bool) -> (usize, Vec<String>) {
     let found = shown.walk();
     let (mut read, mut problems) = (0, Vec::new());
-    let digest = |bytes: &[u8]| hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes));
+    let digest = |bytes: &[u8]| HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(bytes));
     for row in rows {
         let name = String::from_utf8_lossy(&row.path).into_owned();
         let mut problem = |line: String| problems.push(format!("{name}: {line}"));

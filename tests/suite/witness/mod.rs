@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use volfold::{DiskSet, Incomplete, OpenOptions};
 use volfold_block::{BlockDevice, Confidence};
@@ -206,7 +207,7 @@ fn digest<E>(mut read: impl FnMut(&mut [u8]) -> Result<usize, E>) -> Result<Said
     loop {
         let count = read(&mut buf)?;
         if count == 0 {
-            return Ok(Said::File(size, hex::encode(digest.finalize())));
+            return Ok(Said::File(size, HEXLOWER.encode(&digest.finalize())));
         }
         size += count as u64;
         digest.update(&buf[..count]);

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -80,7 +81,7 @@ pub(super) fn digest(path: &Path) -> Result<String, Failure> {
         let count = file.read(&mut piece).map_err(at(path))?;
         match piece.get(..count) {
             Some(bytes) if count > 0 => digest.update(bytes),
-            _ => return Ok(hex::encode(digest.finalize())),
+            _ => return Ok(HEXLOWER.encode(&digest.finalize())),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use data_encoding::HEXUPPER;
 use sha2::{Digest, Sha256};
 
 use super::wine::Wine;
@@ -38,7 +39,7 @@ const SEQUENCE: [&str; 3] = [
 /// A GUID for `what`, always the same: version 8 of RFC 9562, from SHA-256.
 fn guid(what: &str) -> String {
     let digest = Sha256::digest(format!("volfold MSI: {what}"));
-    let digits: Vec<char> = hex::encode_upper(digest).chars().collect();
+    let digits: Vec<char> = HEXUPPER.encode(&digest).chars().collect();
     let part = |from: usize, to: usize| -> String {
         digits.get(from..to).unwrap_or_default().iter().collect()
     };

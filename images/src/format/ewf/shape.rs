@@ -20,6 +20,7 @@
 //! |      | 16 not looked at | 20 SHA-1        | for each entry: 4 first sector, 4 sectors         |
 //! |      | 4 checksum       | 40 padding, 4 checksum | 4 checksum of the entries                  |
 
+use data_encoding::HEXLOWER;
 use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader, bytes_to_index};
 
 use super::checksum::Adler32;
@@ -123,8 +124,7 @@ fn checked(
 /// The hash of `algorithm` with these bytes; `None` if all are zeros, as where there is none.
 fn hash(algorithm: &'static str, bytes: &[u8]) -> Option<RecordedHash> {
     let is_there = bytes.iter().any(|byte| *byte != 0);
-    let value = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    is_there.then_some(RecordedHash { algorithm, value })
+    is_there.then(|| RecordedHash { algorithm, value: HEXLOWER.encode(bytes) })
 }
 
 /// The MD5 in the `hash` section `section`.

@@ -13,23 +13,19 @@
 
 use std::path::Path;
 
-use roxmltree::{Document, Node, ParsingOptions};
-
 use volfold_block::{BlockError, BlockErrorKind, BlockResult, bytes_to_index};
 
 use crate::context::ImageContext;
 use crate::format::DiskImage;
 use crate::guid::Guid;
 use crate::locator::Located;
+use crate::xml::{Node, child, children, document, utf8};
 
 /// What the descriptor is called.
 const NAME: &str = "DiskDescriptor.xml";
 
 /// LIMIT: bytes of a descriptor. One of 100 snapshots has 60 KiB.
 const MAX_BYTES: u64 = 4 << 20;
-
-/// LIMIT: elements and texts of a descriptor.
-const MAX_NODES: u32 = 1 << 18;
 
 /// The image that shows through the holes of another one.
 pub(super) struct Parent {
@@ -53,8 +49,8 @@ pub(super) fn open_parent(
 /// # Errors
 /// `Corrupt` if the descriptor says nothing that can be, `MissingPart` if the parent is not there.
 pub(super) fn find_parent(file: &Located) -> BlockResult<Option<Parent>> {
-    let text = match file.files.open(Path::new(NAME)) {
-        Ok(descriptor) => text_of(&descriptor).map_err(|error| error.within(NAME))?,
+    let bytes = match file.files.open(Path::new(NAME)) {
+        Ok(descriptor) => bytes_of(&descriptor).map_err(|error| error.within(NAME))?,
         Err(error) => {
             return match error.kind() {
                 // Nothing is there, or it is no image that may name others.
@@ -63,8 +59,8 @@ pub(super) fn find_parent(file: &Located) -> BlockResult<Option<Parent>> {
             };
         }
     };
-    let Some((name, format)) = parent_in(&text, &file.name).map_err(|error| error.within(NAME))?
-    else {
+    let parent = utf8("descriptor", &bytes).and_then(|text| parent_in(text, &file.name));
+    let Some((name, format)) = parent.map_err(|error| error.within(NAME))? else {
         return Ok(None);
     };
     let called = format!("parent {name}");
@@ -72,8 +68,8 @@ pub(super) fn find_parent(file: &Located) -> BlockResult<Option<Parent>> {
     Ok(Some(Parent { file: found, called, format }))
 }
 
-/// The text of the descriptor in `file`.
-fn text_of(file: &Located) -> BlockResult<String> {
+/// The descriptor in `file`.
+fn bytes_of(file: &Located) -> BlockResult<Vec<u8>> {
     let size = file.device.size();
     if size > MAX_BYTES {
         let line = format!("descriptor has {size} bytes; at most {MAX_BYTES} are read");
@@ -81,17 +77,14 @@ fn text_of(file: &Located) -> BlockResult<String> {
     }
     let mut bytes = vec![0; bytes_to_index(size)?];
     file.device.read_at(0, &mut bytes)?;
-    String::from_utf8(bytes)
-        .map_err(|_| BlockError::unsupported("descriptor is not in UTF-8; save it so"))
+    Ok(bytes)
 }
 
 /// The name and the format of the parent of the image called `own`, as the descriptor `text` tells;
 /// `None` if it has none, or is not of this disk.
 fn parent_in(text: &str, own: &str) -> BlockResult<Option<(String, &'static str)>> {
-    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let corrupt = |line: String| BlockError::corrupt(line, 0, 0);
-    let document = Document::parse_with_options(text.trim_start_matches('\u{FEFF}'), options)
-        .map_err(|error| corrupt(format!("descriptor is no XML: {error}")))?;
+    let document = document("descriptor", text)?;
     let root = document.root_element();
     let own = file_name(own);
     let storages = || children(root, "StorageData").flat_map(|data| children(data, "Storage"));
@@ -136,16 +129,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// The elements called `name` right below `node`.
-fn children<'a, 'input>(
-    node: Node<'a, 'input>,
-    name: &'static str,
-) -> impl Iterator<Item = Node<'a, 'input>> {
-    node.children().filter(move |child| child.is_element() && child.tag_name().name() == name)
-}
-
 /// The text of the first element called `name` below `node`.
 fn text_in<'a>(node: Node<'a, '_>, name: &'static str) -> &'a str {
-    let found = node.children().find(|child| child.is_element() && child.tag_name().name() == name);
-    found.and_then(|child| child.text()).unwrap_or_default().trim()
+    child(node, name).and_then(|child| child.text()).unwrap_or_default().trim()
 }

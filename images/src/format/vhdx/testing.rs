@@ -59,7 +59,7 @@ pub(crate) fn written(bytes: [u8; 16]) -> String {
     order[0..4].reverse();
     order[4..6].reverse();
     order[6..8].reverse();
-    let hex: String = order.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = data_encoding::HEXLOWER.encode(&order);
     format!("{{{}-{}-{}-{}-{}}}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use data_encoding::{BASE64_NOPAD, Encoding, HEXLOWER, HEXLOWER_PERMISSIVE};
 use md5::{Digest, Md5};
 
 /// The only algorithm, MD5, which every initiator has.
@@ -78,7 +79,7 @@ impl Challenge {
 
     /// `CHAP_C`.
     pub(super) fn text(&self) -> String {
-        self.bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        format!("0x{}", HEXLOWER.encode(&self.bytes))
     }
 
     /// Whether `name` and `response`, the values of `CHAP_N` and `CHAP_R`, are the right answer.
@@ -95,43 +96,18 @@ impl Challenge {
     }
 }
 
-/// The bytes of a binary value: `0x` and hexadecimal, or `0b` and Base64.
+/// The 16 bytes of an answer: `0x` and hexadecimal, or `0b` and Base64.
 fn binary(value: &str) -> Option<Vec<u8>> {
     if let Some(digits) = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
-        // An answer has 16 bytes.
-        if digits.len() != 32 {
-            return None;
-        }
-        let (pairs, _) = digits.as_bytes().as_chunks::<2>();
-        return pairs
-            .iter()
-            .map(|pair| {
-                let [high, low] = pair.map(|byte| char::from(byte).to_digit(16));
-                u8::try_from(high? << 4 | low?).ok()
-            })
-            .collect();
+        return decoded(&HEXLOWER_PERMISSIVE, 32, digits);
     }
     let digits = value.strip_prefix("0b").or_else(|| value.strip_prefix("0B"))?;
-    let digits = digits.trim_end_matches('=');
-    if digits.len() != 22 {
-        return None;
-    }
-    let digits: Option<Vec<u32>> = digits.bytes().map(base64_digit).collect();
-    // Three bytes are four digits of six bits, the last byte is two.
-    let groups = digits?;
-    let bytes = groups.chunks(4).flat_map(|group| {
-        let bits = group.iter().fold(0_u32, |bits, digit| bits << 6 | digit);
-        let missing = group.len().abs_diff(4);
-        let [_, bytes @ ..] = (0..missing).fold(bits, |bits, _| bits << 6).to_be_bytes();
-        bytes.into_iter().take(3_usize.saturating_sub(missing))
-    });
-    Some(bytes.collect())
+    decoded(&BASE64_NOPAD, 22, digits.trim_end_matches('='))
 }
 
-/// The six bits of a digit of Base64.
-fn base64_digit(byte: u8) -> Option<u32> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    u32::try_from(DIGITS.iter().position(|digit| *digit == byte)?).ok()
+/// The bytes of `digits` if there are `count`.
+fn decoded(encoding: &Encoding, count: usize, digits: &str) -> Option<Vec<u8>> {
+    encoding.decode(digits.as_bytes()).ok().filter(|_| digits.len() == count)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::mem::offset_of;
 
+use data_encoding::HEXLOWER;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -114,7 +115,7 @@ fn text<const N: usize>(text: &str) -> [u8; N] {
 
 /// The serial number, unique to the disk or volume.
 fn serial(target: &Target) -> String {
-    target.identity.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    HEXLOWER.encode(&target.identity)
 }
 
 /// The page of identification: of the unit by the vendor's and by a locally assigned number, of the
