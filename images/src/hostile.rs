@@ -71,13 +71,23 @@ pub(crate) fn outcome(
     let files = files.clone().with_device(name, Arc::new(bent));
     let Ok(image) = format.open(&files.located(name), &context()) else { return Outcome::Error };
     let size = usize::try_from(image.device.size()).unwrap_or(usize::MAX);
-    let mut seen = vec![0xEE; size.min(wanted.len())];
-    if image.device.read_at(0, &mut seen).is_err() || image.device.extent_at(0).is_err() {
+    let mut is_same = size == wanted.len();
+    // In pieces, as large buffers are slow under wine.
+    let mut piece = [0xEE; 1 << 16];
+    for (at, wanted) in (0..).step_by(piece.len()).zip(wanted.chunks(piece.len())) {
+        let Some(left) = size.checked_sub(at).filter(|left| *left > 0) else { break };
+        let length = wanted.len().min(left);
+        if image.device.read_at(byte_count(at), &mut piece[..length]).is_err() {
+            return Outcome::Error;
+        }
+        is_same &= piece[..length] == wanted[..length];
+    }
+    if image.device.extent_at(0).is_err() {
         return Outcome::Error;
     }
     // Where the disk has become larger its end has to be an answer as well.
     let _ = image.device.read_at(image.device.size() - 1, &mut [0]);
-    match seen == wanted && size == wanted.len() {
+    match is_same {
         true => Outcome::Same,
         false if image.log.all().iter().any(|one| one.code.bears_on_content()) => Outcome::Told,
         false => Outcome::Silent,
