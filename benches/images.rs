@@ -1,10 +1,10 @@
 //! What reading a disk costs in each format: `cargo bench --bench images` (or `cargo xtask bench images`).
 //!
-//! One disk of 512 MiB, half of it holes, as `qemu-img` writes it in each format. In each row, all in one
-//! run and with the files in the host's cache:
+//! One disk of 512 MiB, half of it holes, as `qemu-img` and libewf's `ewfacquire` write it in each format. In
+//! each row, all in one run and with the files in the host's cache:
 //!
 //! - `MiB/s`: the disk read in sequence, in pieces of 4 MiB, as `convert` does, and its ratio to the raw file read so;
-//! - `qemu`: the ratio to `qemu-img convert` of the same image to nowhere;
+//! - `to its tool`: the ratio to `qemu-img convert`, or `ewfexport`, of the same image to nowhere;
 //! - `random`: reads of 4 KiB in the second on one core.
 //!
 //! Arguments: names of rows; all without.
@@ -13,7 +13,7 @@
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use volfold_block::CachePool;
@@ -36,7 +36,12 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     ("qcow2-zstd", "qcow2", &["-c", "-o", "compression_type=zstd"]),
     ("vhd", "vpc", &["-o", "force_size=on"]),
     ("vhdx", "vhdx", &[]),
+    ("ewf-deflate", EWF, &["fast"]),
+    ("ewf-stored", EWF, &["none"]),
 ];
+
+/// What libewf writes; the one option is how it packs.
+const EWF: &str = "E01";
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
@@ -46,21 +51,29 @@ fn main() {
     write_disk(&raw);
     let raw_time = sequential(&raw);
     println!(
-        "| image | MiB/s | to raw | to qemu-img | random 4 KiB/s |\n|---|---:|---:|---:|---:|"
+        "| image | MiB/s | to raw | to its tool | random 4 KiB/s |\n|---|---:|---:|---:|---:|"
     );
     for (name, format, options) in ROWS {
         if !wanted.is_empty() && !wanted.iter().any(|one| one == name) {
             continue;
         }
         let path = folder.join(format!("{name}.{}", if *format == "vpc" { "vhd" } else { format }));
-        if *name != "raw" {
-            let mut make = Command::new("qemu-img");
-            make.args(["convert", "-f", "raw", "-O", format]).args(*options);
-            run(make.args([&raw, &path]));
+        match *name {
+            "raw" => {}
+            _ if *format == EWF => {
+                let mut make = Command::new("ewfacquire");
+                make.args(["-u", "-q", "-S", "1.4GiB", "-c"]).args(*options).arg("-t");
+                run(make.args([&path.with_extension(""), &raw]));
+            }
+            _ => {
+                let mut make = Command::new("qemu-img");
+                make.args(["convert", "-f", "raw", "-O", format]).args(*options);
+                run(make.args([&raw, &path]));
+            }
         }
         let path: &Path = if *name == "raw" { &raw } else { &path };
         let ours = sequential(path);
-        let theirs = by_qemu(path, format);
+        let theirs = if *format == EWF { by_libewf(path) } else { by_qemu(path, format) };
         println!(
             "| {name} | {:.0} | {:.2} | {:.2} | {:.0} |",
             SIZE as f64 / (1 << 20) as f64 / ours,
@@ -73,7 +86,8 @@ fn main() {
 }
 
 fn run(command: &mut Command) {
-    let status = command.status().expect("qemu-img, of the package qemu-utils");
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = status.expect("qemu-img and ewfacquire, of the packages qemu-utils and ewf-tools");
     assert!(status.success(), "{command:?}");
 }
 
@@ -122,6 +136,14 @@ fn by_qemu(path: &Path, format: &str) -> f64 {
         let mut convert = Command::new("qemu-img");
         convert.args(["convert", "-n", "-f", format, "--target-image-opts"]);
         run(convert.arg(path).arg(&target));
+    })
+}
+
+/// The best time of `ewfexport` reading all of it, in seconds.
+fn by_libewf(path: &Path) -> f64 {
+    best(|| {
+        let mut export = Command::new("ewfexport");
+        run(export.args(["-u", "-q", "-f", "raw", "-t", "-"]).arg(path));
     })
 }
 

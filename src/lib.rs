@@ -53,5 +53,6 @@ pub use volfold_block as block;
 pub use volfold_fs as fs;
 pub use volfold_images as images;
 
-pub use set::{Disk, DiskFailure, DiskSet, Incomplete, OpenOptions, SetVolume};
+pub use machine::MachineSnapshot;
+pub use set::{Disk, DiskFailure, DiskSet, Incomplete, MachineStates, OpenOptions, SetVolume};
 pub use source::SourceFile;

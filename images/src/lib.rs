@@ -57,6 +57,8 @@ mod table;
 mod testing;
 mod text;
 pub mod xml;
+#[cfg(any(feature = "compressed", feature = "qcow2"))]
+mod zstd;
 
 pub use archive::TarArchive;
 #[cfg(feature = "compressed")]

@@ -3,15 +3,17 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
+use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::DiskSet;
 use volfold_block::{BlockDevice, BlockResult, CachePool, Finding, error_chain};
 use volfold_images::convert::{self, Target};
 use volfold_images::{FORMATS, ImageContext, host};
-use volfold_projector::process::{ImageFiles, open_writable};
+use volfold_projector::process::{self, ImageFiles, open_writable};
 
 use super::devices::{self, Device};
 use super::outcome::Outcome;
@@ -55,7 +57,7 @@ pub(crate) struct ConvertArguments {
     #[arg(long)]
     json: bool,
     /// Take every image as one of this format, whatever its name and content (`volfold formats`)
-    #[arg(long, value_name = "FORMAT", help_heading = "Images")]
+    #[arg(long, value_name = "FORMAT", value_parser = set::image_formats(), help_heading = "Images")]
     source_format: Option<String>,
     #[command(flatten)]
     images: ImageArguments,
@@ -207,9 +209,14 @@ fn write(
     check_place(arguments, &images)?;
     let temporary = temporary(output).ok_or_else(|| format!("{shown}: is no name of a file"))?;
     let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = Arc::new(Mutex::new(Some(temporary.clone())));
+    end_with(&unfinished, format!("{shown}: asked to end; no file was written"));
     let done = write_file(&temporary, &name, &images, device, target)
         .and_then(|()| if arguments.verify { verify(&temporary, device, target) } else { Ok(()) });
     let done = done.and_then(|()| unchanged(set));
+    // From here on the process ends by itself, and soon.
+    let mut unfinished = unfinished.lock();
+    unfinished.take();
     let done = done.and_then(|()| {
         let renamed = if arguments.overwrite {
             std::fs::rename(&temporary, output)
@@ -230,6 +237,21 @@ fn write(
         let _ = std::fs::remove_file(&temporary);
         format!("{shown}: {reason}; no file was written")
     })
+}
+
+/// Takes the file that is `unfinished` away, says `line` and ends the process when it is asked to end.
+fn end_with(unfinished: &Arc<Mutex<Option<PathBuf>>>, line: String) {
+    let unfinished = Arc::clone(unfinished);
+    let handled = process::on_termination(move || {
+        if let Some(path) = unfinished.lock().take() {
+            let _ = std::fs::remove_file(path);
+            text::complain(format_args!("{line}"));
+            std::process::exit(1);
+        }
+    });
+    if let Err(error) = handled {
+        text::complain(format_args!("no signal handler: a signal leaves the file half: {error}"));
+    }
 }
 
 /// Refuses what was read of files that were written to meanwhile: it would be of two times.

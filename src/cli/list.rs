@@ -10,7 +10,7 @@ use serde::Serialize;
 use volfold::volume::lock::KeyKind;
 use volfold::volume::snapshot::Snapshot;
 use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, VolumeId, VolumeType};
-use volfold::{Disk, DiskSet, SetVolume};
+use volfold::{Disk, DiskSet, MachineSnapshot, MachineStates, SetVolume};
 use volfold_block::{Code, Finding, Severity, code, error_chain};
 use volfold_fs::{FileSystem, FsResult, Timestamp};
 use volfold_images::InnerSnapshot;
@@ -53,6 +53,7 @@ pub(crate) struct ListArguments {
 struct ListJson<'a> {
     version: u32,
     disks: Vec<DiskJson<'a>>,
+    machines: Vec<MachineJson<'a>>,
     volumes: Vec<VolumeJson<'a>>,
     failures: &'a [Failure],
     findings: &'a [Finding],
@@ -74,6 +75,37 @@ struct DiskJson<'a> {
     recorded_hashes: Vec<HashJson<'a>>,
     /// With `--allocated`: all that is no hole.
     allocated: Option<&'a [Run]>,
+}
+
+/// The older states that the configuration of a machine knows.
+#[derive(Serialize)]
+struct MachineJson<'a> {
+    path: String,
+    snapshots: Vec<MachineSnapshotJson<'a>>,
+    snapshot: Option<MachineSnapshotJson<'a>>,
+}
+
+impl<'a> MachineJson<'a> {
+    fn of(machine: &'a MachineStates) -> Self {
+        Self {
+            path: machine.path.display().to_string(),
+            snapshots: machine.snapshots.iter().map(MachineSnapshotJson::of).collect(),
+            snapshot: machine.snapshot.as_ref().map(MachineSnapshotJson::of),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct MachineSnapshotJson<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+impl<'a> MachineSnapshotJson<'a> {
+    fn of(snapshot: &'a MachineSnapshot) -> Self {
+        let MachineSnapshot { id, name, .. } = snapshot;
+        Self { id, name }
+    }
 }
 
 /// A state of a disk that its image keeps.
@@ -204,7 +236,8 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     let text = if arguments.json {
         let disks = set.disks().iter().zip(&allocated).enumerate().map(disk_json).collect();
         let (failures, findings) = (report.failures(), report.findings());
-        let json = ListJson { version: 1, disks, volumes, failures, findings };
+        let machines = set.machines().iter().map(MachineJson::of).collect();
+        let json = ListJson { version: 1, disks, machines, volumes, failures, findings };
         let mut text = serde_json::to_string_pretty(&json)?;
         text.push('\n');
         text
@@ -500,6 +533,16 @@ fn human(
         }
         for hash in &disk.recorded_hashes {
             let _ = writeln!(text, "       recorded {} {}", hash.algorithm, hash.value);
+        }
+    }
+    for machine in set.machines() {
+        let _ = writeln!(text, "machine  {}", text::plain(&machine.path.display().to_string()));
+        for snapshot in &machine.snapshots {
+            let is_shown = machine.snapshot.as_ref() == Some(snapshot);
+            let MachineSnapshot { id, name, .. } = snapshot;
+            let end = if is_shown { ", shown" } else { "" };
+            let line = format!("snapshot {id}  {name}{end}");
+            let _ = writeln!(text, "       {}", text::plain(&line));
         }
     }
     if !volumes.is_empty() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_fs::{FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold_projector::VolumeNames;
@@ -25,7 +26,7 @@ pub(crate) const NO_VOLUME: &str =
 #[derive(Args, Clone)]
 pub(crate) struct SetArguments {
     /// Take every image as one of this format, whatever its name and content (`volfold formats`)
-    #[arg(long, value_name = "FORMAT", help_heading = "Images")]
+    #[arg(long, value_name = "FORMAT", value_parser = image_formats(), help_heading = "Images")]
     pub(crate) format: Option<String>,
     #[command(flatten)]
     pub(crate) images: ImageArguments,
@@ -48,6 +49,11 @@ pub(crate) struct ImageArguments {
     /// build knows a kind of lock yet, so it is not shown.
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) key_file: Vec<PathBuf>,
+}
+
+/// The ids of the formats that images are read in.
+pub(crate) fn image_formats() -> PossibleValuesParser {
+    volfold_images::FORMATS.iter().map(|format| format.id()).into()
 }
 
 impl SetArguments {

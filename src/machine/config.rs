@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use volfold_block::{BlockError, BlockResult, bytes_to_index, keep};
+use volfold_block::{BlockError, BlockErrorKind, BlockResult, bytes_to_index, keep};
 use volfold_images::{FileName, Located};
 
 /// What it is in messages.
@@ -10,6 +10,9 @@ pub(super) const CONFIGURATION: &str = "configuration";
 
 /// LIMIT: disks of one machine.
 pub(super) const MAX_DISKS: usize = 1024;
+
+/// LIMIT: snapshots of one machine.
+pub(super) const MAX_SNAPSHOTS: usize = 1024;
 
 /// LIMIT: bytes of a configuration.
 const MAX_BYTES: u64 = 8 << 20;
@@ -21,8 +24,48 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<MachineDisk>,
     /// Where disks are attached that are no files, and what they are.
     pub(crate) left_out: Vec<(String, String)>,
-    /// Whether the disks are those of the snapshot that was asked for.
-    pub(crate) is_snapshot: bool,
+    /// Its older states, in the order of the configuration.
+    pub(crate) snapshots: Vec<MachineSnapshot>,
+    /// The one of them whose disks these are.
+    pub(crate) snapshot: Option<MachineSnapshot>,
+}
+
+/// An older state of a machine, which its configuration knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MachineSnapshot {
+    /// What the machine numbers it by.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+}
+
+impl MachineSnapshot {
+    /// Which of `snapshots` is meant by `wanted`: the one of this id, with or without braces, or of
+    /// this name.
+    ///
+    /// # Errors
+    /// `Refused` if several have the name.
+    pub(super) fn find(snapshots: &[Self], wanted: &str) -> BlockResult<Option<usize>> {
+        let has_id = |one: &Self| {
+            let bare = one.id.trim_matches(['{', '}']);
+            one.id.eq_ignore_ascii_case(wanted) || bare.eq_ignore_ascii_case(wanted)
+        };
+        if let Some(index) = snapshots.iter().position(has_id) {
+            return Ok(Some(index));
+        }
+        let called = snapshots.iter().enumerate().filter(|(_, one)| one.name == wanted);
+        match called.collect::<Vec<_>>()[..] {
+            [] => Ok(None),
+            [(index, _)] => Ok(Some(index)),
+            ref several => {
+                let ids: Vec<&str> = several.iter().map(|(_, one)| one.id.as_str()).collect();
+                let ids = ids.join(", ");
+                let line = format!("several snapshots are called {wanted}; give an id: {ids}");
+                Err(BlockError::new(BlockErrorKind::Refused, line))
+            }
+        }
+    }
 }
 
 /// A disk of a machine.

@@ -16,6 +16,7 @@ use std::path::Path;
 use volfold_block::{BlockError, BlockErrorKind, BlockResult};
 use volfold_images::{FileName, Located, Locator};
 
+pub use config::MachineSnapshot;
 use config::{MAX_DISKS, text};
 pub(crate) use config::{Machine, MachineDisk};
 

@@ -9,10 +9,7 @@ use std::collections::BTreeMap;
 use volfold_block::BlockResult;
 use volfold_images::xml::{Node, attribute, child, children, document, utf8};
 
-use super::config::{CONFIGURATION, Machine};
-
-/// LIMIT: how deep snapshots, and media, lie in each other.
-const MAX_DEPTH: usize = 512;
+use super::config::{CONFIGURATION, MAX_SNAPSHOTS, Machine, MachineSnapshot};
 
 /// The machine that `bytes` configure, now or as it was at `snapshot`.
 pub(super) fn read(bytes: &[u8], snapshot: Option<&str>) -> BlockResult<Machine> {
@@ -29,30 +26,32 @@ pub(super) fn read(bytes: &[u8], snapshot: Option<&str>) -> BlockResult<Machine>
     let Some(machine) = child(document.root_element(), "Machine") else {
         return Ok(Machine::default());
     };
-    let past = snapshot.and_then(|wanted| find_snapshot(machine, wanted));
-    let mut found = Machine { is_snapshot: past.is_some(), ..Machine::default() };
-    add_disks(past.unwrap_or(machine), &media, &mut found);
+    let (states, snapshots): (Vec<_>, Vec<_>) = snapshots(machine).into_iter().unzip();
+    let past = match snapshot {
+        Some(wanted) => MachineSnapshot::find(&snapshots, wanted)?,
+        None => None,
+    };
+    let state = past.and_then(|index| states.get(index)).copied().unwrap_or(machine);
+    let snapshot = past.and_then(|index| snapshots.get(index)).cloned();
+    let mut found = Machine { snapshots, snapshot, ..Machine::default() };
+    add_disks(state, &media, &mut found);
     Ok(found)
 }
 
-/// The snapshot of `machine` whose name or UUID is `wanted`.
-fn find_snapshot<'a, 'input>(machine: Node<'a, 'input>, wanted: &str) -> Option<Node<'a, 'input>> {
-    let mut left: Vec<(Node<'a, 'input>, usize)> =
-        children(machine, "Snapshot").map(|node| (node, 0)).collect();
-    while let Some((node, depth)) = left.pop() {
-        let uuid = attribute(node, "uuid").unwrap_or_default();
-        let bare = uuid.trim_matches(['{', '}']);
-        if attribute(node, "name") == Some(wanted)
-            || uuid.eq_ignore_ascii_case(wanted)
-            || bare.eq_ignore_ascii_case(wanted)
-        {
-            return Some(node);
-        }
-        if let Some(below) = child(node, "Snapshots").filter(|_| depth < MAX_DEPTH) {
-            left.extend(children(below, "Snapshot").map(|node| (node, depth.saturating_add(1))));
-        }
+/// The snapshots of `machine`, each before those that were taken on top of it.
+fn snapshots<'a, 'input>(machine: Node<'a, 'input>) -> Vec<(Node<'a, 'input>, MachineSnapshot)> {
+    let mut found = Vec::new();
+    let mut left: Vec<Node<'a, 'input>> = children(machine, "Snapshot").collect();
+    while let Some(node) = left.pop()
+        && found.len() < MAX_SNAPSHOTS
+    {
+        let text = |name| attribute(node, name).unwrap_or_default().to_owned();
+        found.push((node, MachineSnapshot { id: text("uuid"), name: text("name") }));
+        let above = child(node, "Snapshots").into_iter();
+        let above: Vec<_> = above.flat_map(|node| children(node, "Snapshot")).collect();
+        left.extend(above.into_iter().rev());
     }
-    None
+    found
 }
 
 /// Adds the disks that `state`, a machine or a snapshot, has.
@@ -119,12 +118,26 @@ mod tests {
         let of = |snapshot| {
             let machine = read(VBOX.as_bytes(), snapshot).unwrap();
             let files = machine.disks.iter().map(|disk| disk.file.shown.clone());
-            (files.collect::<Vec<_>>(), machine.left_out.len(), machine.is_snapshot)
+            (files.collect::<Vec<_>>(), machine.left_out.len(), machine.snapshot.is_some())
         };
         assert_eq!(of(None), (vec!["Snapshots/{cc}.vdi".to_owned()], 1, false));
         assert_eq!(of(Some("first")), (vec!["web.vdi".to_owned()], 0, true));
         assert_eq!(of(Some("second")), (vec!["Snapshots/{bb}.vdi".to_owned()], 0, true));
         assert_eq!(of(Some("S2")).0, ["Snapshots/{bb}.vdi"]);
         assert!(!of(Some("none")).2);
+    }
+
+    #[test]
+    fn snapshots_are_told_from_the_oldest_on_and_a_name_has_to_mean_one() {
+        let told = |text: &str| {
+            let machine = read(text.as_bytes(), None).unwrap();
+            machine.snapshots.into_iter().map(|one| (one.id, one.name)).collect::<Vec<_>>()
+        };
+        let pair = |id: &str, name: &str| (id.to_owned(), name.to_owned());
+        assert_eq!(told(VBOX), [pair("{s1}", "first"), pair("{s2}", "second")]);
+        let twice = VBOX.replace("second", "first");
+        let error = read(twice.as_bytes(), Some("first")).unwrap_err();
+        assert_eq!(error.message(), "several snapshots are called first; give an id: {s1}, {s2}");
+        assert!(read(twice.as_bytes(), Some("s1")).unwrap().snapshot.is_some());
     }
 }

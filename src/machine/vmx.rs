@@ -12,12 +12,13 @@ use std::path::Path;
 use volfold_block::{BlockError, BlockResult};
 use volfold_images::{Located, TextEncoding};
 
-use super::config::{Machine, MachineDisk, text};
+use super::config::{MAX_DISKS, MAX_SNAPSHOTS, Machine, MachineDisk, MachineSnapshot, text};
 
 /// The kinds of controllers that disks are attached to.
 const CONTROLLERS: [&str; 4] = ["scsi", "sata", "ide", "nvme"];
 
 /// What is asked of a configuration, by key in lower case, as raw bytes.
+#[derive(Default)]
 struct Lines {
     values: BTreeMap<String, Vec<u8>>,
     encoding: TextEncoding,
@@ -86,12 +87,15 @@ pub(super) fn read(
             "is the configuration of a machine that is encrypted by VMware; decrypt the machine",
         ));
     }
+    let past = Snapshots::beside(file, path);
+    let mut machine = Machine { snapshots: past.known.clone(), ..Machine::default() };
     if let Some(wanted) = snapshot
-        && let Some(machine) = read_snapshot(file, path, wanted)
+        && let Some(number) = MachineSnapshot::find(&past.known, wanted)?
     {
+        machine.snapshot = past.known.get(number).cloned();
+        machine.disks = past.disks(number);
         return Ok(machine);
     }
-    let mut machine = Machine::default();
     let slots = lines.values.keys().filter_map(|key| key.strip_suffix(".filename"));
     for slot in slots.filter(|slot| is_slot(slot)) {
         let kind = lines.text(&format!("{slot}.devicetype")).unwrap_or_default();
@@ -117,28 +121,41 @@ fn is_slot(slot: &str) -> bool {
     })
 }
 
-/// The disks of the snapshot `wanted` of the machine at `path`.
-fn read_snapshot(file: &Located, path: &Path, wanted: &str) -> Option<Machine> {
-    let name = path.with_extension("vmsd");
-    let beside = file.files.open(Path::new(name.file_name()?)).ok()?;
-    let lines = Lines::parse(&text(&beside).ok()?);
-    let count: u32 = lines.text("snapshot.numsnapshots")?.parse().ok()?;
-    let prefix = (0..count.min(1024)).map(|number| format!("snapshot{number}")).find(|prefix| {
-        let called = |key: &str| lines.text(&format!("{prefix}.{key}"));
-        called("displayname").as_deref() == Some(wanted) || called("uid").as_deref() == Some(wanted)
-    })?;
-    let mut machine = Machine { is_snapshot: true, ..Machine::default() };
-    let disks = (0..256).map(|number| format!("{prefix}.disk{number}"));
-    for disk in disks.take_while(|disk| lines.values.contains_key(&format!("{disk}.filename"))) {
-        let name = lines.values.get(&format!("{disk}.filename"))?;
-        let slot = lines.text(&format!("{disk}.node")).unwrap_or_else(|| disk.clone());
-        machine.disks.push(MachineDisk {
-            slot,
-            file: lines.encoding.file_name(name),
-            format: None,
+/// The snapshots of a machine, as its `.vmsd` tells.
+#[derive(Default)]
+struct Snapshots {
+    lines: Lines,
+    known: Vec<MachineSnapshot>,
+}
+
+impl Snapshots {
+    /// Those of the machine whose configuration is in `file`, at `path`.
+    fn beside(file: &Located, path: &Path) -> Self {
+        let name = path.with_extension("vmsd");
+        let beside = name.file_name().and_then(|name| file.files.open(Path::new(name)).ok());
+        let Some(bytes) = beside.and_then(|beside| text(&beside).ok()) else {
+            return Self::default();
+        };
+        let lines = Lines::parse(&bytes);
+        let count = lines.text("snapshot.numsnapshots").and_then(|count| count.parse().ok());
+        let known = (0..count.unwrap_or(0).min(MAX_SNAPSHOTS)).map_while(|number| {
+            let text = |key: &str| lines.text(&format!("snapshot{number}.{key}"));
+            let name = text("displayname").unwrap_or_default();
+            Some(MachineSnapshot { id: text("uid")?, name })
         });
+        Self { known: known.collect(), lines }
     }
-    Some(machine)
+
+    /// The disks of the one with this number.
+    fn disks(&self, number: usize) -> Vec<MachineDisk> {
+        let disks = (0..MAX_DISKS).map(|disk| format!("snapshot{number}.disk{disk}"));
+        let disks = disks.map_while(|disk| {
+            let name = self.lines.values.get(&format!("{disk}.filename"))?;
+            let slot = self.lines.text(&format!("{disk}.node")).unwrap_or(disk);
+            Some(MachineDisk { slot, file: self.lines.encoding.file_name(name), format: None })
+        });
+        disks.collect()
+    }
 }
 
 #[cfg(test)]

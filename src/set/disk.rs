@@ -6,6 +6,7 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, BlockError, FindingLog};
 use volfold_images::{InnerSnapshot, RecordedHash, RegionChecksum};
 
+use crate::machine::MachineSnapshot;
 use crate::source::SourceFile;
 
 /// An image that could not be opened.
@@ -16,6 +17,18 @@ pub struct DiskFailure {
     pub path: PathBuf,
     /// Why.
     pub error: BlockError,
+}
+
+/// What the configuration of a machine, of which disks of the set are, knows of older states.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct MachineStates {
+    /// The configuration as the user named it.
+    pub path: PathBuf,
+    /// The older states, each before those that were made of it.
+    pub snapshots: Vec<MachineSnapshot>,
+    /// The one of them whose disks are those of the set; `None` for the newest state.
+    pub snapshot: Option<MachineSnapshot>,
 }
 
 /// One disk of the set.

@@ -20,9 +20,9 @@ mod options;
 mod ova;
 mod volume;
 
-pub use disk::{Disk, DiskFailure};
+pub use disk::{Disk, DiskFailure, MachineStates};
 use naming::name_volumes;
-use opening::Opening;
+use opening::{Found, Opening};
 pub use options::OpenOptions;
 pub use volume::SetVolume;
 
@@ -65,6 +65,7 @@ impl std::error::Error for Incomplete {}
 pub struct DiskSet {
     disks: Vec<Disk>,
     failures: Vec<DiskFailure>,
+    machines: Vec<MachineStates>,
     volumes: Vec<Arc<SetVolume>>,
     findings: Vec<Finding>,
 }
@@ -105,7 +106,7 @@ impl DiskSet {
         for path in paths {
             opening.add(path, options, &pool);
         }
-        let (mut disks, failures, mut findings) = opening.finish(options);
+        let Found { mut disks, failures, machines, mut findings } = opening.finish(options);
         let sources: Vec<DiskSource> = disks
             .iter()
             .map(|disk| DiskSource {
@@ -122,7 +123,7 @@ impl DiskSet {
         spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
         let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
         note_mixed_snapshots(&disks, &volumes, &mut findings);
-        Self { disks, failures, volumes, findings }
+        Self { disks, failures, machines, volumes, findings }
     }
 
     /// The disks that could be opened, by number.
@@ -133,6 +134,11 @@ impl DiskSet {
     /// The images that could not be opened.
     pub fn failures(&self) -> &[DiskFailure] {
         &self.failures
+    }
+
+    /// The machines whose configurations were given and know of older states.
+    pub fn machines(&self) -> &[MachineStates] {
+        &self.machines
     }
 
     /// All volumes, sorted by disk and place, also those that no driver knows.

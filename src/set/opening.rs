@@ -8,7 +8,7 @@ use std::sync::Arc;
 use volfold_block::{BlockError, BlockResult, CachePool, Finding, code};
 use volfold_images::{ImageContext, Lineage, Located, Locator, host};
 
-use super::disk::{Disk, DiskFailure};
+use super::disk::{Disk, DiskFailure, MachineStates};
 use super::options::OpenOptions;
 use super::ova::Ova;
 use crate::image;
@@ -103,12 +103,21 @@ impl Opened {
     }
 }
 
+/// What there is among the files that were given.
+pub(super) struct Found {
+    pub(super) disks: Vec<Disk>,
+    pub(super) failures: Vec<DiskFailure>,
+    pub(super) machines: Vec<MachineStates>,
+    pub(super) findings: Vec<Finding>,
+}
+
 /// Images in the order of their paths, while they are opened.
 #[derive(Default)]
 pub(super) struct Opening {
     opened: Vec<Opened>,
     failures: Vec<DiskFailure>,
     findings: Vec<Finding>,
+    machines: Vec<MachineStates>,
     seen: HashSet<PathBuf>,
 }
 
@@ -211,6 +220,13 @@ impl Opening {
         options: &OpenOptions,
         open: &dyn Fn(Located, &OpenOptions) -> Opened,
     ) {
+        if !machine.snapshots.is_empty() {
+            self.machines.push(MachineStates {
+                path: path.to_path_buf(),
+                snapshots: machine.snapshots.clone(),
+                snapshot: machine.snapshot.clone(),
+            });
+        }
         for (slot, reason) in &machine.left_out {
             let line = format!("{}: disk {slot} is not given: {reason}", path.display());
             self.findings.push(Finding::warning(code::MACHINE_DISK_LEFT_OUT, line));
@@ -280,11 +296,8 @@ impl Opening {
     }
 
     /// The disks: each image that no other one is made of.
-    pub(super) fn finish(
-        self,
-        options: &OpenOptions,
-    ) -> (Vec<Disk>, Vec<DiskFailure>, Vec<Finding>) {
-        let Self { opened, mut failures, mut findings, .. } = self;
+    pub(super) fn finish(self, options: &OpenOptions) -> Found {
+        let Self { opened, mut failures, mut findings, machines, .. } = self;
         let wholes = wholes(&opened);
         let paths: Vec<PathBuf> = opened.iter().map(|image| image.path.clone()).collect();
         let mut beside = Beside::default();
@@ -317,7 +330,7 @@ impl Opening {
             }
         }
         failures.sort_by(|a, b| a.path.cmp(&b.path));
-        (disks, failures, findings)
+        Found { disks, failures, machines, findings }
     }
 }
 
@@ -352,7 +365,7 @@ fn of_machine(
     let mut options = options.clone();
     options.allowed = with_own_folder(path, &options);
     options.format = disk.format.map(str::to_owned);
-    if machine.is_snapshot {
+    if machine.snapshot.is_some() {
         options.snapshot = None;
     }
     options
@@ -442,7 +455,9 @@ impl Beside {
             known.iter().filter(|(file, child)| file != base && child.is_child_of(base, lineage));
         let children: Vec<&str> = children.map(|(file, _)| file.as_str()).collect();
         let Some(first) = children.first() else { return Vec::new() };
-        let first = Path::new(first).file_name().unwrap_or_default().display();
+        let first = Path::new(first);
+        let folder = Path::new(&name).parent().unwrap_or(Path::new(""));
+        let first = first.strip_prefix(folder).unwrap_or(first).display();
         let more = match children.len() {
             1 => String::new(),
             count => format!(" and {} more", count - 1),

@@ -1,12 +1,14 @@
 //! `volfold convert`: what is written, as QEMU and the host's own tools read it.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crate::common::fixtures::fixture;
-use crate::common::program::{Output, Scratch, program, run, text, volfold};
+use crate::common::program::{DEADLINE, Output, Scratch, VOLFOLD, program, run, text, volfold};
 use crate::harness::{apply, needs_programs, test};
 
 fn convert(disks: &[PathBuf], arguments: &[&str]) -> Output {
@@ -126,9 +128,37 @@ fn nothing_is_replaced_and_no_half_file_stays() {
     said.says("gone.raw").says("no file was written");
     let left: Vec<_> = fs::read_dir(scratch.path()).expect("a folder").flatten().collect();
     assert!(!half.exists() && left.len() == 3, "{left:?}");
-    let mut device = Command::new(crate::common::program::VOLFOLD);
+    let mut device = Command::new(VOLFOLD);
     device.args(["convert", text(&copy), "-o", "/dev/null", "--overwrite"]);
     run(&mut device).code(1).says("never written");
+}
+
+#[apply(test)]
+fn a_command_that_is_asked_to_end_leaves_no_half_file() {
+    let scratch = Scratch::new("convert-ended");
+    let disk = scratch.join("disk.img");
+    let file = fs::File::create(&disk).expect("a disk");
+    for mebibyte in 0..4096 {
+        file.write_all_at(&[0xB5; 512], mebibyte << 20).expect("some of it");
+    }
+    let out = scratch.path().join("out");
+    fs::create_dir(&out).expect("a folder");
+    let mut child = Command::new(VOLFOLD)
+        .args(["convert", text(&disk), "-o", text(&out.join("disk.qcow2"))])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("volfold starts");
+    let files = || fs::read_dir(&out).expect("the folder").count();
+    let start = Instant::now();
+    while files() == 0 {
+        assert!(start.elapsed() < DEADLINE && child.try_wait().expect("a child").is_none());
+    }
+    program("kill", &["-TERM", &child.id().to_string()]).code(0);
+    let mut said = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+    assert_eq!(child.wait().expect("an end").code(), Some(1), "{said}");
+    assert!(said.contains("disk.qcow2: asked to end; no file was written"), "{said}");
+    assert_eq!(files(), 0);
 }
 
 #[apply(test)]

@@ -211,6 +211,32 @@ fn a_base_whose_snapshot_lies_beside_it_is_told() {
     assert!(codes(scratch.path(), &["srv.vmdk"]).is_empty());
 }
 
+/// As VirtualBox lays them down.
+#[apply(test)]
+fn a_base_whose_snapshot_lies_in_the_folder_beside_it_is_told() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("snapshots-beside");
+    let base = scratch.join("disk.vdi");
+    qemu_img(&["convert", "-O", "vdi", text(&sample()), text(&base)]);
+    let mut bytes = fs::read(&base).expect("the base");
+    assert!(codes(scratch.path(), &["disk.vdi"]).is_empty());
+    let blocks = u32::from_le_bytes(bytes[0x180..0x184].try_into().expect("four bytes"));
+    let map = 512..512 + 4 * blocks as usize;
+    // Differencing, with an id of its own, of the base; no block is written.
+    bytes[0x4C] = 4;
+    bytes.copy_within(0x188..0x1A8, 0x1A8);
+    bytes[0x188..0x1A8].fill(7);
+    bytes[map].fill(0xFF);
+    let child = scratch.join("Snapshots/{7}.vdi");
+    fs::create_dir(scratch.join("Snapshots")).expect("a folder");
+    fs::write(&child, &bytes[..2 << 20]).expect("the snapshot");
+    assert_eq!(codes(scratch.path(), &["disk.vdi"]), ["snapshot-beside"]);
+    let told = volfold_in(scratch.path(), &["list", "disk.vdi"]).text();
+    let snapshot = Path::new("Snapshots").join("{7}.vdi");
+    assert!(told.contains(&format!("its snapshot {} lies", snapshot.display())), "{told}");
+    assert!(codes(scratch.path(), &["Snapshots/{7}.vdi", "--allow-path", "."]).is_empty());
+}
+
 #[apply(test)]
 fn a_snapshot_that_does_not_fit_hides_no_base() {
     needs_programs(&["qemu-img", "qemu-io"]);

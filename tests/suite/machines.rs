@@ -61,7 +61,13 @@ fn the_configuration_of_a_vmware_machine_gives_its_newest_disk_or_a_snapshot() {
     for name in ["clean", "7"] {
         let old = volfold(["cat", text(&vmx), "--snapshot", name, "-p", "/linux/README.txt"]);
         assert!(!old.text().starts_with("NNNN"), "{name}");
+        let told = volfold(["list", text(&vmx), "--snapshot", name]).text();
+        assert!(told.contains("       snapshot 7  clean, shown\n"), "{told}");
     }
+    let told = volfold(["list", text(&vmx), "--json"]).json();
+    let machine = &told["machines"][0];
+    assert_eq!(machine["snapshots"], serde_json::json!([{ "id": "7", "name": "clean" }]));
+    assert!(machine["snapshot"].is_null(), "{machine}");
     volfold(["list", text(&vmx), "--snapshot", "none"])
         .code(1)
         .says("keeps no snapshot that is called none");

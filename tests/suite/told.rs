@@ -216,7 +216,7 @@ fn what_is_foreign_is_named_and_never_a_raw_disk() {
     let ext4 = scratch.join("ext4.img");
     fs::write(&ext4, bytes_of("ext4")).expect("an image");
     let output = command(&["list", "--format", "tape"], &[ext4], &[]);
-    output.code(1).says("no image format is called tape");
+    output.code(2).says("invalid value 'tape'").says("possible values: vmdk");
 }
 
 /// A guest that writes the header of an image into its raw disk opens no file of the host, and

@@ -70,7 +70,7 @@ impl Codec {
     fn decode(self, packed: &[u8], at: u64, out: &mut [u8]) -> BlockResult<()> {
         match self {
             Self::Xz => guard("a block of xz", || xz::decode(packed, at, out)),
-            Self::Zstd => guard("a frame of Zstandard", || zstd::decode(packed, at, out)),
+            Self::Zstd => zstd::decode(packed, at, out),
         }
     }
 }

@@ -15,14 +15,11 @@
 //! | blocks       |         | each with 3 bytes: whether it is the last, its type, its size     |
 //! | checksum     | 0 or 4  | the low half of XXH64 of the decoded bytes                        |
 
-use std::io::Read;
-
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader, bytes_to_index};
 
 use super::block::{Block, Blocks, MAX_BLOCK};
-
-pub(super) const MAGIC: &[u8] = b"\x28\xB5\x2F\xFD";
+use crate::zstd as frame;
+pub(super) use crate::zstd::MAGIC;
 
 /// LIMIT: blocks of all frames. With 128 KiB each they make 2 TiB.
 const MAX_STEPS: usize = 1 << 24;
@@ -152,39 +149,9 @@ fn end_of(file: &dyn BlockDevice, mut at: u64, steps: &mut usize) -> BlockResult
 }
 
 /// Fills `out` with the frame in `data`, which began at `at`.
-pub(super) fn decode(mut data: &[u8], at: u64, out: &mut [u8]) -> BlockResult<()> {
-    let corrupt = |line: &'static str| BlockError::corrupt(line, at, 0);
-    let damaged = "Zstandard frame is damaged; copy the file again";
-    let other_size = "Zstandard frame has another size than it says";
-    let mut decoder = FrameDecoder::new();
-    decoder.set_max_window_size(MAX_BLOCK);
-    decoder.reset(&mut data).map_err(|error| corrupt(damaged).because(error))?;
-    let mut rest = &mut *out;
-    loop {
-        let is_last = decoder
-            .decode_blocks(&mut data, BlockDecodingStrategy::UptoBlocks(1))
-            .map_err(|error| corrupt(damaged).because(error))?;
-        loop {
-            let count = decoder.read(rest).map_err(|error| corrupt(damaged).because(error))?;
-            if count == 0 {
-                break;
-            }
-            rest = rest.get_mut(count..).unwrap_or_default();
-        }
-        if decoder.can_collect() > 0 {
-            return Err(corrupt(other_size));
-        }
-        if is_last {
-            break;
-        }
-    }
-    if !rest.is_empty() || !data.is_empty() {
-        return Err(corrupt(other_size));
-    }
-    match (decoder.get_checksum_from_data(), decoder.get_calculated_checksum()) {
-        (Some(wanted), found) if found != Some(wanted) => {
-            Err(corrupt("Zstandard frame has a bad checksum; copy the file again"))
-        }
-        _ => Ok(()),
-    }
+pub(super) fn decode(data: &[u8], at: u64, out: &mut [u8]) -> BlockResult<()> {
+    frame::decode(data, out)?.map_err(|broken| {
+        let line = format!("Zstandard frame {}; copy the file again", broken.words());
+        BlockError::corrupt(line, at, 0)
+    })
 }

@@ -96,8 +96,11 @@ pub fn is_empty_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
 }
 
-/// The files in the folder of the file at `path` whose names end in `extension`, sorted; none if
-/// `path` is no file.
+/// Where VirtualBox keeps what is newer than an image, beside it.
+const SNAPSHOTS: &str = "Snapshots";
+
+/// The files in the folder of the file at `path`, and in a folder `Snapshots` beside it, whose names
+/// end in `extension`, sorted in each; none if `path` is no file.
 ///
 /// # Errors
 /// As [`files_of_folder`].
@@ -106,7 +109,9 @@ pub fn files_beside(path: &Path, extension: &str) -> BlockResult<Vec<PathBuf>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let mut files = files_of_folder(parent_folder(&path))?.unwrap_or_default();
+    let folder = parent_folder(&path);
+    let mut files = files_of_folder(folder)?.unwrap_or_default();
+    files.extend(files_of_folder(&folder.join(SNAPSHOTS))?.unwrap_or_default());
     files.retain(|file| file.extension().is_some_and(|it| it.eq_ignore_ascii_case(extension)));
     Ok(files)
 }

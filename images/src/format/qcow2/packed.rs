@@ -8,23 +8,18 @@
 //! exactly a cluster, is an error.
 
 use std::cell::Cell;
-use std::io::Read;
 
 use flate2::{Decompress, FlushDecompress, Status};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-use volfold_block::{BlockDevice, BlockError, BlockResult, bytes_to_index, guard};
+use volfold_block::{BlockDevice, BlockError, BlockResult, bytes_to_index};
 
 use super::header::Compression;
-
-/// LIMIT: the window of a frame. `zstd -19` has this; QEMU's frames have one of their own size.
-const MAX_WINDOW: u64 = 8 << 20;
+use crate::zstd;
 
 /// What a thread keeps for the next cluster.
 #[derive(Default)]
 struct Scratch {
     packed: Vec<u8>,
     inflater: Option<Decompress>,
-    zstd: Option<Box<FrameDecoder>>,
 }
 
 thread_local! {
@@ -56,18 +51,15 @@ impl Packed<'_> {
         }
         let kept = SCRATCH.try_with(Cell::take);
         let mut scratch = kept.ok().flatten().unwrap_or_default();
-        let Scratch { packed, inflater, zstd } = &mut scratch;
+        let Scratch { packed, inflater } = &mut scratch;
         packed.resize(bytes_to_index(length)?, 0);
         let result = self.file.read_at(self.at, packed).and_then(|()| match self.compression {
             Compression::Zlib => {
                 self.inflate(inflater.get_or_insert_with(|| Decompress::new(false)), packed, out)
             }
-            Compression::Zstd => {
-                // What an error leaves behind is not used again.
-                let mut decoder = zstd.take().unwrap_or_default();
-                guard("a compressed cluster", || self.decode_frame(&mut decoder, packed, out))
-                    .map(|()| *zstd = Some(decoder))
-            }
+            Compression::Zstd => zstd::decode(packed, out)?.map_err(|broken| {
+                BlockError::corrupt(format!("compressed cluster {}", broken.words()), self.at, 0)
+            }),
         });
         // A thread that is about to end keeps nothing.
         let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
@@ -90,42 +82,6 @@ impl Packed<'_> {
             Status::StreamEnd => Err(self.corrupt("compressed cluster is too short")),
             _ if is_whole => Err(self.corrupt("compressed cluster does not end where it should")),
             _ => Err(self.corrupt("compressed cluster is cut short")),
-        }
-    }
-
-    fn decode_frame(
-        self,
-        decoder: &mut FrameDecoder,
-        mut data: &[u8],
-        out: &mut [u8],
-    ) -> BlockResult<()> {
-        let damaged = "compressed cluster is damaged";
-        decoder.set_max_window_size(MAX_WINDOW);
-        decoder.reset(&mut data).map_err(|error| self.corrupt(damaged).because(error))?;
-        let mut rest = &mut *out;
-        loop {
-            let is_last = decoder
-                .decode_blocks(&mut data, BlockDecodingStrategy::UptoBlocks(1))
-                .map_err(|error| self.corrupt(damaged).because(error))?;
-            // Until the end the decoder keeps the bytes of the window.
-            let count = decoder.read(rest).map_err(|error| self.corrupt(damaged).because(error))?;
-            rest = rest.get_mut(count..).unwrap_or_default();
-            let has_more = decoder.can_collect() > 0;
-            if has_more {
-                return Err(self.corrupt("compressed cluster does not end where it should"));
-            }
-            if is_last {
-                break;
-            }
-        }
-        if !rest.is_empty() {
-            return Err(self.corrupt("compressed cluster is too short"));
-        }
-        match (decoder.get_checksum_from_data(), decoder.get_calculated_checksum()) {
-            (Some(wanted), found) if found != Some(wanted) => {
-                Err(self.corrupt("compressed cluster has a bad checksum"))
-            }
-            _ => Ok(()),
         }
     }
 }

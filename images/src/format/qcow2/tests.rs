@@ -173,11 +173,11 @@ fn compressed_clusters_give_exactly_a_cluster() {
         let sentence = |bytes: &[u8]| bytes_of(&image(bytes))[0].clone().unwrap_err();
         assert_eq!(sentence(&pack(&text[1..])), "compressed cluster is too short");
         let longer = [&text[..], &[7]].concat();
-        assert_eq!(sentence(&pack(&longer)), "compressed cluster does not end where it should");
-        assert_eq!(
-            sentence(&pack(&vec![7; 1 << 20])),
-            "compressed cluster does not end where it should"
-        );
+        let long =
+            ["compressed cluster does not end where it should", "compressed cluster is damaged"];
+        let long = long[usize::from(method)];
+        assert_eq!(sentence(&pack(&longer)), long);
+        assert_eq!(sentence(&pack(&vec![7; 1 << 20])), long);
         let noise = sentence(&[0xFF; 90]);
         assert!(noise.starts_with("compressed cluster"), "{noise}");
         // The last sector need not be there, the bytes have to.
