@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockResult, CachePool, Piece, Place, bytes_to_index,
+    BlockDevice, BlockError, BlockResult, CachePool, Piece, Place, byte_count, bytes_to_index,
 };
 
 use crate::context::Backing;
@@ -43,6 +43,12 @@ impl Shape {
         1_u64.checked_shl(self.cluster_bits.saturating_add(self.l2_bits)).unwrap_or(u64::MAX)
     }
 
+    /// The size of a table of the second level in bytes, at least 1.
+    fn l2_bytes(&self) -> u64 {
+        let words = u64::try_from(self.words).unwrap_or(1).max(1);
+        words.saturating_mul(8_u64.checked_shl(self.l2_bits).unwrap_or(u64::MAX)).max(1)
+    }
+
     /// How many entries the first table needs for a disk of that size.
     pub(crate) fn l1_entries(&self) -> u64 {
         self.size.div_ceil(self.reach())
@@ -70,6 +76,40 @@ impl Levels {
     /// The tables in `file`.
     pub(crate) fn new(file: Arc<dyn BlockDevice>, shape: Shape, cache: &Arc<CachePool>) -> Self {
         Self { tables: Tables::new(file, shape.entry, cache), shape }
+    }
+
+    /// Refuses a first table that names more tables than a file of `file_size` bytes has room for, so
+    /// one of them several times: the work to walk through such a disk would have no bound.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn check(
+        &self,
+        file_size: u64,
+        table_at: impl Fn(u64) -> BlockResult<Option<u64>>,
+    ) -> BlockResult<()> {
+        let room = file_size.checked_div(self.shape.l2_bytes()).unwrap_or_default();
+        if self.count_tables(table_at) > room.saturating_add(1) {
+            let line = "L1 table names more L2 tables than fit into the file";
+            return Err(BlockError::corrupt(line, self.shape.l1_at, 0));
+        }
+        Ok(())
+    }
+
+    /// How many entries of the first table name one, as far as it can be read.
+    fn count_tables(&self, table_at: impl Fn(u64) -> BlockResult<Option<u64>>) -> u64 {
+        let names_one = |entry: &&u64| matches!(table_at(**entry), Ok(Some(_)));
+        let (mut index, mut count) = (0, 0_usize);
+        let mut entries = [0; MAX_LOOK];
+        while let Some(left @ 1..) = self.shape.l1_entries().checked_sub(index) {
+            let entries = entries.get_mut(..at_most(MAX_LOOK, left)).unwrap_or_default();
+            if self.tables.fill(self.shape.l1_at, index, entries).is_err() {
+                break;
+            }
+            count = count.saturating_add(entries.iter().filter(names_one).count());
+            index = index.saturating_add(byte_count(entries.len()));
+        }
+        byte_count(count)
     }
 
     /// Their shape.
@@ -224,6 +264,22 @@ mod tests {
         assert_eq!(look(&levels, 6150, u64::MAX), ('!', 2042, vec![]));
         assert!(levels.first_entry(table_at, |entry| entry == 5));
         assert!(!levels.first_entry(table_at, |entry| entry != 5));
+    }
+
+    #[test]
+    fn one_table_for_many_places_is_refused() {
+        let open = |entries: usize| {
+            let mut bytes = vec![0; 4096];
+            bytes[..8 * entries].fill(2);
+            let size = 4 * 512 * 512;
+            let (l1_at, cluster_bits, l2_bits, words) = (0, 9, 6, 1);
+            let shape = Shape { entry: Entry::U64Be, l1_at, cluster_bits, l2_bits, words, size };
+            let file = Arc::new(MemoryDevice::new(bytes));
+            Levels::new(file, shape, &CachePool::new(1 << 20)).check(4096, table_at)
+        };
+        assert!(open(9).is_ok());
+        let line = "L1 table names more L2 tables than fit into the file";
+        assert_eq!(open(10).unwrap_err().message(), line);
     }
 
     #[test]

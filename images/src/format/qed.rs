@@ -101,6 +101,7 @@ impl ImageFormat for Qed {
             table_bytes: header.table_bytes,
             below: Backing::of(parent.as_ref()),
         };
+        disk.levels.check(file.device.size(), |entry| disk.table_at(entry))?;
         let cluster = disk.levels.shape().cluster_size();
         let disk = Exclusive::new(disk, &file.device, cluster, context.part_log());
         let image = DiskImage::new(self.id(), Arc::new(Mapped::new(disk)), file, context);

@@ -93,7 +93,7 @@ impl Qcow2Disk {
     }
 
     /// Where the L2 table is that the L1 entry `entry` is about.
-    fn table_at(&self, entry: u64) -> BlockResult<Option<u64>> {
+    pub(super) fn table_at(&self, entry: u64) -> BlockResult<Option<u64>> {
         let at = match self.rules.version {
             1 => entry,
             _ if entry & !(OFFSET | COPIED) != 0 => {

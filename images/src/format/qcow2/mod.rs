@@ -85,7 +85,7 @@ impl ImageFormat for Qcow2 {
             rules,
             below: Backing::of(parent.as_ref()),
         };
-        let mut image = finish(self.id(), disk, file, parent.as_ref(), context)
+        let mut image = finish(self.id(), disk, file, parent.as_ref(), context)?
             .with_variant(variant(&header))
             .with_extents(data_file.map(|data| data.name));
         image.snapshots = snapshots;
@@ -255,12 +255,13 @@ fn finish(
     file: &Located,
     parent: Option<&DiskImage>,
     context: &ImageContext,
-) -> DiskImage {
+) -> BlockResult<DiskImage> {
+    disk.levels.check(file.device.size(), |entry| disk.table_at(entry))?;
     let is_packed = disk.is_packed();
     let (data, cluster) = (Arc::clone(&disk.data), disk.levels.shape().cluster_size());
     let disk = Exclusive::new(disk, &data, cluster, context.part_log());
     let device = Arc::new(Mapped::cached(disk, context.cache()));
-    DiskImage::new(id, device, file, context).decoded(is_packed).over(parent)
+    Ok(DiskImage::new(id, device, file, context).decoded(is_packed).over(parent))
 }
 
 /// Opens an image of version 1.
@@ -291,5 +292,5 @@ fn open_v1(id: &'static str, file: &Located, context: &ImageContext) -> BlockRes
         rules,
         below: Backing::of(parent.as_ref()),
     };
-    Ok(finish(id, disk, file, parent.as_ref(), context).with_variant("v1"))
+    Ok(finish(id, disk, file, parent.as_ref(), context)?.with_variant("v1"))
 }
