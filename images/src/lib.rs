@@ -37,6 +37,8 @@ mod bits;
 mod compressed;
 mod context;
 pub mod convert;
+#[cfg(any(feature = "dmg", feature = "ewf", feature = "qcow2", feature = "vmdk"))]
+mod deflate;
 mod exclusive;
 pub mod format;
 mod guid;
@@ -47,7 +49,7 @@ mod hostile;
 mod levels;
 mod locator;
 mod note;
-#[cfg(any(feature = "dmg", feature = "ewf"))]
+#[cfg(any(feature = "dmg", feature = "ewf", feature = "qcow2"))]
 mod packed;
 mod parent;
 mod registry;

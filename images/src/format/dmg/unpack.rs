@@ -20,7 +20,7 @@ use lzma_rust2::XzReader;
 use volfold_block::{BlockResult, guard};
 
 use super::runs::Kind;
-use crate::packed::{Broken, inflate};
+use crate::deflate::{Broken, Form, inflate};
 
 /// LIMIT: memory for one xz stream, in KiB: the dictionary of `xz -9` is 64 MiB. Of that no more is
 /// touched than the run has bytes.
@@ -38,7 +38,7 @@ thread_local! {
 pub(super) fn unpack(kind: Kind, packed: &[u8], out: &mut [u8]) -> Result<(), Broken> {
     match kind {
         Kind::Adc => adc(packed, out),
-        Kind::Zlib => inflate(packed, out),
+        Kind::Zlib => inflate(Form::Zlib, packed, out),
         Kind::Bzip2 => guarded(|| bzip2(packed, out)),
         Kind::Lzfse => guarded(|| lzfse(packed, out)),
         Kind::Lzma => guarded(|| xz(packed, out)),

@@ -14,8 +14,9 @@ use super::checksum::Adler32;
 use super::segment::Segment;
 use super::shape::Shape;
 use super::table::Table;
+use crate::deflate::{Form, inflate};
 use crate::note::PartLog;
-use crate::packed::{inflate, with_bytes};
+use crate::packed::with_bytes;
 use crate::table::Tables;
 
 /// Chunks that one table is about.
@@ -136,7 +137,7 @@ impl EwfDisk {
             // LIMIT: what does not shrink is stored; SMART packs it anyway, which adds little.
             let most = self.shape.chunk_size.saturating_mul(2).saturating_add(4096);
             with_bytes(file, at, chunk.place.length().min(most), |packed| {
-                inflate(packed, out).map_err(|broken| {
+                inflate(Form::Zlib, packed, out).map_err(|broken| {
                     let sentence = format!("chunk {number} {}", broken.words());
                     BlockError::corrupt(sentence, at, 0)
                 })

@@ -7,25 +7,12 @@
 //! Neither has a checksum as QEMU writes it. What does not end where it should, or does not give
 //! exactly a cluster, is an error.
 
-use std::cell::Cell;
-
-use flate2::{Decompress, FlushDecompress, Status};
-use volfold_block::{BlockDevice, BlockError, BlockResult, bytes_to_index};
+use volfold_block::{BlockDevice, BlockError, BlockResult};
 
 use super::header::Compression;
+use crate::deflate::{Form, inflate};
+use crate::packed::with_bytes;
 use crate::zstd;
-
-/// What a thread keeps for the next cluster.
-#[derive(Default)]
-struct Scratch {
-    packed: Vec<u8>,
-    inflater: Option<Decompress>,
-}
-
-thread_local! {
-    /// Taken while in use: the device below may need a cluster of another image.
-    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
-}
 
 /// One compressed cluster.
 #[derive(Clone, Copy)]
@@ -49,39 +36,14 @@ impl Packed<'_> {
         if length == 0 {
             return Err(self.corrupt("compressed cluster lies behind the end of the file"));
         }
-        let kept = SCRATCH.try_with(Cell::take);
-        let mut scratch = kept.ok().flatten().unwrap_or_default();
-        let Scratch { packed, inflater } = &mut scratch;
-        packed.resize(bytes_to_index(length)?, 0);
-        let result = self.file.read_at(self.at, packed).and_then(|()| match self.compression {
-            Compression::Zlib => {
-                self.inflate(inflater.get_or_insert_with(|| Decompress::new(false)), packed, out)
-            }
-            Compression::Zstd => zstd::decode(packed, out)?.map_err(|broken| {
-                BlockError::corrupt(format!("compressed cluster {}", broken.words()), self.at, 0)
-            }),
-        });
-        // A thread that is about to end keeps nothing.
-        let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
-        result
+        let broken = |words: &str| self.corrupt(format!("compressed cluster {words}"));
+        with_bytes(self.file, self.at, length, |packed| match self.compression {
+            Compression::Zlib => inflate(Form::Raw, packed, out).map_err(|why| broken(why.words())),
+            Compression::Zstd => zstd::decode(packed, out)?.map_err(|why| broken(why.words())),
+        })
     }
 
-    fn corrupt(self, sentence: &'static str) -> BlockError {
-        BlockError::corrupt(sentence, self.at, 0)
-    }
-
-    fn inflate(self, inflater: &mut Decompress, data: &[u8], out: &mut [u8]) -> BlockResult<()> {
-        inflater.reset(false);
-        let status = inflater.decompress(data, out, FlushDecompress::Finish);
-        let status = status.map_err(|error| {
-            self.corrupt("compressed cluster cannot be inflated").because(error)
-        })?;
-        let is_whole = usize::try_from(inflater.total_out()).is_ok_and(|made| made == out.len());
-        match status {
-            Status::StreamEnd if is_whole => Ok(()),
-            Status::StreamEnd => Err(self.corrupt("compressed cluster is too short")),
-            _ if is_whole => Err(self.corrupt("compressed cluster does not end where it should")),
-            _ => Err(self.corrupt("compressed cluster is cut short")),
-        }
+    fn corrupt(self, sentence: impl Into<String>) -> BlockError {
+        BlockError::corrupt(sentence.into(), self.at, 0)
     }
 }

@@ -174,7 +174,7 @@ fn compressed_clusters_give_exactly_a_cluster() {
         assert_eq!(sentence(&pack(&text[1..])), "compressed cluster is too short");
         let longer = [&text[..], &[7]].concat();
         let long =
-            ["compressed cluster does not end where it should", "compressed cluster is damaged"];
+            ["compressed cluster is longer than it should be", "compressed cluster is damaged"];
         let long = long[usize::from(method)];
         assert_eq!(sentence(&pack(&longer)), long);
         assert_eq!(sentence(&pack(&vec![7; 1 << 20])), long);
@@ -492,7 +492,7 @@ fn version_1_has_offsets_alone() {
     let seen = seen(&image, 512);
     assert_eq!(seen[..3], [5, 0, 7].map(Ok));
     for (seen, sentence) in seen[3..].iter().zip([
-        "compressed cluster does not end where it should",
+        "compressed cluster is cut short",
         "cluster lies behind the end of the file",
         "cluster does not begin at a sector",
         "cluster does not begin at a sector",

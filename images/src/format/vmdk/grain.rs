@@ -12,10 +12,10 @@
 use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 
-use flate2::{Decompress, FlushDecompress, Status};
 use zerocopy::byteorder::{LE, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::deflate::{Form, inflate_some};
 use crate::format::vmdk::header::SECTOR;
 use volfold_block::{BlockDevice, BlockError, BlockResult, byte_count, bytes_to_index};
 
@@ -58,16 +58,9 @@ impl GrainMarker {
     }
 }
 
-/// What a thread keeps for the next grain.
-#[derive(Default)]
-struct Scratch {
-    deflated: Vec<u8>,
-    inflater: Option<Decompress>,
-}
-
 thread_local! {
     /// Taken while in use: the device below may need a grain of another image.
-    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
+    static DEFLATED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
 /// One compressed grain.
@@ -90,15 +83,11 @@ impl CompressedGrain<'_> {
     /// # Errors
     /// `Corrupt` if the marker or the deflated bytes are not those of this grain.
     pub(super) fn read(self, out: &mut [u8]) -> BlockResult<()> {
-        let kept = SCRATCH.try_with(Cell::take);
-        let mut scratch = kept.ok().flatten().unwrap_or_default();
-        let Scratch { deflated, inflater } = &mut scratch;
-        let result = self.read_deflated(deflated).and_then(|()| {
-            let inflater = inflater.get_or_insert_with(|| Decompress::new(true));
-            self.inflate(inflater, deflated, out)
-        });
+        let kept = DEFLATED.try_with(Cell::take);
+        let mut deflated = kept.ok().flatten().unwrap_or_default();
+        let result = self.read_deflated(&mut deflated).and_then(|()| self.inflate(&deflated, out));
         // A thread that is about to end keeps nothing.
-        let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
+        let _ = DEFLATED.try_with(|kept| kept.set(Some(deflated)));
         result
     }
 
@@ -136,30 +125,17 @@ impl CompressedGrain<'_> {
     }
 
     /// Inflates `deflated`, which begins with the marker, into a whole grain.
-    fn inflate(
-        self,
-        inflater: &mut Decompress,
-        deflated: &[u8],
-        grain: &mut [u8],
-    ) -> BlockResult<()> {
+    fn inflate(self, deflated: &[u8], grain: &mut [u8]) -> BlockResult<()> {
+        let corrupt = |sentence: String| BlockError::corrupt(sentence, self.at, MARKER_BYTES);
         let data = deflated.get(size_of::<RawMarker>()..).unwrap_or_default();
-        inflater.reset(true);
-        let status =
-            inflater.decompress(data, grain, FlushDecompress::Finish).map_err(|error| {
-                BlockError::corrupt("compressed grain cannot be inflated", self.at, MARKER_BYTES)
-                    .because(error)
-            })?;
-        if status != Status::StreamEnd {
-            let sentence = "compressed grain does not end where its grain does";
-            return Err(BlockError::corrupt(sentence, self.at, MARKER_BYTES));
-        }
-        let made = inflater.total_out();
-        if made < self.needed {
+        let made = inflate_some(Form::Zlib, data, grain)
+            .map_err(|broken| corrupt(format!("compressed grain {}", broken.words())))?;
+        if byte_count(made) < self.needed {
             let sentence = format!("compressed grain has {made} bytes instead of {}", self.needed);
-            return Err(BlockError::corrupt(sentence, self.at, MARKER_BYTES));
+            return Err(corrupt(sentence));
         }
         // What lies past the end of the disk is zeros, not the last user's bytes.
-        if let Some(rest) = grain.get_mut(bytes_to_index(made)?..) {
+        if let Some(rest) = grain.get_mut(made..) {
             rest.fill(0);
         }
         Ok(())
@@ -243,7 +219,7 @@ mod tests {
         let sentence = refuses(with_data(&deflate(&[7; GRAIN - 1])), 12);
         assert_eq!(sentence, "compressed grain has 4095 bytes instead of 4096");
         let sentence = refuses(with_data(&deflate(&[7; GRAIN + 1])), 12);
-        assert_eq!(sentence, "compressed grain does not end where its grain does");
+        assert_eq!(sentence, "compressed grain is longer than it should be");
         let data = deflate(&[7; GRAIN]);
         refuses(with_data(&data[..data.len() - 1]), 12);
     }
