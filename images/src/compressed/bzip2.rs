@@ -67,7 +67,7 @@ pub(super) fn blocks(file: &dyn BlockDevice) -> BlockResult<Vec<Block>> {
     Ok(pass.blocks.blocks)
 }
 
-/// The first bytes of what was compressed: those of the first block.
+/// The first bytes of what was compressed: those of the first block, as far as it is decoded easily.
 pub(super) fn start(file: &dyn BlockDevice) -> BlockResult<Vec<u8>> {
     let mut scan = Scan::new(file);
     let (Some(level), Some((mark, BLOCK))) = (header(file, 0)?, scan.next_mark(32)?) else {
@@ -76,8 +76,9 @@ pub(super) fn start(file: &dyn BlockDevice) -> BlockResult<Vec<u8>> {
     let Some((end, _)) = scan.next_mark(mark.saturating_add(48))? else { return Ok(Vec::new()) };
     let span = Span { start: mark, end, level };
     let mut bytes = Vec::new();
-    span.decode(file, &mut |piece| bytes.extend_from_slice(piece))?;
-    Ok(bytes)
+    // The mark at its end may be none; the first pass finds that out.
+    let result = span.decode(file, &mut |piece| bytes.extend_from_slice(piece));
+    Ok(if result.is_ok() { bytes } else { Vec::new() })
 }
 
 /// The block size of the stream at `at`; `None` if there are only zeros from there on.
@@ -216,7 +217,7 @@ impl Span {
     fn block(self, size: u64) -> Block {
         let at = self.start / 8;
         let packed = self.end.div_ceil(8).saturating_sub(at);
-        let bits = u16::try_from(self.start % 8 | self.end % 8 << 3).unwrap_or(0);
+        let bits = u16::try_from((self.start % 8) | ((self.end % 8) << 3)).unwrap_or(0);
         Block { at, packed, start: 0, size, flags: bits | u16::from(self.level) << 8 }
     }
 

@@ -245,6 +245,8 @@ fn a_mark_within_a_block_of_bzip2_is_looked_past() {
     });
     assert_eq!(marks.count(), 8);
     assert!(whole("d.bz2", &packed).unwrap() == bytes);
+    let file = volfold_block::MemoryDevice::new(packed);
+    assert!(bzip2::start(&file).unwrap().is_empty());
 }
 
 #[test]
