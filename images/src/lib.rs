@@ -47,7 +47,7 @@ mod hostile;
 mod levels;
 mod locator;
 mod note;
-#[cfg(any(feature = "compressed", feature = "dmg", feature = "ewf"))]
+#[cfg(any(feature = "dmg", feature = "ewf"))]
 mod packed;
 mod parent;
 mod registry;

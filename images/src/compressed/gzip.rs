@@ -18,10 +18,11 @@
 //! | CRC-32  | 4     | of the inflated bytes                                                 |
 //! | size    | 4     | of the inflated bytes, modulo 2^32                                    |
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use crc32fast::Hasher;
 use flate2::Compression;
+use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::{
@@ -31,7 +32,6 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader, byte_count, bytes_to_index};
 
 use super::block::{Block, Blocks, MAX_BLOCK, MAX_UNPACKED};
-use crate::packed::inflate;
 
 pub(super) const MAGIC: &[u8] = b"\x1F\x8B\x08";
 
@@ -214,7 +214,8 @@ impl<'a> Stream<'a> {
         stream.input.at = at;
         stream.known = WINDOW.saturating_sub(point.window_size);
         let window = stream.buf.get_mut(stream.known..WINDOW).unwrap_or_default();
-        inflate(&point.window, window).map_err(|_| BlockError::corrupt(DAMAGED, at, 0))?;
+        let read = ZlibDecoder::new(&point.window[..]).read_exact(window);
+        read.map_err(|error| BlockError::corrupt(DAMAGED, at, 0).because(error))?;
         let inflater = point.inflater.clone();
         stream.member = inflater.map(|inflater| Member { inflater, seen: None });
         Ok(stream)
