@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, code, error_chain,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, MemoryDevice, code, error_chain,
 };
 use volfold_images::host;
 #[cfg(feature = "compressed")]
@@ -56,7 +56,7 @@ pub(crate) fn open(
     let (file, unpacked) = match format {
         // Who wants the bytes of the file gets them.
         Some(RAW) => (file, None),
-        _ => unpack(file, path, context.cache())?,
+        _ => unpack(file, path, context.cache(), &|start| refuse_others(path, start))?,
     };
     let image = open_newest(file, unpacked.as_deref().unwrap_or(path), format, context)?;
     let image = image.with_extents(parts).decoded(unpacked.is_some());
@@ -74,8 +74,26 @@ fn unpack(
     file: Located,
     _path: &Path,
     _pool: &Arc<volfold_block::CachePool>,
+    _is_worth_it: &dyn Fn(&[u8]) -> BlockResult<()>,
 ) -> BlockResult<(Located, Option<std::path::PathBuf>)> {
     Ok((file, None))
+}
+
+/// Refuses text, and a tar archive that is called one, of which only `start` has been unpacked: a folder
+/// may have many that take long. `path` is the compressed file's.
+fn refuse_others(path: &Path, start: &[u8]) -> BlockResult<()> {
+    let device = MemoryDevice::new(start);
+    let texture = texture_of(&device)?;
+    if texture.is_no_disk() && !start.is_empty() {
+        let text = texture.sentence().unwrap_or_default();
+        return Err(BlockError::unsupported(format!("compressed {text}")));
+    }
+    let is_archive = |signature: &&Signature| signature.kind == Kind::Archive;
+    let is_tar = extension(&path.with_extension("")) == "tar";
+    match signature_of(&device)?.filter(is_archive) {
+        Some(archive) if is_tar => Err(BlockError::unsupported(archive.sentence())),
+        _ => Ok(()),
+    }
 }
 
 /// The same, in the state that the format gives.

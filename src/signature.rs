@@ -167,7 +167,7 @@ static SIGNATURES: &[Signature] = &[
     foreign("ISO of Nero", &["nrg"], &[(End(12), b"NER5")]),
     // Archives and compressed files.
     Signature {
-        advice: "unpack it first, with `gunzip -k`",
+        advice: "unpack it first, with `gunzip -k`; by a name that ends in .gz it may be read in place",
         ..archive("gzip file", &["gz", "tgz"], &[(Start(0), b"\x1F\x8B\x08")])
     },
     Signature {
@@ -175,7 +175,7 @@ static SIGNATURES: &[Signature] = &[
         ..archive("xz file", &["xz", "txz"], &[(Start(0), b"\xFD7zXZ\0")])
     },
     Signature {
-        advice: "unpack it first, with `bunzip2 -k`",
+        advice: "unpack it first, with `bunzip2 -k`; by a name that ends in .bz2 it may be read in place",
         ..archive("bzip2 file", &["bz2", "tbz"], &[(Start(0), b"BZh"), (Start(4), b"1AY&SY")])
     },
     Signature {

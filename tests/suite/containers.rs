@@ -193,13 +193,64 @@ fn images_that_were_compressed_in_blocks_are_read_in_place() {
     let cut = scratch.join("cut.img.xz");
     fs::write(&cut, &bytes[..bytes.len() - 5]).expect("a file");
     volfold(["hash", text(&cut)]).code(1).says("xz file is cut off or damaged at its end");
-    // What cannot be read in place says how to unpack it.
-    let raw = scratch.join("d.img");
-    for (tool, end, advice) in [("gzip", "gz", "gunzip -k"), ("bzip2", "bz2", "bunzip2 -k")] {
-        needs_programs(&[tool]);
-        program(tool, &["-k", text(&raw)]).code(0);
-        volfold(["hash", text(&scratch.join(format!("d.img.{end}")))]).code(1).says(advice);
-    }
     let packed = scratch.join("d.img.xz");
     volfold(["list", text(&packed), "--format", "raw"]).code(0);
+}
+
+#[apply(test)]
+fn images_that_were_compressed_by_gzip_or_bzip2_are_read_in_place() {
+    needs_programs(&["qemu-img", "gzip", "bzip2", "tar"]);
+    let scratch = Scratch::new("packed-once");
+    let sample = sample();
+    for (name, format) in [("d.raw", "raw"), ("d.qcow2", "qcow2"), ("d.vmdk", "vmdk")] {
+        let path = scratch.join(name);
+        program("qemu-img", &["convert", "-O", format, text(&sample), text(&path)]).code(0);
+        program("gzip", &["-k", "-1", text(&path)]).code(0);
+        program("bzip2", &["-k", "-1", text(&path)]).code(0);
+        has_sample(&scratch.join(format!("{name}.gz")));
+        has_sample(&scratch.join(format!("{name}.bz2")));
+    }
+    for (end, what) in [("gz", "gzip"), ("bz2", "bzip2")] {
+        let path = scratch.join(format!("d.raw.{end}"));
+        let bytes = fs::read(&path).expect("a file");
+        let bent = scratch.join(format!("bent.raw.{end}"));
+        let middle = bytes.len() / 2;
+        let changed = [&bytes[..middle], &[!bytes[middle]], &bytes[middle + 1..]].concat();
+        for (bytes, said) in [
+            (bytes[..bytes.len() - 5].to_vec(), format!("{what} file is cut off")),
+            (changed, format!("{what} ")),
+            ([&bytes[..], b"more"].concat(), "has other bytes after its last".to_owned()),
+        ] {
+            fs::write(&bent, bytes).expect("a file");
+            volfold(["hash", text(&bent)]).code(1).says(&said);
+        }
+        // Zeros after it are nothing; who wants the bytes of the file gets them; a wrong name tells.
+        fs::write(&bent, [&bytes[..], &[0; 700]].concat()).expect("a file");
+        has_sample(&bent);
+        volfold(["list", text(&path), "--format", "raw"]).code(0);
+        let other = scratch.join(format!("{end}.raw"));
+        fs::write(&other, &bytes).expect("a file");
+        let unpacks = if end == "gz" { "gunzip -k" } else { "bunzip2 -k" };
+        volfold(["hash", text(&other)]).code(1).says(unpacks);
+    }
+    // What is no disk is not unpacked to its end.
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state >> 33
+    };
+    let lines: String = (0..400_000).map(|_| format!("{}\n", random())).collect();
+    for (tool, end) in [("gzip", "gz"), ("bzip2", "bz2")] {
+        let log = scratch.join("big.log");
+        fs::write(&log, &lines).expect("a file");
+        let archive = tar(&scratch, "big.tar", "ustar", &["big.log"]);
+        for (path, word) in [(&log, "text; this is not a disk image"), (&archive, "tar archive")] {
+            program(tool, &["-f", text(path)]).code(0);
+            let packed = scratch.join(format!("{}.{end}", text(path)));
+            let bytes = fs::read(&packed).expect("a file");
+            assert!(bytes.len() > 1 << 20, "{}", bytes.len());
+            fs::write(&packed, &bytes[..bytes.len() - 9]).expect("a file");
+            volfold(["hash", text(&packed)]).code(1).says(word);
+        }
+    }
 }

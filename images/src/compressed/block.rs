@@ -8,6 +8,9 @@ pub(super) const MAX_BLOCK: u64 = 64 << 20;
 /// LIMIT: blocks of a file. 8 TiB in blocks of 16 MiB are half of this.
 pub(super) const MAX_BLOCKS: usize = 1 << 20;
 
+/// LIMIT: what is unpacked of a file once before it is read, where nothing in it tells its blocks.
+pub(super) const MAX_UNPACKED: u64 = 2 << 40;
+
 /// A part of the file that can be decoded alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
@@ -18,7 +21,7 @@ pub(super) struct Block {
     pub(super) start: u64,
     pub(super) size: u64,
     /// What the decoder has to know besides.
-    pub(super) flags: u8,
+    pub(super) flags: u16,
 }
 
 /// Puts blocks one after the other.

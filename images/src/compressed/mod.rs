@@ -1,10 +1,14 @@
 //! Images that were compressed as a whole (`disk.img.xz`, `disk.qcow2.zst`), read in place: their
 //! format is asked for after.
 //!
-//! What can be read so has been compressed in blocks, each of which can be decoded alone. A block is
-//! decoded once for all reads near it: the last ones are kept whole, and parts of them in the cache.
+//! What can be read so has been compressed in blocks, each of which can be decoded alone. xz and
+//! Zstandard tell where these are; for gzip and bzip2 the whole file is decoded once when it is opened.
+//! A block is decoded once for all reads near it: the last ones are kept whole, and parts of them in the
+//! cache.
 
 mod block;
+mod bzip2;
+mod gzip;
 mod xz;
 mod zstd;
 
@@ -22,6 +26,7 @@ use volfold_block::{
 };
 
 use self::block::Block;
+use self::gzip::Point;
 use crate::locator::Located;
 
 /// LIMIT: bytes of whole blocks that are kept.
@@ -33,9 +38,14 @@ const MAX_SLOTS: usize = 256;
 /// What is decoded at once for the cache.
 const PART: u64 = 1 << 20;
 
+/// Bytes of a compressed file that take no time to unpack.
+const SMALL: u64 = 1 << 20;
+
 /// How a file was compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Codec {
+    Bzip2,
+    Gzip,
     Xz,
     Zstd,
 }
@@ -45,6 +55,8 @@ impl Codec {
     fn of(path: &Path, file: &dyn BlockDevice) -> BlockResult<Option<Self>> {
         let extension = path.extension().unwrap_or_default().to_string_lossy();
         let (codec, magic): (Self, &[u8]) = match extension.to_ascii_lowercase().as_str() {
+            "bz2" => (Self::Bzip2, bzip2::MAGIC),
+            "gz" => (Self::Gzip, gzip::MAGIC),
             "xz" => (Self::Xz, xz::MAGIC),
             "zst" | "zstd" => (Self::Zstd, zstd::MAGIC),
             _ => return Ok(None),
@@ -59,18 +71,35 @@ impl Codec {
         Ok(is_it.then_some(codec))
     }
 
-    fn blocks(self, file: &dyn BlockDevice) -> BlockResult<Vec<Block>> {
+    /// What a file begins with that has to be unpacked to its end before it is read; nothing if
+    /// that takes no time.
+    fn start(self, file: &dyn BlockDevice) -> BlockResult<Vec<u8>> {
         match self {
-            Self::Xz => xz::blocks(file),
-            Self::Zstd => zstd::blocks(file),
+            Self::Gzip if file.size() > SMALL => guard("a gzip file", || gzip::start(file)),
+            Self::Bzip2 if file.size() > SMALL => guard("a bzip2 file", || bzip2::start(file)),
+            _ => Ok(Vec::new()),
         }
     }
 
-    /// Fills `out` with the block in `packed`, which began at `at`.
-    fn decode(self, packed: &[u8], at: u64, out: &mut [u8]) -> BlockResult<()> {
+    /// The blocks of `file`; for gzip with the points where they begin.
+    fn blocks(self, file: &dyn BlockDevice) -> BlockResult<(Vec<Block>, Vec<Point>)> {
+        let without_points = |blocks| (blocks, Vec::new());
         match self {
-            Self::Xz => guard("a block of xz", || xz::decode(packed, at, out)),
-            Self::Zstd => zstd::decode(packed, at, out),
+            Self::Gzip => guard("a gzip file", || gzip::blocks(file)),
+            Self::Bzip2 => bzip2::blocks(file).map(without_points),
+            Self::Xz => xz::blocks(file).map(without_points),
+            Self::Zstd => zstd::blocks(file).map(without_points),
+        }
+    }
+
+    /// Fills `out` with `block`, which has the bytes `packed`.
+    fn decode(self, packed: &[u8], block: Block, out: &mut [u8]) -> BlockResult<()> {
+        match self {
+            // Its blocks have points.
+            Self::Gzip => Err(BlockError::unsupported("gzip block without its point")),
+            Self::Bzip2 => guard("a block of bzip2", || bzip2::decode(packed, block, out)),
+            Self::Xz => guard("a block of xz", || xz::decode(packed, block, out)),
+            Self::Zstd => zstd::decode(packed, block.at, out),
         }
     }
 }
@@ -78,21 +107,27 @@ impl Codec {
 /// The file that was compressed into `file`, which lies at `path`, and its own path; both as they are
 /// where `file` was not compressed in a way that is read.
 ///
+/// A gzip or bzip2 file is unpacked to its end once, which takes as long as its own program takes.
+/// Before that `is_worth_it` is asked about its first bytes; what it refuses is not unpacked.
+///
 /// # Errors
-/// `Corrupt` if the tables of the compressed file are damaged, `Unsupported` if it cannot be read in
-/// place; then with how to unpack it.
+/// `Corrupt` if the compressed file is damaged, as far as that shows before it is read; `Unsupported`
+/// if it cannot be read in place, then with how to unpack it; what `is_worth_it` says.
 pub fn unpack(
     file: Located,
     path: &Path,
     pool: &Arc<CachePool>,
+    is_worth_it: &dyn Fn(&[u8]) -> BlockResult<()>,
 ) -> BlockResult<(Located, Option<PathBuf>)> {
     let Some(codec) = Codec::of(path, &*file.device)? else { return Ok((file, None)) };
-    let blocks = codec.blocks(&*file.device)?;
+    is_worth_it(&codec.start(&*file.device)?)?;
+    let (blocks, points) = codec.blocks(&*file.device)?;
     let size = blocks.last().map_or(0, |last| last.start.saturating_add(last.size));
     let packed = Packed {
         file: Arc::clone(&file.device),
         codec,
         blocks,
+        points,
         size,
         kept: Mutex::new(Vec::new()),
     };
@@ -109,6 +144,8 @@ struct Packed {
     codec: Codec,
     /// One after the other, none of them empty.
     blocks: Vec<Block>,
+    /// Where each of them begins, if it is gzip.
+    points: Vec<Point>,
     size: u64,
     /// The last blocks that were asked for, the newest first.
     kept: Mutex<Vec<(usize, Slot)>>,
@@ -153,14 +190,15 @@ impl Packed {
         if let Some(bytes) = &*kept {
             return Ok(Arc::clone(bytes));
         }
-        let mut packed = vec![0; bytes_to_index(block.packed)?];
-        self.file.read_at(block.at, &mut packed)?;
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, bytes_to_index(block.size)?).collect();
         let out = Arc::make_mut(&mut bytes);
-        if self.codec == Codec::Xz {
-            packed = xz::stream_of(&packed, block.flags);
+        if let Some(point) = self.points.get(index) {
+            guard("a gzip file", || gzip::decode(&*self.file, block, point, out))?;
+        } else {
+            let mut packed = vec![0; bytes_to_index(block.packed)?];
+            self.file.read_at(block.at, &mut packed)?;
+            self.codec.decode(&packed, block, out)?;
         }
-        self.codec.decode(&packed, block.at, out)?;
         *kept = Some(Arc::clone(&bytes));
         Ok(bytes)
     }

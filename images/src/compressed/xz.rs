@@ -102,7 +102,7 @@ fn stream(file: &dyn BlockDevice, end: u64) -> BlockResult<(Vec<Block>, u64)> {
     let mut at = header_at.saturating_add(12);
     let mut blocks = Vec::with_capacity(sizes.len());
     for (packed, size) in sizes {
-        blocks.push(Block { at, packed, start: 0, size, flags: f1 });
+        blocks.push(Block { at, packed, start: 0, size, flags: f1.into() });
         at = at.saturating_add(packed);
     }
     Ok((blocks, header_at))
@@ -148,7 +148,7 @@ fn header_of(flags: [u8; 2]) -> [u8; 12] {
 }
 
 /// A stream of the block `packed` alone, whose checks are of the kind `flags`.
-pub(super) fn stream_of(packed: &[u8], flags: u8) -> Vec<u8> {
+fn stream_of(packed: &[u8], flags: u8) -> Vec<u8> {
     // The decoder counts the records, and no more. One block of sizes that are not said.
     let index = [0, 1, 1, 1];
     let index_checksum = crc32fast::hash(&index).to_le_bytes();
@@ -158,9 +158,12 @@ pub(super) fn stream_of(packed: &[u8], flags: u8) -> Vec<u8> {
     [&header[..], packed, &index, &index_checksum, &end_checksum, &end, b"YZ"].concat()
 }
 
-/// Fills `out` with the block in `stream`, which lies at `at` of the file.
-pub(super) fn decode(stream: &[u8], at: u64, out: &mut [u8]) -> BlockResult<()> {
-    let mut reader = XzReader::new_mem_limit(stream, false, MAX_MEMORY);
+/// Fills `out` with the block in `packed`.
+pub(super) fn decode(packed: &[u8], block: Block, out: &mut [u8]) -> BlockResult<()> {
+    let Block { at, flags, .. } = block;
+    let [_, flags] = flags.to_be_bytes();
+    let stream = stream_of(packed, flags);
+    let mut reader = XzReader::new_mem_limit(&stream[..], false, MAX_MEMORY);
     let damaged = |line, error: std::io::Error| BlockError::corrupt(line, at, 0).because(error);
     reader.read_exact(out).map_err(|error| match error.kind() {
         std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::Unsupported => {

@@ -3,6 +3,7 @@
 //!
 //! `image`, `volume`, `partition` and `manager` serve a whole registry: the first byte of an input picks the entry.
 
+pub mod compressed;
 pub mod image;
 pub mod iscsi;
 pub mod ldm;
@@ -19,6 +20,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("compressed", compressed::run),
     ("image", image::run),
     ("iscsi", iscsi::run),
     ("ldm", ldm::run),
