@@ -60,7 +60,8 @@ const CLUSTER: u64 = 64 << 10;
 const BLOCK: u64 = 4096;
 
 /// Clusters of one page of a table.
-const PAGE: usize = 512;
+const PAGE: usize = 1 << PAGE_BITS;
+const PAGE_BITS: u32 = 9;
 
 /// LIMIT: pages of places in one backup, 4 KiB each: 256 MiB, which are 2 TiB of stored clusters. A page
 /// needs at least one stored block of the file, so it is never larger than what it tells of.
@@ -191,7 +192,7 @@ impl Header {
         reader.skip(24)?;
         let (blobs_at, blob_bytes) = (u64::from(reader.u32_be()?), u64::from(reader.u32_be()?));
         let size = u64::from(reader.u32_be()?);
-        if size < HEADER_BYTES || size > MAX_HEADER || size % 512 != 0 {
+        if !(HEADER_BYTES..=MAX_HEADER).contains(&size) || size % 512 != 0 {
             return corrupt(format!("VMA header says that it has {size} bytes"), 56);
         }
         if size > file.size() {
@@ -293,8 +294,9 @@ impl Clusters {
 
     /// The number of the page that has cluster `number`, and the place in that.
     fn page(number: u64) -> (u64, usize) {
-        let place = number % byte_count(PAGE);
-        (number / byte_count(PAGE), usize::try_from(place).unwrap_or(0))
+        let page = number >> PAGE_BITS;
+        let place = number.saturating_sub(page << PAGE_BITS);
+        (page, usize::try_from(place).unwrap_or(0))
     }
 
     /// The entry of cluster `number`.

@@ -387,7 +387,7 @@ impl Blocks {
 
     /// The block that has the byte at `offset` and its index, or how far there is none.
     fn find(&self, offset: u64) -> Result<(usize, Block), u64> {
-        let number = offset / u64::from(self.block_size.max(1));
+        let number = offset.checked_div(self.block_size.into()).unwrap_or(0);
         let index = self.blocks.partition_point(|block| u64::from(block.number) < number);
         match self.blocks.get(index) {
             Some(block) if u64::from(block.number) == number => Ok((index, *block)),
