@@ -9,6 +9,8 @@ mod xva;
 #[cfg(test)]
 mod testing;
 
+#[cfg(feature = "backup")]
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use volfold_block::{BlockError, BlockResult, CachePool};
@@ -74,4 +76,16 @@ fn plain_name(name: &str) -> String {
     let is_odd = |character: char| character.is_control() || matches!(character, '/' | '\\');
     let plain = |character: char| if is_odd(character) { '_' } else { character };
     name.trim().chars().take(MAX_NAME).map(plain).collect()
+}
+
+/// `name`, or with a number after it where it is among the `known` ones, which it becomes one of.
+#[cfg(feature = "backup")]
+fn unique_name(name: &str, known: &mut HashSet<String>) -> String {
+    let mut unique = name.to_owned();
+    let mut number: u32 = 1;
+    while !known.insert(unique.clone()) {
+        number = number.saturating_add(1);
+        unique = format!("{name} ({number})");
+    }
+    unique
 }

@@ -31,7 +31,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
@@ -40,7 +40,7 @@ use volfold_block::{
     Mapped, Piece, Place, byte_count, bytes_to_index, code, keep,
 };
 
-use super::{Backup, BackupDisk, BackupFormat, plain_name};
+use super::{Backup, BackupDisk, BackupFormat, plain_name, unique_name};
 use crate::context::ImageContext;
 use crate::format::DiskImage;
 use crate::locator::Located;
@@ -139,13 +139,9 @@ fn open_disk(
 
 /// What the devices of `header` are called, in their order.
 fn names(header: &Header) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (id, device) in &header.devices {
-        let plain = plain_name(&device.name);
-        let is_new = !plain.is_empty() && !names.contains(&plain);
-        names.push(if is_new { plain } else { format!("{plain} (device {id})") });
-    }
-    names
+    let mut known = HashSet::new();
+    let names = header.devices.values().map(|device| plain_name(&device.name));
+    names.map(|name| unique_name(&name, &mut known)).collect()
 }
 
 /// A disk as the header names it.

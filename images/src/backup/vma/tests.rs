@@ -59,7 +59,7 @@ fn memory_is_no_disk_and_names_are_plain_and_differ() {
     let mut twins = VmaBuilder::new(&[("d", 1), ("d", 1)]);
     twins.extent(&[(1, 0, &[1]), (2, 0, &[2])]);
     let twins = content(&open(&Vma, &twins.build()).unwrap());
-    assert_eq!(twins[1], ("d (device 2)".to_owned(), Ok(vec![2])));
+    assert_eq!(twins[1], ("d (2)".to_owned(), Ok(vec![2])));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! XVA, the export of a virtual machine that XenServer and XCP-ng make.
 //!
 //! Specification: xen-api, "The XenServer VM import/format"; what it leaves open is as
-//! `ocaml/xapi/stream_vdi.ml` there writes and reads it. A tar archive: `ova.xml` describes the machine, and each disk has a folder
-//! of blocks, each followed by its checksum.
+//! `ocaml/xapi/stream_vdi.ml` there writes and reads it. A tar archive: `ova.xml` describes the machine,
+//! and each disk has a folder of blocks, each followed by its checksum.
 //!
 //! | member              | what it is                                                             |
 //! |---------------------|------------------------------------------------------------------------|
@@ -20,7 +20,7 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,7 +32,7 @@ use volfold_block::{
 };
 
 use self::manifest::Vdi;
-use super::{Backup, BackupDisk, BackupFormat, plain_name};
+use super::{Backup, BackupDisk, BackupFormat, plain_name, unique_name};
 use crate::archive::{Member, first_name, walk};
 use crate::context::ImageContext;
 use crate::format::DiskImage;
@@ -92,22 +92,20 @@ impl BackupFormat for Xva {
                 Vec::new()
             }
         };
-        let disks = found.disks.into_iter();
-        let mut disks: Vec<BackupDisk> = disks
-            .map(|(folder, notes)| {
-                let vdi = described.iter().find(|vdi| vdi.id == folder);
-                let name = shown(&folder, vdi);
-                let size = vdi.and_then(|vdi| vdi.size);
-                let image = Blocks::of(notes, &file.device, size, is_whole);
-                let image =
-                    image.map(|(blocks, findings)| open_disk(file, &name, blocks, findings, pool));
-                BackupDisk { name, image }
-            })
-            .collect();
-        let names: Vec<String> = disks.iter().map(|disk| disk.name.clone()).collect();
-        for vdi in described.iter().filter(|vdi| vdi.is_disk) {
-            let name = shown(&vdi.id, Some(vdi));
-            if !names.contains(&name) {
+        let (mut names, mut folders) = (HashSet::new(), HashSet::new());
+        let mut disks = Vec::new();
+        for (folder, notes) in found.disks {
+            let vdi = described.iter().find(|vdi| vdi.id == folder);
+            let name = unique_name(&shown(&folder, vdi), &mut names);
+            let image = Blocks::of(notes, &file.device, vdi.and_then(|vdi| vdi.size), is_whole);
+            let image =
+                image.map(|(blocks, findings)| open_disk(file, &name, blocks, findings, pool));
+            disks.push(BackupDisk { name, image });
+            folders.insert(folder);
+        }
+        for vdi in described.iter().filter(|vdi| vdi.is_disk).take(MAX_DISKS) {
+            if folders.insert(vdi.id.clone()) {
+                let name = unique_name(&shown(&vdi.id, Some(vdi)), &mut names);
                 let line = "the export has no block of it; copy or make the export again";
                 disks.push(BackupDisk { name, image: Err(BlockError::missing(line)) });
             }
@@ -122,7 +120,7 @@ impl BackupFormat for Xva {
 /// What the disk in `folder` is called: by its folder, which is unique, and by its own name.
 fn shown(folder: &str, vdi: Option<&Vdi>) -> String {
     let name = vdi.map(|vdi| plain_name(&vdi.name)).unwrap_or_default();
-    let folder = folder.replace('/', "_");
+    let folder = plain_name(folder);
     if name.is_empty() { folder } else { format!("{folder} {name}") }
 }
 
