@@ -5,11 +5,12 @@
 //! without more only where the name of the file agrees; and a guest that writes the mark of
 //! something foreign into its disk cannot hide the disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, MemoryDevice, code, error_chain,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, CachePool, Finding, MemoryDevice, code,
+    error_chain,
 };
 use volfold_images::host;
 #[cfg(feature = "compressed")]
@@ -50,16 +51,9 @@ pub(crate) fn open(
     format: Option<&str>,
     context: &ImageContext,
 ) -> BlockResult<DiskImage> {
-    let (file, parts) = join(file, path)?;
-    let whole = without_part_number(path).filter(|_| !parts.is_empty());
-    let path = whole.as_deref().unwrap_or(path);
-    let (file, unpacked) = match format {
-        // Who wants the bytes of the file gets them.
-        Some(RAW) => (file, None),
-        _ => unpack(file, path, context.cache(), &|start| refuse_others(path, start))?,
-    };
-    let image = open_newest(file, unpacked.as_deref().unwrap_or(path), format, context)?;
-    let image = image.with_extents(parts).decoded(unpacked.is_some());
+    let Whole { file, path, parts, is_unpacked } = whole(file, path, format, context.cache())?;
+    let image = open_newest(file, &path, format, context)?;
+    let image = image.with_extents(parts).decoded(is_unpacked);
     match context.snapshot() {
         Some(wanted) if image.snapshot.is_none() => Err(BlockError::missing(format!(
             "keeps no snapshot that is called {wanted}; `volfold list` shows those that there are"
@@ -68,14 +62,48 @@ pub(crate) fn open(
     }
 }
 
+/// A file with all that was done to it undone.
+pub(crate) struct Whole {
+    /// Its bytes.
+    pub(crate) file: Located,
+    /// Its path, without the number of a part and the end for what it was compressed with.
+    pub(crate) path: PathBuf,
+    /// The names of the parts that it was cut into, but for the first.
+    pub(crate) parts: Vec<String>,
+    /// Whether it was compressed.
+    pub(crate) is_unpacked: bool,
+}
+
+/// What was cut or compressed into the file `file`, which lies at `path` and is opened as `format`.
+///
+/// # Errors
+/// Why it cannot be put together, or not be read in place.
+pub(crate) fn whole(
+    file: Located,
+    path: &Path,
+    format: Option<&str>,
+    pool: &Arc<CachePool>,
+) -> BlockResult<Whole> {
+    let (file, parts) = join(file, path)?;
+    let whole = without_part_number(path).filter(|_| !parts.is_empty());
+    let path = whole.as_deref().unwrap_or(path);
+    let (file, unpacked) = match format {
+        // Who wants the bytes of the file gets them.
+        Some(RAW) => (file, None),
+        _ => unpack(file, path, pool, &|start| refuse_others(path, start))?,
+    };
+    let is_unpacked = unpacked.is_some();
+    Ok(Whole { file, path: unpacked.unwrap_or_else(|| path.into()), parts, is_unpacked })
+}
+
 /// The file itself: this build decodes nothing.
 #[cfg(not(feature = "compressed"))]
 fn unpack(
     file: Located,
     _path: &Path,
-    _pool: &Arc<volfold_block::CachePool>,
+    _pool: &Arc<CachePool>,
     _is_worth_it: &dyn Fn(&[u8]) -> BlockResult<()>,
-) -> BlockResult<(Located, Option<std::path::PathBuf>)> {
+) -> BlockResult<(Located, Option<PathBuf>)> {
     Ok((file, None))
 }
 
@@ -157,14 +185,20 @@ fn is_called_flat(path: &Path) -> bool {
     ["-flat", "-rdm", "-rdmp"].iter().any(|end| stem.ends_with(end))
 }
 
-fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
-    let is_flat = is_called_flat(path);
-    let extension = extension(path);
+/// Whether what is at `path` is a raw disk by its name, the content of which belongs to a guest.
+pub(crate) fn is_called_raw(path: &Path) -> bool {
     // A device has no name of its own; what is on it is a disk.
     let is_device = host::is_device(path);
     let raw = FORMATS.iter().find(|format| format.id() == RAW);
-    if is_flat || is_device || raw.is_some_and(|raw| raw.extensions().contains(&extension.as_str()))
-    {
+    let extension = extension(path);
+    is_called_flat(path)
+        || is_device
+        || raw.is_some_and(|raw| raw.extensions().contains(&extension.as_str()))
+}
+
+fn name_says(path: &Path, found: &dyn ImageFormat) -> NameSays {
+    let extension = extension(path);
+    if is_called_raw(path) {
         NameSays::Raw
     } else if found.extensions().contains(&extension.as_str()) {
         NameSays::Yes

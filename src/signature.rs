@@ -161,7 +161,10 @@ static SIGNATURES: &[Signature] = &[
     foreign("ntfsclone image", &["img"], &[(Start(0), b"\0ntfsclone-image")]),
     foreign("Partimage image", &["000"], &[(Start(0), b"PaRtImAgE-VoLuMe")]),
     foreign("FSArchiver archive", &["fsa"], &[(Start(0), b"FsArCh_")]),
-    foreign("Proxmox VMA backup", &["vma"], &[(Start(0), b"VMA\0\0\0\0\x01")]),
+    Signature {
+        advice: "give it alone, by a name that ends in .vma",
+        ..foreign("Proxmox VMA backup", &["vma"], &[(Start(0), b"VMA\0\0\0\0\x01")])
+    },
     foreign("Acronis backup", &["tib", "tibx"], &[(Start(0), b"\xB4\x6E\x68\x44")]),
     foreign("Ghost image", &["gho"], &[(Start(0), b"\xFE\xEF\x01\x01")]),
     foreign("ISO of Nero", &["nrg"], &[(End(12), b"NER5")]),
@@ -190,8 +193,12 @@ static SIGNATURES: &[Signature] = &[
     archive("7-Zip archive", &["7z"], &[(Start(0), b"7z\xBC\xAF\x27\x1C")]),
     archive("RAR archive", &["rar"], &[(Start(0), b"Rar!\x1A\x07")]),
     Signature {
-        advice: "unpack it first, or give it alone, by a name that ends in .ova",
-        ..archive("tar archive, as OVA files are", &["tar", "ova"], &[(Start(257), b"ustar")])
+        advice: "unpack it first, or give it alone, by a name that ends in .ova or .xva",
+        ..archive(
+            "tar archive, as OVA and XVA files are",
+            &["tar", "ova", "xva"],
+            &[(Start(257), b"ustar")],
+        )
     },
     archive("cabinet file", &["cab"], &[(Start(0), b"MSCF\0\0\0\0")]),
     archive("cpio archive", &["cpio"], &[(Start(0), b"07070")]),

@@ -32,6 +32,7 @@
 )]
 
 mod archive;
+mod backup;
 mod bits;
 #[cfg(feature = "compressed")]
 mod compressed;
@@ -63,12 +64,13 @@ pub mod xml;
 mod zstd;
 
 pub use archive::TarArchive;
+pub use backup::{Backup, BackupDisk, BackupFormat};
 #[cfg(feature = "compressed")]
 pub use compressed::unpack;
 pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
 pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
-pub use registry::{FORMATS, detect, lineage, open, open_as};
+pub use registry::{BACKUPS, FORMATS, detect, lineage, open, open_as};
 pub use split::{join, without_part_number};
 pub use text::{FileName, TextEncoding};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockError, BlockResult, CachePool};
 
+use crate::backup::BackupFormat;
 use crate::context::{self, ImageContext};
 use crate::format::raw::Raw;
 use crate::format::{DiskImage, ImageFormat, Lineage};
@@ -26,6 +27,14 @@ pub static FORMATS: &[&dyn ImageFormat] = &[
     #[cfg(feature = "dmg")]
     &crate::format::dmg::Dmg,
     &Raw,
+];
+
+/// Every format of backups of this build, in the order asked.
+pub static BACKUPS: &[&dyn BackupFormat] = &[
+    #[cfg(feature = "backup")]
+    &crate::backup::Vma,
+    #[cfg(feature = "backup")]
+    &crate::backup::Xva,
 ];
 
 impl ImageContext {
@@ -70,7 +79,9 @@ pub fn open_as(id: &str, file: &Located, context: &ImageContext) -> BlockResult<
     match FORMATS.iter().find(|format| format.id() == id) {
         Some(format) => format.open(file, context),
         None => {
-            let known: Vec<&str> = FORMATS.iter().map(|format| format.id()).collect();
+            let backups = BACKUPS.iter().map(|format| format.id());
+            let known: Vec<&str> =
+                FORMATS.iter().map(|format| format.id()).chain(backups).collect();
             let known = known.join(", ");
             let line = format!("no image format is called {id}; there are {known}");
             Err(BlockError::unsupported(line))

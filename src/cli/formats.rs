@@ -8,7 +8,7 @@ use serde::Serialize;
 use volfold::partition::registry::SCHEMES;
 use volfold::volume::registry::MANAGERS;
 use volfold_fs::DRIVERS;
-use volfold_images::FORMATS;
+use volfold_images::{BACKUPS, FORMATS};
 
 use super::outcome::Outcome;
 use super::text;
@@ -40,7 +40,12 @@ struct FormatsJson {
 pub(crate) fn run(arguments: &FormatsArguments) -> io::Result<Outcome> {
     let formats = FormatsJson {
         version: 1,
-        image_formats: entries(FORMATS.iter().map(|format| (format.id(), format.title()))),
+        image_formats: entries(
+            FORMATS
+                .iter()
+                .map(|format| (format.id(), format.title()))
+                .chain(BACKUPS.iter().map(|format| (format.id(), format.title()))),
+        ),
         partition_schemes: entries(SCHEMES.iter().map(|scheme| (scheme.id(), scheme.title()))),
         volume_managers: entries(
             [("basic", "partitions and whole disks")]

@@ -13,6 +13,7 @@ use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
 use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
 
+mod backup;
 mod disk;
 mod naming;
 mod opening;

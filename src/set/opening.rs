@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use volfold_block::{BlockError, BlockResult, CachePool, Finding, code};
-use volfold_images::{ImageContext, Lineage, Located, Locator, host};
+use volfold_images::{DiskImage, ImageContext, Lineage, Located, Locator, host};
 
+use super::backup::OpenedBackup;
 use super::disk::{Disk, DiskFailure, MachineStates};
 use super::options::OpenOptions;
 use super::ova::Ova;
@@ -50,42 +51,53 @@ impl Opened {
             let image = image::open(file, path, format, &context)?;
             Ok((image, sources.files()))
         });
-        let path = path.to_path_buf();
         match image {
             Ok((image, mut files)) => {
                 // Not what was only looked at to find them.
                 let names: HashSet<&String> = image.chain.iter().chain(&image.extents).collect();
                 files.retain(|file| names.contains(&file.name));
-                let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
-                let extents = image.extents.iter().map(|name| (name.clone(), true));
-                let parts = chain.chain(extents).collect();
-                let findings = image.log.all();
-                let disk = Disk {
-                    path: path.clone(),
-                    format: image.format,
-                    variant: image.variant,
-                    size: image.device.size(),
-                    sector_size: image.device.sector_size(),
-                    chain: image.chain,
-                    files,
-                    partition_scheme: None,
-                    device: image.device,
-                    cached: image.is_decoded,
-                    log: image.log,
-                    snapshots: image.snapshots,
-                    snapshot: image.snapshot,
-                    recorded_hashes: image.recorded_hashes,
-                    region_checksums: image.region_checksums,
-                };
-                Self { path, is_given, disk: Ok(disk), findings, parts }
+                Self::image(path, is_given, image, files)
             }
             Err(error) => {
                 // The extents of an image that is refused are no disks either.
-                let lineage = lineage(&path, options).unwrap_or_default();
+                let lineage = lineage(path, options).unwrap_or_default();
                 let parts = lineage.extents.into_iter().map(|name| (name, true)).collect();
-                Self { path, is_given, disk: Err(error), findings: Vec::new(), parts }
+                Self { parts, ..Self::failed(path, is_given, error) }
             }
         }
+    }
+
+    /// The `image`, which is called `path` and made of `files` of the host.
+    fn image(path: &Path, is_given: bool, image: DiskImage, files: Vec<SourceFile>) -> Self {
+        let path = path.to_path_buf();
+        let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
+        let extents = image.extents.iter().map(|name| (name.clone(), true));
+        let parts = chain.chain(extents).collect();
+        let findings = image.log.all();
+        let disk = Disk {
+            path: path.clone(),
+            format: image.format,
+            variant: image.variant,
+            size: image.device.size(),
+            sector_size: image.device.sector_size(),
+            chain: image.chain,
+            files,
+            partition_scheme: None,
+            device: image.device,
+            cached: image.is_decoded,
+            log: image.log,
+            snapshots: image.snapshots,
+            snapshot: image.snapshot,
+            recorded_hashes: image.recorded_hashes,
+            region_checksums: image.region_checksums,
+        };
+        Self { path, is_given, disk: Ok(disk), findings, parts }
+    }
+
+    /// An image called `path` that cannot be opened.
+    fn failed(path: &Path, is_given: bool, error: BlockError) -> Self {
+        let path = path.to_path_buf();
+        Self { path, is_given, disk: Err(error), findings: Vec::new(), parts: Vec::new() }
     }
 
     /// The same image, which lies in the files `sources` of the host.
@@ -155,6 +167,10 @@ impl Opening {
         if let Some(ova) = Ova::at(path, options) {
             return self.add_ova(path, ova?, options, pool);
         }
+        if let Some(backup) = OpenedBackup::at(path, options, pool) {
+            self.add_backup(path, backup?);
+            return Ok(());
+        }
         match machine_at(path, options) {
             Some(machine) => {
                 let (machine, file) = machine?;
@@ -208,6 +224,23 @@ impl Opening {
         };
         self.add_machine(path, &machine, &file, options, &given);
         Ok(())
+    }
+
+    /// Adds the disks of the backup that is the file at `path`.
+    fn add_backup(&mut self, path: &Path, opened: OpenedBackup) {
+        let OpenedBackup { backup, sources, is_unpacked } = opened;
+        for error in backup.damage {
+            self.failures.push(DiskFailure { path: path.to_path_buf(), error });
+        }
+        for disk in backup.disks {
+            let path = path.join(&disk.name);
+            self.opened.push(match disk.image {
+                Ok(image) => {
+                    Opened::image(&path, true, image.decoded(is_unpacked), sources.clone())
+                }
+                Err(error) => Opened::failed(&path, true, error),
+            });
+        }
     }
 
     /// Adds the disks of `machine`, whose configuration is in `file`, at `path`. Their images are

@@ -137,7 +137,8 @@ fn formats_are_those_of_the_registries() {
     assert_eq!(json["version"], 1);
     assert_eq!(ids("file_systems"), volfold_fs::DRIVERS.iter().map(|d| d.id()).collect::<Vec<_>>());
     let formats = volfold_images::FORMATS.iter().map(|format| format.id());
-    assert_eq!(ids("image_formats"), formats.collect::<Vec<_>>());
+    let backups = volfold_images::BACKUPS.iter().map(|format| format.id());
+    assert_eq!(ids("image_formats"), formats.chain(backups).collect::<Vec<_>>());
 }
 
 #[apply(test)]

@@ -18,6 +18,8 @@ mod witness;
 mod attach;
 mod backends;
 #[cfg(target_os = "linux")]
+mod backups;
+#[cfg(target_os = "linux")]
 mod both_systems;
 mod command_line;
 #[cfg(target_os = "linux")]

@@ -148,6 +148,9 @@ codes! {
     LDM_VOLUME_REFUSED = "ldm-volume-refused", content, "The database contradicts itself about a dynamic volume, which is not read.", "`volfold mount --raw` gives the disks as they are.";
     MACHINE_DISK_LEFT_OUT = "machine-disk-left-out", content, "The configuration of a machine names a disk that is no file here.", "Copy the disk into a file, and give it with the others.";
     IMAGE_BLOCKS_OVERLAP = "image-blocks-overlap", content, "The tables of an image name one place of the file for several places of the disk; these are errors.", "Copy the image again from its source, if there is one: at most one of the places is right.";
+    BACKUP_BLOCKS_MISSING = "backup-blocks-missing", content, "A backup lacks blocks of a disk, because it is cut off or damaged; these are errors.", "Copy the backup again from its source, if there is one.";
+    BACKUP_BLOCKS_REPEATED = "backup-blocks-repeated", content, "A backup has blocks of a disk more than once; these are errors.", "Copy the backup again from its source, if there is one: at most one of them is right.";
+    BACKUP_SIZE_DOUBTFUL = "backup-size-doubtful", content, "A backup does not tell the size of a disk, or has blocks past it; those are not shown.", "Make the export again from its source, if there is one.";
     VMDK_CUT_SHORT = "vmdk-cut-short", content, "A stream-optimized VMDK has lost its end; reads past the cut are errors.", "Copy or download the image again.";
     VMDK_EXTENT_SHORT = "vmdk-extent-short", content, "An extent has fewer bytes than its descriptor says; what is missing is an error.", "Copy the extent again; the message has both sizes.";
     VMDK_EXTENT_LONG = "vmdk-extent-long", content, "The file of a flat extent has more bytes than the descriptor says; those are not shown.", "Correct the size in the descriptor, if the disk was extended; or open the flat file itself.";

@@ -37,12 +37,15 @@ const MAX_FIELDS: u64 = 1 << 20;
 
 /// A file in an archive.
 #[derive(Debug)]
-struct Member {
-    name: String,
-    at: u64,
-    size: u64,
+pub(crate) struct Member {
+    /// Its name, with `/` between folders, and without `.` or empty ones.
+    pub(crate) name: String,
+    /// Where its bytes begin in the archive.
+    pub(crate) at: u64,
+    /// How many they are; the archive may end before.
+    pub(crate) size: u64,
     /// Why it is not read where it lies.
-    refusal: Option<&'static str>,
+    pub(crate) refusal: Option<&'static str>,
 }
 
 /// An archive, and the files in it.
@@ -76,14 +79,14 @@ impl TarArchive {
         if Header::parse(&block).is_none() && !is_marked {
             return Ok(None);
         }
-        let mut walk = Walk::new(&*file.device);
-        let damage = keep(|| walk.run()).err();
-        if let Some(error) = damage.as_ref().filter(|_| walk.members.is_empty()) {
+        let mut members = Vec::new();
+        let damage = walk(&*file.device, MAX_HEADERS, &mut |member| members.push(member)).err();
+        if let Some(error) = damage.as_ref().filter(|_| members.is_empty()) {
             let line = error.message().to_owned();
             return Err(BlockError::corrupt(line, error.position().unwrap_or(0), 0));
         }
         let (file, name) = (Arc::clone(&file.device), file.name.clone());
-        let contents = Arc::new(Contents { file, name, members: walk.members });
+        let contents = Arc::new(Contents { file, name, members });
         Ok(Some((Self { contents, whole: Vec::new() }, damage)))
     }
 
@@ -245,21 +248,45 @@ impl Fields {
     }
 }
 
+/// Shows `visit` the files in the archive `file`, in their order, up to its end or to where it is
+/// damaged.
+///
+/// # Errors
+/// `Corrupt` if it is damaged or cut off, `Unsupported` if it has more than `max_headers` headers; what
+/// comes before was shown.
+pub(crate) fn walk(
+    file: &dyn BlockDevice,
+    max_headers: usize,
+    visit: &mut dyn FnMut(Member),
+) -> BlockResult<()> {
+    keep(|| Walk { file, visit }.run(max_headers))
+}
+
+/// The name of the first member of the archive `file`; `None` if it is no archive.
+///
+/// # Errors
+/// If it cannot be read.
+#[cfg(feature = "backup")]
+pub(crate) fn first_name(file: &dyn BlockDevice) -> BlockResult<Option<String>> {
+    let mut block = [0; BLOCK];
+    if file.size() < byte_count(BLOCK) {
+        return Ok(None);
+    }
+    file.read_at(0, &mut block)?;
+    let name = |header: Header| plain(&String::from_utf8_lossy(&header.name));
+    Ok(Header::parse(&block).map(name))
+}
+
 /// The way through the headers of an archive.
 struct Walk<'a> {
     file: &'a dyn BlockDevice,
-    members: Vec<Member>,
+    visit: &'a mut dyn FnMut(Member),
 }
 
-impl<'a> Walk<'a> {
-    fn new(file: &'a dyn BlockDevice) -> Self {
-        Self { file, members: Vec::new() }
-    }
-
-    /// Notes the members, up to the end of the archive or to where it is damaged.
-    fn run(&mut self) -> BlockResult<()> {
+impl Walk<'_> {
+    fn run(&mut self, max_headers: usize) -> BlockResult<()> {
         let (mut at, mut fields) = (0_u64, Fields::default());
-        for _ in 0..MAX_HEADERS {
+        for _ in 0..max_headers {
             let mut block = [0; BLOCK];
             if self.file.size().checked_sub(at).is_none_or(|left| left < byte_count(BLOCK)) {
                 let line = "archive ends without its end mark, and may be cut off; copy it again";
@@ -292,19 +319,19 @@ impl<'a> Walk<'a> {
                 b'g' | b'K' => {}
                 kind => {
                     let fields = std::mem::take(&mut fields);
-                    self.note(kind, data_at, size, header.name, fields);
+                    self.show(kind, data_at, size, header.name, fields);
                 }
             }
             let padded = size.checked_next_multiple_of(byte_count(BLOCK));
             at = data_at.saturating_add(padded.unwrap_or(u64::MAX));
         }
         Err(BlockError::unsupported(format!(
-            "archive has more than {MAX_HEADERS} files; unpack it with `tar -xf`"
+            "archive has more than {max_headers} files; unpack it with `tar -xf`"
         )))
     }
 
-    /// Notes the member of the type `kind`.
-    fn note(&mut self, kind: u8, at: u64, size: u64, name: Vec<u8>, fields: Fields) {
+    /// Shows the member of the type `kind`.
+    fn show(&mut self, kind: u8, at: u64, size: u64, name: Vec<u8>, fields: Fields) {
         let refusal = match kind {
             b'1'..=b'6' | b'V' | b'D' => return,
             b'S' => Some("is stored with its holes left out; unpack it with `tar -xf`"),
@@ -316,7 +343,7 @@ impl<'a> Walk<'a> {
         };
         let name = plain(&String::from_utf8_lossy(&fields.name.unwrap_or(name)));
         if !name.is_empty() {
-            self.members.push(Member { name, at, size, refusal });
+            (self.visit)(Member { name, at, size, refusal });
         }
     }
 

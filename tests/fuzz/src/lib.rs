@@ -1,8 +1,9 @@
 //! The fuzz targets, each a function of bytes. libFuzzer calls them from `fuzz_targets/`; the tests of the
 //! workspace call them with the inputs in `regressions/`.
 //!
-//! `image`, `volume`, `partition` and `manager` serve a whole registry: the first byte of an input picks the entry.
+//! `backup`, `image`, `volume`, `partition` and `manager` serve a whole registry: the first byte of an input picks the entry.
 
+pub mod backup;
 pub mod compressed;
 pub mod image;
 pub mod iscsi;
@@ -20,6 +21,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("backup", backup::run),
     ("compressed", compressed::run),
     ("image", image::run),
     ("iscsi", iscsi::run),
