@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_fs::{FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
+use volfold_images::{BACKUPS, FORMATS};
 use volfold_projector::VolumeNames;
 use volfold_projector::folder::links::Guest;
 
@@ -51,9 +52,10 @@ pub(crate) struct ImageArguments {
     pub(crate) key_file: Vec<PathBuf>,
 }
 
-/// The ids of the formats that images are read in.
+/// The ids of the formats that images, and backups of machines, are read in.
 pub(crate) fn image_formats() -> PossibleValuesParser {
-    volfold_images::FORMATS.iter().map(|format| format.id()).into()
+    let images = FORMATS.iter().map(|format| format.id());
+    images.chain(BACKUPS.iter().map(|format| format.id())).into()
 }
 
 impl SetArguments {
