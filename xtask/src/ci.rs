@@ -1,6 +1,10 @@
 //! All that must hold before a change is taken. `.ci/run` installs what it needs first.
 
+use std::env;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use crate::{Failure, dist, steps};
@@ -25,6 +29,10 @@ const STEPS: &[Step] = &[
     ("fuzz", fuzz),
 ];
 
+/// Steps that run beside the one for Windows, whose tests wait for each other and for wine more than they
+/// compute.
+const BESIDE_WINDOWS: &[&str] = &["features", "documentation"];
+
 /// Runs the steps that are `named`, or all.
 pub(crate) fn run(named: &[&str]) -> Result<(), Failure> {
     if let Some(other) = named.iter().find(|name| STEPS.iter().all(|(step, _)| step != *name)) {
@@ -33,16 +41,42 @@ pub(crate) fn run(named: &[&str]) -> Result<(), Failure> {
     }
     let mut times = Vec::new();
     for (name, step) in STEPS {
-        if !named.is_empty() && !named.contains(name) {
+        let is_wanted = match named {
+            [] => !BESIDE_WINDOWS.contains(name),
+            named => named.contains(name),
+        };
+        if !is_wanted {
             continue;
         }
         println!("\n== {name}");
         let start = Instant::now();
-        step()?;
+        match *name {
+            "windows" if named.is_empty() => beside(BESIDE_WINDOWS, *step)?,
+            _ => step()?,
+        }
         times.push(format!("{name} {} s", start.elapsed().as_secs()));
     }
     println!("\n== done: {}", times.join(", "));
     Ok(())
+}
+
+/// Runs the steps `named` in a process of their own while `step` runs, and prints after it what they said.
+fn beside(named: &[&str], step: fn() -> Result<(), Failure>) -> Result<(), Failure> {
+    let failed = |error| format!("{}: {error}", named.join(", "));
+    let log = steps::target_folder().join("beside.log");
+    let output = File::create(&log).map_err(failed)?;
+    let both = output.try_clone().map_err(failed)?;
+    let mut command = Command::new(env::current_exe().map_err(failed)?);
+    let mut child =
+        command.arg("ci").args(named).stdout(output).stderr(both).spawn().map_err(failed)?;
+    let done = step();
+    let status = child.wait().map_err(failed)?;
+    print!("{}", fs::read_to_string(&log).map_err(failed)?);
+    done?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(failed(io::Error::other(status.to_string()))),
+    }
 }
 
 /// What this system cannot show, though it is CI: tests that need it are ignored, all others fail.
@@ -51,7 +85,7 @@ fn without() -> String {
     if !steps::root().join("../shared/corpus/MANIFEST.json").is_file() {
         without.push("the public corpus");
     }
-    let given = std::env::var("VOLFOLD_WITHOUT").unwrap_or_default();
+    let given = env::var("VOLFOLD_WITHOUT").unwrap_or_default();
     [without.join(", "), given].join(", ")
 }
 
@@ -84,7 +118,7 @@ fn package() -> Result<(), Failure> {
 }
 
 fn windows() -> Result<(), Failure> {
-    let mut command = std::process::Command::new(".ci/windows");
+    let mut command = Command::new(".ci/windows");
     steps::run(command.env("VOLFOLD_WITHOUT", without()))
 }
 

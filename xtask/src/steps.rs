@@ -65,10 +65,11 @@ pub(crate) fn lints() -> Result<(), Failure> {
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
 }
 
-/// Each feature by itself, and none; all of them together are what everything else is built with.
+/// Each feature by itself, and none; all of them, and the default ones, are what everything else is built
+/// with.
 pub(crate) fn features() -> Result<(), Failure> {
-    let mut arguments =
-        vec!["hack", "check", "--each-feature", "--exclude-all-features", "--no-dev-deps"];
+    let mut arguments = vec!["hack", "check", "--each-feature", "--no-dev-deps"];
+    arguments.extend(["--exclude-all-features", "--exclude-features", "default"]);
     for library in ["volfold", "volfold-block", "volfold-images", "volfold-fs", "volfold-projector"]
     {
         arguments.extend(["-p", library]);
