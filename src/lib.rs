@@ -54,5 +54,8 @@ pub use volfold_fs as fs;
 pub use volfold_images as images;
 
 pub use machine::MachineSnapshot;
-pub use set::{Disk, DiskFailure, DiskSet, Incomplete, MachineStates, OpenOptions, SetVolume};
+pub use machine::manifest::ManifestFile;
+pub use set::{
+    Disk, DiskFailure, DiskSet, Incomplete, MachineStates, Manifest, OpenOptions, SetVolume,
+};
 pub use source::SourceFile;

@@ -42,8 +42,8 @@ Examples:
 
 Reads every file and alternate stream of every volume, compares what the file systems record twice
 (tables and their copies, sizes and chains, clusters of two files), and the sides of mirrors and
-RAID-5. Where an image keeps a hash of its disk (E01), the whole disk is read and compared, unless
-single volumes are asked for. Exit code 0 means that all of it can be read and agrees.")]
+RAID-5. Where an image keeps a hash of its disk (E01), or a packed machine (OVA) has a manifest, all of
+it is read and compared, unless single volumes are asked for. Exit code 0 means that all of it can be read and agrees.")]
 pub(crate) struct CheckArguments {
     /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
@@ -62,9 +62,17 @@ pub(crate) struct CheckArguments {
 struct CheckJson<'a> {
     version: u32,
     disks: &'a [recorded::DiskJson],
+    manifest: &'a [recorded::FileJson],
     volumes: &'a [VolumeJson],
     failures: &'a [Failure],
     findings: &'a [Finding],
+}
+
+/// What was compared with hashes that were recorded.
+#[derive(Default)]
+struct Recorded {
+    disks: Vec<recorded::DiskJson>,
+    files: Vec<recorded::FileJson>,
 }
 
 /// What a volume holds that can be read, and what cannot.
@@ -109,18 +117,17 @@ pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
         progress.set_message(volume.name.clone());
         volumes.push(check(volume, &mut report, &progress));
     }
-    let disks = match arguments.volume.is_empty() {
-        true => {
-            look_at_tables(&set, &mut report);
-            recorded::compare(&set, &mut report, &progress)
-        }
-        false => Vec::new(),
-    };
+    let mut recorded = Recorded::default();
+    if arguments.volume.is_empty() {
+        look_at_tables(&set, &mut report);
+        recorded.disks = recorded::compare(&set, &mut report, &progress);
+        recorded.files = recorded::compare_files(&set, &mut report, &progress);
+    }
     progress.finish_and_clear();
     report.later(&set);
     let outcome = report.end();
-    print(arguments, &set, &disks, &volumes, &report)?;
-    Ok(if set.disks().is_empty() || (volumes.is_empty() && disks.is_empty()) {
+    print(arguments, &set, &recorded, &volumes, &report)?;
+    Ok(if set.disks().is_empty() || (volumes.is_empty() && recorded.disks.is_empty()) {
         Outcome::Nothing
     } else if is_missing {
         Outcome::Part
@@ -304,20 +311,24 @@ fn is_refused(kind: FsErrorKind) -> bool {
 fn print(
     arguments: &CheckArguments,
     set: &DiskSet,
-    disks: &[recorded::DiskJson],
+    recorded: &Recorded,
     volumes: &[VolumeJson],
     report: &Report<'_>,
 ) -> io::Result<()> {
     if arguments.json {
         let (failures, findings) = (report.failures(), report.findings());
-        let json = CheckJson { version: 1, disks, volumes, failures, findings };
+        let Recorded { disks, files: manifest } = recorded;
+        let json = CheckJson { version: 1, disks, manifest, volumes, failures, findings };
         let mut text = serde_json::to_string_pretty(&json)?;
         text.push('\n');
         return text::answer(text.as_bytes());
     }
     let mut text = String::new();
-    for disk in disks {
+    for disk in &recorded.disks {
         recorded::human(&mut text, disk);
+    }
+    for file in &recorded.files {
+        recorded::human_file(&mut text, file);
     }
     for volume in volumes {
         human(&mut text, volume);
@@ -325,7 +336,7 @@ fn print(
     if !set.disks().is_empty() {
         let is_any_read = volumes.iter().any(|volume| volume.file_system.is_some());
         let verdict = match (report.is_part(), is_any_read) {
-            _ if volumes.is_empty() && disks.is_empty() => None,
+            _ if volumes.is_empty() && recorded.disks.is_empty() => None,
             (false, true) => Some("all that is known can be read, and agrees"),
             (true, true) => Some("not all can be read, or is certain; see the messages"),
             (_, false) => Some("there is nothing that can be read"),

@@ -7,11 +7,12 @@ use indicatif::ProgressBar;
 use md5::Md5;
 use serde::Serialize;
 use sha1::Sha1;
-use sha2::Digest;
-use volfold::{Disk, DiskSet};
+use sha2::{Digest, Sha256, Sha512};
+use volfold::{Disk, DiskSet, ManifestFile};
 use volfold_block::{BlockDevice, BlockResult, Finding, Span, code, error_chain};
 
 use super::report::Report;
+use super::text;
 
 /// How much is read at once: enough units that several cores decode them.
 const PIECE: u64 = 4 << 20;
@@ -23,6 +24,18 @@ pub(super) struct DiskJson {
     path: String,
     hashes: Vec<HashJson>,
     checksums: ChecksumsJson,
+}
+
+/// A file of a packed machine, of which the manifest has a hash.
+#[derive(Serialize)]
+pub(super) struct FileJson {
+    /// The file with the manifest, or of it.
+    machine: String,
+    name: String,
+    algorithm: String,
+    recorded: String,
+    /// `null` where not all can be read.
+    found: Option<String>,
 }
 
 /// The checksums of regions that the image keeps.
@@ -52,6 +65,60 @@ pub(super) fn compare(
         |disk: &Disk| !disk.recorded_hashes.is_empty() || !disk.region_checksums.is_empty();
     let with_hashes = with_hashes.filter(|(_, disk)| has_some(disk));
     with_hashes.map(|(index, disk)| compare_disk(index, disk, report, progress)).collect()
+}
+
+/// Compares the hashes that manifests have of files, and tells of each.
+pub(super) fn compare_files(
+    set: &DiskSet,
+    report: &mut Report<'_>,
+    progress: &ProgressBar,
+) -> Vec<FileJson> {
+    let mut files = Vec::new();
+    for manifest in set.manifests() {
+        let machine = manifest.path.display().to_string();
+        for file in &manifest.files {
+            let ManifestFile { name, algorithm, digest: recorded, .. } = file;
+            progress.set_message(name.clone());
+            let whole = format!("{machine}: {name}");
+            let found = match digest(file, progress) {
+                Ok(found) => Some(found),
+                Err(reason) => {
+                    let line =
+                        format!("{whole}: the hash in the manifest is not compared: {reason}");
+                    report.finding(Finding::error(code::IMAGE_HASH_NOT_COMPARED, line));
+                    None
+                }
+            };
+            if let Some(found) = &found
+                && found != recorded
+            {
+                let line =
+                    format!("{whole}: {algorithm} is {found}, and the manifest has {recorded}");
+                report.finding(Finding::error(code::IMAGE_HASH_DIFFERS, line));
+            }
+            let (name, algorithm) = (name.clone(), algorithm.clone());
+            let (machine, recorded) = (machine.clone(), recorded.clone());
+            files.push(FileJson { machine, name, algorithm, recorded, found });
+        }
+    }
+    files
+}
+
+/// The digest of `file` by the algorithm of its manifest.
+fn digest(file: &ManifestFile, progress: &ProgressBar) -> Result<String, String> {
+    fn of<D: Digest>(device: &dyn BlockDevice, progress: &ProgressBar) -> BlockResult<String> {
+        let mut digest = D::new();
+        read(device, Span::below(device.size()), progress, &mut |bytes| digest.update(bytes))?;
+        Ok(HEXLOWER.encode(&digest.finalize()))
+    }
+    let device = &**file.bytes.as_ref().map_err(|error| error_chain(error))?;
+    let digest = match file.algorithm.as_str() {
+        "sha1" => of::<Sha1>(device, progress),
+        "sha256" => of::<Sha256>(device, progress),
+        "sha512" => of::<Sha512>(device, progress),
+        other => return Err(format!("{other} is not known")),
+    };
+    digest.map_err(|error| error_chain(&error))
 }
 
 fn compare_disk(
@@ -192,6 +259,15 @@ fn digests(device: &dyn BlockDevice, progress: &ProgressBar) -> BlockResult<Dige
         sha1.update(bytes);
     })?;
     Ok(Digests { md5: HEXLOWER.encode(&md5.finalize()), sha1: HEXLOWER.encode(&sha1.finalize()) })
+}
+
+/// Adds a line for `file` if its hash is as the manifest has it.
+pub(super) fn human_file(text: &mut String, file: &FileJson) {
+    let FileJson { machine, name, algorithm, recorded, found } = file;
+    if found.as_ref() == Some(recorded) {
+        let line = format!("{machine}: {name}: {algorithm} {recorded}, as the manifest has it");
+        let _ = writeln!(text, "{}", text::plain(&line));
+    }
 }
 
 /// Adds a line for each hash of `disk` that is as it was recorded.

@@ -6,6 +6,7 @@
 
 mod config;
 mod libvirt;
+pub(crate) mod manifest;
 mod ovf;
 mod proxmox;
 mod vbox;

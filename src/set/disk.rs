@@ -7,6 +7,7 @@ use volfold_block::{BlockDevice, BlockError, FindingLog};
 use volfold_images::{InnerSnapshot, RecordedHash, RegionChecksum};
 
 use crate::machine::MachineSnapshot;
+use crate::machine::manifest::ManifestFile;
 use crate::source::SourceFile;
 
 /// An image that could not be opened.
@@ -29,6 +30,15 @@ pub struct MachineStates {
     pub snapshots: Vec<MachineSnapshot>,
     /// The one of them whose disks are those of the set; `None` for the newest state.
     pub snapshot: Option<MachineSnapshot>,
+}
+
+/// What the manifest of a packed machine says of its files.
+#[non_exhaustive]
+pub struct Manifest {
+    /// The descriptor, or the archive with it, as the user named it.
+    pub path: PathBuf,
+    /// The files.
+    pub files: Vec<ManifestFile>,
 }
 
 /// One disk of the set.

@@ -21,7 +21,7 @@ mod options;
 mod ova;
 mod volume;
 
-pub use disk::{Disk, DiskFailure, MachineStates};
+pub use disk::{Disk, DiskFailure, MachineStates, Manifest};
 use naming::name_volumes;
 use opening::{Found, Opening};
 pub use options::OpenOptions;
@@ -67,6 +67,7 @@ pub struct DiskSet {
     disks: Vec<Disk>,
     failures: Vec<DiskFailure>,
     machines: Vec<MachineStates>,
+    manifests: Vec<Manifest>,
     volumes: Vec<Arc<SetVolume>>,
     findings: Vec<Finding>,
 }
@@ -107,7 +108,8 @@ impl DiskSet {
         for path in paths {
             opening.add(path, options, &pool);
         }
-        let Found { mut disks, failures, machines, mut findings } = opening.finish(options);
+        let Found { mut disks, failures, machines, manifests, mut findings } =
+            opening.finish(options);
         let sources: Vec<DiskSource> = disks
             .iter()
             .map(|disk| DiskSource {
@@ -124,7 +126,7 @@ impl DiskSet {
         spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
         let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
         note_mixed_snapshots(&disks, &volumes, &mut findings);
-        Self { disks, failures, machines, volumes, findings }
+        Self { disks, failures, machines, manifests, volumes, findings }
     }
 
     /// The disks that could be opened, by number.
@@ -140,6 +142,11 @@ impl DiskSet {
     /// The machines whose configurations were given and know of older states.
     pub fn machines(&self) -> &[MachineStates] {
         &self.machines
+    }
+
+    /// The manifests of the packed machines whose descriptors were given.
+    pub fn manifests(&self) -> &[Manifest] {
+        &self.manifests
     }
 
     /// All volumes, sorted by disk and place, also those that no driver knows.

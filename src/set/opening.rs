@@ -9,11 +9,11 @@ use volfold_block::{BlockError, BlockResult, CachePool, Finding, code};
 use volfold_images::{DiskImage, ImageContext, Lineage, Located, Locator, host};
 
 use super::backup::OpenedBackup;
-use super::disk::{Disk, DiskFailure, MachineStates};
+use super::disk::{Disk, DiskFailure, MachineStates, Manifest};
 use super::options::OpenOptions;
 use super::ova::Ova;
 use crate::image;
-use crate::machine::{self, Machine, MachineDisk};
+use crate::machine::{self, Machine, MachineDisk, manifest};
 use crate::source::{SourceFile, SourceLog};
 
 /// LIMIT: files of one folder of which it is said that they are no disks.
@@ -120,6 +120,7 @@ pub(super) struct Found {
     pub(super) disks: Vec<Disk>,
     pub(super) failures: Vec<DiskFailure>,
     pub(super) machines: Vec<MachineStates>,
+    pub(super) manifests: Vec<Manifest>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -130,6 +131,7 @@ pub(super) struct Opening {
     failures: Vec<DiskFailure>,
     findings: Vec<Finding>,
     machines: Vec<MachineStates>,
+    manifests: Vec<Manifest>,
     seen: HashSet<PathBuf>,
 }
 
@@ -253,6 +255,13 @@ impl Opening {
         options: &OpenOptions,
         open: &dyn Fn(Located, &OpenOptions) -> Opened,
     ) {
+        match manifest::read(file) {
+            Ok(files) if files.is_empty() => {}
+            Ok(files) => self.manifests.push(Manifest { path: path.to_path_buf(), files }),
+            Err(error) => self
+                .failures
+                .push(DiskFailure { path: path.to_path_buf(), error: error.within("manifest") }),
+        }
         if !machine.snapshots.is_empty() {
             self.machines.push(MachineStates {
                 path: path.to_path_buf(),
@@ -330,7 +339,7 @@ impl Opening {
 
     /// The disks: each image that no other one is made of.
     pub(super) fn finish(self, options: &OpenOptions) -> Found {
-        let Self { opened, mut failures, mut findings, machines, .. } = self;
+        let Self { opened, mut failures, mut findings, machines, manifests, .. } = self;
         let wholes = wholes(&opened);
         let paths: Vec<PathBuf> = opened.iter().map(|image| image.path.clone()).collect();
         let mut beside = Beside::default();
@@ -363,7 +372,7 @@ impl Opening {
             }
         }
         failures.sort_by(|a, b| a.path.cmp(&b.path));
-        Found { disks, failures, machines, findings }
+        Found { disks, failures, machines, manifests, findings }
     }
 }
 

@@ -88,6 +88,50 @@ fn the_disks_of_a_packed_machine_are_read_in_place() {
     volfold(["list", text(&cut)]);
 }
 
+/// As `ovftool` and VirtualBox write it.
+#[apply(test)]
+fn check_compares_the_files_of_a_packed_machine_with_its_manifest() {
+    needs_programs(&["tar", "qemu-img", "sha1sum", "sha256sum"]);
+    let scratch = Scratch::new("ova-manifest");
+    let (sample, disk) = (sample(), scratch.join("disk 1.vmdk"));
+    let options = ["convert", "-O", "vmdk", "-o", "subformat=streamOptimized", text(&sample)];
+    program("qemu-img", &[&options[..], &[text(&disk)]].concat()).code(0);
+    fs::write(scratch.join("web.ovf"), DESCRIPTOR).expect("a file");
+    let sum = |program_name: &str, name: &str| {
+        let output = program(program_name, &[text(&scratch.join(name))]).code(0).text();
+        output.split(' ').next().expect("a digest").to_owned()
+    };
+    let manifest = format!(
+        "SHA1(web.ovf)= {}\nSHA256(disk 1.vmdk)= {}\n",
+        sum("sha1sum", "web.ovf"),
+        sum("sha256sum", "disk 1.vmdk").to_uppercase()
+    );
+    fs::write(scratch.join("web.mf"), &manifest).expect("a file");
+    let members = ["web.ovf", "web.mf", "disk 1.vmdk"];
+    let path = tar(&scratch, "web.ova", "ustar", &members);
+    for path in [&path, &scratch.join("web.ovf")] {
+        let told = volfold(["check", text(path)]).code(0).text();
+        let lines: Vec<&str> =
+            told.lines().filter(|line| line.ends_with("as the manifest has it")).collect();
+        assert_eq!(lines.len(), 2, "{told}");
+    }
+    fs::write(scratch.join("web.mf"), manifest.replace("SHA1", "SHA3")).expect("a file");
+    let path = tar(&scratch, "other.ova", "ustar", &members);
+    let said = volfold(["check", text(&path)]).code(3);
+    said.says("web.ovf: the hash in the manifest is not compared: sha3 is not known");
+    // One byte of the descriptor's blank space, which nothing else reads.
+    fs::write(scratch.join("web.ovf"), format!("{DESCRIPTOR}\n")).expect("a file");
+    fs::write(scratch.join("web.mf"), &manifest).expect("a file");
+    let path = tar(&scratch, "changed.ova", "ustar", &members);
+    let json = volfold(["check", text(&path), "--json"]).code(3).json();
+    assert_ne!(json["manifest"][0]["found"], json["manifest"][0]["recorded"]);
+    assert_eq!(json["manifest"][1]["found"], json["manifest"][1]["recorded"]);
+    volfold(["check", text(&path)]).code(3).says("web.ovf: sha1 is ");
+    // A file that is not there.
+    let path = tar(&scratch, "missing.ova", "ustar", &["web.ovf", "web.mf"]);
+    volfold(["check", text(&path)]).code(1).says("disk 1.vmdk: the hash in the manifest is not");
+}
+
 #[apply(test)]
 fn split_and_chained_members_of_a_packed_machine_find_each_other_alone() {
     needs_programs(&["tar", "qemu-img"]);
