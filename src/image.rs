@@ -16,8 +16,8 @@ use volfold_images::host;
 #[cfg(feature = "compressed")]
 use volfold_images::unpack;
 use volfold_images::{
-    DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, join, open_as,
-    without_part_number,
+    BACKUPS, DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, join,
+    open_as, without_part_number,
 };
 
 use crate::discover::holds_something;
@@ -55,10 +55,26 @@ pub(crate) fn open(
     let image = open_newest(file, &path, format, context)?;
     let image = image.with_extents(parts).decoded(is_unpacked);
     match context.snapshot() {
-        Some(wanted) if image.snapshot.is_none() => Err(BlockError::missing(format!(
-            "keeps no snapshot that is called {wanted}; `volfold list` shows those that there are"
-        ))),
+        Some(wanted) if image.snapshot.is_none() => Err(no_snapshot(wanted)),
         _ => Ok(image),
+    }
+}
+
+/// That an image keeps no snapshot that is called `wanted`.
+pub(crate) fn no_snapshot(wanted: &str) -> BlockError {
+    BlockError::missing(format!(
+        "keeps no snapshot that is called {wanted}; `volfold list` shows those that exist"
+    ))
+}
+
+/// The end of the name of the file at `path`, in lower case, without the number of a part and the end for
+/// what it was compressed with.
+pub(crate) fn inner_extension(path: &Path) -> String {
+    let whole = without_part_number(path).unwrap_or_else(|| path.to_path_buf());
+    let outer = extension(&whole);
+    match ["gz", "bz2", "xz", "zst", "zstd"].contains(&outer.as_str()) {
+        true => extension(&whole.with_extension("")),
+        false => outer,
     }
 }
 
@@ -232,20 +248,31 @@ fn open_nested(
     Ok(Some(image))
 }
 
+/// What a file is whose name ends in `extension`, if that is no raw disk.
+fn promised_by(extension: &str) -> Option<&'static str> {
+    let image = FORMATS.iter().find(|it| it.id() != RAW && it.extensions().contains(&extension));
+    let backup = BACKUPS.iter().find(|it| it.extensions().contains(&extension));
+    let title = image.map(|format| format.title());
+    title.or_else(|| backup.map(|format| format.title())).or(match extension {
+        "gz" => Some("a gzip file"),
+        "bz2" => Some("a bzip2 file"),
+        "xz" => Some("an xz file"),
+        "zst" | "zstd" => Some("a Zstandard file"),
+        "lzma" => Some("an LZMA file"),
+        "ova" => Some("an OVA file"),
+        _ => None,
+    })
+}
+
 /// The raw disk `file`, unless it is something that is known to be none.
 fn open_raw(file: &Located, path: &Path, context: &ImageContext) -> BlockResult<DiskImage> {
     let image = open_as(RAW, file, context)?;
-    let extension = extension(path);
-    let promised = FORMATS
-        .iter()
-        .find(|format| format.id() != RAW && format.extensions().contains(&extension.as_str()));
-    if let Some(format) = promised.filter(|_| !is_called_flat(path)) {
+    if let Some(title) = promised_by(&extension(path)).filter(|_| !is_called_flat(path)) {
         image.log.add(Finding::warning(
             code::NAME_WITHOUT_CONTENT,
             format!(
-                "is called as {} is, and has none of its marks; it is read as a raw disk, and its \
-                 begin or end may be missing or damaged",
-                format.title()
+                "is called as {title} is, and has none of its marks; it is read as a raw disk, and \
+                 its begin or end may be missing or damaged"
             ),
         ));
     }
@@ -287,7 +314,9 @@ pub(crate) fn may_be_disk(path: &Path, device: &dyn BlockDevice) -> bool {
 /// Why the file at `path`, met in a folder, is no disk though it was looked at; `None` if it is
 /// called as an image, or cannot be taken for granted, so that `error` is a failure.
 pub(crate) fn is_beside_the_point(path: &Path, error: &BlockError) -> Option<String> {
-    let may_be_a_disk = is_called_as_image(path);
+    // Of a machine all disks would be left out.
+    let is_machine = ["ova", "xva"].contains(&inner_extension(path).as_str());
+    let may_be_a_disk = is_called_as_image(path) || is_machine;
     let is_foreign = error.kind() == BlockErrorKind::Unsupported;
     let is_known_companion = COMPANIONS.contains(&extension(path).as_str());
     (is_known_companion || (is_foreign && !may_be_a_disk)).then(|| error_chain(error))

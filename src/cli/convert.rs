@@ -86,6 +86,8 @@ struct ConvertJson<'a> {
     version: u32,
     /// What was written; null if nothing was.
     written: Option<WrittenJson>,
+    /// Why nothing was written of what could be opened.
+    reason: Option<String>,
     failures: &'a [Failure],
     findings: &'a [Finding],
 }
@@ -104,15 +106,25 @@ pub(crate) fn run(arguments: &ConvertArguments) -> io::Result<Outcome> {
     let options = arguments.images.options(arguments.source_format.as_deref());
     let (set, mut report) = set::open(&arguments.disks, &options);
     report.volumes(&set, |_| true);
-    let written = if set.disks().is_empty() { None } else { convert(arguments, &set) };
+    let (mut written, mut reason) = (None, None);
+    if !set.disks().is_empty() {
+        match convert(arguments, &set) {
+            Ok(done) => written = Some(done),
+            Err(line) => {
+                text::complain(format_args!("{line}"));
+                reason = Some(line);
+            }
+        }
+    }
     report.later(&set);
-    tell(arguments, written, report)
+    tell(arguments, written, reason, report)
 }
 
 /// Says what was written, and ends.
 fn tell(
     arguments: &ConvertArguments,
     written: Option<WrittenJson>,
+    reason: Option<String>,
     mut report: Report<'_>,
 ) -> io::Result<Outcome> {
     let outcome = match report.end() {
@@ -123,6 +135,7 @@ fn tell(
         let json = ConvertJson {
             version: 1,
             written,
+            reason,
             failures: report.failures(),
             findings: report.findings(),
         };
@@ -139,21 +152,19 @@ fn tell(
     Ok(outcome)
 }
 
-/// Converts what is wanted of `set`; `None`, and a message, if there is no file then.
-fn convert(arguments: &ConvertArguments, set: &DiskSet) -> Option<WrittenJson> {
-    let done = choose(arguments, set).and_then(|device| {
-        let target = target(arguments)?;
-        let size = device.device.size();
-        write(arguments, set, &device, target)?;
-        Ok(WrittenJson {
-            path: arguments.output.display().to_string(),
-            format: target.id(),
-            device: device.id,
-            size,
-            verified: arguments.verify,
-        })
-    });
-    done.map_err(|line| text::complain(format_args!("{line}"))).ok()
+/// Converts what is wanted of `set`, or says why there is no file then.
+fn convert(arguments: &ConvertArguments, set: &DiskSet) -> Result<WrittenJson, String> {
+    let device = choose(arguments, set)?;
+    let target = target(arguments)?;
+    let size = device.device.size();
+    write(arguments, set, &device, target)?;
+    Ok(WrittenJson {
+        path: arguments.output.display().to_string(),
+        format: target.id(),
+        device: device.id,
+        size,
+        verified: arguments.verify,
+    })
 }
 
 /// The one disk or volume that is wanted.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use volfold_block::{BlockResult, CachePool};
-use volfold_images::{BACKUPS, Backup, BackupFormat, host, without_part_number};
+use volfold_images::{BACKUPS, Backup, BackupFormat, host};
 
 use super::options::OpenOptions;
 use crate::image::{self, Whole};
@@ -67,13 +67,8 @@ impl OpenedBackup {
 
 /// Whether the file at `path`, or what was cut or compressed into it, is called as backups are.
 fn is_called_so(path: &Path) -> bool {
-    let whole = without_part_number(path).unwrap_or_else(|| path.to_path_buf());
-    let extension =
-        |path: &Path| path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let is_so = |path: &Path| {
-        let extension = extension(path);
-        BACKUPS.iter().any(|format| format.extensions().contains(&extension.as_str()))
-    };
-    let is_packed = ["xz", "zst", "zstd"].contains(&extension(&whole).as_str());
-    is_so(&whole) || (is_packed && is_so(&whole.with_extension("")))
+    let extension = image::inner_extension(path);
+    // Some call an XVA export so.
+    extension == "ova"
+        || BACKUPS.iter().any(|format| format.extensions().contains(&extension.as_str()))
 }

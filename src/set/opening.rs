@@ -24,6 +24,8 @@ struct Opened {
     path: PathBuf,
     /// Whether the user named it; else it is of a folder.
     is_given: bool,
+    /// Whether the configuration of its machine says that it is the newest state.
+    is_newest: bool,
     disk: BlockResult<Disk>,
     findings: Vec<Finding>,
     /// The names of the files that it is made of, and whether as an extent.
@@ -91,13 +93,14 @@ impl Opened {
             recorded_hashes: image.recorded_hashes,
             region_checksums: image.region_checksums,
         };
-        Self { path, is_given, disk: Ok(disk), findings, parts }
+        Self { path, is_given, is_newest: false, disk: Ok(disk), findings, parts }
     }
 
     /// An image called `path` that cannot be opened.
     fn failed(path: &Path, is_given: bool, error: BlockError) -> Self {
         let path = path.to_path_buf();
-        Self { path, is_given, disk: Err(error), findings: Vec::new(), parts: Vec::new() }
+        let (findings, parts) = Default::default();
+        Self { path, is_given, is_newest: false, disk: Err(error), findings, parts }
     }
 
     /// The same image, which lies in the files `sources` of the host.
@@ -166,11 +169,11 @@ impl Opening {
         options: &OpenOptions,
         pool: &Arc<CachePool>,
     ) -> BlockResult<()> {
-        if let Some(ova) = Ova::at(path, options) {
+        if let Some(ova) = Ova::at(path, options, pool) {
             return self.add_ova(path, ova?, options, pool);
         }
         if let Some(backup) = OpenedBackup::at(path, options, pool) {
-            self.add_backup(path, backup?);
+            self.add_backup(path, backup?, options);
             return Ok(());
         }
         match machine_at(path, options) {
@@ -229,14 +232,18 @@ impl Opening {
     }
 
     /// Adds the disks of the backup that is the file at `path`.
-    fn add_backup(&mut self, path: &Path, opened: OpenedBackup) {
+    fn add_backup(&mut self, path: &Path, opened: OpenedBackup, options: &OpenOptions) {
         let OpenedBackup { backup, sources, is_unpacked } = opened;
         for error in backup.damage {
             self.failures.push(DiskFailure { path: path.to_path_buf(), error });
         }
         for disk in backup.disks {
             let path = path.join(&disk.name);
-            self.opened.push(match disk.image {
+            let image = match &options.snapshot {
+                Some(wanted) => disk.image.and_then(|_| Err(image::no_snapshot(wanted))),
+                None => disk.image,
+            };
+            self.opened.push(match image {
                 Ok(image) => {
                     Opened::image(&path, true, image.decoded(is_unpacked), sources.clone())
                 }
@@ -279,7 +286,8 @@ impl Opening {
                     let own = PathBuf::from(&found.name);
                     if self.is_new(&own) {
                         let options = of_machine(machine, disk, path, options);
-                        self.opened.push(open(found, &options));
+                        let is_newest = machine.snapshot.is_none();
+                        self.opened.push(Opened { is_newest, ..open(found, &options) });
                     }
                     continue;
                 }
@@ -345,7 +353,7 @@ impl Opening {
         let mut beside = Beside::default();
         let mut disks: Vec<Disk> = Vec::new();
         for (image, whole) in opened.into_iter().zip(wholes) {
-            let Opened { path, is_given, disk, findings: notes, .. } = image;
+            let Opened { path, is_given, is_newest, disk, findings: notes, .. } = image;
             if let Some((whole, is_extent)) = whole {
                 // In a folder that is the rule, but for an image that another one takes as raw.
                 let is_odd = is_extent && disk.as_ref().is_ok_and(|disk| disk.format != "raw");
@@ -361,8 +369,8 @@ impl Opening {
                 Ok(disk) => {
                     // Who asks for an older state knows that there is a newer one.
                     let newer = match options.snapshot {
-                        None => beside.snapshots(&path, options),
-                        Some(_) => Vec::new(),
+                        None if !is_newest => beside.snapshots(&path, options),
+                        _ => Vec::new(),
                     };
                     let notes = notes.into_iter().chain(newer);
                     findings.extend(notes.map(|finding| finding.on_disk(disks.len())));
@@ -504,8 +512,9 @@ impl Beside {
             1 => String::new(),
             count => format!(" and {} more", count - 1),
         };
+        let lie = if children.len() == 1 { "lies" } else { "lie" };
         let line = format!(
-            "its snapshot {first}{more} lies beside it; what was written since is not shown"
+            "its snapshot {first}{more} {lie} beside it; what was written since is not shown"
         );
         vec![Finding::warning(code::SNAPSHOT_BESIDE, line)]
     }

@@ -5,11 +5,13 @@
 //! the images in them.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use volfold_block::{BlockError, BlockResult};
+use volfold_block::{BlockError, BlockResult, CachePool};
 use volfold_images::{TarArchive, host};
 
 use super::options::OpenOptions;
+use crate::image;
 use crate::source::{SourceFile, SourceLog};
 
 /// A packed machine.
@@ -23,15 +25,23 @@ pub(super) struct Ova {
 
 impl Ova {
     /// The packed machine at `path`; `None` if it is not called so, or is no archive.
-    pub(super) fn at(path: &Path, options: &OpenOptions) -> Option<BlockResult<Self>> {
-        let is_called_so = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("ova"));
-        if options.format.is_some() || !is_called_so {
+    pub(super) fn at(
+        path: &Path,
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) -> Option<BlockResult<Self>> {
+        if options.format.is_some() || image::inner_extension(path) != "ova" {
             return None;
         }
         let read = || {
             let mut file = host::open_image_file(path, &options.allowed)?;
             let sources = SourceLog::of(&mut file).files();
+            let file = image::whole(file, path, None, pool)?.file;
             let archive = TarArchive::read(&file)?;
+            // The description of an XVA export, which some call so too.
+            let is_ova =
+                |archive: &TarArchive| archive.names().iter().all(|name| name != "ova.xml");
+            let archive = archive.filter(|(archive, _)| is_ova(archive));
             Ok(archive.map(|(archive, damage)| Self { archive, damage, sources }))
         };
         read().transpose()

@@ -131,6 +131,21 @@ fn an_xva_is_the_disks_of_its_machine() {
     fs::copy(&path, &other).expect("a copy");
     has_sample(&other);
     volfold(["list", text(&other), "--format", "xva"]).code(0);
+    let called_ova = scratch.join("export.ova");
+    fs::copy(&path, &called_ova).expect("a copy");
+    has_sample(&called_ova);
+    needs_programs(&["gzip"]);
+    program("gzip", &["-k", text(&called_ova), text(&path)]).code(0);
+    for packed in ["export.ova.gz", "m.xva.gz"] {
+        has_sample(&scratch.join(packed));
+    }
+    let asked = volfold(["hash", text(&path), "--snapshot", "clean"]).code(1);
+    asked.says("Ref:2 system & data: keeps no snapshot that is called clean");
+    // In a folder it is not taken, which is no small thing.
+    fs::create_dir(scratch.join("all")).expect("a folder");
+    fs::copy(&path, scratch.join("all/m.xva")).expect("a copy");
+    fs::copy(scratch.join("d.img"), scratch.join("all/d.img")).expect("a copy");
+    volfold(["hash", text(&scratch.join("all"))]).code(3).says("m.xva: tar archive");
     let image = scratch.join("guest.img");
     fs::copy(&path, &image).expect("a copy");
     volfold(["list", text(&image)]).code(1).says("tar archive, as OVA and XVA files are");
@@ -151,7 +166,7 @@ fn a_damaged_xva_is_told_and_never_read_as_zeros() {
     fs::write(&bent, &bytes).expect("a file");
     let out = scratch.join("out.img");
     let convert = ["convert", text(&bent), "-o", text(&out), "--volume", "disk0"];
-    volfold(convert).code(1).says("does not have its checksum");
+    volfold(convert).code(1).says("does not match its checksum");
     // Cut in the middle, and without the last block of the first disk.
     fs::write(&bent, &whole[..whole.len() / 2]).expect("a file");
     let list = volfold(["list", text(&bent)]).code(3);

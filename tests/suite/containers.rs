@@ -88,6 +88,26 @@ fn the_disks_of_a_packed_machine_are_read_in_place() {
     volfold(["list", text(&cut)]);
 }
 
+/// One byte of the mark of a container, and it would be the disk itself.
+#[apply(test)]
+fn a_container_without_its_mark_is_told() {
+    needs_programs(&["gzip", "bzip2", "xz", "zstd"]);
+    let scratch = Scratch::new("marks");
+    let disk = scratch.join("disk.img");
+    program("qemu-img", &["convert", "-O", "raw", text(&sample()), text(&disk)]).code(0);
+    for (tool, end) in [("gzip", "gz"), ("bzip2", "bz2"), ("xz", "xz"), ("zstd", "zst")] {
+        program(tool, &["-q", "-k", "-f", text(&disk)]).code(0);
+        let packed = scratch.join(format!("disk.img.{end}"));
+        let mut bytes = fs::read(&packed).expect("a file");
+        bytes[1] ^= 1;
+        fs::write(&packed, bytes).expect("a file");
+        let list = volfold(["list", text(&packed)]);
+        let told = format!("{}{}", list.text(), list.stderr);
+        assert!(matches!(list.code, Some(1 | 3)), "{end}: {told}");
+        assert!(told.contains("has none of its marks") || list.code == Some(1), "{end}: {told}");
+    }
+}
+
 /// As `ovftool` and VirtualBox write it.
 #[apply(test)]
 fn check_compares_the_files_of_a_packed_machine_with_its_manifest() {

@@ -134,6 +134,17 @@ fn nothing_is_replaced_and_no_half_file_stays() {
 }
 
 #[apply(test)]
+fn the_reason_why_there_is_no_file_is_in_the_json() {
+    let scratch = Scratch::new("convert-reason");
+    let out = scratch.join("out.vhd");
+    let done = convert(&[fixture("fat16").path()], &["-o", text(&out), "--json"]).code(1);
+    let json = done.json();
+    assert!(json["written"].is_null());
+    let reason = json["reason"].as_str().expect("a reason");
+    assert!(reason.contains("is not written; give --format raw, qcow2 or vmdk"), "{reason}");
+}
+
+#[apply(test)]
 fn a_command_that_is_asked_to_end_leaves_no_half_file() {
     let scratch = Scratch::new("convert-ended");
     let disk = scratch.join("disk.img");

@@ -64,6 +64,9 @@ fn the_configuration_of_a_vmware_machine_gives_its_newest_disk_or_a_snapshot() {
         let told = volfold(["list", text(&vmx), "--snapshot", name]).text();
         assert!(told.contains("       snapshot 7  clean, shown\n"), "{told}");
     }
+    // A machine that was taken back is in its newest state on the base.
+    fs::write(&vmx, "scsi0:0.present = \"TRUE\"\nscsi0:0.fileName = \"web.vmdk\"\n").expect("");
+    volfold(["list", text(&vmx)]).code(0);
     let told = volfold(["list", text(&vmx), "--json"]).json();
     let machine = &told["machines"][0];
     assert_eq!(machine["snapshots"], serde_json::json!([{ "id": "7", "name": "clean" }]));

@@ -51,7 +51,7 @@ fn a_state_that_the_image_keeps_is_shown_by_name_and_by_id() {
         assert_eq!(output.stderr, "", "{more:?}");
     }
     let wrong = hash(&path, &["--snapshot", "none"]).code(1);
-    wrong.says("keeps no snapshot that is called none; `volfold list` shows those that there are");
+    wrong.says("keeps no snapshot that is called none; `volfold list` shows those that exist");
     // An image that keeps none.
     let plain = scratch.copy(&fixture("ext2-1k").path());
     hash(&plain, &["--snapshot", "before"]).code(1).says("keeps no snapshot that is called before");

@@ -305,6 +305,17 @@ impl Clusters {
         }
     }
 
+    /// How many clusters from `number` on, which is not known, are not either, as far as that is told by
+    /// pages that do not exist; at least 1.
+    fn unknown_from(&self, number: u64) -> u64 {
+        let (page, _) = Self::page(number);
+        if self.pages.contains_key(&page) {
+            return 1;
+        }
+        let next = self.pages.range(page..).next().map(|(next, _)| *next << PAGE_BITS);
+        next.unwrap_or(u64::MAX).saturating_sub(number).max(1)
+    }
+
     /// Notes that cluster `number`, which the disk has, is what `entry` says. `room` is how many pages of
     /// both kinds there may still be.
     fn note(&mut self, number: u64, entry: u64, room: &mut Room) -> BlockResult<()> {
@@ -487,14 +498,19 @@ impl Map for VmaDisk {
     fn locate(&self, offset: u64, _wanted: u64) -> BlockResult<Piece<'_>> {
         let (number, within) = (offset / CLUSTER, offset % CLUSTER);
         let entry = self.clusters.get(number);
-        let lost = |what: &str| {
+        let lost = |what: &str, clusters: u64| {
             let error =
                 BlockError::new(BlockErrorKind::Corrupt, format!("cluster {number} {what}"));
-            Ok(Piece::new(Place::Fail(error), CLUSTER.saturating_sub(within)))
+            let length = clusters.saturating_mul(CLUSTER).saturating_sub(within);
+            let length = length.min(self.size.saturating_sub(offset));
+            Ok(Piece::new(Place::Fail(error), length))
         };
         match entry {
-            UNKNOWN => return lost("is not in the VMA backup, which is cut off or damaged"),
-            REPEATED => return lost("is in the VMA backup more than once"),
+            UNKNOWN => {
+                let line = "is not in the VMA backup, which is cut off or damaged";
+                return lost(line, self.clusters.unknown_from(number));
+            }
+            REPEATED => return lost("is in the VMA backup more than once", 1),
             _ => {}
         }
         let (block, skip) = (within / BLOCK, within % BLOCK);

@@ -90,6 +90,29 @@ fn clusters_that_are_missing_or_there_twice_are_errors_and_told() {
     assert_eq!(read(&twice, 0), "");
 }
 
+/// The work is bounded by what is in the file, not by the size that a disk claims.
+#[test]
+fn what_is_missing_of_a_huge_disk_is_told_in_few_pieces() {
+    let size = 1 << 48;
+    let mut vma = VmaBuilder::new(&[("drive-scsi0", size)]);
+    vma.extent(&[(1, 5, &[1; 65_536]), (1, 1 << 30, &[2; 65_536])]);
+    let backup = open(&Vma, &vma.build()).unwrap();
+    let device = &backup.disks[0].image.as_ref().unwrap().device;
+    let (mut offset, mut pieces) = (0, 0);
+    while offset < size {
+        offset += device.extent_at(offset).unwrap().length;
+        pieces += 1;
+    }
+    assert_eq!(offset, size);
+    assert!(pieces < 4 * PAGE, "{pieces}");
+    for cluster in [4, 6, (1_u64 << 30) - 1, (1 << 30) + 1] {
+        assert!(device.read_at(cluster * 65_536, &mut [0; 16]).is_err(), "{cluster}");
+    }
+    for cluster in [5, 1 << 30] {
+        assert!(device.read_at(cluster * 65_536, &mut [0; 16]).is_ok(), "{cluster}");
+    }
+}
+
 #[test]
 fn headers_that_cannot_be_are_refused() {
     for (at, value, line) in [

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use sha1::{Digest, Sha1};
 use twox_hash::XxHash64;
 use volfold_block::{
@@ -352,7 +353,13 @@ impl Blocks {
             block.number = number.saturating_sub(fillers);
             match block.size {
                 _ if block.state == State::Lost => block.size = block_size,
-                0 => fillers = fillers.saturating_add(1),
+                0 => {
+                    // One that lost its bytes would move all that come after it.
+                    if let Err(error) = prove(&**file, block, &[]) {
+                        return Err(error.within(&format!("its block {number}, which is empty")));
+                    }
+                    fillers = fillers.saturating_add(1);
+                }
                 size if size == block_size || (index == last && size < block_size) => {}
                 _ if block.state == State::Repeated => {
                     return corrupt(format!("its block {number} is there with several sizes"));
@@ -402,7 +409,7 @@ impl Blocks {
     /// Fills `buf` with the bytes of `block`, which is number `index`, from `skip` on.
     ///
     /// # Errors
-    /// `Corrupt` if the block does not have its checksum.
+    /// `Corrupt` if the block does not match its checksum.
     fn read_block(
         &self,
         index: usize,
@@ -420,11 +427,11 @@ impl Blocks {
         let size = bytes_to_index(block.size.into())?;
         if buf.len() == size {
             keep(|| self.file.read_at(block.at, buf))?;
-            self.prove(block, buf)?;
+            prove(&*self.file, block, buf)?;
         } else {
             let mut whole = vec![0; size];
             keep(|| self.file.read_at(block.at, &mut whole))?;
-            self.prove(block, &whole)?;
+            prove(&*self.file, block, &whole)?;
             let start = bytes_to_index(skip)?;
             let part = start.checked_add(buf.len()).and_then(|end| whole.get(start..end));
             let part = part.ok_or_else(|| BlockError::out_of_range(skip, 1, block.size.into()))?;
@@ -435,31 +442,28 @@ impl Blocks {
         }
         Ok(())
     }
+}
 
-    /// Compares `bytes`, which are those of `block`, with its checksum.
-    fn prove(&self, block: &Block, bytes: &[u8]) -> BlockResult<()> {
-        let Some(sum) = block.sum else { return Ok(()) };
-        let mut digits = [0; 40];
-        let length = if sum.kind == Sum::Sha1 { 40 } else { 16 };
-        let digits = digits.get_mut(..length).unwrap_or_default();
-        keep(|| self.file.read_at(sum.at, digits))?;
-        let digits = digits.trim_ascii();
-        let is_it = match sum.kind {
-            Sum::Sha1 => {
-                let wanted = data_encoding::HEXLOWER_PERMISSIVE.decode(digits);
-                wanted.is_ok_and(|wanted| wanted == Sha1::digest(bytes).as_slice())
-            }
-            Sum::Xxh64 => {
-                let wanted = data_encoding::HEXLOWER_PERMISSIVE.decode(digits);
-                wanted.is_ok_and(|wanted| wanted == XxHash64::oneshot(0, bytes).to_be_bytes())
-            }
-        };
-        if is_it {
-            return Ok(());
-        }
-        let line = "block of the XVA export does not have its checksum; copy the export again";
-        Err(BlockError::corrupt(line, block.at, 0))
+/// Compares `bytes`, which are those of `block` of the archive `file`, with its checksum.
+///
+/// # Errors
+/// `Corrupt` if they have another one.
+fn prove(file: &dyn BlockDevice, block: &Block, bytes: &[u8]) -> BlockResult<()> {
+    let Some(sum) = block.sum else { return Ok(()) };
+    let mut digits = [0; 40];
+    let length = if sum.kind == Sum::Sha1 { 40 } else { 16 };
+    let digits = digits.get_mut(..length).unwrap_or_default();
+    keep(|| file.read_at(sum.at, digits))?;
+    let wanted = HEXLOWER_PERMISSIVE.decode(digits.trim_ascii());
+    let is_it = wanted.is_ok_and(|wanted| match sum.kind {
+        Sum::Sha1 => wanted == Sha1::digest(bytes).as_slice(),
+        Sum::Xxh64 => wanted == XxHash64::oneshot(0, bytes).to_be_bytes(),
+    });
+    if is_it {
+        return Ok(());
     }
+    let line = "block of the XVA export does not match its checksum; copy the export again";
+    Err(BlockError::corrupt(line, block.at, 0))
 }
 
 /// What is to be said of `blocks`, the last of which ends at `end` of a disk of `size` bytes.

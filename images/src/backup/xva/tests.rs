@@ -67,6 +67,26 @@ fn a_block_of_no_bytes_takes_a_number_and_no_place() {
     assert_eq!(codes(&backup, 0), [""; 0]);
 }
 
+/// One that lost its bytes would move all that come after it.
+#[test]
+fn an_empty_block_has_to_have_the_checksum_of_nothing() {
+    let mut empty = block("Ref:3", 1, &[], true);
+    let size = Some(disk().len() as u64);
+    let with = |empty: &[u8]| {
+        let mut blocks = blocks(true);
+        blocks.insert(1, empty.to_vec());
+        first(&export(&blocks, size))
+    };
+    let fine = with(&empty);
+    assert!(!fine.is_err_and(|line| line.contains("checksum")));
+    empty[1024] = if empty[1024] == b'0' { b'1' } else { b'0' };
+    assert_eq!(
+        with(&empty).unwrap_err(),
+        "its block 1, which is empty: block of the XVA export does not match its checksum; copy the \
+         export again"
+    );
+}
+
 #[test]
 fn disks_are_in_the_order_of_their_folders_and_missing_ones_are_told() {
     let text =
@@ -90,7 +110,7 @@ fn a_checksum_is_compared_once_and_a_block_without_it_is_an_error() {
         let mut blocks = blocks(is_new);
         blocks[1][512 + 77] ^= 1;
         let size = disk().len() as u64;
-        let line = "block of the XVA export does not have its checksum; copy the export again";
+        let line = "block of the XVA export does not match its checksum; copy the export again";
         let backup = open(&Xva, &export(&blocks, Some(size))).unwrap();
         let device = &backup.disks[0].image.as_ref().unwrap().device;
         for (at, length) in [(3 * BLOCK, BLOCK), (3 * BLOCK + 5, 9), (0, disk().len())] {
