@@ -16,8 +16,8 @@ use volfold_images::host;
 #[cfg(feature = "compressed")]
 use volfold_images::unpack;
 use volfold_images::{
-    BACKUPS, DiskImage, FORMATS, ImageContext, ImageFormat, Located, NoFiles, detect, join,
-    open_as, without_part_number,
+    BACKUPS, COMPRESSIONS, Compression, DiskImage, FORMATS, ImageContext, ImageFormat, Located,
+    NoFiles, detect, join, open_as, without_part_number,
 };
 
 use crate::discover::holds_something;
@@ -67,14 +67,19 @@ pub(crate) fn no_snapshot(wanted: &str) -> BlockError {
     ))
 }
 
+/// How a file is compressed whose name ends in `extension`.
+fn compression(extension: &str) -> Option<&'static Compression> {
+    COMPRESSIONS.iter().find(|it| it.extensions.contains(&extension))
+}
+
 /// The end of the name of the file at `path`, in lower case, without the number of a part and the end for
 /// what it was compressed with.
 pub(crate) fn inner_extension(path: &Path) -> String {
     let whole = without_part_number(path).unwrap_or_else(|| path.to_path_buf());
     let outer = extension(&whole);
-    match ["gz", "bz2", "xz", "zst", "zstd"].contains(&outer.as_str()) {
-        true => extension(&whole.with_extension("")),
-        false => outer,
+    match compression(&outer) {
+        Some(_) => extension(&whole.with_extension("")),
+        None => outer,
     }
 }
 
@@ -253,13 +258,10 @@ fn promised_by(extension: &str) -> Option<&'static str> {
     let image = FORMATS.iter().find(|it| it.id() != RAW && it.extensions().contains(&extension));
     let backup = BACKUPS.iter().find(|it| it.extensions().contains(&extension));
     let title = image.map(|format| format.title());
-    title.or_else(|| backup.map(|format| format.title())).or(match extension {
-        "gz" => Some("a gzip file"),
-        "bz2" => Some("a bzip2 file"),
-        "xz" => Some("an xz file"),
-        "zst" | "zstd" => Some("a Zstandard file"),
-        "lzma" => Some("an LZMA file"),
-        "ova" => Some("an OVA file"),
+    let title = title.or_else(|| backup.map(|format| format.title()));
+    title.or_else(|| compression(extension).map(|it| it.title)).or(match extension {
+        "lzma" => Some("LZMA"),
+        "ova" => Some("OVA"),
         _ => None,
     })
 }

@@ -53,8 +53,8 @@ pub use volfold_block as block;
 pub use volfold_fs as fs;
 pub use volfold_images as images;
 
-pub use machine::MachineSnapshot;
 pub use machine::manifest::ManifestFile;
+pub use machine::{CONFIGURATIONS, MachineSnapshot};
 pub use set::{
     Disk, DiskFailure, DiskSet, Incomplete, MachineStates, Manifest, OpenOptions, SetVolume,
 };

@@ -71,6 +71,6 @@ pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
 pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};
 pub use note::PartLog;
-pub use registry::{BACKUPS, FORMATS, detect, lineage, open, open_as};
+pub use registry::{BACKUPS, COMPRESSIONS, Compression, FORMATS, detect, lineage, open, open_as};
 pub use split::{join, without_part_number};
 pub use text::{FileName, TextEncoding};

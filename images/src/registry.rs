@@ -37,6 +37,31 @@ pub static BACKUPS: &[&dyn BackupFormat] = &[
     &crate::backup::Xva,
 ];
 
+/// A way in which a file may be compressed, whatever image it is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Compression {
+    /// Its id.
+    pub id: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// What the names of such files end in, in lower case.
+    pub extensions: &'static [&'static str],
+}
+
+/// Those of this build.
+#[cfg(not(feature = "compressed"))]
+pub static COMPRESSIONS: &[Compression] = &[];
+
+/// Those of this build.
+#[cfg(feature = "compressed")]
+pub static COMPRESSIONS: &[Compression] = &[
+    Compression { id: "gzip", title: "gzip", extensions: &["gz"] },
+    Compression { id: "bzip2", title: "bzip2", extensions: &["bz2"] },
+    Compression { id: "xz", title: "xz", extensions: &["xz"] },
+    Compression { id: "zstd", title: "Zstandard", extensions: &["zst", "zstd"] },
+];
+
 impl ImageContext {
     /// Opens images of all formats of this build. What is expensive to decode is kept in `cache`.
     pub fn new(cache: &Arc<CachePool>) -> Self {

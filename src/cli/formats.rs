@@ -5,15 +5,16 @@ use std::io;
 
 use clap::Args;
 use serde::Serialize;
+use volfold::CONFIGURATIONS;
 use volfold::partition::registry::SCHEMES;
 use volfold::volume::registry::MANAGERS;
 use volfold_fs::DRIVERS;
-use volfold_images::{BACKUPS, FORMATS};
+use volfold_images::{BACKUPS, COMPRESSIONS, FORMATS};
 
 use super::outcome::Outcome;
 use super::text;
 
-/// Show the image formats, partition schemes, volume managers and file systems of this build
+/// Show what this build reads: image formats, what may be around them, partitions, volumes, file systems
 #[derive(Args)]
 #[command(after_help = "Example:\n  volfold formats --json")]
 pub(crate) struct FormatsArguments {
@@ -32,6 +33,9 @@ struct Entry {
 struct FormatsJson {
     version: u32,
     image_formats: Vec<Entry>,
+    /// What may be around an image.
+    containers: Vec<Entry>,
+    machine_configurations: Vec<Entry>,
     partition_schemes: Vec<Entry>,
     volume_managers: Vec<Entry>,
     file_systems: Vec<Entry>,
@@ -46,6 +50,12 @@ pub(crate) fn run(arguments: &FormatsArguments) -> io::Result<Outcome> {
                 .map(|format| (format.id(), format.title()))
                 .chain(BACKUPS.iter().map(|format| (format.id(), format.title()))),
         ),
+        containers: entries(
+            [("ova", "OVA (packed machine)")]
+                .into_iter()
+                .chain(COMPRESSIONS.iter().map(|compression| (compression.id, compression.title))),
+        ),
+        machine_configurations: entries(CONFIGURATIONS.iter().copied()),
         partition_schemes: entries(SCHEMES.iter().map(|scheme| (scheme.id(), scheme.title()))),
         volume_managers: entries(
             [("basic", "partitions and whole disks")]
@@ -60,6 +70,8 @@ pub(crate) fn run(arguments: &FormatsArguments) -> io::Result<Outcome> {
         let mut text = String::new();
         for (heading, entries) in [
             ("Image formats", &formats.image_formats),
+            ("Around images", &formats.containers),
+            ("Configurations of machines", &formats.machine_configurations),
             ("Partition schemes", &formats.partition_schemes),
             ("Volume managers", &formats.volume_managers),
             ("File systems", &formats.file_systems),

@@ -21,6 +21,15 @@ pub use config::MachineSnapshot;
 use config::{MAX_DISKS, text};
 pub(crate) use config::{Machine, MachineDisk};
 
+/// The configurations of machines that are read: ids and titles.
+pub const CONFIGURATIONS: &[(&str, &str)] = &[
+    ("vmx", "VMware, with its snapshots (.vmsd)"),
+    ("ovf", "OVF, with its manifest (.mf)"),
+    ("vbox", "VirtualBox"),
+    ("xml", "libvirt"),
+    ("conf", "Proxmox VE"),
+];
+
 /// Whether the file at `path` is called as configurations are.
 pub(crate) fn is_called_so(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
