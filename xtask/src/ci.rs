@@ -66,8 +66,9 @@ fn beside(named: &[&str], step: fn() -> Result<(), Failure>) -> Result<(), Failu
     let log = steps::target_folder().join("beside.log");
     let output = File::create(&log).map_err(failed)?;
     let both = output.try_clone().map_err(failed)?;
-    // Tests of `step` may have deadlines.
+    // Tests of `step` may have deadlines, and its builds would be waited for.
     let mut command = Command::new("nice");
+    command.env("CARGO_TARGET_DIR", steps::target_folder().join("beside"));
     command.args(["-n", "10"]).arg(env::current_exe().map_err(failed)?).arg("ci").args(named);
     let mut child = command.stdout(output).stderr(both).spawn().map_err(failed)?;
     let done = step();
