@@ -16,10 +16,6 @@ pub(crate) enum Form {
 }
 
 /// Why bytes do not unpack to what was expected.
-#[cfg_attr(
-    not(any(feature = "dmg", feature = "ewf", feature = "qcow2")),
-    allow(dead_code, reason = "VMDK has grains that are shorter")
-)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// They contradict RFC 1950 or 1951, or the checksum at their end.
@@ -49,8 +45,8 @@ impl Broken {
 /// # Errors
 /// Why it is something else.
 #[cfg_attr(
-    not(any(feature = "dmg", feature = "ewf", feature = "qcow2")),
-    allow(dead_code, reason = "VMDK has grains that are shorter")
+    not(any(test, feature = "dmg", feature = "ewf", feature = "qcow2")),
+    expect(dead_code, reason = "a grain of VMDK may be shorter than its place")
 )]
 pub(crate) fn inflate(form: Form, packed: &[u8], out: &mut [u8]) -> Result<(), Broken> {
     match inflate_some(form, packed, out)? {
