@@ -43,7 +43,8 @@ Examples:
 Reads every file and alternate stream of every volume, compares what the file systems record twice
 (tables and their copies, sizes and chains, clusters of two files), and the sides of mirrors and
 RAID-5. Where an image keeps a hash of its disk (E01), or a packed machine (OVA) has a manifest, all of
-it is read and compared, unless single volumes are asked for. Exit code 0 means that all of it can be read and agrees.")]
+it is read and compared, unless single volumes are asked for. Exit code 0 means that all of it can be
+read and agrees.")]
 pub(crate) struct CheckArguments {
     /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]

@@ -76,6 +76,12 @@ pub(super) fn compare_files(
     let mut files = Vec::new();
     for manifest in set.manifests() {
         let machine = manifest.path.display().to_string();
+        if manifest.other_lines > 0 {
+            let count = manifest.other_lines;
+            let line =
+                format!("{machine}: lines of its manifest that are no hash of a file: {count}");
+            report.finding(Finding::error(code::IMAGE_HASH_NOT_COMPARED, line));
+        }
         for file in &manifest.files {
             let ManifestFile { name, algorithm, digest: recorded, .. } = file;
             progress.set_message(name.clone());
@@ -111,7 +117,8 @@ fn digest(file: &ManifestFile, progress: &ProgressBar) -> Result<String, String>
         read(device, Span::below(device.size()), progress, &mut |bytes| digest.update(bytes))?;
         Ok(HEXLOWER.encode(&digest.finalize()))
     }
-    let device = &**file.bytes.as_ref().map_err(|error| error_chain(error))?;
+    let device = file.open().map_err(|error| error_chain(&error))?;
+    let device = &*device;
     let digest = match file.algorithm.as_str() {
         "sha1" => of::<Sha1>(device, progress),
         "sha256" => of::<Sha256>(device, progress),

@@ -6,10 +6,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockResult};
-use volfold_images::Located;
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult};
+use volfold_images::{Located, Locator};
 
 use super::config::{MAX_DISKS, text};
+
+/// LIMIT: files of one manifest: the disks, the descriptor and what else comes with them.
+const MAX_FILES: usize = 2 * MAX_DISKS;
 
 /// A file of a machine, and the hash that its manifest has of it.
 #[non_exhaustive]
@@ -20,33 +23,60 @@ pub struct ManifestFile {
     pub algorithm: String,
     /// The digest in lower case.
     pub digest: String,
-    /// Its bytes, or why there are none.
-    pub bytes: BlockResult<Arc<dyn BlockDevice>>,
+    /// The descriptor, if it is that.
+    own: Option<Arc<dyn BlockDevice>>,
+    files: Arc<dyn Locator>,
 }
 
-/// The files in the manifest beside `descriptor`; none if there is no manifest.
+impl ManifestFile {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn open(&self) -> BlockResult<Arc<dyn BlockDevice>> {
+        match &self.own {
+            Some(own) => Ok(Arc::clone(own)),
+            None => self.files.open(Path::new(&self.name)).map(|file| file.device),
+        }
+    }
+}
+
+/// The files in the manifest beside `descriptor`, and how many of its lines are no hash of a file; none if
+/// there is no manifest, or `descriptor` is none of OVF.
 ///
 /// # Errors
 /// Why it cannot be read.
-pub(crate) fn read(descriptor: &Located) -> BlockResult<Vec<ManifestFile>> {
-    let own = Path::new(&descriptor.name).file_name().map(Path::new).unwrap_or(Path::new(""));
-    let manifest = descriptor.files.open(&own.with_extension("mf"));
-    let Ok(manifest) = manifest else { return Ok(Vec::new()) };
+pub(crate) fn read(descriptor: &Located) -> BlockResult<Option<(Vec<ManifestFile>, usize)>> {
+    let own = Path::new(Path::new(&descriptor.name).file_name().unwrap_or_default());
+    if !own.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ovf")) {
+        return Ok(None);
+    }
+    let manifest = match descriptor.files.open(&own.with_extension("mf")) {
+        Ok(manifest) => manifest,
+        Err(error) if error.kind() == BlockErrorKind::MissingPart => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let bytes = text(&manifest)?;
     let lines = String::from_utf8_lossy(&bytes);
-    let open = |name: &Path| match name == own {
-        true => Ok(Arc::clone(&descriptor.device)),
-        false => descriptor.files.open(name).map(|file| file.device),
-    };
-    // The descriptor is one of its files.
-    let entries = lines.lines().filter_map(entry).take(MAX_DISKS.saturating_mul(2));
-    let file = |(algorithm, name, digest): (&str, &str, &str)| ManifestFile {
-        name: name.to_owned(),
-        algorithm: algorithm.to_ascii_lowercase(),
-        digest: digest.to_ascii_lowercase(),
-        bytes: open(Path::new(name)),
-    };
-    Ok(entries.map(file).collect())
+    let (mut files, mut others) = (Vec::new(), 0);
+    for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+        let Some((algorithm, name, digest)) = entry(line) else {
+            others += 1;
+            continue;
+        };
+        if files.len() == MAX_FILES {
+            let line = format!("has hashes of more than {MAX_FILES} files");
+            return Err(BlockError::unsupported(line));
+        }
+        files.push(ManifestFile {
+            name: name.to_owned(),
+            algorithm: algorithm.to_ascii_lowercase(),
+            digest: digest.to_ascii_lowercase(),
+            own: (own == Path::new(name)).then(|| Arc::clone(&descriptor.device)),
+            files: Arc::clone(&descriptor.files),
+        });
+    }
+    Ok(Some((files, others)))
 }
 
 /// Algorithm, name and digest of a line.

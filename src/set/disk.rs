@@ -39,6 +39,8 @@ pub struct Manifest {
     pub path: PathBuf,
     /// The files.
     pub files: Vec<ManifestFile>,
+    /// How many of its lines are no hash of a file.
+    pub other_lines: usize,
 }
 
 /// One disk of the set.

@@ -263,11 +263,15 @@ impl Opening {
         open: &dyn Fn(Located, &OpenOptions) -> Opened,
     ) {
         match manifest::read(file) {
-            Ok(files) if files.is_empty() => {}
-            Ok(files) => self.manifests.push(Manifest { path: path.to_path_buf(), files }),
-            Err(error) => self
-                .failures
-                .push(DiskFailure { path: path.to_path_buf(), error: error.within("manifest") }),
+            Ok(None) => {}
+            Ok(Some((files, other_lines))) => {
+                let path = path.to_path_buf();
+                self.manifests.push(Manifest { path, files, other_lines });
+            }
+            Err(error) => {
+                let (path, error) = (path.to_path_buf(), error.within("manifest"));
+                self.failures.push(DiskFailure { path, error });
+            }
         }
         if !machine.snapshots.is_empty() {
             self.machines.push(MachineStates {

@@ -35,13 +35,14 @@ impl Ova {
         }
         let read = || {
             let mut file = host::open_image_file(path, &options.allowed)?;
-            let sources = SourceLog::of(&mut file).files();
+            let sources = SourceLog::of(&mut file);
             let file = image::whole(file, path, None, pool)?.file;
             let archive = TarArchive::read(&file)?;
             // The description of an XVA export, which some call so too.
             let is_ova =
                 |archive: &TarArchive| archive.names().iter().all(|name| name != "ova.xml");
             let archive = archive.filter(|(archive, _)| is_ova(archive));
+            let sources = sources.files();
             Ok(archive.map(|(archive, damage)| Self { archive, damage, sources }))
         };
         read().transpose()

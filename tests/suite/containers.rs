@@ -139,6 +139,10 @@ fn check_compares_the_files_of_a_packed_machine_with_its_manifest() {
     let path = tar(&scratch, "other.ova", "ustar", &members);
     let said = volfold(["check", text(&path)]).code(3);
     said.says("web.ovf: the hash in the manifest is not compared: sha3 is not known");
+    fs::write(scratch.join("web.mf"), format!("{manifest}SHA1 web.ovf = 0\n")).expect("a file");
+    let path = tar(&scratch, "odd.ova", "ustar", &members);
+    let said = volfold(["check", text(&path)]).code(3);
+    said.says("lines of its manifest that are no hash of a file: 1");
     // One byte of the descriptor's blank space, which nothing else reads.
     fs::write(scratch.join("web.ovf"), format!("{DESCRIPTOR}\n")).expect("a file");
     fs::write(scratch.join("web.mf"), &manifest).expect("a file");

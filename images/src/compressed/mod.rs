@@ -28,6 +28,7 @@ use volfold_block::{
 use self::block::Block;
 use self::gzip::Point;
 use crate::locator::Located;
+use crate::registry::COMPRESSIONS;
 
 /// LIMIT: bytes of whole blocks that are kept.
 const MAX_KEPT: usize = 96 << 20;
@@ -54,11 +55,14 @@ impl Codec {
     /// The one that the name and the first bytes of a file agree on.
     fn of(path: &Path, file: &dyn BlockDevice) -> BlockResult<Option<Self>> {
         let extension = path.extension().unwrap_or_default().to_string_lossy();
-        let (codec, magic): (Self, &[u8]) = match extension.to_ascii_lowercase().as_str() {
-            "bz2" => (Self::Bzip2, bzip2::MAGIC),
-            "gz" => (Self::Gzip, gzip::MAGIC),
-            "xz" => (Self::Xz, xz::MAGIC),
-            "zst" | "zstd" => (Self::Zstd, zstd::MAGIC),
+        let extension = extension.to_ascii_lowercase();
+        let mut known = COMPRESSIONS.iter();
+        let known = known.find(|it| it.extensions.contains(&extension.as_str()));
+        let (codec, magic): (Self, &[u8]) = match known.map(|it| it.id) {
+            Some("bzip2") => (Self::Bzip2, bzip2::MAGIC),
+            Some("gzip") => (Self::Gzip, gzip::MAGIC),
+            Some("xz") => (Self::Xz, xz::MAGIC),
+            Some("zstd") => (Self::Zstd, zstd::MAGIC),
             _ => return Ok(None),
         };
         let mut first = vec![0; magic.len()];
