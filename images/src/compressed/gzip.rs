@@ -300,7 +300,7 @@ impl<'a> Stream<'a> {
             TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput if used > 0 || count > 0 => {
                 Ok(())
             }
-            TINFLStatus::FailedCannotMakeProgress => Err(BlockError::corrupt(CUT, at, 0)),
+            TINFLStatus::FailedCannotMakeProgress => Err(BlockError::corrupt(CUT, file_size, 0)),
             _ => Err(BlockError::corrupt(DAMAGED, at, 0)),
         }
     }
