@@ -2,7 +2,7 @@
 //!
 //! Specification: fstab(5) of util-linux.
 
-use crate::set::SetVolume;
+use crate::set::volume::SetVolume;
 
 use super::GuestVolume;
 

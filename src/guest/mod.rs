@@ -1,6 +1,7 @@
 //! What the files of a set say of the systems that are installed on it: read from the volumes, with
 //! nothing mounted and nothing run.
 
+mod arrangement;
 mod fstab;
 mod linux;
 mod merged;
@@ -8,11 +9,12 @@ mod release;
 
 use std::sync::Arc;
 
+pub use arrangement::Arrangement;
 use serde::Serialize;
 use volfold_block::{Finding, code, error_chain};
-use volfold_fs::{FileSystem, FsError};
+use volfold_fs::{FileSystem, FsError, TreeVolume};
 
-use crate::set::SetVolume;
+use crate::set::volume::SetVolume;
 use crate::volume::VolumeId;
 
 /// The systems of a set.
@@ -150,6 +152,12 @@ pub(crate) struct GuestVolume<'a> {
 impl GuestVolume<'_> {
     fn id(&self) -> &VolumeId {
         &self.set.volume.id
+    }
+
+    /// It as a directory of a tree.
+    fn directory(&self) -> TreeVolume {
+        let files = self.files.clone();
+        TreeVolume::new(self.set.name.clone(), move || Ok(files.clone()))
     }
 
     fn unread(&self, what: &str, error: &FsError) -> Finding {

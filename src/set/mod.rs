@@ -17,19 +17,18 @@ use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
 
 mod backup;
-mod disk;
+pub(crate) mod disk;
 mod naming;
 mod opening;
 mod options;
 mod ova;
 mod paths;
-mod volume;
+pub(crate) mod volume;
 
 pub use disk::{Disk, DiskFailure, MachineStates, Manifest};
 use naming::name_volumes;
 use opening::{Found, Opening};
 pub use options::OpenOptions;
-pub(crate) use paths::first_part;
 pub use volume::SetVolume;
 
 /// A set in which images are missing, because they could not be opened.
@@ -292,7 +291,7 @@ fn set_tree(volumes: &[Arc<SetVolume>]) -> Arc<SetTree> {
     let tree = Arc::new(SetTree {
         files: VolumeTree::new(tree_volumes(volumes, |_| true)),
         names: volume_names(volumes, |_| true),
-        volumes: volumes.to_vec(),
+        volumes: volumes.iter().map(|it| (it.name.clone(), it.reason.clone())).collect(),
     });
     for volume in volumes {
         // It was made for this set, and has none yet.

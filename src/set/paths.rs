@@ -1,6 +1,7 @@
 //! How paths name the volumes of a set.
 
 use super::DiskSet;
+use crate::files::first_part;
 
 impl DiskSet {
     /// `given` as `/<volume>/dir/file`: with `/` as its separator around the volume, and with the
@@ -49,11 +50,6 @@ fn is_separator(byte: &u8) -> bool {
 fn without_separators(path: &[u8]) -> &[u8] {
     let count = path.iter().take_while(|byte| is_separator(byte)).count();
     path.get(count..).unwrap_or_default()
-}
-
-/// The part of `path` that names the volume.
-pub(crate) fn first_part(path: &[u8]) -> &[u8] {
-    path.split(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or_default()
 }
 
 /// The drive letter that `path` begins with, and its colon.

@@ -8,6 +8,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use volfold::{DiskSet, Incomplete, OpenOptions};
 
+use crate::common::mounted::Folder;
+use crate::common::needs_mount;
 use crate::common::program::{Scratch, run, text, volfold};
 use crate::harness::{apply, needs_programs, test};
 
@@ -157,9 +159,14 @@ fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
 fn what_a_missing_volume_would_tell_is_not_told() {
     let scratch = Scratch::new("guest-missing");
     let disks = debian(&scratch);
-    let answer = info(&disks[..1], 0);
+    let answer = info(&disks[..1], 3);
     let system = &answer["systems"][0];
     assert_eq!(system["host_name"], "web1");
+    let told = answer["findings"][0]["message"].as_str().expect("a finding");
+    let expected = "what is told of the system is incomplete: /etc/os-release: the volume \
+        UUID=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee of /usr is not shown: there is no such volume that \
+        can be read";
+    assert_eq!(told, expected);
     assert_eq!((&system["product"], &system["architecture"]), (&Value::Null, &Value::Null));
     let usr = &system["mount_points"][2];
     assert_eq!((&usr["path"], &usr["volume"]), (&json!("/usr"), &Value::Null));
@@ -175,7 +182,7 @@ fn of_copies_of_a_volume_the_one_that_is_meant_is_not_guessed() {
     let copy = scratch.join("usr-copy.img");
     fs::copy(&disks[1], &copy).expect("a copy");
     disks.push(copy);
-    let system = &info(&disks, 0)["systems"][0];
+    let system = &info(&disks, 3)["systems"][0];
     let usr = &system["mount_points"][2];
     assert_eq!(usr["volume"], Value::Null);
     assert_eq!(usr["reason"], "it may be any of usr, usr-2");
@@ -292,4 +299,38 @@ fn files_are_read_by_their_paths() {
     drop((notes, hostname));
     let error = root.path("/etc").expect_err("the set is closed");
     assert_eq!(error.to_string(), "the set of the volume was closed");
+}
+
+#[apply(test)]
+fn a_mount_shows_volumes_where_their_system_does() {
+    needs_mount();
+    let scratch = Scratch::new("guest-mount");
+    let disks = debian(&scratch);
+    let mounted = Folder::new("guest");
+    let output = mounted.mount(&disks, &["--guest", "--json"]).code(3).json();
+    let root = mounted.join("root");
+    let read = |path: &str| fs::read_to_string(root.join(path));
+    assert_eq!(read("home/ada/notes").expect("a file"), "hello");
+    let release = read("etc/os-release").expect("by a link to another volume");
+    assert!(release.contains("bookworm"));
+    assert_eq!(fs::read(root.join("bin/sh")).expect("by two links"), shell());
+    assert!(read("usr/under").is_err() && read("home/under").is_err(), "they are covered");
+    // What belongs to a missing volume is an error, and no empty folder.
+    let error = fs::read_dir(root.join("var/log")).map(Iterator::count).expect_err("missing");
+    assert_ne!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    let mut top: Vec<_> = fs::read_dir(mounted.path())
+        .expect("the mount")
+        .map(|it| it.expect("a name").file_name())
+        .collect();
+    top.sort();
+    assert_eq!(top, ["root"]);
+    let paths: Vec<&str> = output["volumes"]
+        .as_array()
+        .expect("volumes")
+        .iter()
+        .map(|volume| volume["paths"][0].as_str().expect("a path"))
+        .collect();
+    let expected = [root.join("home"), root.clone(), root.join("usr")];
+    assert_eq!(paths, expected.iter().map(|path| text(path)).collect::<Vec<_>>());
+    mounted.unmount(&[]).code(0);
 }
