@@ -41,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod discover;
+pub mod guest;
 mod image;
 mod machine;
 pub mod partition;
