@@ -7,3 +7,4 @@
 
 pub mod hive;
 
+pub mod windows;

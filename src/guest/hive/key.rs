@@ -71,8 +71,9 @@ struct RawKey {
 const _: () = assert!(offset_of!(RawKey, subkey_list) == 0x1C);
 const _: () = assert!(offset_of!(RawKey, class_name) == 0x30);
 const _: () = assert!(offset_of!(RawKey, name_length) == 0x48);
-const _: () = assert!(size_of::<RawKey>() == NAME_AT as usize);
+const _: () = assert!(size_of::<RawKey>() == 0x4C);
 
+/// Where the name begins.
 const NAME_AT: u64 = 0x4C;
 
 /// A key of a hive.

@@ -48,6 +48,7 @@ const MAX_LOG: u64 = 256 << 20;
 /// Bytes that are read at once for a hash or a bitmap.
 const PIECE: usize = 64 << 10;
 
+/// Bytes of the header of an entry, and of a reference to a page.
 const HEADER: u64 = 40;
 const REFERENCE: u64 = 8;
 
@@ -63,7 +64,7 @@ struct RawEntry {
     hash_1: U64<LE>,
     hash_2: U64<LE>,
 }
-const _: () = assert!(size_of::<RawEntry>() as u64 == HEADER);
+const _: () = assert!(size_of::<RawEntry>() == 40);
 
 /// A hive as its logs leave it.
 pub(super) struct Replay {

@@ -6,14 +6,13 @@ use parking_lot::Mutex;
 use volfold_block::{byte_count, bytes_to_index};
 use volfold_fs::{FileData, FsError, FsResult};
 
-use super::base_block::{BASE_BLOCK_SIZE, PAGE};
+use super::base_block::BASE_BLOCK_SIZE;
 use super::overlay::Overlay;
 
 /// LIMIT: pages that are kept, 1 MiB in all.
 const KEPT_PAGES: u64 = 256;
 
 const PAGE_SIZE: u64 = 4096;
-const _: () = assert!(PAGE as u64 == PAGE_SIZE);
 
 type Page = Arc<[u8; 4096]>;
 

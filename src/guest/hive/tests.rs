@@ -138,7 +138,7 @@ fn text_may_lack_its_end_or_have_an_odd_one() {
     assert_eq!(text(1, &abc).unwrap(), "abc\u{20ac}");
     assert_eq!(text(2, &abc[..abc.len() - 2]).unwrap(), "abc\u{20ac}");
     assert_eq!(text(6, &abc[..abc.len() - 1]).unwrap(), "abc\u{20ac}");
-    assert_eq!(text(1, &[&abc[..], &[b'x']].concat()).unwrap(), "abc\u{20ac}");
+    assert_eq!(text(1, &[&abc[..], b"x"].concat()).unwrap(), "abc\u{20ac}");
     assert_eq!(text(1, &[&abc[..], &sz("rest")].concat()).unwrap(), "abc\u{20ac}");
     assert_eq!(text(1, &[]).unwrap(), "");
     let error = text(1, &[b'a', 0, b'b']).unwrap_err();

@@ -58,8 +58,9 @@ struct RawValue {
     flags: U16<LE>,
     spare: U16<LE>,
 }
-const _: () = assert!(size_of::<RawValue>() == NAME_AT as usize);
+const _: () = assert!(size_of::<RawValue>() == 0x14);
 
+/// Where the name begins.
 const NAME_AT: u64 = 0x14;
 
 /// What the data of a value is said to be.
