@@ -25,6 +25,11 @@
 //! # let _ = product_name;
 //! ```
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
+)]
+
 use std::sync::Arc;
 
 use volfold_block::{Finding, code};

@@ -9,12 +9,15 @@
 //! | `DMIO:ID:` and 16                 | GUID of a GPT partition, or of a dynamic volume          |
 //! | text in UTF-16, `\??\` or `_??_`  | the interface of a device: floppy, CD-ROM, USB stick     |
 
+use std::fmt;
+use std::sync::Arc;
+
 use volfold_block::BlockDevice;
 use volfold_fs::wtf8;
 
 use crate::guest::hive::Hive;
 use crate::partition::Guid;
-use crate::set::{DiskSet, SetVolume};
+use crate::set::{Disk, SetVolume};
 use crate::volume::VolumeType;
 
 use super::files::Notes;
@@ -67,6 +70,20 @@ pub enum DeviceId {
     Interface(String),
     /// Something else.
     Other(Vec<u8>),
+}
+
+/// In words, as messages have it.
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mbr { signature, offset } => {
+                write!(f, "disk {signature:08x}, partition at byte {offset}")
+            }
+            Self::Guid(guid) => write!(f, "partition or dynamic volume {guid}"),
+            Self::Interface(text) => write!(f, "device {text}"),
+            Self::Other(bytes) => write!(f, "unknown device in {} bytes", bytes.len()),
+        }
+    }
 }
 
 impl DeviceId {
@@ -133,32 +150,41 @@ impl MountedDevice {
 pub struct MountedVolume {
     /// What the volume is called.
     pub name: MountName,
-    /// The indices in [`DiskSet::volumes`]: none where the set does not have the volume, more than
-    /// one where it has copies of the disk, between which nothing here can choose.
+    /// What the system tells it by.
+    pub id: DeviceId,
+    /// The indices among the volumes of the set: none where the set does not have the volume, more
+    /// than one where it has copies of the disk, between which nothing here can choose.
     pub volumes: Vec<usize>,
 }
 
-/// The volumes of `set` that `devices` name; interfaces of devices are no volumes of a set and are
-/// left out.
-pub fn mounted_volumes(set: &DiskSet, devices: &[MountedDevice]) -> Vec<MountedVolume> {
-    let ids: Vec<VolumeIdentity> =
-        set.volumes().iter().map(|volume| VolumeIdentity::of(set, volume)).collect();
+/// Which of `volumes`, all those on `disks`, the system means by each of `devices`. Interfaces of
+/// devices are no volumes of a set and are left out.
+pub fn mounted_volumes(
+    disks: &[Disk],
+    volumes: &[Arc<SetVolume>],
+    devices: &[MountedDevice],
+) -> Vec<MountedVolume> {
+    let ids = identities(disks, volumes);
     let known = devices
         .iter()
         .filter(|device| matches!(device.id, DeviceId::Mbr { .. } | DeviceId::Guid(_)));
     known
         .map(|device| MountedVolume {
             name: device.name.clone(),
+            id: device.id.clone(),
             volumes: matching(&ids, &device.id),
         })
         .collect()
 }
 
-/// The indices of the volumes of `set` that `id` means; see [`MountedVolume::volumes`].
-pub fn volumes_with_id(set: &DiskSet, id: &DeviceId) -> Vec<usize> {
-    let ids: Vec<VolumeIdentity> =
-        set.volumes().iter().map(|volume| VolumeIdentity::of(set, volume)).collect();
-    matching(&ids, id)
+/// The indices of those of `volumes`, all on `disks`, that `id` means; see
+/// [`MountedVolume::volumes`].
+pub fn volumes_with_id(disks: &[Disk], volumes: &[Arc<SetVolume>], id: &DeviceId) -> Vec<usize> {
+    matching(&identities(disks, volumes), id)
+}
+
+fn identities(disks: &[Disk], volumes: &[Arc<SetVolume>]) -> Vec<VolumeIdentity> {
+    volumes.iter().map(|volume| VolumeIdentity::of(disks, volume)).collect()
 }
 
 fn matching(ids: &[VolumeIdentity], wanted: &DeviceId) -> Vec<usize> {
@@ -180,12 +206,12 @@ enum VolumeIdentity {
 }
 
 impl VolumeIdentity {
-    fn of(set: &DiskSet, volume: &SetVolume) -> Self {
+    fn of(disks: &[Disk], volume: &SetVolume) -> Self {
         let volume = &volume.volume;
         match (volume.kind, &volume.partition) {
             (VolumeType::Gpt, Some(partition)) => partition.guid.map_or(Self::Unknown, Self::Gpt),
             (VolumeType::Basic, Some(partition)) => {
-                let disk = volume.extents.first().and_then(|extent| set.disks().get(extent.disk));
+                let disk = volume.extents.first().and_then(|extent| disks.get(extent.disk));
                 // The id of a volume has the signature too, but not that of a second copy.
                 match disk.and_then(|disk| signature(&*disk.device)) {
                     Some(signature) => Self::Mbr { signature, offset: partition.start },
@@ -219,22 +245,12 @@ impl VolumeIdentity {
 }
 
 /// The signature in the MBR of `disk`, `None` if it cannot be read or is 0: then it tells nothing.
-fn signature(disk: &dyn BlockDevice) -> Option<u32> {
+pub(super) fn signature(disk: &dyn BlockDevice) -> Option<u32> {
     let mut bytes = [0; 512];
     disk.read_at(0, &mut bytes).ok()?;
     let (_, end) = bytes.split_at_checked(440)?;
     let (signature, _) = end.split_first_chunk::<4>()?;
     Some(u32::from_le_bytes(*signature)).filter(|signature| *signature != 0)
-}
-
-/// Where a Windows that is looked at stands among its own names: the letter of the volume with the
-/// index `own` in the set.
-pub fn letters_of(mounted: &[MountedVolume], own: usize) -> Vec<char> {
-    let letter = |volume: &MountedVolume| match volume.name {
-        MountName::Letter(letter) if volume.volumes == [own] => Some(letter),
-        _ => None,
-    };
-    mounted.iter().filter_map(letter).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,11 @@
 //! Nothing is guessed: what a hive does not have is `None`, and what it has and cannot be read is a
 //! finding that names the hive and the key.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
+)]
+
 use std::ops::ControlFlow;
 
 use volfold_block::{Finding, FindingLog, code};
@@ -14,6 +19,7 @@ use volfold_fs::{DirCursor, FileKind, FileSystem, NodeId};
 mod boot;
 mod devices;
 mod files;
+mod join;
 mod machine;
 mod product;
 mod programs;
@@ -24,12 +30,14 @@ mod tests;
 
 pub use boot::{BootDevice, BootEntry, BootMenu, boot_menus};
 pub use devices::{
-    DeviceId, MountName, MountedDevice, MountedVolume, letters_of, mounted_volumes, volumes_with_id,
+    DeviceId, MountName, MountedDevice, MountedVolume, mounted_volumes, volumes_with_id,
 };
 use files::{Files, Notes};
+pub(crate) use join::find;
 pub use machine::{ControlSets, Machine, PageFile, TimeZone};
 pub use product::{Product, ProductRole};
 pub use programs::{Program, ProgramScope};
+use section::Section;
 
 /// LIMIT: folders of a root that are looked into for a Windows.
 const MAX_FOLDERS: usize = 4096;
@@ -46,6 +54,8 @@ pub struct Windows {
     pub machine: Machine,
     /// Which letters it gives to which volumes; see [`mounted_volumes`].
     pub mounted_devices: Vec<MountedDevice>,
+    /// `MachineGuid`: the id that it gives itself.
+    pub machine_guid: Option<String>,
 }
 
 impl Windows {
@@ -98,10 +108,14 @@ pub fn read_windows(fs: &dyn FileSystem, folder: &str, told: &FindingLog) -> Win
         product: Product::default(),
         machine: Machine::default(),
         mounted_devices: Vec::new(),
+        machine_guid: None,
     };
     match files.hive(&software, told) {
         Some(hive) => {
-            windows.product = Product::read(&hive, Notes { path: &software, told });
+            let notes = Notes { path: &software, told };
+            windows.product = Product::read(&hive, notes);
+            let section = Section::open(&hive, r"Microsoft\Cryptography", notes);
+            windows.machine_guid = section.text("MachineGuid");
         }
         None => note_missing(files, &software, told),
     }
