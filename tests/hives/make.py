@@ -140,7 +140,32 @@ def system_10():
     }
 
 
+def partition_device(signature, start):
+    """A device element: a partition of an MBR."""
+    return struct.pack("<16xIIIIQ8xII", 6, 0, 0x48, 0, start, 0, 1) + struct.pack("<I12x", signature) + bytes(16)
+
+
+def bcd():
+    manager = "{9dea862c-5cdd-4e70-acc1-f32b344d4795}"
+    loader = "{36a43ee8-0000-11ef-8000-001122334455}"
+    other = "{36a43ee9-0000-11ef-8000-001122334455}"
+    keys = {
+        rf"Objects\{manager}\Description": {"Type": dword(0x10100002)},
+        rf"Objects\{manager}\Elements\23000003": {"Element": text(loader)},
+        rf"Objects\{manager}\Elements\24000001": {"Element": multi(other, loader)},
+    }
+    for guid, title, start in [(loader, "Windows 11", 0x06500000), (other, "Windows 10", 0x10000000)]:
+        elements = rf"Objects\{guid}\Elements"
+        keys[rf"Objects\{guid}\Description"] = {"Type": dword(0x10200003)}
+        keys[rf"{elements}\12000002"] = {"Element": text("\\Windows\\system32\\winload.exe")}
+        keys[rf"{elements}\12000004"] = {"Element": text(title)}
+        keys[rf"{elements}\21000001"] = {"Element": data(3, partition_device(0x085B7ABE, start))}
+        keys[rf"{elements}\22000002"] = {"Element": text("\\Windows")}
+    return keys
+
+
 HIVES = {
+    "bcd": (5, bcd),
     "software-11": (5, software_11),
     "software-nt4": (3, software_nt4),
     "system-10": (5, system_10),

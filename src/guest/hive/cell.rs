@@ -22,9 +22,9 @@ use volfold_fs::{FsError, FsErrorKind, FsResult};
 use zerocopy::byteorder::{LE, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Hive;
 use super::base_block::PAGE;
 use super::pages::{Pages, file_offset};
+use super::store::Store;
 
 /// The offset that leads nowhere.
 pub(super) const NONE: u32 = u32::MAX;
@@ -60,8 +60,8 @@ impl Cell {
     ///
     /// # Errors
     /// `Corrupt` for a place that is no cell in use inside a bin, or why it cannot be read.
-    pub(super) fn locate(hive: &Hive, offset: u32) -> FsResult<Self> {
-        let pages = &hive.pages;
+    pub(super) fn locate(store: &Store, offset: u32) -> FsResult<Self> {
+        let pages = &store.pages;
         let at = file_offset(offset.into());
         let corrupt = |line: &'static str| Err(FsError::corrupt(line).at(at));
         if !offset.is_multiple_of(8) {
@@ -99,25 +99,25 @@ impl Cell {
     ///
     /// # Errors
     /// `Corrupt` past the end of the cell, or why it cannot be read.
-    pub(super) fn read(&self, hive: &Hive, skip: u64, buf: &mut [u8]) -> FsResult<()> {
+    pub(super) fn read(&self, store: &Store, skip: u64, buf: &mut [u8]) -> FsResult<()> {
         let end = skip.checked_add(byte_count(buf.len()));
         if end.is_none_or(|end| end > self.length) {
             return Err(self.corrupt("cell is too small for what it holds", 0));
         }
-        hive.pages.read(self.start.saturating_add(skip), buf)
+        store.pages.read(self.start.saturating_add(skip), buf)
     }
 
     /// The same as new bytes; the caller has bounded `length`.
     ///
     /// # Errors
     /// As [`Cell::read`].
-    pub(super) fn bytes(&self, hive: &Hive, skip: u64, length: u64) -> FsResult<Vec<u8>> {
+    pub(super) fn bytes(&self, store: &Store, skip: u64, length: u64) -> FsResult<Vec<u8>> {
         // Before memory is asked for.
         if skip.checked_add(length).is_none_or(|end| end > self.length) {
             return Err(self.corrupt("cell is too small for what it holds", 0));
         }
         let mut bytes = vec![0; bytes_to_index(length)?];
-        self.read(hive, skip, &mut bytes)?;
+        self.read(store, skip, &mut bytes)?;
         Ok(bytes)
     }
 }

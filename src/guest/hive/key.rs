@@ -28,11 +28,11 @@ use volfold_fs::{FsError, FsErrorKind, FsResult, Timestamp};
 use zerocopy::byteorder::{LE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Hive;
 use super::cell::{Cell, NONE};
 use super::filetime::filetime_to_timestamp;
 use super::list::{Element, List};
 use super::name::{self, Wanted};
+use super::store::{Store, within};
 use super::value::{Value, ValueKind};
 
 /// LIMIT: keys that lie in each other, as in Windows.
@@ -79,7 +79,7 @@ const NAME_AT: u64 = 0x4C;
 /// A key of a hive.
 #[derive(Clone)]
 pub struct Key<'h> {
-    hive: &'h Hive,
+    store: &'h Store,
     offset: u32,
     depth: u32,
     path: String,
@@ -96,15 +96,15 @@ pub struct Key<'h> {
 }
 
 impl<'h> Key<'h> {
-    pub(super) fn root(hive: &'h Hive) -> FsResult<Self> {
-        Self::read(hive, hive.base_block.root, 0).map_err(|error| within("root key", error))
+    pub(super) fn root(store: &'h Store) -> FsResult<Self> {
+        Self::read(store, store.base_block.root, 0).map_err(|error| within("root key", error))
     }
 
     /// The key in the cell at `offset`, without its path.
-    fn read(hive: &'h Hive, offset: u32, depth: u32) -> FsResult<Self> {
-        let cell = Cell::locate(hive, offset)?;
+    fn read(store: &'h Store, offset: u32, depth: u32) -> FsResult<Self> {
+        let cell = Cell::locate(store, offset)?;
         let mut bytes = [0; size_of::<RawKey>()];
-        cell.read(hive, 0, &mut bytes)?;
+        cell.read(store, 0, &mut bytes)?;
         let raw = match RawKey::ref_from_bytes(&bytes) {
             Ok(raw) if raw.signature == *b"nk" => raw,
             _ => return Err(cell.corrupt("key has a wrong signature", 0)),
@@ -113,12 +113,12 @@ impl<'h> Key<'h> {
         if name_length > MAX_NAME {
             return Err(cell.corrupt("key has a name that is too long", 0x48));
         }
-        let name = cell.bytes(hive, NAME_AT, name_length.into())?;
+        let name = cell.bytes(store, NAME_AT, name_length.into())?;
         let flags = raw.flags.get();
         let name = name::decode(&name, flags & IS_LATIN_1 != 0)
             .map_err(|error| cell.corrupt(error.message().to_owned(), NAME_AT))?;
         Ok(Self {
-            hive,
+            store,
             offset,
             depth,
             path: String::new(),
@@ -141,7 +141,7 @@ impl<'h> Key<'h> {
         if depth > MAX_DEPTH {
             return Err(self.error(FsError::corrupt("keys lie in each other too deep")));
         }
-        let mut child = Self::read(self.hive, offset, depth).map_err(|error| self.error(error))?;
+        let mut child = Self::read(self.store, offset, depth).map_err(|error| self.error(error))?;
         let name = child.name();
         child.path = match self.path.as_str() {
             "" => name,
@@ -226,8 +226,8 @@ impl<'h> Key<'h> {
             return Ok(None);
         }
         let read = || {
-            let cell = Cell::locate(self.hive, self.class_name)?;
-            let bytes = cell.bytes(self.hive, 0, self.class_length.into())?;
+            let cell = Cell::locate(self.store, self.class_name)?;
+            let bytes = cell.bytes(self.store, 0, self.class_length.into())?;
             let units = name::decode(&bytes, false)
                 .map_err(|_| cell.corrupt("class name has an odd length", 0))?;
             String::from_utf16(&units).map_err(|_| cell.corrupt("class name is not UTF-16", 0))
@@ -318,15 +318,6 @@ fn first_or_error<T>(
     failure.map_or(Ok(None), Err)
 }
 
-/// `error`, its sentence led by what it is about.
-pub(super) fn within(part: &str, error: FsError) -> FsError {
-    let outer = FsError::new(error.kind(), format!("{part}: {}", error.message()));
-    match error.position() {
-        Some(position) => outer.at(position).because(error),
-        None => outer.because(error),
-    }
-}
-
 /// The elements of the lists of subkeys of a key, as many as the key says to have.
 struct Elements<'k, 'h> {
     key: &'k Key<'h>,
@@ -351,10 +342,10 @@ impl<'k, 'h> Elements<'k, 'h> {
 
     /// The next leaf, or the lists of the key at the start.
     fn advance(&mut self) -> FsResult<()> {
-        let hive = self.key.hive;
+        let store = self.key.store;
         let state = std::mem::replace(&mut self.state, ElementState::Done);
         self.state = match state {
-            ElementState::Start => match List::read(hive, self.key.subkey_list) {
+            ElementState::Start => match List::read(store, self.key.subkey_list) {
                 Ok(List::Leaf(leaf)) => {
                     ElementState::Within(leaf.into_iter(), Vec::new().into_iter())
                 }
@@ -367,7 +358,7 @@ impl<'k, 'h> Elements<'k, 'h> {
                 }
             },
             ElementState::Within(_, mut lists) => match lists.next() {
-                Some(list) => match List::read_leaf(hive, list) {
+                Some(list) => match List::read_leaf(store, list) {
                     Ok(leaf) => ElementState::Within(leaf.into_iter(), lists),
                     Err(error) => {
                         self.has_lost = true;
@@ -458,7 +449,7 @@ impl<'h> Values<'_, 'h> {
         let list = match self.list {
             Some(list) => list,
             None => {
-                let list = Cell::locate(key.hive, key.value_list)?;
+                let list = Cell::locate(key.store, key.value_list)?;
                 if u64::from(key.value_count).saturating_mul(4) > list.length() {
                     let line = "list of values is shorter than the key counts";
                     return Err(list.corrupt(line, 0));
@@ -467,8 +458,8 @@ impl<'h> Values<'_, 'h> {
             }
         };
         let mut offset = [0; 4];
-        list.read(key.hive, u64::from(number).saturating_mul(4), &mut offset)?;
-        Value::read(key.hive, u32::from_le_bytes(offset), &key.path)
+        list.read(key.store, u64::from(number).saturating_mul(4), &mut offset)?;
+        Value::read(key.store, u32::from_le_bytes(offset), &key.path)
     }
 }
 

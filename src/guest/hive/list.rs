@@ -11,9 +11,9 @@
 
 use volfold_fs::FsResult;
 
-use super::Hive;
 use super::cell::Cell;
 use super::name::Wanted;
+use super::store::Store;
 
 /// What a list tells of the name of a subkey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,10 @@ impl List {
     ///
     /// # Errors
     /// `Corrupt` if it is no list or does not fit into its cell, or why it cannot be read.
-    pub(super) fn read(hive: &Hive, offset: u32) -> FsResult<Self> {
-        let cell = Cell::locate(hive, offset)?;
+    pub(super) fn read(store: &Store, offset: u32) -> FsResult<Self> {
+        let cell = Cell::locate(store, offset)?;
         let mut header = [0; 4];
-        cell.read(hive, 0, &mut header)?;
+        cell.read(store, 0, &mut header)?;
         let [a, b, low, high] = header;
         let size = match [a, b] {
             [b'l', b'i'] | [b'r', b'i'] => 4,
@@ -71,7 +71,7 @@ impl List {
             _ => return Err(cell.corrupt("list of subkeys has a wrong signature", 0)),
         };
         let count = u16::from_le_bytes([low, high]);
-        let bytes = cell.bytes(hive, 4, u64::from(count).saturating_mul(size))?;
+        let bytes = cell.bytes(store, 4, u64::from(count).saturating_mul(size))?;
         let (numbers, _) = bytes.as_chunks::<4>();
         let offsets = numbers.iter().map(|number| u32::from_le_bytes(*number));
         let leaf = |hint: fn([u8; 4]) -> Hint| {
@@ -95,11 +95,11 @@ impl List {
     ///
     /// # Errors
     /// As [`List::read`]; `Corrupt` too for a list of lists, which cannot lie in another one.
-    pub(super) fn read_leaf(hive: &Hive, offset: u32) -> FsResult<Vec<Element>> {
-        match Self::read(hive, offset)? {
+    pub(super) fn read_leaf(store: &Store, offset: u32) -> FsResult<Vec<Element>> {
+        match Self::read(store, offset)? {
             Self::Leaf(elements) => Ok(elements),
             Self::Root(_) => {
-                let cell = Cell::locate(hive, offset)?;
+                let cell = Cell::locate(store, offset)?;
                 Err(cell.corrupt("list of lists of subkeys lies in another one", 0))
             }
         }

@@ -45,6 +45,7 @@ mod marvin;
 mod name;
 mod overlay;
 mod pages;
+mod store;
 mod value;
 
 #[cfg(test)]
@@ -57,12 +58,12 @@ pub use filetime::filetime_to_timestamp;
 pub use key::{Key, Subkeys, Values};
 use log::Replay;
 use pages::Pages;
+use store::Store;
 pub use value::{Value, ValueKind};
 
 /// A hive: a tree of keys with values.
 pub struct Hive {
-    pages: Pages,
-    base_block: BaseBlock,
+    store: Store,
     findings: Vec<Finding>,
 }
 
@@ -91,7 +92,7 @@ impl Hive {
             let line = format!("file ends early: {} of {end} bytes", primary.size());
             findings.push(Finding::error(code::HIVE_CUT_SHORT, line));
         }
-        Ok(Self { pages, base_block, findings })
+        Ok(Self { store: Store { pages, base_block }, findings })
     }
 
     /// The root key.
@@ -99,7 +100,7 @@ impl Hive {
     /// # Errors
     /// Why it cannot be read.
     pub fn root(&self) -> FsResult<Key<'_>> {
-        Key::root(self)
+        Key::root(&self.store)
     }
 
     /// The key at `path` below the root, its parts separated by `\`, without regard to case; `None`
@@ -119,16 +120,16 @@ impl Hive {
 
     /// Major and minor version of the format.
     pub fn version(&self) -> (u32, u32) {
-        (self.base_block.major, self.base_block.minor)
+        (self.store.base_block.major, self.store.base_block.minor)
     }
 
     /// When the hive was last written.
     pub fn last_written(&self) -> Timestamp {
-        filetime_to_timestamp(self.base_block.last_written)
+        filetime_to_timestamp(self.store.base_block.last_written)
     }
 
     /// The path that the system wrote into the hive as its own, cut to its last 31 characters.
     pub fn file_name(&self) -> String {
-        self.base_block.file_name()
+        self.store.base_block.file_name()
     }
 }

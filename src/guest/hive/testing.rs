@@ -272,7 +272,7 @@ impl Writer {
     }
 }
 
-/// The FILETIME in all that is written: 2024-05-06T07:08:09Z.
+/// The FILETIME in all that is written: 2024-05-06T09:08:09Z.
 pub(crate) const WRITTEN: u64 = 133_594_600_890_000_000;
 
 fn name_bytes(name: &str) -> (Vec<u8>, bool) {

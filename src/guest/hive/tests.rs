@@ -617,7 +617,7 @@ fn a_hive_that_is_cut_off_says_so_and_reads_what_there_is() {
     assert_eq!(hive.root().unwrap().subkey_count(), 7);
     let error = hive.key("Microsoft").err().unwrap();
     assert_eq!(error.message(), "root key: hive ends early");
-    let list = Key::root(&hive).unwrap();
+    let list = hive.root().unwrap();
     assert_eq!(list.subkeys().count(), 1);
 }
 

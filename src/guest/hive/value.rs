@@ -28,10 +28,9 @@ use volfold_fs::{FsError, FsResult, wtf8};
 use zerocopy::byteorder::{LE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::Hive;
 use super::cell::Cell;
-use super::key::within;
 use super::name;
+use super::store::{Store, within};
 
 /// LIMIT: bytes of the data of one value that are read; Windows allows 1 MiB up to version 1.3 and
 /// advises against more than 2 KiB.
@@ -140,7 +139,7 @@ impl fmt::Display for ValueKind {
 /// A value of a key.
 #[derive(Clone)]
 pub struct Value<'h> {
-    hive: &'h Hive,
+    store: &'h Store,
     cell: Cell,
     key_path: String,
     name: Vec<u16>,
@@ -153,10 +152,10 @@ pub struct Value<'h> {
 
 impl<'h> Value<'h> {
     /// The value in the cell at `offset`, of the key at `key_path`.
-    pub(super) fn read(hive: &'h Hive, offset: u32, key_path: &str) -> FsResult<Self> {
-        let cell = Cell::locate(hive, offset)?;
+    pub(super) fn read(store: &'h Store, offset: u32, key_path: &str) -> FsResult<Self> {
+        let cell = Cell::locate(store, offset)?;
         let mut bytes = [0; size_of::<RawValue>()];
-        cell.read(hive, 0, &mut bytes)?;
+        cell.read(store, 0, &mut bytes)?;
         let raw = match RawValue::ref_from_bytes(&bytes) {
             Ok(raw) if raw.signature == *b"vk" => raw,
             _ => return Err(cell.corrupt("value has a wrong signature", 0)),
@@ -166,12 +165,12 @@ impl<'h> Value<'h> {
             return Err(cell.corrupt("value has a name that is too long", 0x02));
         }
         let flags = raw.flags.get();
-        let name = cell.bytes(hive, NAME_AT, name_length.into())?;
+        let name = cell.bytes(store, NAME_AT, name_length.into())?;
         let name = name::decode(&name, flags & IS_LATIN_1 != 0)
             .map_err(|error| cell.corrupt(error.message().to_owned(), NAME_AT))?;
         let size = raw.size.get();
         Ok(Self {
-            hive,
+            store,
             cell,
             key_path: key_path.to_owned(),
             name,
@@ -243,18 +242,18 @@ impl<'h> Value<'h> {
             return Err(FsError::unsupported(format!("data of {size} bytes is not read")));
         }
         let offset = u32::from_le_bytes(self.data);
-        if size > SEGMENT && self.hive.base_block.minor > 3 {
+        if size > SEGMENT && self.store.base_block.minor > 3 {
             return self.read_segments(offset);
         }
-        Cell::locate(self.hive, offset)?.bytes(self.hive, 0, size.into())
+        Cell::locate(self.store, offset)?.bytes(self.store, 0, size.into())
     }
 
     /// Data in segments, which the cell at `offset` counts.
     fn read_segments(&self, offset: u32) -> FsResult<Vec<u8>> {
-        let hive = self.hive;
-        let cell = Cell::locate(hive, offset)?;
+        let store = self.store;
+        let cell = Cell::locate(store, offset)?;
         let mut header = [0; 8];
-        cell.read(hive, 0, &mut header)?;
+        cell.read(store, 0, &mut header)?;
         let [a, b, low, high, list @ ..] = header;
         if [a, b] != *b"db" {
             return Err(cell.corrupt("record of large data has a wrong signature", 0));
@@ -263,15 +262,15 @@ impl<'h> Value<'h> {
         if count != self.size.div_ceil(SEGMENT) {
             return Err(cell.corrupt("large data has another number of segments than it needs", 2));
         }
-        let list = Cell::locate(hive, u32::from_le_bytes(list))?;
-        let offsets = list.bytes(hive, 0, u64::from(count).saturating_mul(4))?;
+        let list = Cell::locate(store, u32::from_le_bytes(list))?;
+        let offsets = list.bytes(store, 0, u64::from(count).saturating_mul(4))?;
         let (offsets, _) = offsets.as_chunks::<4>();
         let mut data = Vec::new();
         let mut left = self.size;
         for offset in offsets {
             let length = left.min(SEGMENT);
-            let segment = Cell::locate(hive, u32::from_le_bytes(*offset))?;
-            data.extend(segment.bytes(hive, 0, length.into())?);
+            let segment = Cell::locate(store, u32::from_le_bytes(*offset))?;
+            data.extend(segment.bytes(store, 0, length.into())?);
             left = left.saturating_sub(length);
         }
         Ok(data)
