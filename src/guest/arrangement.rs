@@ -4,7 +4,7 @@ use volfold_fs::links::VolumeNames;
 use volfold_fs::{FsResult, TreeVolume, VolumeTree};
 
 use super::merged::{directory_at, missing_volume};
-use super::{GuestSystem, MountPoint, OsInfo};
+use super::system::{GuestSystem, MountPoint, OsInfo};
 
 /// Which volumes are put in the places of which directories, so that a tree is seen as the systems on it
 /// see it.
@@ -48,8 +48,7 @@ impl Arrangement {
     /// Volumes in the places of those that are not there: every look at one is an error that says which
     /// is missing. They belong into the tree that is arranged.
     pub fn missing(&self) -> Vec<TreeVolume> {
-        let is_missing = |place: &&VolumePlace| place.name.starts_with('/');
-        let missing = self.places.iter().filter(is_missing);
+        let missing = self.places.iter().filter(|place| place.is_missing());
         missing.map(|place| missing_volume(place.name.clone(), &place.point)).collect()
     }
 
@@ -64,7 +63,10 @@ impl Arrangement {
     pub fn apply(&self, tree: &mut VolumeTree) -> Vec<String> {
         let mut told = Vec::new();
         for place in &self.places {
-            if let Err(error) = place.apply(tree) {
+            // What is missing needs no place that is missing too.
+            if let Err(error) = place.apply(tree)
+                && !place.is_missing()
+            {
                 told.push(format!(
                     "{} is not shown in {}: {error}",
                     place.point.source, place.point.path
@@ -72,7 +74,7 @@ impl Arrangement {
             }
         }
         // What is not there has no folder, whether its place is or not.
-        for place in self.places.iter().filter(|place| place.name.starts_with('/')) {
+        for place in self.places.iter().filter(|place| place.is_missing()) {
             // A mount of some of the volumes lacks those of others.
             let _ = tree.hide(place.name.as_bytes());
         }
@@ -81,6 +83,11 @@ impl Arrangement {
 }
 
 impl VolumePlace {
+    /// Whether the volume is not in the set.
+    fn is_missing(&self) -> bool {
+        self.name.starts_with('/')
+    }
+
     fn apply(&self, tree: &mut VolumeTree) -> FsResult<()> {
         let root = [b"/", self.root.as_bytes()].concat();
         let place = directory_at(tree, &VolumeNames::default(), &root, &self.point.path)?;

@@ -1,10 +1,12 @@
 //! What the files of a Linux system say of it.
 
-use volfold_block::Finding;
+use volfold_block::{Finding, code};
 use volfold_fs::{CaseRule, FileKind, FsResult, TreeVolume};
 
 use super::merged::{MergedTree, missing_volume};
-use super::{Family, GuestSystem, GuestVolume, MountPoint, OsInfo, PackageSystem, fstab, release};
+use super::system::{Family, GuestSystem, MountPoint, OsInfo, PackageSystem};
+use super::volume::GuestVolume;
+use super::{fstab, release};
 
 /// LIMIT: volumes that one system mounts.
 const MAX_MOUNTS: usize = 256;
@@ -130,12 +132,26 @@ impl Reader<'_> {
             let found = fstab::volume_of(&line.source, volumes, self.volume.set);
             let (volume, reason) = match found {
                 Ok(volume) => (Some(volume.id().0.clone()), None),
-                Err(reason) => (None, Some(reason)),
+                Err(reason) => {
+                    if !line.may_fail() {
+                        self.findings.push(self.lacks(&line, &reason));
+                    }
+                    (None, Some(reason))
+                }
             };
             points.push(MountPoint { path: line.directory, source: line.source, volume, reason });
         }
         self.root = tree_of(&self.volume.set.name, volumes, &mut points);
         (points, swap)
+    }
+
+    /// Tells that the volume of `line` is not there, and why.
+    fn lacks(&self, line: &fstab::Line, reason: &str) -> Finding {
+        let (source, directory) = (&line.source, &line.directory);
+        let line = format!(
+            "the volume {source}, which the system shows in {directory}, is missing: {reason}"
+        );
+        Finding::warning(code::GUEST_VOLUME_MISSING, line).on_volume(self.volume.set.id())
     }
 
     fn release(&mut self, system: &mut GuestSystem) {

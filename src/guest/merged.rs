@@ -8,7 +8,7 @@ use volfold_fs::{
     VolumeTree,
 };
 
-use super::MountPoint;
+use super::system::MountPoint;
 use crate::files::{Descent, Found, Search, Step};
 
 /// LIMIT: bytes of a file of configuration that is taken into memory.

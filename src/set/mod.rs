@@ -245,7 +245,7 @@ impl DiskSet {
                 None => {}
             }
         }
-        let mut info = guest::find(&volumes);
+        let mut info = guest::find(&volumes, &self.volumes, &self.disks);
         findings.append(&mut info.findings);
         info.findings = findings;
         info

@@ -97,7 +97,12 @@ fn info(disks: &[PathBuf], code: i32) -> Value {
 fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
     let scratch = Scratch::new("guest-linux");
     let disks = debian(&scratch);
-    let answer = info(&disks, 0);
+    let answer = info(&disks, 3);
+    let finding = &answer["findings"][0];
+    assert_eq!(finding["code"], "guest-volume-missing");
+    let expected = "the volume /dev/mapper/vg-var, which the system shows in /var/log, is missing: no volume \
+        manager of this build knows it";
+    assert_eq!(finding["message"], expected);
     let expected = json!({
         "volume": "disk1",
         "folder": "/",
@@ -143,7 +148,7 @@ fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
     assert_eq!(points, expected);
     // For people the same.
     let disks: Vec<&str> = disks.iter().map(|disk| text(disk)).collect();
-    let shown = volfold(["info"].iter().copied().chain(disks)).code(0).text();
+    let shown = volfold(["info"].iter().copied().chain(disks)).code(3).text();
     for line in [
         "Debian GNU/Linux 12 (bookworm)",
         "  host name    web1.example.org",
@@ -162,7 +167,9 @@ fn what_a_missing_volume_would_tell_is_not_told() {
     let answer = info(&disks[..1], 3);
     let system = &answer["systems"][0];
     assert_eq!(system["host_name"], "web1");
-    let told = answer["findings"][0]["message"].as_str().expect("a finding");
+    let findings = answer["findings"].as_array().expect("findings");
+    let unread = findings.iter().find(|finding| finding["code"] == "guest-unreadable");
+    let told = unread.expect("a finding")["message"].as_str().expect("a message");
     let expected = "what is told of the system is incomplete: /etc/os-release: the volume \
         UUID=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee of /usr is not shown: there is no such volume that \
         can be read";
@@ -171,6 +178,8 @@ fn what_a_missing_volume_would_tell_is_not_told() {
     let usr = &system["mount_points"][2];
     assert_eq!((&usr["path"], &usr["volume"]), (&json!("/usr"), &Value::Null));
     assert_eq!(usr["reason"], "there is no such volume that can be read");
+    let missing = findings.iter().filter(|finding| finding["code"] == "guest-volume-missing");
+    assert_eq!(missing.count(), 3, "/home, /usr and /var/log, but not /srv, which may be missing");
     // Volumes without the root are no system.
     assert_eq!(info(&disks[1..], 0)["systems"], json!([]));
 }
@@ -208,7 +217,7 @@ fn systems_of_two_machines_are_both_told() {
         ],
     );
     disks.push(ext4(&scratch, "a-first", &other, &["-L", "old"]));
-    let answer = info(&disks, 0);
+    let answer = info(&disks, 3);
     let systems = answer["systems"].as_array().expect("systems");
     let told: Vec<Value> = systems
         .iter()
