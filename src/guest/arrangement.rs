@@ -58,6 +58,20 @@ impl Arrangement {
         Some((&place.root, &place.point.path))
     }
 
+    /// `path` of the arranged tree as one below the folder of the volume itself.
+    pub fn own_path(&self, path: &[u8]) -> Vec<u8> {
+        let rest_of = |place: &VolumePlace| {
+            let above = [b"/", place.root.as_bytes(), place.point.path.as_bytes()].concat();
+            let above = above.strip_suffix(b"/").unwrap_or(&above);
+            let rest = path.strip_prefix(above)?;
+            let is_below = rest.is_empty() || rest.starts_with(b"/");
+            is_below.then(|| (above.len(), [b"/", place.name.as_bytes(), rest].concat()))
+        };
+        let places = self.places.iter().filter(|place| !place.is_missing());
+        let deepest = places.filter_map(rest_of).max_by_key(|(length, _)| *length);
+        deepest.map_or_else(|| path.to_vec(), |(_, own)| own)
+    }
+
     /// Puts the volumes of `tree` in their places; what could not be put there, and why, as sentences. Such
     /// a volume keeps its own folder.
     pub fn apply(&self, tree: &mut VolumeTree) -> Vec<String> {

@@ -343,3 +343,30 @@ fn a_mount_shows_volumes_where_their_system_does() {
     assert_eq!(paths, expected.iter().map(|path| text(path)).collect::<Vec<_>>());
     mounted.unmount(&[]).code(0);
 }
+
+#[apply(test)]
+fn paths_of_the_system_need_no_volume_s_name() {
+    let scratch = Scratch::new("guest-system-paths");
+    let disks = debian(&scratch);
+    let of = |words: &[&str], path: &str| {
+        let disks = disks.iter().map(|disk| text(disk));
+        let words = words.iter().copied();
+        volfold(words.chain(disks).chain(["-p", path]))
+    };
+    assert_eq!(of(&["cat"], "/home/ada/notes").code(0).text(), "hello");
+    assert_eq!(of(&["cat"], "/etc/hostname").code(0).text(), "web1.example.org\n");
+    assert!(of(&["cat"], "etc/os-release").code(0).text().contains("bookworm"), "by a link");
+    assert_eq!(of(&["cat"], "/bin/sh").code(0).stdout, shell());
+    // The names that the volumes have, and their labels.
+    assert_eq!(of(&["ls"], "/home").code(0).text(), of(&["ls"], "/people").code(0).text());
+    assert_eq!(of(&["ls"], "/usr/bin").code(0).text(), "dash\nsh\n");
+    of(&["cat"], "/etc/nothing").code(1).says("no such file or directory");
+    of(&["ls"], "/var/log").code(1).says("/dev/mapper/vg-var of /var/log is not shown");
+    // Of two systems nobody knows which is meant.
+    let other = scratch.join("other");
+    write(&other, &[("etc/fstab", b""), ("etc/hostname", b"other")]);
+    let second = ext4(&scratch, "second", &other, &["-L", "second"]);
+    let disks: Vec<&str> = disks.iter().chain([&second]).map(|disk| text(disk)).collect();
+    let words = ["cat"].into_iter().chain(disks.iter().copied());
+    volfold(words.chain(["-p", "/etc/hostname"])).code(1).says("no such file");
+}
