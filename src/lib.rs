@@ -7,9 +7,8 @@
 //! any number may be open at once, on any threads.
 //!
 //! ```
-//! use std::ops::ControlFlow;
+//! use std::io::Read;
 //!
-//! use volfold::fs::{DirCursor, FileSystem, Name, StreamName};
 //! use volfold::{DiskSet, OpenOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,22 +17,36 @@
 //! for volume in set.volumes() {
 //!     println!("{}: {} bytes", volume.name, volume.volume.size);
 //! }
-//! let volume = set.volume("linux").ok_or("no such volume")?;
-//! let files = volume.file_system()?;
-//! files.read_dir(files.root(), DirCursor::START, &mut |entry| {
-//!     println!("{}", entry.name.to_text());
-//!     ControlFlow::Continue(())
-//! })?;
-//! let node = files.lookup(files.root(), Name::new("eicar.com"))?;
-//! let content = files.open(node, &StreamName::MAIN)?;
-//! let mut bytes = [0; 16];
-//! let count = content.read_at(0, &mut bytes)?;
-//! assert_eq!(count, 16);
+//! let linux = set.volume("linux").ok_or("no such volume")?;
+//! for entry in linux.path("/")?.walk() {
+//!     let entry = entry?;
+//!     println!("{}: {} bytes", entry.path(), entry.metadata().size);
+//! }
+//! // Files are read at any position on any thread, and as streams.
+//! let mut file = linux.path("/eicar.com")?.open()?;
+//! let mut start = [0; 4];
+//! assert_eq!(file.read_at(10, &mut start)?, 4);
+//! let mut content = Vec::new();
+//! file.read_to_end(&mut content)?;
+//! assert_eq!(start, content[10..14]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Calls block; from async code they belong on a thread for blocking work. Readers of large files
+//! [`DiskSet::os_info`] tells which systems are installed, [`DiskSet::info`] what a set is made of, as
+//! data that can be serialized, and `DiskSet::mount` (feature `mount`) shows volumes as folders.
+//!
+//! **Errors** are values with a stable code. A panic inside a reader is a fault of ours; it is caught
+//! and becomes the error of its request, in all that goes by paths, walks, files and mounts.
+//!
+//! **Versions.** By semantic versioning: below 1.0 a minor version may change the interface, and
+//! CHANGELOG.md says how. The oldest compiler that is supported stands in `Cargo.toml`
+//! (`rust-version`); a minor version may raise it to one that is at least half a year old.
+//!
+//! **Async.** Calls block; from async code they belong on a thread for blocking work:
+//! `tokio::task::spawn_blocking(move || path.read())`; paths, files and sets may go to any thread. What takes
+//! long goes step by step (a walk, reads of a file), so that a program stops, and tells how far it is,
+//! by its own loop. Readers of large files
 //! start a few threads that work ahead, and [`block::ahead::set_threads`] with 0 forbids that.
 //!
 //! Without the feature `cli` (`default-features = false`) this is the library alone; each image
@@ -46,6 +59,8 @@ pub mod guest;
 mod image;
 pub mod info;
 mod machine;
+#[cfg(feature = "mount")]
+mod mount;
 pub mod partition;
 mod set;
 mod signature;
@@ -55,8 +70,13 @@ pub mod volume;
 pub use volfold_block as block;
 pub use volfold_fs as fs;
 pub use volfold_images as images;
+#[cfg(feature = "mount")]
+pub use volfold_projector as projector;
 
 pub use machine::manifest::ManifestFile;
+#[cfg(feature = "mount")]
+pub use mount::Mounted;
+
 pub use machine::{CONFIGURATIONS, MachineSnapshot};
 pub use set::{
     Disk, DiskFailure, DiskSet, Incomplete, MachineStates, Manifest, OpenOptions, SetVolume,
