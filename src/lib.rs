@@ -82,3 +82,8 @@ pub use set::{
     Disk, DiskFailure, DiskSet, Incomplete, MachineStates, Manifest, OpenOptions, SetVolume,
 };
 pub use source::SourceFile;
+
+/// What the README shows is run as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
