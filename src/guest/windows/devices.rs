@@ -17,7 +17,8 @@ use volfold_fs::wtf8;
 
 use crate::guest::hive::Hive;
 use crate::partition::Guid;
-use crate::set::{Disk, SetVolume};
+use crate::set::disk::Disk;
+use crate::set::volume::SetVolume;
 use crate::volume::VolumeType;
 
 use super::files::Notes;

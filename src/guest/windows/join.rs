@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use volfold_block::FindingLog;
 
-use crate::guest::{Family, GuestSystem, GuestVolume, MountPoint, OsInfo, PackageSystem};
-use crate::set::{Disk, SetVolume};
+use crate::guest::system::{Family, GuestSystem, MountPoint, OsInfo, PackageSystem};
+use crate::guest::volume::GuestVolume;
+use crate::set::disk::Disk;
+use crate::set::volume::SetVolume;
 use crate::volume::VolumeType;
 
 use super::boot::{BootDevice, BootEntry, BootMenu, boot_menus};
