@@ -24,14 +24,14 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::base_block::PAGE;
 use super::pages::{Pages, file_offset};
-use super::store::Store;
+use super::store::{BIN_HEADER, MAX_PASSED, Store};
 
 /// The offset that leads nowhere.
 pub(super) const NONE: u32 = u32::MAX;
 
 /// LIMIT: pages of one bin. Windows makes bins of some pages, and up to 1 MiB for a large value of
 /// version 1.3.
-const MAX_BIN_PAGES: usize = 4096;
+const MAX_BIN_PAGES: usize = 1024;
 
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -44,8 +44,6 @@ struct RawBin {
     spare: U32<LE>,
 }
 const _: () = assert!(size_of::<RawBin>() == 0x20);
-
-const BIN_HEADER: u64 = 0x20;
 
 /// A cell that is in use and lies in a bin, without its size.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +76,7 @@ impl Cell {
             return corrupt("cell has an invalid size");
         }
         let start = u64::from(offset);
-        if !is_in_bin(pages, start, start.saturating_add(size))? {
+        if !is_in_bin(store, start, start.saturating_add(size))? {
             return corrupt("cell does not lie inside a bin");
         }
         Ok(Self { start: start.saturating_add(4), length: size.saturating_sub(4) })
@@ -124,25 +122,32 @@ impl Cell {
 
 /// Whether the bytes from `start` to `end` lie in one bin, after its header.
 ///
-/// The header is looked for backwards. The content of a value may look like one, so that a header
-/// that does not fit is passed by.
-fn is_in_bin(pages: &Pages, start: u64, end: u64) -> FsResult<bool> {
+/// The header is looked for backwards. The content of a value may look like one, so that some headers
+/// that do not fit are passed by.
+fn is_in_bin(store: &Store, start: u64, end: u64) -> FsResult<bool> {
     let page = u64::from(PAGE);
     let last = start.checked_div(page).unwrap_or(0);
+    if store.knows_bin(start, end) {
+        return Ok(true);
+    }
+    let mut passed = 0_usize;
     for number in (0..=last).rev().take(MAX_BIN_PAGES) {
         let bin = number.saturating_mul(page);
-        match bin_size(pages, bin) {
-            Ok(Some(size)) => {
-                let fits = start >= bin.saturating_add(BIN_HEADER)
-                    && end <= bin.saturating_add(size)
-                    && end <= pages.size();
-                if fits {
-                    return Ok(true);
-                }
-            }
-            Ok(None) => {}
-            Err(error) if error.kind() == FsErrorKind::Corrupt => {}
+        let size = match bin_size(&store.pages, bin) {
+            Ok(Some(size)) => size,
+            Ok(None) => continue,
+            Err(error) if error.kind() == FsErrorKind::Corrupt => continue,
             Err(error) => return Err(error),
+        };
+        let bin_end = bin.saturating_add(size);
+        let fits = start >= bin.saturating_add(BIN_HEADER) && end <= bin_end;
+        if fits && bin_end <= store.pages.size() {
+            store.remember_bin(bin, bin_end);
+            return Ok(true);
+        }
+        passed = passed.saturating_add(1);
+        if passed > MAX_PASSED {
+            break;
         }
     }
     Ok(false)

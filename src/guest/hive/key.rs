@@ -41,6 +41,12 @@ const MAX_DEPTH: u32 = 512;
 /// LIMIT: bytes of the name of a key; Windows allows 255 characters.
 const MAX_NAME: u16 = 512;
 
+/// LIMIT: subkeys of one key; the largest keys of Windows have some 100,000.
+const MAX_SUBKEYS: u32 = 1 << 20;
+
+/// LIMIT: values of one key; the largest keys of Windows have some 10,000.
+const MAX_VALUES: u32 = 1 << 18;
+
 /// LIMIT: damaged elements of one list that are told of, before the list is given up.
 const MAX_FAILURES: u32 = 64;
 
@@ -250,12 +256,20 @@ impl<'h> Key<'h> {
     pub fn subkey(&self, name: &str) -> FsResult<Option<Self>> {
         let wanted = Wanted::new(name);
         if wanted.has_hints() {
-            for element in Elements::new(self).flatten() {
-                if element.hint.allows(&wanted)
-                    && let Ok(child) = self.child(element.offset)
-                    && wanted.is(&child.name)
-                {
-                    return Ok(Some(child));
+            let mut failures = 0_u32;
+            for element in Elements::new(self) {
+                let child = match element {
+                    Ok(element) if !element.hint.allows(&wanted) => continue,
+                    element => element.and_then(|element| self.child(element.offset)),
+                };
+                match child {
+                    Ok(child) if wanted.is(&child.name) => return Ok(Some(child)),
+                    Ok(_) => {}
+                    // What is damaged is told below.
+                    Err(_) => failures = failures.saturating_add(1),
+                }
+                if failures > MAX_FAILURES {
+                    break;
                 }
             }
         }
@@ -344,6 +358,10 @@ impl<'k, 'h> Elements<'k, 'h> {
     fn advance(&mut self) -> FsResult<()> {
         let store = self.key.store;
         let state = std::mem::replace(&mut self.state, ElementState::Done);
+        if matches!(state, ElementState::Start) && self.key.subkey_count > MAX_SUBKEYS {
+            self.has_lost = true;
+            return Err(FsError::unsupported("key has more subkeys than are read"));
+        }
         self.state = match state {
             ElementState::Start => match List::read(store, self.key.subkey_list) {
                 Ok(List::Leaf(leaf)) => {
@@ -446,6 +464,9 @@ impl<'h> Values<'_, 'h> {
     /// The value with the number `number`.
     fn read(&mut self, number: u32) -> FsResult<Value<'h>> {
         let key = self.key;
+        if key.value_count > MAX_VALUES {
+            return Err(FsError::unsupported("key has more values than are read"));
+        }
         let list = match self.list {
             Some(list) => list,
             None => {

@@ -92,7 +92,7 @@ impl Hive {
             let line = format!("file ends early: {} of {end} bytes", primary.size());
             findings.push(Finding::error(code::HIVE_CUT_SHORT, line));
         }
-        Ok(Self { store: Store { pages, base_block }, findings })
+        Ok(Self { store: Store::new(pages, base_block), findings })
     }
 
     /// The root key.

@@ -405,6 +405,49 @@ fn a_key_in_itself_and_a_list_in_itself_end() {
 }
 
 #[test]
+fn content_that_looks_like_the_header_of_a_bin_hides_no_cell() {
+    for fakes in [1, 8, 9] {
+        let mut tree = Tree::default();
+        tree.value("K", "V", 3, &[7; 60_000]);
+        for number in 0..40 {
+            tree.dword(&format!(r"K\Key {number}"), "Number", number);
+        }
+        // Before version 1.4 the data is one cell, and other cells follow in its bin.
+        let mut bytes = Writer::new(3, *b"lf").build(&tree);
+        let data = bytes.windows(60_000).position(|window| window == [7; 60_000]).unwrap();
+        let first = data.next_multiple_of(4096);
+        for page in (first..).step_by(4096).take(fakes) {
+            bytes[page..page + 4].copy_from_slice(b"hbin");
+            bytes[page + 4..page + 8].copy_from_slice(&(page as u32 - 4096).to_le_bytes());
+            bytes[page + 8..page + 12].copy_from_slice(&4096_u32.to_le_bytes());
+        }
+        let errors = walk(&open(&bytes));
+        assert_eq!(errors.is_empty(), fakes <= 8, "{errors:?}");
+    }
+}
+
+#[test]
+fn counts_beyond_any_real_one_are_refused_before_anything_is_read() {
+    let counts = |field: usize| {
+        let mut small = small();
+        let at = small.root + field;
+        small.bytes[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        small.bytes
+    };
+    let bytes = counts(0x14);
+    let hive = open(&bytes);
+    let error = hive.key("nothing").err().unwrap();
+    assert_eq!(error.kind(), FsErrorKind::Unsupported);
+    assert_eq!(error.message(), "root key: key has more subkeys than are read");
+    let bytes = counts(0x24);
+    let hive = open(&bytes);
+    let root = hive.root().unwrap();
+    assert_eq!(root.values().count(), 1);
+    let error = root.value("nothing").err().unwrap();
+    assert_eq!(error.message(), "root key: key has more values than are read");
+}
+
+#[test]
 fn what_is_no_hive_is_refused() {
     let refused = |change: fn(&mut Vec<u8>)| {
         let mut bytes = small().bytes;
