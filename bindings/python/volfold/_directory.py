@@ -189,13 +189,20 @@ class Walker(Generic[AnyStr]):
             while True:
                 try:
                     entry = next(listing)
-                    is_folder = entry.is_dir()
                 except StopIteration:
                     return top, folders, others
                 except errors.Error as error:
                     self._failed(error)
-                else:
-                    (folders if is_folder else others).append(entry.name)
+                    continue
+                (folders if self._is_folder(entry) else others).append(entry.name)
+
+    def _is_folder(self, entry: DirEntry[AnyStr]) -> bool:
+        try:
+            return entry.is_dir()
+        except errors.Error as error:
+            # The name is there, whatever its link leads to.
+            self._failed(error)
+            return False
 
     def _key(self, top: AnyStr) -> Tuple[_Key, bool]:
         """What tells a directory from all others, and whether `top` is a link to it."""
