@@ -41,7 +41,8 @@ def _boot_sector(sectors: int) -> bytes:
 
 
 def fat_image(files: Dict[str, bytes], looped: str = "") -> bytes:
-    """A volume with `files`, whose names are in upper case, 8.3; the chain of `looped` leads back."""
+    """A volume with `files`, whose names are in upper case, 8.3. The second
+    cluster of `looped` leads back to its first."""
     table = [0xFF8, 0xFFF]
     data = bytearray()
     root = bytearray()
@@ -49,9 +50,10 @@ def fat_image(files: Dict[str, bytes], looped: str = "") -> bytes:
         stem, _, suffix = name.partition(".")
         first = len(table) if content else 0
         count = -(-len(content) // CLUSTER)
-        last = first if name == looped else 0xFFF
         table.extend(range(first + 1, first + count))
-        table.extend([last] if count else [])
+        table.extend([0xFFF] if count else [])
+        if name == looped:
+            table[first + 1] = first
         data += content.ljust(count * CLUSTER, b"\0")
         short = stem.ljust(8).encode() + suffix.ljust(3).encode()
         # 2025-06-01 12:00:00 as FAT counts.
