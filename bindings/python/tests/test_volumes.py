@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 from typing import Iterator
@@ -150,6 +151,24 @@ def test_names_that_are_no_utf_8_go_there_and_back(unpack: Unpack, tmp_path: Pat
         ]
 
 
+def test_no_name_of_a_guest_leads_elsewhere(unpack: Unpack, tmp_path: Path) -> None:
+    (image,) = unpack("ext2-1k")
+    for name in (b"no/es", b"/etc\0", b"..\0\0\0"):
+        hostile = tmp_path / "hostile.img"
+        data = image.read_bytes()
+        size = len(name.rstrip(b"\0")).to_bytes(1, "little")
+        assert data.count(b"\x10\x00\x05\x02notes") == 1
+        hostile.write_bytes(data.replace(b"\x10\x00\x05\x02notes", b"\x10\x00" + size + b"\x02" + name))
+        with volfold.open(hostile) as ds:
+            names = []
+            try:
+                for entry in ds.volumes[0].scandir(b"/docs"):
+                    names.append(entry.name)
+            except volfold.CorruptError:
+                pass
+            assert all(b"/" not in one and one not in (b"", b".", b"..") for one in names)
+
+
 def test_streams_and_attributes(unpack: Unpack) -> None:
     with volfold.open(unpack("ntfs-ads")) as ds:
         volume = ds.volumes[0]
@@ -201,6 +220,29 @@ def test_a_set_is_opened_by_paths_of_all_kinds_and_by_folders(unpack: Unpack, tm
         assert len(ds.volumes) == 1
 
 
+def test_systems_are_told_with_the_places_of_their_volumes(
+    sample: volfold.DiskSet, tmp_path: Path
+) -> None:
+    assert sample.systems() == [] and list(sample.systems().findings) == []
+    mke2fs = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if mke2fs is None:
+        pytest.skip("skipped: needs mke2fs")
+    etc = tmp_path / "tree" / "etc"
+    etc.mkdir(parents=True)
+    (etc / "os-release").write_text('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\n')
+    (etc / "hostname").write_text("files01\n")
+    uuid = "5eed0001-0000-4000-8000-000000000004"
+    (etc / "fstab").write_text(f"UUID={uuid} / ext4 defaults 0 1\nLABEL=none /home ext4 defaults 0 2\n")
+    image = tmp_path / "linux.img"
+    command = [mke2fs, "-q", "-t", "ext4", "-U", uuid, "-d", tmp_path / "tree", image, "8M"]
+    subprocess.run(command, check=True)
+    with volfold.open(image) as ds:
+        (system,) = ds.systems()
+        assert (system.family, system.version, system.host_name) == ("linux", "12", "files01")
+        points = {point.path: point.volume for point in system.mount_points}
+        assert points["/"] == ds.volumes[0].id and points["/home"] is None
+
+
 def test_system_files_are_listed_on_wish() -> None:
     with volfold.open(SAMPLE) as ds:
         assert "$MFT" not in ds.volumes["Windows"].listdir()
@@ -226,6 +268,7 @@ def test_structs_are_as_large_as_those_of_the_library(sample: volfold.DiskSet) -
         (_structs.DiskInfo, core.c.volfold_disk_info, (core.handle, 0)),
         (_structs.VolumeInfo, core.c.volfold_volume_info, (volume,)),
         (_structs.FindingList, core.c.volfold_set_findings, (core.handle,)),
+        (_structs.SystemList, core.c.volfold_set_systems, (core.handle,)),
         (_structs.StreamList, core.c.volfold_streams, (volume, text[0].encode(), text[1])),
         (_structs.TextList, core.c.volfold_attributes, (volume, text[0].encode(), text[1])),
     ]

@@ -52,6 +52,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "volfold_set_failure_count": (_STATUS, (_P, _P)),
     "volfold_set_failure": (_STATUS, (_P, _SIZE, _P)),
     "volfold_set_findings": (_STATUS, (_P, _P)),
+    "volfold_set_systems": (_STATUS, (_P, _P)),
     "volfold_set_disk_count": (_STATUS, (_P, _P)),
     "volfold_set_volume_count": (_STATUS, (_P, _P)),
     "volfold_set_volume": (_STATUS, (_P, _SIZE, _P)),

@@ -18,6 +18,7 @@ from ._volume import Volume
 
 HostPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
+_FAMILIES = {1: "windows", 2: "linux", 5: "bsd"}
 _SEVERITIES = {0: "info", 1: "warning", 2: "error"}
 
 
@@ -103,6 +104,95 @@ def _finding(found: structs.Finding) -> Finding:
         path=found.path.optional(),
         position=found.position if found.has_position else None,
     )
+
+
+def _findings(found: structs.FindingList) -> List[Finding]:
+    return [_finding(found.items[number].contents) for number in range(found.count)]
+
+
+@dataclass(frozen=True)
+class MountPoint:
+    """A place where an installed system shows a volume."""
+
+    #: Where: "C:", "/home".
+    path: str
+    #: What the system's own table names.
+    source: str
+    #: The id of the volume of the set that is meant.
+    volume: Optional[str]
+
+
+@dataclass(frozen=True)
+class System:
+    """A system that is installed on the set. What it does not tell is None."""
+
+    #: "windows", "linux", "bsd" or "other".
+    family: str
+    #: Whether it is known to be started when nobody chooses.
+    is_default: bool
+    #: The id of the volume that its own folder is on.
+    volume: Optional[str]
+    #: That folder, from the root of the volume.
+    folder: Optional[str]
+    #: Who made it.
+    vendor: Optional[str]
+    #: What it calls itself.
+    product: Optional[str]
+    #: The edition.
+    edition: Optional[str]
+    #: The version: "10.0", "12".
+    version: Optional[str]
+    #: The build.
+    build: Optional[str]
+    #: What the processor is called in target triples: "x86_64".
+    architecture: Optional[str]
+    #: The name of the machine.
+    host_name: Optional[str]
+    #: The DNS domain that it is in.
+    domain: Optional[str]
+    #: The time zone, as the system names it.
+    time_zone: Optional[str]
+    #: The id that it gives itself.
+    machine_id: Optional[str]
+    #: Where it shows volumes.
+    mount_points: Tuple[MountPoint, ...]
+
+
+_TOLD = (
+    "volume",
+    "folder",
+    "vendor",
+    "product",
+    "edition",
+    "version",
+    "build",
+    "architecture",
+    "host_name",
+    "domain",
+    "time_zone",
+    "machine_id",
+)
+
+
+def _system(found: structs.System) -> System:
+    points = (found.mount_points[number] for number in range(found.mount_point_count))
+    told = {name: getattr(found, name).optional() for name in _TOLD}
+    return System(
+        family=_FAMILIES.get(found.family, "other"),
+        is_default=found.is_default,
+        mount_points=tuple(
+            MountPoint(point.path.guest(), point.source.guest(), point.volume.optional())
+            for point in points
+        ),
+        **told,
+    )
+
+
+class Systems(List[System]):
+    """The systems of a set, the one that is started by default first."""
+
+    #: What could not be read of them, or contradicts itself.
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)
@@ -408,7 +498,20 @@ class DiskSet:
         core = self._core
         core.check_open()
         with core.block(structs.FindingList, core.c.volfold_set_findings, core.handle) as found:
-            return [_finding(found.items[number].contents) for number in range(found.count)]
+            return _findings(found)
+
+    def systems(self) -> Systems:
+        """The systems that are installed on the set, read from its volumes.
+
+        >>> [(system.product, system.host_name) for system in ds.systems()]  # doctest: +SKIP
+        [('Windows Server 2022 Standard', 'FILES01')]
+        """
+        core = self._core
+        core.check_open()
+        with core.block(structs.SystemList, core.c.volfold_set_systems, core.handle) as found:
+            systems = Systems(_system(found.items[number].contents) for number in range(found.count))
+            systems.findings = _findings(found.findings)
+        return systems
 
     def mount(
         self,

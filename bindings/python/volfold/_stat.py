@@ -37,7 +37,7 @@ class StatResult:
     st_mode: int
     #: The file system's own number of the file.
     st_ino: int
-    #: The number of the volume in its set.
+    #: The number in its set of the volume that was asked; a link may have led to another one.
     st_dev: int
     #: How many names the file has.
     st_nlink: int

@@ -323,6 +323,74 @@ class FindingList(ctypes.Structure):
     ]
 
 
+class MountPoint(ctypes.Structure):
+    """VolfoldMountPoint."""
+
+    path: Text
+    source: Text
+    volume: Text
+
+    _fields_ = [("path", Text), ("source", Text), ("volume", Text)]
+
+
+class System(ctypes.Structure):
+    """VolfoldSystem."""
+
+    struct_size: int
+    family: int
+    is_default: bool
+    volume: Text
+    folder: Text
+    vendor: Text
+    product: Text
+    edition: Text
+    version: Text
+    build: Text
+    architecture: Text
+    host_name: Text
+    domain: Text
+    time_zone: Text
+    machine_id: Text
+    mount_point_count: int
+    mount_points: Any
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("family", ctypes.c_uint32),
+        ("is_default", ctypes.c_bool),
+        ("volume", Text),
+        ("folder", Text),
+        ("vendor", Text),
+        ("product", Text),
+        ("edition", Text),
+        ("version", Text),
+        ("build", Text),
+        ("architecture", Text),
+        ("host_name", Text),
+        ("domain", Text),
+        ("time_zone", Text),
+        ("machine_id", Text),
+        ("mount_point_count", ctypes.c_size_t),
+        ("mount_points", ctypes.POINTER(MountPoint)),
+    ]
+
+
+class SystemList(ctypes.Structure):
+    """VolfoldSystemList."""
+
+    struct_size: int
+    count: int
+    items: Any
+    findings: FindingList
+
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("count", ctypes.c_size_t),
+        ("items", ctypes.POINTER(ctypes.POINTER(System))),
+        ("findings", FindingList),
+    ]
+
+
 class Place(ctypes.Structure):
     """VolfoldPlace."""
 
