@@ -32,8 +32,8 @@ def main() -> None:
                             print(f"{digest(file)}  /{volume.name}{path}")
                     except volfold.Error as error:
                         errors[str(error)] = error
-            for error in errors.values():
-                print(f"{volume.name}: {error} [{error.code}]", file=sys.stderr)
+            for line, problem in errors.items():
+                print(f"{volume.name}: {line} [{problem.code}]", file=sys.stderr)
             problems += len(errors)
     sys.exit(3 if problems else 0)
 
