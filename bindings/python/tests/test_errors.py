@@ -195,10 +195,7 @@ class Hostile:
         entry = SimpleNamespace(name="a", is_dir=lambda: True)
         return _Entries([entry])  # type: ignore[list-item]
 
-    def islink(self, path: str) -> bool:
-        return False
-
-    def stat(self, path: str) -> volfold.StatResult:
+    def lstat(self, path: str) -> volfold.StatResult:
         return dataclasses.replace(self._stat, st_ino=self._number(path))
 
 

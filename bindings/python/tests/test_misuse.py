@@ -274,7 +274,9 @@ print(file.read(4))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="skipped: needs fork")
 def test_a_child_of_fork_reads_what_its_parent_opened() -> None:
     code = """
-import os, sys, volfold
+import os, sys, volfold, warnings
+# Python warns of any fork of a process with threads.
+warnings.simplefilter("ignore", DeprecationWarning)
 ds = volfold.open(sys.argv[1])
 file = ds.volumes["linux"].open("/Pictures/stripes.bin", "rb")
 right = file.read()

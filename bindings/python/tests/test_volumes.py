@@ -70,8 +70,8 @@ def test_globs_are_those_of_pathlib(copy: tuple[volfold.Volume, Path], pattern: 
     volume, root = copy
     theirs = sorted("/" + str(path.relative_to(root)).lstrip(".") for path in root.glob(pattern))
     if pattern.endswith("**"):
-        # Newer versions of pathlib have files there, too.
-        theirs = [path for path in theirs if volume.isdir(path)]
+        # Newer versions of pathlib have files and links there, too.
+        theirs = [path for path in theirs if volume.isdir(path) and not volume.islink(path)]
     mine = sorted(str(path) for path in volume.path("/").glob(pattern))
     assert mine == sorted(set(theirs))
 

@@ -204,26 +204,26 @@ class Walker(Generic[AnyStr]):
             self._failed(error)
             return False
 
-    def _key(self, top: AnyStr) -> Tuple[_Key, bool]:
-        """What tells a directory from all others, and whether `top` is a link to it."""
-        is_link = self._volume.islink(top)
-        found = self._volume.stat(top)
+    def _key(self, found: _stat.StatResult) -> _Key:
+        """What tells a directory from all others."""
         # A link may lead to another volume, where numbers mean other files.
         if self._followlinks:
-            return (found.st_ino, found.st_gen, found.st_mtime_ns, found.st_ctime_ns), is_link
-        return (found.st_ino, found.st_gen), is_link
+            return (found.st_ino, found.st_gen, found.st_mtime_ns, found.st_ctime_ns)
+        return (found.st_ino, found.st_gen)
 
     def _enter(self, top: AnyStr, above: Tuple[_Key, ...]) -> Optional[Tuple[_Key, ...]]:
         """Whether `top` may be entered below the directories `above`: those, and it."""
         try:
-            key, is_link = self._key(top)
+            found = self._volume.lstat(top)
+            if is_kind(found, stat.S_IFLNK):
+                if above and not self._followlinks:
+                    return None
+                self._links += bool(above)
+                found = self._volume.stat(top)
         except errors.Error as error:
             self._failed(error)
             return None
-        if is_link and above:
-            if not self._followlinks:
-                return None
-            self._links += 1
+        key = self._key(found)
         problem = self._problem(key, above)
         if problem is not None:
             number, message = problem
