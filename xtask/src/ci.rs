@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     ("lints", steps::lints),
     ("features", steps::features),
     ("test", test),
+    ("python", python),
     ("sample", sample),
     ("cases", steps::cases),
     ("documentation", documentation),
@@ -61,6 +62,12 @@ fn without() -> String {
 fn test() -> Result<(), Failure> {
     let mut command = steps::cargo_command(&["test", "--workspace", "--locked"]);
     steps::run(command.env("CI", "true").env("VOLFOLD_WITHOUT", without()))
+}
+
+/// The package for Python, over the library that the tests have left.
+fn python() -> Result<(), Failure> {
+    let library = steps::target_folder().join("debug/deps/libvolfold_c.so");
+    steps::run(Command::new(".ci/python").env("VOLFOLD_LIBRARY", library))
 }
 
 /// As the README shows it.
