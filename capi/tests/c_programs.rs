@@ -1,0 +1,336 @@
+//! Programs in C, compiled against what `cargo xtask install-capi` installs, and what they do.
+//!
+//! What they read is compared with what other tools found in the same images: hashes and listings in
+//! `tests/fixtures`. They also run under valgrind and with gcc's ThreadSanitizer.
+#![cfg(target_os = "linux")]
+
+mod suite;
+
+use std::path::Path;
+use std::process::Command;
+
+use suite::fixtures::{Fixture, Row, fixture};
+use suite::install::{Installed, installed, workspace};
+use suite::{Dump, needs, needs_mount, run, sha256};
+
+fn c_sources() -> std::path::PathBuf {
+    workspace().join("capi/tests/c")
+}
+
+#[test]
+fn the_header_is_as_cbindgen_makes_it() {
+    if !needs("cbindgen", "--version") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("volfold.h");
+    let mut command = Command::new("cbindgen");
+    command.args(["--quiet", "--config", "cbindgen.toml", "--output"]).arg(&made).arg(".");
+    run(command.current_dir(workspace().join("capi")), 0);
+    let made = std::fs::read_to_string(made).unwrap();
+    let kept = std::fs::read_to_string(workspace().join("capi/include/volfold.h")).unwrap();
+    assert!(made == kept, "capi/include/volfold.h is not that of the code: cargo xtask header");
+}
+
+#[test]
+fn every_function_of_the_headers_is_exported() {
+    let Some(installed) = installed() else { return };
+    if !needs("nm", "--version") {
+        return;
+    }
+    for (library, headers, starts) in [
+        ("libvolfold.so", &["volfold.h"][..], &["volfold_"][..]),
+        (
+            "libvolfold_vix.so",
+            &["volfold/vixDiskLib.h", "volfold/vixMntapi.h"],
+            &["VixDiskLib_", "VixMntapi_"],
+        ),
+    ] {
+        let library = installed.library(library);
+        let output = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library), 0);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let is_ours = |name: &&str| starts.iter().any(|start| name.starts_with(start));
+        let mut exported: Vec<&str> =
+            text.lines().filter_map(|line| line.split(' ').nth(2)).filter(is_ours).collect();
+        let mut declared = Vec::new();
+        for header in headers {
+            let text = std::fs::read_to_string(installed.header(header)).unwrap();
+            let mut before = String::new();
+            // A name, a parenthesis, and no comment or macro before them.
+            for line in text.lines().filter(|line| !line.trim_start().starts_with(['/', '#', '*'])) {
+                let name = line.split('(').next().unwrap_or_default();
+                let name = name.rsplit([' ', '*']).next().unwrap_or_default();
+                if line.contains('(') && is_ours(&name) {
+                    before.clone_from(&name.to_owned());
+                    declared.push(before.clone());
+                }
+            }
+        }
+        declared.sort_unstable();
+        exported.sort_unstable();
+        assert_eq!(declared, exported);
+        assert!(declared.len() >= 45, "{declared:?}");
+    }
+}
+
+/// What `dump` writes of the images at `paths`.
+fn dump(installed: &Installed, fixture: &Fixture) -> Dump {
+    let program = installed.compile("dump", "volfold");
+    Dump::parse(&run(Command::new(program).args(fixture.paths()), 0).stdout)
+}
+
+/// Holds the tree of a volume in `dump` to a listing that another tool made.
+fn check_tree(dump: &Dump, id: &str, rows: &[Row]) {
+    let volume = dump.volumes.iter().find(|volume| volume.id == id);
+    let volume = volume.unwrap_or_else(|| panic!("no volume {id}"));
+    let mut checked = 0;
+    for row in rows {
+        let path = [b"/", row.path.as_slice()].concat();
+        let found = volume.entries.iter().find(|entry| entry.path == path);
+        let name = String::from_utf8_lossy(&row.path);
+        let wanted = match row.kind.as_str() {
+            "f" => "file",
+            "d" => "directory",
+            "l" => "link",
+            "ads" => "stream",
+            _ => continue,
+        };
+        let found = found.unwrap_or_else(|| panic!("{id}: no {name}"));
+        if row.unreadable || found.kind == "refused" {
+            continue;
+        }
+        assert_eq!(found.kind, wanted, "{name}");
+        if let Some(digest) = &row.sha256 {
+            assert_eq!((&sha256(&found.bytes), Some(found.bytes.len() as u64)), (digest, row.size));
+            checked += 1;
+        }
+        if wanted == "link" {
+            assert_eq!(found.bytes, row.extra, "{name}");
+        }
+    }
+    assert!(checked > 0, "{id}: nothing was compared");
+}
+
+#[test]
+fn a_program_reads_volumes_and_files_as_other_tools_do() {
+    let Some(installed) = installed() else { return };
+    let sample = dump(installed, &fixture("sample"));
+    assert_eq!(sample.volumes.len(), 3);
+    for (number, listing) in ["Windows", "BOOT", "linux"].iter().enumerate() {
+        let rows = suite::fixtures::rows(&format!("sample.{listing}.tsv"));
+        check_tree(&sample, &sample.volumes[number].id, &rows);
+    }
+    let streams = dump(installed, &fixture("ntfs-ads"));
+    check_tree(&streams, &streams.volumes[0].id, &suite::fixtures::rows("ntfs-ads.tsv"));
+    let chain = fixture("vmdk-chain");
+    let disk = dump(installed, &chain);
+    assert_eq!(disk.disks, ["0 4194304 vmdk"]);
+    check_tree(&disk, &disk.volumes[0].id, &suite::fixtures::rows("vmdk-chain.tsv"));
+}
+
+#[test]
+fn files_that_cannot_be_decoded_are_refused_with_their_code() {
+    let Some(installed) = installed() else { return };
+    let links = fixture("ntfs-symlinks");
+    let dump = dump(installed, &links);
+    let volume = &dump.volumes[0];
+    assert!(!links.volumes[0].errors.is_empty());
+    for error in &links.volumes[0].errors {
+        let path = format!("/{}", error.path);
+        let found = volume.entries.iter().find(|entry| entry.path == path.as_bytes());
+        let found = found.unwrap_or_else(|| panic!("no {path}"));
+        assert_eq!((found.kind.as_str(), found.code.as_str()), ("refused", error.code.as_str()));
+    }
+}
+
+#[test]
+fn volumes_over_several_disks_have_the_bytes_of_their_fixtures() {
+    let Some(installed) = installed() else { return };
+    for name in ["ldm-spanned", "ldm-mirrored", "ldm-raid5"] {
+        let set = fixture(name);
+        let dump = dump(installed, &set);
+        assert!(!set.dynamic.is_empty());
+        for wanted in &set.dynamic {
+            let found = dump.volumes.iter().find(|volume| volume.id == wanted.id);
+            let found = found.unwrap_or_else(|| panic!("{name}: no {}", wanted.id));
+            assert_eq!(sha256(&found.bytes), wanted.sha256, "{name}: {}", wanted.id);
+            check_tree(&dump, &wanted.id, &suite::fixtures::rows(&wanted.listing));
+        }
+    }
+}
+
+#[test]
+fn a_program_that_is_linked_statically_reads_the_same() {
+    let Some(installed) = installed() else { return };
+    let sample = fixture("sample").paths();
+    let own = run(Command::new(installed.compile_static("dump")).args(&sample), 0).stdout;
+    let shared = run(Command::new(installed.compile("dump", "volfold")).args(&sample), 0).stdout;
+    assert!(own == shared);
+}
+
+/// A file with the mark of a VMDK and nothing in it.
+fn broken_image(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("broken.vmdk");
+    std::fs::write(&path, [b"KDMV".as_slice(), &[0xFF; 1020]].concat()).unwrap();
+    path
+}
+
+#[test]
+fn bad_use_is_a_status_and_leaks_nothing() {
+    let Some(installed) = installed() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let broken = broken_image(folder.path());
+    let sample = fixture("sample").path();
+    let program = installed.compile("misuse", "volfold");
+    assert_eq!(run(Command::new(&program).args([&sample, &broken]), 0).stdout, b"done\n");
+    if let Some(mut valgrind) = suite::valgrind(&program) {
+        run(valgrind.args([&sample, &broken]), 0);
+    }
+}
+
+#[test]
+fn bad_use_of_the_vix_functions_is_a_code_and_leaks_nothing() {
+    let Some(installed) = installed() else { return };
+    let sample = fixture("sample").path();
+    let program = installed.compile("vix_misuse", "volfold-vix");
+    assert_eq!(run(Command::new(&program).arg(&sample), 0).stdout, b"done\n");
+    if let Some(mut valgrind) = suite::valgrind(&program) {
+        run(valgrind.arg(&sample), 0);
+    }
+}
+
+#[test]
+fn reading_under_valgrind_is_clean() {
+    let Some(installed) = installed() else { return };
+    let program = installed.compile("dump", "volfold");
+    if let Some(mut valgrind) = suite::valgrind(&program) {
+        let dumped = run(valgrind.args(fixture("ldm-spanned").paths()), 0).stdout;
+        let plain = run(Command::new(&program).args(fixture("ldm-spanned").paths()), 0).stdout;
+        assert!(dumped == plain);
+    }
+}
+
+#[test]
+fn four_threads_share_a_set_that_is_closed_under_them() {
+    let Some(installed) = installed() else { return };
+    let sample = fixture("sample").path();
+    let program = installed.compile("threads", "volfold");
+    for _ in 0..5 {
+        assert_eq!(run(Command::new(&program).arg(&sample), 0).stdout, b"done\n");
+    }
+    let Some(program) = installed.compile_for_threads("threads", "volfold") else { return };
+    // Only the program was compiled for it: what the library does with memory is not looked at.
+    let mut command = Command::new(program);
+    command.env("TSAN_OPTIONS", "ignore_noninstrumented_modules=1 exitcode=66");
+    assert_eq!(run(command.arg(&sample), 0).stdout, b"done\n");
+}
+
+#[test]
+fn the_layouts_are_those_of_the_headers() {
+    let Some(installed) = installed() else { return };
+    run(&mut Command::new(installed.compile("layout", "volfold")), 0);
+}
+
+#[test]
+fn the_headers_compile_for_windows_with_its_layouts() {
+    let compiler = suite::windows_compiler();
+    if !needs(&compiler, "--version") {
+        return;
+    }
+    for source in ["layout", "dump", "misuse", "mount", "vix", "vix_misuse"] {
+        let mut command = Command::new(&compiler);
+        command.args(["-fsyntax-only", "-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]);
+        command.arg(workspace().join("capi/include"));
+        run(command.arg(c_sources().join(format!("{source}.c"))), 0);
+    }
+}
+
+#[test]
+fn the_headers_are_those_of_cxx_too() {
+    if !needs("g++", "--version") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("all.cc");
+    std::fs::write(&source, "#include \"vixMntapi.h\"\n#include \"volfold.h\"\n").unwrap();
+    let mut command = Command::new("g++");
+    command.args(["-fsyntax-only", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
+    run(command.arg(workspace().join("capi/include")).arg(source), 0);
+}
+
+#[test]
+fn a_program_mounts_a_set_and_frees_it() {
+    let Some(installed) = installed() else { return };
+    let Some(volfold) = needs_mount() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("mounted");
+    let mut command = Command::new(installed.compile("mount", "volfold"));
+    command.env("VOLFOLD_PROGRAM", volfold).arg(&place).arg(fixture("sample").path());
+    assert_eq!(run(&mut command, 0).stdout, b"done\n");
+    assert!(!place.exists());
+}
+
+/// Runs `vix` over a set, of which one volume has the file `name`, with and without mounts.
+fn vix(set: &Fixture, name: &str, volumes: usize, digest: &str) {
+    let Some(installed) = installed() else { return };
+    let program = installed.compile("vix", "volfold-vix");
+    let arguments = |command: &mut Command, mode: &str| {
+        command.args([mode, name]).arg(volumes.to_string()).args(set.paths());
+    };
+    let mut look = Command::new(&program);
+    arguments(&mut look, "look");
+    run(&mut look, 0);
+    if let Some(mut valgrind) = suite::valgrind(&program) {
+        arguments(&mut valgrind, "look");
+        run(&mut valgrind, 0);
+    }
+    let Some(volfold) = needs_mount() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut mount = Command::new(&program);
+    arguments(&mut mount, "mount");
+    mount.env("VOLFOLD_PROGRAM", volfold).env("TMPDIR", folder.path());
+    assert_eq!(sha256(&run(&mut mount, 0).stdout), digest);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_way_of_a_vix_program_leads_to_a_file_of_a_spanned_volume() {
+    let set = fixture("ldm-spanned");
+    let rows = suite::fixtures::rows(&set.dynamic[0].listing);
+    let row = rows.iter().find(|row| row.path == b"big.bin").unwrap();
+    vix(&set, "big.bin", 1, row.sha256.as_ref().unwrap());
+}
+
+#[test]
+fn the_way_of_a_vix_program_leads_to_a_file_of_a_vmdk() {
+    let rows = suite::fixtures::rows("sample.BOOT.tsv");
+    let row = rows.iter().find(|row| row.path == b"README.txt").unwrap();
+    let only = ["sample.Windows.tsv", "sample.linux.tsv"].iter().all(|listing| {
+        suite::fixtures::rows(listing).iter().all(|row| row.path != b"README.txt")
+    });
+    assert!(only, "one volume has the file");
+    vix(&fixture("sample"), "README.txt", 3, row.sha256.as_ref().unwrap());
+}
+
+#[test]
+fn the_library_is_found_by_its_name_and_leaves_nothing_else_where_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = suite::install::install(&[
+        "--prefix",
+        "/opt/volfold",
+        "--destdir",
+        folder.path().to_str().unwrap(),
+        "--libdir",
+        "lib64",
+    ]) else {
+        return;
+    };
+    let base = folder.path().join("opt/volfold");
+    let text = std::fs::read_to_string(base.join("lib64/pkgconfig/volfold.pc")).unwrap();
+    assert!(text.starts_with("prefix=/opt/volfold\nlibdir=${prefix}/lib64\n"), "{text}");
+    for name in ["libvolfold.so", "libvolfold.so.0", "libvolfold.a", "libvolfold_vix.so.0"] {
+        assert!(base.join("lib64").join(name).is_file(), "{name}");
+    }
+    assert!(base.join("include/volfold/vixMntapi.h").is_file());
+}
