@@ -175,7 +175,9 @@ static void not_an_image(const char *image, const char *other)
     OK(volfold_set_failure_count(set, &count));
     CHECK(count == 1);
     OK(volfold_set_failure(set, 0, &failure));
-    CHECK(failure->status == VOLFOLD_STATUS_CORRUPT && failure->message.length > 0);
+    CHECK(failure->status == VOLFOLD_STATUS_CORRUPT ||
+          failure->status == VOLFOLD_STATUS_UNSUPPORTED);
+    CHECK(failure->code.length > 0 && failure->message.length > 0);
     CHECK(strcmp(failure->path.bytes, other) == 0);
     OK(volfold_free(failure));
     IS(volfold_set_failure(set, 1, &failure), VOLFOLD_STATUS_OUT_OF_RANGE);

@@ -4,8 +4,8 @@
  *
  * vix MODE FILE COUNT DISK...
  *
- * MODE is "mount" or "look", where volumes are not mounted. FILE is the file to be read on the volume
- * that has it, COUNT how many volumes there are. The file's content goes to stdout.
+ * MODE is "mount" or "look", where volumes are not mounted. FILE is the file to be read on each volume,
+ * COUNT how many volumes there are. The files' content goes to stdout.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -225,7 +225,7 @@ int main(int argc, char **argv)
     for (index = 0; index < count; index++) {
         found += (size_t)visit(volumes[index], argv[2], mounts);
     }
-    CHECK(found == (mounts ? 1 : 0));
+    CHECK(found == (mounts ? count : 0));
     VixMntapi_FreeVolumeHandles(volumes);
     OK(VixMntapi_CloseDiskSet(set));
     IS(VixMntapi_CloseDiskSet(set), VIX_E_INVALID_HANDLE);

@@ -13,13 +13,13 @@ use crate::asynchronous::Worker;
 use crate::errors::{
     Done, Failure, VIX_E_DISK_ATTACH_ROOTLINK, VIX_E_DISK_CANTREPAIR, VIX_E_DISK_INVALIDDISK,
     VIX_E_DISK_NEEDSREPAIR, VIX_E_DISK_NOTSUPPORTED, VIX_E_DISK_OUTOFRANGE,
-    VIX_E_DISK_PARTIALCHAIN, VIX_E_DISK_TOOMANYREDO, VIX_E_FILE_ALREADY_LOCKED, VIX_E_INVALID_ARG,
+    VIX_E_DISK_PARTIALCHAIN, VIX_E_DISK_TOOMANYREDO, VIX_E_FILE_ALREADY_LOCKED, VIX_E_FILE_NOT_FOUND,
+    VIX_E_INVALID_ARG,
     VixError, call, fixed, value,
 };
 use crate::layout::Bool;
 use crate::log;
 use crate::objects::{self, Object};
-use volfold::block::Severity;
 
 /// The unit of all functions, whatever the disk's own sectors are.
 pub(crate) const SECTOR: u64 = 512;
@@ -108,7 +108,9 @@ pub(crate) fn open_set(paths: Vec<PathBuf>) -> Done<OpenSet> {
     let set = OpenSet::open(paths, SetOptions::default());
     match set.set.failures().first() {
         Some(failure) => {
-            Err(Failure::from(&failure.error).of(&failure.path.display().to_string()))
+            let inner = Failure::from(&failure.error).of(&failure.path.display().to_string());
+            let is_there = failure.path.exists();
+            Err(if is_there { inner } else { inner.with_code(VIX_E_FILE_NOT_FOUND) })
         }
         None => Ok(set),
     }
@@ -183,8 +185,12 @@ pub unsafe extern "C" fn VixDiskLib_CheckRepair(
     call(|| {
         objects::connection(connection)?;
         let disk = OpenDisk::open(&foreign::host_path(filename, "filename")?, READ_ONLY)?;
+        // What is wrong on the disk is no matter of its image.
+        let own = format!("{}-", disk.disk()?.format);
         let findings = disk.set.set.findings();
-        let damage = findings.iter().find(|it| it.severity == Severity::Error && it.volume.is_none());
+        let damage = findings
+            .iter()
+            .find(|it| it.code.as_str().starts_with(&own) && it.code.bears_on_content());
         match damage {
             None => Ok(()),
             Some(finding) if repair == 0 => {

@@ -7,7 +7,6 @@ use std::ptr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use volfold::block::BlockErrorKind;
 use volfold::images::host;
 use volfold_capi_support::{Handle, OpenSet, SetOptions, foreign};
 
@@ -60,12 +59,8 @@ fn open(paths: Vec<PathBuf>, flags: u32, owner: Option<Handle>) -> Done<Handle> 
     if let Some(failure) = set.set.failures().first() {
         let path = failure.path.display().to_string();
         let inner = Failure::from(&failure.error).of(&path);
-        return Err(match failure.error.kind() {
-            BlockErrorKind::Io if !failure.path.exists() => {
-                inner.with_code(VIX_E_MNTAPI_DISK_NOT_FOUND)
-            }
-            _ => inner,
-        });
+        let is_there = failure.path.exists();
+        return Err(if is_there { inner } else { inner.with_code(VIX_E_MNTAPI_DISK_NOT_FOUND) });
     }
     if set.set.disks().is_empty() {
         return Err(Failure::new(VIX_E_MNTAPI_OPEN_FAILURE, "there is no disk in the set"));
