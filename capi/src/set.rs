@@ -98,7 +98,8 @@ pub unsafe extern "C" fn volfold_set_failure(
     call(|| {
         foreign::put(failure, ptr::null(), "failure")?;
         let set = objects::set(set)?;
-        let found = set.set.failures().get(index).ok_or_else(|| Failure::index("failure", index))?;
+        let found =
+            set.set.failures().get(index).ok_or_else(|| Failure::index("failure", index))?;
         let message = error_chain(&found.error);
         let block = objects::block(|arena| VolfoldFailure {
             struct_size: size_of::<VolfoldFailure>(),

@@ -57,7 +57,8 @@ fn every_function_of_the_headers_is_exported() {
             let text = std::fs::read_to_string(installed.header(header)).unwrap();
             let mut before = String::new();
             // A name, a parenthesis, and no comment or macro before them.
-            for line in text.lines().filter(|line| !line.trim_start().starts_with(['/', '#', '*'])) {
+            for line in text.lines().filter(|line| !line.trim_start().starts_with(['/', '#', '*']))
+            {
                 let name = line.split('(').next().unwrap_or_default();
                 let name = name.rsplit([' ', '*']).next().unwrap_or_default();
                 if line.contains('(') && is_ours(&name) {
@@ -254,7 +255,15 @@ fn the_headers_are_those_of_cxx_too() {
     let source = folder.path().join("all.cc");
     std::fs::write(&source, "#include \"vixMntapi.h\"\n#include \"volfold.h\"\n").unwrap();
     let mut command = Command::new("g++");
-    command.args(["-fsyntax-only", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
+    command.args([
+        "-fsyntax-only",
+        "-std=c++17",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Werror",
+        "-I",
+    ]);
     run(command.arg(workspace().join("capi/include")).arg(source), 0);
 }
 

@@ -94,9 +94,7 @@ impl Wanted {
     fn place(&self, folder: &str) -> PathBuf {
         let place = self.prefix.join(folder);
         match &self.destination {
-            Some(destination) => {
-                destination.join(place.strip_prefix("/").unwrap_or(&place))
-            }
+            Some(destination) => destination.join(place.strip_prefix("/").unwrap_or(&place)),
             None => place,
         }
     }
@@ -140,7 +138,10 @@ impl Library {
         let Self { built: name, file, .. } = self;
         if built.join(format!("{name}.dll")).is_file() {
             // A library for imports names its DLL, so neither gets another name.
-            copy(&built.join(format!("{name}.dll")), &wanted.place("bin").join(format!("{name}.dll")))?;
+            copy(
+                &built.join(format!("{name}.dll")),
+                &wanted.place("bin").join(format!("{name}.dll")),
+            )?;
             let imports = format!("lib{name}.dll.a");
             return copy(&built.join(&imports), &folder.join(&imports));
         }

@@ -121,13 +121,10 @@ impl Installed {
     /// The same for ThreadSanitizer; `None` where it is not there.
     #[track_caller]
     pub(crate) fn compile_for_threads(&self, name: &str, package: &str) -> Option<PathBuf> {
-        let has_it = run_quietly(
-            Command::new("gcc").args(["-print-file-name=libtsan.so"]),
-        )
-        .is_some_and(|path| Path::new(path.trim()).is_absolute());
-        super::lacks_unless(has_it, "libtsan").then(|| {
-            self.build(name, &format!("{name}-tsan"), package, &["-fsanitize=thread"])
-        })
+        let has_it = run_quietly(Command::new("gcc").args(["-print-file-name=libtsan.so"]))
+            .is_some_and(|path| Path::new(path.trim()).is_absolute());
+        super::lacks_unless(has_it, "libtsan")
+            .then(|| self.build(name, &format!("{name}-tsan"), package, &["-fsanitize=thread"]))
     }
 
     /// The program `name` with the library in it.

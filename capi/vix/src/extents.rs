@@ -45,10 +45,8 @@ fn allocated(
             Some(last) if last.offset * SECTOR + last.length * SECTOR >= first => {
                 last.length = past / SECTOR - last.offset;
             }
-            _ => runs.push(VixDiskLibBlock {
-                offset: first / SECTOR,
-                length: (past - first) / SECTOR,
-            }),
+            _ => runs
+                .push(VixDiskLibBlock { offset: first / SECTOR, length: (past - first) / SECTOR }),
         }
         at = past;
     }

@@ -33,9 +33,8 @@ pub unsafe extern "C" fn VixDiskLib_GetInfo(
         let open = objects::disk(diskHandle)?;
         let disk = open.disk()?;
         let keys = metadata::of(&open)?;
-        let value = |name: &str| {
-            keys.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-        };
+        let value =
+            |name: &str| keys.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let own = Geometry::of_keys(&keys, "geometry");
         let physical = own.unwrap_or_else(|| Geometry::of_size(disk.size));
         let bios = Geometry::of_keys(&keys, "geometry.bios").unwrap_or(physical);

@@ -159,9 +159,7 @@ impl MountableVolume {
             return Err(Failure::plain(VIX_E_MNTAPI_VOLUME_NOT_MOUNTED));
         };
         at.unmount(force).map_err(|error| match error {
-            ProgramError::Failed(said) if !force => {
-                Failure::new(VIX_E_MNTAPI_OPEN_HANDLES, said)
-            }
+            ProgramError::Failed(said) if !force => Failure::new(VIX_E_MNTAPI_OPEN_HANDLES, said),
             ProgramError::Failed(said) => Failure::new(VIX_E_MNTAPI_UMOUNT, said),
             other => Failure::from(other),
         })?;
