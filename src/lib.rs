@@ -41,7 +41,10 @@
 #![forbid(unsafe_code)]
 
 mod discover;
+pub mod files;
+pub mod guest;
 mod image;
+pub mod info;
 mod machine;
 pub mod partition;
 mod set;

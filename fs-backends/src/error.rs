@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use volfold_block::{BlockError, BlockErrorKind, Panicked};
 
@@ -262,5 +263,22 @@ impl From<BlockError> for FsError {
         let message = error.message().to_owned();
         let position = error.position();
         Self { kind, message: message.into(), position, source: Some(error.into()) }
+    }
+}
+
+/// The error as programs that read files of the host expect it, with this one as its cause.
+impl From<FsError> for io::Error {
+    fn from(error: FsError) -> Self {
+        let kind = match error.kind() {
+            FsErrorKind::NotFound => io::ErrorKind::NotFound,
+            FsErrorKind::NotADirectory => io::ErrorKind::NotADirectory,
+            FsErrorKind::IsADirectory => io::ErrorKind::IsADirectory,
+            FsErrorKind::Refused | FsErrorKind::Encrypted => io::ErrorKind::PermissionDenied,
+            FsErrorKind::Unsupported | FsErrorKind::Undecodable(_) => io::ErrorKind::Unsupported,
+            FsErrorKind::Corrupt => io::ErrorKind::InvalidData,
+            FsErrorKind::NotALink | FsErrorKind::InvalidName => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }

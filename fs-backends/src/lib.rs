@@ -85,12 +85,14 @@ pub mod ext4;
 mod extents;
 #[cfg(feature = "fat")]
 pub mod fat;
+pub mod links;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
 pub mod registry;
 #[cfg(test)]
 mod testing;
+pub mod time;
 pub mod tree;
 pub mod wtf8;
 
@@ -99,7 +101,8 @@ pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
     FileSystem, FsInfo, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo, StreamName, Times,
-    Timestamp, Usage,
+    Usage,
 };
 pub use registry::{DRIVERS, detect};
+pub use time::Timestamp;
 pub use tree::{TreeVolume, VolumeTree};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use volfold_block::Finding;
 
 use crate::error::{FsError, FsErrorKind, FsResult};
+pub use crate::time::Timestamp;
 
 /// The file system's own number of a file or directory: an NTFS file record number, an inode
 /// number. Stable while mounted, below 2^48.
@@ -67,15 +68,6 @@ pub enum FileKind {
     Fifo,
     /// A Unix socket.
     Socket,
-}
-
-/// A point in time, UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp {
-    /// Seconds since 1970-01-01T00:00:00Z; negative before.
-    pub seconds: i64,
-    /// Nanoseconds in that second, 0 to 999,999,999.
-    pub nanoseconds: u32,
 }
 
 /// The times of a node. What the file system does not keep is the modification time, or `None`.

@@ -61,7 +61,6 @@ pub use folder::projector::{Access, Place};
 #[cfg(target_os = "linux")]
 pub use folder::projector::{Links, Ownership};
 pub use folder::projector::{MountOptions, Projector};
-pub use folder::volume_names::VolumeNames;
 pub use log::Log;
 pub use mount::Mount;
 pub use registry::PROJECTORS;

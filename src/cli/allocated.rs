@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
 use volfold::Disk;
+use volfold::info::RunInfo;
 use volfold_block::{BlockResult, ExtentKind};
 
 use super::text;
@@ -11,16 +11,9 @@ use super::text;
 /// LIMIT: runs of one disk that are told.
 const MAX_RUNS: usize = 1 << 20;
 
-/// Bytes of a disk that its image holds, or one of its parents.
-#[derive(Serialize)]
-pub(super) struct Run {
-    offset: u64,
-    length: u64,
-}
-
 /// All of a disk that is no hole.
 pub(super) struct Allocated {
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<RunInfo>,
     /// The position from which on nothing is told; none in all but the strangest disks.
     pub(super) cut_at: Option<u64>,
 }
@@ -31,7 +24,7 @@ impl Allocated {
     /// # Errors
     /// Why the tables cannot be read.
     pub(super) fn of(disk: &Disk) -> BlockResult<Self> {
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<RunInfo> = Vec::new();
         let mut offset = 0;
         while offset < disk.size {
             let extent = disk.device.extent_at(offset)?;
@@ -45,7 +38,7 @@ impl Allocated {
                     _ if is_full => {
                         return Ok(Self { runs, cut_at: Some(offset) });
                     }
-                    _ => runs.push(Run { offset, length: extent.length }),
+                    _ => runs.push(RunInfo { offset, length: extent.length }),
                 }
             }
             offset = next;

@@ -113,7 +113,7 @@ impl Talk {
             Some(log) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
-                let time = text::time(Timestamp { seconds, nanoseconds: 0 });
+                let time = Timestamp { seconds, nanoseconds: 0 };
                 let _ = writeln!(log.lock(), "{time} {}", text::plain(line));
             }
             None => text::complain(format_args!("{line}")),

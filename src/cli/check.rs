@@ -12,6 +12,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
+use volfold::info::Failure;
 use volfold::{DiskSet, SetVolume};
 use volfold_block::{Finding, FindingLog, code, error_chain};
 use volfold_fs::{
@@ -25,7 +26,7 @@ use super::outcome::Outcome;
 use super::paths::not_named;
 use super::progress;
 use super::recorded;
-use super::report::{Failure, Report};
+use super::report::Report;
 use super::set::{self, TreeArguments};
 use super::text;
 use super::walk::{self, Event};

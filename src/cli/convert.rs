@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::DiskSet;
+use volfold::info::Failure;
 use volfold_block::{BlockDevice, BlockResult, CachePool, Finding, error_chain};
 use volfold_images::convert::{self, Target};
 use volfold_images::{FORMATS, ImageContext, host};
@@ -19,7 +20,7 @@ use super::devices::{self, Device};
 use super::outcome::Outcome;
 use super::paths::not_named;
 use super::progress;
-use super::report::{Failure, Report};
+use super::report::Report;
 use super::set::{self, ImageArguments};
 use super::text;
 

@@ -12,16 +12,18 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use volfold::files::Found;
+use volfold::info::{Failure, path_text};
 use volfold_block::Finding;
 use volfold_fs::{FileKind, FileSystem, FsError, FsResult, NodeId, StreamName};
 
 use super::content::{PIECE, read_piece};
 use super::outcome::Outcome;
 use super::progress;
-use super::report::{Failure, Report};
+use super::report::Report;
 use super::set::TreeArguments;
 use super::text;
-use super::walk::{self, Event, Found};
+use super::walk::{self, Event};
 
 /// Show `path<TAB>size<TAB>sha256` for every regular file, sorted by path
 #[derive(Args)]
@@ -191,7 +193,7 @@ fn print(
     if json {
         let files = done
             .map(|(job, digest)| {
-                let (path, path_hex) = text::json_path(&job.path);
+                let (path, path_hex) = path_text(&job.path);
                 FileJson { path, path_hex, size: job.size, sha256: hex(digest) }
             })
             .collect();

@@ -1,24 +1,24 @@
 //! `volfold list`: disks, partitions, volumes and findings.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
-use volfold::volume::lock::KeyKind;
-use volfold::volume::snapshot::Snapshot;
-use volfold::volume::{Health, Layout, Membership, PartState, VolumeExtent, VolumeId, VolumeType};
-use volfold::{Disk, DiskSet, MachineSnapshot, MachineStates, SetVolume};
-use volfold_block::{Code, Finding, Severity, code, error_chain};
-use volfold_fs::{FileSystem, FsResult, Timestamp};
+use volfold::info::{
+    ComparisonInfo, DiskInfo, FileSystemInfo, MachineInfo, SetInfo, SnapshotInfo, VolumeInfo,
+    VolumeState,
+};
+use volfold::volume::{Membership, PartState};
+use volfold::{Disk, DiskSet, MachineSnapshot, SetVolume};
+use volfold_block::{Finding, Severity, code, error_chain};
 use volfold_images::InnerSnapshot;
 
-use super::allocated::{Allocated, Run};
+use super::allocated::Allocated;
 use super::mount_record::mounted_paths;
 use super::outcome::Outcome;
-use super::report::{self, Failure, Report};
+use super::report::Report;
 use super::set::{self, SetArguments};
 use super::text;
 
@@ -49,151 +49,6 @@ pub(crate) struct ListArguments {
     set: SetArguments,
 }
 
-#[derive(Serialize)]
-struct ListJson<'a> {
-    version: u32,
-    disks: Vec<DiskJson<'a>>,
-    machines: Vec<MachineJson<'a>>,
-    volumes: Vec<VolumeJson<'a>>,
-    failures: &'a [Failure],
-    findings: &'a [Finding],
-}
-
-#[derive(Serialize)]
-struct DiskJson<'a> {
-    index: usize,
-    path: String,
-    format: &'a str,
-    variant: Option<&'a str>,
-    size: u64,
-    sector_size: u32,
-    chain: &'a [String],
-    /// The states that the image keeps, the oldest first, and the one of them that is shown.
-    snapshots: Vec<InnerSnapshotJson<'a>>,
-    snapshot: Option<InnerSnapshotJson<'a>>,
-    partition_scheme: Option<&'a str>,
-    recorded_hashes: Vec<HashJson<'a>>,
-    /// With `--allocated`: all that is no hole.
-    allocated: Option<&'a [Run]>,
-}
-
-/// The older states that the configuration of a machine knows.
-#[derive(Serialize)]
-struct MachineJson<'a> {
-    path: String,
-    snapshots: Vec<MachineSnapshotJson<'a>>,
-    snapshot: Option<MachineSnapshotJson<'a>>,
-}
-
-impl<'a> MachineJson<'a> {
-    fn of(machine: &'a MachineStates) -> Self {
-        Self {
-            path: machine.path.display().to_string(),
-            snapshots: machine.snapshots.iter().map(MachineSnapshotJson::of).collect(),
-            snapshot: machine.snapshot.as_ref().map(MachineSnapshotJson::of),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct MachineSnapshotJson<'a> {
-    id: &'a str,
-    name: &'a str,
-}
-
-impl<'a> MachineSnapshotJson<'a> {
-    fn of(snapshot: &'a MachineSnapshot) -> Self {
-        let MachineSnapshot { id, name, .. } = snapshot;
-        Self { id, name }
-    }
-}
-
-/// A state of a disk that its image keeps.
-#[derive(Serialize)]
-struct InnerSnapshotJson<'a> {
-    id: &'a str,
-    name: &'a str,
-    time: Option<String>,
-    size: u64,
-}
-
-impl<'a> InnerSnapshotJson<'a> {
-    fn of(snapshot: &'a InnerSnapshot) -> Self {
-        let InnerSnapshot { id, name, size, .. } = snapshot;
-        Self { id, name, time: time_of(snapshot), size: *size }
-    }
-}
-
-/// A hash of the whole disk that the image keeps.
-#[derive(Serialize)]
-struct HashJson<'a> {
-    algorithm: &'a str,
-    value: &'a str,
-}
-
-#[derive(Serialize)]
-struct VolumeJson<'a> {
-    id: &'a VolumeId,
-    name: &'a str,
-    #[serde(rename = "type")]
-    kind: VolumeType,
-    layout: Layout,
-    /// `null` where nobody knows what is there.
-    health: Option<&'static str>,
-    #[serde(skip)]
-    state: Option<State>,
-    size: u64,
-    extents: &'a [VolumeExtent],
-    partition: Option<PartitionJson>,
-    membership: Option<&'a Membership>,
-    file_system: Option<FileSystemJson>,
-    comparison: Option<ComparisonJson>,
-    locked: Option<LockJson<'a>>,
-    snapshot: Option<&'a Snapshot>,
-    readable: bool,
-    reason: Option<String>,
-    /// Where it is mounted now, by all the names that programs may use.
-    mounted_as: Vec<String>,
-}
-
-/// What keeps a volume locked.
-#[derive(Serialize)]
-struct LockJson<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    keys: &'a [KeyKind],
-}
-
-/// What `--verify` found.
-#[derive(Serialize)]
-pub(super) struct ComparisonJson {
-    compared: u64,
-    differing: u64,
-    first_difference: Option<u64>,
-    unreadable: u64,
-}
-
-#[derive(Serialize)]
-struct PartitionJson {
-    number: u32,
-    first_lba: u64,
-    #[serde(rename = "type")]
-    kind: String,
-    type_name: Option<&'static str>,
-    name: Option<String>,
-}
-
-#[derive(Serialize)]
-struct FileSystemJson {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    label: Option<String>,
-    uuid: Option<String>,
-    cluster_size: u32,
-    size: u64,
-    used: Option<u64>,
-}
-
 pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     let (set, report) = set::open(&arguments.disks, &arguments.set.options());
     let mut report = report.shown();
@@ -204,7 +59,7 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
         let opened = volume.reason.is_none().then(|| {
             let files = volume.file_system()?;
             report.file_system(volume.id(), &*files);
-            Ok(FileSystemJson::of(&*files, arguments.json))
+            Ok(FileSystemInfo::of(&*files, arguments.json))
         });
         if let Some(Err(error)) = &opened {
             let finding = Finding::error(code::FILE_SYSTEM_DAMAGED, error_chain(error));
@@ -223,21 +78,24 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     let outcome = report.end();
     let mut mounted =
         if arguments.json { mounted_paths(&arguments.disks) } else { BTreeMap::new() };
-    let volumes: Vec<VolumeJson<'_>> = set
+    let volumes: Vec<VolumeInfo> = set
         .volumes()
         .iter()
         .zip(volumes)
-        .map(|(volume, (opened, comparison))| VolumeJson {
-            comparison,
-            mounted_as: mounted.remove(&volume.name).unwrap_or_default(),
-            ..describe(volume, opened, report.findings())
+        .map(|(volume, (opened, comparison))| {
+            let mut info = VolumeInfo::of(volume, opened, report.findings());
+            info.comparison = comparison;
+            info.mounted_as = mounted.remove(&volume.name).unwrap_or_default();
+            info
         })
         .collect();
     let text = if arguments.json {
-        let disks = set.disks().iter().zip(&allocated).enumerate().map(disk_json).collect();
-        let (failures, findings) = (report.failures(), report.findings());
-        let machines = set.machines().iter().map(MachineJson::of).collect();
-        let json = ListJson { version: 1, disks, machines, volumes, failures, findings };
+        let mut json = SetInfo::default();
+        json.disks = set.disks().iter().zip(allocated).enumerate().map(disk_info).collect();
+        json.machines = set.machines().iter().map(MachineInfo::of).collect();
+        json.volumes = volumes;
+        json.failures = report.failures().to_vec();
+        json.findings = report.findings().to_vec();
         let mut text = serde_json::to_string_pretty(&json)?;
         text.push('\n');
         text
@@ -275,203 +133,34 @@ fn allocated(
     set.disks().iter().enumerate().map(&mut of).collect()
 }
 
-fn disk_json<'a>(
-    (index, (disk, allocated)): (usize, (&'a Disk, &'a Option<Allocated>)),
-) -> DiskJson<'a> {
-    DiskJson {
-        index,
-        path: disk.path.display().to_string(),
-        format: disk.format,
-        variant: disk.variant.as_deref(),
-        size: disk.size,
-        sector_size: disk.sector_size,
-        chain: &disk.chain,
-        snapshots: disk.snapshots.iter().map(InnerSnapshotJson::of).collect(),
-        snapshot: disk.snapshot.as_ref().map(InnerSnapshotJson::of),
-        partition_scheme: disk.partition_scheme,
-        allocated: allocated.as_ref().map(|allocated| allocated.runs.as_slice()),
-        recorded_hashes: disk
-            .recorded_hashes
-            .iter()
-            .map(|hash| HashJson { algorithm: hash.algorithm, value: &hash.value })
-            .collect(),
-    }
-}
-
-/// When the state was taken, as text.
-fn time_of(snapshot: &InnerSnapshot) -> Option<String> {
-    snapshot.time.map(|seconds| text::time(Timestamp { seconds, nanoseconds: 0 }))
+fn disk_info((index, (disk, allocated)): (usize, (&Disk, Option<Allocated>))) -> DiskInfo {
+    let mut info = DiskInfo::of(index, disk);
+    info.allocated = allocated.map(|allocated| allocated.runs);
+    info
 }
 
 /// The line about a state that the image of `disk` keeps.
 fn snapshot_line(disk: &Disk, snapshot: &InnerSnapshot) -> String {
     let InnerSnapshot { id, name, size, .. } = snapshot;
-    let time = time_of(snapshot).map(|time| format!(", {time}")).unwrap_or_default();
+    let time = SnapshotInfo::of(snapshot).time.map(|time| format!(", {time}")).unwrap_or_default();
     let is_shown = disk.snapshot.as_ref() == Some(snapshot);
     let end = if is_shown { ", shown" } else { "" };
     format!("       snapshot {id}  {name}{time}, {}{end}", text::size(*size))
 }
 
-impl FileSystemJson {
-    /// What is told of `files`; how much is used takes whole bitmaps, so only on request.
-    fn of(files: &dyn FileSystem, with_usage: bool) -> Self {
-        let info = files.info();
-        let usage = if with_usage { files.usage().ok() } else { None };
-        Self {
-            kind: info.kind,
-            label: info.label.clone(),
-            uuid: info.uuid.clone(),
-            cluster_size: info.cluster_size,
-            size: info.size,
-            used: usage.map(|usage| usage.used),
+/// `state` for people.
+fn state_text(state: VolumeState) -> String {
+    match state {
+        VolumeState::CutShort { there, all } => {
+            format!("cut short: {} of {}", text::size(there), text::size(all))
         }
-    }
-}
-
-/// What is told of a volume, with what its file system said of itself.
-fn describe<'a>(
-    volume: &'a SetVolume,
-    opened: Option<FsResult<FileSystemJson>>,
-    findings: &[Finding],
-) -> VolumeJson<'a> {
-    let id = &volume.volume.id;
-    let (file_system, error) = match opened {
-        Some(Ok(file_system)) => (Some(file_system), None),
-        Some(Err(error)) => (None, Some(error_chain(&error))),
-        None => (None, None),
-    };
-    let reason = error.or_else(|| volume.reason.clone());
-    let state = State::of(volume, file_system.as_ref(), findings);
-    let partition = volume.volume.partition.as_ref().map(|partition| PartitionJson {
-        number: partition.number,
-        first_lba: partition.first_lba,
-        kind: partition.kind.to_string(),
-        type_name: partition.kind.title(),
-        name: partition.name.clone(),
-    });
-    VolumeJson {
-        id,
-        name: &volume.name,
-        kind: volume.volume.kind,
-        layout: volume.volume.layout,
-        health: state.map(|state| state.word()),
-        state,
-        size: volume.volume.size,
-        extents: &volume.volume.extents,
-        partition,
-        membership: volume.volume.membership.as_ref(),
-        readable: file_system.is_some(),
-        file_system,
-        comparison: None,
-        locked: volume
-            .volume
-            .lock
-            .as_ref()
-            .map(|lock| LockJson { kind: lock.kind, keys: &lock.keys }),
-        snapshot: volume.volume.snapshot.as_ref(),
-        reason,
-        mounted_as: Vec::new(),
-    }
-}
-
-/// How well a volume can be read, as far as the set tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// All is there.
-    Healthy,
-    /// Parts are missing, all bytes can be had.
-    Degraded,
-    /// What is read may be old, or less than there was; findings say why.
-    Doubtful,
-    /// The image ends before the volume: the bytes that there are, and all.
-    CutShort(u64, u64),
-    /// Parts are missing and with them bytes.
-    Failed,
-}
-
-impl State {
-    /// The state of `volume` with `file_system`; `None` where nothing is known of what is on it.
-    fn of(
-        volume: &SetVolume,
-        file_system: Option<&FileSystemJson>,
-        findings: &[Finding],
-    ) -> Option<Self> {
-        const CUT_SHORT: [Code; 4] = [
-            code::EXT4_CUT_SHORT,
-            code::FAT_TRUNCATED,
-            code::NTFS_TRUNCATED,
-            code::PARTITION_PAST_END,
-        ];
-        let id = volume.id();
-        let about = |finding: &&Finding| finding.volume.as_deref() == Some(id);
-        // What is wrong with the bytes of a disk is wrong with all volumes on it.
-        const OF_BYTES: [Code; 14] = [
-            code::DISK_UNREADABLE,
-            code::NESTED_FORMAT,
-            code::QCOW2_CORRUPT,
-            code::QCOW2_DIRTY,
-            code::QED_NEEDS_CHECK,
-            code::SNAPSHOT_BESIDE,
-            code::VHD_CHECKSUM,
-            code::VHD_FOOTER_DAMAGED,
-            code::VHD_FOOTERS_DIFFER,
-            code::VHD_SIZES_DIFFER,
-            code::VHDX_HEADER_DAMAGED,
-            code::VMDK_CUT_SHORT,
-            code::VMDK_EXTENT_LOST,
-            code::VMDK_EXTENT_SHORT,
-        ];
-        let lies_on = |disk: usize| volume.volume.extents.iter().any(|extent| extent.disk == disk);
-        let is_doubt = |finding: &Finding| {
-            let is_here = about(&finding)
-                || (finding.volume.is_none()
-                    && OF_BYTES.contains(&finding.code)
-                    && finding.disk.is_some_and(lies_on));
-            is_here && report::bears_on_content(finding)
-        };
-        let there = volume.volume.device.size();
-        let all = file_system.map_or(0, |files| files.size).max(volume.volume.size);
-        let is_cut = findings.iter().filter(about).any(|finding| CUT_SHORT.contains(&finding.code));
-        match volume.volume.health {
-            Health::Failed if volume.volume.membership.is_some() => Some(Self::Failed),
-            // A disk that was cut off has other volumes too, which are whole.
-            _ if there < volume.volume.size || (is_cut && there < all) => {
-                Some(Self::CutShort(there, all))
-            }
-            _ if file_system.is_none() && volume.volume.membership.is_none() => None,
-            Health::Failed => Some(Self::Failed),
-            Health::Degraded => Some(Self::Degraded),
-            Health::Healthy if findings.iter().any(is_doubt) => Some(Self::Doubtful),
-            Health::Healthy => Some(Self::Healthy),
-        }
-    }
-
-    /// The state as one word of JSON.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Doubtful => "doubtful",
-            Self::CutShort(..) => "cut-short",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CutShort(there, all) => {
-                write!(f, "cut short: {} of {}", text::size(*there), text::size(*all))
-            }
-            Self::Doubtful => f.write_str("doubtful, see below"),
-            other => f.write_str(other.word()),
-        }
+        VolumeState::Doubtful => "doubtful, see below".to_owned(),
+        other => other.word().to_owned(),
     }
 }
 
 /// Compares the copies of a volume that has some, and tells of differences.
-pub(super) fn compare(volume: &SetVolume, report: &mut Report<'_>) -> Option<ComparisonJson> {
+pub(super) fn compare(volume: &SetVolume, report: &mut Report<'_>) -> Option<ComparisonInfo> {
     let result = volume.volume.redundancy.as_ref()?.compare();
     let size = text::size(result.compared);
     let finding = match result.first {
@@ -495,7 +184,7 @@ pub(super) fn compare(volume: &SetVolume, report: &mut Report<'_>) -> Option<Com
         let line = format!("{} could not be compared", text::size(result.unreadable));
         report.finding(Finding::warning(code::NOT_COMPARED, line).on_volume(id));
     }
-    Some(ComparisonJson {
+    Some(ComparisonInfo {
         compared: result.compared,
         differing: result.differing,
         first_difference: result.first,
@@ -505,7 +194,7 @@ pub(super) fn compare(volume: &SetVolume, report: &mut Report<'_>) -> Option<Com
 
 fn human(
     set: &DiskSet,
-    volumes: &[VolumeJson<'_>],
+    volumes: &[VolumeInfo],
     allocated: &[Option<Allocated>],
     report: &Report<'_>,
     arguments: &ListArguments,
@@ -551,7 +240,7 @@ fn human(
     text.push_str(&volume_table(volumes));
     text.push_str(&ways_to_bytes(volumes, arguments));
     for volume in volumes {
-        if let Some(membership) = volume.membership {
+        if let Some(membership) = &volume.membership {
             text.push('\n');
             text.push_str(&parts(volume, membership));
         }
@@ -566,7 +255,7 @@ fn human(
 }
 
 /// How to come to what no driver reads: a command for each volume.
-fn ways_to_bytes(volumes: &[VolumeJson<'_>], arguments: &ListArguments) -> String {
+fn ways_to_bytes(volumes: &[VolumeInfo], arguments: &ListArguments) -> String {
     let mut text = String::new();
     let mut command = String::from("volfold mount");
     for folder in &arguments.set.images.allow_path {
@@ -588,8 +277,8 @@ fn ways_to_bytes(volumes: &[VolumeJson<'_>], arguments: &ListArguments) -> Strin
 }
 
 /// Which image holds which part of a volume.
-fn parts(volume: &VolumeJson<'_>, membership: &Membership) -> String {
-    let name = if volume.readable { volume.name } else { "-" };
+fn parts(volume: &VolumeInfo, membership: &Membership) -> String {
+    let name = if volume.readable { &volume.name } else { "-" };
     let mut text = format!("{name}  {}: {}", membership.name, volume.layout);
     if let (Some(columns), Some(chunk)) = (membership.columns, membership.chunk_size) {
         let _ = write!(text, ", {columns} columns, chunks of {}", text::size(chunk));
@@ -618,17 +307,17 @@ fn parts(volume: &VolumeJson<'_>, membership: &Membership) -> String {
 }
 
 /// The volumes in columns, the last of them free.
-fn volume_table(volumes: &[VolumeJson<'_>]) -> String {
+fn volume_table(volumes: &[VolumeInfo]) -> String {
     let mut rows = vec![["VOLUME", "ID", "SIZE", "FILE SYSTEM", "STATE"].map(str::to_owned)];
     for volume in volumes {
         let (file_system, state) = match (&volume.file_system, &volume.reason) {
             (Some(file_system), _) => {
-                let state = volume.state.map(|state| state.to_string());
+                let state = volume.state.map(state_text);
                 (file_system.kind.to_owned(), state.unwrap_or_default())
             }
             (None, reason) => ("-".to_owned(), reason.clone().unwrap_or_default()),
         };
-        let name = if volume.readable { volume.name } else { "-" };
+        let name = if volume.readable { &volume.name } else { "-" };
         rows.push([
             name.to_owned(),
             volume.id.to_string(),

@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
-use volfold_fs::{FileKind, FileSystem, FsErrorKind, Metadata};
+use volfold::info::EntryInfo;
+use volfold_fs::{FileKind, FileSystem, Metadata};
 
 use super::outcome::Outcome;
 use super::report::Report;
@@ -43,28 +43,6 @@ pub(crate) struct LsArguments {
     json: bool,
     #[command(flatten)]
     set: TreeArguments,
-}
-
-#[derive(Serialize)]
-struct EntryJson {
-    path: String,
-    path_hex: Option<String>,
-    #[serde(rename = "type")]
-    kind: char,
-    size: u64,
-    allocated: u64,
-    links: u32,
-    modified: String,
-    accessed: String,
-    changed: String,
-    created: Option<String>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    mode: Option<String>,
-    attributes: Option<u32>,
-    target: Option<String>,
-    /// The code of why the content will be refused, where that is known.
-    unreadable: Option<&'static str>,
 }
 
 pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
@@ -157,7 +135,7 @@ impl<W: Write> Printer<'_, W> {
                 text::mode(metadata),
                 metadata.links,
                 metadata.size,
-                text::time(metadata.times.modified),
+                metadata.times.modified,
             )?;
         }
         let shown = if self.arguments.recursive { visit.path } else { visit.name };
@@ -181,28 +159,7 @@ impl<W: Write> Printer<'_, W> {
     }
 
     fn entry_json(&mut self, visit: &Visit<'_>) -> io::Result<()> {
-        let metadata = visit.metadata;
-        let (path, path_hex) = text::json_path(visit.path);
-        let target = if metadata.kind == FileKind::Symlink { self.target(metadata) } else { None };
-        let times = &metadata.times;
-        let entry = EntryJson {
-            path,
-            path_hex,
-            kind: text::kind_letter(metadata.kind),
-            size: metadata.size,
-            allocated: metadata.allocated,
-            links: metadata.links,
-            modified: text::time(times.modified),
-            accessed: text::time(times.accessed),
-            changed: text::time(times.changed),
-            created: times.created.map(text::time),
-            uid: metadata.owner.map(|owner| owner.uid),
-            gid: metadata.owner.map(|owner| owner.gid),
-            mode: metadata.owner.map(|owner| format!("{:04o}", owner.mode)),
-            attributes: metadata.attributes.map(|attributes| attributes.0),
-            target: target.map(|target| text::json_path(&target).0),
-            unreadable: metadata.unreadable.map(FsErrorKind::code),
-        };
+        let entry = EntryInfo::of(self.tree, visit.path, visit.metadata);
         self.out.write_all(if self.first { b"\n" } else { b",\n" })?;
         self.first = false;
         serde_json::to_writer(&mut self.out, &entry)?;

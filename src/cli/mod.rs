@@ -22,6 +22,7 @@ mod formats;
 mod hash;
 mod helper;
 mod host_names;
+mod info;
 mod keys;
 mod list;
 mod ls;
@@ -75,6 +76,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     List(list::ListArguments),
+    Info(info::InfoArguments),
     Mount(mount::MountArguments),
     Unmount(unmount::UnmountArguments),
     Mounts(mounts::MountsArguments),
@@ -126,6 +128,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command) -> std::io::Result<Outcome> {
     match command {
         Command::List(arguments) => list::run(&arguments),
+        Command::Info(arguments) => info::run(&arguments),
         Command::Mount(arguments) if arguments.has_no_disk() => {
             usage_error("mount", "give at least one DISK and, after it, the FOLDER")
         }

@@ -8,6 +8,7 @@ use std::thread;
 
 use clap::Args;
 use serde::Serialize;
+use volfold::info::Failure;
 use volfold_block::Finding;
 use volfold_projector::block::raw;
 use volfold_projector::folder::names;
@@ -20,8 +21,8 @@ use super::mount_record::{MountRecord, clear_leftovers, log_file, mount_folder};
 use super::mount_set::{Shown, Wanted, label, open_set, raw_files, serial};
 use super::outcome::Outcome;
 use super::paths::{is_letter, is_letter_free, plain_path};
-use super::report::{Failure, Report};
-use super::set::{TreeArguments, volume_names};
+use super::report::Report;
+use super::set::TreeArguments;
 use super::text;
 
 /// What is said where folders cannot be shown at all.
@@ -166,7 +167,7 @@ fn mount_at(
     });
     let source = disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":");
     let mut options = MountOptions::new(source, log);
-    options.volumes = volume_names(&set, |name| names.iter().any(|shown| shown == name));
+    options.volumes = set.volume_names(|name| names.iter().any(|shown| shown == name));
     options.threads = arguments.threads;
     options.label = label(disks);
     options.serial = serial(&set);

@@ -11,7 +11,6 @@ use volfold_projector::block::{Export, raw};
 use super::background::Talk;
 use super::devices::{self, Device};
 use super::outcome::Outcome;
-use super::paths::why_no_volume;
 use super::report::Report;
 use super::set::{NO_VOLUME, look_into};
 
@@ -92,7 +91,7 @@ pub(super) fn open_set<'a>(
     let mut missing = devices::choose(&mut files, wanted.volumes);
     missing.retain(|name| set.volume(name).is_none());
     for missing in missing {
-        let reason = why_no_volume(&set, missing).unwrap_or_else(|| "no such volume".to_owned());
+        let reason = set.why_no_volume(missing).unwrap_or_else(|| "no such volume".to_owned());
         let reason = format!("{reason}; `volfold list` shows names and ids");
         report.refused(missing.as_bytes(), "not-found", reason);
         is_part = true;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use serde::Serialize;
+use volfold::info::{Failure, NOT_READ, bears_on_content, path_text};
 use volfold::volume::Health;
 use volfold::{DiskSet, SetVolume};
 use volfold_block::{BlockError, Finding, Severity, code, error_chain};
@@ -16,37 +16,11 @@ use super::{text, walk};
 /// LIMIT: lines of one kind; those after them are counted.
 const MAX_LINES: u32 = 20;
 
-/// One thing that could not be had.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Failure {
-    /// The image, as it was given.
-    disk: Option<String>,
-    /// The id of the volume.
-    volume: Option<String>,
-    /// The path of the file or directory.
-    path: Option<String>,
-    /// The exact bytes of a path that is no text.
-    path_hex: Option<String>,
-    code: &'static str,
-    reason: String,
-}
-
-impl Failure {
-    /// The volume `id` could not be had.
-    fn of_volume(id: &str, code: &'static str, reason: String) -> Self {
-        let volume = Some(id.to_owned());
-        Self { disk: None, volume, path: None, path_hex: None, code, reason }
-    }
-}
-
 /// LIMIT: failures that are kept; those after them are counted.
 const MAX_FAILURES: usize = 100_000;
 
 /// LIMIT: findings that are kept; those after them are counted.
 const MAX_FINDINGS: usize = 10_000;
-
-/// The code of a volume that is not read, where its findings have none.
-const NOT_READ: &str = "volume-not-read";
 
 /// The code of a volume of which bytes are missing.
 const NOT_WHOLE: &str = "volume-not-whole";
@@ -146,8 +120,7 @@ impl<'a> Report<'a> {
         let code = error.kind().code();
         let (reason, shown) = (error_chain(error), path.display().to_string());
         self.line("image", code, &format!("{shown}: {reason} [{code}]"));
-        let (disk, volume, path, path_hex) = (Some(shown), None, None, None);
-        self.add(Failure { disk, volume, path, path_hex, code, reason });
+        self.add(Failure::of_image(shown, error));
     }
 
     /// Takes in what is known of the volumes of `set` that `asks` for, before they are entered:
@@ -219,7 +192,7 @@ impl<'a> Report<'a> {
             &format!("{object}not read: {reason} [{}]", error.code()),
         );
         self.closed.insert([b"/", name.as_bytes()].concat());
-        self.add(Failure::of_volume(id, error.code(), reason));
+        self.add(Failure::not_entered(id, error));
     }
 
     /// Takes in what was noticed, unless it is about volumes and disks that nobody asked for.
@@ -303,9 +276,7 @@ impl<'a> Report<'a> {
             return;
         }
         (self.say)(&walk::path_error(path, error));
-        let ((path, path_hex), disk, volume) = (text::json_path(path), None, None);
-        let (code, reason) = (error.code(), error_chain(error));
-        self.add(Failure { disk, volume, path: Some(path), path_hex, code, reason });
+        self.add(Failure::of_path(path, error.code(), error_chain(error)));
     }
 
     /// Says a line that is no failure.
@@ -324,10 +295,9 @@ impl<'a> Report<'a> {
         if self.closed.contains(path) {
             return;
         }
-        let (shown, path_hex) = text::json_path(path);
+        let (shown, _) = path_text(path);
         self.line("path", code, &format!("{shown}: {reason} [{code}]"));
-        let (disk, volume) = (None, None);
-        self.add(Failure { disk, volume, path: Some(shown), path_hex, code, reason });
+        self.add(Failure::of_path(path, code, reason));
     }
 
     fn add(&mut self, failure: Failure) {
@@ -379,9 +349,4 @@ impl<'a> Report<'a> {
         }
         if self.is_part { Outcome::Part } else { Outcome::Done }
     }
-}
-
-/// Whether what is read may be less or older than what there was.
-pub(crate) fn bears_on_content(finding: &Finding) -> bool {
-    finding.severity == Severity::Error || finding.code.bears_on_content()
 }

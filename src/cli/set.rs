@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use volfold::files::Found;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
+use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold_images::{BACKUPS, FORMATS};
-use volfold_projector::VolumeNames;
-use volfold_projector::folder::links::Guest;
 
 use super::keys::Keys;
 use super::outcome::Outcome;
 use super::paths::{guest_path, no_volume};
 use super::report::Report;
 use super::text;
-use super::walk::{self, Found};
+use super::walk;
 
 /// What is said of a set on which nothing can be shown.
 pub(crate) const NO_VOLUME: &str =
@@ -87,18 +87,6 @@ impl ImageArguments {
     }
 }
 
-/// What the guest's links call the volumes of `set`, of which those that `shows` names have folders.
-pub(crate) fn volume_names(set: &DiskSet, shows: impl Fn(&str) -> bool) -> VolumeNames {
-    let mut names = VolumeNames::default();
-    for volume in set.volumes() {
-        let folder = shows(&volume.name).then_some(volume.name.as_str());
-        for name in volume.guest_names() {
-            names.add(&name, folder);
-        }
-    }
-    names
-}
-
 /// Opens `disks` as one set, with a report that knows of the images that cannot be opened.
 pub(crate) fn open(disks: &[PathBuf], options: &OpenOptions) -> (DiskSet, Report<'static>) {
     let set = DiskSet::open(disks, options).unwrap_or_else(Incomplete::into_set);
@@ -149,7 +137,7 @@ impl TreeArguments {
         for (number, volume) in wanted.enumerate() {
             look_into(volume, number, || tree.enter(volume.name.as_bytes()), &mut report);
         }
-        let volumes = volume_names(&set, |_| true);
+        let volumes = set.volume_names(|_| true);
         Ok(OpenedTree { set, tree, volumes, paths, report })
     }
 }

@@ -6,9 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use data_encoding::HEXLOWER;
-use volfold::volume::snapshot::date_of_day;
-use volfold_fs::{FileKind, Metadata, Timestamp};
+use volfold::info::kind_letter;
+use volfold_fs::{FileKind, Metadata};
 
 /// Writes `bytes` to stdout.
 ///
@@ -108,27 +107,6 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too large"))
 }
 
-/// `2026-11-22T04:40:00Z`; proleptic Gregorian calendar.
-pub(crate) fn time(time: Timestamp) -> String {
-    let (year, month, day) = date_of_day(time.seconds.div_euclid(86_400));
-    let second = time.seconds.rem_euclid(86_400);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
-}
-
-/// The letter of a kind, as `ls -l` and `find -printf %y` write it.
-pub(crate) fn kind_letter(kind: FileKind) -> char {
-    match kind {
-        FileKind::Regular => 'f',
-        FileKind::Directory => 'd',
-        FileKind::Symlink => 'l',
-        FileKind::CharDevice => 'c',
-        FileKind::BlockDevice => 'b',
-        FileKind::Fifo => 'p',
-        FileKind::Socket => 's',
-    }
-}
-
 /// `drwxr-xr-x`; without a guest's mode what a mount would show.
 pub(crate) fn mode(metadata: &Metadata) -> String {
     let directory = metadata.kind == FileKind::Directory;
@@ -147,14 +125,6 @@ pub(crate) fn mode(metadata: &Metadata) -> String {
     text
 }
 
-/// A path for JSON: text, and the exact bytes as hex where the text had to be changed.
-pub(crate) fn json_path(path: &[u8]) -> (String, Option<String>) {
-    match std::str::from_utf8(path) {
-        Ok(text) => (text.to_owned(), None),
-        Err(_) => (String::from_utf8_lossy(path).into_owned(), Some(HEXLOWER.encode(path))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,15 +133,6 @@ mod tests {
     fn messages_hold_no_control_characters() {
         assert_eq!(plain("a\u{1b}]0;x\u{7}b\nc\u{9b}"), "a\\x1b]0;x\\x07b\\x0ac\\x9b");
         assert_eq!(plain("Größe"), "Größe");
-    }
-
-    #[test]
-    fn times_before_and_after_1970_are_civil_dates() {
-        let at = |seconds| time(Timestamp { seconds, nanoseconds: 0 });
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(-1), "1969-12-31T23:59:59Z");
-        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(at(4_102_444_800), "2100-01-01T00:00:00Z");
     }
 
     #[cfg(unix)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, BlockError, FindingLog};
 use volfold_images::{InnerSnapshot, RecordedHash, RegionChecksum};
 
+use crate::files::DeviceReader;
 use crate::machine::MachineSnapshot;
 use crate::machine::manifest::ManifestFile;
 use crate::source::SourceFile;
@@ -76,4 +77,11 @@ pub struct Disk {
     pub(super) cached: bool,
     /// What is noticed while the image is read.
     pub(super) log: Arc<FindingLog>,
+}
+
+impl Disk {
+    /// The bytes of the disk as a stream.
+    pub fn reader(&self) -> DeviceReader {
+        DeviceReader::new(self.device.clone())
+    }
 }

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use volfold_block::{BlockError, CachePool, Finding, code, error_chain};
+use volfold_fs::links::VolumeNames;
 use volfold_fs::{TreeVolume, VolumeTree};
 
 use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
+use crate::files::{GuestPath, SetTree};
+use crate::guest::{self, GuestVolume, OsInfo};
 use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
 
@@ -19,12 +22,14 @@ mod naming;
 mod opening;
 mod options;
 mod ova;
+mod paths;
 mod volume;
 
 pub use disk::{Disk, DiskFailure, MachineStates, Manifest};
 use naming::name_volumes;
 use opening::{Found, Opening};
 pub use options::OpenOptions;
+pub(crate) use paths::first_part;
 pub use volume::SetVolume;
 
 /// A set in which images are missing, because they could not be opened.
@@ -70,6 +75,7 @@ pub struct DiskSet {
     manifests: Vec<Manifest>,
     volumes: Vec<Arc<SetVolume>>,
     findings: Vec<Finding>,
+    tree: Arc<SetTree>,
 }
 
 impl DiskSet {
@@ -126,7 +132,8 @@ impl DiskSet {
         spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
         let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
         note_mixed_snapshots(&disks, &volumes, &mut findings);
-        Self { disks, failures, machines, manifests, volumes, findings }
+        let tree = set_tree(&volumes);
+        Self { disks, failures, machines, manifests, volumes, findings, tree }
     }
 
     /// The disks that could be opened, by number.
@@ -195,6 +202,19 @@ impl DiskSet {
         self.volumes.iter().filter(|volume| volume.is_called(wanted)).collect()
     }
 
+    /// What links of Windows call the volumes, of which those that `shows` names have folders.
+    pub fn volume_names(&self, shows: impl Fn(&str) -> bool) -> VolumeNames {
+        volume_names(&self.volumes, shows)
+    }
+
+    /// A path in the set: `/<volume>/dir/file`, where the volume may also be called by its id, by
+    /// its name in other capitals, or as Windows calls it (`C:/Users`).
+    ///
+    /// Nothing is looked up yet, and a volume is opened when a path leads into it.
+    pub fn path(&self, path: impl AsRef<[u8]>) -> GuestPath {
+        GuestPath::new(self.tree.clone(), self.spell(path.as_ref()))
+    }
+
     /// What tells this set from others: a SHA-256 of the size, and of the first and last mebibyte, of
     /// every disk.
     ///
@@ -215,6 +235,23 @@ impl DiskSet {
         Ok(hash.finalize().into())
     }
 
+    /// The systems that are installed on the volumes, as their files tell. Opens every volume.
+    pub fn os_info(&self) -> OsInfo {
+        let mut volumes = Vec::new();
+        let mut findings = Vec::new();
+        for set in self.volumes.iter().filter(|volume| volume.reason.is_none()) {
+            match self.tree.files.enter(set.name.as_bytes()) {
+                Some(Ok(files)) => volumes.push(GuestVolume { set, files }),
+                Some(Err(error)) => findings.push(guest::unread(set, "/", &error)),
+                None => {}
+            }
+        }
+        let mut info = guest::find(&volumes);
+        findings.append(&mut info.findings);
+        info.findings = findings;
+        info
+    }
+
     /// One tree with a directory for every readable volume that `choose` takes.
     pub fn tree(&self, choose: impl Fn(&SetVolume) -> bool) -> VolumeTree {
         VolumeTree::new(self.tree_volumes(choose))
@@ -222,14 +259,46 @@ impl DiskSet {
 
     /// The directories of [`DiskSet::tree`].
     pub fn tree_volumes(&self, choose: impl Fn(&SetVolume) -> bool) -> Vec<TreeVolume> {
-        let readable = |volume: &&Arc<SetVolume>| volume.reason.is_none() && choose(volume);
-        let volumes = self.volumes.iter().filter(readable).map(|volume| {
-            let name = volume.name.clone();
-            let volume = volume.clone();
-            TreeVolume::new(name, move || volume.file_system())
-        });
-        volumes.collect()
+        tree_volumes(&self.volumes, choose)
     }
+}
+
+fn tree_volumes(
+    volumes: &[Arc<SetVolume>],
+    choose: impl Fn(&SetVolume) -> bool,
+) -> Vec<TreeVolume> {
+    let readable = |volume: &&Arc<SetVolume>| volume.reason.is_none() && choose(volume);
+    let volumes = volumes.iter().filter(readable).map(|volume| {
+        let name = volume.name.clone();
+        let volume = volume.clone();
+        TreeVolume::new(name, move || volume.file_system())
+    });
+    volumes.collect()
+}
+
+fn volume_names(volumes: &[Arc<SetVolume>], shows: impl Fn(&str) -> bool) -> VolumeNames {
+    let mut names = VolumeNames::default();
+    for volume in volumes {
+        let folder = shows(&volume.name).then_some(volume.name.as_str());
+        for name in volume.guest_names() {
+            names.add(&name, folder);
+        }
+    }
+    names
+}
+
+/// The tree that the paths of the set lead through, told to its volumes.
+fn set_tree(volumes: &[Arc<SetVolume>]) -> Arc<SetTree> {
+    let tree = Arc::new(SetTree {
+        files: VolumeTree::new(tree_volumes(volumes, |_| true)),
+        names: volume_names(volumes, |_| true),
+        volumes: volumes.to_vec(),
+    });
+    for volume in volumes {
+        // It was made for this set, and has none yet.
+        let _ = volume.tree.set(Arc::downgrade(&tree));
+    }
+    tree
 }
 
 /// Tells of volumes some of whose disks come from snapshots, and others not: parts of two times.

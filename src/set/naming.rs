@@ -2,7 +2,7 @@
 //! the set.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use volfold_block::{CachePool, Finding, SectorCache, code, error_chain};
 use volfold_fs::{Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
@@ -72,6 +72,7 @@ pub(super) fn name_volumes(
             identity,
             reason,
             is_left_out,
+            tree: OnceLock::new(),
             driver,
             reader,
             options,

@@ -1,11 +1,13 @@
 //! The volumes of a set.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use volfold_fs::{
-    FileSystem, FileSystemDriver, FsError, FsResult, Identity, ReadOptions, VolumeReader,
+    FileSystem, FileSystemDriver, FsError, FsErrorKind, FsResult, Identity, ReadOptions,
+    VolumeReader,
 };
 
+use crate::files::{DeviceReader, GuestPath, SetTree};
 use crate::volume::{Volume, VolumeType};
 
 /// One volume of the set, and the way into its file system.
@@ -23,6 +25,8 @@ pub struct SetVolume {
     pub(super) driver: Option<&'static dyn FileSystemDriver>,
     pub(super) reader: VolumeReader,
     pub(super) options: ReadOptions,
+    /// The tree of the set that the volume is of.
+    pub(super) tree: OnceLock<Weak<SetTree>>,
 }
 
 impl SetVolume {
@@ -71,6 +75,29 @@ impl SetVolume {
         };
         let letter = letter.map(|letter| format!("{letter}:"));
         letter.into_iter().chain(guid.map(|guid| format!("Volume{{{guid}}}"))).collect()
+    }
+
+    /// The path `below` in the volume: `/Windows/win.ini`.
+    ///
+    /// # Errors
+    /// Why the volume has no files, or `Refused` when its set was dropped.
+    pub fn path(&self, below: impl AsRef<[u8]>) -> FsResult<GuestPath> {
+        if let Some(reason) = &self.reason {
+            return Err(FsError::unsupported(format!(
+                "volume {} has no files: {reason}",
+                self.name
+            )));
+        }
+        let tree = self.tree.get().and_then(Weak::upgrade);
+        let tree = tree.ok_or_else(|| {
+            FsError::new(FsErrorKind::Refused, "the set of the volume was closed")
+        })?;
+        Ok(GuestPath::new(tree, [b"/", self.name.as_bytes()].concat()).join(below))
+    }
+
+    /// The bytes of the volume as a stream.
+    pub fn reader(&self) -> DeviceReader {
+        DeviceReader::new(self.volume.device.clone())
     }
 
     /// Opens the file system.

@@ -32,6 +32,8 @@ mod export;
 #[cfg(target_os = "linux")]
 mod extract;
 #[cfg(target_os = "linux")]
+mod guest;
+#[cfg(target_os = "linux")]
 mod images;
 #[cfg(windows)]
 mod initiator;

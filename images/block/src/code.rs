@@ -120,6 +120,7 @@ codes! {
     MBR_EXTENDED_BROKEN = "mbr-extended-broken", content, "The chain of logical partitions is damaged; what comes after the damage is not found.", "`testdisk` on a copy can find lost partitions.";
     MBR_EXTENDED_LOOP = "mbr-extended-loop", content, "The chain of logical partitions leads back into itself.", "`testdisk` on a copy can find lost partitions.";
     MBR_EXTENDED_TOO_LONG = "mbr-extended-too-long", content, "The chain of logical partitions is longer than is followed.", "The table is damaged or made to mislead; `testdisk` on a copy can find lost partitions.";
+    GUEST_UNREADABLE = "guest-unreadable", content, "A file that tells of the installed system cannot be read; what it tells is missing.", "The reason is that of the file; `volfold check` tells of the others.";
     GPT_DAMAGED = "gpt-damaged", content, "A disk is marked as GPT, and neither its GPT nor the backup can be used.", "`gdisk` on a copy, or on `volfold attach --overlay`, can rebuild it.";
     GPT_PRIMARY_DAMAGED = "gpt-primary-damaged", other, "The GPT is damaged; its backup is used.", "Nothing is lost; `gdisk` on a copy repairs it.";
     GPT_BACKUP_DAMAGED = "gpt-backup-damaged", other, "The backup of the GPT is damaged or missing.", "The image may lack its end: compare its size with the disk.";

@@ -17,7 +17,6 @@ pub(crate) mod projector;
     all(windows, any(feature = "winfsp", feature = "dokan"))
 ))]
 mod status;
-pub(crate) mod volume_names;
 #[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
 #[cfg_attr(
     not(all(feature = "winfsp", feature = "dokan")),

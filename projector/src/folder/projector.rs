@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use volfold_fs::TreeVolume;
+use volfold_fs::links::VolumeNames;
 
-use super::volume_names::VolumeNames;
 use crate::error::ProjectResult;
 use crate::log::Log;
 use crate::mount::Mount;

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use volfold::DiskSet;
+use volfold::files::Found;
 use volfold_block::error_chain;
 use volfold_fs::{
     FileData, FileExtentKind, FileKind, FileSystem, FsError, FsResult, Metadata, Name, NodeId,
@@ -28,8 +29,7 @@ use super::times::{file_times, system_time};
 use crate::cli::content::PIECE;
 use crate::cli::host_names::HostNames;
 use crate::cli::report::Report;
-use crate::cli::set::volume_names;
-use crate::cli::walk::{self, Event, Found, Visit};
+use crate::cli::walk::{self, Event, Visit};
 
 /// Files that wait for a writer; each holds a handle of its directory.
 const QUEUE: usize = 64;
@@ -103,7 +103,7 @@ impl<'a> Extraction<'a> {
         Self {
             arguments,
             tree,
-            links: Links::new(arguments, tree, volume_names(set, |_| true)),
+            links: Links::new(arguments, tree, set.volume_names(|_| true)),
             copies: Mutex::default(),
             existed,
             progress,

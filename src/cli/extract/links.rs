@@ -10,9 +10,9 @@ use std::ffi::OsString;
 use std::io;
 
 use parking_lot::Mutex;
+use volfold_fs::links::{End, Guest, VolumeNames};
 use volfold_fs::{FileSystem, FsError, FsErrorKind, FsResult, Name, NodeId, VolumeTree};
-use volfold_projector::VolumeNames;
-use volfold_projector::folder::links::{End, Guest};
+use volfold_projector::folder::links::link_text;
 use volfold_projector::process::why_no_links;
 
 use super::arguments::{ExtractArguments, LinkStyle};
@@ -98,7 +98,7 @@ impl<'a> Links<'a> {
         let (own, depth) = place_of(path);
         let own = (own, self.tree.case(link));
         let dirs = || Some(nodes(&self.directory_of(path).ok()?));
-        Ok(self.guest().text(own, depth, &target, dirs)?.bytes)
+        Ok(link_text(&self.guest(), own, depth, &target, dirs)?.bytes)
     }
 
     /// What links are resolved in.

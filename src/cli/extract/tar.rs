@@ -12,6 +12,7 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use tar::{Builder, EntryType, Header};
+use volfold::files::Found;
 use volfold_fs::{
     FileData, FileKind, FileSystem, FsError, Metadata, NodeId, StreamName, Timestamp, VolumeTree,
 };
@@ -24,9 +25,9 @@ use super::stop::Stop;
 use crate::cli::content::{PIECE, read_piece};
 use crate::cli::outcome::Outcome;
 use crate::cli::report::Report;
-use crate::cli::set::{OpenedTree, volume_names};
+use crate::cli::set::OpenedTree;
 use crate::cli::text;
-use crate::cli::walk::{self, Event, Found, Visit, outermost};
+use crate::cli::walk::{self, Event, Visit, outermost};
 
 /// Files up to this size are read whole before they are written.
 const SMALL: u64 = 8 << 20;
@@ -57,7 +58,7 @@ pub(super) fn run(
     let mut archive = Archive {
         builder: Builder::new(BufWriter::with_capacity(1 << 20, out)),
         tree: &opened.tree,
-        links: Links::new(arguments, &opened.tree, volume_names(&opened.set, |_| true)),
+        links: Links::new(arguments, &opened.tree, opened.set.volume_names(|_| true)),
         arguments,
         progress,
         stop,

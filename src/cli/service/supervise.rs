@@ -337,7 +337,7 @@ impl Log {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
-        let time = text::time(Timestamp { seconds, nanoseconds: 0 });
+        let time = Timestamp { seconds, nanoseconds: 0 };
         let mut options = fs::OpenOptions::new();
         let options = options.create(true).append(true);
         let opened = process::open_writable(&self.path, options, &process::ImageFiles::default());

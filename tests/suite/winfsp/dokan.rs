@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use volfold::{DiskSet, Incomplete, OpenOptions};
+use volfold_fs::links::VolumeNames;
 use volfold_fs::{FileSystem, NodeId, wtf8};
-use volfold_projector::VolumeNames;
 use volfold_projector::folder::dokan::abi::{self, DokanOptions, NtStatus};
 use volfold_projector::folder::dokan::{VolumeContext, callbacks};
 use volfold_projector::folder::windows::{Shown as What, VolumeServer};

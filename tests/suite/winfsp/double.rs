@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use volfold_fs::links::VolumeNames;
 use volfold_fs::{FileSystem, NodeId};
-use volfold_projector::VolumeNames;
 use volfold_projector::folder::names;
 use volfold_projector::folder::windows::{Shown as What, VolumeServer};
 use volfold_projector::folder::winfsp::abi::{FileSystemPtr, Interface, NtStatus};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use volfold::{DiskSet, Incomplete, OpenOptions};
-use volfold_projector::VolumeNames;
+use volfold_fs::links::VolumeNames;
 use volfold_projector::folder::winfsp::abi::NtStatus;
 use winfsp_double::{OPEN_REPARSE_POINT, Requests, list, wide};
 

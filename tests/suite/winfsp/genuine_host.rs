@@ -9,8 +9,8 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::descriptor::{READ_ONLY, descriptor};
+use volfold_fs::links::VolumeNames;
 use volfold_fs::{FileSystem, VolumeTree};
-use volfold_projector::VolumeNames;
 use volfold_projector::folder::windows::{Shown, VolumeServer};
 use volfold_projector::folder::winfsp::abi::{
     FileInfo, FspFileSystem, NtStatus, VolumeInfo, VolumeParams, flags, nt_status,

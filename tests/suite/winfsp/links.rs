@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use volfold_fs::NodeId;
 #[cfg(target_env = "gnu")]
-use volfold_fs::{FileSystem, TreeVolume, VolumeTree};
+use volfold_fs::links::VolumeNames;
 #[cfg(target_env = "gnu")]
-use volfold_projector::VolumeNames;
+use volfold_fs::{FileSystem, TreeVolume, VolumeTree};
 use winfsp_double::{OPEN_REPARSE_POINT, Requests, list, wide};
 
 use super::memory::{MemoryFs, chance};

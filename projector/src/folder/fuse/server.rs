@@ -23,17 +23,17 @@ use fuser::{
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use volfold_block::{error_chain, guard};
+use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{
     DirCursor, DirEntry, FileData, FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind,
     FsResult, Metadata, Name, NodeId, StreamName, Timestamp, VolumeTree,
 };
 
 use super::places::{Places, shown};
-use crate::folder::links::Guest;
+use crate::folder::links::link_text;
 use crate::folder::names;
 use crate::folder::projector::{Links, MountOptions, Ownership};
 use crate::folder::status::errno;
-use crate::folder::volume_names::VolumeNames;
 use crate::fuse_session::{FOREVER, MAX_LOG_LINES, MAX_READ};
 use crate::log::Log;
 
@@ -233,7 +233,7 @@ impl Server {
         };
         let own = (self.tree.volume_name(node).unwrap_or_default(), self.tree.case(node));
         let guest = Guest::set(&self.tree, &self.volumes);
-        let text = guest.text(own, depth, &target, || self.places.directories(node))?;
+        let text = link_text(&guest, own, depth, &target, || self.places.directories(node))?;
         if text.climbs && self.tree.metadata(node)?.links > 1 {
             // The kernel keeps one target for all its names, which may lie at different depths.
             return Err(FsError::new(FsErrorKind::Refused, "link with `..` has several names"));

@@ -1,11 +1,11 @@
 //! The guest's links, as Windows is told of them.
 
 use volfold_fs::FsErrorKind;
+use volfold_fs::links::End;
 
 use super::listing::tag;
 use super::reparse;
 use super::server::{Found, Lost, SEPARATOR, VolumeServer};
-use crate::folder::links::End;
 use crate::folder::status::{self, NtStatus, nt_status};
 
 /// LIMIT: links that are followed on one path, as Windows does.

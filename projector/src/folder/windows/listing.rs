@@ -8,12 +8,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
+use volfold_fs::links::{End, Guest};
 use volfold_fs::{
     DirCursor, FileKind, FsError, FsErrorKind, FsResult, Metadata, NodeId, Timestamp,
 };
 
 use super::info::FileInfo;
-use crate::folder::links::{End, Guest};
 use crate::folder::names::{self, MAX_WINDOWS, fold};
 
 /// LIMIT: names of one directory.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, Weighter};
 use volfold_block::error_chain;
+use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{
     FileData, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamInfo, StreamName,
     VolumeTree, wtf8,
@@ -19,9 +20,7 @@ use volfold_fs::{
 use super::info::FileInfo;
 use super::listing::{Listing, attribute, file_info, tag};
 use super::security;
-use crate::folder::links::Guest;
 use crate::folder::status::{self, NtStatus, nt_status};
-use crate::folder::volume_names::VolumeNames;
 use crate::log::Log;
 
 /// LIMIT: bytes of the listings of directories that are kept.

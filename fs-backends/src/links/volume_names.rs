@@ -17,8 +17,7 @@ impl VolumeNames {
     }
 
     /// The same for a server that shows the volume `own` alone.
-    #[cfg(all(windows, any(feature = "winfsp", feature = "dokan")))]
-    pub(crate) fn only(&self, own: &[u8]) -> Self {
+    pub fn only(&self, own: &[u8]) -> Self {
         let folders = self.folders.keys().map(|name| {
             let folder = self.get(own, name).flatten().filter(|folder| *folder == own);
             (name.clone(), vec![folder.map(<[u8]>::to_vec)])
@@ -29,11 +28,7 @@ impl VolumeNames {
     /// The folder of the volume that a link in the volume `own` calls `name`: its own where that is
     /// one of them. `Some(None)` where it is not shown, or where several have the name, as copies of a
     /// disk do.
-    #[cfg(any(
-        all(target_os = "linux", feature = "fuse"),
-        all(windows, any(feature = "winfsp", feature = "dokan"))
-    ))]
-    pub(crate) fn get(&self, own: &[u8], name: &[u8]) -> Option<Option<&[u8]>> {
+    pub fn get(&self, own: &[u8], name: &[u8]) -> Option<Option<&[u8]>> {
         let folders = self.folders.get(&name.to_ascii_lowercase())?;
         let is_own = |folder: &&Option<Vec<u8>>| folder.as_deref() == Some(own);
         let folder = folders.iter().find(is_own).or(match &folders[..] {

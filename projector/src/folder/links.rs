@@ -1,13 +1,14 @@
 //! The text of a link on a host whose names are the guest's.
+//!
+//! A link of the guest names a place of the guest. On the host the same text would name a place of
+//! the host, so every target is made relative to the link, and `..` ends at the volume's root.
 
 use std::borrow::Cow;
 
+use volfold_fs::links::{Begin, End, Guest, Target, VolumeNames, parse};
 use volfold_fs::{CaseRule, FsError, FsErrorKind, FsResult, NodeId};
 
-use super::resolve::{End, Guest};
-use super::{Begin, Target, parse};
-use crate::folder::names;
-use crate::folder::volume_names::VolumeNames;
+use super::names;
 
 /// A link, as far as it matters for where it leads.
 #[derive(Clone, Copy)]
@@ -76,70 +77,68 @@ pub struct LinkText {
     pub climbs: bool,
 }
 
-impl Guest<'_> {
-    /// The text, on a host of the Unix kind, of a link with the guest's `target` that lies `depth`
-    /// directories below the root of the volume shown as the folder `own`, which compares names by
-    /// `case`. `dirs` gives the directories of the link from the root on, if they are known.
-    ///
-    /// # Errors
-    /// `Refused` if no text leads where the guest means, or why something on the way cannot be read.
-    pub fn text(
-        &self,
-        (own, case): (&[u8], CaseRule),
-        depth: usize,
-        target: &[u8],
-        dirs: impl FnOnce() -> Option<Vec<NodeId>>,
-    ) -> FsResult<LinkText> {
-        let way = way_inside(LinkPlace { own, case, depth }, target, self.names);
-        let climbs = way.parts.first().is_some_and(|part| *part == b"..");
-        if way.is_as_stored {
-            return Ok(LinkText { bytes: target.to_vec(), climbs });
-        }
-        if way.takes_away
-            && let Some(text) = self.way_there(dirs(), target, &way.parts.join(&b'/'))?
-        {
-            return Ok(text);
-        }
-        let takes_away = way.takes_away;
-        let parts: Vec<Cow<'_, [u8]>> = way
-            .parts
-            .into_iter()
-            .map(|part| if part == b".." { Cow::Borrowed(part) } else { names::to_unix(part) })
-            .collect();
-        let path = parts.join(&b'/');
-        let climbs = climbs || takes_away;
-        Ok(LinkText { bytes: if path.is_empty() { b".".to_vec() } else { path }, climbs })
+/// The text, on a host of the Unix kind, of a link with the guest's `target` that lies `depth`
+/// directories below the root of the volume shown as the folder `own`, which compares names by
+/// `case`. `dirs` gives the directories of the link from the root on, if they are known.
+///
+/// # Errors
+/// `Refused` if no text leads where the guest means, or why something on the way cannot be read.
+pub fn link_text(
+    guest: &Guest<'_>,
+    (own, case): (&[u8], CaseRule),
+    depth: usize,
+    target: &[u8],
+    dirs: impl FnOnce() -> Option<Vec<NodeId>>,
+) -> FsResult<LinkText> {
+    let way = way_inside(LinkPlace { own, case, depth }, target, guest.names());
+    let climbs = way.parts.first().is_some_and(|part| *part == b"..");
+    if way.is_as_stored {
+        return Ok(LinkText { bytes: target.to_vec(), climbs });
     }
+    if way.takes_away
+        && let Some(text) = way_there(guest, dirs(), target, &way.parts.join(&b'/'))?
+    {
+        return Ok(text);
+    }
+    let takes_away = way.takes_away;
+    let parts: Vec<Cow<'_, [u8]>> = way
+        .parts
+        .into_iter()
+        .map(|part| if part == b".." { Cow::Borrowed(part) } else { names::to_unix(part) })
+        .collect();
+    let path = parts.join(&b'/');
+    let climbs = climbs || takes_away;
+    Ok(LinkText { bytes: if path.is_empty() { b".".to_vec() } else { path }, climbs })
+}
 
-    /// The way from a link in the last one of `dirs` to where its `target` leads, if `text` does not
-    /// lead there.
-    fn way_there(
-        &self,
-        dirs: Option<Vec<NodeId>>,
-        target: &[u8],
-        text: &[u8],
-    ) -> FsResult<Option<LinkText>> {
-        let refused = |reason| Err(FsError::new(FsErrorKind::Refused, reason));
-        let Some(dirs) = dirs else {
-            return refused("it is not known where the link lies");
-        };
-        let wanted = self.resolve(&dirs, target, false)?;
-        if self.resolve(&dirs, text, false)?.is_same(&wanted) {
-            return Ok(None);
-        }
-        let ups = dirs.len().saturating_sub(wanted.kept);
-        let mut parts: Vec<Cow<'_, [u8]>> = vec![Cow::Borrowed(b".."); ups];
-        let mut names = wanted.names;
-        match wanted.end {
-            End::Here => {}
-            End::Node(_, name) => names.push(name),
-            End::Missing(missing) => names.extend(missing),
-            End::Nowhere => return refused("it leads to nothing, or in a circle"),
-        }
-        parts.extend(names.iter().map(|name| names::to_unix(name)));
-        let bytes = if parts.is_empty() { b".".to_vec() } else { parts.join(&b'/') };
-        Ok(Some(LinkText { bytes, climbs: true }))
+/// The way from a link in the last one of `dirs` to where its `target` leads, if `text` does not
+/// lead there.
+fn way_there(
+    guest: &Guest<'_>,
+    dirs: Option<Vec<NodeId>>,
+    target: &[u8],
+    text: &[u8],
+) -> FsResult<Option<LinkText>> {
+    let refused = |reason| Err(FsError::new(FsErrorKind::Refused, reason));
+    let Some(dirs) = dirs else {
+        return refused("it is not known where the link lies");
+    };
+    let wanted = guest.resolve(&dirs, target, false)?;
+    if guest.resolve(&dirs, text, false)?.is_same(&wanted) {
+        return Ok(None);
     }
+    let ups = dirs.len().saturating_sub(wanted.kept);
+    let mut parts: Vec<Cow<'_, [u8]>> = vec![Cow::Borrowed(b".."); ups];
+    let mut names = wanted.names;
+    match wanted.end {
+        End::Here => {}
+        End::Node(_, name) => names.push(name),
+        End::Missing(missing) => names.extend(missing),
+        End::Nowhere => return refused("it leads to nothing, or in a circle"),
+    }
+    parts.extend(names.iter().map(|name| names::to_unix(name)));
+    let bytes = if parts.is_empty() { b".".to_vec() } else { parts.join(&b'/') };
+    Ok(Some(LinkText { bytes, climbs: true }))
 }
 
 #[cfg(test)]

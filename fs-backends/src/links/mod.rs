@@ -1,21 +1,19 @@
-//! Where a guest's links lead on the host: never out of the volumes that are shown.
+//! Where a guest's links lead: never out of the volumes that are shown.
 //!
-//! A link of the guest names a place of the guest. On the host the same text would name a place of
-//! the host, so every target is made relative to the link, and `..` ends at the volume's root.
+//! A link of the guest names a place of the guest, which may be on another volume of the set; `..`
+//! ends at the volume's root.
 
 mod resolve;
-mod text;
+mod volume_names;
 
 pub use resolve::{Destination, End, Guest};
-pub use text::LinkText;
+pub use volume_names::VolumeNames;
 
-use volfold_fs::CaseRule;
-
-use super::volume_names::VolumeNames;
+use crate::node::CaseRule;
 
 /// Where a target begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begin<'a> {
+pub enum Begin<'a> {
     /// In the directory of the link.
     Here,
     /// In the root of the link's volume.
@@ -26,9 +24,11 @@ enum Begin<'a> {
 
 /// The parts of a target.
 #[derive(Debug, PartialEq, Eq)]
-struct Target<'a> {
-    begin: Begin<'a>,
-    parts: Vec<&'a [u8]>,
+pub struct Target<'a> {
+    /// Where it begins.
+    pub begin: Begin<'a>,
+    /// The names from there on; `..` is among them, `.` is not.
+    pub parts: Vec<&'a [u8]>,
 }
 
 /// Takes a target of any guest apart: `a/b`, `/a/b`, `C:/a/b`, `Volume{...}/a/b`.
@@ -37,7 +37,12 @@ struct Target<'a> {
 /// drive letter that `volumes` does not know is taken for the link's own volume. What names
 /// another machine (`//host/share`), or a volume that is not known or not shown, leads to one name
 /// that cannot exist, for it holds a `/`.
-fn parse<'a>(own: &[u8], case: CaseRule, target: &'a [u8], volumes: &'a VolumeNames) -> Target<'a> {
+pub fn parse<'a>(
+    own: &[u8],
+    case: CaseRule,
+    target: &'a [u8],
+    volumes: &'a VolumeNames,
+) -> Target<'a> {
     let nowhere = || Target {
         begin: Begin::Root,
         parts: vec![if target.contains(&b'/') { target } else { b"/" }],

@@ -4,10 +4,10 @@
 //! `readme` one has another name there. So the way is walked by the guest's names, and written down
 //! as the directories on it.
 
-use volfold_fs::{CaseRule, FileKind, FileSystem, FsErrorKind, FsResult, Name, NodeId, VolumeTree};
-
-use super::{Begin, Target, parse};
-use crate::folder::volume_names::VolumeNames;
+use super::{Begin, Target, VolumeNames, parse};
+use crate::error::{FsErrorKind, FsResult};
+use crate::node::{CaseRule, FileKind, FileSystem, Name, NodeId};
+use crate::tree::VolumeTree;
 
 /// LIMIT: links that are followed on one way, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -18,13 +18,13 @@ const MAX_PARTS: usize = 1024;
 /// What links are resolved in: one volume, or a tree whose top directories are volumes.
 #[derive(Clone, Copy)]
 pub struct Guest<'a> {
-    pub(super) fs: &'a dyn FileSystem,
+    fs: &'a dyn FileSystem,
     /// The same as `fs`, where it is a tree.
-    pub(super) tree: Option<&'a VolumeTree>,
+    tree: Option<&'a VolumeTree>,
     /// The name of the volume, where it is one.
-    pub(super) own: &'a [u8],
+    own: &'a [u8],
     /// What links call the volumes.
-    pub(super) names: &'a VolumeNames,
+    names: &'a VolumeNames,
 }
 
 /// Where a way ends.
@@ -55,7 +55,7 @@ pub struct Destination {
 
 impl Destination {
     /// Whether both lead to one place.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         self.dirs == other.dirs && self.end == other.end
     }
 }
@@ -67,15 +67,18 @@ impl<'a> Guest<'a> {
     }
 
     /// One volume, whose folder in a set is `own`.
-    #[cfg(windows)]
-    pub(crate) fn volume(fs: &'a dyn FileSystem, own: &'a [u8], names: &'a VolumeNames) -> Self {
+    pub fn volume(fs: &'a dyn FileSystem, own: &'a [u8], names: &'a VolumeNames) -> Self {
         Self { fs, tree: None, own, names }
     }
 
     /// Whether its top directories are volumes.
-    #[cfg(windows)]
-    pub(crate) fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.tree.is_some()
+    }
+
+    /// What links call the volumes.
+    pub fn names(&self) -> &'a VolumeNames {
+        self.names
     }
 
     /// The files.
@@ -84,12 +87,12 @@ impl<'a> Guest<'a> {
     }
 
     /// How many directories lie above the root of a volume.
-    pub(super) fn above(&self) -> usize {
+    pub fn above(&self) -> usize {
         usize::from(self.tree.is_some())
     }
 
     /// The name of the volume that `dirs` lie in, and how it compares names.
-    pub(super) fn volume_of(&self, dirs: &[NodeId]) -> (&[u8], CaseRule) {
+    pub fn volume_of(&self, dirs: &[NodeId]) -> (&[u8], CaseRule) {
         match (self.tree, dirs.get(1)) {
             (Some(tree), Some(root)) => {
                 let name = tree.volume_name(*root).unwrap_or_default();
@@ -144,8 +147,8 @@ impl Way<'_> {
         let fs = self.guest.fs;
         while let Some(part) = self.parts.pop() {
             if part == b".." {
-                if self.dirs.len() > 1 + self.guest.above() {
-                    self.up_to(self.dirs.len() - 1);
+                if self.dirs.len() > self.guest.above().saturating_add(1) {
+                    self.up_to(self.dirs.len().saturating_sub(1));
                 }
                 continue;
             }
@@ -166,7 +169,7 @@ impl Way<'_> {
                     self.names.push(part);
                 }
                 FileKind::Symlink => {
-                    self.links += 1;
+                    self.links = self.links.saturating_add(1);
                     let target = fs.read_link(node)?.0;
                     if self.links > MAX_LINKS || !self.begin(&target) {
                         return Ok(End::Nowhere);
@@ -183,14 +186,14 @@ impl Way<'_> {
     fn begin(&mut self, target: &[u8]) -> bool {
         let (own, case) = self.guest.volume_of(&self.dirs);
         let Target { begin, parts } = parse(own, case, target, self.guest.names);
-        self.steps += parts.len();
+        self.steps = self.steps.saturating_add(parts.len());
         if self.steps > MAX_PARTS {
             return false;
         }
         self.parts.extend(parts.into_iter().rev().map(<[u8]>::to_vec));
         match begin {
             Begin::Here => {}
-            Begin::Root => self.up_to(1 + self.guest.above()),
+            Begin::Root => self.up_to(self.guest.above().saturating_add(1)),
             Begin::Volume(folder) => {
                 self.parts.push(folder.to_vec());
                 self.up_to(1);

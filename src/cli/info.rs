@@ -1,0 +1,139 @@
+//! `volfold info`: the systems that are installed on the disks.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use volfold::DiskSet;
+use volfold::guest::{GuestSystem, MountPoint, OsInfo};
+use volfold::info::Failure;
+use volfold_block::Finding;
+
+use super::outcome::Outcome;
+use super::set::{self, SetArguments};
+use super::text;
+
+/// Show which systems are installed on the disks, and where they mount the volumes
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  volfold info disk.vmdk
+  volfold info disk1.vmdk disk2.vmdk --json
+
+Only files of the disks are read: nothing is mounted or started. Exit code 3 says that a file could
+not be read, so that something may be missing.")]
+pub(crate) struct InfoArguments {
+    /// Disk images that belong together, or a folder with them
+    #[arg(required = true, value_name = "DISK")]
+    disks: Vec<PathBuf>,
+    /// Print JSON, version 1
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    set: SetArguments,
+}
+
+#[derive(Serialize)]
+struct InfoJson<'a> {
+    version: u32,
+    systems: &'a [GuestSystem],
+    failures: &'a [Failure],
+    findings: &'a [Finding],
+}
+
+pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
+    let (set, mut report) = set::open(&arguments.disks, &arguments.set.options());
+    report.volumes(&set, |_| true);
+    let OsInfo { systems, findings, .. } = set.os_info();
+    for finding in findings {
+        report.finding(finding);
+    }
+    report.later(&set);
+    let outcome = report.end();
+    if arguments.json {
+        let (failures, findings) = (report.failures(), report.findings());
+        let json = InfoJson { version: 1, systems: &systems, failures, findings };
+        let mut text = serde_json::to_string_pretty(&json)?;
+        text.push('\n');
+        text::answer(text.as_bytes())?;
+    } else if systems.is_empty() && !set.disks().is_empty() {
+        text::answer(b"no installed system found\n")?;
+    } else {
+        let parts: Vec<String> = systems.iter().map(|system| human(system, &set)).collect();
+        text::answer(parts.join("\n").as_bytes())?;
+    }
+    Ok(if set.disks().is_empty() { Outcome::Nothing } else { outcome })
+}
+
+/// The lines about one system.
+fn human(system: &GuestSystem, set: &DiskSet) -> String {
+    let mut text = String::new();
+    let unknown = || format!("{} system", system.family.word());
+    let _ = writeln!(text, "{}", text::plain(&system.product.clone().unwrap_or_else(unknown)));
+    let family = match system.is_default {
+        Some(false) => format!("{}, not started by default", system.family.word()),
+        _ => system.family.word().to_owned(),
+    };
+    line(&mut text, "family", &family);
+    line(&mut text, "volume", &format!("{} ({})", name_of(set, &system.volume), system.volume));
+    if system.folder != "/" {
+        line(&mut text, "folder", &system.folder);
+    }
+    let host = match (&system.host_name, &system.domain) {
+        (Some(host), Some(domain)) => Some(format!("{host}.{domain}")),
+        (host, _) => host.clone(),
+    };
+    let fields = [
+        ("vendor", &system.vendor),
+        ("version", &system.version),
+        ("build", &system.build),
+        ("edition", &system.edition),
+        ("architecture", &system.architecture),
+        ("host name", &host),
+        ("time zone", &system.time_zone),
+        ("installed", &system.installed),
+        ("machine id", &system.machine_id),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            line(&mut text, name, value);
+        }
+    }
+    if !system.kernels.is_empty() {
+        line(&mut text, "kernels", &system.kernels.join(", "));
+    }
+    if let Some(packages) = system.package_system {
+        line(&mut text, "packages", packages.word());
+    }
+    if !system.swap_files.is_empty() {
+        line(&mut text, "swap", &system.swap_files.join(", "));
+    }
+    for (number, point) in system.mount_points.iter().enumerate() {
+        let name = if number == 0 { "mounts" } else { "" };
+        line(&mut text, name, &mount_line(point, set));
+    }
+    text
+}
+
+fn mount_line(point: &MountPoint, set: &DiskSet) -> String {
+    let MountPoint { path, source, volume, reason, .. } = point;
+    let volume = volume.as_deref().map(|id| name_of(set, id));
+    match (volume, reason) {
+        (Some(volume), None) => format!("{path}  {volume} ({source})"),
+        (Some(volume), Some(reason)) => format!("{path}  {volume} ({source}), not shown: {reason}"),
+        (None, reason) => {
+            format!("{path}  - ({source}): {}", reason.as_deref().unwrap_or("unknown"))
+        }
+    }
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "  {name:<13}{}", text::plain(value));
+}
+
+/// The folder name of the volume `id`.
+fn name_of<'a>(set: &'a DiskSet, id: &'a str) -> &'a str {
+    set.volume(id).map_or(id, |volume| &volume.name)
+}

@@ -1,0 +1,127 @@
+//! Files and devices as streams of bytes.
+
+use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use volfold_block::{BlockDevice, guard};
+use volfold_fs::{FileData, FileExtent, FsError, FsResult};
+
+/// An open file: reads at any position on any thread, and a cursor of its own for [`Read`] and
+/// [`Seek`]. It stays open while it lives, also without its set.
+#[derive(Clone)]
+pub struct File {
+    data: Arc<dyn FileData>,
+    position: u64,
+}
+
+impl File {
+    pub(super) fn new(data: Arc<dyn FileData>) -> Self {
+        Self { data, position: 0 }
+    }
+
+    /// The size in bytes.
+    pub fn size(&self) -> u64 {
+        self.data.size()
+    }
+
+    /// Fills `buf` from `offset`, and says how much of it; less than all only at the end of the file.
+    ///
+    /// # Errors
+    /// Why the bytes cannot be had; then none of `buf` counts.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
+        guard("the file", || self.data.read_at(offset, buf))
+    }
+
+    /// The kind of the bytes at `offset`, and how far they reach.
+    ///
+    /// # Errors
+    /// `OutOfRange` at the end of the file and past it.
+    pub fn extent_at(&self, offset: u64) -> FsResult<FileExtent> {
+        guard("the file", || self.data.extent_at(offset))
+    }
+}
+
+impl Read for File {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.read_at(self.position, buf)?;
+        self.position = advanced(self.position, count);
+        Ok(count)
+    }
+}
+
+impl Seek for File {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.position = position(to, self.position, self.size())?;
+        Ok(self.position)
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File")
+            .field("size", &self.size())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A disk or volume as a stream of bytes.
+#[derive(Clone)]
+pub struct DeviceReader {
+    device: Arc<dyn BlockDevice>,
+    position: u64,
+}
+
+impl DeviceReader {
+    /// A reader of `device`, at its first byte.
+    pub fn new(device: Arc<dyn BlockDevice>) -> Self {
+        Self { device, position: 0 }
+    }
+}
+
+impl Read for DeviceReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = self.device.size().saturating_sub(self.position);
+        let count = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let part = buf.get_mut(..count).unwrap_or_default();
+        if !part.is_empty() {
+            let read = || self.device.read_at(self.position, part).map_err(FsError::from);
+            guard("the device", read)?;
+        }
+        self.position = advanced(self.position, count);
+        Ok(count)
+    }
+}
+
+impl Seek for DeviceReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.position = position(to, self.position, self.device.size())?;
+        Ok(self.position)
+    }
+}
+
+impl fmt::Debug for DeviceReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceReader")
+            .field("size", &self.device.size())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+fn advanced(position: u64, count: usize) -> u64 {
+    position.saturating_add(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+/// The position that `to` means.
+fn position(to: SeekFrom, now: u64, size: u64) -> io::Result<u64> {
+    let position = match to {
+        SeekFrom::Start(position) => Some(position),
+        SeekFrom::End(distance) => size.checked_add_signed(distance),
+        SeekFrom::Current(distance) => now.checked_add_signed(distance),
+    };
+    position.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "seek to a position before the first byte")
+    })
+}

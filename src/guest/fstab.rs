@@ -1,0 +1,259 @@
+//! The table of file systems of a Linux system, and which volumes of a set its lines mean.
+//!
+//! Specification: fstab(5) of util-linux.
+
+use crate::set::SetVolume;
+
+use super::GuestVolume;
+
+/// LIMIT: lines that are looked at.
+const MAX_LINES: usize = 4096;
+
+/// A line of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// What is mounted.
+    pub(crate) source: String,
+    /// Where.
+    pub(crate) directory: String,
+    /// The kind of file system.
+    pub(crate) kind: String,
+    /// Its options.
+    pub(crate) options: String,
+}
+
+/// The lines of `text`.
+pub(crate) fn parse(text: &[u8]) -> Vec<Line> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let lines = lines.filter_map(|line| {
+        let mut words = line.split_whitespace().map(unescaped);
+        Some(Line {
+            source: words.next()?,
+            directory: words.next()?,
+            kind: words.next().unwrap_or_default(),
+            options: words.next().unwrap_or_default(),
+        })
+    });
+    lines.take(MAX_LINES).collect()
+}
+
+impl Line {
+    /// Whether it means memory on a disk.
+    pub(crate) fn is_swap(&self) -> bool {
+        self.kind == "swap"
+    }
+
+    /// Whether it means a volume, and not a directory, another machine or something of the kernel.
+    pub(crate) fn is_of_a_volume(&self) -> bool {
+        let has_option = |wanted| self.options.split(',').any(|option| option == wanted);
+        let is_network = self.kind.starts_with("nfs")
+            || ["cifs", "smbfs", "sshfs", "9p", "ceph", "glusterfs"].contains(&self.kind.as_str());
+        let names_a_device = self.source.starts_with("/dev/") || tag(&self.source).is_some();
+        names_a_device
+            && self.directory.starts_with('/')
+            && !is_network
+            && !has_option("bind")
+            && !has_option("rbind")
+    }
+}
+
+/// A word, with `\040` and its like taken for the character of that number.
+fn unescaped(word: &str) -> String {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word.as_bytes();
+    while let [first, tail @ ..] = rest {
+        match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] => {
+                bytes.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
+                rest = tail;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The tag of a source, by its name in either of its forms, and its value: `UUID=x`,
+/// `/dev/disk/by-uuid/x`.
+fn tag(source: &str) -> Option<(&'static str, String)> {
+    const TAGS: [(&str, &str); 4] = [
+        ("UUID", "by-uuid"),
+        ("LABEL", "by-label"),
+        ("PARTUUID", "by-partuuid"),
+        ("PARTLABEL", "by-partlabel"),
+    ];
+    if let Some((name, value)) = source.split_once('=') {
+        let tag = TAGS.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(name))?;
+        return Some((tag.0, value.trim_matches(['"', '\'']).to_owned()));
+    }
+    let (folder, value) = source.strip_prefix("/dev/disk/")?.split_once('/')?;
+    let tag = TAGS.iter().find(|(_, own)| *own == folder)?;
+    Some((tag.0, udev_decoded(value)))
+}
+
+/// A name in `/dev/disk`, in which udev writes `\x20` for a character.
+fn udev_decoded(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = match rest {
+            [b'\\', b'x', digits @ ..] => digits.get(..2),
+            _ => None,
+        };
+        let value = digits
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match value {
+            Some(value) => {
+                bytes.push(value);
+                rest = rest.get(4..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Which of `volumes` the system on `root` means by `source`.
+///
+/// Copies of a disk have the same tags: then the one on the disk of `root` is meant.
+///
+/// # Errors
+/// Why none is, as a sentence.
+pub(crate) fn volume_of<'a>(
+    source: &str,
+    volumes: &'a [GuestVolume<'a>],
+    root: &SetVolume,
+) -> Result<&'a GuestVolume<'a>, String> {
+    if let Some((tag, value)) = tag(source) {
+        return only(volumes.iter().filter(|volume| has_tag(volume.set, tag, &value)), root);
+    }
+    let name = source.strip_prefix("/dev/").unwrap_or(source);
+    if name.contains('/') {
+        return Err("no volume manager of this build knows it".to_owned());
+    }
+    let Some((disk, partition)) = device_name(name) else {
+        return Err("the name of a device that is not known".to_owned());
+    };
+    let is_there = |volume: &&GuestVolume<'_>| {
+        let number = volume.set.volume.partition.as_ref().map(|partition| partition.number);
+        let extents = &volume.set.volume.extents;
+        number == partition && extents.iter().all(|extent| extent.disk == disk)
+    };
+    only(volumes.iter().filter(is_there), root)
+}
+
+/// The one of `found` that is meant by the system on `root`.
+fn only<'a>(
+    found: impl Iterator<Item = &'a GuestVolume<'a>>,
+    root: &SetVolume,
+) -> Result<&'a GuestVolume<'a>, String> {
+    let found: Vec<&GuestVolume<'_>> = found.collect();
+    let disks = |volume: &SetVolume| -> Vec<usize> {
+        volume.volume.extents.iter().map(|extent| extent.disk).collect()
+    };
+    let own: Vec<&&GuestVolume<'_>> =
+        found.iter().filter(|volume| disks(volume.set) == disks(root)).collect();
+    match (&found[..], &own[..]) {
+        ([only], _) => Ok(*only),
+        (_, [only]) => Ok(**only),
+        ([], _) => Err("there is no such volume that can be read".to_owned()),
+        _ => {
+            let names: Vec<&str> = found.iter().map(|volume| volume.set.name.as_str()).collect();
+            Err(format!("it may be any of {}", names.join(", ")))
+        }
+    }
+}
+
+fn has_tag(volume: &SetVolume, tag: &str, value: &str) -> bool {
+    let same = |own: Option<&str>| own.is_some_and(|own| own.eq_ignore_ascii_case(value));
+    let partition = volume.volume.partition.as_ref();
+    match tag {
+        "UUID" => same(volume.identity.uuid.as_deref()),
+        "LABEL" => volume.identity.label.as_deref() == Some(value),
+        "PARTLABEL" => partition.and_then(|it| it.name.as_deref()) == Some(value),
+        _ => {
+            let Some(partition) = partition else {
+                return false;
+            };
+            let guid = partition.guid.map(|guid| guid.to_string());
+            // The kernel gives the partitions of an MBR the number after the disk's signature.
+            let own = volume.id().strip_prefix("mbr:").and_then(|id| id.split_once('-'));
+            let of_mbr = own.map(|(signature, _)| format!("{signature}-{:02x}", partition.number));
+            same(guid.as_deref()) || same(of_mbr.as_deref())
+        }
+    }
+}
+
+/// The disk, by its place in the set, and the partition that the kernel calls `name`: `sda1`, `vdb`,
+/// `nvme0n1p2`, `mmcblk0p1`.
+fn device_name(name: &str) -> Option<(usize, Option<u32>)> {
+    for numbered in ["nvme", "mmcblk"] {
+        if let Some(rest) = name.strip_prefix(numbered) {
+            let (disk, partition) = match rest.split_once('p') {
+                Some((disk, partition)) => (disk, Some(partition.parse().ok()?)),
+                None => (rest, None),
+            };
+            let disk = disk.split('n').next()?.parse().ok()?;
+            return Some((disk, partition));
+        }
+    }
+    let rest = ["xvd", "sd", "hd", "vd"].iter().find_map(|kind| name.strip_prefix(kind))?;
+    let letters = rest.find(|it: char| !it.is_ascii_lowercase()).unwrap_or(rest.len());
+    let (letters, number) = rest.split_at(letters);
+    // `a` is the first, `aa` comes after `z`.
+    let disk = letters.bytes().try_fold(0_usize, |sum, letter| {
+        sum.checked_mul(26)?.checked_add(usize::from(letter - b'a') + 1)
+    })?;
+    let partition = if number.is_empty() { None } else { Some(number.parse().ok()?) };
+    Some((disk.checked_sub(1)?, partition))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_words_and_comments_have_none() {
+        let text = b"# x\n\nUUID=a-b  /mnt/a\\040b ext4 defaults 0 1\n  /dev/sda2 none swap sw\nproc /proc proc\n";
+        let lines = parse(text);
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].directory, "/mnt/a b");
+        assert!(lines[0].is_of_a_volume() && !lines[0].is_swap());
+        assert!(lines[1].is_swap() && !lines[1].is_of_a_volume());
+        assert!(!lines[2].is_of_a_volume());
+    }
+
+    #[test]
+    fn the_kernel_s_names_of_devices_are_places_in_the_set() {
+        for (name, expected) in [
+            ("sda1", Some((0, Some(1)))),
+            ("vdb", Some((1, None))),
+            ("sdaa12", Some((26, Some(12)))),
+            ("nvme0n1p2", Some((0, Some(2)))),
+            ("nvme1n1", Some((1, None))),
+            ("mmcblk0p1", Some((0, Some(1)))),
+            ("sd", None),
+            ("sda1x", None),
+            ("md0", None),
+            ("sdzzzzzzzzzzzzzzzzzzzz", None),
+        ] {
+            assert_eq!(device_name(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tag_may_be_written_as_a_device() {
+        let expected = Some(("LABEL", "my disk".to_owned()));
+        assert_eq!(tag("LABEL=\"my disk\""), expected);
+        assert_eq!(tag("/dev/disk/by-label/my\\x20disk"), expected);
+        assert_eq!(tag("/dev/sda1"), None);
+        assert_eq!(tag("/dev/disk/by-id/x"), None);
+    }
+}

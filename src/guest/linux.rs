@@ -1,0 +1,363 @@
+//! What the files of a Linux system say of it.
+
+use std::sync::Arc;
+
+use volfold_block::Finding;
+use volfold_fs::{CaseRule, FileKind, FsResult, TreeVolume, VolumeTree};
+
+use super::merged::MergedTree;
+use super::{Family, GuestSystem, GuestVolume, MountPoint, OsInfo, PackageSystem, fstab, release};
+
+/// LIMIT: volumes that one system mounts.
+const MAX_MOUNTS: usize = 256;
+
+/// Files of which a root has one, beside `os-release`.
+const OLD_RELEASES: [(&str, &str); 9] = [
+    ("/etc/redhat-release", "redhat"),
+    ("/etc/SuSE-release", "suse"),
+    ("/etc/alpine-release", "alpine"),
+    ("/etc/debian_version", "debian"),
+    ("/etc/slackware-version", "slackware"),
+    ("/etc/gentoo-release", "gentoo"),
+    ("/etc/arch-release", "arch"),
+    ("/etc/mandriva-release", "mandriva"),
+    ("/etc/lsb-release", ""),
+];
+
+/// Adds the Linux systems, and their relatives, on `volumes` to `info`.
+pub(super) fn find(volumes: &[GuestVolume<'_>], info: &mut OsInfo) {
+    let directories = volumes.iter().map(|volume| {
+        let files = volume.files.clone();
+        TreeVolume::new(volume.id().0.clone(), move || Ok(files.clone()))
+    });
+    let tree = Arc::new(VolumeTree::new(directories.collect()));
+    for volume in volumes {
+        if volume.files.info().case == CaseRule::Insensitive {
+            continue;
+        }
+        let root = MergedTree::new(tree.clone(), volume.id().0.as_bytes());
+        match root.and_then(|root| Ok(is_root(&root)?.then_some(root))) {
+            Ok(Some(root)) => {
+                let mut reader = Reader { root, volume, findings: Vec::new() };
+                info.systems.push(reader.read(volumes));
+                info.findings.append(&mut reader.findings);
+            }
+            Ok(None) => {}
+            Err(error) => info.findings.push(volume.unread("/", &error)),
+        }
+    }
+}
+
+/// Whether a volume is the root of a system.
+fn is_root(root: &MergedTree) -> FsResult<bool> {
+    if root.kind("/etc")? != Some(FileKind::Directory) {
+        return Ok(false);
+    }
+    let signs = ["/etc/os-release", "/usr/lib/os-release", "/etc/fstab", "/etc/passwd"];
+    for path in signs.into_iter().chain(OLD_RELEASES.map(|(path, _)| path)) {
+        if root.kind(path)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads one system.
+struct Reader<'a> {
+    root: MergedTree,
+    volume: &'a GuestVolume<'a>,
+    findings: Vec<Finding>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, volumes: &[GuestVolume<'_>]) -> GuestSystem {
+        let (mount_points, swap_files) = self.mount_points(volumes);
+        let mut system = GuestSystem {
+            volume: self.volume.id().0.clone(),
+            folder: "/".to_owned(),
+            family: Family::Linux,
+            mount_points,
+            swap_files,
+            ..GuestSystem::default()
+        };
+        self.release(&mut system);
+        self.names(&mut system);
+        system.time_zone = self.time_zone();
+        system.machine_id = self.first_line(&["/etc/machine-id", "/var/lib/dbus/machine-id"]);
+        system.architecture = self.architecture();
+        system.kernels = self.kernels();
+        system.package_system = self.package_system();
+        system
+    }
+
+    /// What `read` gives; why it cannot is told as being about `what`.
+    fn tell<T>(&mut self, what: &str, read: FsResult<Option<T>>) -> Option<T> {
+        read.unwrap_or_else(|error| {
+            self.findings.push(self.volume.unread(what, &error));
+            None
+        })
+    }
+
+    fn text(&mut self, path: &str) -> Option<Vec<u8>> {
+        let read = self.root.read(path);
+        self.tell(path, read)
+    }
+
+    fn kind(&mut self, path: &str) -> Option<FileKind> {
+        let kind = self.root.kind(path);
+        self.tell(path, kind)
+    }
+
+    fn list(&mut self, path: &str) -> Vec<String> {
+        let names = self.root.names(path).map(Some);
+        self.tell(path, names).unwrap_or_default()
+    }
+
+    /// The first line of the first of `paths` that has one.
+    fn first_line(&mut self, paths: &[&str]) -> Option<String> {
+        paths.iter().find_map(|path| {
+            let text = self.text(path)?;
+            let text = String::from_utf8_lossy(&text);
+            let line = text.lines().map(str::trim);
+            line.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).next()
+        })
+    }
+
+    /// Puts the volumes of the table in their places.
+    fn mount_points(&mut self, volumes: &[GuestVolume<'_>]) -> (Vec<MountPoint>, Vec<String>) {
+        let lines = self.text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
+        let swap = lines.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
+        let swap = swap.collect();
+        let mut lines: Vec<fstab::Line> =
+            lines.into_iter().filter(fstab::Line::is_of_a_volume).take(MAX_MOUNTS).collect();
+        // A directory above comes before what lies in it; lines of one directory in their order.
+        lines.sort_by_key(|line| {
+            line.directory.matches('/').count() - usize::from(line.directory == "/")
+        });
+        let mut points = Vec::new();
+        for line in lines {
+            let found = fstab::volume_of(&line.source, volumes, self.volume.set);
+            let (volume, reason) = match found {
+                Ok(volume) => (Some(volume.id().0.clone()), self.cover(&line, volume)),
+                Err(reason) => (None, Some(reason)),
+            };
+            points.push(MountPoint { path: line.directory, source: line.source, volume, reason });
+        }
+        (points, swap)
+    }
+
+    /// Shows `volume` where `line` says; why not.
+    fn cover(&mut self, line: &fstab::Line, volume: &GuestVolume<'_>) -> Option<String> {
+        if line.directory == "/" {
+            return None;
+        }
+        let covered = self.root.cover(line.directory.as_bytes(), volume.id().0.as_bytes());
+        covered.err().map(|error| error.to_string())
+    }
+
+    fn release(&mut self, system: &mut GuestSystem) {
+        let text = ["/etc/os-release", "/usr/lib/os-release"];
+        let Some(text) = text.into_iter().find_map(|path| self.text(path)) else {
+            return self.old_release(system);
+        };
+        let mut variables = release::parse(&text);
+        let mut take = |name: &str| variables.remove(name).filter(|value| !value.is_empty());
+        system.vendor = take("ID");
+        system.version = take("VERSION_ID");
+        system.edition = take("VARIANT_ID");
+        system.build = take("BUILD_ID");
+        let name = take("NAME").map(|name| match take("VERSION") {
+            Some(version) => format!("{name} {version}"),
+            None => name,
+        });
+        system.product = take("PRETTY_NAME").or(name);
+        if system.vendor.as_deref().is_some_and(|id| id.ends_with("bsd") || id == "dragonfly") {
+            system.family = Family::Bsd;
+        }
+    }
+
+    /// What systems from before 2012 tell.
+    fn old_release(&mut self, system: &mut GuestSystem) {
+        for (path, id) in OLD_RELEASES {
+            let Some(text) = self.text(path) else { continue };
+            if id.is_empty() {
+                let mut variables = release::parse(&text);
+                system.vendor = variables.remove("DISTRIB_ID").map(|id| id.to_lowercase());
+                system.version = variables.remove("DISTRIB_RELEASE");
+                system.product = variables.remove("DISTRIB_DESCRIPTION");
+                return;
+            }
+            let text = String::from_utf8_lossy(&text);
+            let line = text.lines().next().unwrap_or_default().trim().to_owned();
+            system.vendor = Some(id.to_owned());
+            system.version = version_in(&line);
+            let is_number_alone = matches!(id, "debian" | "alpine");
+            system.product = match (is_number_alone, line.is_empty()) {
+                (_, true) => None,
+                (true, _) => Some(format!("{id} {line}")),
+                (false, _) => Some(line),
+            };
+            return;
+        }
+    }
+
+    fn names(&mut self, system: &mut GuestSystem) {
+        let mut name = self.first_line(&["/etc/hostname", "/etc/HOSTNAME"]);
+        for (path, variable) in
+            [("/etc/sysconfig/network", "HOSTNAME"), ("/etc/conf.d/hostname", "hostname")]
+        {
+            if name.is_none() {
+                let text = self.text(path);
+                name = text.and_then(|text| release::parse(&text).remove(variable));
+            }
+        }
+        let (host, domain) = match name {
+            Some(name) => match name.split_once('.') {
+                Some((host, domain)) => (Some(host.to_owned()), Some(domain.to_owned())),
+                None => (Some(name), None),
+            },
+            None => (None, None),
+        };
+        system.host_name = host.filter(|host| !host.is_empty());
+        system.domain = domain.filter(|domain| !domain.is_empty());
+    }
+
+    fn time_zone(&mut self) -> Option<String> {
+        let target = self.root.link("/etc/localtime");
+        let target = self.tell("/etc/localtime", target).unwrap_or_default();
+        let target = String::from_utf8_lossy(&target);
+        let zone = target.split_once("zoneinfo/").map(|(_, zone)| zone.to_owned());
+        zone.or_else(|| self.first_line(&["/etc/timezone"])).or_else(|| {
+            let text = self.text("/etc/sysconfig/clock")?;
+            let mut variables = release::parse(&text);
+            variables.remove("ZONE").or_else(|| variables.remove("TIMEZONE"))
+        })
+    }
+
+    /// What the header of the shell says.
+    fn architecture(&mut self) -> Option<String> {
+        for path in ["/bin/sh", "/bin/bash", "/bin/busybox", "/sbin/init"] {
+            let file = self.root.open_path(path);
+            let Some(file) = self.tell(path, file) else { continue };
+            let mut header = [0; 20];
+            let read = file.read_at(0, &mut header).map(Some);
+            if self.tell(path, read).is_some()
+                && let Some(architecture) = elf_architecture(&header)
+            {
+                return Some(architecture);
+            }
+        }
+        None
+    }
+
+    /// The kernels in `/boot`, else those that have modules.
+    fn kernels(&mut self) -> Vec<String> {
+        let files = self.list("/boot");
+        let mut kernels: Vec<String> = files
+            .iter()
+            .filter_map(|name| {
+                let names = ["vmlinuz-", "vmlinux-", "kernel-"];
+                names.iter().find_map(|prefix| name.strip_prefix(prefix))
+            })
+            .map(str::to_owned)
+            .collect();
+        if kernels.is_empty() {
+            kernels = self.list("/lib/modules");
+        }
+        kernels
+    }
+
+    fn package_system(&mut self) -> Option<PackageSystem> {
+        const PLACES: [(&str, PackageSystem); 9] = [
+            ("/var/lib/dpkg/status", PackageSystem::Dpkg),
+            ("/var/lib/dpkg/status.d", PackageSystem::Dpkg),
+            ("/usr/lib/sysimage/rpm", PackageSystem::Rpm),
+            ("/var/lib/rpm/rpmdb.sqlite", PackageSystem::Rpm),
+            ("/var/lib/rpm/Packages.db", PackageSystem::Rpm),
+            ("/var/lib/rpm/Packages", PackageSystem::Rpm),
+            ("/lib/apk/db/installed", PackageSystem::Apk),
+            ("/usr/lib/apk/db/installed", PackageSystem::Apk),
+            ("/var/lib/pacman/local", PackageSystem::Pacman),
+        ];
+        PLACES.into_iter().find(|(path, _)| self.kind(path).is_some()).map(|(_, system)| system)
+    }
+}
+
+/// The first number in a line as `CentOS release 6.10 (Final)`.
+fn version_in(line: &str) -> Option<String> {
+    let words = line.split([' ', '/']);
+    let mut numbers = words.filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+    numbers.next().map(str::to_owned)
+}
+
+/// The processor that the ELF file with this `header` is for.
+///
+/// Specification: ELF, "File header"; machines as the psABIs number them.
+fn elf_architecture(header: &[u8; 20]) -> Option<String> {
+    let [0x7F, b'E', b'L', b'F', class, order, .., a, b] = *header else {
+        return None;
+    };
+    let machine = match order {
+        1 => u16::from_le_bytes([a, b]),
+        2 => u16::from_be_bytes([a, b]),
+        _ => return None,
+    };
+    let name = match (machine, class, order) {
+        (2, ..) => "sparc",
+        (3, ..) => "i686",
+        (8, 1, 1) => "mipsel",
+        (8, 1, _) => "mips",
+        (8, _, 1) => "mips64el",
+        (8, ..) => "mips64",
+        (15, ..) => "parisc",
+        (20, ..) => "powerpc",
+        (21, _, 1) => "powerpc64le",
+        (21, ..) => "powerpc64",
+        (22, 1, _) => "s390",
+        (22, ..) => "s390x",
+        (40, ..) => "arm",
+        (43, ..) => "sparc64",
+        (50, ..) => "ia64",
+        (62, 1, _) => "x32",
+        (62, ..) => "x86_64",
+        (183, ..) => "aarch64",
+        (243, 1, _) => "riscv32",
+        (243, ..) => "riscv64",
+        (258, ..) => "loongarch64",
+        _ => return Some(format!("elf-machine-{machine}")),
+    };
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_first_number_of_the_line() {
+        for (line, version) in [
+            ("CentOS release 6.10 (Final)", Some("6.10")),
+            ("openSUSE 11.4 (x86_64)", Some("11.4")),
+            ("10.13", Some("10.13")),
+            ("bookworm/sid", None),
+        ] {
+            assert_eq!(version_in(line).as_deref(), version, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_processor_comes_from_the_elf_header() {
+        let header = |class: u8, order: u8, machine: [u8; 2]| {
+            let mut header = [0; 20];
+            header[..6].copy_from_slice(&[0x7F, b'E', b'L', b'F', class, order]);
+            header[18..].copy_from_slice(&machine);
+            elf_architecture(&header)
+        };
+        assert_eq!(header(2, 1, [62, 0]).as_deref(), Some("x86_64"));
+        assert_eq!(header(2, 1, [183, 0]).as_deref(), Some("aarch64"));
+        assert_eq!(header(2, 2, [0, 22]).as_deref(), Some("s390x"));
+        assert_eq!(header(1, 1, [3, 0]).as_deref(), Some("i686"));
+        assert_eq!(header(1, 3, [3, 0]), None);
+        assert_eq!(elf_architecture(&[0; 20]), None);
+    }
+}

@@ -1,0 +1,295 @@
+//! The systems on the disks: `volfold info`, and the same by the library.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use volfold::{DiskSet, Incomplete, OpenOptions};
+
+use crate::common::program::{Scratch, run, text, volfold};
+use crate::harness::{apply, needs_programs, test};
+
+const ROOT: &str = "11111111-2222-3333-4444-555555555555";
+const USR: &str = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
+
+/// The beginning of an ELF file for x86-64, and nothing after it.
+fn shell() -> Vec<u8> {
+    let mut header = vec![0; 64];
+    header[..7].copy_from_slice(&[0x7F, b'E', b'L', b'F', 2, 1, 1]);
+    header[16..20].copy_from_slice(&[3, 0, 62, 0]);
+    header
+}
+
+/// Writes `files` below `folder`.
+fn write(folder: &Path, files: &[(&str, &[u8])]) {
+    for (name, content) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        fs::write(path, content).expect("a file");
+    }
+}
+
+/// An ext4 volume of what is in `folder`.
+fn ext4(scratch: &Scratch, name: &str, folder: &Path, identity: &[&str]) -> PathBuf {
+    let image = scratch.join(format!("{name}.img"));
+    let mut make = Command::new("mke2fs");
+    make.args(["-q", "-F", "-t", "ext4"]).args(identity).arg("-d").arg(folder).arg(&image);
+    run(make.arg("8M")).code(0);
+    image
+}
+
+/// A system whose `/usr` is on a volume of its own, as the one before Debian 12 could be.
+fn debian(scratch: &Scratch) -> Vec<PathBuf> {
+    needs_programs(&["mke2fs"]);
+    let (root, usr, home) = (scratch.join("root"), scratch.join("usr"), scratch.join("home"));
+    let fstab = format!(
+        "# <file system> <mount point> <type> <options> <dump> <pass>\n\
+         UUID={ROOT} / ext4 errors=remount-ro 0 1\n\
+         LABEL=people /home ext4 defaults 0 2\n\
+         UUID={USR} /usr ext4 defaults 0 2\n\
+         /dev/mapper/vg-var /var/log ext4 defaults 0 2\n\
+         UUID=99999999-2222-3333-4444-555555555555 /srv ext4 nofail 0 2\n\
+         /swapfile none swap sw 0 0\n\
+         tmpfs /tmp tmpfs defaults 0 0\n\
+         /home/shared /srv/shared none bind 0 0\n"
+    );
+    write(
+        &root,
+        &[
+            ("etc/fstab", fstab.as_bytes()),
+            ("etc/hostname", b"web1.example.org\n"),
+            ("etc/machine-id", b"0123456789abcdef0123456789abcdef\n"),
+            ("boot/vmlinuz-6.1.0-18-amd64", b"kernel"),
+            ("boot/initrd.img-6.1.0-18-amd64", b""),
+            ("var/lib/dpkg/status", b""),
+            ("var/log/empty", b""),
+            ("usr/under", b"is covered"),
+            ("home/under", b"is covered"),
+        ],
+    );
+    symlink("../usr/lib/os-release", root.join("etc/os-release")).expect("a link");
+    symlink("/usr/share/zoneinfo/Europe/Berlin", root.join("etc/localtime")).expect("a link");
+    symlink("usr/bin", root.join("bin")).expect("a link");
+    let release: &[u8] =
+        b"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\n\
+        VERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\nID=debian\n";
+    write(&usr, &[("lib/os-release", release), ("bin/dash", &shell())]);
+    symlink("dash", usr.join("bin/sh")).expect("a link");
+    write(&home, &[("ada/notes", b"hello")]);
+    vec![
+        ext4(scratch, "root", &root, &["-L", "root", "-U", ROOT]),
+        ext4(scratch, "usr", &usr, &["-L", "usr", "-U", USR]),
+        ext4(scratch, "home", &home, &["-L", "people"]),
+    ]
+}
+
+fn info(disks: &[PathBuf], code: i32) -> Value {
+    let disks = disks.iter().map(|disk| disk.as_os_str().to_owned());
+    let arguments = ["info".into(), "--json".into()];
+    volfold(arguments.into_iter().chain(disks)).code(code).json()
+}
+
+#[apply(test)]
+fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
+    let scratch = Scratch::new("guest-linux");
+    let disks = debian(&scratch);
+    let answer = info(&disks, 0);
+    let expected = json!({
+        "volume": "disk1",
+        "folder": "/",
+        "is_default": true,
+        "family": "linux",
+        "vendor": "debian",
+        "product": "Debian GNU/Linux 12 (bookworm)",
+        "edition": null,
+        "version": "12",
+        "build": null,
+        "architecture": "x86_64",
+        "host_name": "web1",
+        "domain": "example.org",
+        "time_zone": "Europe/Berlin",
+        "installed": null,
+        "machine_id": "0123456789abcdef0123456789abcdef",
+        "kernels": ["6.1.0-18-amd64"],
+        "package_system": "dpkg",
+        "swap_files": ["/swapfile"],
+    });
+    let system = &answer["systems"][0];
+    for (key, value) in expected.as_object().expect("an object") {
+        assert_eq!(&system[key], value, "{key}");
+    }
+    let points: Vec<(String, Option<&str>, bool)> = system["mount_points"]
+        .as_array()
+        .expect("mount points")
+        .iter()
+        .map(|point| {
+            let path = point["path"].as_str().expect("a path").to_owned();
+            (path, point["volume"].as_str(), point["reason"].is_null())
+        })
+        .collect();
+    let expected = [
+        ("/", Some("disk1"), true),
+        ("/home", Some("disk0"), true),
+        ("/usr", Some("disk2"), true),
+        ("/srv", None, false),
+        ("/var/log", None, false),
+    ];
+    let expected: Vec<_> =
+        expected.into_iter().map(|(path, volume, is)| (path.to_owned(), volume, is)).collect();
+    assert_eq!(points, expected);
+    // For people the same.
+    let disks: Vec<&str> = disks.iter().map(|disk| text(disk)).collect();
+    let shown = volfold(["info"].iter().copied().chain(disks)).code(0).text();
+    for line in [
+        "Debian GNU/Linux 12 (bookworm)",
+        "  host name    web1.example.org",
+        "               /usr  usr (UUID=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee)",
+        "               /srv  - (UUID=99999999-2222-3333-4444-555555555555): \
+         there is no such volume that can be read",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+}
+
+#[apply(test)]
+fn what_a_missing_volume_would_tell_is_not_told() {
+    let scratch = Scratch::new("guest-missing");
+    let disks = debian(&scratch);
+    let answer = info(&disks[..1], 0);
+    let system = &answer["systems"][0];
+    assert_eq!(system["host_name"], "web1");
+    assert_eq!((&system["product"], &system["architecture"]), (&Value::Null, &Value::Null));
+    let usr = &system["mount_points"][2];
+    assert_eq!((&usr["path"], &usr["volume"]), (&json!("/usr"), &Value::Null));
+    assert_eq!(usr["reason"], "there is no such volume that can be read");
+    // Volumes without the root are no system.
+    assert_eq!(info(&disks[1..], 0)["systems"], json!([]));
+}
+
+#[apply(test)]
+fn of_copies_of_a_volume_the_one_that_is_meant_is_not_guessed() {
+    let scratch = Scratch::new("guest-copies");
+    let mut disks = debian(&scratch);
+    let copy = scratch.join("usr-copy.img");
+    fs::copy(&disks[1], &copy).expect("a copy");
+    disks.push(copy);
+    let system = &info(&disks, 0)["systems"][0];
+    let usr = &system["mount_points"][2];
+    assert_eq!(usr["volume"], Value::Null);
+    assert_eq!(usr["reason"], "it may be any of usr, usr-2");
+    assert_eq!(system["product"], Value::Null);
+}
+
+#[apply(test)]
+fn systems_of_two_machines_are_both_told() {
+    let scratch = Scratch::new("guest-two");
+    let mut disks = debian(&scratch);
+    let other = scratch.join("other");
+    let release: &[u8] = b"CentOS release 6.10 (Final)\n";
+    let network: &[u8] = b"NETWORKING=yes\nHOSTNAME=old.example.org\n";
+    write(
+        &other,
+        &[
+            ("etc/redhat-release", release),
+            ("etc/sysconfig/network", network),
+            ("etc/sysconfig/clock", b"ZONE=\"America/New_York\"\n"),
+            ("bin/sh", &shell()),
+            ("var/lib/rpm/Packages", b""),
+            ("lib/modules/2.6.32-754.el6.x86_64/modules.dep", b""),
+        ],
+    );
+    disks.push(ext4(&scratch, "a-first", &other, &["-L", "old"]));
+    let answer = info(&disks, 0);
+    let systems = answer["systems"].as_array().expect("systems");
+    let told: Vec<Value> = systems
+        .iter()
+        .map(|it| json!([it["product"], it["host_name"], it["time_zone"], it["package_system"]]))
+        .collect();
+    let expected = [
+        json!(["CentOS release 6.10 (Final)", "old", "America/New_York", "rpm"]),
+        json!(["Debian GNU/Linux 12 (bookworm)", "web1", "Europe/Berlin", "dpkg"]),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(systems[0]["version"], "6.10");
+    assert_eq!(systems[0]["kernels"], json!(["2.6.32-754.el6.x86_64"]));
+    assert_eq!(systems[0]["is_default"], Value::Null, "nobody knows which is started");
+}
+
+#[apply(test)]
+fn a_file_that_cannot_be_read_is_told_and_not_taken_for_missing() {
+    let scratch = Scratch::new("guest-damaged");
+    let disks = debian(&scratch);
+    let root = &disks[0];
+    let debugfs = |request: &str| {
+        let mut command = Command::new("debugfs");
+        run(command.args(["-w", "-R", request]).arg(root)).code(0)
+    };
+    needs_programs(&["debugfs"]);
+    // The tree of its extents is none any more.
+    debugfs("set_inode_field /etc/hostname block[0] 0x12345678");
+    let answer = info(&disks, 3);
+    assert_eq!(answer["systems"][0]["host_name"], Value::Null);
+    assert_eq!(answer["systems"][0]["product"], "Debian GNU/Linux 12 (bookworm)");
+    let findings = answer["findings"].as_array().expect("findings");
+    let told = findings.iter().find(|finding| finding["code"] == "guest-unreadable");
+    let told = told.expect("a finding")["message"].as_str().expect("a message").to_owned();
+    assert!(told.contains("/etc/hostname"), "{told}");
+}
+
+#[apply(test)]
+fn files_are_read_by_their_paths() {
+    let scratch = Scratch::new("guest-paths");
+    let disks = debian(&scratch);
+    let set = DiskSet::open(&disks, &OpenOptions::default()).unwrap_or_else(Incomplete::into_set);
+    let root = set.volume("root").expect("the root");
+    let notes = set.path("/people/ada/notes");
+    assert_eq!(notes.read_to_string().expect("text"), "hello");
+    assert_eq!(set.path("PEOPLE/ada").join("notes").read().expect("bytes"), b"hello");
+    let hostname = root.path("/etc/hostname").expect("a path");
+    assert_eq!(hostname.read_to_string().expect("text"), "web1.example.org\n");
+    assert_eq!(hostname.parent().expect("a folder").file_name(), b"etc");
+    assert!(!root.path("/etc/nothing").expect("a path").try_exists().expect("an answer"));
+    let walked: Vec<(String, usize)> = root
+        .path("/")
+        .expect("a path")
+        .walk()
+        .min_depth(1)
+        .filter_entry(|entry| {
+            !["lost+found", "boot"].map(str::as_bytes).contains(&entry.file_name())
+        })
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| (entry.path().to_string(), entry.depth()))
+        .collect();
+    let mut found: Vec<String> = walked.iter().map(|(path, _)| path.clone()).collect();
+    found.sort();
+    let expected = [
+        "/root/bin",
+        "/root/etc",
+        "/root/etc/fstab",
+        "/root/etc/hostname",
+        "/root/etc/localtime",
+        "/root/etc/machine-id",
+        "/root/etc/os-release",
+        "/root/home",
+        "/root/home/under",
+        "/root/usr",
+        "/root/usr/under",
+        "/root/var",
+        "/root/var/lib",
+        "/root/var/lib/dpkg",
+        "/root/var/lib/dpkg/status",
+        "/root/var/log",
+        "/root/var/log/empty",
+    ];
+    assert_eq!(found, expected);
+    assert!(walked.iter().all(|(path, depth)| path.matches('/').count() == depth + 1));
+    // A path that was made holds on to the volumes; a volume alone does not.
+    let root = root.clone();
+    drop(set);
+    assert_eq!(notes.read().expect("bytes"), b"hello");
+    drop((notes, hostname));
+    let error = root.path("/etc").expect_err("the set is closed");
+    assert_eq!(error.to_string(), "the set of the volume was closed");
+}
