@@ -196,6 +196,29 @@ typedef uint32_t VolfoldSeverity;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// A kind of system.
+enum VolfoldFamily
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Windows NT and what came after it.
+    VOLFOLD_FAMILY_WINDOWS = 1,
+    // Linux.
+    VOLFOLD_FAMILY_LINUX = 2,
+    // FreeBSD and its relatives.
+    VOLFOLD_FAMILY_BSD = 5,
+    // Another one.
+    VOLFOLD_FAMILY_OTHER = 255,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum VolfoldFamily VolfoldFamily;
+#else
+typedef uint32_t VolfoldFamily;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // Where a volume comes from.
 enum VolfoldVolumeType
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -322,7 +345,7 @@ typedef struct {
 typedef struct {
     // The size of this struct in bytes.
     size_t struct_size;
-    // VOLFOLD_STATUS_OK; else why no more of the directory `path` can be listed.
+    // VOLFOLD_STATUS_OK; else why `path`, a directory or an entry of one, cannot be read.
     VolfoldStatus status;
     // What it is; of no meaning with another status.
     VolfoldFileKind kind;
@@ -330,11 +353,11 @@ typedef struct {
     uint64_t node;
     // Its name, the last part of its path.
     VolfoldText name;
-    // Its path from the root of the volume on.
+    // Its path from the root of the volume on, below the path that was given.
     VolfoldText path;
     // With another status, why, as a sentence; else NULL.
     VolfoldText message;
-    // What else is known of it; NULL where that cannot be read.
+    // What else is known of it; NULL with another status.
     const VolfoldStat *stat;
 } VolfoldEntry;
 
@@ -484,6 +507,66 @@ typedef struct {
     const VolfoldFinding *const *items;
 } VolfoldFindingList;
 
+// A place where an installed system shows a volume.
+typedef struct {
+    // Where: "C:", "/home".
+    VolfoldText path;
+    // What the system's own table names.
+    VolfoldText source;
+    // The id of the volume of the set that is meant; NULL if there is none.
+    VolfoldText volume;
+} VolfoldMountPoint;
+
+// A system that is installed on the set. What it does not tell is NULL.
+typedef struct {
+    // The size of this struct in bytes.
+    size_t struct_size;
+    // What kind of system it is.
+    VolfoldFamily family;
+    // Whether it is known to be started when nobody chooses.
+    bool is_default;
+    // The id of the volume that its own folder is on.
+    VolfoldText volume;
+    // That folder, from the root of the volume.
+    VolfoldText folder;
+    // Who made it.
+    VolfoldText vendor;
+    // What it calls itself.
+    VolfoldText product;
+    // The edition.
+    VolfoldText edition;
+    // The version: "10.0", "12".
+    VolfoldText version;
+    // The build.
+    VolfoldText build;
+    // What the processor is called in target triples: "x86_64".
+    VolfoldText architecture;
+    // The name of the machine.
+    VolfoldText host_name;
+    // The DNS domain that it is in.
+    VolfoldText domain;
+    // The time zone, as the system names it.
+    VolfoldText time_zone;
+    // The id that it gives itself.
+    VolfoldText machine_id;
+    // How many places it shows volumes at.
+    size_t mount_point_count;
+    // Where it shows volumes.
+    const VolfoldMountPoint *mount_points;
+} VolfoldSystem;
+
+// The systems of a set.
+typedef struct {
+    // The size of this struct in bytes.
+    size_t struct_size;
+    // How many there are.
+    size_t count;
+    // The systems, the one that is started by default first.
+    const VolfoldSystem *const *items;
+    // What could not be read of them, or contradicts itself.
+    VolfoldFindingList findings;
+} VolfoldSystemList;
+
 // A run of bytes of one disk.
 typedef struct {
     // The number of the disk.
@@ -562,15 +645,15 @@ VolfoldStatus volfold_directory_open(const VolfoldVolume *volume,
                                      VolfoldDirectory **directory);
 
 // The same for all that lies below `path`: each directory before what is in it. Links are told and not
-// followed. A directory that cannot be listed is told by one more entry, with another status.
+// followed. What cannot be read is an entry too, with another status, and the walk goes on after it.
 VolfoldStatus volfold_walk_open(const VolfoldVolume *volume,
                                 const char *path,
                                 size_t path_length,
                                 VolfoldDirectory **directory);
 
 // The next entry; VOLFOLD_STATUS_END, and NULL, if there are no more. An entry whose own status is
-// another than VOLFOLD_STATUS_OK says that no more of the directory `path` can be listed, and why. Free
-// each with volfold_free(). Threads that list one directory together share its entries.
+// another than VOLFOLD_STATUS_OK says that its `path` cannot be read, and why: a walk without one has
+// seen everything. Free each with volfold_free(). Threads that list one directory together share its entries.
 VolfoldStatus volfold_directory_next(VolfoldDirectory *directory,
                                      const VolfoldEntry **entry);
 
@@ -605,8 +688,8 @@ VolfoldStatus volfold_disk_extent(const VolfoldSet *set,
                                   uint64_t offset,
                                   VolfoldExtent *extent);
 
-// What is at `path` of the volume, "/a/b". Links on the way are followed as far as they stay on the
-// volume; one at the end only if `follow`. The program sets `stat->struct_size` before.
+// What is at `path` of the volume, "/a/b". Links on the way are followed as the guest follows them, also
+// to other volumes of the set; one at the end only if `follow`. The program sets `stat->struct_size` before.
 VolfoldStatus volfold_stat(const VolfoldVolume *volume,
                            const char *path,
                            size_t path_length,
@@ -748,6 +831,9 @@ VolfoldStatus volfold_set_failure(const VolfoldSet *set,
 // were read, and in the file systems that were entered. Free it with volfold_free().
 VolfoldStatus volfold_set_findings(const VolfoldSet *set,
                                    const VolfoldFindingList **findings);
+
+// The systems that are installed on the set, read from its volumes. Free them with volfold_free().
+VolfoldStatus volfold_set_systems(const VolfoldSet *set, const VolfoldSystemList **systems);
 
 // How many volumes the set has, also those that no driver knows.
 VolfoldStatus volfold_set_volume_count(const VolfoldSet *set, size_t *count);

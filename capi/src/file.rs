@@ -4,8 +4,10 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use volfold::fs::{FileSystem, NodeId, StreamName};
-use volfold_capi_support::{find, foreign};
+use volfold::fs::{
+    FileData, FileKind, FileSystem, FsError, FsResult, NodeId, StreamName, VolumeTree,
+};
+use volfold_capi_support::foreign;
 
 use crate::objects::{self, Object, OpenVolume, text};
 use crate::status::{Done, Failure, VolfoldStatus, call};
@@ -20,13 +22,19 @@ pub const VOLFOLD_NUL_TERMINATED: usize = usize::MAX;
 /// The size of the first version of VolfoldStat.
 const FIRST_STAT: usize = size_of::<usize>() + 4 * 8 + 4 * 16 + 10 * 4;
 
-/// A volume, its file system, and a node in it.
+/// A volume, and a node of the tree of its set.
 pub(crate) struct Found {
     pub(crate) volume: OpenVolume,
-    pub(crate) files: Arc<dyn FileSystem>,
     pub(crate) node: NodeId,
-    /// Its path without links.
+    /// Its path as it was given, with a `/` before each name.
     pub(crate) path: Vec<u8>,
+}
+
+impl Found {
+    /// All volumes of the set.
+    pub(crate) fn tree(&self) -> &VolumeTree {
+        &self.volume.set.tree
+    }
 }
 
 /// The bytes of a name of which C gave the length, or VOLFOLD_NUL_TERMINATED.
@@ -55,14 +63,15 @@ pub(crate) unsafe fn at(
     follow: bool,
 ) -> Done<Found> {
     let volume = objects::volume(volume)?;
-    let path = name_bytes(path, length, "path")?;
-    let files = volume.files()?;
-    let (node, path) = find(&*files, path, follow)?;
-    Ok(Found { volume, files, node, path })
+    let given = name_bytes(path, length, "path")?;
+    let node = volume.set.find(volume.index, given, follow)?;
+    let names = given.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+    let path = names.flat_map(|name| [b"/", name].concat()).collect();
+    Ok(Found { volume, node, path })
 }
 
-/// What is at `path` of the volume, "/a/b". Links on the way are followed as far as they stay on the
-/// volume; one at the end only if `follow`. The program sets `stat->struct_size` before.
+/// What is at `path` of the volume, "/a/b". Links on the way are followed as the guest follows them, also
+/// to other volumes of the set; one at the end only if `follow`. The program sets `stat->struct_size` before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn volfold_stat(
     volume: *const VolfoldVolume,
@@ -73,8 +82,9 @@ pub unsafe extern "C" fn volfold_stat(
 ) -> VolfoldStatus {
     call(|| {
         let found = at(volume, path, path_length, follow)?;
-        let metadata = found.files.metadata(found.node)?;
-        foreign::put_sized(stat, &VolfoldStat::from(&metadata), FIRST_STAT, "stat")?;
+        let metadata = found.tree().metadata(found.node)?;
+        let own = found.volume.set.own_number(found.node);
+        foreign::put_sized(stat, &VolfoldStat::of(&metadata, own), FIRST_STAT, "stat")?;
         Ok(VolfoldStatus::Ok)
     })
 }
@@ -97,11 +107,21 @@ pub unsafe extern "C" fn volfold_file_open(
             true => StreamName::MAIN,
             false => StreamName(name_bytes(stream, stream_length, "stream")?.to_vec()),
         };
-        let opened = found.files.open(found.node, &stream)?;
+        let opened = open_stream(&found, &stream)?;
         let handle = objects::open(Object::File(opened), Some(found.volume.owner))?;
         foreign::put(file, handle, "file")?;
         Ok(VolfoldStatus::Ok)
     })
+}
+
+/// Opens a stream of what was found.
+fn open_stream(found: &Found, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {
+    let tree = found.tree();
+    match tree.metadata(found.node)?.kind {
+        FileKind::Directory if *stream == StreamName::MAIN => Err(FsError::is_a_directory()),
+        FileKind::Directory | FileKind::Regular => tree.open(found.node, stream),
+        _ => Err(FsError::unsupported("not a regular file")),
+    }
 }
 
 /// Closes the file.
@@ -168,7 +188,7 @@ pub unsafe extern "C" fn volfold_read_link(
     call(|| {
         foreign::put(target, ptr::null(), "target")?;
         let found = at(volume, path, path_length, false)?;
-        let link = found.files.read_link(found.node)?.0;
+        let link = found.tree().read_link(found.node)?.0;
         let block = objects::block(|arena| text_list(arena, &[&link]))?;
         foreign::put(target, block, "target")?;
         Ok(VolfoldStatus::Ok)
@@ -186,7 +206,7 @@ pub unsafe extern "C" fn volfold_streams(
     call(|| {
         foreign::put(streams, ptr::null(), "streams")?;
         let found = at(volume, path, path_length, true)?;
-        let all = found.files.streams(found.node)?;
+        let all = found.tree().streams(found.node)?;
         let block = objects::block(|arena| {
             let items: Vec<VolfoldStream> = all
                 .iter()
@@ -215,7 +235,7 @@ pub unsafe extern "C" fn volfold_attributes(
     call(|| {
         foreign::put(names, ptr::null(), "names")?;
         let found = at(volume, path, path_length, false)?;
-        let all = found.files.extended_attributes(found.node)?;
+        let all = found.tree().extended_attributes(found.node)?;
         let block = objects::block(|arena| text_list(arena, &all))?;
         foreign::put(names, block, "names")?;
         Ok(VolfoldStatus::Ok)
@@ -239,7 +259,7 @@ pub unsafe extern "C" fn volfold_attribute(
             return Err(Failure::new(VolfoldStatus::InvalidArgument, "argument name is empty"));
         }
         let found = at(volume, path, path_length, false)?;
-        let bytes = found.files.extended_attribute(found.node, name)?;
+        let bytes = found.tree().extended_attribute(found.node, name)?;
         let block = objects::block(|arena| text_list(arena, &[&bytes]))?;
         foreign::put(value, block, "value")?;
         Ok(VolfoldStatus::Ok)

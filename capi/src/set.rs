@@ -6,13 +6,14 @@ use std::ptr;
 use std::sync::Arc;
 
 use volfold::block::{Finding, Severity, error_chain};
+use volfold::guest::{Family, GuestSystem};
 use volfold_capi_support::{Arena, OpenSet, SetOptions, foreign};
 
 use crate::objects::{self, Object, OpenVolume, optional, text};
 use crate::status::{Done, Failure, VolfoldStatus, call, keep};
 use crate::types::{
-    VolfoldFailure, VolfoldFinding, VolfoldFindingList, VolfoldOptions, VolfoldSet,
-    VolfoldSeverity, VolfoldVolume,
+    VolfoldFailure, VolfoldFamily, VolfoldFinding, VolfoldFindingList, VolfoldMountPoint,
+    VolfoldOptions, VolfoldSet, VolfoldSeverity, VolfoldSystem, VolfoldSystemList, VolfoldVolume,
 };
 
 /// The bytes of a path of the host, as C gets them.
@@ -125,18 +126,77 @@ pub unsafe extern "C" fn volfold_set_findings(
         let set = objects::set(set)?;
         let mut found = set.set.findings().to_vec();
         found.extend(set.set.later_findings());
-        for (index, volume) in set.set.volumes().iter().enumerate() {
-            let files = set.entered(index).map(|files| files.findings()).unwrap_or_default();
-            found.extend(files.into_iter().map(|finding| finding.on_volume(volume.id())));
+        for (name, files) in set.tree.opened() {
+            let volume = set.set.volumes().iter().find(|volume| volume.name.as_bytes() == name);
+            let id = volume.map(|volume| volume.id()).unwrap_or_default();
+            found.extend(files.findings().into_iter().map(|finding| finding.on_volume(id)));
         }
-        let list = objects::block(|arena| VolfoldFindingList {
-            struct_size: size_of::<VolfoldFindingList>(),
-            count: found.len(),
-            items: objects::pointers(arena, &found, put_finding),
-        })?;
+        let list = objects::block(|arena| list(arena, &found))?;
         foreign::put(findings, list, "findings")?;
         Ok(VolfoldStatus::Ok)
     })
+}
+
+fn list(arena: &mut Arena, found: &[Finding]) -> VolfoldFindingList {
+    let items = objects::pointers(arena, found, put_finding);
+    VolfoldFindingList { struct_size: size_of::<VolfoldFindingList>(), count: found.len(), items }
+}
+
+/// The systems that are installed on the set, read from its volumes. Free them with volfold_free().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn volfold_set_systems(
+    set: *const VolfoldSet,
+    systems: *mut *const VolfoldSystemList,
+) -> VolfoldStatus {
+    call(|| {
+        foreign::put(systems, ptr::null(), "systems")?;
+        let found = objects::set(set)?.set.os_info();
+        let block = objects::block(|arena| VolfoldSystemList {
+            struct_size: size_of::<VolfoldSystemList>(),
+            count: found.systems.len(),
+            items: objects::pointers(arena, &found.systems, put_system),
+            findings: list(arena, &found.findings),
+        })?;
+        foreign::put(systems, block, "systems")?;
+        Ok(VolfoldStatus::Ok)
+    })
+}
+
+fn put_system(arena: &mut Arena, system: &GuestSystem) -> *const VolfoldSystem {
+    let points: Vec<VolfoldMountPoint> = system
+        .mount_points
+        .iter()
+        .map(|point| VolfoldMountPoint {
+            path: text(arena, &point.path),
+            source: text(arena, &point.source),
+            volume: optional(arena, point.volume.as_ref()),
+        })
+        .collect();
+    let value = VolfoldSystem {
+        struct_size: size_of::<VolfoldSystem>(),
+        family: match system.family {
+            Family::Windows => VolfoldFamily::Windows,
+            Family::Linux => VolfoldFamily::Linux,
+            Family::Bsd => VolfoldFamily::Bsd,
+            _ => VolfoldFamily::Other,
+        },
+        is_default: system.is_default == Some(true),
+        volume: text(arena, &system.volume),
+        folder: text(arena, &system.folder),
+        vendor: optional(arena, system.vendor.as_ref()),
+        product: optional(arena, system.product.as_ref()),
+        edition: optional(arena, system.edition.as_ref()),
+        version: optional(arena, system.version.as_ref()),
+        build: optional(arena, system.build.as_ref()),
+        architecture: optional(arena, system.architecture.as_ref()),
+        host_name: optional(arena, system.host_name.as_ref()),
+        domain: optional(arena, system.domain.as_ref()),
+        time_zone: optional(arena, system.time_zone.as_ref()),
+        machine_id: optional(arena, system.machine_id.as_ref()),
+        mount_point_count: points.len(),
+        mount_points: arena.list(&points),
+    };
+    arena.put(value)
 }
 
 fn put_finding(arena: &mut Arena, finding: &Finding) -> *const VolfoldFinding {

@@ -391,9 +391,10 @@ pub struct VolfoldStat {
     pub unreadable: VolfoldStatus,
 }
 
-impl From<&Metadata> for VolfoldStat {
-    fn from(metadata: &Metadata) -> Self {
-        let Metadata { node, generation, kind, size, allocated, links, times, .. } = *metadata;
+impl VolfoldStat {
+    /// The struct of `metadata`, of which the volume's own number is `node`.
+    pub(crate) fn of(metadata: &Metadata, node: u64) -> Self {
+        let Metadata { generation, kind, size, allocated, links, times, .. } = *metadata;
         let known = [
             (VOLFOLD_KNOWS_CREATED, times.created.is_some()),
             (VOLFOLD_KNOWS_OWNER, metadata.owner.is_some()),
@@ -403,7 +404,7 @@ impl From<&Metadata> for VolfoldStat {
         let (device_major, device_minor) = metadata.device.unwrap_or_default();
         Self {
             struct_size: size_of::<Self>(),
-            node: node.0,
+            node,
             generation,
             size,
             allocated,
@@ -431,7 +432,7 @@ impl From<&Metadata> for VolfoldStat {
 pub struct VolfoldEntry {
     /// The size of this struct in bytes.
     pub struct_size: usize,
-    /// VOLFOLD_STATUS_OK; else why no more of the directory `path` can be listed.
+    /// VOLFOLD_STATUS_OK; else why `path`, a directory or an entry of one, cannot be read.
     pub status: VolfoldStatus,
     /// What it is; of no meaning with another status.
     pub kind: VolfoldFileKind,
@@ -439,12 +440,92 @@ pub struct VolfoldEntry {
     pub node: u64,
     /// Its name, the last part of its path.
     pub name: VolfoldText,
-    /// Its path from the root of the volume on.
+    /// Its path from the root of the volume on, below the path that was given.
     pub path: VolfoldText,
     /// With another status, why, as a sentence; else NULL.
     pub message: VolfoldText,
-    /// What else is known of it; NULL where that cannot be read.
+    /// What else is known of it; NULL with another status.
     pub stat: *const VolfoldStat,
+}
+
+/// A kind of system.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolfoldFamily {
+    /// Windows NT and what came after it.
+    Windows = 1,
+    /// Linux.
+    Linux = 2,
+    /// FreeBSD and its relatives.
+    Bsd = 5,
+    /// Another one.
+    Other = 255,
+}
+
+/// A place where an installed system shows a volume.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct VolfoldMountPoint {
+    /// Where: "C:", "/home".
+    pub path: VolfoldText,
+    /// What the system's own table names.
+    pub source: VolfoldText,
+    /// The id of the volume of the set that is meant; NULL if there is none.
+    pub volume: VolfoldText,
+}
+
+/// A system that is installed on the set. What it does not tell is NULL.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct VolfoldSystem {
+    /// The size of this struct in bytes.
+    pub struct_size: usize,
+    /// What kind of system it is.
+    pub family: VolfoldFamily,
+    /// Whether it is known to be started when nobody chooses.
+    pub is_default: bool,
+    /// The id of the volume that its own folder is on.
+    pub volume: VolfoldText,
+    /// That folder, from the root of the volume.
+    pub folder: VolfoldText,
+    /// Who made it.
+    pub vendor: VolfoldText,
+    /// What it calls itself.
+    pub product: VolfoldText,
+    /// The edition.
+    pub edition: VolfoldText,
+    /// The version: "10.0", "12".
+    pub version: VolfoldText,
+    /// The build.
+    pub build: VolfoldText,
+    /// What the processor is called in target triples: "x86_64".
+    pub architecture: VolfoldText,
+    /// The name of the machine.
+    pub host_name: VolfoldText,
+    /// The DNS domain that it is in.
+    pub domain: VolfoldText,
+    /// The time zone, as the system names it.
+    pub time_zone: VolfoldText,
+    /// The id that it gives itself.
+    pub machine_id: VolfoldText,
+    /// How many places it shows volumes at.
+    pub mount_point_count: usize,
+    /// Where it shows volumes.
+    pub mount_points: *const VolfoldMountPoint,
+}
+
+/// The systems of a set.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct VolfoldSystemList {
+    /// The size of this struct in bytes.
+    pub struct_size: usize,
+    /// How many there are.
+    pub count: usize,
+    /// The systems, the one that is started by default first.
+    pub items: *const *const VolfoldSystem,
+    /// What could not be read of them, or contradicts itself.
+    pub findings: VolfoldFindingList,
 }
 
 /// A stream of a file beside its main one.

@@ -3,6 +3,7 @@
 //! What they read is compared with what other tools found in the same images: hashes and listings in
 //! `tests/fixtures`. They also run under valgrind and with gcc's ThreadSanitizer.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod suite;
 
@@ -238,7 +239,7 @@ fn the_headers_compile_for_windows_with_its_layouts() {
     if !needs(&compiler, "--version") {
         return;
     }
-    for source in ["layout", "dump", "misuse", "mount", "vix", "vix_misuse"] {
+    for source in ["layout", "dump", "misuse", "mount", "vix", "vix_misuse", "vix_system"] {
         let mut command = Command::new(&compiler);
         command.args(["-fsyntax-only", "-std=c11", "-Wall", "-Wextra", "-Werror", "-I"]);
         command.arg(workspace().join("capi/include"));
@@ -299,7 +300,7 @@ fn vix(set: &Fixture, name: &str, volumes: usize, digest: &str) {
     arguments(&mut mount, "mount");
     mount.env("VOLFOLD_PROGRAM", volfold).env("TMPDIR", folder.path());
     let read = run(&mut mount, 0).stdout;
-    assert!(!read.is_empty() && read.len() % volumes == 0);
+    assert!(!read.is_empty() && read.len().is_multiple_of(volumes));
     for file in read.chunks(read.len() / volumes) {
         assert_eq!(sha256(file), digest);
     }
@@ -331,6 +332,47 @@ fn the_way_of_a_vix_program_leads_to_files_of_three_file_systems() {
     let digests: Vec<&String> = digests.filter_map(|row| row.sha256.as_ref()).collect();
     assert!(digests.len() == 3 && digests.iter().all(|digest| *digest == digests[0]));
     vix(&fixture("sample"), "README.txt", 3, digests[0]);
+}
+
+/// An ext4 volume with a small Linux system, made by mke2fs; `None` without it.
+fn linux_system(folder: &Path) -> Option<std::path::PathBuf> {
+    needs("mke2fs", "-V").then(|| {
+        let mut shell = vec![0; 64];
+        shell[..7].copy_from_slice(&[0x7F, b'E', b'L', b'F', 2, 1, 1]);
+        shell[16..20].copy_from_slice(&[3, 0, 62, 0]);
+        let release = b"NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n";
+        let files: [(&str, &[u8]); 4] = [
+            ("etc/os-release", release),
+            ("etc/hostname", b"web1\n"),
+            ("etc/fstab", b"UUID=11111111-2222-3333-4444-555555555555 / ext4 defaults 0 1\n"),
+            ("bin/sh", &shell),
+        ];
+        let root = folder.join("root");
+        for (name, content) in files {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let image = folder.join("linux.img");
+        let mut make = Command::new("mke2fs");
+        make.args(["-q", "-t", "ext4", "-U", "11111111-2222-3333-4444-555555555555", "-d"]);
+        run(make.arg(root).arg(&image).arg("8M"), 0);
+        image
+    })
+}
+
+#[test]
+fn the_system_of_a_set_is_told_without_a_mount() {
+    let Some(installed) = installed() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(image) = linux_system(folder.path()) else { return };
+    let dump = run(Command::new(installed.compile("dump", "volfold")).arg(&image), 0);
+    assert_eq!(Dump::parse(&dump.stdout).systems, ["2 12 web1"]);
+    let told = run(Command::new(installed.compile("vix_system", "volfold-vix")).arg(&image), 0);
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "255 12.0 1 debian|Debian GNU/Linux|/\n");
+    let sample = fixture("sample").path();
+    let told = run(Command::new(installed.compile("vix_system", "volfold-vix")).arg(&sample), 0);
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "0 0.0 0 ||\n");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use volfold::block::{BlockError, BlockResult};
-use volfold::fs::{FileSystem, FsError, FsErrorKind, FsResult, ReadOptions};
+use volfold::files::Search;
+use volfold::fs::links::{Guest, VolumeNames};
+use volfold::fs::{FileSystem, FsError, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold::volume::lock::{Key, KeyRequest};
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 
@@ -60,7 +61,7 @@ impl SetOptions {
     }
 }
 
-/// A set, and the file systems of its volumes that were entered.
+/// A set, and the tree of its volumes.
 pub struct OpenSet {
     /// The set.
     pub set: DiskSet,
@@ -68,8 +69,14 @@ pub struct OpenSet {
     pub paths: Vec<PathBuf>,
     /// How.
     pub options: SetOptions,
-    entered: Vec<Mutex<Option<Arc<dyn FileSystem>>>>,
+    /// Its volumes, each opened when it is entered and kept open from then on.
+    pub tree: VolumeTree,
+    /// What links call the volumes.
+    names: VolumeNames,
 }
+
+/// The bits of a node of [`OpenSet::tree`] that are the volume's own.
+const OWN_BITS: u64 = (1 << 48) - 1;
 
 impl OpenSet {
     /// Opens the images at `paths` as one set, as [`DiskSet::open`]; what cannot be opened is in
@@ -77,8 +84,8 @@ impl OpenSet {
     pub fn open(paths: Vec<PathBuf>, options: SetOptions) -> Self {
         let opened = DiskSet::open(&paths, &options.open_options());
         let set = opened.unwrap_or_else(Incomplete::into_set);
-        let entered = set.volumes().iter().map(|_| Mutex::new(None)).collect();
-        Self { set, paths, options, entered }
+        let (tree, names) = (set.tree(|_| true), set.volume_names(|_| true));
+        Self { set, paths, options, tree, names }
     }
 
     /// The volume `index`; `None` if there are not so many.
@@ -86,26 +93,47 @@ impl OpenSet {
         self.set.volumes().get(index)
     }
 
-    /// The file system of the volume `index`, which is mounted once.
-    ///
-    /// # Errors
-    /// As [`SetVolume::file_system`].
-    pub fn file_system(&self, index: usize) -> FsResult<Arc<dyn FileSystem>> {
-        let (Some(volume), Some(entered)) = (self.volume(index), self.entered.get(index)) else {
-            return Err(FsError::new(FsErrorKind::OutOfRange, "the set has no such volume"));
-        };
-        let mut entered = entered.lock();
-        if let Some(files) = &*entered {
-            return Ok(files.clone());
+    fn readable(&self, index: usize) -> FsResult<&Arc<SetVolume>> {
+        let none = || FsError::new(FsErrorKind::OutOfRange, "the set has no such volume");
+        let volume = self.volume(index).ok_or_else(none)?;
+        match &volume.reason {
+            Some(reason) => Err(FsError::unsupported(reason.clone())),
+            None => Ok(volume),
         }
-        let files = volume.file_system()?;
-        *entered = Some(files.clone());
-        Ok(files)
     }
 
-    /// The file system of the volume `index`, if it was entered.
-    pub fn entered(&self, index: usize) -> Option<Arc<dyn FileSystem>> {
-        self.entered.get(index).and_then(|entered| entered.lock().clone())
+    /// The file system of the volume `index`.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn file_system(&self, index: usize) -> FsResult<Arc<dyn FileSystem>> {
+        let volume = self.readable(index)?;
+        let none = || FsError::unsupported("there are more volumes than are entered");
+        self.tree.enter(volume.name.as_bytes()).ok_or_else(none)?
+    }
+
+    /// What is at `path` of the volume `index`, a node of [`OpenSet::tree`]. Links on the way are
+    /// followed as the guest follows them, also to other volumes; one at the end only if `follow`.
+    ///
+    /// # Errors
+    /// `NotFound`, why the volume has no files, or why something on the way cannot be read.
+    pub fn find(&self, index: usize, path: &[u8], follow: bool) -> FsResult<NodeId> {
+        let volume = self.readable(index)?;
+        let whole = [b"/", volume.name.as_bytes(), b"/", path].concat();
+        let guest = Guest::set(&self.tree, &self.names);
+        Ok(Search::new(guest, &whole).follow(follow).run()?.node)
+    }
+
+    /// The number that the file system of its volume has for `node` of [`OpenSet::tree`].
+    pub fn own_number(&self, node: NodeId) -> u64 {
+        let own = node.0 & OWN_BITS;
+        let files = self.tree.volume_name(node).and_then(|name| self.tree.enter(name));
+        // The tree gives the root the number 0, and its number to what has that.
+        match files {
+            Some(Ok(files)) if own == 0 => files.root().0,
+            Some(Ok(files)) if own == files.root().0 => 0,
+            _ => own,
+        }
     }
 
     /// Fills `buf` with bytes of the disk `index`, from `offset` on.

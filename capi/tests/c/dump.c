@@ -8,6 +8,7 @@
  *   link SIZE PATH-LENGTH          path and target
  *   directory 0 PATH-LENGTH        path
  *   refused 0 PATH-LENGTH CODE     path of a file that cannot be read
+ *   system FAMILY VERSION HOST-NAME
  *   finding CODE
  */
 #include <inttypes.h>
@@ -192,6 +193,7 @@ int main(int argc, char **argv)
     VolfoldOptions *options = NULL;
     VolfoldSet *set = NULL;
     const VolfoldFindingList *findings = NULL;
+    const VolfoldSystemList *systems = NULL;
     size_t count = 0, index;
     CHECK(argc > 1);
     CHECK(volfold_abi_version() == VOLFOLD_ABI_VERSION);
@@ -221,6 +223,16 @@ int main(int argc, char **argv)
         OK(volfold_free(info));
         OK(volfold_volume_close(volume));
     }
+    OK(volfold_set_systems(set, &systems));
+    for (index = 0; index < systems->count; index++) {
+        const VolfoldSystem *system = systems->items[index];
+        printf("system %d ", (int)system->family);
+        put_text(system->version);
+        putchar(' ');
+        put_text(system->host_name);
+        putchar('\n');
+    }
+    OK(volfold_free(systems));
     OK(volfold_set_findings(set, &findings));
     for (index = 0; index < findings->count; index++) {
         printf("finding ");

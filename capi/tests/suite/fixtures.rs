@@ -122,8 +122,7 @@ pub(crate) fn rows(name: &str) -> Vec<Row> {
     let bytes = contents(&folder().join(name));
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let row = |line: &[u8]| {
-        let columns: Vec<Vec<u8>> =
-            line.split(|byte| *byte == b'\t').map(|column| unescaped(column)).collect();
+        let columns: Vec<Vec<u8>> = line.split(|byte| *byte == b'\t').map(unescaped).collect();
         let text = |index: usize| String::from_utf8_lossy(&columns[index]).into_owned();
         Row {
             path: columns[0].clone(),

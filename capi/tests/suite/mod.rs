@@ -78,6 +78,8 @@ pub(crate) struct Dump {
     /// Number, size and format.
     pub(crate) disks: Vec<String>,
     pub(crate) volumes: Vec<DumpedVolume>,
+    /// Family, version and name of the machine.
+    pub(crate) systems: Vec<String>,
 }
 
 pub(crate) struct DumpedVolume {
@@ -112,6 +114,7 @@ impl Dump {
                     let (id, bytes) = (words[2].to_owned(), take(number(1)));
                     dump.volumes.push(DumpedVolume { id, bytes, entries: Vec::new() });
                 }
+                "system" => dump.systems.push(words[1..].join(" ")),
                 "finding" => {}
                 kind => {
                     let (path, bytes) = (take(number(2)), take(number(1)));

@@ -65,13 +65,13 @@ fn temporary_of(path: &Path) -> Done<Option<PathBuf>> {
     }
     let bytes = std::fs::read(path).map_err(failed)?;
     let text = String::from_utf8_lossy(&bytes);
-    let values = text.lines().filter_map(|line| {
+    let mut values = text.lines().filter_map(|line| {
         let (key, value) = line.split_once('=')?;
         let value = value.trim().trim_matches('"');
         let is_it = key.trim().eq_ignore_ascii_case("tmpDirectory") && !value.is_empty();
         is_it.then(|| PathBuf::from(value))
     });
-    Ok(values.last())
+    Ok(values.next_back())
 }
 
 /// What is given to initialize a library.

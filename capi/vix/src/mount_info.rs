@@ -5,10 +5,11 @@ use std::mem::offset_of;
 use std::ptr;
 
 use volfold::SetVolume;
+use volfold::guest::{Family, GuestSystem, MountPoint};
 use volfold::volume::VolumeType;
 use volfold_capi_support::{Arena, Handle, foreign};
 
-use crate::errors::{Failure, VIX_E_MNTAPI_UNSUPPROTED_OS, VixError, call};
+use crate::errors::{Failure, VIX_E_MNTAPI_GETFILE_ERROR, VixError, call};
 use crate::layout::{VixOsInfo, VixVolumeInfo};
 use crate::objects::{self, Kind};
 
@@ -66,7 +67,30 @@ pub extern "C" fn VixMntapi_FreeVolumeInfo(volumeInfo: *mut VixVolumeInfo) {
     objects::free_quietly(Kind::VolumeInfo, volumeInfo.cast_const());
 }
 
-/// VIX_E_MNTAPI_UNSUPPROTED_OS: which system lies on the set is not looked for.
+/// The two numbers of a version.
+fn version(system: &GuestSystem) -> (u32, u32) {
+    let text = system.version.as_deref().unwrap_or_default();
+    let mut numbers = text.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Where a system lies, as it calls that itself: `C:\Windows`.
+fn own_folder(system: &GuestSystem) -> String {
+    if system.family != Family::Windows {
+        return system.folder.clone();
+    }
+    let is_drive = |point: &&MountPoint| {
+        point.volume.as_deref() == Some(&system.volume)
+            && matches!(point.path.as_bytes(), [_, b':', ..])
+    };
+    let drive = system.mount_points.iter().find(is_drive);
+    let drive = drive.and_then(|point| point.path.get(..2)).unwrap_or_default();
+    format!("{drive}{}", system.folder.replace('/', "\\"))
+}
+
+/// The system that is started by default, read from the volumes of the set: nothing has to be mounted for
+/// it, and nothing is. On a set without a system its family is VIXMNTAPI_NO_OS. VixMntapi_FreeOsInfo
+/// frees it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn VixMntapi_GetOsInfo(
     diskSet: Handle,
@@ -74,9 +98,34 @@ pub unsafe extern "C" fn VixMntapi_GetOsInfo(
 ) -> VixError {
     call(|| {
         foreign::put(osInfo, ptr::null(), "osInfo")?;
-        objects::set(diskSet)?;
-        let line = "which system lies on the set is not looked for";
-        Err(Failure::new(VIX_E_MNTAPI_UNSUPPROTED_OS, line))
+        let set = objects::set(diskSet)?;
+        let found = set.set.set.os_info();
+        let system = found.systems.first();
+        if let (None, Some(finding)) = (system, found.findings.first()) {
+            return Err(Failure::new(VIX_E_MNTAPI_GETFILE_ERROR, finding.to_string()));
+        }
+        let (majorVersion, minorVersion) = system.map(version).unwrap_or_default();
+        let architecture = system.and_then(|system| system.architecture.as_deref());
+        let edition = system.and_then(|it| it.edition.as_ref().or(it.product.as_ref()));
+        let folder = system.map(own_folder).unwrap_or_default();
+        let is_64_bit = architecture.is_some_and(|name| name.contains("64"));
+        let text = |arena: &mut Arena, text: Option<&String>| {
+            arena.text(text.map(String::as_bytes).unwrap_or_default())
+        };
+        let block = objects::block(Kind::OsInfo, |arena| VixOsInfo {
+            family: match system.map(|system| system.family) {
+                None => 0,
+                Some(Family::Windows) => 1,
+                Some(_) => 255,
+            },
+            majorVersion,
+            minorVersion,
+            osIs64Bit: c_char::from(is_64_bit),
+            vendor: text(arena, system.and_then(|system| system.vendor.as_ref())),
+            edition: text(arena, edition),
+            osFolder: arena.text(folder.as_bytes()),
+        })?;
+        Ok(foreign::put(osInfo, block, "osInfo")?)
     })
 }
 
@@ -84,4 +133,22 @@ pub unsafe extern "C" fn VixMntapi_GetOsInfo(
 #[unsafe(no_mangle)]
 pub extern "C" fn VixMntapi_FreeOsInfo(osInfo: *mut VixOsInfo) {
     objects::free_quietly(Kind::OsInfo, osInfo.cast_const());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_of_windows_lies_on_its_drive() {
+        let mut system = GuestSystem::default();
+        system.family = Family::Windows;
+        system.volume = "mbr:1-2048".to_owned();
+        system.folder = "/Windows".to_owned();
+        system.version = Some("10.0".to_owned());
+        assert_eq!((version(&system), own_folder(&system)), ((10, 0), "\\Windows".to_owned()));
+        system.family = Family::Linux;
+        system.version = Some("rolling".to_owned());
+        assert_eq!((version(&system), own_folder(&system)), ((0, 0), "/Windows".to_owned()));
+    }
 }
