@@ -113,7 +113,8 @@ impl MountableVolume {
         self.set.set.volume(self.index).ok_or_else(none)
     }
 
-    fn mount(&self) -> Done {
+    /// Mounts the volume, and gives what is to be told of that.
+    fn mount(&self) -> Done<Vec<String>> {
         let volume = self.volume()?;
         // One that mounts the same volume waits, and finds it mounted.
         let mut mounted = self.mounted.lock();
@@ -139,18 +140,16 @@ impl MountableVolume {
             folder: &folder,
         };
         let done = program.mount(&request)?;
-        if done.is_part {
-            log::warn(&format!("{}: {}", volume.id(), done.talk));
-        }
         let shown = done.volumes.first().and_then(|volume| volume.paths.first());
         let Some(link) = shown.map(|path| with_separator(path)) else {
             // A mount without the volume is of no use to anybody.
             let _ = program.unmount(&folder, true);
             return Err(Failure::new(VIX_E_MNTAPI_OS_ERROR, done.talk));
         };
-        log::info(&format!("mounted {} at {link}", volume.id()));
+        let mut lines = vec![format!("mounted {} at {link}", volume.id())];
+        lines.extend(done.is_part.then(|| format!("{}: {}", volume.id(), done.talk)));
         *mounted = Some(MountedAt { program, folder, link, _above: above });
-        Ok(())
+        Ok(lines)
     }
 
     fn dismount(&self, force: bool) -> Done {
@@ -202,7 +201,9 @@ pub extern "C" fn VixMntapi_MountVolume(volumeHandle: Handle, readOnly: Bool) ->
                 "volumes are mounted for reading only",
             ));
         }
-        volume.mount()
+        // A callback may ask for the volume, so it is called without the lock.
+        volume.mount()?.iter().for_each(|line| log::info(line));
+        Ok(())
     })
 }
 

@@ -73,12 +73,18 @@ fn open(paths: Vec<PathBuf>, flags: u32, owner: Option<Handle>) -> Done<Handle> 
         volumes: Mutex::default(),
     });
     let handle = objects::open(Object::Set(Arc::clone(&set)), owner)?;
-    let mut volumes = Vec::with_capacity(count);
-    for index in 0..count {
+    let volume = |index| {
         let (set, mounted) = (Arc::clone(&set), Mutex::default());
         let volume = Object::Volume(Arc::new(MountableVolume { set, index, mounted }));
-        volumes.push(objects::open(volume, Some(handle))?);
-    }
+        objects::open(volume, Some(handle))
+    };
+    let volumes: Vec<Handle> = match (0..count).map(volume).collect() {
+        Ok(volumes) => volumes,
+        Err(failure) => {
+            objects::close(handle, "disk set", |object| matches!(object, Object::Set(_)))?;
+            return Err(failure);
+        }
+    };
     log::info(&format!("opened a set of {} disks, {count} volumes", set.set.set.disks().len()));
     *set.volumes.lock() = volumes;
     Ok(handle)
