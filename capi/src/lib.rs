@@ -4,7 +4,7 @@
 //! Rust, where the crate `volfold` is the library: its functions are exported for C, and the header is
 //! made of them by cbindgen.
 //!
-//! Each function does its work in [`status::call`], which turns errors and panics into a status and
+//! Each function does its work in `status::call`, which turns errors and panics into a status and
 //! keeps the message for the thread. Handles are those of a [`Table`](volfold_capi_support::Table), so
 //! wrong ones are refused; the structs that are given out are [`Blocks`](volfold_capi_support::Blocks).
 //!

@@ -11,10 +11,11 @@
  *   system FAMILY VERSION HOST-NAME
  *   finding CODE
  */
+#include "check.h"
+
 #include <inttypes.h>
 #include <string.h>
 
-#include "check.h"
 #include "volfold.h"
 
 /* Odd, so that reads end where no structure does. */
@@ -195,6 +196,7 @@ int main(int argc, char **argv)
     const VolfoldFindingList *findings = NULL;
     const VolfoldSystemList *systems = NULL;
     size_t count = 0, index;
+    BINARY_OUTPUT();
     CHECK(argc > 1);
     CHECK(volfold_abi_version() == VOLFOLD_ABI_VERSION);
     OK(volfold_options_new(&options));

@@ -5,7 +5,7 @@
 //! `docs/C.md` says what each function does here. Nothing is written to an image, so what would is
 //! refused. A volume is mounted by the program `volfold`.
 //!
-//! Each function does its work in [`errors::call`], which turns errors and panics into a code and keeps
+//! Each function does its work in `errors::call`, which turns errors and panics into a code and keeps
 //! the message for the thread. Handles are those of a [`Table`](volfold_capi_support::Table), and what
 //! is freed by the caller is one of [`Blocks`](volfold_capi_support::Blocks), so that bad use is a code.
 //!
