@@ -7,14 +7,14 @@
 
 mod suite;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use suite::fixtures::{Fixture, Row, fixture};
 use suite::install::{Installed, installed, workspace};
 use suite::{Dump, needs, needs_mount, run, sha256};
 
-fn c_sources() -> std::path::PathBuf {
+fn c_sources() -> PathBuf {
     workspace().join("capi/tests/c")
 }
 
@@ -171,7 +171,7 @@ fn a_program_that_is_linked_statically_reads_the_same() {
 }
 
 /// A file with the mark of a VMDK and nothing in it.
-fn broken_image(folder: &Path) -> std::path::PathBuf {
+fn broken_image(folder: &Path) -> PathBuf {
     let path = folder.join("broken.vmdk");
     std::fs::write(&path, [b"KDMV".as_slice(), &[0xFF; 1020]].concat()).unwrap();
     path
@@ -297,12 +297,13 @@ fn a_program_mounts_a_set_and_frees_it() {
     assert!(!place.exists());
 }
 
-/// Runs `vix` over a set, of which each of the volumes has the same file `name`, with and without mounts.
-fn vix(set: &Fixture, name: &str, volumes: usize, digest: &str) {
-    let Some(installed) = installed() else { return };
+/// Runs `vix` over the set of `images`, of which each of the volumes has the same file `name`, with and without
+/// mounts; where the guest has the volumes, in lines.
+fn vix(images: &[PathBuf], name: &str, volumes: usize, digest: &str) -> Option<String> {
+    let installed = installed()?;
     let program = installed.compile("vix", "volfold-vix");
     let arguments = |command: &mut Command, mode: &str| {
-        command.args([mode, name]).arg(volumes.to_string()).args(set.paths());
+        command.args([mode, name]).arg(volumes.to_string()).args(images);
     };
     let mut look = Command::new(&program);
     arguments(&mut look, "look");
@@ -311,18 +312,20 @@ fn vix(set: &Fixture, name: &str, volumes: usize, digest: &str) {
         arguments(&mut valgrind, "look");
         run(&mut valgrind, 0);
     }
-    let Some(volfold) = needs_mount() else { return };
+    let volfold = needs_mount()?;
     let folder = tempfile::tempdir().unwrap();
     let mut mount = Command::new(&program);
     arguments(&mut mount, "mount");
     mount.env("VOLFOLD_PROGRAM", volfold).env("TMPDIR", folder.path());
-    let read = run(&mut mount, 0).stdout;
+    let output = run(&mut mount, 0);
+    let read = output.stdout;
     assert!(!read.is_empty() && read.len().is_multiple_of(volumes));
     for file in read.chunks(read.len() / volumes) {
         assert_eq!(sha256(file), digest);
     }
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+    Some(String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]
@@ -330,7 +333,8 @@ fn the_way_of_a_vix_program_leads_to_a_file_of_a_spanned_volume() {
     let set = fixture("ldm-spanned");
     let rows = suite::fixtures::rows(&set.dynamic[0].listing);
     let row = rows.iter().find(|row| row.path == b"big.bin").unwrap();
-    vix(&set, "big.bin", 1, row.sha256.as_ref().unwrap());
+    let places = vix(&set.paths(), "big.bin", 1, row.sha256.as_ref().unwrap());
+    assert!(places.is_none_or(|places| places == "place E:\\\n"));
 }
 
 #[test]
@@ -338,7 +342,7 @@ fn the_way_of_a_vix_program_leads_to_a_file_of_a_chain() {
     let rows = suite::fixtures::rows("vmdk-chain.tsv");
     let row = rows.iter().find(|row| row.kind == "f" && !row.path.contains(&b'/')).unwrap();
     let name = str::from_utf8(&row.path).unwrap();
-    vix(&fixture("vmdk-chain"), name, 1, row.sha256.as_ref().unwrap());
+    vix(&fixture("vmdk-chain").paths(), name, 1, row.sha256.as_ref().unwrap());
 }
 
 #[test]
@@ -348,11 +352,11 @@ fn the_way_of_a_vix_program_leads_to_files_of_three_file_systems() {
     let digests = rows.iter().flatten().filter(|row| row.path == b"README.txt");
     let digests: Vec<&String> = digests.filter_map(|row| row.sha256.as_ref()).collect();
     assert!(digests.len() == 3 && digests.iter().all(|digest| *digest == digests[0]));
-    vix(&fixture("sample"), "README.txt", 3, digests[0]);
+    vix(&fixture("sample").paths(), "README.txt", 3, digests[0]);
 }
 
 /// An ext4 volume with a small Linux system, made by mke2fs; `None` without it.
-fn linux_system(folder: &Path) -> Option<std::path::PathBuf> {
+fn linux_system(folder: &Path) -> Option<PathBuf> {
     needs("mke2fs", "-V").then(|| {
         let mut shell = vec![0; 64];
         shell[..7].copy_from_slice(&[0x7F, b'E', b'L', b'F', 2, 1, 1]);
@@ -390,6 +394,8 @@ fn the_system_of_a_set_is_told_without_a_mount() {
     let sample = fixture("sample").path();
     let told = run(Command::new(installed.compile("vix_system", "volfold-vix")).arg(&sample), 0);
     assert_eq!(String::from_utf8_lossy(&told.stdout), "0 0.0 0 ||\n");
+    let places = vix(&[image], "etc/hostname", 1, &sha256(b"web1\n"));
+    assert!(places.is_none_or(|places| places == "place /\n"));
 }
 
 #[test]

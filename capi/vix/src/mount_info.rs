@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::ptr;
 
 use volfold::SetVolume;
-use volfold::guest::{Family, GuestSystem, MountPoint};
+use volfold::guest::{Family, GuestSystem, MountPoint, OsInfo};
 use volfold::volume::VolumeType;
 use volfold_capi_support::{Arena, Handle, foreign};
 
@@ -23,11 +23,25 @@ fn volume_type(kind: VolumeType) -> i32 {
     }
 }
 
-/// The drive letters that the guest has for the volume: `C:\`.
-fn drives(volume: &SetVolume) -> Vec<String> {
-    let names = volume.guest_names().into_iter();
-    let letters = names.filter(|name| matches!(name.as_bytes(), [_, b':']));
-    letters.map(|name| format!("{name}\\")).collect()
+/// Where the guest has the volume: by what its disks tell (`C:\`), and by what the system of the set tells
+/// that is started by default (`C:\Data`, `/home`).
+fn guest_places(volume: &SetVolume, systems: &OsInfo) -> Vec<String> {
+    let by_disks = volume.guest_names().into_iter();
+    let by_disks = by_disks.filter(|name| matches!(name.as_bytes(), [_, b':']));
+    let points = systems.systems.first().map(|system| &system.mount_points[..]);
+    let own = points
+        .unwrap_or_default()
+        .iter()
+        .filter(|point| point.volume.as_deref() == Some(volume.id()));
+    let mut places: Vec<String> = Vec::new();
+    for name in by_disks.chain(own.map(|point| point.path.clone())) {
+        let is_drive = matches!(name.as_bytes(), [_, b':']);
+        let place = if is_drive { format!("{name}\\") } else { name };
+        if !places.iter().any(|known| known.eq_ignore_ascii_case(&place)) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 /// What the volume is: where it is mounted, and what the guest calls it. VixMntapi_FreeVolumeInfo frees
@@ -42,10 +56,13 @@ pub unsafe extern "C" fn VixMntapi_GetVolumeInfo(
         let open = objects::volume(volumeHandle)?;
         let volume = open.volume()?;
         let link = open.mounted.lock().as_ref().map(|at| at.link.clone());
-        let drives = link.as_ref().map(|_| drives(volume)).unwrap_or_default();
+        let places = match link {
+            Some(_) => guest_places(volume, open.set.systems()),
+            None => Vec::new(),
+        };
         let fill = |arena: &mut Arena| {
             let text = |arena: &mut Arena, text: &String| arena.text(text.as_bytes());
-            let names: Vec<*const c_char> = drives.iter().map(|it| text(arena, it)).collect();
+            let names: Vec<*const c_char> = places.iter().map(|it| text(arena, it)).collect();
             let info = VixVolumeInfo {
                 type_: volume_type(volume.volume.kind),
                 isMounted: c_char::from(link.is_some()),
@@ -56,7 +73,7 @@ pub unsafe extern "C" fn VixMntapi_GetVolumeInfo(
             (info, names)
         };
         let tail_at = offset_of!(VixVolumeInfo, inGuestMountPoints);
-        let block = objects::block_with_tail(Kind::VolumeInfo, tail_at, drives.len(), fill)?;
+        let block = objects::block_with_tail(Kind::VolumeInfo, tail_at, places.len(), fill)?;
         Ok(foreign::put(volumeInfo, block, "volumeInfo")?)
     })
 }
@@ -99,7 +116,7 @@ pub unsafe extern "C" fn VixMntapi_GetOsInfo(
     call(|| {
         foreign::put(osInfo, ptr::null(), "osInfo")?;
         let set = objects::set(diskSet)?;
-        let found = set.set.set.os_info();
+        let found = set.systems();
         let system = found.systems.first();
         if let (None, Some(finding)) = (system, found.findings.first()) {
             return Err(Failure::new(VIX_E_MNTAPI_GETFILE_ERROR, finding.to_string()));
