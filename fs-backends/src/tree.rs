@@ -1,8 +1,10 @@
 //! The tree of volumes: a file system whose top directories are other file systems.
 //!
 //! A volume is opened when it is entered, not before. A panic inside a backend is an error of
-//! the request that met it.
+//! the request that met it. As in the systems that the volumes come from, one may be in the place of a
+//! directory of another.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
@@ -69,13 +71,63 @@ pub struct VolumeTree {
     info: FsInfo,
     volumes: Vec<TreeVolume>,
     usage: OnceLock<Usage>,
+    /// The root of a volume that is in the place of a directory.
+    covers: HashMap<NodeId, NodeId>,
+    /// The volumes that have no directory of their own.
+    hidden: HashSet<usize>,
 }
 
 impl VolumeTree {
     /// A tree of `volumes`, in this order; names must differ. More than 32,767 are left out.
     pub fn new(mut volumes: Vec<TreeVolume>) -> Self {
         volumes.truncate(MAX_VOLUMES);
-        Self { info: FsInfo::new("volumes", 4096, 0), volumes, usage: OnceLock::new() }
+        Self {
+            info: FsInfo::new("volumes", 4096, 0),
+            volumes,
+            usage: OnceLock::new(),
+            covers: HashMap::new(),
+            hidden: HashSet::new(),
+        }
+    }
+
+    /// Puts the root of the volume `name` in the place of the directory `place`, which may also be a
+    /// link that stands for it; nothing of what was there is seen any more.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such volume.
+    pub fn cover(&mut self, place: NodeId, name: &[u8]) -> FsResult<()> {
+        let over = volume_root(self.index_of(name)?);
+        // What is in the place of a root is in the place of what that one is in the place of.
+        let place = self.covers.iter().find(|(_, over)| **over == place).map_or(place, |it| *it.0);
+        if place != over {
+            self.covers.insert(place, over);
+        }
+        Ok(())
+    }
+
+    /// Leaves out the directory of the volume `name`, which is seen where it covers another.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such volume.
+    pub fn hide(&mut self, name: &[u8]) -> FsResult<()> {
+        let index = self.index_of(name)?;
+        self.hidden.insert(index);
+        Ok(())
+    }
+
+    /// The volumes that are in the place of directories, and the nodes of these.
+    pub fn covers(&self) -> impl Iterator<Item = (NodeId, &[u8])> {
+        let named = |(place, root): (&NodeId, &NodeId)| Some((*place, self.volume_name(*root)?));
+        self.covers.iter().filter_map(named)
+    }
+
+    fn index_of(&self, name: &[u8]) -> FsResult<usize> {
+        self.volumes.iter().position(|volume| volume.name == name).ok_or_else(FsError::not_found)
+    }
+
+    /// `node`, or the root that is in its place.
+    fn seen(&self, node: NodeId) -> NodeId {
+        self.covers.get(&node).copied().unwrap_or(node)
     }
 
     /// The name of the volume that `node` lies in; `None` for the root of the tree.
@@ -172,17 +224,19 @@ impl FileSystem for VolumeTree {
 
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
         if dir == ROOT {
-            let wanted = |volume: &TreeVolume| volume.name == name.as_bytes();
-            let index = self.volumes.iter().position(wanted).ok_or_else(FsError::not_found)?;
-            return Ok(volume_root(index));
+            let index = self.index_of(name.as_bytes())?;
+            return match self.hidden.contains(&index) {
+                true => Err(FsError::not_found()),
+                false => Ok(self.seen(volume_root(index))),
+            };
         }
         let (number, volume, own) = self.inside(dir)?;
-        Ok(outer(number, guarded(|| volume.lookup(own, name))?, volume.root()))
+        Ok(self.seen(outer(number, guarded(|| volume.lookup(own, name))?, volume.root())))
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
         if node == ROOT {
-            return Ok(root_metadata(self.volumes.len()));
+            return Ok(root_metadata(self.volumes.len().saturating_sub(self.hidden.len())));
         }
         let (number, volume, own) = self.inside(node)?;
         let mut metadata = guarded(|| volume.metadata(own))?;
@@ -210,6 +264,11 @@ impl FileSystem for VolumeTree {
         let root = volume.root();
         let mut translated = |mut entry: DirEntry<'_>| {
             entry.node = outer(number, entry.node, root);
+            let seen = self.seen(entry.node);
+            if seen != entry.node {
+                let (kind, metadata) = (FileKind::Directory, None);
+                return emit(DirEntry { node: seen, kind, metadata, ..entry });
+            }
             match entry.metadata {
                 None => emit(entry),
                 Some(metadata) => {
@@ -273,10 +332,11 @@ impl VolumeTree {
     /// Entries of volumes that were not entered yet carry no metadata, so that a listing opens none.
     fn read_root(&self, from: DirCursor, emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>) {
         for (index, next) in (0_usize..self.volumes.len()).zip(1_u64..) {
-            let Some(volume) = self.volumes.get(index).filter(|_| next > from.0) else {
+            let is_wanted = next > from.0 && !self.hidden.contains(&index);
+            let Some(volume) = self.volumes.get(index).filter(|_| is_wanted) else {
                 continue;
             };
-            let node = volume_root(index);
+            let node = self.seen(volume_root(index));
             let metadata = volume.opened.get().and_then(|_| self.metadata(node).ok());
             let entry = DirEntry {
                 name: Name::new(&volume.name),

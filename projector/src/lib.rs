@@ -58,9 +58,9 @@ mod wide;
 pub use error::{ProjectError, ProjectErrorKind, ProjectResult};
 #[cfg(windows)]
 pub use folder::projector::{Access, Place};
+pub use folder::projector::{Arrange, MountOptions, Projector};
 #[cfg(target_os = "linux")]
 pub use folder::projector::{Links, Ownership};
-pub use folder::projector::{MountOptions, Projector};
 pub use log::Log;
 pub use mount::Mount;
 pub use registry::PROJECTORS;

@@ -48,13 +48,13 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
     report.volumes(&set, |_| true);
     let OsInfo { systems, findings, .. } = set.os_info();
     for finding in findings {
-        report.finding(finding);
+        report.finding(finding.clone());
     }
     report.later(&set);
     let outcome = report.end();
     if arguments.json {
         let (failures, findings) = (report.failures(), report.findings());
-        let json = InfoJson { version: 1, systems: &systems, failures, findings };
+        let json = InfoJson { version: 1, systems, failures, findings };
         let mut text = serde_json::to_string_pretty(&json)?;
         text.push('\n');
         text::answer(text.as_bytes())?;

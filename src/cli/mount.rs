@@ -8,6 +8,7 @@ use std::thread;
 
 use clap::Args;
 use serde::Serialize;
+use volfold::guest::Arrangement;
 use volfold::info::Failure;
 use volfold_block::Finding;
 use volfold_projector::block::raw;
@@ -47,6 +48,9 @@ pub(crate) struct MountArguments {
     #[cfg_attr(windows, arg(long, conflicts_with = "letter"))]
     #[cfg_attr(not(windows), arg(long))]
     raw: bool,
+    /// Show volumes where the systems on them do (fstab); those that are missing are errors there
+    #[arg(long)]
+    guest: bool,
     /// Print JSON, version 1: where each volume is, by all the names that programs may use
     #[arg(long)]
     json: bool,
@@ -148,9 +152,10 @@ fn mount_at(
     talk: &Talk,
 ) -> Outcome {
     let options = arguments.set.options();
-    let wanted = Wanted { volumes: &arguments.volume, raw: arguments.raw, options };
+    let wanted =
+        Wanted { volumes: &arguments.volume, raw: arguments.raw, guest: arguments.guest, options };
     let (mut report, shown) = open_set(&wanted, disks, talk);
-    let Some(Shown { set, mut volumes, files, outcome }) = shown else {
+    let Some(Shown { set, mut volumes, files, arrangement, outcome }) = shown else {
         if arguments.json {
             answer_json(&MountJson::nothing(&report), talk);
         }
@@ -158,6 +163,7 @@ fn mount_at(
     };
     let names: Vec<String> =
         volumes.iter().map(|volume| String::from_utf8_lossy(volume.name()).into_owned()).collect();
+    volumes.extend(arrangement.missing());
     if arguments.raw {
         volumes.push(raw::volume(raw_files(files)));
     }
@@ -168,6 +174,12 @@ fn mount_at(
     let source = disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":");
     let mut options = MountOptions::new(source, log);
     options.volumes = set.volume_names(|name| names.iter().any(|shown| shown == name));
+    let shown_at = |name: &String| shown_at(name, &arrangement);
+    let folders: Vec<PathBuf> = names.iter().map(shown_at).collect();
+    options.arrange = Some(Arc::new({
+        let talk = talk.clone();
+        move |tree| arrangement.apply(tree).iter().for_each(|line| talk.say(line))
+    }));
     options.threads = arguments.threads;
     options.label = label(disks);
     options.serial = serial(&set);
@@ -182,7 +194,7 @@ fn mount_at(
     if let Some(warning) = projector.warning() {
         talk.say(&warning);
     }
-    let paths = paths(&*mounted, folder, &names, &arguments.host);
+    let paths = paths(&*mounted, folder, names.iter().zip(&folders), &arguments.host);
     if arguments.json {
         let volumes = set.volumes().iter().filter_map(|volume| {
             let paths = paths.get(&volume.name)?;
@@ -194,8 +206,8 @@ fn mount_at(
     drop(report);
     // Of a set that is shown whole there is nothing to say.
     let tells = outcome == Outcome::Part && !arguments.json;
-    for name in names.iter().filter(|_| tells) {
-        talk.answer(&folder.join(name).display().to_string());
+    for shown in folders.iter().filter(|_| tells) {
+        talk.answer(&folder.join(shown).display().to_string());
     }
     let record = MountRecord {
         folder: folder.to_path_buf(),
@@ -273,23 +285,31 @@ fn answer_json(json: &MountJson<'_>, talk: &Talk) {
     text.lines().for_each(|line| talk.answer(line));
 }
 
-/// The names that programs may use for each volume: its folder first.
-fn paths(
+/// Where the volume `name` is shown below the folder of the mount.
+fn shown_at(name: &String, arrangement: &Arrangement) -> PathBuf {
+    let (root, below) = arrangement.place_of(name).unwrap_or((name, ""));
+    let parts = below.split('/').filter(|part| !part.is_empty());
+    [root].into_iter().chain(parts).map(|part| names::to_host(part.as_bytes())).collect()
+}
+
+/// The names that programs may use for each volume, of which `shown` has the name and the folder: the
+/// folder first.
+fn paths<'a>(
     mounted: &dyn Mount,
     folder: &Path,
-    names: &[String],
+    shown: impl Iterator<Item = (&'a String, &'a PathBuf)>,
     host: &HostArguments,
 ) -> BTreeMap<String, Vec<String>> {
-    let of = |name: &String| {
+    let of = |(name, below): (&String, &PathBuf)| {
         let own = match host.letter() {
             Some(letter) => format!("{}\\", letter.display()),
-            None => folder.join(names::to_host(name.as_bytes())).display().to_string(),
+            None => folder.join(below).display().to_string(),
         };
         let mut paths = vec![own];
         paths.extend(mounted.other_names(name.as_bytes()));
         (name.clone(), paths)
     };
-    names.iter().map(of).collect()
+    shown.map(of).collect()
 }
 
 fn serve_until_freed(

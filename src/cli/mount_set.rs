@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use volfold::guest::Arrangement;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_fs::TreeVolume;
 use volfold_projector::block::{Export, raw};
@@ -37,6 +38,8 @@ pub(super) struct Wanted<'a> {
     pub(super) volumes: &'a [String],
     /// Whether disks and volumes are shown as files too.
     pub(super) raw: bool,
+    /// Whether volumes are shown in the places where their systems do.
+    pub(super) guest: bool,
     pub(super) options: OpenOptions,
 }
 
@@ -47,6 +50,8 @@ pub(super) struct Shown {
     pub(super) volumes: Vec<TreeVolume>,
     /// What is shown as files.
     pub(super) files: Vec<Device>,
+    /// In which places the volumes are shown.
+    pub(super) arrangement: Arrangement,
     pub(super) outcome: Outcome,
 }
 
@@ -108,10 +113,24 @@ pub(super) fn open_set<'a>(
             look_into(volume, number, || Some(tree.open()), &mut report);
         }
     }
+    let arrangement =
+        if wanted.guest { arrange(&set, &mut report) } else { Arrangement::default() };
     report.later(&set);
     let is_part = is_part | (report.end() == Outcome::Part);
     let outcome = if is_part { Outcome::Part } else { Outcome::Done };
-    (report, Some(Shown { set, volumes: shown, files, outcome }))
+    (report, Some(Shown { set, volumes: shown, files, arrangement, outcome }))
+}
+
+/// The places in which the systems of `set` show its volumes.
+fn arrange(set: &DiskSet, report: &mut Report<'_>) -> Arrangement {
+    let info = set.os_info();
+    for finding in &info.findings {
+        report.finding(finding.clone());
+    }
+    if info.systems.is_empty() {
+        report.tell("no installed system was found: the volumes are shown side by side");
+    }
+    Arrangement::new(info, |id| set.volume(id).map(|volume| volume.name.clone()))
 }
 
 /// A disk and the volume that takes all of it are one file.

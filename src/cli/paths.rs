@@ -21,8 +21,10 @@ pub(crate) fn guest_path(set: &DiskSet, given: &OsStr) -> Vec<u8> {
 pub(crate) fn no_volume(set: &DiskSet, path: &[u8]) -> Option<FsError> {
     let mut parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
     let wanted = std::str::from_utf8(parts.next().unwrap_or_default()).ok()?;
-    let line = set.why_no_volume(wanted)?;
-    Some(FsError::new(FsErrorKind::NotFound, line))
+    if let Some(line) = set.why_no_volume(wanted) {
+        return Some(FsError::new(FsErrorKind::NotFound, line));
+    }
+    set.path_of_system(path).and_then(Result::err)
 }
 
 /// What is said where `wanted` names none of the disks and volumes.

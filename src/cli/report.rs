@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use volfold::info::{Failure, NOT_READ, bears_on_content, path_text};
+use volfold::info::{Failure, NOT_READ, path_text};
 use volfold::volume::Health;
 use volfold::{DiskSet, SetVolume};
 use volfold_block::{BlockError, Finding, Severity, code, error_chain};
@@ -210,7 +210,7 @@ impl<'a> Report<'a> {
         if self.findings.contains(&finding) {
             return;
         }
-        let bears = bears_on_content(&finding);
+        let bears = finding.bears_on_content();
         // Who asks for all that is odd asks whether all is in order.
         self.is_part |= bears || (self.tells_warnings && finding.severity != Severity::Info);
         if bears || (self.tells_warnings && finding.severity != Severity::Info) {

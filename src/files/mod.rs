@@ -14,6 +14,7 @@ mod walk;
 pub use descent::{Descent, Step};
 pub use path::GuestPath;
 pub use reader::{DeviceReader, File};
+pub(crate) use search::first_part;
 pub use search::{Found, LookUp, Search, look_up};
 pub(crate) use tree::SetTree;
 pub use walk::{FilterEntry, Walk, WalkEntry, WalkError};

@@ -9,7 +9,6 @@ use volfold_fs::{
 
 use super::reader::File;
 use super::tree::SetTree;
-use super::walk::Walk;
 
 /// LIMIT: bytes of a file that [`GuestPath::read`] takes into memory: a hostile image has files of
 /// 8 EiB.
@@ -203,16 +202,6 @@ impl GuestPath {
             let at = u64::try_from(error.utf8_error().valid_up_to()).unwrap_or(u64::MAX);
             FsError::unsupported("content is not UTF-8 text").because(error).at(at)
         })
-    }
-
-    /// Everything below, and what is here itself; a link here is followed, one below is not.
-    pub fn walk(&self) -> Walk {
-        Walk::new(self.clone())
-    }
-
-    /// The entries of the directory: a walk of depth 1.
-    pub fn read_dir(&self) -> Walk {
-        self.walk().min_depth(1).max_depth(1)
     }
 
     pub(super) fn node(&self, follow: bool) -> FsResult<NodeId> {

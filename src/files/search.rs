@@ -229,3 +229,8 @@ fn split(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 fn join(names: &[Vec<u8>]) -> Vec<u8> {
     [b"/", names.join(&b'/').as_slice()].concat()
 }
+
+/// The part of `path` that names the volume.
+pub(crate) fn first_part(path: &[u8]) -> &[u8] {
+    path.split(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or_default()
+}

@@ -1,18 +1,16 @@
 //! All volumes of a set as one tree.
 
-use std::sync::Arc;
-
 use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{FsError, FsErrorKind, FsResult, VolumeTree};
 
-use super::search::{Found, Search};
-use crate::set::{SetVolume, first_part};
+use super::search::{Found, Search, first_part};
 
 /// The readable volumes of a set, opened when they are entered and kept open from then on.
 pub(crate) struct SetTree {
     pub(crate) files: VolumeTree,
     pub(crate) names: VolumeNames,
-    pub(crate) volumes: Vec<Arc<SetVolume>>,
+    /// The names of all volumes, and why there are no files.
+    pub(crate) volumes: Vec<(String, Option<String>)>,
 }
 
 impl SetTree {
@@ -34,12 +32,12 @@ impl SetTree {
         if first.is_empty() {
             return None;
         }
-        let volume = self.volumes.iter().find(|volume| volume.name.as_bytes() == first);
-        let Some(volume) = volume else {
+        let volume = self.volumes.iter().find(|(name, _)| name.as_bytes() == first);
+        let Some((name, reason)) = volume else {
             let line = format!("the set has no volume {}", String::from_utf8_lossy(first));
             return Some(FsError::new(FsErrorKind::NotFound, line));
         };
-        let reason = volume.reason.as_ref()?;
-        Some(FsError::unsupported(format!("volume {} has no files: {reason}", volume.name)))
+        let reason = reason.as_ref()?;
+        Some(FsError::unsupported(format!("volume {name} has no files: {reason}")))
     }
 }

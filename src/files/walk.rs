@@ -35,8 +35,20 @@ pub struct WalkError {
     error: FsError,
 }
 
+impl GuestPath {
+    /// Everything below, and what is here itself; a link here is followed, one below is not.
+    pub fn walk(&self) -> Walk {
+        Walk::new(self.clone())
+    }
+
+    /// The entries of the directory: a walk of depth 1.
+    pub fn read_dir(&self) -> Walk {
+        self.walk().min_depth(1).max_depth(1)
+    }
+}
+
 impl Walk {
-    pub(super) fn new(start: GuestPath) -> Self {
+    fn new(start: GuestPath) -> Self {
         Self {
             root: start.clone(),
             start: Some(start),

@@ -2,9 +2,9 @@
 //!
 //! Specification: fstab(5) of util-linux.
 
-use crate::set::SetVolume;
+use crate::set::volume::SetVolume;
 
-use super::GuestVolume;
+use super::volume::GuestVolume;
 
 /// LIMIT: lines that are looked at.
 const MAX_LINES: usize = 4096;
@@ -44,17 +44,26 @@ impl Line {
         self.kind == "swap"
     }
 
-    /// Whether it means a volume, and not a directory, another machine or something of the kernel.
+    /// Whether the system starts without what is mounted.
+    pub(crate) fn may_fail(&self) -> bool {
+        self.has_option("nofail")
+    }
+
+    fn has_option(&self, wanted: &str) -> bool {
+        self.options.split(',').any(|option| option == wanted)
+    }
+
+    /// Whether it means a volume that is mounted at the start, and not a directory, another machine or
+    /// something of the kernel.
     pub(crate) fn is_of_a_volume(&self) -> bool {
-        let has_option = |wanted| self.options.split(',').any(|option| option == wanted);
+        let has_option = |wanted| self.has_option(wanted);
         let is_network = self.kind.starts_with("nfs")
             || ["cifs", "smbfs", "sshfs", "9p", "ceph", "glusterfs"].contains(&self.kind.as_str());
         let names_a_device = self.source.starts_with("/dev/") || tag(&self.source).is_some();
         names_a_device
             && self.directory.starts_with('/')
             && !is_network
-            && !has_option("bind")
-            && !has_option("rbind")
+            && !["bind", "rbind", "noauto"].into_iter().any(has_option)
     }
 }
 

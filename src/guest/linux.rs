@@ -1,12 +1,12 @@
 //! What the files of a Linux system say of it.
 
-use std::sync::Arc;
+use volfold_block::{Finding, code};
+use volfold_fs::{CaseRule, FileKind, FsResult, TreeVolume};
 
-use volfold_block::Finding;
-use volfold_fs::{CaseRule, FileKind, FsResult, TreeVolume, VolumeTree};
-
-use super::merged::MergedTree;
-use super::{Family, GuestSystem, GuestVolume, MountPoint, OsInfo, PackageSystem, fstab, release};
+use super::merged::{MergedTree, missing_volume};
+use super::system::{Family, GuestSystem, MountPoint, OsInfo, PackageSystem};
+use super::volume::GuestVolume;
+use super::{fstab, release};
 
 /// LIMIT: volumes that one system mounts.
 const MAX_MOUNTS: usize = 256;
@@ -26,23 +26,18 @@ const OLD_RELEASES: [(&str, &str); 9] = [
 
 /// Adds the Linux systems, and their relatives, on `volumes` to `info`.
 pub(super) fn find(volumes: &[GuestVolume<'_>], info: &mut OsInfo) {
-    let directories = volumes.iter().map(|volume| {
-        let files = volume.files.clone();
-        TreeVolume::new(volume.id().0.clone(), move || Ok(files.clone()))
-    });
-    let tree = Arc::new(VolumeTree::new(directories.collect()));
     for volume in volumes {
         if volume.files.info().case == CaseRule::Insensitive {
             continue;
         }
-        let root = MergedTree::new(tree.clone(), volume.id().0.as_bytes());
-        match root.and_then(|root| Ok(is_root(&root)?.then_some(root))) {
-            Ok(Some(root)) => {
-                let mut reader = Reader { root, volume, findings: Vec::new() };
+        let alone = MergedTree::new(vec![volume.directory()], &volume.set.name);
+        match is_root(&alone) {
+            Ok(true) => {
+                let mut reader = Reader { root: alone, volume, findings: Vec::new() };
                 info.systems.push(reader.read(volumes));
                 info.findings.append(&mut reader.findings);
             }
-            Ok(None) => {}
+            Ok(false) => {}
             Err(error) => info.findings.push(volume.unread("/", &error)),
         }
     }
@@ -123,7 +118,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Puts the volumes of the table in their places.
+    /// Where the system shows volumes, which are put there, and its swap space.
     fn mount_points(&mut self, volumes: &[GuestVolume<'_>]) -> (Vec<MountPoint>, Vec<String>) {
         let lines = self.text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
         let swap = lines.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
@@ -131,28 +126,32 @@ impl Reader<'_> {
         let mut lines: Vec<fstab::Line> =
             lines.into_iter().filter(fstab::Line::is_of_a_volume).take(MAX_MOUNTS).collect();
         // A directory above comes before what lies in it; lines of one directory in their order.
-        lines.sort_by_key(|line| {
-            line.directory.matches('/').count() - usize::from(line.directory == "/")
-        });
+        lines.sort_by_key(|line| line.directory.split('/').filter(|part| !part.is_empty()).count());
         let mut points = Vec::new();
         for line in lines {
             let found = fstab::volume_of(&line.source, volumes, self.volume.set);
             let (volume, reason) = match found {
-                Ok(volume) => (Some(volume.id().0.clone()), self.cover(&line, volume)),
-                Err(reason) => (None, Some(reason)),
+                Ok(volume) => (Some(volume.id().0.clone()), None),
+                Err(reason) => {
+                    if !line.may_fail() {
+                        self.findings.push(self.lacks(&line, &reason));
+                    }
+                    (None, Some(reason))
+                }
             };
             points.push(MountPoint { path: line.directory, source: line.source, volume, reason });
         }
+        self.root = tree_of(&self.volume.set.name, volumes, &mut points);
         (points, swap)
     }
 
-    /// Shows `volume` where `line` says; why not.
-    fn cover(&mut self, line: &fstab::Line, volume: &GuestVolume<'_>) -> Option<String> {
-        if line.directory == "/" {
-            return None;
-        }
-        let covered = self.root.cover(line.directory.as_bytes(), volume.id().0.as_bytes());
-        covered.err().map(|error| error.to_string())
+    /// Tells that the volume of `line` is not there, and why.
+    fn lacks(&self, line: &fstab::Line, reason: &str) -> Finding {
+        let (source, directory) = (&line.source, &line.directory);
+        let line = format!(
+            "the volume {source}, which the system shows in {directory}, is missing: {reason}"
+        );
+        Finding::warning(code::GUEST_VOLUME_MISSING, line).on_volume(self.volume.set.id())
     }
 
     fn release(&mut self, system: &mut GuestSystem) {
@@ -237,7 +236,7 @@ impl Reader<'_> {
     /// What the header of the shell says.
     fn architecture(&mut self) -> Option<String> {
         for path in ["/bin/sh", "/bin/bash", "/bin/busybox", "/sbin/init"] {
-            let file = self.root.open_path(path);
+            let file = self.root.open(path);
             let Some(file) = self.tell(path, file) else { continue };
             let mut header = [0; 20];
             let read = file.read_at(0, &mut header).map(Some);
@@ -281,6 +280,35 @@ impl Reader<'_> {
         ];
         PLACES.into_iter().find(|(path, _)| self.kind(path).is_some()).map(|(_, system)| system)
     }
+}
+
+/// The tree whose root is the volume `root`, with those of `volumes` that `points` name in their places,
+/// and errors in the places of others. What cannot be put into its place gets the reason.
+fn tree_of(root: &str, volumes: &[GuestVolume<'_>], points: &mut [MountPoint]) -> MergedTree {
+    let mut directories: Vec<TreeVolume> = volumes.iter().map(GuestVolume::directory).collect();
+    let mut names = Vec::new();
+    for (number, point) in points.iter().enumerate() {
+        let volume = volumes.iter().find(|it| Some(&it.id().0) == point.volume.as_ref());
+        names.push(match volume {
+            Some(volume) => volume.set.name.clone(),
+            // No folder has a `/` in its name.
+            None => {
+                let name = format!("/{number}");
+                directories.push(missing_volume(name.clone(), point));
+                name
+            }
+        });
+    }
+    let mut tree = MergedTree::new(directories, root);
+    for (point, name) in points.iter_mut().zip(names) {
+        if point.path == "/" {
+            continue;
+        }
+        if let Err(error) = tree.cover(&point.path, &name) {
+            point.reason.get_or_insert_with(|| error.to_string());
+        }
+    }
+    tree
 }
 
 /// The first number in a line as `CentOS release 6.10 (Final)`.

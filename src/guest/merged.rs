@@ -1,65 +1,55 @@
 //! The tree that a system itself sees: its root volume, with other volumes in some directories.
 
-use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{
-    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsError, FsErrorKind, FsInfo, FsResult,
-    LinkTarget, Metadata, Name, NodeId, StreamInfo, StreamName, Usage, VolumeTree,
+    FileData, FileKind, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamName, TreeVolume,
+    VolumeTree,
 };
 
-use crate::files::{Descent, Search, Step};
+use super::system::MountPoint;
+use crate::files::{Descent, Found, Search, Step};
 
 /// LIMIT: bytes of a file of configuration that is taken into memory.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Volumes as one tree: the root of one of them, and others in place of directories.
+/// Volumes as one tree: one of them is the root, and others are in the place of directories.
 pub(crate) struct MergedTree {
-    volumes: Arc<VolumeTree>,
-    root: NodeId,
-    /// What is in place of a directory: the root of a volume.
-    covered: HashMap<NodeId, NodeId>,
+    tree: VolumeTree,
+    /// The path of the root volume.
+    root: Vec<u8>,
     names: VolumeNames,
-    info: FsInfo,
 }
 
 impl MergedTree {
-    /// The tree of the volume that `volumes` calls `root`.
-    ///
-    /// # Errors
-    /// `NotFound`, or why it cannot be entered.
-    pub(crate) fn new(volumes: Arc<VolumeTree>, root: &[u8]) -> FsResult<Self> {
-        let node = volumes.lookup(volumes.root(), Name::new(root))?;
-        let files = volumes.enter(root).ok_or_else(FsError::not_found)??;
-        let info = files.info().clone();
-        let names = VolumeNames::default();
-        Ok(Self { volumes, root: node, covered: HashMap::new(), names, info })
+    /// The tree whose root is the volume that `volumes` call `root`.
+    pub(crate) fn new(volumes: Vec<TreeVolume>, root: &str) -> Self {
+        let root = [b"/", root.as_bytes()].concat();
+        Self { tree: VolumeTree::new(volumes), root, names: VolumeNames::default() }
     }
 
-    /// Puts the root of the volume that is called `volume` in place of the directory `path`.
+    /// Puts the volume that is called `name` in the place of the directory `path`.
     ///
     /// # Errors
-    /// `NotFound`, `NotADirectory`, or why it cannot be entered.
-    pub(crate) fn cover(&mut self, path: &[u8], volume: &[u8]) -> FsResult<()> {
-        let over = self.volumes.lookup(self.volumes.root(), Name::new(volume))?;
-        let under = self.find(path)?;
-        if self.metadata(under)?.kind != FileKind::Directory {
-            return Err(FsError::not_a_directory());
-        }
-        // A volume in place of a volume covers what that one was in place of.
-        let under = self.covered.iter().find(|(_, over)| **over == under).map_or(under, |it| *it.0);
-        self.covered.insert(under, over);
-        Ok(())
+    /// `NotFound`, `NotADirectory`, or why the directory cannot be looked up.
+    pub(crate) fn cover(&mut self, path: &str, name: &str) -> FsResult<()> {
+        let place = directory_at(&self.tree, &self.names, &self.root, path)?;
+        self.tree.cover(place, name.as_bytes())
     }
 
-    /// The node at `path`, links followed as the system itself does.
+    /// What is at `path`, links followed as the system itself does.
     ///
     /// # Errors
     /// `NotFound`, or why something on the way cannot be read.
-    pub(crate) fn find(&self, path: &[u8]) -> FsResult<NodeId> {
-        Ok(Search::new(Guest::volume(self, b"", &self.names), path).run()?.node)
+    fn find(&self, path: &str, follow: bool) -> FsResult<Found> {
+        let path = [&self.root, b"/".as_slice(), path.as_bytes()].concat();
+        Search::new(Guest::set(&self.tree, &self.names), &path).follow(follow).run()
+    }
+
+    /// The node at `path`; `None` if there is none.
+    fn node(&self, path: &str) -> FsResult<Option<NodeId>> {
+        none_if_missing(self.find(path, true).map(|found| found.node))
     }
 
     /// The content of the file at `path`; `None` if there is none.
@@ -67,7 +57,7 @@ impl MergedTree {
     /// # Errors
     /// Why it cannot be read.
     pub(crate) fn read(&self, path: &str) -> FsResult<Option<Vec<u8>>> {
-        let Some(file) = self.open_path(path)? else {
+        let Some(file) = self.open(path)? else {
             return Ok(None);
         };
         let size = file.size();
@@ -85,28 +75,13 @@ impl MergedTree {
     ///
     /// # Errors
     /// Why it cannot be opened.
-    pub(crate) fn open_path(&self, path: &str) -> FsResult<Option<Arc<dyn FileData>>> {
-        let node = match self.find(path.as_bytes()) {
-            Ok(node) => node,
-            Err(error) => return none_if_missing(error),
+    pub(crate) fn open(&self, path: &str) -> FsResult<Option<Arc<dyn FileData>>> {
+        let Some(node) = self.node(path)? else {
+            return Ok(None);
         };
-        match self.metadata(node)?.kind {
-            FileKind::Regular => Ok(Some(self.open(node, &StreamName::MAIN)?)),
+        match self.tree.metadata(node)?.kind {
+            FileKind::Regular => Ok(Some(self.tree.open(node, &StreamName::MAIN)?)),
             _ => Ok(None),
-        }
-    }
-
-    /// Where the link at `path` leads, as it is written; `None` if there is no link.
-    ///
-    /// # Errors
-    /// Why it cannot be read.
-    pub(crate) fn link(&self, path: &str) -> FsResult<Option<Vec<u8>>> {
-        let found = Search::new(Guest::volume(self, b"", &self.names), path.as_bytes());
-        let target = found.follow(false).run().and_then(|found| self.read_link(found.node));
-        match target {
-            Ok(target) => Ok(Some(target.0)),
-            Err(error) if error.kind() == FsErrorKind::NotALink => Ok(None),
-            Err(error) => none_if_missing(error),
         }
     }
 
@@ -115,9 +90,22 @@ impl MergedTree {
     /// # Errors
     /// Why it cannot be told.
     pub(crate) fn kind(&self, path: &str) -> FsResult<Option<FileKind>> {
-        match self.find(path.as_bytes()).and_then(|node| self.metadata(node)) {
-            Ok(metadata) => Ok(Some(metadata.kind)),
-            Err(error) => none_if_missing(error),
+        let Some(node) = self.node(path)? else {
+            return Ok(None);
+        };
+        Ok(Some(self.tree.metadata(node)?.kind))
+    }
+
+    /// Where the link at `path` leads, as it is written; `None` if there is no link.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn link(&self, path: &str) -> FsResult<Option<Vec<u8>>> {
+        let target = self.find(path, false).and_then(|found| self.tree.read_link(found.node));
+        match target {
+            Ok(target) => Ok(Some(target.0)),
+            Err(error) if error.kind() == FsErrorKind::NotALink => Ok(None),
+            Err(error) => none_if_missing(Err(error)),
         }
     }
 
@@ -126,16 +114,15 @@ impl MergedTree {
     /// # Errors
     /// Why they cannot be read.
     pub(crate) fn names(&self, path: &str) -> FsResult<Vec<String>> {
-        let node = match self.find(path.as_bytes()) {
-            Ok(node) => node,
-            Err(error) => return Ok(none_if_missing::<()>(error).map(|_| Vec::new())?),
+        let Some(node) = self.node(path)? else {
+            return Ok(Vec::new());
         };
-        if self.metadata(node)?.kind != FileKind::Directory {
+        if self.tree.metadata(node)?.kind != FileKind::Directory {
             return Ok(Vec::new());
         }
         let mut names = Vec::new();
         let mut descent = Descent::new(node, b"");
-        while let Some(step) = descent.step(self) {
+        while let Some(step) = descent.step(&self.tree) {
             match step {
                 Step::Failed(error) => return Err(error),
                 Step::Node(_) => names.push(String::from_utf8_lossy(descent.name()).into_owned()),
@@ -145,79 +132,37 @@ impl MergedTree {
         names.sort();
         Ok(names)
     }
+}
 
-    /// `node`, or what is in its place.
-    fn over(&self, node: NodeId) -> NodeId {
-        self.covered.get(&node).copied().unwrap_or(node)
+/// The directory `path` of the volume whose own path in `tree` is `root`.
+pub(crate) fn directory_at(
+    tree: &VolumeTree,
+    names: &VolumeNames,
+    root: &[u8],
+    path: &str,
+) -> FsResult<NodeId> {
+    let path = [root, b"/", path.as_bytes()].concat();
+    let node = Search::new(Guest::set(tree, names), &path).run()?.node;
+    match tree.metadata(node)?.kind {
+        FileKind::Directory => Ok(node),
+        _ => Err(FsError::not_a_directory()),
     }
 }
 
 /// `None` for what is not there.
-fn none_if_missing<T>(error: FsError) -> FsResult<Option<T>> {
-    match error.kind() {
-        FsErrorKind::NotFound | FsErrorKind::NotADirectory => Ok(None),
-        _ => Err(error),
+fn none_if_missing<T>(found: FsResult<T>) -> FsResult<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => match error.kind() {
+            FsErrorKind::NotFound | FsErrorKind::NotADirectory => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 
-impl FileSystem for MergedTree {
-    fn info(&self) -> &FsInfo {
-        &self.info
-    }
-
-    fn usage(&self) -> FsResult<Usage> {
-        self.volumes.statistics(self.root)
-    }
-
-    fn statistics(&self, node: NodeId) -> FsResult<Usage> {
-        self.volumes.statistics(node)
-    }
-
-    fn root(&self) -> NodeId {
-        self.root
-    }
-
-    fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
-        self.volumes.lookup(dir, name).map(|node| self.over(node))
-    }
-
-    fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
-        self.volumes.metadata(node)
-    }
-
-    fn read_dir(
-        &self,
-        dir: NodeId,
-        from: DirCursor,
-        emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> FsResult<()> {
-        self.volumes.read_dir(dir, from, &mut |entry| match self.over(entry.node) {
-            node if node == entry.node => emit(entry),
-            node => emit(DirEntry { node, kind: FileKind::Directory, metadata: None, ..entry }),
-        })
-    }
-
-    fn read_link(&self, node: NodeId) -> FsResult<LinkTarget> {
-        self.volumes.read_link(node)
-    }
-
-    fn streams(&self, node: NodeId) -> FsResult<Vec<StreamInfo>> {
-        self.volumes.streams(node)
-    }
-
-    fn has_extended_attributes(&self) -> bool {
-        self.volumes.has_extended_attributes()
-    }
-
-    fn extended_attributes(&self, node: NodeId) -> FsResult<Vec<Vec<u8>>> {
-        self.volumes.extended_attributes(node)
-    }
-
-    fn extended_attribute(&self, node: NodeId, name: &[u8]) -> FsResult<Vec<u8>> {
-        self.volumes.extended_attribute(node, name)
-    }
-
-    fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {
-        self.volumes.open(node, stream)
-    }
+/// A volume in the place of one that is not there: every look at it is an error that says so.
+pub(crate) fn missing_volume(name: String, point: &MountPoint) -> TreeVolume {
+    let reason = point.reason.as_deref().unwrap_or("it is not known which it is");
+    let line = format!("the volume {} of {} is not shown: {reason}", point.source, point.path);
+    TreeVolume::new(name, move || Err(FsError::new(FsErrorKind::MissingPart, line.clone())))
 }

@@ -8,7 +8,7 @@ mod entry;
 mod volume;
 
 use serde::Serialize;
-use volfold_block::{BlockError, Finding, Severity, code, error_chain};
+use volfold_block::{BlockError, Finding, code, error_chain};
 use volfold_fs::FsError;
 
 use crate::DiskSet;
@@ -104,11 +104,6 @@ pub fn path_text(path: &[u8]) -> (String, Option<String>) {
             (String::from_utf8_lossy(path).into_owned(), Some(digits))
         }
     }
-}
-
-/// Whether what is read may be less or older than what there was.
-pub fn bears_on_content(finding: &Finding) -> bool {
-    finding.severity == Severity::Error || finding.code.bears_on_content()
 }
 
 impl DiskSet {

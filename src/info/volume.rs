@@ -4,7 +4,6 @@ use serde::Serialize;
 use volfold_block::{Code, Finding, code, error_chain};
 use volfold_fs::{FileSystem, FsResult};
 
-use super::bears_on_content;
 use crate::SetVolume;
 use crate::volume::lock::KeyKind;
 use crate::volume::snapshot::Snapshot;
@@ -234,7 +233,7 @@ impl VolumeState {
                 || (finding.volume.is_none()
                     && OF_BYTES.contains(&finding.code)
                     && finding.disk.is_some_and(lies_on));
-            is_here && bears_on_content(finding)
+            is_here && finding.bears_on_content()
         };
         let there = volume.volume.device.size();
         let all = file_system.map_or(0, |files| files.size).max(volume.volume.size);

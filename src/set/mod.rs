@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
-use volfold_block::{BlockError, CachePool, Finding, code, error_chain};
+use volfold_block::{BlockError, CachePool, Finding, code, error_chain, guard};
 use volfold_fs::links::VolumeNames;
-use volfold_fs::{TreeVolume, VolumeTree};
+use volfold_fs::{FsResult, TreeVolume, VolumeTree};
 
 use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
 use crate::files::{GuestPath, SetTree};
@@ -17,20 +17,23 @@ use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
 
 mod backup;
-mod disk;
+pub(crate) mod disk;
 mod naming;
 mod opening;
 mod options;
 mod ova;
 mod paths;
-mod volume;
+pub(crate) mod volume;
 
 pub use disk::{Disk, DiskFailure, MachineStates, Manifest};
-use naming::name_volumes;
+use naming::{name_as_guests_do, name_volumes};
 use opening::{Found, Opening};
 pub use options::OpenOptions;
-pub(crate) use paths::first_part;
 pub use volume::SetVolume;
+
+/// LIMIT: volumes of a set that are looked into when it is opened, so that they are called as the systems
+/// on them call them; they stay open.
+const MAX_LOOKED_INTO: usize = 256;
 
 /// A set in which images are missing, because they could not be opened.
 pub struct Incomplete {
@@ -75,6 +78,7 @@ pub struct DiskSet {
     manifests: Vec<Manifest>,
     volumes: Vec<Arc<SetVolume>>,
     findings: Vec<Finding>,
+    os: OnceLock<OsInfo>,
     tree: Arc<SetTree>,
 }
 
@@ -130,10 +134,16 @@ impl DiskSet {
         }
         findings.extend(discovery.findings);
         spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
-        let volumes = name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
+        let mut volumes =
+            name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
+        let os = OnceLock::new();
+        if volumes.len() <= MAX_LOOKED_INTO {
+            let info = os.get_or_init(|| os_info(&disks, &volumes));
+            name_as_guests_do(&mut volumes, &info.systems);
+        }
         note_mixed_snapshots(&disks, &volumes, &mut findings);
         let tree = set_tree(&volumes);
-        Self { disks, failures, machines, manifests, volumes, findings, tree }
+        Self { disks, failures, machines, manifests, volumes, findings, os, tree }
     }
 
     /// The disks that could be opened, by number.
@@ -192,14 +202,19 @@ impl DiskSet {
     }
 
     /// The volumes that `wanted` names: the one with this folder name or id, else those with one that
-    /// differs in case only, else those that Windows calls so (`C:`, `Volume{...}`). Copies of a disk
-    /// have one letter.
+    /// differs in case only, else those that Windows calls so (`C:`, `Volume{...}`), else those with this
+    /// label. Copies of a disk have one letter.
     pub fn volumes_called(&self, wanted: &str) -> Vec<&Arc<SetVolume>> {
         let exact = |volume: &&Arc<SetVolume>| volume.name == wanted || volume.id() == wanted;
         if let Some(volume) = self.volumes.iter().find(exact) {
             return vec![volume];
         }
-        self.volumes.iter().filter(|volume| volume.is_called(wanted)).collect()
+        let called = self.volumes.iter().filter(|volume| volume.is_called(wanted));
+        let called: Vec<&Arc<SetVolume>> = called.collect();
+        match called.is_empty() {
+            true => self.volumes.iter().filter(|volume| volume.has_label(wanted)).collect(),
+            false => called,
+        }
     }
 
     /// What links of Windows call the volumes, of which those that `shows` names have folders.
@@ -235,21 +250,9 @@ impl DiskSet {
         Ok(hash.finalize().into())
     }
 
-    /// The systems that are installed on the volumes, as their files tell. Opens every volume.
-    pub fn os_info(&self) -> OsInfo {
-        let mut volumes = Vec::new();
-        let mut findings = Vec::new();
-        for set in self.volumes.iter().filter(|volume| volume.reason.is_none()) {
-            match self.tree.files.enter(set.name.as_bytes()) {
-                Some(Ok(files)) => volumes.push(GuestVolume { set, files }),
-                Some(Err(error)) => findings.push(guest::unread(set, "/", &error)),
-                None => {}
-            }
-        }
-        let mut info = guest::find(&volumes);
-        findings.append(&mut info.findings);
-        info.findings = findings;
-        info
+    /// The systems that are installed on the volumes, as their files tell.
+    pub fn os_info(&self) -> &OsInfo {
+        self.os.get_or_init(|| os_info(&self.disks, &self.volumes))
     }
 
     /// One tree with a directory for every readable volume that `choose` takes.
@@ -287,12 +290,32 @@ fn volume_names(volumes: &[Arc<SetVolume>], shows: impl Fn(&str) -> bool) -> Vol
     names
 }
 
+/// The systems on `volumes`, all those of a set, which lie on `disks`.
+fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>]) -> OsInfo {
+    let mut readable = Vec::new();
+    let mut findings = Vec::new();
+    for set in volumes.iter().filter(|volume| volume.reason.is_none()) {
+        match guard("the volume", || set.open()) {
+            Ok(files) => readable.push(GuestVolume { set, files }),
+            Err(error) => findings.push(guest::unread(set, "/", &error)),
+        }
+    }
+    let found = guard("the systems", || FsResult::Ok(guest::find(&readable, volumes, disks)));
+    let mut info = found.unwrap_or_else(|error| {
+        findings.push(Finding::error(code::GUEST_UNREADABLE, error.to_string()));
+        OsInfo::default()
+    });
+    findings.append(&mut info.findings);
+    info.findings = findings;
+    info
+}
+
 /// The tree that the paths of the set lead through, told to its volumes.
 fn set_tree(volumes: &[Arc<SetVolume>]) -> Arc<SetTree> {
     let tree = Arc::new(SetTree {
         files: VolumeTree::new(tree_volumes(volumes, |_| true)),
         names: volume_names(volumes, |_| true),
-        volumes: volumes.to_vec(),
+        volumes: volumes.iter().map(|it| (it.name.clone(), it.reason.clone())).collect(),
     });
     for volume in volumes {
         // It was made for this set, and has none yet.

@@ -10,6 +10,7 @@ use volfold_fs::{Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 use super::disk::Disk;
 use super::volume::SetVolume;
 use crate::discover::Discovered;
+use crate::guest::GuestSystem;
 use crate::volume::{Volume, VolumeExtent, VolumeId};
 
 /// Bytes of metadata that are read and kept at once.
@@ -72,6 +73,8 @@ pub(super) fn name_volumes(
             identity,
             reason,
             is_left_out,
+            letter: None,
+            opened: OnceLock::new(),
             tree: OnceLock::new(),
             driver,
             reader,
@@ -79,9 +82,47 @@ pub(super) fn name_volumes(
         });
     }
     name_snapshots(&mut volumes);
-    make_names_unique(&mut volumes);
+    make_names_unique(&mut volumes.iter_mut().collect::<Vec<_>>());
     introduce(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
+}
+
+/// Calls `volumes` as the systems on them do, where one does and no other disagrees: by the letter of a
+/// drive (`C`), or by the directory (`boot-efi`; `root`).
+pub(super) fn name_as_guests_do(volumes: &mut [Arc<SetVolume>], systems: &[GuestSystem]) {
+    let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for point in systems.iter().flat_map(|system| &system.mount_points) {
+        if let Some(id) = &point.volume {
+            names.entry(id).or_default().insert(&point.path);
+            users.entry(&point.path).or_default().insert(id);
+        }
+    }
+    // They were made just now, and nobody else has them.
+    let mut all: Vec<&mut SetVolume> = volumes.iter_mut().filter_map(Arc::get_mut).collect();
+    let mut is_renamed = false;
+    for volume in &mut all {
+        let paths = names.get(volume.id()).map(|paths| paths.iter().collect::<Vec<_>>());
+        let Some([path]) = paths.as_deref() else { continue };
+        let is_only = users.get(**path).is_some_and(|users| users.len() == 1);
+        let name = folder_name(&guest_name(path));
+        if is_only && !name.is_empty() {
+            volume.letter = path.ends_with(':').then(|| (**path).to_owned());
+            volume.name = name;
+            is_renamed = true;
+        }
+    }
+    if is_renamed {
+        make_names_unique(&mut all);
+    }
+}
+
+/// `C` for `C:`, `boot-efi` for `/boot/efi`.
+fn guest_name(path: &str) -> String {
+    match path.trim_matches('/') {
+        "" => "root".to_owned(),
+        path => path.trim_end_matches(':').replace('/', "-"),
+    }
 }
 
 /// The volumes of a set by their UUIDs, for file systems that lie on several.
@@ -142,7 +183,7 @@ fn folder_name(label: &str) -> String {
 
 /// Twins get `-2`, `-3` ... in the order of their disks and places; names that differ in case only
 /// are twins.
-fn make_names_unique(volumes: &mut [SetVolume]) {
+fn make_names_unique(volumes: &mut [&mut SetVolume]) {
     let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, volume) in volumes.iter().enumerate() {
         by_name.entry(volume.name.to_lowercase()).or_default().push(index);

@@ -1,6 +1,11 @@
 //! How paths name the volumes of a set.
 
+use volfold_fs::links::Guest;
+use volfold_fs::{FileSystem, FsResult, VolumeTree};
+
 use super::DiskSet;
+use crate::files::{Found, Search, first_part};
+use crate::guest::{Arrangement, GuestSystem};
 
 impl DiskSet {
     /// `given` as `/<volume>/dir/file`: with `/` as its separator around the volume, and with the
@@ -15,6 +20,9 @@ impl DiskSet {
             path => path,
         };
         let path = without_separators(path);
+        if let Some(Ok(found)) = self.path_of_system(path) {
+            return found;
+        }
         let named =
             |first: &[u8]| std::str::from_utf8(first).ok().and_then(|name| self.volume(name));
         let whole = first_part(path);
@@ -28,6 +36,37 @@ impl DiskSet {
         let below = without_separators(below);
         let separator: &[u8] = if below.is_empty() { b"" } else { b"/" };
         [b"/", first, separator, below].concat()
+    }
+
+    /// Where the only system of the set, or the one that is started by default, has `path`, if no volume
+    /// is called as it begins: `Windows/System32`, `etc/passwd`. `None` where there is no such system.
+    ///
+    /// # Errors
+    /// Why nothing is found there; what is not there may well be a volume that is not.
+    pub fn path_of_system(&self, path: &[u8]) -> Option<FsResult<Vec<u8>>> {
+        let first = path.split(is_separator).find(|part| !part.is_empty())?;
+        let names_a_volume = |part: &[u8]| {
+            std::str::from_utf8(part).is_ok_and(|name| !self.volumes_called(name).is_empty())
+        };
+        if names_a_volume(first) || names_a_volume(first_part(path)) || letter(path).is_some() {
+            return None;
+        }
+        let is_default = |system: &&GuestSystem| system.is_default == Some(true);
+        let system = self.os_info().systems.iter().find(is_default)?;
+        let root = self.volume(&system.volume)?.name.clone();
+        let arrangement =
+            Arrangement::new(self.os_info(), |id| Some(self.volume(id)?.name.clone()));
+        let mut volumes = self.tree_volumes(|_| true);
+        volumes.extend(arrangement.missing());
+        let mut tree = VolumeTree::new(volumes);
+        arrangement.apply(&mut tree);
+        let names = self.volume_names(|_| true);
+        let wanted = [b"/", root.as_bytes(), b"/", path].concat();
+        let find = |follow| Search::new(Guest::set(&tree, &names), &wanted).follow(follow).run();
+        // What is in the place of a missing volume is found, and cannot be looked at.
+        let is_there = |found: Found| tree.metadata(found.node).map(|_| found);
+        let found = find(true).or_else(|_| find(false)).and_then(is_there);
+        Some(found.map(|found| arrangement.own_path(&found.real)))
     }
 
     /// Why `wanted` names no volume of the set, where there is more to say than that.
@@ -49,11 +88,6 @@ fn is_separator(byte: &u8) -> bool {
 fn without_separators(path: &[u8]) -> &[u8] {
     let count = path.iter().take_while(|byte| is_separator(byte)).count();
     path.get(count..).unwrap_or_default()
-}
-
-/// The part of `path` that names the volume.
-pub(crate) fn first_part(path: &[u8]) -> &[u8] {
-    path.split(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or_default()
 }
 
 /// The drive letter that `path` begins with, and its colon.

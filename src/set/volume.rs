@@ -25,6 +25,10 @@ pub struct SetVolume {
     pub(super) driver: Option<&'static dyn FileSystemDriver>,
     pub(super) reader: VolumeReader,
     pub(super) options: ReadOptions,
+    /// The letter that the system on the set gives it, with its colon.
+    pub(super) letter: Option<String>,
+    /// The file system, once it is opened for all.
+    pub(super) opened: OnceLock<Arc<dyn FileSystem>>,
     /// The tree of the set that the volume is of.
     pub(super) tree: OnceLock<Weak<SetTree>>,
 }
@@ -45,6 +49,18 @@ impl SetVolume {
             || self.guest_names().iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
+    /// Whether its label is `label`, without regard to case.
+    pub(super) fn has_label(&self, label: &str) -> bool {
+        let own = self.identity.label.as_ref();
+        own.is_some_and(|own| own.to_lowercase() == label.to_lowercase())
+    }
+
+    /// Opens the file system for all who want it from now on.
+    pub(super) fn open(&self) -> FsResult<Arc<dyn FileSystem>> {
+        let files = self.file_system()?;
+        Ok(self.opened.get_or_init(|| files).clone())
+    }
+
     /// Whether there are files, or may well be, that are not shown: its file system is damaged,
     /// locked, or known and not read by this build. A volume of which nothing is known has a reason
     /// too, and so has swap space, but nothing is left out there.
@@ -52,8 +68,8 @@ impl SetVolume {
         self.is_left_out
     }
 
-    /// What Windows calls the volume in links, as far as the disks tell: `C:` where a manager keeps
-    /// the letter, and `Volume{...}` with the GUID of a GPT partition or dynamic volume, or with the
+    /// What Windows calls the volume in links, as far as the disks tell: `C:` where a system on the set
+    /// or a manager keeps the letter, and `Volume{...}` with the GUID of a GPT partition or dynamic volume, or with the
     /// one that Windows 10 and later make of an MBR's signature and the partition's first byte.
     pub fn guest_names(&self) -> Vec<String> {
         let Volume { id, hint, kind, partition, .. } = &self.volume;
@@ -73,7 +89,7 @@ impl SetVolume {
             (VolumeType::Dynamic, _) => Some(own.to_owned()),
             _ => None,
         };
-        let letter = letter.map(|letter| format!("{letter}:"));
+        let letter = self.letter.clone().or(letter.map(|letter| format!("{letter}:")));
         letter.into_iter().chain(guid.map(|guid| format!("Volume{{{guid}}}"))).collect()
     }
 
@@ -105,6 +121,9 @@ impl SetVolume {
     /// # Errors
     /// `Unsupported` where no driver knows it, or why its structures cannot be read.
     pub fn file_system(&self) -> FsResult<Arc<dyn FileSystem>> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened.clone());
+        }
         match self.driver {
             Some(driver) => driver.mount(self.reader.clone(), self.options),
             None => Err(FsError::unsupported(

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use volfold_fs::time::date_of_day;
+use volfold_block::date_of_day;
 
 use super::id::VolumeId;
 

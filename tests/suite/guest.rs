@@ -8,6 +8,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use volfold::{DiskSet, Incomplete, OpenOptions};
 
+use crate::common::mounted::Folder;
+use crate::common::needs_mount;
 use crate::common::program::{Scratch, run, text, volfold};
 use crate::harness::{apply, needs_programs, test};
 
@@ -95,7 +97,12 @@ fn info(disks: &[PathBuf], code: i32) -> Value {
 fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
     let scratch = Scratch::new("guest-linux");
     let disks = debian(&scratch);
-    let answer = info(&disks, 0);
+    let answer = info(&disks, 3);
+    let finding = &answer["findings"][0];
+    assert_eq!(finding["code"], "guest-volume-missing");
+    let expected = "the volume /dev/mapper/vg-var, which the system shows in /var/log, is missing: no volume \
+        manager of this build knows it";
+    assert_eq!(finding["message"], expected);
     let expected = json!({
         "volume": "disk1",
         "folder": "/",
@@ -141,7 +148,7 @@ fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
     assert_eq!(points, expected);
     // For people the same.
     let disks: Vec<&str> = disks.iter().map(|disk| text(disk)).collect();
-    let shown = volfold(["info"].iter().copied().chain(disks)).code(0).text();
+    let shown = volfold(["info"].iter().copied().chain(disks)).code(3).text();
     for line in [
         "Debian GNU/Linux 12 (bookworm)",
         "  host name    web1.example.org",
@@ -157,13 +164,22 @@ fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
 fn what_a_missing_volume_would_tell_is_not_told() {
     let scratch = Scratch::new("guest-missing");
     let disks = debian(&scratch);
-    let answer = info(&disks[..1], 0);
+    let answer = info(&disks[..1], 3);
     let system = &answer["systems"][0];
     assert_eq!(system["host_name"], "web1");
+    let findings = answer["findings"].as_array().expect("findings");
+    let unread = findings.iter().find(|finding| finding["code"] == "guest-unreadable");
+    let told = unread.expect("a finding")["message"].as_str().expect("a message");
+    let expected = "what is told of the system is incomplete: /etc/os-release: the volume \
+        UUID=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee of /usr is not shown: there is no such volume that \
+        can be read";
+    assert_eq!(told, expected);
     assert_eq!((&system["product"], &system["architecture"]), (&Value::Null, &Value::Null));
     let usr = &system["mount_points"][2];
     assert_eq!((&usr["path"], &usr["volume"]), (&json!("/usr"), &Value::Null));
     assert_eq!(usr["reason"], "there is no such volume that can be read");
+    let missing = findings.iter().filter(|finding| finding["code"] == "guest-volume-missing");
+    assert_eq!(missing.count(), 3, "/home, /usr and /var/log, but not /srv, which may be missing");
     // Volumes without the root are no system.
     assert_eq!(info(&disks[1..], 0)["systems"], json!([]));
 }
@@ -175,7 +191,7 @@ fn of_copies_of_a_volume_the_one_that_is_meant_is_not_guessed() {
     let copy = scratch.join("usr-copy.img");
     fs::copy(&disks[1], &copy).expect("a copy");
     disks.push(copy);
-    let system = &info(&disks, 0)["systems"][0];
+    let system = &info(&disks, 3)["systems"][0];
     let usr = &system["mount_points"][2];
     assert_eq!(usr["volume"], Value::Null);
     assert_eq!(usr["reason"], "it may be any of usr, usr-2");
@@ -201,7 +217,7 @@ fn systems_of_two_machines_are_both_told() {
         ],
     );
     disks.push(ext4(&scratch, "a-first", &other, &["-L", "old"]));
-    let answer = info(&disks, 0);
+    let answer = info(&disks, 3);
     let systems = answer["systems"].as_array().expect("systems");
     let told: Vec<Value> = systems
         .iter()
@@ -292,4 +308,65 @@ fn files_are_read_by_their_paths() {
     drop((notes, hostname));
     let error = root.path("/etc").expect_err("the set is closed");
     assert_eq!(error.to_string(), "the set of the volume was closed");
+}
+
+#[apply(test)]
+fn a_mount_shows_volumes_where_their_system_does() {
+    needs_mount();
+    let scratch = Scratch::new("guest-mount");
+    let disks = debian(&scratch);
+    let mounted = Folder::new("guest");
+    let output = mounted.mount(&disks, &["--guest", "--json"]).code(3).json();
+    let root = mounted.join("root");
+    let read = |path: &str| fs::read_to_string(root.join(path));
+    assert_eq!(read("home/ada/notes").expect("a file"), "hello");
+    let release = read("etc/os-release").expect("by a link to another volume");
+    assert!(release.contains("bookworm"));
+    assert_eq!(fs::read(root.join("bin/sh")).expect("by two links"), shell());
+    assert!(read("usr/under").is_err() && read("home/under").is_err(), "they are covered");
+    // What belongs to a missing volume is an error, and no empty folder.
+    let error = fs::read_dir(root.join("var/log")).map(Iterator::count).expect_err("missing");
+    assert_ne!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+    let mut top: Vec<_> = fs::read_dir(mounted.path())
+        .expect("the mount")
+        .map(|it| it.expect("a name").file_name())
+        .collect();
+    top.sort();
+    assert_eq!(top, ["root"]);
+    let paths: Vec<&str> = output["volumes"]
+        .as_array()
+        .expect("volumes")
+        .iter()
+        .map(|volume| volume["paths"][0].as_str().expect("a path"))
+        .collect();
+    let expected = [root.join("home"), root.clone(), root.join("usr")];
+    assert_eq!(paths, expected.iter().map(|path| text(path)).collect::<Vec<_>>());
+    mounted.unmount(&[]).code(0);
+}
+
+#[apply(test)]
+fn paths_of_the_system_need_no_volume_s_name() {
+    let scratch = Scratch::new("guest-system-paths");
+    let disks = debian(&scratch);
+    let of = |words: &[&str], path: &str| {
+        let disks = disks.iter().map(|disk| text(disk));
+        let words = words.iter().copied();
+        volfold(words.chain(disks).chain(["-p", path]))
+    };
+    assert_eq!(of(&["cat"], "/home/ada/notes").code(0).text(), "hello");
+    assert_eq!(of(&["cat"], "/etc/hostname").code(0).text(), "web1.example.org\n");
+    assert!(of(&["cat"], "etc/os-release").code(0).text().contains("bookworm"), "by a link");
+    assert_eq!(of(&["cat"], "/bin/sh").code(0).stdout, shell());
+    // The names that the volumes have, and their labels.
+    assert_eq!(of(&["ls"], "/home").code(0).text(), of(&["ls"], "/people").code(0).text());
+    assert_eq!(of(&["ls"], "/usr/bin").code(0).text(), "dash\nsh\n");
+    of(&["cat"], "/etc/nothing").code(1).says("no such file or directory");
+    of(&["ls"], "/var/log").code(1).says("/dev/mapper/vg-var of /var/log is not shown");
+    // Of two systems nobody knows which is meant.
+    let other = scratch.join("other");
+    write(&other, &[("etc/fstab", b""), ("etc/hostname", b"other")]);
+    let second = ext4(&scratch, "second", &other, &["-L", "second"]);
+    let disks: Vec<&str> = disks.iter().chain([&second]).map(|disk| text(disk)).collect();
+    let words = ["cat"].into_iter().chain(disks.iter().copied());
+    volfold(words.chain(["-p", "/etc/hostname"])).code(1).says("no such file");
 }

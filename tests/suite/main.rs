@@ -64,6 +64,7 @@ mod regressions;
 #[cfg(target_os = "linux")]
 mod snapshots;
 mod told;
+mod windows;
 #[cfg(windows)]
 mod winfsp;
 

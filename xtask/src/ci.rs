@@ -1,8 +1,6 @@
 //! All that must hold before a change is taken. `.ci/run` installs what it needs first.
 
 use std::env;
-use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -19,8 +17,8 @@ const STEPS: &[Step] = &[
     ("licences", licences),
     ("package", package),
     ("lints", steps::lints),
-    ("test", test),
     ("features", steps::features),
+    ("test", test),
     ("sample", sample),
     ("cases", steps::cases),
     ("documentation", documentation),
@@ -28,10 +26,6 @@ const STEPS: &[Step] = &[
     ("packages", packages),
     ("fuzz", fuzz),
 ];
-
-/// Steps that run beside the one for Windows, whose tests wait for each other and for wine more than they
-/// compute.
-const BESIDE_WINDOWS: &[&str] = &["features", "documentation"];
 
 /// Runs the steps that are `named`, or all.
 pub(crate) fn run(named: &[&str]) -> Result<(), Failure> {
@@ -41,44 +35,16 @@ pub(crate) fn run(named: &[&str]) -> Result<(), Failure> {
     }
     let mut times = Vec::new();
     for (name, step) in STEPS {
-        let is_wanted = match named {
-            [] => !BESIDE_WINDOWS.contains(name),
-            named => named.contains(name),
-        };
-        if !is_wanted {
+        if !named.is_empty() && !named.contains(name) {
             continue;
         }
         println!("\n== {name}");
         let start = Instant::now();
-        match *name {
-            "windows" if named.is_empty() => beside(BESIDE_WINDOWS, *step)?,
-            _ => step()?,
-        }
+        step()?;
         times.push(format!("{name} {} s", start.elapsed().as_secs()));
     }
     println!("\n== done: {}", times.join(", "));
     Ok(())
-}
-
-/// Runs the steps `named` in a process of their own while `step` runs, and prints after it what they said.
-fn beside(named: &[&str], step: fn() -> Result<(), Failure>) -> Result<(), Failure> {
-    let failed = |error| format!("{}: {error}", named.join(", "));
-    let log = steps::target_folder().join("beside.log");
-    let output = File::create(&log).map_err(failed)?;
-    let both = output.try_clone().map_err(failed)?;
-    // Tests of `step` may have deadlines, and its builds would be waited for.
-    let mut command = Command::new("nice");
-    command.env("CARGO_TARGET_DIR", steps::target_folder().join("beside"));
-    command.args(["-n", "10"]).arg(env::current_exe().map_err(failed)?).arg("ci").args(named);
-    let mut child = command.stdout(output).stderr(both).spawn().map_err(failed)?;
-    let done = step();
-    let status = child.wait().map_err(failed)?;
-    print!("{}", fs::read_to_string(&log).map_err(failed)?);
-    done?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(failed(io::Error::other(status.to_string()))),
-    }
 }
 
 /// What this system cannot show, though it is CI: tests that need it are ignored, all others fail.

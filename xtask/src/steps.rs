@@ -66,8 +66,7 @@ pub(crate) fn lints() -> Result<(), Failure> {
 }
 
 /// Each feature by itself, and none; all of them, and the default ones, are what everything else is built
-/// with. Nothing is changed in the manifests, which others read meanwhile: the resolver leaves the features
-/// of what only tests depend on alone.
+/// with. The resolver leaves the features of what only tests depend on alone.
 pub(crate) fn features() -> Result<(), Failure> {
     let mut arguments = vec!["hack", "check", "--each-feature"];
     arguments.extend(["--exclude-all-features", "--exclude-features", "default"]);

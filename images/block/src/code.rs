@@ -120,6 +120,8 @@ codes! {
     MBR_EXTENDED_BROKEN = "mbr-extended-broken", content, "The chain of logical partitions is damaged; what comes after the damage is not found.", "`testdisk` on a copy can find lost partitions.";
     MBR_EXTENDED_LOOP = "mbr-extended-loop", content, "The chain of logical partitions leads back into itself.", "`testdisk` on a copy can find lost partitions.";
     MBR_EXTENDED_TOO_LONG = "mbr-extended-too-long", content, "The chain of logical partitions is longer than is followed.", "The table is damaged or made to mislead; `testdisk` on a copy can find lost partitions.";
+    GUEST_INCOMPLETE = "guest-incomplete", content, "What a system on a volume should say of itself is missing, or makes no sense.", "Compare with the system itself; the message names the file and the place in it.";
+    GUEST_VOLUME_MISSING = "guest-volume-missing", content, "A system on the disks shows a volume that is not in the set.", "Give its disk with the others; a volume that is read by no driver is missing too.";
     GUEST_UNREADABLE = "guest-unreadable", content, "A file that tells of the installed system cannot be read; what it tells is missing.", "The reason is that of the file; `volfold check` tells of the others.";
     GPT_DAMAGED = "gpt-damaged", content, "A disk is marked as GPT, and neither its GPT nor the backup can be used.", "`gdisk` on a copy, or on `volfold attach --overlay`, can rebuild it.";
     GPT_PRIMARY_DAMAGED = "gpt-primary-damaged", other, "The GPT is damaged; its backup is used.", "Nothing is lost; `gdisk` on a copy repairs it.";
@@ -242,6 +244,11 @@ codes! {
     EXT4_METADATA_DAMAGED = "ext4-metadata-damaged", content, "A structure of an ext volume is damaged or has a bad checksum.", "What it describes is refused; `e2fsck` on a copy of the image may bring some of it back.";
     EXT4_SPACE_LOST = "ext4-space-lost", other, "Blocks or inodes of an ext volume are marked as in use, and nothing uses them.", "Nothing that has a name depends on it.";
     EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
+    HIVE_CUT_SHORT = "hive-cut-short", content, "A registry hive of Windows is larger than its file; what is missing is an error.", "The file or the image is cut off: copy it again.";
+    HIVE_DIRTY = "hive-dirty", content, "A registry hive of Windows was not closed cleanly, and no log of it could be applied; the newest changes may be missing.", "A Windows that was running when its image was made leaves hives like this; the logs lie beside the hive, with `.LOG1` and `.LOG2` in their names.";
+    HIVE_HEADER_DAMAGED = "hive-header-damaged", content, "The base block of a registry hive of Windows has a bad checksum, and is used all the same.", "Compare what is shown with another copy of the hive, as Windows keeps in `System32\\config\\RegBack`.";
+    HIVE_LOG_APPLIED = "hive-log-applied", other, "The newest changes of a registry hive of Windows were in its log, and were applied in memory.";
+    HIVE_LOG_DAMAGED = "hive-log-damaged", content, "A log of a registry hive of Windows is damaged, or does not follow what was applied; changes after that may be missing.", "A power cut while the log was written looks like this; else copy the image again.";
 }
 
 #[cfg(test)]

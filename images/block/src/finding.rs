@@ -43,6 +43,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Whether what is read may be less or older than what there was.
+    pub fn bears_on_content(&self) -> bool {
+        self.severity == Severity::Error || self.code.bears_on_content()
+    }
+
     /// A finding of `severity` about nothing in particular yet.
     pub fn new(severity: Severity, code: Code, message: impl Into<String>) -> Self {
         Self {

@@ -49,6 +49,7 @@ pub mod ahead;
 mod bytes;
 mod cache;
 mod confidence;
+mod date;
 mod device;
 mod error;
 mod finding;
@@ -66,6 +67,7 @@ pub use bytes::{ByteReader, byte_count, bytes_to_index};
 pub use cache::{CachePool, DeviceKey};
 pub use code::{Code, CodeEntry};
 pub use confidence::{Confidence, surest};
+pub use date::date_of_day;
 pub use device::{
     BlockDevice, Extent, ExtentKind, FileFacts, FileId, MemoryDevice, check_range, data_to_the_end,
     total_length,

@@ -1,9 +1,10 @@
 //! The trait of all ways to show volumes as a folder, and what they are asked for.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use volfold_fs::TreeVolume;
 use volfold_fs::links::VolumeNames;
+use volfold_fs::{TreeVolume, VolumeTree};
 
 use crate::error::ProjectResult;
 use crate::log::Log;
@@ -63,6 +64,9 @@ pub enum Place {
     Letter(char),
 }
 
+/// What puts volumes of a tree in the places of directories.
+pub type Arrange = Arc<dyn Fn(&mut VolumeTree) + Send + Sync>;
+
 /// How volumes are shown.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -93,6 +97,9 @@ pub struct MountOptions {
     pub serial: u32,
     /// What links of the guest call the volumes of the set.
     pub volumes: VolumeNames,
+    /// What is done to the tree of the volumes before it is shown: volumes may be put in the places of
+    /// directories. Volumes that are shown each for itself are not asked.
+    pub arrange: Option<Arrange>,
     /// Threads that answer requests; 0: 2 or more, by the number of CPUs.
     pub threads: usize,
     /// Where lines about failed requests go.
@@ -119,9 +126,19 @@ impl MountOptions {
             label: String::new(),
             serial: 0,
             volumes: VolumeNames::default(),
+            arrange: None,
             threads: 0,
             log,
         }
+    }
+
+    /// The tree of `volumes`, arranged.
+    pub(crate) fn tree(&self, volumes: Vec<TreeVolume>) -> VolumeTree {
+        let mut tree = VolumeTree::new(volumes);
+        if let Some(arrange) = &self.arrange {
+            arrange(&mut tree);
+        }
+        tree
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod compressed;
+pub mod hive;
 pub mod image;
 pub mod iscsi;
 pub mod ldm;
@@ -23,6 +24,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("backup", backup::run),
     ("compressed", compressed::run),
+    ("hive", hive::run),
     ("image", image::run),
     ("iscsi", iscsi::run),
     ("ldm", ldm::run),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::SessionACL;
-use volfold_fs::{TreeVolume, VolumeTree};
+use volfold_fs::TreeVolume;
 
 use crate::error::ProjectResult;
 use crate::folder::projector::{MountOptions, Projector};
@@ -33,7 +33,7 @@ impl Projector for Fuse {
         fuse_session::check_host(options.allow_other)?;
         let mut config = fuse_session::config(&options.source, false, options.threads);
         config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
-        let server = Server::new(Arc::new(VolumeTree::new(volumes)), options);
+        let server = Server::new(Arc::new(options.tree(volumes)), options);
         fuse_session::start(server, folder, &config)
     }
 

@@ -148,7 +148,7 @@ struct Named {
 impl<D: Driver> Job<'_, D> {
     /// Mounts the set at the folder.
     fn set(&self, volumes: Vec<TreeVolume>) -> ProjectResult<Named> {
-        let tree = Arc::new(VolumeTree::new(volumes));
+        let tree = Arc::new(self.options.tree(volumes));
         let (label, serial) = (self.options.label.clone(), self.options.serial);
         let server = self.server(Shown::Set { tree, label, serial });
         let server = server.map_err(|error| not_shown(self.folder, &error))?;

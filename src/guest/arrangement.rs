@@ -1,0 +1,116 @@
+//! The volumes of a set in the places where their systems show them.
+
+use volfold_fs::links::VolumeNames;
+use volfold_fs::{FsResult, TreeVolume, VolumeTree};
+
+use super::merged::{directory_at, missing_volume};
+use super::system::{GuestSystem, MountPoint, OsInfo};
+
+/// Which volumes are put in the places of which directories, so that a tree is seen as the systems on it
+/// see it.
+#[derive(Clone, Debug, Default)]
+pub struct Arrangement {
+    places: Vec<VolumePlace>,
+}
+
+/// A volume in the place of a directory.
+#[derive(Clone, Debug)]
+struct VolumePlace {
+    /// The folder of the volume with the directory.
+    root: String,
+    point: MountPoint,
+    /// The folder of the volume that is seen there.
+    name: String,
+}
+
+impl Arrangement {
+    /// As the systems of `info` see it; `name_of` gives the folder of a volume by its id.
+    pub fn new(info: &OsInfo, name_of: impl Fn(&str) -> Option<String>) -> Self {
+        let mut places = Vec::new();
+        for system in info.systems.iter().filter(|system| has_one_tree(system)) {
+            let Some(root) = name_of(&system.volume) else { continue };
+            for point in system.mount_points.iter().filter(|point| point.path != "/") {
+                let name = match (&point.volume, &point.reason) {
+                    (Some(volume), None) => name_of(volume),
+                    // It could not be put there, and keeps its own folder.
+                    (Some(_), Some(_)) => None,
+                    // No folder has a `/` in its name.
+                    (None, _) => Some(format!("/{}", places.len())),
+                };
+                if let Some(name) = name {
+                    places.push(VolumePlace { root: root.clone(), point: point.clone(), name });
+                }
+            }
+        }
+        Self { places }
+    }
+
+    /// Volumes in the places of those that are not there: every look at one is an error that says which
+    /// is missing. They belong into the tree that is arranged.
+    pub fn missing(&self) -> Vec<TreeVolume> {
+        let missing = self.places.iter().filter(|place| place.is_missing());
+        missing.map(|place| missing_volume(place.name.clone(), &place.point)).collect()
+    }
+
+    /// The folder in which the volume `name` is seen: that of a root, and the directories below it.
+    pub fn place_of(&self, name: &str) -> Option<(&str, &str)> {
+        let place = self.places.iter().find(|place| place.name == name)?;
+        Some((&place.root, &place.point.path))
+    }
+
+    /// `path` of the arranged tree as one below the folder of the volume itself.
+    pub fn own_path(&self, path: &[u8]) -> Vec<u8> {
+        let rest_of = |place: &VolumePlace| {
+            let above = [b"/", place.root.as_bytes(), place.point.path.as_bytes()].concat();
+            let above = above.strip_suffix(b"/").unwrap_or(&above);
+            let rest = path.strip_prefix(above)?;
+            let is_below = rest.is_empty() || rest.starts_with(b"/");
+            is_below.then(|| (above.len(), [b"/", place.name.as_bytes(), rest].concat()))
+        };
+        let places = self.places.iter().filter(|place| !place.is_missing());
+        let deepest = places.filter_map(rest_of).max_by_key(|(length, _)| *length);
+        deepest.map_or_else(|| path.to_vec(), |(_, own)| own)
+    }
+
+    /// Puts the volumes of `tree` in their places; what could not be put there, and why, as sentences. Such
+    /// a volume keeps its own folder.
+    pub fn apply(&self, tree: &mut VolumeTree) -> Vec<String> {
+        let mut told = Vec::new();
+        for place in &self.places {
+            // What is missing needs no place that is missing too.
+            if let Err(error) = place.apply(tree)
+                && !place.is_missing()
+            {
+                told.push(format!(
+                    "{} is not shown in {}: {error}",
+                    place.point.source, place.point.path
+                ));
+            }
+        }
+        // What is not there has no folder, whether its place is or not.
+        for place in self.places.iter().filter(|place| place.is_missing()) {
+            // A mount of some of the volumes lacks those of others.
+            let _ = tree.hide(place.name.as_bytes());
+        }
+        told
+    }
+}
+
+impl VolumePlace {
+    /// Whether the volume is not in the set.
+    fn is_missing(&self) -> bool {
+        self.name.starts_with('/')
+    }
+
+    fn apply(&self, tree: &mut VolumeTree) -> FsResult<()> {
+        let root = [b"/", self.root.as_bytes()].concat();
+        let place = directory_at(tree, &VolumeNames::default(), &root, &self.point.path)?;
+        tree.cover(place, self.name.as_bytes())?;
+        tree.hide(self.name.as_bytes())
+    }
+}
+
+/// Whether a system shows its volumes in one tree, and not by letters.
+fn has_one_tree(system: &GuestSystem) -> bool {
+    system.folder == "/"
+}

@@ -1,0 +1,251 @@
+//! The systems of a set that are a Windows: what each says of itself, joined with the volumes.
+
+use std::sync::Arc;
+
+use volfold_block::FindingLog;
+
+use crate::guest::system::{Family, GuestSystem, MountPoint, OsInfo, PackageSystem};
+use crate::guest::volume::GuestVolume;
+use crate::set::disk::Disk;
+use crate::set::volume::SetVolume;
+use crate::volume::VolumeType;
+
+use super::boot::{BootDevice, BootEntry, BootMenu, boot_menus};
+use super::devices::{MountName, MountedVolume, mounted_volumes, signature, volumes_with_id};
+use super::files::{Files, Notes};
+use super::{Windows, read_windows, windows_folders};
+
+/// The set that a Windows is joined with.
+#[derive(Clone, Copy)]
+struct Surroundings<'a> {
+    all: &'a [Arc<SetVolume>],
+    disks: &'a [Disk],
+}
+
+/// Adds every Windows on `volumes` to `info`; `all` are all volumes of the set, also those that
+/// cannot be read, and `disks` its disks.
+pub(crate) fn find(
+    volumes: &[GuestVolume<'_>],
+    all: &[Arc<SetVolume>],
+    disks: &[Disk],
+    info: &mut OsInfo,
+) {
+    let set = Surroundings { all, disks };
+    let mut found = Vec::new();
+    let mut starts = Vec::new();
+    for volume in volumes {
+        let told = FindingLog::new();
+        if let Some(index) = set.index_of(volume) {
+            for folder in windows_folders(&*volume.files, &told) {
+                let windows = read_windows(&*volume.files, &folder, &told);
+                let has_hibernated = Files { fs: &*volume.files }.find("hiberfil.sys");
+                let notes = Notes { path: "hiberfil.sys", told: &told };
+                let has_hibernated = notes.or_none(has_hibernated).is_some();
+                found.push((index, set.system(index, &windows, has_hibernated)));
+            }
+            let menus = boot_menus(&*volume.files, &told);
+            starts.extend(menus.iter().map(|menu| set.start(index, menu)));
+        }
+        let told = told.all().into_iter().map(|finding| finding.on_volume(volume.id().0.as_str()));
+        info.findings.extend(told);
+    }
+    for (index, mut system) in found {
+        system.is_default = is_default(&starts, index, &system.folder);
+        info.systems.push(system);
+    }
+}
+
+/// What a boot menu starts: a folder on one volume, or something else.
+#[derive(Debug, PartialEq, Eq)]
+enum Start {
+    /// The index of the volume, and the folder.
+    Folder(usize, String),
+    /// What cannot be told.
+    Unknown,
+}
+
+/// Whether the system in `folder` of the volume with the index `index` is started by default;
+/// `None` where no menu says it.
+fn is_default(starts: &[Start], index: usize, folder: &str) -> Option<bool> {
+    let is_it = |start: &Start| match start {
+        Start::Folder(volume, own) => *volume == index && own.eq_ignore_ascii_case(folder),
+        Start::Unknown => false,
+    };
+    if starts.iter().any(is_it) {
+        return Some(true);
+    }
+    let is_known = |start: &Start| matches!(start, Start::Folder(..));
+    (!starts.is_empty() && starts.iter().all(is_known)).then_some(false)
+}
+
+impl Surroundings<'_> {
+    fn index_of(&self, volume: &GuestVolume<'_>) -> Option<usize> {
+        self.all.iter().position(|other| other.id() == volume.set.id())
+    }
+
+    fn id(&self, index: usize) -> Option<String> {
+        self.all.get(index).map(|volume| volume.id().to_owned())
+    }
+
+    /// The Windows on the volume with the index `index`.
+    fn system(&self, index: usize, windows: &Windows, has_hibernated: bool) -> GuestSystem {
+        let (product, machine) = (&windows.product, &windows.machine);
+        let mounted = mounted_volumes(self.disks, self.all, &windows.mounted_devices);
+        let drive = own_drive(&mounted, index);
+        let update = product.update.map(|update| format!(".{update}")).unwrap_or_default();
+        let build = product.build.map(|build| format!("{build}{update}"));
+        let zone = machine.time_zone.as_ref();
+        let time_zone = zone.and_then(|zone| zone.key.as_ref().or(zone.standard_name.as_ref()));
+        let mut swap_files: Vec<String> = machine
+            .page_files
+            .iter()
+            .map(|file| match file.path.strip_prefix("?:") {
+                Some(rest) => format!("{drive}{rest}"),
+                None => file.path.clone(),
+            })
+            .collect();
+        if has_hibernated {
+            swap_files.push(format!(r"{drive}\hiberfil.sys"));
+        }
+        GuestSystem {
+            volume: self.id(index).unwrap_or_default(),
+            folder: format!("/{}", windows.folder),
+            family: Family::Windows,
+            vendor: Some("Microsoft".to_owned()),
+            product: product.name.clone(),
+            edition: product.edition.clone(),
+            version: product.version.map(|(major, minor)| format!("{major}.{minor}")),
+            build,
+            architecture: machine.architecture.as_deref().map(target),
+            host_name: machine.host_name.clone().or_else(|| machine.computer_name.clone()),
+            domain: machine.domain.clone(),
+            time_zone: time_zone.cloned(),
+            installed: product.installed.map(|time| time.to_string()),
+            machine_id: windows.machine_guid.clone(),
+            package_system: Some(PackageSystem::Windows),
+            swap_files,
+            mount_points: mounted.iter().filter_map(|mounted| self.mount_point(mounted)).collect(),
+            ..GuestSystem::default()
+        }
+    }
+
+    /// The drive that a letter stands for; other names are no places.
+    fn mount_point(&self, mounted: &MountedVolume) -> Option<MountPoint> {
+        let MountName::Letter(letter) = mounted.name else { return None };
+        let (volume, reason) = match mounted.volumes[..] {
+            [] => (None, Some("no volume of the set is it".to_owned())),
+            [index] => (self.id(index), None),
+            _ => (None, Some("several volumes of the set are it, as copies of a disk".to_owned())),
+        };
+        let source = mounted.id.to_string();
+        Some(MountPoint { path: format!("{letter}:"), source, volume, reason })
+    }
+
+    /// What `menu`, on the volume with the index `own`, starts.
+    fn start(&self, own: usize, menu: &BootMenu) -> Start {
+        let entry = menu.default.and_then(|index| menu.entries.get(index));
+        let folder = entry.and_then(|entry| entry.folder.as_deref());
+        let volumes = entry.map(|entry| self.volumes_of(own, entry)).unwrap_or_default();
+        match (&volumes[..], folder) {
+            ([index], Some(folder)) => {
+                let folder = folder.replace('\\', "/");
+                Start::Folder(*index, folder.trim_end_matches('/').to_owned())
+            }
+            _ => Start::Unknown,
+        }
+    }
+
+    /// The indices of the volumes that may be that of `entry` of a menu on the volume `own`.
+    fn volumes_of(&self, own: usize, entry: &BootEntry) -> Vec<usize> {
+        match &entry.device {
+            Some(BootDevice::Boot) => vec![own],
+            Some(BootDevice::Partition(id)) => volumes_with_id(self.disks, self.all, id),
+            Some(BootDevice::Arc { disk, partition, signature }) => {
+                let disks = self.disks_of(*disk, *signature);
+                disks.into_iter().filter_map(|disk| self.arc_partition(disk, *partition)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The indices of the disks that may be the one with the number `number` in the order of the
+    /// firmware, which nothing tells where there are several, or the one with the signature.
+    fn disks_of(&self, number: u32, wanted: Option<u32>) -> Vec<usize> {
+        match wanted {
+            Some(wanted) => {
+                let disks = self.disks.iter().enumerate();
+                disks
+                    .filter(|(_, disk)| signature(&*disk.device) == Some(wanted))
+                    .map(|(index, _)| index)
+                    .collect()
+            }
+            None if self.disks.len() == 1 && number == 0 => vec![0],
+            None => Vec::new(),
+        }
+    }
+
+    /// The index of the volume that is the partition with the number `number` of a disk, counted
+    /// from 1 as ARC names do: the primary ones in the order of the table, then the logical ones.
+    fn arc_partition(&self, disk: usize, number: u32) -> Option<usize> {
+        let mut partitions: Vec<(u32, usize)> = Vec::new();
+        for (index, volume) in self.all.iter().enumerate() {
+            let is_there = volume.volume.extents.first().is_some_and(|extent| extent.disk == disk);
+            if let (VolumeType::Basic, true, Some(partition)) =
+                (volume.volume.kind, is_there, &volume.volume.partition)
+            {
+                partitions.push((partition.number, index));
+            }
+        }
+        partitions.sort_unstable();
+        let place = usize::try_from(number).ok()?.checked_sub(1)?;
+        partitions.get(place).map(|(_, index)| *index)
+    }
+}
+
+/// The drive that the system has itself on: `C:`, or `?:` where it does not say.
+fn own_drive(mounted: &[MountedVolume], index: usize) -> String {
+    let letter = |mounted: &MountedVolume| match mounted.name {
+        MountName::Letter(letter) if mounted.volumes.contains(&index) => Some(letter),
+        _ => None,
+    };
+    let letter = mounted.iter().find_map(letter).unwrap_or('?');
+    format!("{letter}:")
+}
+
+/// What target triples call an architecture of Windows.
+fn target(architecture: &str) -> String {
+    let names = [
+        ("AMD64", "x86_64"),
+        ("x86", "i686"),
+        ("ARM64", "aarch64"),
+        ("ARM", "armv7"),
+        ("IA64", "ia64"),
+        ("ALPHA", "alpha"),
+        ("MIPS", "mips"),
+        ("PPC", "powerpc"),
+    ];
+    let known = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(architecture));
+    known.map_or(architecture, |(_, target)| *target).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_the_default_only_where_every_menu_can_be_followed() {
+        let start = |index, folder: &str| Start::Folder(index, folder.to_owned());
+        assert_eq!(is_default(&[], 0, "/Windows"), None);
+        assert_eq!(is_default(&[start(0, "/WINDOWS")], 0, "/Windows"), Some(true));
+        assert_eq!(is_default(&[start(1, "/Windows")], 0, "/Windows"), Some(false));
+        assert_eq!(is_default(&[start(1, "/Windows"), Start::Unknown], 0, "/Windows"), None);
+    }
+
+    #[test]
+    fn architectures_are_named_as_in_target_triples() {
+        assert_eq!(
+            ["AMD64", "x86", "arm64", "SHX"].map(target),
+            ["x86_64", "i686", "aarch64", "SHX"]
+        );
+    }
+}
