@@ -150,7 +150,8 @@ pub unsafe extern "C" fn volfold_set_systems(
 ) -> VolfoldStatus {
     call(|| {
         foreign::put(systems, ptr::null(), "systems")?;
-        let found = objects::set(set)?.set.os_info();
+        let set = objects::set(set)?;
+        let found = set.set.os_info();
         let block = objects::block(|arena| VolfoldSystemList {
             struct_size: size_of::<VolfoldSystemList>(),
             count: found.systems.len(),

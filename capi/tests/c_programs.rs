@@ -382,6 +382,53 @@ fn linux_system(folder: &Path) -> Option<PathBuf> {
     })
 }
 
+/// A disk with one FAT partition and a Windows on it, whose hives libhivex made; `None` without the tools.
+fn windows_system(folder: &Path) -> Option<PathBuf> {
+    /// What the hive has of C:: the signature of its disk, and its first byte.
+    const PLACE: (u32, usize) = (0x085B_7ABE, 0x0650_0000);
+    const SIZE: usize = 16 << 20;
+    let tools = [("mkfs.fat", "--help"), ("mcopy", "--version"), ("mmd", "--version")];
+    if !tools.iter().all(|(tool, option)| needs(tool, option)) {
+        return None;
+    }
+    let volume = folder.join("volume.img");
+    run(Command::new("mkfs.fat").arg("-C").arg(&volume).arg((SIZE >> 10).to_string()), 0);
+    for part in ["Windows", "Windows/System32", "Windows/System32/config"] {
+        run(Command::new("mmd").arg("-i").arg(&volume).arg(format!("::{part}")), 0);
+    }
+    for (hive, name) in [("software-11", "SOFTWARE"), ("system-10", "SYSTEM")] {
+        let bytes = suite::fixtures::contents(&workspace().join(format!("tests/hives/{hive}.gz")));
+        let file = folder.join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let place = format!("::Windows/System32/config/{name}");
+        run(Command::new("mcopy").arg("-i").arg(&volume).arg(file).arg(place), 0);
+    }
+    let (signature, start) = PLACE;
+    let sectors = |bytes: usize| u32::try_from(bytes / 512).unwrap().to_le_bytes();
+    let mut disk = vec![0; start + SIZE];
+    disk[440..444].copy_from_slice(&signature.to_le_bytes());
+    disk[450] = 0x06;
+    disk[454..458].copy_from_slice(&sectors(start));
+    disk[458..462].copy_from_slice(&sectors(SIZE));
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    disk[start..].copy_from_slice(&std::fs::read(volume).unwrap());
+    let image = folder.join("disk.img");
+    std::fs::write(&image, disk).unwrap();
+    Some(image)
+}
+
+#[test]
+fn a_windows_is_told_with_its_letter() {
+    let Some(installed) = installed() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(image) = windows_system(folder.path()) else { return };
+    let told = run(Command::new(installed.compile("vix_system", "volfold-vix")).arg(&image), 0);
+    let told = String::from_utf8_lossy(&told.stdout);
+    assert_eq!(told, "1 10.0 1 Microsoft|Professional|C:\\Windows\n");
+    let dump = run(Command::new(installed.compile("dump", "volfold")).arg(&image), 0);
+    assert_eq!(Dump::parse(&dump.stdout).systems, ["1 10.0 desktop-1a2b3c4"]);
+}
+
 #[test]
 fn the_system_of_a_set_is_told_without_a_mount() {
     let Some(installed) = installed() else { return };

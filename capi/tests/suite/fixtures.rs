@@ -96,7 +96,7 @@ fn unpacked() -> &'static Path {
 }
 
 /// The bytes of a file, unpacked if it is compressed.
-fn contents(path: &Path) -> Vec<u8> {
+pub(crate) fn contents(path: &Path) -> Vec<u8> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     if !bytes.starts_with(&[0x1F, 0x8B]) {
         return bytes;

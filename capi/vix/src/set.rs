@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::ffi::c_char;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use volfold::guest::OsInfo;
 use volfold::images::host;
 use volfold_capi_support::{Handle, OpenSet, SetOptions, foreign};
 
@@ -33,15 +32,6 @@ pub struct OpenDiskSet {
     pub(crate) folder: Mutex<Option<Arc<MountFolder>>>,
     /// The handles of the volumes, in their order.
     volumes: Mutex<Vec<Handle>>,
-    /// The systems of the set, once they were looked for.
-    systems: OnceLock<OsInfo>,
-}
-
-impl OpenDiskSet {
-    /// The systems that are installed on the set.
-    pub(crate) fn systems(&self) -> &OsInfo {
-        self.systems.get_or_init(|| self.set.set.os_info())
-    }
 }
 
 /// A volume of a set. It does not keep its set open: the set is what has the volumes.
@@ -81,7 +71,6 @@ fn open(paths: Vec<PathBuf>, flags: u32, owner: Option<Handle>) -> Done<Handle> 
         flags: flags | READ_ONLY,
         folder: Mutex::default(),
         volumes: Mutex::default(),
-        systems: OnceLock::new(),
     });
     let handle = objects::open(Object::Set(Arc::clone(&set)), owner)?;
     let volume = |index| {
