@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod capi;
 mod ci;
 mod dist;
 mod generate;
@@ -26,6 +27,9 @@ usage: cargo xtask COMMAND
   dist [--target TRIPLE] [--out DIR] [--profile NAME | --program FILE] [--stage | --pack]
        [--sign PFX [--password-file FILE] [--timestamp URL]]
                            zip, MSI and manifests, or a tar.gz; --stage fills the folder only, --pack packs it only
+  header                   makes capi/include/volfold.h anew, by cbindgen
+  install-capi [--prefix DIR] [--destdir DIR] [--libdir NAME] [--profile NAME] [--target TRIPLE] [--libraries DIR]
+                           builds the libraries for C and installs them, or those that were built in DIR
   unpack FIXTURE FOLDER    writes the images of a fixture to a folder
   ci [STEP...]             all that must hold before a change is taken, or some of its steps
   new-format NAME          begins an image format
@@ -62,6 +66,8 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         ["windows"] => steps::program(".ci/windows", &[]),
         ["workflows"] => steps::workflows(),
         ["dist", rest @ ..] => dist::run(rest),
+        ["header"] => capi::header(),
+        ["install-capi", rest @ ..] => capi::install(rest),
         ["unpack", fixture, folder] => unpack::run(fixture, folder),
         ["ci", rest @ ..] => ci::run(rest),
         ["new-format", name] => generate::image_format(name),

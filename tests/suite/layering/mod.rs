@@ -215,6 +215,33 @@ fn crates_depend_downwards_only() {
     assert_eq!(own_dependencies("images"), ["volfold-block"]);
     assert_eq!(own_dependencies("fs-backends"), ["volfold-block"]);
     assert_eq!(own_dependencies("projector"), ["volfold-block", "volfold-fs"]);
+    assert_eq!(own_dependencies("capi/support"), ["volfold"]);
+    for interface in ["capi", "capi/vix"] {
+        assert_eq!(own_dependencies(interface), ["volfold", "volfold-capi-support"]);
+    }
+}
+
+#[apply(test)]
+fn the_interfaces_for_c_follow_pointers_in_few_places() {
+    const PLACES: [&str; 4] = [
+        "capi/support/src/blocks.rs",
+        "capi/support/src/foreign.rs",
+        "capi/vix/src/asynchronous.rs",
+        "capi/vix/src/log.rs",
+    ];
+    for folder in ["capi/src", "capi/support/src", "capi/vix/src"] {
+        let mut found = Vec::new();
+        files(&root().join(folder), &mut found);
+        for path in found {
+            let text = fs::read_to_string(&path).expect("a source");
+            let code = without_tests(&without_text(&text));
+            let place = path.strip_prefix(root()).expect("below the root").to_string_lossy();
+            let place = place.replace('\\', "/");
+            let is_allowed = PLACES.contains(&place.as_str());
+            let has_blocks = code.contains("unsafe {") || code.contains("unsafe impl");
+            assert!(is_allowed || !has_blocks, "{place} has a block of unsafe code");
+        }
+    }
 }
 
 #[apply(test)]

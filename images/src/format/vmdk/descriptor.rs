@@ -19,7 +19,7 @@
 //! | `ddb.uuid.parentmodification="..."`  | that of the parent                                  |
 //! | `encryption.keySafe = "vmware:..."`  | the disk is encrypted, by Workstation               |
 //! | `ddb.iofilters = "vmwarevmcrypt"`    | the same, by ESX                                    |
-//! | `ddb.adapterType = "lsilogic"`       | and every other key: not looked at                  |
+//! | `ddb.adapterType = "lsilogic"`       | the disk's database: kept as it is, never acted on  |
 //!
 //! QUIRK: the specification wants `# Disk DescriptorFile` as the first line. VMware's converter
 //! for streams writes another comment into embedded descriptors, so these are taken without it.
@@ -112,6 +112,8 @@ pub(super) struct Descriptor {
     pub(super) parent: Option<ParentLink>,
     pub(super) create_type: Option<String>,
     pub(super) extents: Vec<ExtentLine>,
+    /// The keys that begin with `ddb.`, without that, and their values, in the order of the lines.
+    pub(super) database: Vec<(String, String)>,
 }
 
 /// What the first bytes of a file say.
@@ -250,6 +252,11 @@ impl Descriptor {
         let value = unquoted(value.trim());
         // Of Workstation, and of the filter of ESX.
         let key_name = key.trim().to_ascii_lowercase();
+        if key_name.starts_with("ddb.")
+            && let Some((_, own)) = key.trim().split_once('.')
+        {
+            self.database.push((own.to_owned(), value.to_owned()));
+        }
         keys.is_encrypted |= key_name.starts_with("encryption.")
             || (key_name == "ddb.iofilters" && value.contains("vmcrypt"));
         let is_new = match key_name.as_str() {

@@ -89,6 +89,15 @@ impl ImageFormat for Vmdk {
     }
 }
 
+/// The disk's database of the descriptor in `file`: its keys without `ddb.`, and their values, in their
+/// order. Nothing is read by them.
+///
+/// # Errors
+/// Why the descriptor cannot be read.
+pub fn disk_database(file: &Located) -> BlockResult<Vec<(String, String)>> {
+    Ok(Head::read(file)?.descriptor.database)
+}
+
 /// Opens the image in `file` and its parents; all their tables share `budget`.
 fn open_with(
     file: &Located,
@@ -231,6 +240,15 @@ mod tests {
         let error = read(&*image.device, CAPACITY - 1, 2).unwrap_err();
         assert_eq!((error.kind(), error.position()), (BlockErrorKind::Corrupt, Some(CAPACITY)));
         assert_eq!(image.device.extent_at(CAPACITY).unwrap().kind, ExtentKind::Data);
+    }
+
+    #[test]
+    fn the_database_of_a_disk_is_given_as_it_is() {
+        let lines = "ddb.geometry.heads = \"255\"\nRW 8 ZERO\nDDB.adapterType=\"ide\"\nother=1";
+        let files = Files::default().with("d.vmdk", text(lines));
+        let database = disk_database(&files.located("d.vmdk")).unwrap();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(database, [pair("geometry.heads", "255"), pair("adapterType", "ide")]);
     }
 
     #[test]
