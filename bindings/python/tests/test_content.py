@@ -109,8 +109,17 @@ def test_walk_finds_what_the_listing_has_and_nothing_else(name: str, unpack: Unp
             assert len(set(found)) == len(found)
 
 
+#: Larger ones are raw images of holes.
+MAX_DISK = 64 << 20
+
+
 @pytest.mark.parametrize(
-    "name", [name for name, fixture in INDEX.items() if "sha256" in fixture.get("disk", {})]
+    "name",
+    [
+        name
+        for name, fixture in INDEX.items()
+        if "sha256" in fixture.get("disk", {}) and fixture["disk"]["size"] <= MAX_DISK
+    ],
 )
 def test_the_bytes_of_disks_are_those_of_other_tools(name: str, unpack: Unpack) -> None:
     with volfold.open(unpack(name)) as ds:
