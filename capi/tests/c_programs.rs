@@ -265,6 +265,19 @@ fn the_example_of_the_documents_compiles() {
 }
 
 #[test]
+fn the_sequence_of_the_readme_runs() {
+    let Some(installed) = installed() else { return };
+    let text = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    let sequence = text.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("readme");
+    std::fs::write(program.with_extension("c"), sequence).unwrap();
+    let program = installed.compile(program.to_str().unwrap(), "volfold");
+    let output = run(Command::new(program).current_dir(workspace()), 0).stdout;
+    assert!(output.starts_with(b"This volume is part of volfold's sample image."));
+}
+
+#[test]
 fn the_headers_are_those_of_cxx_too() {
     if !needs("g++", "--version") {
         return;
