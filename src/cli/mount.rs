@@ -171,11 +171,9 @@ fn mount_at(
         let talk = talk.clone();
         move |line: &str| talk.note(line)
     });
-    let source = disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":");
-    let mut options = MountOptions::new(source, log);
+    let mut options = MountOptions::new(source_of(disks), log);
     options.volumes = set.volume_names(|name| names.iter().any(|shown| shown == name));
-    let shown_at = |name: &String| shown_at(name, &arrangement);
-    let folders: Vec<PathBuf> = names.iter().map(shown_at).collect();
+    let folders: Vec<PathBuf> = names.iter().map(|name| shown_at(name, &arrangement)).collect();
     options.arrange = Some(Arc::new({
         let talk = talk.clone();
         move |tree| arrangement.apply(tree).iter().for_each(|line| talk.say(line))
@@ -285,8 +283,13 @@ fn answer_json(json: &MountJson<'_>, talk: &Talk) {
     text.lines().for_each(|line| talk.answer(line));
 }
 
+/// What `mount` and `df` call the source.
+fn source_of(disks: &[PathBuf]) -> String {
+    disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":")
+}
+
 /// Where the volume `name` is shown below the folder of the mount.
-fn shown_at(name: &String, arrangement: &Arrangement) -> PathBuf {
+fn shown_at(name: &str, arrangement: &Arrangement) -> PathBuf {
     let (root, below) = arrangement.place_of(name).unwrap_or((name, ""));
     let parts = below.split('/').filter(|part| !part.is_empty());
     [root].into_iter().chain(parts).map(|part| names::to_host(part.as_bytes())).collect()
