@@ -12,7 +12,8 @@ use volfold_fs::{TreeVolume, VolumeTree};
 
 use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
 use crate::files::{GuestPath, SetTree};
-use crate::guest::{self, GuestVolume, OsInfo};
+use crate::guest::packages::{self, Packages};
+use crate::guest::{self, GuestSystem, GuestVolume, OsInfo};
 use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
 
@@ -236,6 +237,22 @@ impl DiskSet {
 
     /// The systems that are installed on the volumes, as their files tell. Opens every volume.
     pub fn os_info(&self) -> OsInfo {
+        let (volumes, mut findings) = self.guest_volumes();
+        let mut info = guest::find(&volumes, &self.volumes, &self.disks);
+        findings.append(&mut info.findings);
+        info.findings = findings;
+        info
+    }
+
+    /// What is installed in `system`, one of [`DiskSet::os_info`], as the databases of its package systems
+    /// tell. Reads them whole: what is left out because it cannot be read is a finding.
+    pub fn packages(&self, system: &GuestSystem) -> Packages {
+        let (volumes, _) = self.guest_volumes();
+        packages::find(&volumes, system)
+    }
+
+    /// Every volume that can be read, opened; what is told of the others.
+    fn guest_volumes(&self) -> (Vec<GuestVolume<'_>>, Vec<Finding>) {
         let mut volumes = Vec::new();
         let mut findings = Vec::new();
         for set in self.volumes.iter().filter(|volume| volume.reason.is_none()) {
@@ -245,10 +262,7 @@ impl DiskSet {
                 None => {}
             }
         }
-        let mut info = guest::find(&volumes, &self.volumes, &self.disks);
-        findings.append(&mut info.findings);
-        info.findings = findings;
-        info
+        (volumes, findings)
     }
 
     /// One tree with a directory for every readable volume that `choose` takes.
