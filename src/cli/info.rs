@@ -25,7 +25,7 @@ Examples:
   volfold info disk.vmdk
   volfold info disk1.vmdk disk2.vmdk --json
   volfold info disk.vmdk --packages
-  volfold info disk.vmdk --packages --format cyclonedx > bom.json
+  volfold info disk.vmdk --sbom cyclonedx > bom.json
 
 Only files of the disks are read: nothing is mounted or started. Exit code 3 says that a file could
 not be read, so that something may be missing.")]
@@ -39,9 +39,9 @@ pub(crate) struct InfoArguments {
     /// Show what is installed: name, version and architecture of every package, separated by tabs
     #[arg(long)]
     packages: bool,
-    /// Print the packages as a bill of materials
-    #[arg(long, value_enum, requires = "packages", conflicts_with = "json")]
-    format: Option<BomFormat>,
+    /// Print what is installed as a software bill of materials
+    #[arg(long, value_name = "KIND", value_enum, conflicts_with = "json")]
+    sbom: Option<BomFormat>,
     #[command(flatten)]
     set: SetArguments,
 }
@@ -81,7 +81,8 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
     }
     let mut installed = Vec::new();
     for system in systems {
-        let packages = arguments.packages.then(|| {
+        let has_packages = arguments.packages || arguments.sbom.is_some();
+        let packages = has_packages.then(|| {
             let Packages { packages, findings, .. } = set.packages(&system);
             findings.into_iter().for_each(|finding| report.finding(finding));
             packages
@@ -90,7 +91,7 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
     }
     report.later(&set);
     let outcome = report.end();
-    let text = match arguments.format {
+    let text = match arguments.sbom {
         Some(BomFormat::Cyclonedx) => bom::cyclonedx(&installed)?,
         Some(BomFormat::Spdx) => bom::spdx(&installed)?,
         None if arguments.json => json(&installed, &report)?,

@@ -158,7 +158,7 @@ fn packages_are_told_within_their_system_only_where_they_are_asked_for() {
         "purl": "pkg:deb/debian/curl@7.88?arch=amd64&distro=debian-12",
     });
     assert_eq!(answer["systems"][0]["packages"][0], expected);
-    volfold(["info", "--format", "spdx", text(&image)]).code(2);
+    volfold(["info", "--sbom", "spdx", "--json", text(&image)]).code(2);
 }
 
 #[apply(test)]
@@ -307,10 +307,10 @@ fn a_berkeley_database_of_either_byte_order_is_told() {
     }
 }
 
-/// What `volfold info` prints as `format` of `image`, with or without a time of its own.
-fn bill(image: &Path, format: &str, time: Option<&str>) -> Value {
+/// The bill of materials of `image`, with or without a time of its own.
+fn bill(image: &Path, kind: &str, time: Option<&str>) -> Value {
     let mut command = Command::new(VOLFOLD);
-    command.args(["info", "--packages", "--format", format]).arg(image);
+    command.args(["info", "--sbom", kind]).arg(image);
     command.env_remove("SOURCE_DATE_EPOCH");
     if let Some(time) = time {
         command.env("SOURCE_DATE_EPOCH", time);
@@ -350,4 +350,14 @@ fn a_bill_of_materials_has_the_system_and_its_packages() {
     let relations = spdx["relationships"].as_array().expect("relationships");
     assert_eq!(relations[0]["relationshipType"], "DESCRIBES");
     assert_eq!(relations[1]["relationshipType"], "CONTAINS");
+}
+
+#[apply(test)]
+fn a_bill_is_valid_for_the_tools_of_spdx() {
+    needs_programs(&["pyspdxtools"]);
+    let scratch = Scratch::new("packages-spdx");
+    let image = system(&scratch, RELEASE, &[("var/lib/dpkg/status", STATUS.as_bytes())]);
+    let file = scratch.join("bill.spdx.json");
+    fs::write(&file, bill(&image, "spdx", None).to_string()).expect("a file");
+    run(Command::new("pyspdxtools").arg("--infile").arg(&file)).code(0);
 }
