@@ -27,6 +27,7 @@ Description: GNU C Library
 Package: libc6
 Status: install ok installed
 Architecture: i386
+Multi-Arch: same
 Version: 2.36-9+deb12u7+b1
 
 Package: curl
@@ -186,7 +187,7 @@ fn apk_and_pacman_are_told_and_a_damaged_record_costs_no_other() {
     assert_eq!(
         findings,
         [
-            "/lib/apk/db/installed: package lost: name or version is missing (record at byte 43)",
+            "/lib/apk/db/installed: package lost: name or version is missing (record at byte 41)",
             "/var/lib/pacman/local/empty-1-1/desc: the file of a package is missing",
         ]
     );

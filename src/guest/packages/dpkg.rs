@@ -142,10 +142,10 @@ mod tests {
             [
                 ": package a: name or version is missing (record at byte 0)",
                 ": package b is not wholly installed, and left out: \"half-installed\"",
-                ": package c: a line is no field (record at byte 103)",
-                ": package c: field Version is not UTF-8 (record at byte 103)",
-                ": package c: name or version is missing (record at byte 103)",
-                ": package without a name: name or version is missing (record at byte 222)",
+                ": package c: a line is no field (record at byte 98)",
+                ": package c: field Version is not UTF-8 (record at byte 98)",
+                ": package c: name or version is missing (record at byte 98)",
+                ": package without a name: name or version is missing (record at byte 211)",
             ]
         );
     }
