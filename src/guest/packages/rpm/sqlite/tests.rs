@@ -78,6 +78,11 @@ fn a_damaged_page_is_told_and_loses_no_other() {
     let (names, findings) = parse(&file, None).unwrap();
     assert_eq!(names, ["zlib"]);
     assert_eq!(findings, ["page 3 is not a page of a table"]);
+    let mut file = database();
+    file[2 * PAGE + 4] = 0;
+    let (names, findings) = parse(&file, None).unwrap();
+    assert_eq!(names, ["zlib"]);
+    assert_eq!(findings, ["page 3 of a table is empty"]);
 }
 
 #[test]

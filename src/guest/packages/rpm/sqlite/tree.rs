@@ -85,6 +85,10 @@ impl<'a> Tree<'a> {
         reader.skip(2)?;
         let cells = reader.u16_be()?;
         reader.skip(3)?;
+        // Of rows, only the first page of a table may have none. It is the first that is read.
+        if kind == 13 && cells == 0 && self.seen.len() > 1 {
+            return Err(FsError::corrupt(format!("page {number} of a table is empty")));
+        }
         match kind {
             5 => {
                 let last = reader.u32_be()?;
