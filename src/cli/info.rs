@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use volfold::DiskSet;
+use volfold::guest::packages::{Package, Packages};
 use volfold::guest::{GuestSystem, MountPoint, OsInfo};
 use volfold::info::Failure;
 use volfold_block::Finding;
 
+use super::bom::{self, Installed};
 use super::outcome::Outcome;
+use super::report::Report;
 use super::set::{self, SetArguments};
 use super::text;
 
@@ -21,6 +24,8 @@ use super::text;
 Examples:
   volfold info disk.vmdk
   volfold info disk1.vmdk disk2.vmdk --json
+  volfold info disk.vmdk --packages
+  volfold info disk.vmdk --sbom cyclonedx > bom.json
 
 Only files of the disks are read: nothing is mounted or started. Exit code 3 says that a file could
 not be read, so that something may be missing.")]
@@ -31,16 +36,40 @@ pub(crate) struct InfoArguments {
     /// Print JSON, version 1
     #[arg(long)]
     json: bool,
+    /// Show what is installed: name, version and architecture of every package, separated by tabs
+    #[arg(long)]
+    packages: bool,
+    /// Print what is installed as a software bill of materials
+    #[arg(long, value_name = "KIND", value_enum, conflicts_with = "json")]
+    sbom: Option<BomFormat>,
     #[command(flatten)]
     set: SetArguments,
+}
+
+/// The form of a bill of materials.
+#[derive(Clone, Copy, ValueEnum)]
+enum BomFormat {
+    /// CycloneDX 1.5 as JSON
+    Cyclonedx,
+    /// SPDX 2.3 as JSON
+    Spdx,
 }
 
 #[derive(Serialize)]
 struct InfoJson<'a> {
     version: u32,
-    systems: &'a [GuestSystem],
+    systems: Vec<SystemJson<'a>>,
     failures: &'a [Failure],
     findings: &'a [Finding],
+}
+
+/// A system, with its packages where they are asked for.
+#[derive(Serialize)]
+struct SystemJson<'a> {
+    #[serde(flatten)]
+    system: &'a GuestSystem,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packages: Option<&'a [Package]>,
 }
 
 pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
@@ -50,21 +79,56 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
     for finding in findings {
         report.finding(finding.clone());
     }
+    let mut installed = Vec::new();
+    for system in systems {
+        let has_packages = arguments.packages || arguments.sbom.is_some();
+        let packages = has_packages.then(|| {
+            let Packages { packages, findings, .. } = set.packages(system);
+            findings.into_iter().for_each(|finding| report.finding(finding));
+            packages
+        });
+        installed.push(Installed { system: system.clone(), packages });
+    }
     report.later(&set);
     let outcome = report.end();
-    if arguments.json {
-        let (failures, findings) = (report.failures(), report.findings());
-        let json = InfoJson { version: 1, systems, failures, findings };
-        let mut text = serde_json::to_string_pretty(&json)?;
-        text.push('\n');
-        text::answer(text.as_bytes())?;
-    } else if systems.is_empty() && !set.disks().is_empty() {
-        text::answer(b"no installed system found\n")?;
-    } else {
-        let parts: Vec<String> = systems.iter().map(|system| human(system, &set)).collect();
-        text::answer(parts.join("\n").as_bytes())?;
-    }
+    let text = match arguments.sbom {
+        Some(BomFormat::Cyclonedx) => bom::cyclonedx(&installed)?,
+        Some(BomFormat::Spdx) => bom::spdx(&installed)?,
+        None if arguments.json => json(&installed, &report)?,
+        None if installed.is_empty() && !set.disks().is_empty() => {
+            "no installed system found\n".to_owned()
+        }
+        None => {
+            let parts: Vec<String> = installed.iter().map(|it| lines(it, &set)).collect();
+            parts.join("\n")
+        }
+    };
+    text::answer(text.as_bytes())?;
     Ok(if set.disks().is_empty() { Outcome::Nothing } else { outcome })
+}
+
+fn json(installed: &[Installed], report: &Report<'_>) -> io::Result<String> {
+    let systems = installed
+        .iter()
+        .map(|it| SystemJson { system: &it.system, packages: it.packages.as_deref() })
+        .collect();
+    let (failures, findings) = (report.failures(), report.findings());
+    let json = InfoJson { version: 1, systems, failures, findings };
+    Ok(serde_json::to_string_pretty(&json)? + "\n")
+}
+
+/// The lines about one system: its packages where they are asked for, else what it is.
+fn lines(installed: &Installed, set: &DiskSet) -> String {
+    let Some(packages) = &installed.packages else { return human(&installed.system, set) };
+    let mut lines = String::new();
+    for package in packages {
+        let architecture = package.architecture.as_deref().unwrap_or("-");
+        let fields = [&package.name, &package.version, architecture];
+        let fields = fields
+            .map(|field| String::from_utf8_lossy(&text::field(field.as_bytes())).into_owned());
+        let _ = writeln!(lines, "{}", fields.join("\t"));
+    }
+    lines
 }
 
 /// The lines about one system.

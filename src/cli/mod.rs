@@ -10,6 +10,7 @@ mod allocated;
 #[cfg(any(target_os = "linux", windows))]
 mod attach;
 mod background;
+mod bom;
 mod cat;
 mod check;
 mod content;

@@ -282,6 +282,15 @@ impl Reader<'_> {
     }
 }
 
+/// The tree that `system` sees, whose root is on `volume`, one of `volumes`.
+pub(super) fn tree_of_system(
+    volume: &GuestVolume<'_>,
+    volumes: &[GuestVolume<'_>],
+    system: &GuestSystem,
+) -> MergedTree {
+    tree_of(&volume.set.name, volumes, &mut system.mount_points.clone())
+}
+
 /// The tree whose root is the volume `root`, with those of `volumes` that `points` name in their places,
 /// and errors in the places of others. What cannot be put into its place gets the reason.
 fn tree_of(root: &str, volumes: &[GuestVolume<'_>], points: &mut [MountPoint]) -> MergedTree {

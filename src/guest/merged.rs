@@ -48,7 +48,10 @@ impl MergedTree {
     }
 
     /// The node at `path`; `None` if there is none.
-    fn node(&self, path: &str) -> FsResult<Option<NodeId>> {
+    ///
+    /// # Errors
+    /// Why something on the way cannot be read.
+    pub(crate) fn node(&self, path: &str) -> FsResult<Option<NodeId>> {
         none_if_missing(self.find(path, true).map(|found| found.node))
     }
 

@@ -6,6 +6,7 @@ mod fstab;
 pub mod hive;
 mod linux;
 mod merged;
+pub mod packages;
 mod release;
 mod system;
 mod volume;

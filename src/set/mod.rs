@@ -12,7 +12,8 @@ use volfold_fs::{FsResult, TreeVolume, VolumeTree};
 
 use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
 use crate::files::{GuestPath, SetTree};
-use crate::guest::{self, GuestVolume, OsInfo};
+use crate::guest::packages::{self, Packages};
+use crate::guest::{self, GuestSystem, GuestVolume, OsInfo};
 use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
 
@@ -255,6 +256,13 @@ impl DiskSet {
         self.os.get_or_init(|| os_info(&self.disks, &self.volumes))
     }
 
+    /// What is installed in `system`, one of [`DiskSet::os_info`], as the databases of its package systems
+    /// tell. Reads them whole: what is left out because it cannot be read is a finding.
+    pub fn packages(&self, system: &GuestSystem) -> Packages {
+        let (volumes, _) = guest_volumes(&self.volumes);
+        packages::find(&volumes, system)
+    }
+
     /// One tree with a directory for every readable volume that `choose` takes.
     pub fn tree(&self, choose: impl Fn(&SetVolume) -> bool) -> VolumeTree {
         VolumeTree::new(self.tree_volumes(choose))
@@ -290,8 +298,8 @@ fn volume_names(volumes: &[Arc<SetVolume>], shows: impl Fn(&str) -> bool) -> Vol
     names
 }
 
-/// The systems on `volumes`, all those of a set, which lie on `disks`.
-fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>]) -> OsInfo {
+/// Those of `volumes` that can be read, opened; what is told of the others.
+fn guest_volumes(volumes: &[Arc<SetVolume>]) -> (Vec<GuestVolume<'_>>, Vec<Finding>) {
     let mut readable = Vec::new();
     let mut findings = Vec::new();
     for set in volumes.iter().filter(|volume| volume.reason.is_none()) {
@@ -300,6 +308,12 @@ fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>]) -> OsInfo {
             Err(error) => findings.push(guest::unread(set, "/", &error)),
         }
     }
+    (readable, findings)
+}
+
+/// The systems on `volumes`, all those of a set, which lie on `disks`.
+fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>]) -> OsInfo {
+    let (readable, mut findings) = guest_volumes(volumes);
     let found = guard("the systems", || FsResult::Ok(guest::find(&readable, volumes, disks)));
     let mut info = found.unwrap_or_else(|error| {
         findings.push(Finding::error(code::GUEST_UNREADABLE, error.to_string()));

@@ -34,6 +34,8 @@ mod extract;
 #[cfg(target_os = "linux")]
 mod guest;
 #[cfg(target_os = "linux")]
+mod guest_packages;
+#[cfg(target_os = "linux")]
 mod images;
 #[cfg(windows)]
 mod initiator;

@@ -14,6 +14,7 @@ pub mod map;
 pub mod nbd;
 pub mod ntfs_parts;
 pub mod overlay;
+pub mod packages;
 pub mod partition;
 pub mod volume;
 
@@ -33,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("nbd", nbd::run),
     ("ntfs-parts", ntfs_parts::run),
     ("overlay", overlay::run),
+    ("packages", packages::run),
     ("partition", partition::run),
     ("volume", volume::run),
 ];
