@@ -27,6 +27,7 @@ mod containers;
 #[cfg(target_os = "linux")]
 mod convert;
 mod corpus;
+mod documents;
 #[cfg(target_os = "linux")]
 mod export;
 #[cfg(target_os = "linux")]
