@@ -30,7 +30,8 @@ fn every_test_that_the_comparison_names_is_there() {
     let names: Vec<&str> = words.filter(is_test).collect();
     assert!(names.len() > 50);
     for name in names {
-        let is_there = all.contains(&format!("fn {name}(")) || all.contains(&format!("def {name}("));
+        let is_there =
+            all.contains(&format!("fn {name}(")) || all.contains(&format!("def {name}("));
         assert!(is_there, "{name}");
     }
 }
