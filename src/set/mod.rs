@@ -260,7 +260,13 @@ impl DiskSet {
     /// tell. Reads them whole: what is left out because it cannot be read is a finding.
     pub fn packages(&self, system: &GuestSystem) -> Packages {
         let (volumes, _) = guest_volumes(&self.volumes);
-        packages::find(&volumes, system)
+        let found = guard("the packages", || FsResult::Ok(packages::find(&volumes, system)));
+        found.unwrap_or_else(|error| {
+            let finding = Finding::error(code::GUEST_UNREADABLE, error.to_string());
+            let mut nothing = Packages::default();
+            nothing.findings.push(finding.on_volume(&system.volume));
+            nothing
+        })
     }
 
     /// One tree with a directory for every readable volume that `choose` takes.

@@ -37,23 +37,7 @@ fn volume(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         root.create_file(path).expect("a file").write_all(content).expect("its content");
     }
     drop(volume);
-    let mut bytes = bytes.into_inner();
-    put_dots_first(&mut bytes);
-    bytes
-}
-
-/// The entries `.` and `..` begin a directory; fatfs gives them long names, which come before them.
-fn put_dots_first(volume: &mut [u8]) {
-    for start in (0..volume.len()).step_by(512) {
-        let entries = &mut volume[start..start + 128];
-        let is_long = |at: usize| entries[at] == 0x41 && entries[at + 11] == 0x0F;
-        if is_long(0) && is_long(64) && entries[32..34] == *b". " && entries[96..98] == *b".." {
-            entries.copy_within(32..64, 0);
-            entries.copy_within(96..128, 32);
-            // What is left is deleted.
-            (entries[64], entries[96]) = (0xE5, 0xE5);
-        }
-    }
+    bytes.into_inner()
 }
 
 /// A disk with two partitions: what starts, and a Windows.

@@ -238,13 +238,18 @@ impl Listing {
             return;
         };
         let mut short = names::short_name(&raw.name, raw.case);
+        // QUIRK: the crate fatfs gives `.` and `..` long names, of one entry each.
+        let is_entry = |number: usize, with_long_names: usize| {
+            let number = if long.is_met { with_long_names } else { number };
+            offset == byte_count(number.saturating_mul(ENTRY))
+        };
         match &raw.name {
             b".          " if raw.is_directory() => {
-                self.own = self.own.or(Some(raw).filter(|_| offset == 0));
+                self.own = self.own.or(Some(raw).filter(|_| is_entry(0, 1)));
                 return;
             }
             b"..         " if raw.is_directory() => {
-                self.above = self.above.or(Some(raw).filter(|_| offset == byte_count(ENTRY)));
+                self.above = self.above.or(Some(raw).filter(|_| is_entry(1, 3)));
                 return;
             }
             _ => {}
@@ -439,6 +444,19 @@ mod tests {
             assert_eq!(found.offset, 4 * 32, "{name}");
         }
         assert!(listing.find(b"after").is_none());
+    }
+
+    #[test]
+    fn the_entries_for_the_directory_itself_and_its_parent_may_have_long_names() {
+        let mut bytes = long(".", b".          ");
+        bytes.extend(short(b".          ", 0x10));
+        bytes.extend(long("..", b"..         "));
+        bytes.extend(short(b"..         ", 0x10));
+        bytes.extend(short(b"FILE       ", 0x20));
+        let listing = Listing::parse(&bytes);
+        assert!(listing.own.is_some() && listing.above.is_some());
+        assert_eq!(names(&listing), ["FILE"]);
+        assert!(listing.lost_long_names.is_empty());
     }
 
     #[test]

@@ -276,7 +276,8 @@ impl FatFileSystem {
     /// The clusters of the entries `.` and `..` that `cluster` begins with, of the second only if
     /// there is one.
     fn dots_at(&self, cluster: u32) -> Option<(u32, Option<u32>)> {
-        let mut bytes = [0; 2 * ENTRY];
+        // Each may have a long name.
+        let mut bytes = [0; 4 * ENTRY];
         let position =
             self.boot.position(cluster).ok().filter(|_| self.boot.has_cluster(cluster))?;
         self.reader.metadata.read_at(position, &mut bytes).ok()?;
