@@ -66,8 +66,10 @@ fn test() -> Result<(), Failure> {
 
 /// The package for Python, over the library that the tests have left.
 fn python() -> Result<(), Failure> {
-    let library = steps::target_folder().join("debug/deps/libvolfold_c.so");
-    steps::run(Command::new(".ci/python").env("VOLFOLD_LIBRARY", library))
+    let built = steps::target_folder().join("debug");
+    let mut command = Command::new(".ci/python");
+    command.env("VOLFOLD_LIBRARY", built.join("deps/libvolfold_c.so"));
+    steps::run(command.env("VOLFOLD_PROGRAM", built.join("volfold")))
 }
 
 /// As the README shows it.
