@@ -129,7 +129,11 @@ impl Reader<'_> {
         lines.sort_by_key(|line| line.directory.split('/').filter(|part| !part.is_empty()).count());
         let mut points = Vec::new();
         for line in lines {
-            let found = fstab::volume_of(&line.source, volumes, self.volume.set);
+            // The root is known by what is on it, whatever the table calls it.
+            let found = match line.directory.as_str() {
+                "/" => Ok(self.volume),
+                _ => fstab::volume_of(&line.source, volumes, self.volume.set),
+            };
             let (volume, reason) = match found {
                 Ok(volume) => (Some(volume.id().0.clone()), None),
                 Err(reason) => {

@@ -370,3 +370,18 @@ fn paths_of_the_system_need_no_volume_s_name() {
     let words = ["cat"].into_iter().chain(disks.iter().copied());
     volfold(words.chain(["-p", "/etc/hostname"])).code(1).says("no such file");
 }
+
+#[apply(test)]
+fn a_root_is_itself_whatever_its_table_calls_it() {
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("guest-root");
+    let root = scratch.join("root");
+    let fstab = b"/dev/sda3 / ext4 rw 0 1\n/dev/cdrom /media/cdrom iso9660 noauto,ro 0 0\n";
+    write(&root, &[("etc/fstab", fstab), ("etc/hostname", b"box\n")]);
+    let disk = ext4(&scratch, "box", &root, &["-L", "box"]);
+    let answer = info(&[disk], 0);
+    let points = &answer["systems"][0]["mount_points"];
+    let expected =
+        json!([{ "path": "/", "source": "/dev/sda3", "volume": "disk0", "reason": null }]);
+    assert_eq!(points, &expected);
+}
