@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use volfold_block::error_chain;
-use volfold_fs::{FsError, TreeVolume, VolumeTree};
+use volfold_fs::{FsError, TreeVolume};
 
 use super::control::{Control, End};
 use super::server::{Shown, VolumeServer};
