@@ -115,12 +115,6 @@ impl VolumeTree {
         Ok(())
     }
 
-    /// The volumes that are in the place of directories, and the nodes of these.
-    pub fn covers(&self) -> impl Iterator<Item = (NodeId, &[u8])> {
-        let named = |(place, root): (&NodeId, &NodeId)| Some((*place, self.volume_name(*root)?));
-        self.covers.iter().filter_map(named)
-    }
-
     fn index_of(&self, name: &[u8]) -> FsResult<usize> {
         self.volumes.iter().position(|volume| volume.name == name).ok_or_else(FsError::not_found)
     }

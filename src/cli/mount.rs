@@ -49,7 +49,8 @@ pub(crate) struct MountArguments {
     #[cfg_attr(not(windows), arg(long))]
     raw: bool,
     /// Show volumes where the systems on them do (fstab); those that are missing are errors there
-    #[arg(long)]
+    #[cfg_attr(windows, arg(long, conflicts_with_all = ["letter", "each"]))]
+    #[cfg_attr(not(windows), arg(long))]
     guest: bool,
     /// Print JSON, version 1: where each volume is, by all the names that programs may use
     #[arg(long)]

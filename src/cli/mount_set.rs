@@ -130,7 +130,7 @@ fn arrange(set: &DiskSet, report: &mut Report<'_>) -> Arrangement {
     if info.systems.is_empty() {
         report.tell("no installed system was found: the volumes are shown side by side");
     }
-    Arrangement::new(info, |id| set.volume(id).map(|volume| volume.name.clone()))
+    Arrangement::new(&info.systems, |id| set.volume(id).map(|volume| volume.name.clone()))
 }
 
 /// A disk and the volume that takes all of it are one file.

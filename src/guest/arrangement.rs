@@ -1,10 +1,12 @@
 //! The volumes of a set in the places where their systems show them.
 
+use std::collections::HashMap;
+
 use volfold_fs::links::VolumeNames;
 use volfold_fs::{FsResult, TreeVolume, VolumeTree};
 
 use super::merged::{directory_at, missing_volume};
-use super::system::{GuestSystem, MountPoint, OsInfo};
+use super::system::{GuestSystem, MountPoint};
 
 /// Which volumes are put in the places of which directories, so that a tree is seen as the systems on it
 /// see it.
@@ -24,22 +26,44 @@ struct VolumePlace {
 }
 
 impl Arrangement {
-    /// As the systems of `info` see it; `name_of` gives the folder of a volume by its id.
-    pub fn new(info: &OsInfo, name_of: impl Fn(&str) -> Option<String>) -> Self {
-        let mut places = Vec::new();
-        for system in info.systems.iter().filter(|system| has_one_tree(system)) {
-            let Some(root) = name_of(&system.volume) else { continue };
+    /// As `systems` see it; `name_of` gives the folder of a volume by its id.
+    ///
+    /// A volume is seen in one place, so that no directory lies in itself: the root of a system in its own
+    /// folder, another one where the first system shows it. Other places of it are errors that say where it
+    /// is.
+    pub fn new<'a>(
+        systems: impl IntoIterator<Item = &'a GuestSystem>,
+        name_of: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let systems: Vec<(&GuestSystem, String)> = systems
+            .into_iter()
+            .filter(|system| has_one_tree(system))
+            .filter_map(|system| Some((system, name_of(&system.volume)?)))
+            .collect();
+        let mut seen_at: HashMap<&str, String> =
+            systems.iter().map(|(system, root)| (system.volume.as_str(), root.clone())).collect();
+        let mut places: Vec<VolumePlace> = Vec::new();
+        for (system, root) in &systems {
             for point in system.mount_points.iter().filter(|point| point.path != "/") {
-                let name = match (&point.volume, &point.reason) {
-                    (Some(volume), None) => name_of(volume),
+                // No folder has a `/` in its name.
+                let no_name = format!("/{}", places.len());
+                let (name, reason) = match (&point.volume, &point.reason) {
                     // It could not be put there, and keeps its own folder.
-                    (Some(_), Some(_)) => None,
-                    // No folder has a `/` in its name.
-                    (None, _) => Some(format!("/{}", places.len())),
+                    (Some(_), Some(_)) => continue,
+                    (None, reason) => (no_name, reason.clone()),
+                    (Some(volume), None) => {
+                        match (seen_at.get(volume.as_str()).cloned(), name_of(volume)) {
+                            (Some(place), _) => (no_name, Some(format!("it is shown as {place}"))),
+                            (None, Some(name)) => {
+                                seen_at.insert(volume, format!("{root}{}", point.path));
+                                (name, None)
+                            }
+                            (None, None) => continue,
+                        }
+                    }
                 };
-                if let Some(name) = name {
-                    places.push(VolumePlace { root: root.clone(), point: point.clone(), name });
-                }
+                let point = MountPoint { reason, ..point.clone() };
+                places.push(VolumePlace { root: root.clone(), point, name });
             }
         }
         Self { places }

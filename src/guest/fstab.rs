@@ -44,6 +44,11 @@ impl Line {
         self.kind == "swap"
     }
 
+    /// The disk that it names by its place among the disks of the system, from 0, as `/dev/sda1` does.
+    pub(crate) fn disk(&self) -> Option<usize> {
+        Some(device_name(self.source.strip_prefix("/dev/")?)?.0)
+    }
+
     /// Whether the system starts without what is mounted.
     pub(crate) fn may_fail(&self) -> bool {
         self.has_option("nofail")
@@ -131,7 +136,9 @@ fn udev_decoded(name: &str) -> String {
 
 /// Which of `volumes` the system on `root` means by `source`.
 ///
-/// Copies of a disk have the same tags: then the one on the disk of `root` is meant.
+/// Copies of a disk have the same tags: then the one on the disk of `root` is meant. A device is named by
+/// the place of its disk among those that the system had; `root_disk` is the one that it has for its root,
+/// if it names that so.
 ///
 /// # Errors
 /// Why none is, as a sentence.
@@ -139,6 +146,7 @@ pub(crate) fn volume_of<'a>(
     source: &str,
     volumes: &'a [GuestVolume<'a>],
     root: &SetVolume,
+    root_disk: Option<usize>,
 ) -> Result<&'a GuestVolume<'a>, String> {
     if let Some((tag, value)) = tag(source) {
         return only(volumes.iter().filter(|volume| has_tag(volume.set, tag, &value)), root);
@@ -149,6 +157,14 @@ pub(crate) fn volume_of<'a>(
     }
     let Some((disk, partition)) = device_name(name) else {
         return Err("the name of a device that is not known".to_owned());
+    };
+    let own = root.volume.extents.first().map(|extent| extent.disk);
+    let disk = match (root_disk, own) {
+        (Some(named), Some(own)) if named == disk => own,
+        (Some(named), Some(own)) if named != own => {
+            return Err("the disks of the set are not in the order of the system".to_owned());
+        }
+        _ => disk,
     };
     let is_there = |volume: &&GuestVolume<'_>| {
         let number = volume.set.volume.partition.as_ref().map(|partition| partition.number);

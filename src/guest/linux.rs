@@ -127,15 +127,22 @@ impl Reader<'_> {
             lines.into_iter().filter(fstab::Line::is_of_a_volume).take(MAX_MOUNTS).collect();
         // A directory above comes before what lies in it; lines of one directory in their order.
         lines.sort_by_key(|line| line.directory.split('/').filter(|part| !part.is_empty()).count());
+        let root = lines.iter().find(|line| line.directory == "/");
+        let root_disk = root.and_then(fstab::Line::disk);
         let mut points = Vec::new();
         for line in lines {
             // The root is known by what is on it, whatever the table calls it.
             let found = match line.directory.as_str() {
                 "/" => Ok(self.volume),
-                _ => fstab::volume_of(&line.source, volumes, self.volume.set),
+                _ => fstab::volume_of(&line.source, volumes, self.volume.set, root_disk),
             };
             let (volume, reason) = match found {
-                Ok(volume) => (Some(volume.id().0.clone()), None),
+                Ok(volume) => {
+                    if line.directory != "/" && line.disk().is_some() && line.disk() != root_disk {
+                        self.findings.push(self.takes_for(&line, volume));
+                    }
+                    (Some(volume.id().0.clone()), None)
+                }
                 Err(reason) => {
                     if !line.may_fail() {
                         self.findings.push(self.lacks(&line, &reason));
@@ -156,6 +163,16 @@ impl Reader<'_> {
             "the volume {source}, which the system shows in {directory}, is missing: {reason}"
         );
         Finding::warning(code::GUEST_VOLUME_MISSING, line).on_volume(self.volume.set.id())
+    }
+
+    /// Tells that `volume` is taken for that of `line`, which names a disk by its place alone.
+    fn takes_for(&self, line: &fstab::Line, volume: &GuestVolume<'_>) -> Finding {
+        let (source, directory, id) = (&line.source, &line.directory, volume.id());
+        let line = format!(
+            "the volume {source}, which the system shows in {directory}, is taken to be {id}, by the order \
+             of the disks in the set"
+        );
+        Finding::warning(code::GUEST_VOLUME_GUESSED, line).on_volume(self.volume.set.id())
     }
 
     fn release(&mut self, system: &mut GuestSystem) {

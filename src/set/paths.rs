@@ -5,7 +5,7 @@ use volfold_fs::{FileSystem, FsResult, VolumeTree};
 
 use super::DiskSet;
 use crate::files::{Found, Search, first_part};
-use crate::guest::{Arrangement, GuestSystem};
+use crate::guest::Arrangement;
 
 impl DiskSet {
     /// `given` as `/<volume>/dir/file`: with `/` as its separator around the volume, and with the
@@ -51,11 +51,11 @@ impl DiskSet {
         if names_a_volume(first) || names_a_volume(first_part(path)) || letter(path).is_some() {
             return None;
         }
-        let is_default = |system: &&GuestSystem| system.is_default == Some(true);
-        let system = self.os_info().systems.iter().find(is_default)?;
+        let mut defaults = self.os_info().systems.iter().filter(|it| it.is_default == Some(true));
+        // Two machines have one each.
+        let (Some(system), None) = (defaults.next(), defaults.next()) else { return None };
         let root = self.volume(&system.volume)?.name.clone();
-        let arrangement =
-            Arrangement::new(self.os_info(), |id| Some(self.volume(id)?.name.clone()));
+        let arrangement = Arrangement::new([system], |id| Some(self.volume(id)?.name.clone()));
         let mut volumes = self.tree_volumes(|_| true);
         volumes.extend(arrangement.missing());
         let mut tree = VolumeTree::new(volumes);

@@ -278,26 +278,27 @@ fn files_are_read_by_their_paths() {
         .map(|entry| entry.expect("an entry"))
         .map(|entry| (entry.path().to_string(), entry.depth()))
         .collect();
-    let mut found: Vec<String> = walked.iter().map(|(path, _)| path.clone()).collect();
+    let below = |path: &String| path.strip_prefix("/root").expect("below the volume").to_owned();
+    let mut found: Vec<String> = walked.iter().map(|(path, _)| below(path)).collect();
     found.sort();
     let expected = [
-        "/root/bin",
-        "/root/etc",
-        "/root/etc/fstab",
-        "/root/etc/hostname",
-        "/root/etc/localtime",
-        "/root/etc/machine-id",
-        "/root/etc/os-release",
-        "/root/home",
-        "/root/home/under",
-        "/root/usr",
-        "/root/usr/under",
-        "/root/var",
-        "/root/var/lib",
-        "/root/var/lib/dpkg",
-        "/root/var/lib/dpkg/status",
-        "/root/var/log",
-        "/root/var/log/empty",
+        "/bin",
+        "/etc",
+        "/etc/fstab",
+        "/etc/hostname",
+        "/etc/localtime",
+        "/etc/machine-id",
+        "/etc/os-release",
+        "/home",
+        "/home/under",
+        "/usr",
+        "/usr/under",
+        "/var",
+        "/var/lib",
+        "/var/lib/dpkg",
+        "/var/lib/dpkg/status",
+        "/var/log",
+        "/var/log/empty",
     ];
     assert_eq!(found, expected);
     assert!(walked.iter().all(|(path, depth)| path.matches('/').count() == depth + 1));
@@ -384,4 +385,72 @@ fn a_root_is_itself_whatever_its_table_calls_it() {
     let expected =
         json!([{ "path": "/", "source": "/dev/sda3", "volume": "disk0", "reason": null }]);
     assert_eq!(points, &expected);
+}
+
+/// The root of a system with this table, as the volume `name`.
+fn root_of(scratch: &Scratch, name: &str, identity: &[&str], fstab: &str) -> PathBuf {
+    needs_programs(&["mke2fs"]);
+    let root = scratch.join(format!("{name}-root"));
+    write(&root, &[("etc/fstab", fstab.as_bytes()), ("etc/hostname", name.as_bytes())]);
+    for folder in ["mnt/other", "mnt/self", "home", "data"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    ext4(scratch, name, &root, &[&["-L", name], identity].concat())
+}
+
+#[apply(test)]
+fn systems_that_show_each_other_and_themselves_stay_visible_and_end() {
+    needs_mount();
+    let scratch = Scratch::new("guest-each-other");
+    let other = "99999999-8888-7777-6666-555555555555";
+    let home = scratch.join("home");
+    write(&home, &[("ada/notes", b"hello")]);
+    let first = format!(
+        "UUID={ROOT} / ext4 rw\nUUID={other} /mnt/other ext4 rw\nUUID={ROOT} /mnt/self ext4 rw\n\
+         LABEL=people /home ext4 rw\n"
+    );
+    let second = format!(
+        "UUID={other} / ext4 rw\nUUID={ROOT} /mnt/other ext4 rw\nLABEL=people /home ext4 rw\n\
+         LABEL=people /data ext4 rw\n"
+    );
+    let disks = [
+        root_of(&scratch, "first", &["-U", ROOT], &first),
+        root_of(&scratch, "second", &["-U", other], &second),
+        ext4(&scratch, "people", &home, &["-L", "people"]),
+    ];
+    let mounted = Folder::new("guest-each-other");
+    let output = mounted.mount(&disks, &["--guest", "--json"]).json();
+    assert_eq!(output["volumes"].as_array().expect("volumes").len(), 3);
+    let read = |path: &str| fs::read_to_string(mounted.join(path));
+    assert_eq!(read("first/etc/hostname").expect("the first"), "first");
+    assert_eq!(read("second/etc/hostname").expect("the second"), "second");
+    assert_eq!(read("first/home/ada/notes").expect("in one place"), "hello");
+    // Everywhere else it is an error, and no empty folder.
+    for place in
+        ["first/mnt/other", "first/mnt/self", "second/mnt/other", "second/home", "second/data"]
+    {
+        let error = fs::read_dir(mounted.join(place)).map(Iterator::count).expect_err(place);
+        assert_ne!(error.kind(), std::io::ErrorKind::NotFound, "{place}");
+    }
+    mounted.unmount(&[]).code(0);
+}
+
+#[apply(test)]
+fn a_volume_that_is_named_by_the_place_of_its_disk_is_told() {
+    let scratch = Scratch::new("guest-by-place");
+    let data = scratch.join("data-files");
+    write(&data, &[("file", b"of another machine")]);
+    let table = format!("UUID={ROOT} / ext4 rw\n/dev/sdb /data ext4 rw\n");
+    let root = root_of(&scratch, "a-root", &["-U", ROOT], &table);
+    let foreign = ext4(&scratch, "foreign", &data, &["-L", "foreign"]);
+    let answer = info(&[root, foreign.clone()], 3);
+    assert_eq!(answer["findings"][0]["code"], "guest-volume-guessed");
+    assert_eq!(answer["systems"][0]["mount_points"][1]["volume"], "disk1");
+    // Where the table names the disk of the root and that is elsewhere, nothing is taken for anything.
+    let table = "/dev/sdb / ext4 rw\n/dev/sda /data ext4 rw\n";
+    let root = root_of(&scratch, "b-root", &[], table);
+    let answer = info(&[root, foreign], 3);
+    assert_eq!(answer["findings"][0]["code"], "guest-volume-missing");
+    let reason = &answer["systems"][0]["mount_points"][1]["reason"];
+    assert_eq!(reason, "the disks of the set are not in the order of the system");
 }

@@ -121,6 +121,7 @@ codes! {
     MBR_EXTENDED_LOOP = "mbr-extended-loop", content, "The chain of logical partitions leads back into itself.", "`testdisk` on a copy can find lost partitions.";
     MBR_EXTENDED_TOO_LONG = "mbr-extended-too-long", content, "The chain of logical partitions is longer than is followed.", "The table is damaged or made to mislead; `testdisk` on a copy can find lost partitions.";
     GUEST_INCOMPLETE = "guest-incomplete", content, "What a system on a volume should say of itself is missing, or makes no sense.", "Compare with the system itself; the message names the file and the place in it.";
+    GUEST_VOLUME_GUESSED = "guest-volume-guessed", content, "A system on the disks names a volume by the place of its disk, which the set may have elsewhere.", "Give all disks of the machine and none of another; look whether the files there are those that you expect.";
     GUEST_VOLUME_MISSING = "guest-volume-missing", content, "A system on the disks shows a volume that is not in the set.", "Give its disk with the others; a volume that is read by no driver is missing too.";
     GUEST_UNREADABLE = "guest-unreadable", content, "A file that tells of the installed system cannot be read; what it tells is missing.", "The reason is that of the file; `volfold check` tells of the others.";
     GPT_DAMAGED = "gpt-damaged", content, "A disk is marked as GPT, and neither its GPT nor the backup can be used.", "`gdisk` on a copy, or on `volfold attach --overlay`, can rebuild it.";
