@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
     report.volumes(&set, |_| true);
     let mut volumes = Vec::new();
     for volume in set.volumes() {
-        // A set may have thousands: none is kept open.
+        // A set may have thousands: none more is kept open than is already.
         let opened = volume.reason.is_none().then(|| {
             let files = volume.file_system()?;
             report.file_system(volume.id(), &*files);

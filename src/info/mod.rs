@@ -7,6 +7,7 @@ mod disk;
 mod entry;
 mod volume;
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use volfold_block::{BlockError, Finding, code, error_chain};
 use volfold_fs::FsError;
@@ -99,16 +100,12 @@ impl Failure {
 pub fn path_text(path: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(path) {
         Ok(text) => (text.to_owned(), None),
-        Err(_) => {
-            let digits = path.iter().map(|byte| format!("{byte:02x}")).collect();
-            (String::from_utf8_lossy(path).into_owned(), Some(digits))
-        }
+        Err(_) => (String::from_utf8_lossy(path).into_owned(), Some(HEXLOWER.encode(path))),
     }
 }
 
 impl DiskSet {
-    /// What the set is made of. Opens every volume, one after the other, and keeps none open; asks
-    /// none how full it is, which may take whole bitmaps.
+    /// What the set is made of. Asks no volume how full it is, which may take whole bitmaps.
     pub fn info(&self) -> SetInfo {
         let failed = |failure: &crate::DiskFailure| {
             Failure::of_image(failure.path.display().to_string(), &failure.error)
