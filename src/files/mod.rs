@@ -13,6 +13,7 @@ mod walk;
 
 pub use descent::{Descent, Step};
 pub use path::GuestPath;
+pub(crate) use reader::read_at_most;
 pub use reader::{DeviceReader, File};
 pub(crate) use search::first_part;
 pub use search::{Found, LookUp, Search, look_up};

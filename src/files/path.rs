@@ -174,23 +174,7 @@ impl GuestPath {
     /// # Errors
     /// `Refused` for a larger one, else as [`Self::read`].
     pub fn read_at_most(&self, limit: u64) -> FsResult<Vec<u8>> {
-        let file = self.open()?;
-        let size = file.size();
-        let too_large = || {
-            let line =
-                format!("file has {size} bytes, more than the {limit} that are read at once");
-            FsError::new(FsErrorKind::Refused, line)
-        };
-        if size > limit {
-            return Err(too_large());
-        }
-        let size = usize::try_from(size).map_err(|_| too_large())?;
-        let mut content = Vec::new();
-        content.try_reserve_exact(size).map_err(|_| too_large())?;
-        content.resize(size, 0);
-        let count = file.read_at(0, &mut content)?;
-        content.truncate(count);
-        Ok(content)
+        self.open()?.read_at_most(limit)
     }
 
     /// The whole content of the file as text.

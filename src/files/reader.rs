@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, guard};
-use volfold_fs::{FileData, FileExtent, FsError, FsResult};
+use volfold_fs::{FileData, FileExtent, FsError, FsErrorKind, FsResult};
 
 /// An open file: reads at any position on any thread, and a cursor of its own for [`Read`] and
 /// [`Seek`]. It stays open while it lives, also without its set.
@@ -31,6 +31,14 @@ impl File {
     /// Why the bytes cannot be had; then none of `buf` counts.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
         guard("the file", || self.data.read_at(offset, buf))
+    }
+
+    /// The whole content of a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// `Refused` for a larger one, or why a byte cannot be read.
+    pub fn read_at_most(&self, limit: u64) -> FsResult<Vec<u8>> {
+        guard("the file", || read_at_most(&*self.data, limit))
     }
 
     /// The kind of the bytes at `offset`, and how far they reach.
@@ -108,6 +116,25 @@ impl fmt::Debug for DeviceReader {
             .field("position", &self.position)
             .finish_non_exhaustive()
     }
+}
+
+/// The whole content of `file`, which has at most `limit` bytes.
+///
+/// # Errors
+/// `Refused` for a larger one, or why a byte cannot be read.
+pub(crate) fn read_at_most(file: &dyn FileData, limit: u64) -> FsResult<Vec<u8>> {
+    let size = file.size();
+    let too_large = || {
+        let line = format!("file has {size} bytes, more than the {limit} that are read at once");
+        FsError::new(FsErrorKind::Refused, line)
+    };
+    let length = usize::try_from(size).ok().filter(|_| size <= limit).ok_or_else(too_large)?;
+    let mut content = Vec::new();
+    content.try_reserve_exact(length).map_err(|_| too_large())?;
+    content.resize(length, 0);
+    let count = file.read_at(0, &mut content)?;
+    content.truncate(count);
+    Ok(content)
 }
 
 fn advanced(position: u64, count: usize) -> u64 {

@@ -9,7 +9,7 @@ use volfold_fs::{
 };
 
 use super::system::MountPoint;
-use crate::files::{Descent, Found, Search, Step};
+use crate::files::{Descent, Found, Search, Step, read_at_most};
 
 /// LIMIT: bytes of a file of configuration that is taken into memory.
 const MAX_FILE: u64 = 4 << 20;
@@ -60,18 +60,7 @@ impl MergedTree {
     /// # Errors
     /// Why it cannot be read.
     pub(crate) fn read(&self, path: &str) -> FsResult<Option<Vec<u8>>> {
-        let Some(file) = self.open(path)? else {
-            return Ok(None);
-        };
-        let size = file.size();
-        if size > MAX_FILE {
-            let line = format!("file has {size} bytes; at most {MAX_FILE} are looked at");
-            return Err(FsError::new(FsErrorKind::Refused, line));
-        }
-        let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
-        let count = file.read_at(0, &mut content)?;
-        content.truncate(count);
-        Ok(Some(content))
+        self.open(path)?.map(|file| read_at_most(&*file, MAX_FILE)).transpose()
     }
 
     /// The file at `path`; `None` if there is none.

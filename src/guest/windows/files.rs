@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use volfold_block::{Finding, FindingLog, bytes_to_index, code};
+use volfold_block::{Finding, FindingLog, code};
 use volfold_fs::{
     CaseRule, DirCursor, FileData, FileSystem, FsError, FsErrorKind, FsResult, Name, NodeId,
     StreamName,
 };
 
+use crate::files::read_at_most;
 use crate::guest::hive::Hive;
 
 /// The files of a volume.
@@ -83,16 +84,9 @@ impl Files<'_> {
     /// All bytes of the file at `path`, of at most `limit`; `None` if there is none.
     ///
     /// # Errors
-    /// `Unsupported` if it is larger, or why it cannot be read.
+    /// `Refused` if it is larger, or why it cannot be read.
     pub(super) fn read(&self, path: &str, limit: u64) -> FsResult<Option<Vec<u8>>> {
-        let Some(file) = self.open(path)? else { return Ok(None) };
-        if file.size() > limit {
-            return Err(FsError::unsupported(format!("file has more than {limit} bytes")));
-        }
-        let mut bytes = vec![0; bytes_to_index(file.size())?];
-        let count = file.read_at(0, &mut bytes)?;
-        bytes.truncate(count);
-        Ok(Some(bytes))
+        self.open(path)?.map(|file| read_at_most(&*file, limit)).transpose()
     }
 
     /// The hive at `path` with its logs; `None` if there is none, or if it cannot be opened, which
