@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 #[cfg(windows)]
@@ -18,6 +19,10 @@ const PLACE_BITS: u32 = 56;
 
 /// How often a file that was replaced between its open and its lock is opened again.
 const TRIES: u32 = 8;
+
+/// How often, and how far apart, a file that another export seems to have is tried.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The file of an overlay.
 pub(super) struct Sidecar {
@@ -48,10 +53,8 @@ pub(super) fn open(path: &Path, images: &ImageFiles) -> io::Result<File> {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = open_writable(path, &mut options, images)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(busy()),
-            // Where the host has no locks, two exports of one sidecar are the user's mistake.
-            Err(TryLockError::Error(_)) | Ok(()) => {}
+        if !is_ours_alone(&file) {
+            return Err(busy());
         }
         // Who had it until now may have put another one in its place.
         if is_at(&file, path) {
@@ -61,6 +64,23 @@ pub(super) fn open(path: &Path, images: &ImageFiles) -> io::Result<File> {
         }
     }
     Err(busy())
+}
+
+/// Locks `file`, unless another export has it.
+fn is_ours_alone(file: &File) -> bool {
+    let is_locked = || match file.try_lock() {
+        Err(TryLockError::WouldBlock) => false,
+        // Where the host has no locks, two exports of one sidecar are the user's mistake.
+        Err(TryLockError::Error(_)) | Ok(()) => true,
+    };
+    // A program that this process is starting has a copy of each open file until it runs, and with it
+    // the lock of one that was closed here meanwhile.
+    (0..LOCK_TRIES).any(|number| {
+        if number > 0 {
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        is_locked()
+    })
 }
 
 impl Sidecar {
@@ -153,9 +173,10 @@ impl Sidecar {
         options.read(true).write(true).create_new(true);
         let file = options.open(&path)?;
         file.set_permissions(self.current().file.metadata()?.permissions())?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
-            Err(TryLockError::Error(_)) | Ok(()) => Ok((path, file)),
+        if is_ours_alone(&file) {
+            Ok((path, file))
+        } else {
+            Err(io::ErrorKind::ResourceBusy.into())
         }
     }
 

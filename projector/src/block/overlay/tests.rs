@@ -548,3 +548,22 @@ fn once_writing_back_failed_nothing_is_safe_any_more() {
     assert_eq!(contents(&overlay)[..4096], [1; 4096]);
     clear(&path);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_lock_that_a_starting_program_still_has_is_waited_for() {
+    let path = path("starting");
+    drop(open(below(), &path, 1 << 30).unwrap());
+    let file = std::fs::File::open(&path).unwrap();
+    file.try_lock().unwrap();
+    // What a child has between its fork and the program that it runs.
+    let copy = file.try_clone().unwrap();
+    drop(file);
+    let child = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(copy);
+    });
+    assert!(open(below(), &path, 1 << 30).is_ok());
+    child.join().unwrap();
+    clear(&path);
+}
