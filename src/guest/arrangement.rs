@@ -43,14 +43,16 @@ impl Arrangement {
         let mut seen_at: HashMap<&str, String> =
             systems.iter().map(|(system, root)| (system.volume.as_str(), root.clone())).collect();
         let mut places: Vec<VolumePlace> = Vec::new();
+        let mut number = 0_usize;
         for (system, root) in &systems {
             for point in system.mount_points.iter().filter(|point| point.path != "/") {
                 // No folder has a `/` in its name.
-                let no_name = format!("/{}", places.len());
+                number += 1;
+                let no_name = format!("/{number}");
                 let (name, reason) = match (&point.volume, &point.reason) {
-                    // It could not be put there, and keeps its own folder.
-                    (Some(_), Some(_)) => continue,
-                    (None, reason) => (no_name, reason.clone()),
+                    // It keeps its own folder, if it has one.
+                    (_, Some(reason)) => (no_name, Some(reason.clone())),
+                    (None, None) => continue,
                     (Some(volume), None) => {
                         match (seen_at.get(volume.as_str()).cloned(), name_of(volume)) {
                             (Some(place), _) => (no_name, Some(format!("it is shown as {place}"))),
@@ -63,6 +65,11 @@ impl Arrangement {
                     }
                 };
                 let point = MountPoint { reason, ..point.clone() };
+                // Of several volumes in one directory the last is seen, the others keep their folders.
+                let is_under = |place: &VolumePlace| {
+                    place.root == *root && same_directory(&place.point.path, &point.path)
+                };
+                places.retain(|place| !is_under(place));
                 places.push(VolumePlace { root: root.clone(), point, name });
             }
         }
@@ -132,6 +139,14 @@ impl VolumePlace {
         tree.cover(place, self.name.as_bytes())?;
         tree.hide(self.name.as_bytes())
     }
+}
+
+/// Whether both paths have the same parts.
+fn same_directory(one: &str, other: &str) -> bool {
+    let parts = |path: &str| -> Vec<String> {
+        path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    parts(one) == parts(other)
 }
 
 /// Whether a system shows its volumes in one tree, and not by letters.

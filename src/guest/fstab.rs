@@ -58,17 +58,29 @@ impl Line {
         self.options.split(',').any(|option| option == wanted)
     }
 
-    /// Whether it means a volume that is mounted at the start, and not a directory, another machine or
-    /// something of the kernel.
-    pub(crate) fn is_of_a_volume(&self) -> bool {
-        let has_option = |wanted| self.has_option(wanted);
-        let is_network = self.kind.starts_with("nfs")
-            || ["cifs", "smbfs", "sshfs", "9p", "ceph", "glusterfs"].contains(&self.kind.as_str());
-        let names_a_device = self.source.starts_with("/dev/") || tag(&self.source).is_some();
-        names_a_device
-            && self.directory.starts_with('/')
-            && !is_network
-            && !["bind", "rbind", "noauto"].into_iter().any(has_option)
+    /// Whether it means files that are shown at the start or at the first look, and not something of the
+    /// kernel.
+    pub(crate) fn shows_files(&self) -> bool {
+        let waits = self.has_option("noauto") && !self.has_option("x-systemd.automount");
+        let is_file_system = self.source.starts_with("/dev/")
+            || tag(&self.source).is_some()
+            || self.why_no_volume().is_some();
+        is_file_system && self.directory.starts_with('/') && !waits
+    }
+
+    /// Why it means no volume, as a sentence.
+    pub(crate) fn why_no_volume(&self) -> Option<&'static str> {
+        const NETWORK: [&str; 6] = ["cifs", "smbfs", "sshfs", "9p", "ceph", "glusterfs"];
+        if self.has_option("bind") || self.has_option("rbind") {
+            return Some("it is a directory that the system shows a second time");
+        }
+        let is_network = self.kind.starts_with("nfs") || NETWORK.contains(&self.kind.as_str());
+        is_network.then_some("it is on another machine")
+    }
+
+    /// Whether it names `volume` by a tag that this does not have.
+    pub(crate) fn contradicts(&self, volume: &SetVolume) -> bool {
+        tag(&self.source).is_some_and(|(tag, value)| !has_tag(volume, tag, &value))
     }
 }
 
@@ -250,9 +262,9 @@ mod tests {
         let lines = parse(text);
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0].directory, "/mnt/a b");
-        assert!(lines[0].is_of_a_volume() && !lines[0].is_swap());
-        assert!(lines[1].is_swap() && !lines[1].is_of_a_volume());
-        assert!(!lines[2].is_of_a_volume());
+        assert!(lines[0].shows_files() && !lines[0].is_swap());
+        assert!(lines[1].is_swap() && !lines[1].shows_files());
+        assert!(!lines[2].shows_files());
     }
 
     #[test]

@@ -124,36 +124,64 @@ impl Reader<'_> {
         let swap = lines.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
         let swap = swap.collect();
         let mut lines: Vec<fstab::Line> =
-            lines.into_iter().filter(fstab::Line::is_of_a_volume).take(MAX_MOUNTS).collect();
+            lines.into_iter().filter(fstab::Line::shows_files).take(MAX_MOUNTS).collect();
         // A directory above comes before what lies in it; lines of one directory in their order.
         lines.sort_by_key(|line| line.directory.split('/').filter(|part| !part.is_empty()).count());
         let root = lines.iter().find(|line| line.directory == "/");
         let root_disk = root.and_then(fstab::Line::disk);
-        let mut points = Vec::new();
-        for line in lines {
-            // The root is known by what is on it, whatever the table calls it.
-            let found = match line.directory.as_str() {
-                "/" => Ok(self.volume),
-                _ => fstab::volume_of(&line.source, volumes, self.volume.set, root_disk),
-            };
-            let (volume, reason) = match found {
-                Ok(volume) => {
-                    if line.directory != "/" && line.disk().is_some() && line.disk() != root_disk {
-                        self.findings.push(self.takes_for(&line, volume));
-                    }
-                    (Some(volume.id().0.clone()), None)
-                }
-                Err(reason) => {
-                    if !line.may_fail() {
-                        self.findings.push(self.lacks(&line, &reason));
-                    }
-                    (None, Some(reason))
-                }
-            };
-            points.push(MountPoint { path: line.directory, source: line.source, volume, reason });
-        }
+        let mut points: Vec<MountPoint> =
+            lines.into_iter().map(|line| self.point(line, volumes, root_disk)).collect();
+        let known: Vec<bool> = points.iter().map(|point| point.reason.is_none()).collect();
         self.root = tree_of(&self.volume.set.name, volumes, &mut points);
+        for (point, _) in points.iter().zip(known).filter(|(_, is_known)| *is_known) {
+            let told = point.reason.as_ref().map(|reason| {
+                let MountPoint { path, source, .. } = point;
+                self.odd(format!("the volume {source} is not shown in {path}: {reason}"))
+            });
+            self.findings.extend(told);
+        }
         (points, swap)
+    }
+
+    /// Where `line` shows which volume; what is odd about it is told.
+    fn point(
+        &mut self,
+        line: fstab::Line,
+        volumes: &[GuestVolume<'_>],
+        root_disk: Option<usize>,
+    ) -> MountPoint {
+        let is_root = line.directory == "/";
+        // The root is known by what is on it, whatever the table calls it.
+        let found = match line.why_no_volume() {
+            _ if is_root => Ok(self.volume),
+            Some(reason) => Err(reason.to_owned()),
+            None => fstab::volume_of(&line.source, volumes, self.volume.set, root_disk),
+        };
+        let (volume, reason) = match found {
+            Ok(volume) if !is_root && line.disk().is_some() && line.disk() != root_disk => {
+                self.findings.push(self.may_be(&line, volume));
+                let reason =
+                    "its disk is named by its place alone, which the set may have elsewhere";
+                (Some(volume.id().0.clone()), Some(reason.to_owned()))
+            }
+            Ok(volume) => (Some(volume.id().0.clone()), None),
+            Err(reason) => {
+                // What lies elsewhere by its nature is not missing from the set.
+                if !line.may_fail() && line.why_no_volume().is_none() {
+                    self.findings.push(self.lacks(&line, &reason));
+                }
+                (None, Some(reason))
+            }
+        };
+        if is_root && line.contradicts(self.volume.set) {
+            let line = format!("the table of the system names {} for its root", line.source);
+            self.findings.push(self.odd(line));
+        }
+        MountPoint { path: line.directory, source: line.source, volume, reason }
+    }
+
+    fn odd(&self, line: String) -> Finding {
+        Finding::warning(code::GUEST_INCOMPLETE, line).on_volume(self.volume.set.id())
     }
 
     /// Tells that the volume of `line` is not there, and why.
@@ -165,12 +193,12 @@ impl Reader<'_> {
         Finding::warning(code::GUEST_VOLUME_MISSING, line).on_volume(self.volume.set.id())
     }
 
-    /// Tells that `volume` is taken for that of `line`, which names a disk by its place alone.
-    fn takes_for(&self, line: &fstab::Line, volume: &GuestVolume<'_>) -> Finding {
+    /// Tells that `volume` may be that of `line`, which names a disk by its place alone.
+    fn may_be(&self, line: &fstab::Line, volume: &GuestVolume<'_>) -> Finding {
         let (source, directory, id) = (&line.source, &line.directory, volume.id());
         let line = format!(
-            "the volume {source}, which the system shows in {directory}, is taken to be {id}, by the order \
-             of the disks in the set"
+            "the volume {source}, which the system shows in {directory}, may be {id}, by the order of the \
+             disks in the set"
         );
         Finding::warning(code::GUEST_VOLUME_GUESSED, line).on_volume(self.volume.set.id())
     }
@@ -320,9 +348,9 @@ fn tree_of(root: &str, volumes: &[GuestVolume<'_>], points: &mut [MountPoint]) -
     for (number, point) in points.iter().enumerate() {
         let volume = volumes.iter().find(|it| Some(&it.id().0) == point.volume.as_ref());
         names.push(match volume {
-            Some(volume) => volume.set.name.clone(),
+            Some(volume) if point.reason.is_none() => volume.set.name.clone(),
             // No folder has a `/` in its name.
-            None => {
+            _ => {
                 let name = format!("/{number}");
                 directories.push(missing_volume(name.clone(), point));
                 name

@@ -13,6 +13,14 @@ pub struct OsInfo {
     pub findings: Vec<Finding>,
 }
 
+impl OsInfo {
+    /// The system that is started by default, if there are not several, as on the disks of two machines.
+    pub fn only_default(&self) -> Option<&GuestSystem> {
+        let mut defaults = self.systems.iter().filter(|system| system.is_default == Some(true));
+        defaults.next().filter(|_| defaults.next().is_none())
+    }
+}
+
 /// One installed system. What it does not tell, or cannot be read, is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 use volfold_block::{BlockError, CachePool, Finding, code, error_chain, guard};
 use volfold_fs::links::VolumeNames;
-use volfold_fs::{FsResult, TreeVolume, VolumeTree};
+use volfold_fs::{DirCursor, FsResult, TreeVolume, VolumeTree};
 
 use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
 use crate::files::{GuestPath, SetTree};
@@ -140,7 +141,8 @@ impl DiskSet {
         let os = OnceLock::new();
         if volumes.len() <= MAX_LOOKED_INTO {
             let info = os.get_or_init(|| os_info(&disks, &volumes));
-            name_as_guests_do(&mut volumes, &info.systems);
+            let at_root = names_at_root(info, &volumes);
+            name_as_guests_do(&mut volumes, &info.systems, &at_root);
         }
         note_mixed_snapshots(&disks, &volumes, &mut findings);
         let tree = set_tree(&volumes);
@@ -315,6 +317,31 @@ fn guest_volumes(volumes: &[Arc<SetVolume>]) -> (Vec<GuestVolume<'_>>, Vec<Findi
         }
     }
     (readable, findings)
+}
+
+/// What lies at the root of the system of `info` whose paths need no volume's name, if there is one.
+fn names_at_root(info: &OsInfo, volumes: &[Arc<SetVolume>]) -> Vec<String> {
+    /// LIMIT: names that are kept from volumes; roots have some dozens.
+    const MAX_NAMES: usize = 10_000;
+    let root = info.only_default().and_then(|system| {
+        let is_it = |volume: &&Arc<SetVolume>| volume.id() == system.volume;
+        volumes.iter().find(is_it)?.opened.get().cloned()
+    });
+    let mut names = Vec::new();
+    if let Some(files) = root {
+        // What cannot be listed is told where it is looked at.
+        let _ = guard("the volume", || {
+            files.read_dir(files.root(), DirCursor::START, &mut |entry| {
+                names.push(entry.name.to_text().into_owned());
+                if names.len() < MAX_NAMES {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })
+        });
+    }
+    names
 }
 
 /// The systems on `volumes`, all those of a set, which lie on `disks`.

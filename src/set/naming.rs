@@ -88,11 +88,18 @@ pub(super) fn name_volumes(
 }
 
 /// Calls `volumes` as the systems on them do, where one does and no other disagrees: by the letter of a
-/// drive (`C`), or by the directory (`boot-efi`; `root`).
-pub(super) fn name_as_guests_do(volumes: &mut [Arc<SetVolume>], systems: &[GuestSystem]) {
+/// drive (`C`), or by the directory (`boot-efi`). No other volume is called as what lies at the root of the
+/// system whose paths need no volume's name: those would mean two things, and a foreign disk could choose
+/// which.
+pub(super) fn name_as_guests_do(
+    volumes: &mut [Arc<SetVolume>],
+    systems: &[GuestSystem],
+    at_root: &[String],
+) {
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for point in systems.iter().flat_map(|system| &system.mount_points) {
+    let points = systems.iter().flat_map(|system| &system.mount_points);
+    for point in points.filter(|point| point.reason.is_none()) {
         if let Some(id) = &point.volume {
             names.entry(id).or_default().insert(&point.path);
             users.entry(&point.path).or_default().insert(id);
@@ -100,7 +107,8 @@ pub(super) fn name_as_guests_do(volumes: &mut [Arc<SetVolume>], systems: &[Guest
     }
     // They were made just now, and nobody else has them.
     let mut all: Vec<&mut SetVolume> = volumes.iter_mut().filter_map(Arc::get_mut).collect();
-    let mut is_renamed = false;
+    let mut taken: HashSet<String> = at_root.iter().map(|name| name.to_lowercase()).collect();
+    let mut own = HashSet::new();
     for volume in &mut all {
         let paths = names.get(volume.id()).map(|paths| paths.iter().collect::<Vec<_>>());
         let Some([path]) = paths.as_deref() else { continue };
@@ -108,21 +116,25 @@ pub(super) fn name_as_guests_do(volumes: &mut [Arc<SetVolume>], systems: &[Guest
         let name = folder_name(&guest_name(path));
         if is_only && !name.is_empty() {
             volume.letter = path.ends_with(':').then(|| (**path).to_owned());
+            own.insert(volume.id().to_owned());
+            taken.insert(name.to_lowercase());
             volume.name = name;
-            is_renamed = true;
         }
     }
-    if is_renamed {
-        make_names_unique(&mut all);
+    for volume in all.iter_mut().filter(|volume| !own.contains(volume.id())) {
+        let mut free = (2_u32..).map(|number| format!("{}-{number}", volume.name));
+        if taken.contains(&volume.name.to_lowercase())
+            && let Some(name) = free.find(|name| !taken.contains(&name.to_lowercase()))
+        {
+            volume.name = name;
+        }
     }
+    make_names_unique(&mut all);
 }
 
-/// `C` for `C:`, `boot-efi` for `/boot/efi`.
+/// `C` for `C:`, `boot-efi` for `/boot/efi`; nothing for `/`, whose label says more.
 fn guest_name(path: &str) -> String {
-    match path.trim_matches('/') {
-        "" => "root".to_owned(),
-        path => path.trim_end_matches(':').replace('/', "-"),
-    }
+    path.trim_matches('/').trim_end_matches(':').replace('/', "-")
 }
 
 /// The volumes of a set by their UUIDs, for file systems that lie on several.

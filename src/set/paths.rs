@@ -1,9 +1,11 @@
 //! How paths name the volumes of a set.
 
+use std::sync::Arc;
+
 use volfold_fs::links::Guest;
 use volfold_fs::{FileSystem, FsResult, VolumeTree};
 
-use super::DiskSet;
+use super::{DiskSet, SetVolume};
 use crate::files::{Found, Search, first_part};
 use crate::guest::Arrangement;
 
@@ -39,21 +41,29 @@ impl DiskSet {
     }
 
     /// Where the only system of the set, or the one that is started by default, has `path`, if no volume
-    /// is called as it begins: `Windows/System32`, `etc/passwd`. `None` where there is no such system.
+    /// is called as it begins, or that one lies there: `Windows/System32`, `etc/passwd`, `home/ada`. `None`
+    /// where there is no such system.
     ///
     /// # Errors
     /// Why nothing is found there; what is not there may well be a volume that is not.
     pub fn path_of_system(&self, path: &[u8]) -> Option<FsResult<Vec<u8>>> {
+        let system = self.os_info().only_default()?;
         let first = path.split(is_separator).find(|part| !part.is_empty())?;
-        let names_a_volume = |part: &[u8]| {
-            std::str::from_utf8(part).is_ok_and(|name| !self.volumes_called(name).is_empty())
+        // By a label alone nothing is taken from the system.
+        let volume_of = |part: &[u8]| {
+            let name = std::str::from_utf8(part).ok()?;
+            self.volumes().iter().find(|volume| volume.is_called(name))
         };
-        if names_a_volume(first) || names_a_volume(first_part(path)) || letter(path).is_some() {
+        let is_at_root = |volume: &Arc<SetVolume>| {
+            let points = system.mount_points.iter().filter(|point| point.reason.is_none());
+            points
+                .filter(|point| point.volume.as_deref() == Some(volume.id()))
+                .any(|point| point.path.trim_matches('/').as_bytes() == first)
+        };
+        let named = volume_of(first).or_else(|| volume_of(first_part(path)));
+        if named.is_some_and(|volume| !is_at_root(volume)) || letter(path).is_some() {
             return None;
         }
-        let mut defaults = self.os_info().systems.iter().filter(|it| it.is_default == Some(true));
-        // Two machines have one each.
-        let (Some(system), None) = (defaults.next(), defaults.next()) else { return None };
         let root = self.volume(&system.volume)?.name.clone();
         let arrangement = Arrangement::new([system], |id| Some(self.volume(id)?.name.clone()));
         let mut volumes = self.tree_volumes(|_| true);

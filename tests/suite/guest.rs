@@ -142,6 +142,7 @@ fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
         ("/usr", Some("disk2"), true),
         ("/srv", None, false),
         ("/var/log", None, false),
+        ("/srv/shared", None, false),
     ];
     let expected: Vec<_> =
         expected.into_iter().map(|(path, volume, is)| (path.to_owned(), volume, is)).collect();
@@ -453,4 +454,66 @@ fn a_volume_that_is_named_by_the_place_of_its_disk_is_told() {
     assert_eq!(answer["findings"][0]["code"], "guest-volume-missing");
     let reason = &answer["systems"][0]["mount_points"][1]["reason"];
     assert_eq!(reason, "the disks of the set are not in the order of the system");
+}
+
+#[apply(test)]
+fn the_label_of_a_foreign_disk_takes_no_path_from_the_system() {
+    let scratch = Scratch::new("guest-foreign-label");
+    let mut disks = debian(&scratch);
+    let foreign = scratch.join("foreign-files");
+    write(&foreign, &[("hostname", b"foreign\n"), ("ada/notes", b"foreign"), ("sh", b"foreign")]);
+    for label in ["etc", "Bin", "people"] {
+        disks.push(ext4(&scratch, &format!("foreign-{label}"), &foreign, &["-L", label]));
+    }
+    let cat = |path: &str, code: i32| {
+        let disks = disks.iter().map(|disk| text(disk));
+        volfold(["cat"].into_iter().chain(disks).chain(["-p", path])).code(code)
+    };
+    assert_eq!(cat("/etc/hostname", 0).text(), "web1.example.org\n");
+    assert_eq!(cat("/bin/sh", 0).stdout, shell());
+    // Two volumes have the label by which the table names one of them.
+    cat("/home/ada/notes", 1).says("it may be any of");
+    // The foreign ones are there by names of their own.
+    assert_eq!(cat("etc-2/hostname", 0).text(), "foreign\n");
+    assert_eq!(cat("Bin-2/sh", 0).text(), "foreign");
+}
+
+#[apply(test)]
+fn what_a_table_says_of_directories_is_told_where_it_is_odd() {
+    let scratch = Scratch::new("guest-odd-table");
+    let (old, new) = (scratch.join("old-files"), scratch.join("new-files"));
+    write(&old, &[("which", b"old")]);
+    write(&new, &[("which", b"new")]);
+    let table = format!(
+        "UUID={USR} / ext4 rw\nLABEL=old /data ext4 rw\nLABEL=new /data/ ext4 rw\n\
+         LABEL=apart /nowhere ext4 rw\nserver:/homes /home nfs rw\n/data /mnt/self none bind\n\
+         LABEL=away /mnt/other ext4 noauto\n"
+    );
+    let disks = [
+        root_of(&scratch, "odd", &["-U", ROOT], &table),
+        ext4(&scratch, "old", &old, &["-L", "old"]),
+        ext4(&scratch, "new", &new, &["-L", "new"]),
+        ext4(&scratch, "apart", &new, &["-L", "apart"]),
+    ];
+    let answer = info(&disks, 3);
+    let told: Vec<&str> = answer["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|finding| finding["message"].as_str().expect("a message"))
+        .collect();
+    let expected = [
+        &*format!("the table of the system names UUID={USR} for its root"),
+        "the volume LABEL=apart is not shown in /nowhere: no such file or directory",
+    ];
+    assert_eq!(told, expected);
+    let cat = |path: &str, code: i32| {
+        let disks = disks.iter().map(|disk| text(disk));
+        volfold(["cat"].into_iter().chain(disks).chain(["-p", path])).code(code)
+    };
+    assert_eq!(cat("/data/which", 0).text(), "new", "the last one covers the first");
+    assert_eq!(cat("old/which", 0).text(), "old");
+    cat("/home/x", 1).says("it is on another machine");
+    cat("/mnt/self/x", 1).says("a directory that the system shows a second time");
+    cat("/mnt/other/x", 1).says("no such file");
 }

@@ -554,7 +554,7 @@ fn once_writing_back_failed_nothing_is_safe_any_more() {
 fn a_lock_that_a_starting_program_still_has_is_waited_for() {
     let path = path("starting");
     drop(open(below(), &path, 1 << 30).unwrap());
-    let file = std::fs::File::open(&path).unwrap();
+    let file = File::open(&path).unwrap();
     file.try_lock().unwrap();
     // What a child has between its fork and the program that it runs.
     let copy = file.try_clone().unwrap();
