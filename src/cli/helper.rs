@@ -52,11 +52,24 @@ const OF_MOUNT: &[&str] = &[
 ];
 
 /// Options of `volfold mount` without a value.
-const FLAGS: &[&str] = &["allow-other", "raw", "system-files"];
+const FLAGS: &[&str] = &["allow-other", "guest", "raw", "system-files"];
 
 /// Options of `volfold mount` with one.
-const VALUES: &[&str] =
-    &["allow-path", "cache-size", "key-file", "links", "owner", "snapshot", "threads", "volume"];
+const VALUES: &[&str] = &[
+    "allow-path",
+    "cache-size",
+    "key-file",
+    "links",
+    "only",
+    "owner",
+    "snapshot",
+    "threads",
+    "volume",
+];
+
+/// The command that is also the name of a link to the program.
+#[cfg(not(windows))]
+const VMWARE_MOUNT: &str = "vmware-mount";
 
 /// A call by `mount`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +100,7 @@ pub(crate) fn arguments() -> Vec<OsString> {
         #[cfg(windows)]
         None => expanded(),
         #[cfg(not(windows))]
-        None => std::env::args_os().collect(),
+        None => with_command(std::env::args_os().collect()),
         Some(Call::Run(arguments)) => arguments.clone(),
         Some(Call::Fake) => std::process::exit(0),
         Some(Call::Wrong(line)) => {
@@ -95,6 +108,16 @@ pub(crate) fn arguments() -> Vec<OsString> {
             std::process::exit(WRONG_CALL.into())
         }
     }
+}
+
+/// `words` with the command that a link of this name is.
+#[cfg(not(windows))]
+fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    let name = words.first().and_then(|program| Path::new(program).file_stem());
+    if name == Some(OsStr::new(VMWARE_MOUNT)) {
+        words.insert(1, VMWARE_MOUNT.into());
+    }
+    words
 }
 
 /// The arguments, `*.vmdk` as the files that it means: the shells of Windows leave that to the program.
@@ -258,6 +281,14 @@ mod tests {
     fn runs(words: &[&str], wanted: &[&str]) {
         let wanted = wanted.iter().map(OsString::from).collect();
         assert_eq!(of(words), Some(Call::Run(wanted)), "{words:?}");
+    }
+
+    #[cfg(not(windows))]
+    #[test]
+    fn a_link_with_the_name_of_a_command_is_that_command() {
+        let of = |words: &[&str]| with_command(words.iter().map(OsString::from).collect());
+        assert_eq!(of(&["/usr/bin/vmware-mount", "-L"])[1..], ["vmware-mount", "-L"]);
+        assert_eq!(of(&["/usr/bin/volfold", "list"])[1..], ["list"]);
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod set;
 mod targets;
 mod text;
 mod unmount;
+mod vmware_mount;
 mod walk;
 
 use outcome::Outcome;
@@ -81,6 +82,7 @@ enum Command {
     Mount(mount::MountArguments),
     Unmount(unmount::UnmountArguments),
     Mounts(mounts::MountsArguments),
+    VmwareMount(vmware_mount::VmwareMountArguments),
     #[cfg(any(target_os = "linux", windows))]
     Attach(attach::AttachArguments),
     #[cfg(any(target_os = "linux", windows))]
@@ -139,6 +141,10 @@ fn run(command: Command) -> std::io::Result<Outcome> {
         },
         Command::Unmount(arguments) => unmount::run(&arguments),
         Command::Mounts(arguments) => mounts::run(&arguments),
+        Command::VmwareMount(arguments) => match arguments.contradiction() {
+            Some(line) => usage_error("vmware-mount", line),
+            None => vmware_mount::run(&arguments),
+        },
         #[cfg(any(target_os = "linux", windows))]
         Command::Attach(arguments) => attach::run(&arguments),
         #[cfg(any(target_os = "linux", windows))]

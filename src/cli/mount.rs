@@ -8,14 +8,18 @@ use std::thread;
 
 use clap::Args;
 use serde::Serialize;
+use volfold::DiskSet;
 use volfold::guest::Arrangement;
 use volfold::info::Failure;
 use volfold_block::Finding;
-use volfold_projector::block::raw;
+use volfold_fs::TreeVolume;
+use volfold_fs::links::VolumeNames;
+use volfold_projector::block::{Export, raw};
 use volfold_projector::folder::names;
 use volfold_projector::{Log, Mount, MountOptions, PROJECTORS, Projector, process};
 
 use super::background::{self, GRACE, Talk};
+use super::devices::Device;
 use super::helper;
 use super::mount_host::{self, HostArguments};
 use super::mount_record::{MountRecord, clear_leftovers, log_file, mount_folder};
@@ -41,6 +45,13 @@ pub(crate) struct MountArguments {
     /// Only this volume (folder name or id); may be given several times
     #[arg(long, value_name = "VOLUME")]
     volume: Vec<String>,
+    /// Show this volume alone, as FOLDER itself; with --guest the volumes of its system are in it
+    #[cfg_attr(windows, arg(long, value_name = "VOLUME", conflicts_with_all = ["volume", "raw", "letter", "each", "guest"]))]
+    #[cfg_attr(not(windows), arg(long, value_name = "VOLUME", conflicts_with_all = ["volume", "raw"]))]
+    only: Option<String>,
+    /// Show the bytes of the disk as the file FOLDER/flat, and nothing else
+    #[arg(long, hide = true, requires = "raw", conflicts_with = "guest")]
+    flat: bool,
     /// Stay in the foreground; messages go to stderr
     #[arg(long)]
     foreground: bool,
@@ -83,6 +94,30 @@ impl MountArguments {
         };
         let (letter, last) = (letter.display(), last.display());
         (!is_image).then(|| format!("with --letter {letter} there is no FOLDER; leave out {last}"))
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            volumes: &self.volume,
+            only: self.only.as_deref(),
+            raw: self.raw,
+            guest: self.guest,
+            options: self.set.options(),
+        }
+    }
+
+    /// How `set` of `disks` is shown, but for what is shown of it.
+    fn mount_options(&self, disks: &[PathBuf], set: &DiskSet, talk: &Talk) -> MountOptions {
+        let log: Log = Arc::new({
+            let talk = talk.clone();
+            move |line: &str| talk.note(line)
+        });
+        let mut options = MountOptions::new(source_of(disks), log);
+        options.threads = self.threads;
+        options.label = label(disks);
+        options.serial = serial(set);
+        self.host.apply(&mut options);
+        options
     }
 
     /// What is mounted, and where, made absolute.
@@ -152,11 +187,9 @@ fn mount_at(
     remove_folder: bool,
     talk: &Talk,
 ) -> Outcome {
-    let options = arguments.set.options();
-    let wanted =
-        Wanted { volumes: &arguments.volume, raw: arguments.raw, guest: arguments.guest, options };
+    let wanted = arguments.wanted();
     let (mut report, shown) = open_set(&wanted, disks, talk);
-    let Some(Shown { set, mut volumes, files, arrangement, outcome }) = shown else {
+    let Some(Shown { set, mut volumes, files, arrangement, only, outcome }) = shown else {
         if arguments.json {
             answer_json(&MountJson::nothing(&report), talk);
         }
@@ -165,24 +198,22 @@ fn mount_at(
     let names: Vec<String> =
         volumes.iter().map(|volume| String::from_utf8_lossy(volume.name()).into_owned()).collect();
     volumes.extend(arrangement.missing());
-    if arguments.raw {
+    let mut root = only.clone().map(String::into_bytes);
+    if arguments.flat {
+        volumes = flat(files);
+        root = Some(raw::FOLDER.into());
+    } else if arguments.raw {
         volumes.push(raw::volume(raw_files(files)));
     }
-    let log: Log = Arc::new({
-        let talk = talk.clone();
-        move |line: &str| talk.note(line)
-    });
-    let mut options = MountOptions::new(source_of(disks), log);
-    options.volumes = set.volume_names(|name| names.iter().any(|shown| shown == name));
-    let folders: Vec<PathBuf> = names.iter().map(|name| shown_at(name, &arrangement)).collect();
+    let shown_at = |name: &String| shown_at(name, &arrangement, only.as_deref());
+    let folders: Vec<PathBuf> = names.iter().map(shown_at).collect();
+    let mut options = arguments.mount_options(disks, &set, talk);
+    options.volumes = links_of(&set, &names, only.as_deref(), arguments.guest);
+    options.root = root;
     options.arrange = Some(Arc::new({
         let talk = talk.clone();
         move |tree| arrangement.apply(tree).iter().for_each(|line| talk.say(line))
     }));
-    options.threads = arguments.threads;
-    options.label = label(disks);
-    options.serial = serial(&set);
-    arguments.host.apply(&mut options);
     let mounted = match projector.mount(volumes, folder, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -195,18 +226,15 @@ fn mount_at(
     }
     let paths = paths(&*mounted, folder, names.iter().zip(&folders), &arguments.host);
     if arguments.json {
-        let volumes = set.volumes().iter().filter_map(|volume| {
-            let paths = paths.get(&volume.name)?;
-            Some(MountedVolumeJson { id: volume.id(), name: &volume.name, paths })
-        });
         let log = arguments.background_log.as_deref();
-        answer_json(&MountJson::new(folder, log, volumes.collect(), &report), talk);
+        let volumes = mounted_volumes(&set, &paths);
+        answer_json(&MountJson::new(folder, log, volumes, &report), talk);
     }
     drop(report);
     // Of a set that is shown whole there is nothing to say.
     let tells = outcome == Outcome::Part && !arguments.json;
     for shown in folders.iter().filter(|_| tells) {
-        talk.answer(&folder.join(shown).display().to_string());
+        talk.answer(&path_in(folder, shown).display().to_string());
     }
     let record = MountRecord {
         folder: folder.to_path_buf(),
@@ -243,6 +271,18 @@ struct MountedVolumeJson<'a> {
     name: &'a str,
     /// Its folder, then what else it may be called.
     paths: &'a [String],
+}
+
+/// The volumes of `set` that are shown by `paths`.
+fn mounted_volumes<'a>(
+    set: &'a DiskSet,
+    paths: &'a BTreeMap<String, Vec<String>>,
+) -> Vec<MountedVolumeJson<'a>> {
+    let shown = set.volumes().iter().filter_map(|volume| {
+        let paths = paths.get(&volume.name)?;
+        Some(MountedVolumeJson { id: volume.id(), name: &volume.name, paths })
+    });
+    shown.collect()
 }
 
 impl<'a> MountJson<'a> {
@@ -289,11 +329,36 @@ fn source_of(disks: &[PathBuf]) -> String {
     disks.iter().map(|disk| disk.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
-/// Where the volume `name` is shown below the folder of the mount.
-fn shown_at(name: &str, arrangement: &Arrangement) -> PathBuf {
+/// What links of the volumes `shown` call them, or of `only` one, in which others lie in a tree of a
+/// `guest`.
+fn links_of(set: &DiskSet, shown: &[String], only: Option<&str>, guest: bool) -> VolumeNames {
+    let all = || set.volume_names(|name| shown.iter().any(|shown| shown == name));
+    match only {
+        None => all(),
+        // No link leads out of it, nor from another volume to its begin by its name.
+        Some(_) if guest => VolumeNames::default(),
+        Some(only) => all().only(only.as_bytes()),
+    }
+}
+
+/// The first of `files` alone, as the file `flat`.
+fn flat(files: Vec<Device>) -> Vec<TreeVolume> {
+    let first = files.into_iter().next();
+    let file = first.map(|it| Arc::new(Export::read_only("flat", it.device)));
+    vec![raw::volume(file.into_iter().collect())]
+}
+
+/// Where the volume `name` is shown below the folder of the mount, which shows all or `only` one.
+fn shown_at(name: &str, arrangement: &Arrangement, only: Option<&str>) -> PathBuf {
     let (root, below) = arrangement.place_of(name).unwrap_or((name, ""));
     let parts = below.split('/').filter(|part| !part.is_empty());
-    [root].into_iter().chain(parts).map(|part| names::to_host(part.as_bytes())).collect()
+    let root = only.is_none().then_some(root);
+    root.into_iter().chain(parts).map(|part| names::to_host(part.as_bytes())).collect()
+}
+
+/// `below` in `folder`, which it is itself if it has no parts.
+fn path_in(folder: &Path, below: &Path) -> PathBuf {
+    folder.iter().chain(below).collect()
 }
 
 /// The names that programs may use for each volume, of which `shown` has the name and the folder: the
@@ -307,7 +372,7 @@ fn paths<'a>(
     let of = |(name, below): (&String, &PathBuf)| {
         let own = match host.letter() {
             Some(letter) => format!("{}\\", letter.display()),
-            None => folder.join(below).display().to_string(),
+            None => path_in(folder, below).display().to_string(),
         };
         let mut paths = vec![own];
         paths.extend(mounted.other_names(name.as_bytes()));

@@ -10,6 +10,7 @@ pub(crate) const MOUNT_HELP: &str = "\
 Examples:
   volfold mount disk.vmdk /mnt/disk
   volfold mount disk1.vmdk disk2.vmdk /mnt/disks --volume System
+  volfold mount disk1.vmdk disk2.vmdk /mnt/system --only System
   volfold unmount /mnt/disk
 
 Returns when FOLDER can be read and goes on in the background; messages then go to the log file
@@ -18,14 +19,15 @@ that `volfold mounts` names. FOLDER is made if it is not there. Nothing is ever 
 From /etc/fstab, with this program linked as /sbin/mount.volfold (or mount.fuse3 installed, and then
 with the type fuse.volfold):
   /srv/disk.vmdk  /mnt/disk  volfold  ro,nofail,volume=System,allow_other  0  0
-Options: disk= (one more image), volume=, owner=, links=, allow_other, raw, system_files, allow_path=,
-cache_size=, key_file=, snapshot=, threads=.";
+Options: disk= (one more image), volume=, only=, guest, owner=, links=, allow_other, raw, system_files,
+allow_path=, cache_size=, key_file=, snapshot=, threads=.";
 
 #[cfg(windows)]
 pub(crate) const MOUNT_HELP: &str = "\
 Examples:
   volfold mount disk.vmdk C:\\mnt\\disk
   volfold mount disk1.vmdk disk2.vmdk C:\\mnt\\disks --volume System
+  volfold mount disk.vmdk C:\\mnt\\system --only System
   volfold mount disk.vmdk --volume System --letter X:
   volfold unmount C:\\mnt\\disk
 

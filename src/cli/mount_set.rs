@@ -36,6 +36,8 @@ pub(super) fn serial(set: &DiskSet) -> u32 {
 pub(super) struct Wanted<'a> {
     /// Names or ids of volumes; empty for all.
     pub(super) volumes: &'a [String],
+    /// The name or id of a volume that is shown alone, with what lies in it by its system.
+    pub(super) only: Option<&'a str>,
     /// Whether disks and volumes are shown as files too.
     pub(super) raw: bool,
     /// Whether volumes are shown in the places where their systems do.
@@ -52,6 +54,8 @@ pub(super) struct Shown {
     pub(super) files: Vec<Device>,
     /// In which places the volumes are shown.
     pub(super) arrangement: Arrangement,
+    /// The name of the volume that is shown alone.
+    pub(super) only: Option<String>,
     pub(super) outcome: Outcome,
 }
 
@@ -67,33 +71,41 @@ pub(super) fn open_set<'a>(
     // With --raw what no driver reads is shown as bytes.
     let mut report = report.with_left_out(wanted.raw);
     report.images(&set);
+    let arrangement = match wanted.guest {
+        true => arrange(&set, wanted.only, &mut report),
+        false => Arrangement::default(),
+    };
+    let only = wanted.only.and_then(|name| set.volume(name)).map(|volume| volume.name.clone());
+    if let (Some(name), Some(only)) = (wanted.only, &only)
+        && let Some((root, below)) = arrangement.place_of(only)
+        && root != only
+    {
+        let reason = format!("is {below} of the system on {root}; give --only {root}");
+        report.refused(name.as_bytes(), "host", reason);
+        return (report, None);
+    }
+    let asked: Vec<&str> = wanted.volumes.iter().map(String::as_str).chain(wanted.only).collect();
     // A name that several have is none of theirs: copies of a disk have one letter.
-    let is_it = |name: &String, volume: &SetVolume| {
+    let is_it = |name: &str, volume: &SetVolume| {
         set.volume(name).is_some_and(|named| std::ptr::eq(&**named, volume))
     };
+    let is_in_only = |volume: &SetVolume| {
+        let place = arrangement.place_of(&volume.name);
+        place.is_some_and(|(root, _)| only.as_deref() == Some(root))
+    };
     let named = |volume: &SetVolume| {
-        wanted.volumes.is_empty() || wanted.volumes.iter().any(|name| is_it(name, volume))
+        asked.is_empty() || asked.iter().any(|name| is_it(name, volume)) || is_in_only(volume)
     };
     report.volumes(&set, named);
     let all = devices::devices(&set);
     let volumes: Vec<&SetVolume> =
         set.volumes().iter().map(|volume| &**volume).filter(|volume| named(volume)).collect();
-    let mut is_part = false;
-    for volume in volumes.iter().filter(|volume| volume.reason.is_some()) {
-        let (id, reason) = (volume.id(), volume.reason.as_deref().unwrap_or_default());
-        let (file, folder) = (devices::file_name(&all, volume), raw::FOLDER);
-        let line = match wanted.raw {
-            true => format!("{id}: shown as {folder}/{file} alone: {reason}"),
-            false => {
-                format!("{id}: not shown: {reason}; with --raw its bytes are {folder}/{file}")
-            }
-        };
-        talk.say(&line);
-        is_part |= !wanted.volumes.is_empty() && !wanted.raw;
-    }
+    let has_no_folder = tell_unreadable(&volumes, &all, wanted.raw, talk);
+    let mut is_part = has_no_folder && !asked.is_empty() && !wanted.raw;
     let mut files = if wanted.raw { all } else { Vec::new() };
     let shown = set.tree_volumes(|volume| named(volume));
     let mut missing = devices::choose(&mut files, wanted.volumes);
+    missing.extend(wanted.only);
     missing.retain(|name| set.volume(name).is_none());
     for missing in missing {
         let reason = set.why_no_volume(missing).unwrap_or_else(|| "no such volume".to_owned());
@@ -102,7 +114,7 @@ pub(super) fn open_set<'a>(
         is_part = true;
     }
     if shown.is_empty() && files.is_empty() {
-        if !set.disks().is_empty() && wanted.volumes.is_empty() {
+        if !set.disks().is_empty() && asked.is_empty() {
             talk.say(NO_VOLUME);
         }
         return (report, None);
@@ -113,22 +125,41 @@ pub(super) fn open_set<'a>(
             look_into(volume, number, || Some(tree.open()), &mut report);
         }
     }
-    let arrangement =
-        if wanted.guest { arrange(&set, &mut report) } else { Arrangement::default() };
     report.later(&set);
     let is_part = is_part | (report.end() == Outcome::Part);
     let outcome = if is_part { Outcome::Part } else { Outcome::Done };
-    (report, Some(Shown { set, volumes: shown, files, arrangement, outcome }))
+    (report, Some(Shown { set, volumes: shown, files, arrangement, only, outcome }))
+}
+
+/// Tells of those of `volumes` that have no folder, but bytes that `raw` shows; whether there are some.
+fn tell_unreadable(volumes: &[&SetVolume], all: &[Device], raw: bool, talk: &Talk) -> bool {
+    let mut is_told = false;
+    for volume in volumes.iter().filter(|volume| volume.reason.is_some()) {
+        let (id, reason) = (volume.id(), volume.reason.as_deref().unwrap_or_default());
+        let (file, folder) = (devices::file_name(all, volume), raw::FOLDER);
+        talk.say(&match raw {
+            true => format!("{id}: shown as {folder}/{file} alone: {reason}"),
+            false => {
+                format!("{id}: not shown: {reason}; with --raw its bytes are {folder}/{file}")
+            }
+        });
+        is_told = true;
+    }
+    is_told
 }
 
 /// The places in which the systems of `set` show its volumes.
-fn arrange(set: &DiskSet, report: &mut Report<'_>) -> Arrangement {
+fn arrange(set: &DiskSet, only: Option<&str>, report: &mut Report<'_>) -> Arrangement {
     let info = set.os_info();
     for finding in &info.findings {
         report.finding(finding.clone());
     }
     if info.systems.is_empty() {
-        report.tell("no installed system was found: the volumes are shown side by side");
+        let shown = match only {
+            Some(_) => "the volume is shown alone",
+            None => "the volumes are shown side by side",
+        };
+        report.tell(&format!("no installed system was found: {shown}"));
     }
     Arrangement::new(&info.systems, |id| set.volume(id).map(|volume| volume.name.clone()))
 }

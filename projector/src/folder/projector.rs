@@ -100,6 +100,8 @@ pub struct MountOptions {
     /// What is done to the tree of the volumes before it is shown: volumes may be put in the places of
     /// directories. Volumes that are shown each for itself are not asked.
     pub arrange: Option<Arrange>,
+    /// The volume that the folder itself shows; without one every volume is a directory in it.
+    pub root: Option<Vec<u8>>,
     /// Threads that answer requests; 0: 2 or more, by the number of CPUs.
     pub threads: usize,
     /// Where lines about failed requests go.
@@ -127,6 +129,7 @@ impl MountOptions {
             serial: 0,
             volumes: VolumeNames::default(),
             arrange: None,
+            root: None,
             threads: 0,
             log,
         }
@@ -157,7 +160,8 @@ pub trait Projector: Send + Sync {
         None
     }
 
-    /// Shows each of `volumes` as a directory in `folder`, which must exist and be empty.
+    /// Shows each of `volumes` as a directory in `folder`, which must exist and be empty, or one of them
+    /// as the folder itself.
     ///
     /// # Errors
     /// Why the host does not do it.

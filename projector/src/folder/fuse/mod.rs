@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::SessionACL;
-use volfold_fs::TreeVolume;
+use volfold_fs::{FileSystem, Name, TreeVolume};
 
-use crate::error::ProjectResult;
+use crate::error::{ProjectError, ProjectErrorKind, ProjectResult};
 use crate::folder::projector::{MountOptions, Projector};
 use crate::fuse_session;
 use crate::mount::Mount;
@@ -33,7 +33,16 @@ impl Projector for Fuse {
         fuse_session::check_host(options.allow_other)?;
         let mut config = fuse_session::config(&options.source, false, options.threads);
         config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
-        let server = Server::new(Arc::new(options.tree(volumes)), options);
+        let tree = Arc::new(options.tree(volumes));
+        let root = match &options.root {
+            Some(name) => tree.lookup(tree.root(), Name::new(name)),
+            None => Ok(tree.root()),
+        };
+        let root = root.map_err(|error| {
+            let line = format!("{}: cannot be shown: {error}", folder.display());
+            ProjectError::new(ProjectErrorKind::Folder, line)
+        })?;
+        let server = Server::new(tree, root, options);
         fuse_session::start(server, folder, &config)
     }
 

@@ -68,6 +68,7 @@ impl Weighter<NodeId, Arc<dyn FileData>> for ByRunList {
 /// Answers the requests for one mount.
 pub(super) struct Server {
     tree: Arc<VolumeTree>,
+    /// That of the tree, or of the volume that is shown alone.
     root: NodeId,
     files: Cache<NodeId, Arc<dyn FileData>, ByRunList>,
     ownership: Ownership,
@@ -89,8 +90,8 @@ thread_local! {
 }
 
 impl Server {
-    pub(super) fn new(tree: Arc<VolumeTree>, options: &MountOptions) -> Self {
-        let root = tree.root();
+    /// Answers for what is below `root` of `tree`, which is the root of the tree or of a volume.
+    pub(super) fn new(tree: Arc<VolumeTree>, root: NodeId, options: &MountOptions) -> Self {
         Self {
             root,
             tree,
@@ -221,19 +222,35 @@ impl Server {
         }
     }
 
+    /// Whether a volume is shown alone, and the folder is its root.
+    fn shows_one(&self) -> bool {
+        self.root != self.tree.root()
+    }
+
+    /// The directories from the root of the tree to that of `node`, as far as they are known.
+    fn directories(&self, node: NodeId) -> Option<Vec<NodeId>> {
+        let mut dirs = self.places.directories(node)?;
+        if self.shows_one() {
+            dirs.insert(0, self.tree.root());
+        }
+        Some(dirs)
+    }
+
     /// What the link `node` says: where the guest means, but never outside of the volumes.
     fn link_target(&self, node: NodeId) -> FsResult<Vec<u8>> {
         let target = self.tree.read_link(node)?.0;
         if self.links != Links::Guest {
             return Ok(target);
         }
+        // The link itself, and the folder of its volume.
+        let above = if self.shows_one() { 1 } else { 2 };
         let depth = self.places.depth(node);
-        let Some(depth) = depth.and_then(|depth| usize::from(depth).checked_sub(2)) else {
+        let Some(depth) = depth.and_then(|depth| usize::from(depth).checked_sub(above)) else {
             return Err(FsError::new(FsErrorKind::Refused, "it is not known where the link lies"));
         };
         let own = (self.tree.volume_name(node).unwrap_or_default(), self.tree.case(node));
         let guest = Guest::set(&self.tree, &self.volumes);
-        let text = link_text(&guest, own, depth, &target, || self.places.directories(node))?;
+        let text = link_text(&guest, own, depth, &target, || self.directories(node))?;
         if text.climbs && self.tree.metadata(node)?.links > 1 {
             // The kernel keeps one target for all its names, which may lie at different depths.
             return Err(FsError::new(FsErrorKind::Refused, "link with `..` has several names"));
@@ -671,7 +688,7 @@ mod tests {
         let folder = tree.lookup(tree.root(), Name::new(raw::FOLDER)).unwrap();
         let node = tree.lookup(folder, Name::new("disk")).unwrap();
         let options = MountOptions::new("", Arc::new(|_| {}));
-        (Server::new(tree, &options), node)
+        (Server::new(tree.clone(), tree.root(), &options), node)
     }
 
     #[test]

@@ -109,11 +109,10 @@ fn mount<D: Driver>(
     options: &MountOptions,
 ) -> ProjectResult<Box<dyn Mount>> {
     let is_letter = matches!(options.place, Place::Letter(_));
-    if is_letter && volumes.len() != 1 {
-        return Err(ProjectError::new(
-            ProjectErrorKind::Folder,
-            "a drive letter shows one volume; choose it with --volume",
-        ));
+    if (is_letter || options.root.is_some()) && volumes.len() != 1 {
+        let what = if is_letter { "a drive letter" } else { "the folder itself" };
+        let line = format!("{what} shows one volume; choose it with --volume");
+        return Err(ProjectError::new(ProjectErrorKind::Folder, line));
     }
     place::check_folder(folder)?;
     let cannot = |error: std::io::Error| {
@@ -124,8 +123,8 @@ fn mount<D: Driver>(
     let security = security::descriptor(options.access).map_err(cannot)?;
     let (ask, end) = channel();
     let job = Job { driver, folder, options, security, ask: &ask };
-    let volumes =
-        if options.each || is_letter { job.each(&volumes)? } else { vec![job.set(volumes)?] };
+    let is_each = options.each || is_letter || options.root.is_some();
+    let volumes = if is_each { job.each(&volumes)? } else { vec![job.set(volumes)?] };
     control.listen(ask.clone()).map_err(cannot)?;
     Ok(Box::new(Mounted { driver: D::TITLE, volumes, ask, end }))
 }
@@ -164,6 +163,7 @@ impl<D: Driver> Job<'_, D> {
             let name = volume.name().to_vec();
             let point = match self.options.place {
                 Place::Letter(letter) => PathBuf::from(format!("{letter}:")),
+                _ if self.options.root.is_some() => self.folder.to_path_buf(),
                 _ => self.folder.join(names::to_host(&name)),
             };
             let shown = volume.open().map(|fs| Shown::Volume { fs, name: name.clone() });
