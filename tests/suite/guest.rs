@@ -344,6 +344,18 @@ fn a_mount_shows_volumes_where_their_system_does() {
     let expected = [root.join("home"), root.clone(), root.join("usr")];
     assert_eq!(paths, expected.iter().map(|path| text(path)).collect::<Vec<_>>());
     mounted.unmount(&[]).code(0);
+    // The folder itself can be the root of the system.
+    mounted.mount(&disks, &["--guest", "--only", "root"]).code(3);
+    let read = |path: &str| fs::read_to_string(mounted.join(path));
+    assert_eq!(read("home/ada/notes").expect("a file"), "hello");
+    assert!(read("etc/os-release").expect("by a link to another volume").contains("bookworm"));
+    assert_eq!(fs::read(mounted.join("bin/sh")).expect("by two links"), shell());
+    assert!(fs::read_dir(mounted.join("var/log")).map(Iterator::count).is_err(), "missing");
+    mounted.unmount(&[]).code(0);
+    mounted
+        .mount(&disks, &["--guest", "--only", "home"])
+        .code(1)
+        .says("/home of the system on root");
 }
 
 #[apply(test)]

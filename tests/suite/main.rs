@@ -67,6 +67,8 @@ mod regressions;
 #[cfg(target_os = "linux")]
 mod snapshots;
 mod told;
+#[cfg(target_os = "linux")]
+mod vmware_mount;
 mod windows;
 #[cfg(windows)]
 mod winfsp;

@@ -227,7 +227,7 @@ fn a_folder_is_freed_and_mounted_through_links() {
 
 /// Runs `script` with mounts of its own, and with `/run` of its own, as `options` of tmpfs say; `$V` is
 /// the program, `$IMAGE` the sample, `$1` a folder.
-fn apart(name: &str, options: &str, script: &str) -> crate::common::program::Output {
+pub(crate) fn apart(name: &str, options: &str, script: &str) -> crate::common::program::Output {
     needs_mount();
     needs("root", rustix::process::geteuid().is_root());
     needs_programs(&["unshare", "bash"]);

@@ -177,6 +177,18 @@ fn each_volume_can_be_one_of_the_host() {
 }
 
 #[apply(test)]
+fn a_volume_is_the_folder_itself() {
+    let place = Place::new("only");
+    let sample = fixture("sample");
+    let json = place.mount_with(&sample.paths(), &["--only", "linux", "--json"]).code(0).json();
+    assert_eq!(json["volumes"][0]["paths"][0], place.plain());
+    assert_eq!(place.points(), [place.plain()]);
+    assert!(place.report("mount").contains_key("\\eicar.com"), "a volume's files are at its top");
+    place.unmount().code(0);
+    assert!(!place.folder.exists(), "the folder was made by `mount` and goes");
+}
+
+#[apply(test)]
 fn a_drive_shows_one_volume_and_takes_no_folder() {
     let place = Place::new("letter");
     let disk = fixture("fat12").path();
