@@ -100,8 +100,8 @@ pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeRe
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
     Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, LinkTarget, Metadata, Name, NodeId, Owner, StreamInfo, StreamName, Times,
-    Usage,
+    FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, Owner, StreamInfo,
+    StreamName, Times, Usage,
 };
 pub use registry::{DRIVERS, detect};
 pub use time::Timestamp;

@@ -166,6 +166,16 @@ pub struct DirEntry<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkTarget(pub Vec<u8>);
 
+/// A directory that stands for another volume, or for a place of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MountedFolder {
+    /// Its path from the root, with `/` before each part.
+    pub path: Vec<u8>,
+    /// What it stands for.
+    pub target: LinkTarget,
+}
+
 /// The name of a data stream; the main one is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StreamName(pub Vec<u8>);
@@ -318,6 +328,15 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// `NotALink`, or why it cannot be read.
     fn read_link(&self, node: NodeId) -> FsResult<LinkTarget>;
+
+    /// The directories that stand for other volumes or places of them, as far as the file system has a
+    /// list of these; it may have some that are none by now, which are left out.
+    ///
+    /// # Errors
+    /// Why the list cannot be read.
+    fn mounted_folders(&self) -> FsResult<Vec<MountedFolder>> {
+        Ok(Vec::new())
+    }
 
     /// The alternate streams of `node`.
     ///

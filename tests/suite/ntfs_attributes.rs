@@ -294,6 +294,24 @@ fn a_junction_to_another_volume_of_the_set_leads_into_its_folder() {
     drop(other);
     let disk = scratch.join("disk.img");
     write_disk(&disk, [&image, &fixture("ntfs-wsl").path()]);
+    // The volume's own list of them, which ntfs-3g kept.
+    let set = DiskSet::open([&disk], &OpenOptions::default()).expect("a set");
+    let files = set.volume("Plain volume").expect("the volume").file_system().expect("NTFS");
+    let mut listed: Vec<(String, String)> = files
+        .mounted_folders()
+        .expect("the list")
+        .into_iter()
+        .map(|one| (one.path, one.target.0))
+        .map(|(path, target)| (String::from_utf8(path), String::from_utf8(target)))
+        .map(|(path, target)| (path.expect("a path"), target.expect("a target")))
+        .collect();
+    listed.sort();
+    let mut expected = places.map(|(name, target)| {
+        let target = target.trim_start_matches(r"\??\").replace('\\', "/");
+        (format!("/docs/{name}"), target)
+    });
+    expected.sort();
+    assert_eq!(listed, expected);
     let folder = Folder::mounted("junctions", &[disk]);
     let docs = folder.path().join("Plain volume/docs");
     let lead = |name: &str| std::fs::read_link(docs.join(name)).expect(name);

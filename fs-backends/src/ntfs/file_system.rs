@@ -13,8 +13,8 @@ use super::volume::{GONE, GONE_SENTENCE};
 use super::wof;
 use crate::error::{FsError, FsResult};
 use crate::node::{
-    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
-    NodeId, StreamInfo, StreamName, Usage,
+    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
+    MountedFolder, Name, NodeId, StreamInfo, StreamName, Usage,
 };
 use crate::wtf8;
 
@@ -155,6 +155,10 @@ impl FileSystem for NtfsFileSystem {
             Some(target) => Ok(LinkTarget(target?)),
             None => Err(FsError::not_a_link()),
         }
+    }
+
+    fn mounted_folders(&self) -> FsResult<Vec<MountedFolder>> {
+        self.mount_points()
     }
 
     fn streams(&self, node: NodeId) -> FsResult<Vec<StreamInfo>> {

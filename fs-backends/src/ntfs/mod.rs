@@ -26,6 +26,7 @@ mod file_system;
 pub mod fuzzing;
 mod index;
 mod lznt1;
+mod mount_points;
 mod mounted;
 mod node;
 mod record;

@@ -112,6 +112,18 @@ pub(super) struct NtfsFileSystem {
     pub(super) security: OnceLock<Index>,
 }
 
+impl NtfsFileSystem {
+    /// The index of the file `name` in `$Extend`.
+    pub(super) fn index_of_extend(&self, name: &str, keys: Keys) -> FsResult<Index> {
+        let record = ["$Extend", name].iter().try_fold(ROOT, |dir, name| {
+            let units: Vec<u16> = name.encode_utf16().collect();
+            let found = self.index(dir)?.find(&self.volume, &self.upcase, &units)?;
+            Ok::<_, FsError>(found.number())
+        })?;
+        Index::open(&self.volume, &self.volume.node(record)?, keys)
+    }
+}
+
 /// What is known of [`PAGE`] entries of a directory.
 pub(super) type Page = [Slot];
 

@@ -31,7 +31,7 @@ use crate::wtf8;
 /// LIMIT: the specification's bound of a reparse buffer, with its header.
 pub(super) const MAX_REPARSE: u64 = 16 * 1024 + 24;
 
-const TAG_MOUNT_POINT: u32 = 0xA000_0003;
+pub(super) const TAG_MOUNT_POINT: u32 = 0xA000_0003;
 const TAG_SYMLINK: u32 = 0xA000_000C;
 const TAG_LX_SYMLINK: u32 = 0xA000_001D;
 const TAG_WOF: u32 = 0x8000_0017;

@@ -19,7 +19,7 @@ use volfold_block::{ByteReader, byte_count, bytes_to_index};
 
 use super::extended::MAX_EA;
 use super::index::{Index, Keys};
-use super::mounted::{NtfsFileSystem, ROOT};
+use super::mounted::NtfsFileSystem;
 use super::node;
 use super::record::{DOS_NAME_SPACE, FileRecord, Form, kind};
 use super::reparse::MAX_REPARSE;
@@ -39,7 +39,6 @@ const MAX_VALUE: u64 = 64 * 1024;
 /// LIMIT: bytes of an object id with its three companions.
 const MAX_OBJECT_ID: u64 = 64;
 /// The way to the file that has the ids which files were born with, and the bytes it has of each.
-const EXTEND: [&str; 2] = ["$Extend", "$ObjId"];
 const OBJECT_DATA: usize = 56;
 /// `FILE_ATTRIBUTE_DIRECTORY` and `FILE_ATTRIBUTE_NORMAL` of MS-FSCC.
 const DIRECTORY: u32 = 0x10;
@@ -209,14 +208,7 @@ impl NtfsFileSystem {
         const SIZE: usize = 16;
         // What cannot be found there is as if it were not there.
         let births = || -> FsResult<Vec<u8>> {
-            let record = EXTEND.iter().try_fold(ROOT, |dir, name| {
-                let units: Vec<u16> = name.encode_utf16().collect();
-                let found = self.index(dir)?.find(&self.volume, &self.upcase, &units)?;
-                Ok::<_, FsError>(found.number())
-            })?;
-            let record = self.volume.node(record)?;
-            let index = Index::open(&self.volume, &record, Keys::ObjectIds)?;
-            index.data_of(&self.volume, &own)
+            self.index_of_extend("$ObjId", Keys::ObjectIds)?.data_of(&self.volume, &own)
         };
         match births() {
             Ok(data) if own.len() == SIZE && data.len() == OBJECT_DATA => {

@@ -36,11 +36,14 @@ pub(in crate::ntfs) enum Keys {
     SecurityIds,
     /// `$O` of `$ObjId`: the object ids of files.
     ObjectIds,
+    /// `$R` of `$Reparse`: the tags of reparse points, and the files that have them.
+    ReparsePoints,
 }
 
-/// `$SII` and `$O`, in UTF-16.
+/// `$SII`, `$O` and `$R`, in UTF-16.
 const SII: &[u8] = b"$\0S\0I\0I\0";
 const O: &[u8] = b"$\0O\0";
+const R: &[u8] = b"$\0R\0";
 
 impl Keys {
     /// The name of the index.
@@ -49,6 +52,7 @@ impl Keys {
             Self::Names { .. } => I30,
             Self::SecurityIds => SII,
             Self::ObjectIds => O,
+            Self::ReparsePoints => R,
         }
     }
 
@@ -56,7 +60,7 @@ impl Keys {
     fn kind(self) -> u32 {
         match self {
             Self::Names { .. } => kind::FILE_NAME,
-            Self::SecurityIds | Self::ObjectIds => 0,
+            Self::SecurityIds | Self::ObjectIds | Self::ReparsePoints => 0,
         }
     }
 }
@@ -306,10 +310,6 @@ impl Index {
     /// `NotFound`, or why the index cannot be read.
     pub(in crate::ntfs) fn data_of(&self, volume: &Volume, key: &[u8]) -> FsResult<Vec<u8>> {
         let mut found = None;
-        let numbers = |bytes: &[u8]| {
-            let (numbers, _) = bytes.as_chunks::<4>();
-            numbers.iter().map(|number| u32::from_le_bytes(*number)).collect::<Vec<_>>()
-        };
         let wanted = numbers(key);
         self.descend(volume, |entry, position| {
             let order = wanted.cmp(&numbers(entry.key));
@@ -323,6 +323,30 @@ impl Index {
             Ok(order)
         })?;
         found.ok_or_else(FsError::not_found)
+    }
+
+    /// The first key after `key` of an index of rows of numbers of 32 bits.
+    ///
+    /// # Errors
+    /// Why the index cannot be read.
+    pub(in crate::ntfs) fn key_after(
+        &self,
+        volume: &Volume,
+        key: &[u8],
+    ) -> FsResult<Option<Vec<u8>>> {
+        let wanted = numbers(key);
+        let mut next = None;
+        // The nearest key to the right is met on the way down to where the end of `key` would be.
+        self.descend(volume, |entry, _| {
+            Ok(match wanted < numbers(entry.key) {
+                true => {
+                    next = Some(entry.key.to_vec());
+                    Ordering::Less
+                }
+                false => Ordering::Greater,
+            })
+        })?;
+        Ok(next)
     }
 
     /// Goes down the tree to where a key is or would be. `compare` gives the order of that key to
@@ -345,6 +369,12 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// `bytes` as numbers of 32 bits.
+fn numbers(bytes: &[u8]) -> Vec<u32> {
+    let (numbers, _) = bytes.as_chunks::<4>();
+    numbers.iter().map(|number| u32::from_le_bytes(*number)).collect()
 }
 
 /// Checks the block `vcn`, and puts its fixups back.
