@@ -79,7 +79,7 @@ fn all_keys_and_values_are_read_from_every_version_and_kind_of_list() {
     for (minor, list) in [(2, *b"li"), (3, *b"lf"), (4, *b"lf"), (5, *b"lh"), (6, *b"lh")] {
         let bytes = Writer::new(minor, list).build(&written);
         let hive = open(&bytes);
-        assert_eq!((hive.version(), hive.findings()), ((1, minor), &[][..]));
+        assert_eq!((hive.version(), hive.findings()), ((1, minor), Vec::new()));
         assert_eq!(hive.last_written(), filetime_to_timestamp(WRITTEN));
         assert_eq!(hive.file_name(), r"\SystemRoot\config\TEST");
         assert_same(&tree(&hive.root().unwrap()), &written, "");
