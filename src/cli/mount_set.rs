@@ -74,6 +74,9 @@ pub(super) fn open_set<'a>(
     let named = |volume: &SetVolume| {
         wanted.volumes.is_empty() || wanted.volumes.iter().any(|name| is_it(name, volume))
     };
+    if !wanted.volumes.is_empty() {
+        report.about_part();
+    }
     report.volumes(&set, named);
     let all = devices::devices(&set);
     let volumes: Vec<&SetVolume> =
