@@ -123,13 +123,15 @@ impl Reader<'_> {
         self.tell(path, read)
     }
 
-    /// The content of a file that says which system it is; a link to nothing is told.
-    fn release_text(&mut self, path: &str) -> Option<Vec<u8>> {
+    /// The content of a file that counts; a link to nothing, or in a circle, is told.
+    fn linked_text(&mut self, path: &str) -> Option<Vec<u8>> {
         let text = self.root.read(path);
         if matches!(text, Ok(None)) {
             let is_there = self.root.has(path).map(Some);
             if self.tell(path, is_there) == Some(true) {
-                self.findings.push(self.odd(format!("{path} is a link that leads to nothing")));
+                self.findings.push(
+                    self.odd(format!("{path} is a link that leads to nothing, or in a circle")),
+                );
             }
         }
         self.tell(path, text)
@@ -158,7 +160,8 @@ impl Reader<'_> {
     /// Where the system shows volumes, which are put there, and its swap space.
     fn mount_points(&mut self, set: &SetParts<'_>) -> (Vec<MountPoint>, Vec<String>) {
         let volumes = set.volumes;
-        let table = self.text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
+        let table =
+            self.linked_text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
         let swap = table.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
         let swap = swap.collect();
         let units = self.units();
@@ -325,7 +328,7 @@ impl Reader<'_> {
 
     fn release(&mut self, system: &mut GuestSystem) {
         let text = ["/etc/os-release", "/usr/lib/os-release"];
-        let found = text.into_iter().find_map(|path| Some((path, self.release_text(path)?)));
+        let found = text.into_iter().find_map(|path| Some((path, self.linked_text(path)?)));
         let Some((path, text)) = found else {
             return self.old_release(system);
         };
@@ -351,7 +354,7 @@ impl Reader<'_> {
     /// What systems from before 2012 tell.
     fn old_release(&mut self, system: &mut GuestSystem) {
         for (path, id) in OLD_RELEASES {
-            let Some(text) = self.release_text(path) else { continue };
+            let Some(text) = self.linked_text(path) else { continue };
             if id.is_empty() {
                 let mut variables = release::parse(&text);
                 system.vendor = variables.remove("DISTRIB_ID").map(|id| id.to_lowercase());
