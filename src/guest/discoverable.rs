@@ -34,23 +34,23 @@ const DIRECTORIES: [(&str, &str); 13] = [
 
 /// The volumes of `all` that the system on `root` shows by their types, and where.
 pub(super) fn find<'a>(
-    all: impl Iterator<Item = &'a SetVolume> + Clone,
+    all: impl Iterator<Item = &'a SetVolume>,
     root: &SetVolume,
     machine_id: Option<&str>,
 ) -> Vec<(&'static str, &'a SetVolume)> {
     let Some((disk, _)) = gpt_place(root) else { return Vec::new() };
+    let on_disk: Vec<(GptPartition, &'a SetVolume)> = all
+        .filter(|volume| volume.id() != root.id())
+        .filter_map(|volume| Some((gpt_place(volume)?, volume)))
+        .filter(|((own, partition), _)| *own == disk && partition.attributes & NO_AUTO == 0)
+        .map(|((_, partition), volume)| (partition, volume))
+        .collect();
     let mut found: Vec<(&'static str, &'a SetVolume)> = Vec::new();
     for (kind, directory) in DIRECTORIES {
-        let on_disk = all.clone().filter_map(|volume| {
-            let (own, partition) = gpt_place(volume)?;
-            let is_it = own == disk && partition.kind_text == kind && volume.id() != root.id();
-            is_it.then_some((partition.number, partition.attributes, volume))
+        let meant = on_disk.iter().filter(|(partition, volume)| {
+            partition.kind == kind && (kind != VAR || has_own_var(volume, machine_id))
         });
-        let meant = on_disk.filter(|(_, attributes, volume)| {
-            attributes & NO_AUTO == 0 && (kind != VAR || has_own_var(volume, machine_id))
-        });
-        let first = meant.min_by_key(|(number, ..)| *number);
-        if let Some((.., volume)) = first
+        if let Some((_, volume)) = meant.min_by_key(|(partition, _)| partition.number)
             && found.iter().all(|(other, _)| *other != directory)
         {
             found.push((directory, volume));
@@ -63,7 +63,8 @@ pub(super) fn find<'a>(
 struct GptPartition {
     number: u32,
     attributes: u64,
-    kind_text: String,
+    /// Its type.
+    kind: String,
 }
 
 /// The disk of a volume that is a partition of a GPT, and what the table says of it.
@@ -72,7 +73,7 @@ fn gpt_place(volume: &SetVolume) -> Option<(usize, GptPartition)> {
     let partition = volume.volume.partition.as_ref()?;
     let PartitionType::Gpt(kind) = partition.kind else { return None };
     let (number, attributes) = (partition.number, partition.attributes);
-    Some((extent.disk, GptPartition { number, attributes, kind_text: kind.to_string() }))
+    Some((extent.disk, GptPartition { number, attributes, kind: kind.to_string() }))
 }
 
 /// Whether the GUID of the partition is that of `/var` on the machine with this id.

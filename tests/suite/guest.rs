@@ -651,10 +651,9 @@ fn every_command_tells_that_a_volume_of_the_system_is_missing() {
     assert!(!other.stderr.contains("people"));
 }
 
-#[apply(test)]
-fn units_that_are_enabled_are_mount_points_as_lines_of_the_table_are() {
+/// The files of a root with units that show volumes, some of them enabled.
+fn root_with_units(scratch: &Scratch) -> PathBuf {
     needs_programs(&["mke2fs"]);
-    let scratch = Scratch::new("guest-units");
     let root = scratch.join("root");
     let unit = |what: &str, directory: &str, options: &str| {
         format!(
@@ -690,6 +689,13 @@ fn units_that_are_enabled_are_mount_points_as_lines_of_the_table_are() {
         symlink(target, root.join(system).join(folder).join(name)).expect("a link");
     }
     symlink("/dev/null", root.join(system).join("masked.mount")).expect("a link");
+    root
+}
+
+#[apply(test)]
+fn units_that_are_enabled_are_mount_points_as_lines_of_the_table_are() {
+    let scratch = Scratch::new("guest-units");
+    let root = root_with_units(&scratch);
     let (home, data) = (scratch.join("home"), scratch.join("data"));
     write(&home, &[("ada/notes", b"hello")]);
     write(&data, &[("file", b"data")]);

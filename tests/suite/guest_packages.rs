@@ -415,11 +415,14 @@ fn changes_of_an_interrupted_dpkg_count_and_an_older_status_does_not() {
     assert_eq!(told(&packages(&image)), expected);
 }
 
+/// A system: its name, its files, and what is told of it.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a [u8])], &'a [&'a str]);
+
 #[apply(test)]
 fn no_list_is_taken_for_that_of_a_system_without_packages() {
     let gentoo: &[(&str, &[u8])] = &[("var/db/pkg/sys-libs/glibc-2.38/PF", b"glibc-2.38\n")];
     let none = "/: no package database that can be read was found";
-    let cases: [(&str, &[(&str, &[u8])], &[&str]); 5] = [
+    let cases: [Case<'_>; 5] = [
         ("none", &[], &[none]),
         (
             "gentoo",
@@ -477,6 +480,8 @@ fn no_list_is_taken_for_that_of_a_system_without_packages() {
     volfold(["info", "--packages", text(&image)]).code(3).says("no installed system was found");
     let bom = volfold(["info", "--sbom", "cyclonedx", text(&image)]).code(3).json();
     assert_eq!(bom["compositions"], json!([{ "aggregate": "incomplete" }]));
+    let spdx = volfold(["info", "--sbom", "spdx", text(&image)]).code(3).json();
+    assert_eq!(spdx["relationships"][0]["relatedSpdxElement"], "NOASSERTION");
 }
 
 #[apply(test)]

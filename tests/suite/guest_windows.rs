@@ -96,6 +96,9 @@ fn drive<'a>(answer: &'a Value, letter: &str) -> (&'a Value, &'a Value) {
     (&point["volume"], &point["reason"])
 }
 
+/// A folder of Windows: its name, the files in `System32/config`, and what is told of which.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a [u8])], &'a [(&'a str, &'a str)]);
+
 #[apply(test)]
 fn a_windows_is_found_by_what_is_left_of_it() {
     let scratch = Scratch::new("windows-left");
@@ -103,7 +106,7 @@ fn a_windows_is_found_by_what_is_left_of_it() {
     let broken = b"regf and nothing more".as_slice();
     let missing = "hive is missing";
     let cut = "not a registry hive (at byte 0)";
-    let cases: [(&str, &[(&str, &[u8])], &[(&str, &str)]); 5] = [
+    let cases: [Case<'_>; 5] = [
         ("Windows", &[("SYSTEM", &system)], &[("SOFTWARE", missing)]),
         ("WINNT", &[("SOFTWARE", &software)], &[("SYSTEM", missing)]),
         ("Windows", &[("SYSTEM", broken), ("SOFTWARE", &software)], &[("SYSTEM", cut)]),

@@ -96,6 +96,9 @@ struct Relationship {
 pub(crate) fn spdx(installed: &[Installed]) -> io::Result<String> {
     let mut content = Content { packages: Vec::new(), relationships: Vec::new() };
     let mut number: u64 = 0;
+    if installed.is_empty() {
+        content.relate(DOCUMENT, "DESCRIBES", NOTHING);
+    }
     for (index, system) in installed.iter().enumerate() {
         let own = format!("SPDXRef-OperatingSystem-{index}");
         content.relate(DOCUMENT, "DESCRIBES", &own);
