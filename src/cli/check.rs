@@ -108,6 +108,9 @@ pub(crate) fn run(arguments: &CheckArguments) -> io::Result<Outcome> {
     let named = |volume: &SetVolume| {
         arguments.volume.is_empty() || arguments.volume.iter().any(|name| volume.is_called(name))
     };
+    if !arguments.volume.is_empty() {
+        report.about_part();
+    }
     report.volumes(&set, named);
     let mut is_missing = false;
     for wanted in arguments.volume.iter().filter(|wanted| set.volume(wanted).is_none()) {

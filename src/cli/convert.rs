@@ -106,6 +106,7 @@ struct WrittenJson {
 pub(crate) fn run(arguments: &ConvertArguments) -> io::Result<Outcome> {
     let options = arguments.images.options(arguments.source_format.as_deref());
     let (set, mut report) = set::open(&arguments.disks, &options);
+    report.about_part();
     report.volumes(&set, |_| true);
     let (mut written, mut reason) = (None, None);
     if !set.disks().is_empty() {

@@ -10,7 +10,7 @@ use volfold::DiskSet;
 use volfold::guest::packages::{Package, Packages};
 use volfold::guest::{GuestSystem, MountPoint, OsInfo};
 use volfold::info::Failure;
-use volfold_block::Finding;
+use volfold_block::{Finding, Severity, code};
 
 use super::bom::{self, Installed};
 use super::outcome::Outcome;
@@ -27,8 +27,10 @@ Examples:
   volfold info disk.vmdk --packages
   volfold info disk.vmdk --sbom cyclonedx > bom.json
 
-Only files of the disks are read: nothing is mounted or started. Exit code 3 says that a file could
-not be read, so that something may be missing.")]
+Only files of the disks are read: nothing is mounted or started. Exit code 3 says that something may be
+missing or old: a file or a volume that cannot be read, a package database that is not there or not
+known. The packages of several systems have a line each before them that begins with `#` and names the
+system.")]
 pub(crate) struct InfoArguments {
     /// Disk images that belong together, or a folder with them
     #[arg(required = true, value_name = "DISK")]
@@ -77,20 +79,28 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
     report.volumes(&set, |_| true);
     let OsInfo { systems, findings, .. } = set.os_info();
     for finding in findings {
+        // What costs nothing is said all the same: it is what the command is asked about.
+        if finding.severity != Severity::Info && !finding.bears_on_content() {
+            report.tell(&report.sentence(finding));
+        }
         report.finding(finding.clone());
     }
-    let mut installed = Vec::new();
-    for system in systems {
-        let has_packages = arguments.packages || arguments.sbom.is_some();
-        let packages = has_packages.then(|| {
-            let Packages { packages, findings, .. } = set.packages(system);
-            findings.into_iter().for_each(|finding| report.finding(finding));
-            packages
-        });
-        installed.push(Installed { system: system.clone(), packages });
+    let has_packages = arguments.packages || arguments.sbom.is_some();
+    let mut installed: Vec<Installed> = systems
+        .iter()
+        .map(|system| match has_packages {
+            true => with_packages(&set, system, &mut report),
+            false => Installed::system(system.clone()),
+        })
+        .collect();
+    if has_packages && installed.is_empty() && !set.disks().is_empty() {
+        let line = "no installed system was found, so nothing is known of what is installed";
+        report.finding(Finding::warning(code::GUEST_INCOMPLETE, line));
     }
+    file_systems(&set, &mut report);
     report.later(&set);
     let outcome = report.end();
+    installed.iter_mut().for_each(|system| system.is_incomplete = report.is_part());
     let text = match arguments.sbom {
         Some(BomFormat::Cyclonedx) => bom::cyclonedx(&installed)?,
         Some(BomFormat::Spdx) => bom::spdx(&installed)?,
@@ -99,12 +109,30 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
             "no installed system found\n".to_owned()
         }
         None => {
-            let parts: Vec<String> = installed.iter().map(|it| lines(it, &set)).collect();
+            let is_only = installed.len() == 1;
+            let parts: Vec<String> = installed.iter().map(|it| lines(it, is_only, &set)).collect();
             parts.join("\n")
         }
     };
     text::answer(text.as_bytes())?;
     Ok(if set.disks().is_empty() { Outcome::Nothing } else { outcome })
+}
+
+/// `system` with its packages; what of them cannot be read is told.
+fn with_packages(set: &DiskSet, system: &GuestSystem, report: &mut Report<'_>) -> Installed {
+    let Packages { packages, findings, .. } = set.packages(system);
+    findings.into_iter().for_each(|finding| report.finding(finding));
+    Installed { system: system.clone(), packages: Some(packages), is_incomplete: false }
+}
+
+/// Takes in what the file systems noticed while they were opened and read.
+fn file_systems(set: &DiskSet, report: &mut Report<'_>) {
+    for volume in set.volumes().iter().filter(|volume| volume.reason.is_none()) {
+        match volume.file_system() {
+            Ok(files) => report.file_system(volume.id(), &*files),
+            Err(error) => report.not_entered(volume.id(), &volume.name, &error),
+        }
+    }
 }
 
 fn json(installed: &[Installed], report: &Report<'_>) -> io::Result<String> {
@@ -118,9 +146,16 @@ fn json(installed: &[Installed], report: &Report<'_>) -> io::Result<String> {
 }
 
 /// The lines about one system: its packages where they are asked for, else what it is.
-fn lines(installed: &Installed, set: &DiskSet) -> String {
+/// Of several systems a line that begins with `#` says whose packages follow.
+fn lines(installed: &Installed, is_only: bool, set: &DiskSet) -> String {
     let Some(packages) = &installed.packages else { return human(&installed.system, set) };
     let mut lines = String::new();
+    if !is_only {
+        let GuestSystem { volume, folder, .. } = &installed.system;
+        let (title, name) = (title(&installed.system), name_of(set, volume));
+        let _ =
+            writeln!(lines, "# {}", text::plain(&format!("{title}, {name} ({volume}), {folder}")));
+    }
     for package in packages {
         let architecture = package.architecture.as_deref().unwrap_or("-");
         let fields = [&package.name, &package.version, architecture];
@@ -131,11 +166,15 @@ fn lines(installed: &Installed, set: &DiskSet) -> String {
     lines
 }
 
+/// What a system is called.
+fn title(system: &GuestSystem) -> String {
+    system.product.clone().unwrap_or_else(|| format!("{} system", system.family.word()))
+}
+
 /// The lines about one system.
 fn human(system: &GuestSystem, set: &DiskSet) -> String {
     let mut text = String::new();
-    let unknown = || format!("{} system", system.family.word());
-    let _ = writeln!(text, "{}", text::plain(&system.product.clone().unwrap_or_else(unknown)));
+    let _ = writeln!(text, "{}", text::plain(&title(system)));
     let family = match system.is_default {
         Some(false) => format!("{}, not started by default", system.family.word()),
         _ => system.family.word().to_owned(),

@@ -96,6 +96,9 @@ pub(super) fn open_set<'a>(
     let named = |volume: &SetVolume| {
         asked.is_empty() || asked.iter().any(|name| is_it(name, volume)) || is_in_only(volume)
     };
+    if !wanted.volumes.is_empty() {
+        report.about_part();
+    }
     report.volumes(&set, named);
     let all = devices::devices(&set);
     let volumes: Vec<&SetVolume> =

@@ -35,6 +35,8 @@ pub(crate) struct Report<'a> {
     lines: BTreeMap<(&'static str, &'static str), u32>,
     /// Whether warnings are told that cost nothing, too.
     tells_warnings: bool,
+    /// Whether the answer is about a part of the set, or about its bytes.
+    is_about_part: bool,
     /// Whether the answer has what is left out as bytes.
     has_left_out: bool,
     /// The kinds of lines that the command shows itself.
@@ -68,6 +70,7 @@ impl<'a> Report<'a> {
             left_out: 0,
             lines: BTreeMap::new(),
             tells_warnings: false,
+            is_about_part: false,
             has_left_out: false,
             shown: &[],
             is_part: false,
@@ -101,6 +104,12 @@ impl<'a> Report<'a> {
     /// The same for an answer that has the bytes of what is left out.
     pub(crate) fn with_left_out(self, has: bool) -> Self {
         Self { has_left_out: has, ..self }
+    }
+
+    /// From now on the answer is about what was chosen of the set, or about bytes: a volume that a system on
+    /// the set shows and the set lacks is told, and leaves nothing out of the answer.
+    pub(crate) fn about_part(&mut self) {
+        self.is_about_part = true;
     }
 
     /// Takes in that images could not be opened.
@@ -152,6 +161,31 @@ impl<'a> Report<'a> {
         for finding in set.findings() {
             self.finding(finding.clone());
         }
+        for finding in set.missing_volumes() {
+            match self.is_about_part {
+                true => self.note(finding),
+                false => self.finding(finding.clone()),
+            }
+        }
+    }
+
+    /// Takes in what was noticed and bears on no answer of the command.
+    fn note(&mut self, finding: &Finding) {
+        if self.concerns(finding) && !self.findings.contains(finding) {
+            let line = self.sentence(finding);
+            self.line("finding", finding.code.as_str(), &line);
+            self.findings.push(finding.clone());
+        }
+    }
+
+    /// Whether `finding` is about a volume or a disk that is asked for.
+    fn concerns(&self, finding: &Finding) -> bool {
+        let Some(wanted) = &self.wanted else { return true };
+        match (&finding.volume, finding.disk) {
+            (Some(volume), _) => wanted.contains(volume),
+            (None, Some(disk)) => self.disks.contains(&disk),
+            (None, None) => true,
+        }
     }
 
     fn left_out(&mut self, volume: &SetVolume) {
@@ -197,17 +231,7 @@ impl<'a> Report<'a> {
 
     /// Takes in what was noticed, unless it is about volumes and disks that nobody asked for.
     pub(crate) fn finding(&mut self, finding: Finding) {
-        if let Some(wanted) = &self.wanted {
-            let concerns = match (&finding.volume, finding.disk) {
-                (Some(volume), _) => wanted.contains(volume),
-                (None, Some(disk)) => self.disks.contains(&disk),
-                (None, None) => true,
-            };
-            if !concerns {
-                return;
-            }
-        }
-        if self.findings.contains(&finding) {
+        if !self.concerns(&finding) || self.findings.contains(&finding) {
             return;
         }
         let bears = finding.bears_on_content();

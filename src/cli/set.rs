@@ -63,6 +63,7 @@ impl SetArguments {
     /// noticed on the rest. `None` if there are none left.
     pub(crate) fn open(&self, disks: &[PathBuf]) -> Option<(DiskSet, Outcome)> {
         let (set, mut report) = open(disks, &self.options());
+        report.about_part();
         report.volumes(&set, |_| true);
         let outcome = report.end();
         (!set.disks().is_empty()).then_some((set, outcome))
@@ -125,6 +126,10 @@ impl TreeArguments {
         let (set, mut report) = open(disks, &self.options());
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| guest_path(&set, path)).collect();
         let asks = |volume: &SetVolume| paths.iter().any(|path| leads_into(path, &volume.name));
+        let is_root = |path: &Vec<u8>| path.iter().all(|byte| *byte == b'/');
+        if !paths.iter().any(is_root) {
+            report.about_part();
+        }
         report.volumes(&set, asks);
         if set.volumes().iter().all(|volume| volume.reason.is_some()) {
             if !set.disks().is_empty() {

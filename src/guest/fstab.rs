@@ -10,7 +10,7 @@ use super::volume::GuestVolume;
 const MAX_LINES: usize = 4096;
 
 /// A line of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
     /// What is mounted.
     pub(crate) source: String,
@@ -38,6 +38,21 @@ pub(crate) fn parse(text: &[u8]) -> Vec<Line> {
     lines.take(MAX_LINES).collect()
 }
 
+/// Why no volume is the one that is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lack {
+    /// A sentence.
+    pub(crate) reason: String,
+    /// Whether several may be it, as copies of a disk.
+    pub(crate) is_ambiguous: bool,
+}
+
+impl From<&str> for Lack {
+    fn from(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), is_ambiguous: false }
+    }
+}
+
 impl Line {
     /// Whether it means memory on a disk.
     pub(crate) fn is_swap(&self) -> bool {
@@ -47,6 +62,16 @@ impl Line {
     /// The disk that it names by its place among the disks of the system, from 0, as `/dev/sda1` does.
     pub(crate) fn disk(&self) -> Option<usize> {
         Some(device_name(self.source.strip_prefix("/dev/")?)?.0)
+    }
+
+    /// Whether it shows something in `directory`.
+    pub(crate) fn is_at(&self, directory: &str) -> bool {
+        parts(&self.directory).eq(parts(directory))
+    }
+
+    /// How many directories lie above what it shows.
+    pub(crate) fn depth(&self) -> usize {
+        parts(&self.directory).count()
     }
 
     /// Whether the system starts without what is mounted.
@@ -82,6 +107,11 @@ impl Line {
     pub(crate) fn contradicts(&self, volume: &SetVolume) -> bool {
         tag(&self.source).is_some_and(|(tag, value)| !has_tag(volume, tag, &value))
     }
+}
+
+/// The names in a path.
+pub(crate) fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty())
 }
 
 /// A word, with `\040` and its like taken for the character of that number.
@@ -153,28 +183,28 @@ fn udev_decoded(name: &str) -> String {
 /// if it names that so.
 ///
 /// # Errors
-/// Why none is, as a sentence.
+/// Why none is.
 pub(crate) fn volume_of<'a>(
     source: &str,
     volumes: &'a [GuestVolume<'a>],
     root: &SetVolume,
     root_disk: Option<usize>,
-) -> Result<&'a GuestVolume<'a>, String> {
+) -> Result<&'a GuestVolume<'a>, Lack> {
     if let Some((tag, value)) = tag(source) {
         return only(volumes.iter().filter(|volume| has_tag(volume.set, tag, &value)), root);
     }
     let name = source.strip_prefix("/dev/").unwrap_or(source);
     if name.contains('/') {
-        return Err("no volume manager of this build knows it".to_owned());
+        return Err("no volume manager of this build knows it".into());
     }
     let Some((disk, partition)) = device_name(name) else {
-        return Err("the name of a device that is not known".to_owned());
+        return Err("the name of a device that is not known".into());
     };
     let own = root.volume.extents.first().map(|extent| extent.disk);
     let disk = match (root_disk, own) {
         (Some(named), Some(own)) if named == disk => own,
         (Some(named), Some(own)) if named != own => {
-            return Err("the disks of the set are not in the order of the system".to_owned());
+            return Err("the disks of the set are not in the order of the system".into());
         }
         _ => disk,
     };
@@ -190,7 +220,7 @@ pub(crate) fn volume_of<'a>(
 fn only<'a>(
     found: impl Iterator<Item = &'a GuestVolume<'a>>,
     root: &SetVolume,
-) -> Result<&'a GuestVolume<'a>, String> {
+) -> Result<&'a GuestVolume<'a>, Lack> {
     let found: Vec<&GuestVolume<'_>> = found.collect();
     let disks = |volume: &SetVolume| -> Vec<usize> {
         volume.volume.extents.iter().map(|extent| extent.disk).collect()
@@ -200,10 +230,11 @@ fn only<'a>(
     match (&found[..], &own[..]) {
         ([only], _) => Ok(*only),
         (_, [only]) => Ok(**only),
-        ([], _) => Err("there is no such volume that can be read".to_owned()),
+        ([], _) => Err("there is no such volume that can be read".into()),
         _ => {
             let names: Vec<&str> = found.iter().map(|volume| volume.set.name.as_str()).collect();
-            Err(format!("it may be any of {}", names.join(", ")))
+            let reason = format!("it may be any of {}", names.join(", "));
+            Err(Lack { reason, is_ambiguous: true })
         }
     }
 }

@@ -1,12 +1,19 @@
 //! What the files of a Linux system say of it.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use volfold_block::{Finding, code};
 use volfold_fs::{CaseRule, FileKind, FsResult, TreeVolume};
 
+use super::discoverable;
+use super::fstab::{self, Lack};
 use super::merged::{MergedTree, missing_volume};
+use super::release;
 use super::system::{Family, GuestSystem, MountPoint, OsInfo, PackageSystem};
+use super::unit;
 use super::volume::GuestVolume;
-use super::{fstab, release};
+use crate::set::volume::SetVolume;
 
 /// LIMIT: volumes that one system mounts.
 const MAX_MOUNTS: usize = 256;
@@ -24,8 +31,20 @@ const OLD_RELEASES: [(&str, &str); 9] = [
     ("/etc/lsb-release", ""),
 ];
 
-/// Adds the Linux systems, and their relatives, on `volumes` to `info`.
-pub(super) fn find(volumes: &[GuestVolume<'_>], info: &mut OsInfo) {
+/// Where the administrator of a system keeps units.
+const UNITS: &str = "/etc/systemd/system";
+
+/// The volumes of a set.
+struct SetParts<'a> {
+    /// Those that can be read.
+    volumes: &'a [GuestVolume<'a>],
+    all: &'a [Arc<SetVolume>],
+}
+
+/// Adds the Linux systems, and their relatives, on `volumes` to `info`; `all` are all volumes of the set,
+/// also those that cannot be read.
+pub(super) fn find(volumes: &[GuestVolume<'_>], all: &[Arc<SetVolume>], info: &mut OsInfo) {
+    let set = SetParts { volumes, all };
     for volume in volumes {
         if volume.files.info().case == CaseRule::Insensitive {
             continue;
@@ -34,7 +53,7 @@ pub(super) fn find(volumes: &[GuestVolume<'_>], info: &mut OsInfo) {
         match is_root(&alone) {
             Ok(true) => {
                 let mut reader = Reader { root: alone, volume, findings: Vec::new() };
-                info.systems.push(reader.read(volumes));
+                info.systems.push(reader.read(&set));
                 info.findings.append(&mut reader.findings);
             }
             Ok(false) => {}
@@ -49,12 +68,18 @@ fn is_root(root: &MergedTree) -> FsResult<bool> {
         return Ok(false);
     }
     let signs = ["/etc/os-release", "/usr/lib/os-release", "/etc/fstab", "/etc/passwd"];
+    let mut failure = None;
     for path in signs.into_iter().chain(OLD_RELEASES.map(|(path, _)| path)) {
-        if root.kind(path)?.is_some() {
-            return Ok(true);
+        // A link is a sign too, wherever it leads.
+        match root.has(path) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
         }
     }
-    Ok(false)
+    failure.map_or(Ok(false), Err)
 }
 
 /// Reads one system.
@@ -65,8 +90,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self, volumes: &[GuestVolume<'_>]) -> GuestSystem {
-        let (mount_points, swap_files) = self.mount_points(volumes);
+    fn read(&mut self, set: &SetParts<'_>) -> GuestSystem {
+        let (mount_points, swap_files) = self.mount_points(set);
         let mut system = GuestSystem {
             volume: self.volume.id().0.clone(),
             folder: "/".to_owned(),
@@ -98,6 +123,20 @@ impl Reader<'_> {
         self.tell(path, read)
     }
 
+    /// The content of a file that counts; a link to nothing, or in a circle, is told.
+    fn linked_text(&mut self, path: &str) -> Option<Vec<u8>> {
+        let text = self.root.read(path);
+        if matches!(text, Ok(None)) {
+            let is_there = self.root.has(path).map(Some);
+            if self.tell(path, is_there) == Some(true) {
+                self.findings.push(
+                    self.odd(format!("{path} is a link that leads to nothing, or in a circle")),
+                );
+            }
+        }
+        self.tell(path, text)
+    }
+
     fn kind(&mut self, path: &str) -> Option<FileKind> {
         let kind = self.root.kind(path);
         self.tell(path, kind)
@@ -119,18 +158,31 @@ impl Reader<'_> {
     }
 
     /// Where the system shows volumes, which are put there, and its swap space.
-    fn mount_points(&mut self, volumes: &[GuestVolume<'_>]) -> (Vec<MountPoint>, Vec<String>) {
-        let lines = self.text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
-        let swap = lines.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
+    fn mount_points(&mut self, set: &SetParts<'_>) -> (Vec<MountPoint>, Vec<String>) {
+        let volumes = set.volumes;
+        let table =
+            self.linked_text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
+        let swap = table.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
         let swap = swap.collect();
-        let mut lines: Vec<fstab::Line> =
-            lines.into_iter().filter(fstab::Line::shows_files).take(MAX_MOUNTS).collect();
-        // A directory above comes before what lies in it; lines of one directory in their order.
-        lines.sort_by_key(|line| line.directory.split('/').filter(|part| !part.is_empty()).count());
+        let units = self.units();
+        // What the administrator wrote as a unit counts before the line of the table.
+        let is_unit = |line: &fstab::Line| units.iter().any(|unit| unit.is_at(&line.directory));
+        let of_table = table.iter().filter(|line| !is_unit(line)).cloned();
+        let mut lines: Vec<fstab::Line> = of_table
+            .chain(units.iter().cloned())
+            .filter(fstab::Line::shows_files)
+            .take(MAX_MOUNTS)
+            .collect();
+        // Lines of one directory stay in their order.
+        lines.sort_by_key(fstab::Line::depth);
         let root = lines.iter().find(|line| line.directory == "/");
         let root_disk = root.and_then(fstab::Line::disk);
         let mut points: Vec<MountPoint> =
             lines.into_iter().map(|line| self.point(line, volumes, root_disk)).collect();
+        let named: Vec<fstab::Line> = table.into_iter().chain(units).collect();
+        points.extend(self.discovered(&named, set));
+        // A directory above comes before what lies in it.
+        points.sort_by_key(|point| fstab::parts(&point.path).count());
         let known: Vec<bool> = points.iter().map(|point| point.reason.is_none()).collect();
         self.root = tree_of(&self.volume.set.name, volumes, &mut points);
         for (point, _) in points.iter().zip(known).filter(|(_, is_known)| *is_known) {
@@ -141,6 +193,72 @@ impl Reader<'_> {
             self.findings.extend(told);
         }
         (points, swap)
+    }
+
+    /// What the units that the administrator enabled show.
+    fn units(&mut self) -> Vec<fstab::Line> {
+        let mut names = BTreeSet::new();
+        for folder in self.list(UNITS) {
+            if folder.ends_with(".wants") || folder.ends_with(".requires") {
+                let enabled = self.list(&format!("{UNITS}/{folder}"));
+                let is_one =
+                    |name: &String| Some(format!("{}.mount", name.strip_suffix(".mount")?));
+                let waits =
+                    |name: &String| Some(format!("{}.mount", name.strip_suffix(".automount")?));
+                names
+                    .extend(enabled.iter().filter_map(|name| is_one(name).or_else(|| waits(name))));
+            }
+        }
+        names.iter().take(MAX_MOUNTS).filter_map(|name| self.unit(name)).collect()
+    }
+
+    /// What the unit `name` shows, unless it is masked.
+    fn unit(&mut self, name: &str) -> Option<fstab::Line> {
+        let own = format!("{UNITS}/{name}");
+        let target = self.root.link(&own);
+        if self.tell(&own, target).is_some_and(|target| target == b"/dev/null") {
+            return None;
+        }
+        let changes = format!("{own}.d");
+        if !self.list(&changes).is_empty() {
+            self.findings
+                .push(self.odd(format!("{changes} changes a unit, which is not looked at")));
+        }
+        let folders = [UNITS, "/usr/lib/systemd/system", "/lib/systemd/system"];
+        let found = folders.iter().find_map(|folder| self.text(&format!("{folder}/{name}")));
+        let line = found.as_deref().and_then(unit::parse);
+        if line.is_none() {
+            let what = if found.is_some() { "does not say what is shown" } else { "is missing" };
+            self.findings.push(self.odd(format!("the enabled unit {name} {what}")));
+        }
+        line
+    }
+
+    /// What is shown by the types of partitions, where no line of `named` is about the directory.
+    fn discovered(&mut self, named: &[fstab::Line], set: &SetParts<'_>) -> Vec<MountPoint> {
+        let id = self.first_line(&["/etc/machine-id"]);
+        let all = set.all.iter().map(|volume| &**volume);
+        let mut points = Vec::new();
+        for (directory, volume) in discoverable::find(all, self.volume.set, id.as_deref()) {
+            let has_files = !self.list(directory).is_empty();
+            if has_files || named.iter().any(|line| line.is_at(directory)) {
+                continue;
+            }
+            let source = "gpt-auto".to_owned();
+            let line =
+                fstab::Line { source, directory: directory.to_owned(), ..Default::default() };
+            let is_read = set.volumes.iter().any(|other| other.id().0 == volume.id());
+            let mut reason = None;
+            if !is_read {
+                let why = volume.reason.as_deref().unwrap_or("it cannot be read");
+                reason = Some(format!("the volume {}: {why}", volume.name));
+                let lack = Lack::from(reason.as_deref().unwrap_or_default());
+                self.findings.push(self.lacks(&line, &lack));
+            }
+            let volume = Some(volume.id().to_owned());
+            points.push(MountPoint { path: line.directory, source: line.source, volume, reason });
+        }
+        points
     }
 
     /// Where `line` shows which volume; what is odd about it is told.
@@ -154,7 +272,7 @@ impl Reader<'_> {
         // The root is known by what is on it, whatever the table calls it.
         let found = match line.why_no_volume() {
             _ if is_root => Ok(self.volume),
-            Some(reason) => Err(reason.to_owned()),
+            Some(reason) => Err(Lack::from(reason)),
             None => fstab::volume_of(&line.source, volumes, self.volume.set, root_disk),
         };
         let (volume, reason) = match found {
@@ -165,12 +283,12 @@ impl Reader<'_> {
                 (Some(volume.id().0.clone()), Some(reason.to_owned()))
             }
             Ok(volume) => (Some(volume.id().0.clone()), None),
-            Err(reason) => {
+            Err(lack) => {
                 // What lies elsewhere by its nature is not missing from the set.
-                if !line.may_fail() && line.why_no_volume().is_none() {
-                    self.findings.push(self.lacks(&line, &reason));
+                if (!line.may_fail() || lack.is_ambiguous) && line.why_no_volume().is_none() {
+                    self.findings.push(self.lacks(&line, &lack));
                 }
-                (None, Some(reason))
+                (None, Some(lack.reason))
             }
         };
         if is_root && line.contradicts(self.volume.set) {
@@ -185,12 +303,17 @@ impl Reader<'_> {
     }
 
     /// Tells that the volume of `line` is not there, and why.
-    fn lacks(&self, line: &fstab::Line, reason: &str) -> Finding {
+    fn lacks(&self, line: &fstab::Line, lack: &Lack) -> Finding {
         let (source, directory) = (&line.source, &line.directory);
+        let (code, what) = match lack.is_ambiguous {
+            true => (code::GUEST_VOLUME_AMBIGUOUS, "is not shown"),
+            false => (code::GUEST_VOLUME_MISSING, "is missing"),
+        };
         let line = format!(
-            "the volume {source}, which the system shows in {directory}, is missing: {reason}"
+            "the volume {source}, which the system shows in {directory}, {what}: {}",
+            lack.reason
         );
-        Finding::warning(code::GUEST_VOLUME_MISSING, line).on_volume(self.volume.set.id())
+        Finding::warning(code, line).on_volume(self.volume.set.id())
     }
 
     /// Tells that `volume` may be that of `line`, which names a disk by its place alone.
@@ -205,10 +328,14 @@ impl Reader<'_> {
 
     fn release(&mut self, system: &mut GuestSystem) {
         let text = ["/etc/os-release", "/usr/lib/os-release"];
-        let Some(text) = text.into_iter().find_map(|path| self.text(path)) else {
+        let found = text.into_iter().find_map(|path| Some((path, self.linked_text(path)?)));
+        let Some((path, text)) = found else {
             return self.old_release(system);
         };
         let mut variables = release::parse(&text);
+        if !["ID", "NAME", "PRETTY_NAME"].iter().any(|name| variables.contains_key(*name)) {
+            self.findings.push(self.odd(format!("{path} names no system")));
+        }
         let mut take = |name: &str| variables.remove(name).filter(|value| !value.is_empty());
         system.vendor = take("ID");
         system.version = take("VERSION_ID");
@@ -227,7 +354,7 @@ impl Reader<'_> {
     /// What systems from before 2012 tell.
     fn old_release(&mut self, system: &mut GuestSystem) {
         for (path, id) in OLD_RELEASES {
-            let Some(text) = self.text(path) else { continue };
+            let Some(text) = self.linked_text(path) else { continue };
             if id.is_empty() {
                 let mut variables = release::parse(&text);
                 system.vendor = variables.remove("DISTRIB_ID").map(|id| id.to_lowercase());

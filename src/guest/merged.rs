@@ -58,7 +58,8 @@ impl MergedTree {
     /// The content of the file at `path`; `None` if there is none.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// As [`MergedTree::open`]; `Refused` for more bytes than a file of configuration has, or why it
+    /// cannot be read.
     pub(crate) fn read(&self, path: &str) -> FsResult<Option<Vec<u8>>> {
         self.open(path)?.map(|file| read_at_most(&*file, MAX_FILE)).transpose()
     }
@@ -66,15 +67,24 @@ impl MergedTree {
     /// The file at `path`; `None` if there is none.
     ///
     /// # Errors
-    /// Why it cannot be opened.
+    /// `IsADirectory`, `Unsupported` for a device and its like, or why it cannot be opened.
     pub(crate) fn open(&self, path: &str) -> FsResult<Option<Arc<dyn FileData>>> {
         let Some(node) = self.node(path)? else {
             return Ok(None);
         };
         match self.tree.metadata(node)?.kind {
             FileKind::Regular => Ok(Some(self.tree.open(node, &StreamName::MAIN)?)),
-            _ => Ok(None),
+            FileKind::Directory => Err(FsError::is_a_directory()),
+            _ => Err(FsError::unsupported("it is no regular file")),
         }
+    }
+
+    /// Whether anything is at `path`, links at its end not followed.
+    ///
+    /// # Errors
+    /// Why something on the way cannot be read.
+    pub(crate) fn has(&self, path: &str) -> FsResult<bool> {
+        Ok(none_if_missing(self.find(path, false))?.is_some())
     }
 
     /// What kind of node is at `path`; `None` if there is none.
@@ -101,16 +111,16 @@ impl MergedTree {
         }
     }
 
-    /// The names in the directory `path`, sorted; none if there is no such directory.
+    /// The names in the directory `path`, sorted; none if nothing is there.
     ///
     /// # Errors
-    /// Why they cannot be read.
+    /// `NotADirectory`, or why they cannot be read.
     pub(crate) fn names(&self, path: &str) -> FsResult<Vec<String>> {
         let Some(node) = self.node(path)? else {
             return Ok(Vec::new());
         };
         if self.tree.metadata(node)?.kind != FileKind::Directory {
-            return Ok(Vec::new());
+            return Err(FsError::not_a_directory());
         }
         let mut names = Vec::new();
         let mut descent = Descent::new(node, b"");

@@ -2,6 +2,7 @@
 //! nothing mounted and nothing run.
 
 mod arrangement;
+mod discoverable;
 mod fstab;
 pub mod hive;
 mod linux;
@@ -9,10 +10,14 @@ mod merged;
 pub mod packages;
 mod release;
 mod system;
+mod unit;
 mod volume;
 pub mod windows;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use volfold_block::{Finding, code};
 
 pub use arrangement::Arrangement;
 pub use system::{Family, GuestSystem, MountPoint, OsInfo, PackageSystem};
@@ -24,11 +29,32 @@ use crate::set::volume::SetVolume;
 /// Looks for systems on `volumes`, those of `all` volumes of a set that can be read, on `disks`.
 pub(crate) fn find(volumes: &[GuestVolume<'_>], all: &[Arc<SetVolume>], disks: &[Disk]) -> OsInfo {
     let mut info = OsInfo::default();
-    linux::find(volumes, &mut info);
+    linux::find(volumes, all, &mut info);
     windows::find(volumes, all, disks, &mut info);
     if let [only] = &mut info.systems[..] {
         only.is_default = Some(true);
     }
     info.systems.sort_by_key(|system| system.is_default != Some(true));
+    note_shared_names(all, &mut info);
     info
+}
+
+/// Tells of letters and directories by which systems call different volumes, as those of clones do.
+fn note_shared_names(all: &[Arc<SetVolume>], info: &mut OsInfo) {
+    let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let points = info.systems.iter().flat_map(|system| &system.mount_points);
+    // Every Linux has a root of its own.
+    for point in points.filter(|point| point.reason.is_none() && point.path != "/") {
+        users.entry(&point.path).or_default().extend(point.volume.as_deref());
+    }
+    let name_of = |id: &str| all.iter().find(|volume| volume.id() == id).map(|it| it.name.as_str());
+    let shared =
+        users.into_iter().filter(|(_, volumes)| volumes.len() > 1).map(|(path, volumes)| {
+            let names: Vec<&str> = volumes.iter().filter_map(|id| name_of(id)).collect();
+            let names = names.join(", ");
+            let line = format!("several volumes are {path}, each for another system: {names}");
+            Finding::warning(code::GUEST_NAME_SHARED, line)
+        });
+    let shared: Vec<Finding> = shared.collect();
+    info.findings.extend(shared);
 }

@@ -28,7 +28,7 @@
 //! | 0x10   | 16   | `guid`       |                                              |
 //! | 0x20   | 8    | `first_lba`  |                                              |
 //! | 0x28   | 8    | `last_lba`   | inclusive; not below `first_lba`             |
-//! | 0x30   | 8    | `attributes` | not looked at                                |
+//! | 0x30   | 8    | `attributes` | bits, of which the upper 16 are the type's   |
 //! | 0x38   | 72   | `name`       | UTF-16LE, ends at the first NUL              |
 
 use std::mem::{offset_of, size_of};
@@ -163,6 +163,7 @@ impl HeaderCopy {
                 kind: PartitionType::Gpt(Guid(raw.kind)),
                 guid: Some(Guid(raw.guid)),
                 name: name.filter(|name| !name.is_empty()),
+                attributes: raw.attributes.get(),
             });
         }
         copy

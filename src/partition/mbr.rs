@@ -188,6 +188,7 @@ fn push(table: &mut PartitionTable, number: u32, first_lba: u64, entry: Entry) {
         kind: PartitionType::Mbr(entry.kind),
         guid: None,
         name: None,
+        attributes: 0,
     });
 }
 

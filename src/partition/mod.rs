@@ -31,6 +31,8 @@ pub struct Partition {
     pub guid: Option<Guid>,
     /// The name in the table.
     pub name: Option<String>,
+    /// The attributes of a GPT entry, 0 for others.
+    pub attributes: u64,
 }
 
 /// The partition table of one disk.

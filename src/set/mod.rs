@@ -258,6 +258,18 @@ impl DiskSet {
         self.os.get_or_init(|| os_info(&self.disks, &self.volumes))
     }
 
+    /// What tells of volumes that the only system of the set, or the one that is started by default, shows
+    /// and the set does not have; nothing where the set was not looked into for systems yet.
+    pub fn missing_volumes(&self) -> Vec<&Finding> {
+        let Some(info) = self.os.get() else { return Vec::new() };
+        let Some(system) = info.only_default() else { return Vec::new() };
+        let codes = [code::GUEST_VOLUME_MISSING, code::GUEST_VOLUME_AMBIGUOUS];
+        let is_one = |finding: &&Finding| {
+            codes.contains(&finding.code) && finding.volume.as_ref() == Some(&system.volume)
+        };
+        info.findings.iter().filter(is_one).collect()
+    }
+
     /// What is installed in `system`, one of [`DiskSet::os_info`], as the databases of its package systems
     /// tell. Reads them whole: what is left out because it cannot be read is a finding.
     pub fn packages(&self, system: &GuestSystem) -> Packages {

@@ -197,6 +197,9 @@ fn of_copies_of_a_volume_the_one_that_is_meant_is_not_guessed() {
     assert_eq!(usr["volume"], Value::Null);
     assert_eq!(usr["reason"], "it may be any of usr, usr-2");
     assert_eq!(system["product"], Value::Null);
+    let disks = disks.iter().map(|disk| text(disk));
+    let output = volfold(["info"].into_iter().chain(disks)).code(3);
+    output.says("/usr, is not shown: it may be any of usr, usr-2 [guest-volume-ambiguous]");
 }
 
 #[apply(test)]
@@ -232,6 +235,15 @@ fn systems_of_two_machines_are_both_told() {
     assert_eq!(systems[0]["version"], "6.10");
     assert_eq!(systems[0]["kernels"], json!(["2.6.32-754.el6.x86_64"]));
     assert_eq!(systems[0]["is_default"], Value::Null, "nobody knows which is started");
+    // The lists of packages say whose they are.
+    let disks: Vec<&str> = disks.iter().map(|disk| text(disk)).collect();
+    let shown = volfold(["info", "--packages"].into_iter().chain(disks)).code(3).text();
+    let expected = [
+        "# CentOS release 6.10 (Final), old (disk0), /",
+        "",
+        "# Debian GNU/Linux 12 (bookworm), root (disk2), /",
+    ];
+    assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
 }
 
 #[apply(test)]
@@ -446,6 +458,10 @@ fn systems_that_show_each_other_and_themselves_stay_visible_and_end() {
         assert_ne!(error.kind(), std::io::ErrorKind::NotFound, "{place}");
     }
     mounted.unmount(&[]).code(0);
+    // They call different volumes by one directory.
+    let disks = disks.iter().map(|disk| text(disk));
+    let output = volfold(["info"].into_iter().chain(disks));
+    output.says("several volumes are /mnt/other, each for another system: first, second");
 }
 
 #[apply(test)]
@@ -528,4 +544,294 @@ fn what_a_table_says_of_directories_is_told_where_it_is_odd() {
     cat("/home/x", 1).says("it is on another machine");
     cat("/mnt/self/x", 1).says("a directory that the system shows a second time");
     cat("/mnt/other/x", 1).says("no such file");
+}
+
+/// What `answer` tells, as sentences.
+fn told(answer: &Value) -> Vec<&str> {
+    let findings = answer["findings"].as_array().expect("findings").iter();
+    findings.map(|finding| finding["message"].as_str().expect("a message")).collect()
+}
+
+#[apply(test)]
+fn what_a_file_system_noticed_is_told_with_the_systems_on_it() {
+    let scratch = Scratch::new("guest-file-system");
+    let disks = debian(&scratch);
+    let image = fs::read(&disks[0]).expect("an image");
+    fs::write(&disks[0], &image[..image.len() - (1 << 20)]).expect("one that is cut short");
+    let disk = text(&disks[0]);
+    let listed = volfold(["list", "--json", disk]).code(3).json();
+    let codes = |answer: &Value| -> Vec<String> {
+        let findings = answer["findings"].as_array().expect("findings").iter();
+        findings.map(|finding| finding["code"].as_str().expect("a code").to_owned()).collect()
+    };
+    let answer = info(&disks[..1], 3);
+    assert!(!codes(&listed).is_empty());
+    for code in codes(&listed) {
+        assert!(codes(&answer).contains(&code), "{code}: {:?}", codes(&answer));
+    }
+    for finding in listed["findings"].as_array().expect("findings") {
+        if finding["code"] != "guest-volume-missing" {
+            let code = format!("[{}]", finding["code"].as_str().expect("a code"));
+            volfold(["info", disk]).code(3).says(&code);
+        }
+    }
+}
+
+/// A root with this `/etc/os-release`, made by `make` at its path, and nothing else that says what it is.
+fn with_release(scratch: &Scratch, name: &str, make: impl Fn(&Path)) -> Value {
+    needs_programs(&["mke2fs"]);
+    let root = scratch.join(format!("{name}-root"));
+    write(&root, &[("etc/hostname", b"box\n"), ("usr/share/empty", b"")]);
+    make(&root.join("etc/os-release"));
+    info(&[ext4(scratch, name, &root, &["-L", name])], 3)
+}
+
+#[apply(test)]
+fn a_release_file_that_tells_nothing_is_told_and_the_system_is_still_one() {
+    let scratch = Scratch::new("guest-release");
+    let link = |target: &'static str| move |path: &Path| symlink(target, path).expect("a link");
+    let incomplete = "what is told of the system is incomplete: /etc/os-release: ";
+    let large = vec![b'#'; (4 << 20) + 1];
+    let answers = [
+        (
+            with_release(&scratch, "loop", link("os-release")),
+            "/etc/os-release is a link that leads to nothing, or in a circle".to_owned(),
+        ),
+        (
+            with_release(&scratch, "folder", |path| fs::create_dir(path).expect("a folder")),
+            format!("{incomplete}is a directory"),
+        ),
+        (
+            with_release(&scratch, "dangling", link("../usr/lib/os-release")),
+            "/etc/os-release is a link that leads to nothing, or in a circle".to_owned(),
+        ),
+        (
+            with_release(&scratch, "large", |path| fs::write(path, &large).expect("a file")),
+            format!(
+                "{incomplete}file has 4194305 bytes, more than the 4194304 that are read at once"
+            ),
+        ),
+        (
+            with_release(&scratch, "empty", |path| fs::write(path, b"").expect("a file")),
+            "/etc/os-release names no system".to_owned(),
+        ),
+    ];
+    for (answer, line) in answers {
+        assert_eq!(told(&answer), [line]);
+        assert_eq!(answer["systems"][0]["host_name"], "box");
+        assert_eq!(answer["systems"][0]["product"], Value::Null);
+    }
+}
+
+#[apply(test)]
+fn every_command_tells_that_a_volume_of_the_system_is_missing() {
+    let scratch = Scratch::new("guest-lacks");
+    let table = format!("UUID={ROOT} / ext4 rw\nLABEL=people /home ext4 rw\n");
+    let root = root_of(&scratch, "box", &["-U", ROOT], &table);
+    let files = scratch.join("data-files");
+    write(&files, &[("file", b"x")]);
+    let data = ext4(&scratch, "data", &files, &["-L", "other"]);
+    let of = |words: &[&str], more: &[&str]| {
+        let disks = [text(&root), text(&data)];
+        volfold(words.iter().copied().chain(disks).chain(more.iter().copied()))
+    };
+    let word = "LABEL=people, which the system shows in /home, is missing";
+    let target = scratch.join("target");
+    let wholes: [(&[&str], &[&str]); 5] = [
+        (&["ls", "-R"], &[]),
+        (&["hash"], &[]),
+        (&["check"], &[]),
+        (&["info"], &[]),
+        (&["extract"], &["-o", text(&target)]),
+    ];
+    for (words, more) in wholes {
+        of(words, more).code(3).says(word);
+    }
+    let json = of(&["hash", "--json"], &[]).code(3).json();
+    assert_eq!(json["findings"][0]["code"], "guest-volume-missing");
+    let listed = of(&["list", "--json"], &[]).code(3).json();
+    assert_eq!(listed["findings"][0]["code"], "guest-volume-missing");
+    // Of the system's own volume a file is whole, and so are the bytes of a disk.
+    of(&["cat"], &["-p", "/box/etc/hostname"]).code(0).says(word);
+    of(&["ls"], &["-p", "/box/etc"]).code(0).says(word);
+    let copy = scratch.join("copy.raw");
+    volfold(["convert", text(&root), "-o", text(&copy)]).code(0).says(word);
+    // What lies elsewhere has nothing to do with it.
+    let other = of(&["hash"], &["-p", "/other"]).code(0);
+    assert!(!other.stderr.contains("people"));
+    let other = of(&["check"], &["--volume", "other"]).code(0);
+    assert!(!other.stderr.contains("people"));
+}
+
+/// The files of a root with units that show volumes, some of them enabled.
+fn root_with_units(scratch: &Scratch) -> PathBuf {
+    needs_programs(&["mke2fs"]);
+    let root = scratch.join("root");
+    let unit = |what: &str, directory: &str, options: &str| {
+        format!(
+            "[Unit]\nDescription=x\n[Mount]\nWhat={what}\nWhere={directory}\nOptions={options}\n"
+        )
+    };
+    let units = [
+        ("etc/systemd/system/home.mount", unit("LABEL=people", "/home", "rw")),
+        ("usr/lib/systemd/system/data.mount", unit("LABEL=data", "/data", "rw")),
+        ("etc/systemd/system/off.mount", unit("LABEL=off", "/off", "rw")),
+        ("etc/systemd/system/gone.mount", unit("LABEL=gone", "/gone", "rw")),
+        ("etc/systemd/system/gone.mount.d/more.conf", "[Mount]\nOptions=ro\n".to_owned()),
+        ("etc/systemd/system/run.mount", unit("tmpfs", "/run", "")),
+        ("etc/systemd/system/odd.mount", "[Mount]\nWhere=/odd\n".to_owned()),
+    ];
+    let units: Vec<(&str, &[u8])> =
+        units.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
+    write(&root, &units);
+    let table = b"LABEL=old /home ext4 rw\n".as_slice();
+    let system = "etc/systemd/system";
+    write(&root, &[("etc/fstab", table), ("home/x", b""), ("data/x", b""), ("gone/x", b"")]);
+    fs::create_dir_all(root.join(system).join("local-fs.target.wants")).expect("a folder");
+    fs::create_dir_all(root.join(system).join("multi-user.target.requires")).expect("a folder");
+    for (folder, name, target) in [
+        ("local-fs.target.wants", "home.mount", "../home.mount"),
+        ("local-fs.target.wants", "run.mount", "../run.mount"),
+        ("local-fs.target.wants", "odd.mount", "../odd.mount"),
+        ("local-fs.target.wants", "masked.mount", "/usr/lib/systemd/system/masked.mount"),
+        ("multi-user.target.requires", "data.automount", "/usr/lib/systemd/system/data.automount"),
+        ("multi-user.target.requires", "gone.mount", "/etc/systemd/system/gone.mount"),
+        ("multi-user.target.requires", "away.mount", "/etc/systemd/system/away.mount"),
+    ] {
+        symlink(target, root.join(system).join(folder).join(name)).expect("a link");
+    }
+    symlink("/dev/null", root.join(system).join("masked.mount")).expect("a link");
+    root
+}
+
+#[apply(test)]
+fn units_that_are_enabled_are_mount_points_as_lines_of_the_table_are() {
+    let scratch = Scratch::new("guest-units");
+    let root = root_with_units(&scratch);
+    let (home, data) = (scratch.join("home"), scratch.join("data"));
+    write(&home, &[("ada/notes", b"hello")]);
+    write(&data, &[("file", b"data")]);
+    let disks = [
+        ext4(&scratch, "a-root", &root, &["-L", "root"]),
+        ext4(&scratch, "b-home", &home, &["-L", "people"]),
+        ext4(&scratch, "c-data", &data, &["-L", "data"]),
+    ];
+    let answer = info(&disks, 3);
+    let points: Vec<(&str, &str, &Value)> = answer["systems"][0]["mount_points"]
+        .as_array()
+        .expect("mount points")
+        .iter()
+        .map(|it| {
+            (it["path"].as_str().expect("a"), it["source"].as_str().expect("b"), &it["volume"])
+        })
+        .collect();
+    let expected = [
+        ("/data", "LABEL=data", &json!("disk2")),
+        ("/gone", "LABEL=gone", &Value::Null),
+        ("/home", "LABEL=people", &json!("disk1")),
+    ];
+    assert_eq!(points, expected);
+    let expected = [
+        "the volume LABEL=gone, which the system shows in /gone, is missing: there is no such volume \
+         that can be read",
+        "the enabled unit away.mount is missing",
+        "/etc/systemd/system/gone.mount.d changes a unit, which is not looked at",
+        "the enabled unit odd.mount does not say what is shown",
+    ];
+    assert_eq!(told(&answer), expected);
+    let paths = disks.iter().map(|disk| text(disk));
+    let words = ["cat"].into_iter().chain(paths).chain(["-p", "/home/ada/notes"]);
+    assert_eq!(volfold(words).code(0).text(), "hello");
+}
+
+/// A GPT disk with a partition for each of `parts`: its type, its own GUID, its attributes, its content.
+fn gpt(scratch: &Scratch, parts: &[(&str, &str, &str, PathBuf)]) -> PathBuf {
+    needs_programs(&["sgdisk"]);
+    let disk = scratch.join("gpt.img");
+    let size = 8 << 20;
+    let mut bytes = vec![0; (parts.len() + 2) * size];
+    fs::write(&disk, &bytes).expect("a disk");
+    let mut make = Command::new("sgdisk");
+    for (index, (kind, guid, attributes, _)) in parts.iter().enumerate() {
+        let (number, start) = (index + 1, (index + 1) * size / 512);
+        make.arg("-n").arg(format!("{number}:{start}:+8M"));
+        make.arg("-t").arg(format!("{number}:{kind}")).arg("-u").arg(format!("{number}:{guid}"));
+        if !attributes.is_empty() {
+            make.arg("-A").arg(format!("{number}:{attributes}"));
+        }
+    }
+    run(make.arg(&disk)).code(0);
+    bytes = fs::read(&disk).expect("the disk");
+    for (index, (.., image)) in parts.iter().enumerate() {
+        let image = fs::read(image).expect("an image");
+        bytes[(index + 1) * size..][..image.len()].copy_from_slice(&image);
+    }
+    fs::write(&disk, bytes).expect("a disk");
+    disk
+}
+
+#[apply(test)]
+fn partitions_are_shown_by_their_types_where_no_table_names_the_directory() {
+    const ROOT_TYPE: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+    const HOME: &str = "933ac7e1-2eb4-4f13-b844-0e14e2aef915";
+    const SRV: &str = "3b8f8425-20e0-4f3b-907f-1a25a76f98e8";
+    const VAR: &str = "4d21b016-b534-45c2-a9fb-5c16e091fd2d";
+    const TMP: &str = "7ec6f557-3bc5-4aca-b293-16ef5df639d1";
+    const USR_TYPE: &str = "8484680c-9521-48c6-9c11-b0720656f69e";
+    // By the machine id below, as systemd computes it.
+    const OWN_VAR: &str = "c0c46eff-e386-4746-a2bd-0962cd326ea2";
+    needs_programs(&["mke2fs"]);
+    let scratch = Scratch::new("guest-types");
+    let root = scratch.join("root");
+    write(
+        &root,
+        &[
+            ("etc/fstab", b"LABEL=own-srv /srv/ ext4 noauto\n"),
+            ("etc/machine-id", b"0123456789abcdef0123456789abcdef\n"),
+            ("usr/not-empty", b""),
+        ],
+    );
+    for folder in ["home", "srv", "var"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    let files = scratch.join("files");
+    write(&files, &[("which", b"content"), ("tmp/x", b"")]);
+    fs::create_dir_all(scratch.join("tmp-files")).expect("a folder");
+    let part = |number: u8, kind: &'static str, attributes: &'static str, folder: &Path| {
+        let name = format!("part{number}");
+        let guid = format!("00000000-0000-4000-8000-00000000000{number}");
+        (kind, guid, attributes, ext4(&scratch, &name, folder, &["-L", &name]))
+    };
+    let mut parts = vec![
+        part(1, ROOT_TYPE, "", &root),
+        part(2, HOME, "set:63", &files),
+        part(3, HOME, "", &files),
+        part(4, HOME, "", &files),
+        part(5, SRV, "", &files),
+        part(6, VAR, "", &files),
+        part(7, VAR, "", &files),
+        part(8, TMP, "", &scratch.join("tmp-files")),
+        part(9, USR_TYPE, "", &files),
+    ];
+    parts[6].1 = OWN_VAR.to_owned();
+    let given: Vec<(&str, &str, &str, PathBuf)> = parts
+        .iter()
+        .map(|(kind, guid, bits, image)| (*kind, &**guid, *bits, image.clone()))
+        .collect();
+    let disk = gpt(&scratch, &given);
+    let answer = info(std::slice::from_ref(&disk), 0);
+    let points: Vec<[&str; 3]> = answer["systems"][0]["mount_points"]
+        .as_array()
+        .expect("mount points")
+        .iter()
+        .map(|it| ["path", "source", "volume"].map(|key| it[key].as_str().expect("text")))
+        .collect();
+    let expected = [
+        ["/home", "gpt-auto", "gpt:00000000-0000-4000-8000-000000000003"],
+        ["/var", "gpt-auto", "gpt:c0c46eff-e386-4746-a2bd-0962cd326ea2"],
+        ["/var/tmp", "gpt-auto", "gpt:00000000-0000-4000-8000-000000000008"],
+    ];
+    assert_eq!(points, expected);
+    assert_eq!(told(&answer), Vec::<&str>::new());
+    assert_eq!(volfold(["cat", text(&disk), "-p", "/home/which"]).code(0).text(), "content");
 }

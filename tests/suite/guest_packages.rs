@@ -362,3 +362,147 @@ fn a_bill_is_valid_for_the_tools_of_spdx() {
     fs::write(&file, bill(&image, "spdx", None).to_string()).expect("a file");
     run(Command::new("pyspdxtools").arg("--infile").arg(&file)).code(0);
 }
+
+/// The findings, as sentences with their paths.
+fn told(packages: &Packages) -> Vec<String> {
+    packages.findings.iter().map(ToString::to_string).collect()
+}
+
+#[apply(test)]
+fn changes_of_an_interrupted_dpkg_count_and_an_older_status_does_not() {
+    let scratch = Scratch::new("packages-interrupted");
+    let change = |name: &str, version: &str| {
+        format!(
+            "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n"
+        )
+    };
+    let (first, second) = (change("curl", "8.0"), change("curl", "8.1"));
+    let new = change("new", "1");
+    let mut files: Vec<(&str, &[u8])> = vec![
+        ("var/lib/dpkg/status", STATUS.as_bytes()),
+        ("var/lib/dpkg/updates/0000", first.as_bytes()),
+        ("var/lib/dpkg/updates/0001", second.as_bytes()),
+        ("var/lib/dpkg/updates/0002", new.as_bytes()),
+        ("var/lib/dpkg/updates/tmp.i", b"Package: half"),
+    ];
+    let both = packages(&system(&scratch, RELEASE, &files));
+    assert_eq!(both.findings, []);
+    let c = "2.36-9+deb12u7+b1";
+    let libraries = [format!("libc6\t{c}\tamd64"), format!("libc6\t{c}\ti386")];
+    let mut expected = vec!["curl\t8.1\tamd64".to_owned()];
+    expected.extend(libraries);
+    expected.push("new\t1\tamd64".to_owned());
+    assert_eq!(lines(&both.packages), expected);
+    // A change that cannot be used, and one whose name is of another length.
+    let scratch = Scratch::new("packages-odd-change");
+    files.extend([
+        ("var/lib/dpkg/updates/0003", b"Version: 3\n".as_slice()),
+        ("var/lib/dpkg/updates/00040", b""),
+    ]);
+    let folder = "/var/lib/dpkg/updates";
+    let expected = [
+        format!("{folder}: changes have names of different lengths, which dpkg refuses"),
+        format!("{folder}/0003: package without a name (record at byte 0)"),
+        format!("{folder}/00040: change of a package is empty"),
+    ];
+    assert_eq!(told(&packages(&system(&scratch, RELEASE, &files))), expected);
+    let scratch = Scratch::new("packages-old-status");
+    let image = system(&scratch, RELEASE, &[("var/lib/dpkg/status-old", STATUS.as_bytes())]);
+    let expected = [
+        "/var/lib/dpkg/status: file is missing; status-old beside it, which is older, is not read",
+        "/: no package database that can be read was found",
+    ];
+    assert_eq!(told(&packages(&image)), expected);
+}
+
+/// A system: its name, its files, and what is told of it.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a [u8])], &'a [&'a str]);
+
+#[apply(test)]
+fn no_list_is_taken_for_that_of_a_system_without_packages() {
+    let gentoo: &[(&str, &[u8])] = &[("var/db/pkg/sys-libs/glibc-2.38/PF", b"glibc-2.38\n")];
+    let none = "/: no package database that can be read was found";
+    let cases: [Case<'_>; 5] = [
+        ("none", &[], &[none]),
+        (
+            "gentoo",
+            gentoo,
+            &[
+                "/var/db/pkg: the package database of Gentoo's Portage or pkg of BSD is not read",
+                none,
+            ],
+        ),
+        (
+            "empty",
+            &[("var/lib/dpkg/status", b"")],
+            &["/: no package is installed, as the databases of the system tell"],
+        ),
+        (
+            "folder",
+            &[("var/lib/dpkg/status/x", b"")],
+            &["/var/lib/dpkg/status: is a directory", none],
+        ),
+        (
+            "file",
+            &[("var/lib/pacman/local", b"")],
+            &["/var/lib/pacman/local: not a directory", none],
+        ),
+    ];
+    for (name, files, expected) in cases {
+        let scratch = Scratch::new(&format!("packages-without-{name}"));
+        let image = system(&scratch, "ID=other\n", files);
+        assert_eq!(told(&packages(&image)), expected, "{name}");
+        let image = text(&image);
+        volfold(["info", image]).code(0);
+        let shown = volfold(["info", "--packages", image]).code(3);
+        assert_eq!(shown.text(), "");
+        shown.says(expected[0].split_once(": ").expect("a path").1);
+        let json = volfold(["info", "--packages", "--json", image]).code(3).json();
+        assert_eq!(json["findings"].as_array().expect("findings").len(), expected.len());
+        let bom = volfold(["info", "--sbom", "cyclonedx", image]).code(3).json();
+        let own = &bom["components"][0]["bom-ref"];
+        assert_eq!(
+            bom["compositions"],
+            json!([{ "aggregate": "incomplete", "assemblies": [own] }])
+        );
+        let spdx = volfold(["info", "--sbom", "spdx", image]).code(3).json();
+        assert!(spdx["comment"].as_str().expect("a comment").contains("incomplete"));
+        assert_eq!(spdx["packages"][0]["comment"], spdx["comment"]);
+        let related = &spdx["relationships"][1]["relatedSpdxElement"];
+        assert_eq!(related, "NOASSERTION");
+    }
+    // Disks without a system.
+    let scratch = Scratch::new("packages-no-system");
+    let data = scratch.join("data");
+    write(&data, &[("file", b"x")]);
+    let image = volume(&scratch, &data);
+    volfold(["info", text(&image)]).code(0);
+    volfold(["info", "--packages", text(&image)]).code(3).says("no installed system was found");
+    let bom = volfold(["info", "--sbom", "cyclonedx", text(&image)]).code(3).json();
+    assert_eq!(bom["compositions"], json!([{ "aggregate": "incomplete" }]));
+    let spdx = volfold(["info", "--sbom", "spdx", text(&image)]).code(3).json();
+    assert_eq!(spdx["relationships"][0]["relatedSpdxElement"], "NOASSERTION");
+}
+
+#[apply(test)]
+fn a_header_of_rpm_that_was_changed_is_told_and_costs_no_other() {
+    let scratch = Scratch::new("packages-rpm-changed");
+    let folder = scratch.join("root/var/lib/rpm");
+    rpm_database(&scratch, &folder);
+    let database = folder.join("rpmdb.sqlite");
+    let mut bytes = fs::read(&database).expect("a database");
+    let source = b"alpha-1.2-3.el9.src.rpm";
+    let places: Vec<usize> =
+        (0..bytes.len()).filter(|at| bytes[*at..].starts_with(source)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + 5].copy_from_slice(b"omega");
+    }
+    fs::write(&database, bytes).expect("a database");
+    let told = packages(&system(&scratch, "ID=rhel\nVERSION_ID=9.3\n", &[]));
+    assert_eq!(told.packages.len(), 3);
+    let findings: Vec<String> = told.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains("package alpha: header "), "{findings:?}");
+    assert!(findings[0].ends_with("package header has another SHA-256 than it records"));
+}

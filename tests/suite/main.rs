@@ -37,6 +37,8 @@ mod guest;
 #[cfg(target_os = "linux")]
 mod guest_packages;
 #[cfg(target_os = "linux")]
+mod guest_windows;
+#[cfg(target_os = "linux")]
 mod images;
 #[cfg(windows)]
 mod initiator;

@@ -121,6 +121,8 @@ codes! {
     MBR_EXTENDED_LOOP = "mbr-extended-loop", content, "The chain of logical partitions leads back into itself.", "`testdisk` on a copy can find lost partitions.";
     MBR_EXTENDED_TOO_LONG = "mbr-extended-too-long", content, "The chain of logical partitions is longer than is followed.", "The table is damaged or made to mislead; `testdisk` on a copy can find lost partitions.";
     GUEST_INCOMPLETE = "guest-incomplete", content, "What a system on a volume should say of itself is missing, or makes no sense.", "Compare with the system itself; the message names the file and the place in it.";
+    GUEST_NAME_SHARED = "guest-name-shared", other, "Systems on the disks call different volumes by one letter or directory; none of those is named by it.", "Nothing, if the disks are of several machines, or of systems that are started in turn.";
+    GUEST_VOLUME_AMBIGUOUS = "guest-volume-ambiguous", content, "A system on the disks means a volume of which the set has several, as copies of a disk; none of them is shown as it.", "Give one copy of the disk alone.";
     GUEST_VOLUME_GUESSED = "guest-volume-guessed", content, "A system on the disks names a volume by the place of its disk, which the set may have elsewhere.", "Give all disks of the machine and none of another; look whether the files there are those that you expect.";
     GUEST_VOLUME_MISSING = "guest-volume-missing", content, "A system on the disks shows a volume that is not in the set.", "Give its disk with the others; a volume that is read by no driver is missing too.";
     GUEST_UNREADABLE = "guest-unreadable", content, "A file that tells of the installed system cannot be read; what it tells is missing.", "The reason is that of the file; `volfold check` tells of the others.";

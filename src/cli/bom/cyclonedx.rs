@@ -22,6 +22,23 @@ struct Bom<'a> {
     metadata: Metadata<'a>,
     components: Vec<Component<'a>>,
     dependencies: Vec<Dependency>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    compositions: Vec<Composition>,
+}
+
+/// What is said of how much a bill has.
+#[derive(Serialize)]
+struct Composition {
+    aggregate: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    assemblies: Vec<String>,
+}
+
+impl Composition {
+    /// There may be more than what is told of these parts; without parts, than what is told at all.
+    fn incomplete(assemblies: Vec<String>) -> Self {
+        Self { aggregate: "incomplete", assemblies }
+    }
 }
 
 #[derive(Serialize)]
@@ -88,11 +105,18 @@ pub(crate) fn cyclonedx(installed: &[Installed]) -> io::Result<String> {
     let mut components = Vec::new();
     let mut dependencies = Vec::new();
     let mut counts = HashMap::new();
+    let mut compositions = Vec::new();
+    if installed.is_empty() {
+        compositions.push(Composition::incomplete(Vec::new()));
+    }
     for system in installed {
         let own = distinct(
             format!("system:{}{}", system.system.volume, system.system.folder),
             &mut counts,
         );
+        if system.is_incomplete {
+            compositions.push(Composition::incomplete(vec![own.clone()]));
+        }
         components.push(operating_system(system, own.clone()));
         let mut depends_on = Vec::new();
         for package in system.packages() {
@@ -113,6 +137,7 @@ pub(crate) fn cyclonedx(installed: &[Installed]) -> io::Result<String> {
         },
         components,
         dependencies,
+        compositions,
     };
     Ok(serde_json::to_string_pretty(&bom)? + "\n")
 }

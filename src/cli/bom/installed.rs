@@ -13,9 +13,16 @@ pub(crate) struct Installed {
     pub(crate) system: GuestSystem,
     /// Its packages, where they are asked for.
     pub(crate) packages: Option<Vec<Package>>,
+    /// Whether there may be more packages than those, or newer ones.
+    pub(crate) is_incomplete: bool,
 }
 
 impl Installed {
+    /// `system` alone.
+    pub(crate) fn system(system: GuestSystem) -> Self {
+        Self { system, packages: None, is_incomplete: false }
+    }
+
     pub(crate) fn packages(&self) -> &[Package] {
         self.packages.as_deref().unwrap_or_default()
     }

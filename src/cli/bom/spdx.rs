@@ -15,6 +15,9 @@ use super::installed::{Installed, time};
 /// What is said where nothing is known.
 const NOTHING: &str = "NOASSERTION";
 
+/// What is said of a system, or a bill, that may have more than is told.
+const INCOMPLETE: &str = "This list is incomplete: not all that is installed could be read.";
+
 /// The time of a bill without any, which the format does not allow.
 const NO_TIME: &str = "1970-01-01T00:00:00Z";
 
@@ -26,6 +29,8 @@ struct Document<'a> {
     #[serde(rename = "SPDXID")]
     id: &'static str,
     name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'static str>,
     document_namespace: String,
     creation_info: CreationInfo,
     #[serde(flatten)]
@@ -52,6 +57,8 @@ struct SpdxPackage<'a> {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     version_info: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     supplier: Option<String>,
     download_location: &'static str,
@@ -89,10 +96,17 @@ struct Relationship {
 pub(crate) fn spdx(installed: &[Installed]) -> io::Result<String> {
     let mut content = Content { packages: Vec::new(), relationships: Vec::new() };
     let mut number: u64 = 0;
+    if installed.is_empty() {
+        content.relate(DOCUMENT, "DESCRIBES", NOTHING);
+    }
     for (index, system) in installed.iter().enumerate() {
         let own = format!("SPDXRef-OperatingSystem-{index}");
         content.relate(DOCUMENT, "DESCRIBES", &own);
         content.packages.push(operating_system(system, &own));
+        if system.is_incomplete {
+            // The format's word for what is known not to be known.
+            content.relate(&own, "CONTAINS", NOTHING);
+        }
         for package in system.packages() {
             number = number.saturating_add(1);
             let id = format!("SPDXRef-Package-{number}");
@@ -109,6 +123,7 @@ pub(crate) fn spdx(installed: &[Installed]) -> io::Result<String> {
         data_license: "CC0-1.0",
         id: DOCUMENT,
         name: "volfold",
+        comment: is_incomplete(installed).then_some(INCOMPLETE),
         document_namespace: format!(
             "https://spdx.org/spdxdocs/volfold-{}",
             HEXLOWER.encode(&hash.finalize())
@@ -120,6 +135,11 @@ pub(crate) fn spdx(installed: &[Installed]) -> io::Result<String> {
         content,
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+/// Whether there may be more than a bill of `installed` tells.
+fn is_incomplete(installed: &[Installed]) -> bool {
+    installed.is_empty() || installed.iter().any(|system| system.is_incomplete)
 }
 
 /// The id of the bill itself.
@@ -140,6 +160,7 @@ fn operating_system<'a>(system: &'a Installed, id: &str) -> SpdxPackage<'a> {
         name: system.name(),
         id: id.to_owned(),
         version_info: system.version(),
+        comment: system.is_incomplete.then_some(INCOMPLETE),
         supplier: None,
         download_location: NOTHING,
         files_analyzed: false,
@@ -158,6 +179,7 @@ fn spdx_package(package: &Package, id: String) -> SpdxPackage<'_> {
         name: &package.name,
         id,
         version_info: Some(package.version.clone()).filter(|version| !version.is_empty()),
+        comment: None,
         supplier: package.vendor.as_deref().map(supplier),
         download_location: NOTHING,
         files_analyzed: false,

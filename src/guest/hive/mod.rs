@@ -113,9 +113,9 @@ impl Hive {
         self.root()?.descendant(path)
     }
 
-    /// What was noticed while the hive was opened.
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
+    /// What was noticed while the hive was opened, and while it was read up to now.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.iter().cloned().chain(self.store.told.all()).collect()
     }
 
     /// Major and minor version of the format.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+use volfold_block::FindingLog;
 use volfold_fs::FsError;
 
 use super::base_block::BaseBlock;
@@ -14,6 +15,8 @@ pub(super) struct Store {
     pub(super) base_block: BaseBlock,
     /// The bins in which cells were found: the first byte of each, and the first after it.
     bins: Mutex<BTreeMap<u64, u64>>,
+    /// What contradicts itself and was read all the same.
+    pub(super) told: FindingLog,
 }
 
 /// Bytes of the header of a bin.
@@ -28,7 +31,7 @@ pub(super) const MAX_PASSED: usize = 8;
 
 impl Store {
     pub(super) fn new(pages: Pages, base_block: BaseBlock) -> Self {
-        Self { pages, base_block, bins: Mutex::new(BTreeMap::new()) }
+        Self { pages, base_block, bins: Mutex::new(BTreeMap::new()), told: FindingLog::new() }
     }
 
     /// Whether a bin is known that has the bytes from `start` to `end`.

@@ -79,6 +79,16 @@ impl Collector {
         self.told.add(Finding::error(code::GUEST_UNREADABLE, line).on_path(&self.path));
     }
 
+    /// Tells that what the system should have is not there, or not known.
+    pub(super) fn incomplete(&self, line: String) {
+        self.told.add(Finding::warning(code::GUEST_INCOMPLETE, line).on_path(&self.path));
+    }
+
+    /// Whether nothing was found, and nothing told of.
+    pub(super) fn is_silent(&self) -> bool {
+        self.packages.is_empty() && self.told.all().is_empty()
+    }
+
     /// The packages by name, and what could not be read.
     pub(super) fn end(self) -> (Vec<Package>, Vec<Finding>) {
         let mut packages = self.packages;

@@ -3,7 +3,12 @@
 //! Specification: deb-control(5) for the form; dpkg(1) and dpkg-query(1) for `Status`, whose third word
 //! is the state; Debian Policy 5.6.1 for the version in `Source`. Images without dpkg have a file for each
 //! package in `status.d`, without a state.
+//!
+//! Changes that dpkg had not yet written into `status` when it was interrupted are in `updates`: a file for
+//! each, whose name is a number, in their order. The paragraph in it stands for that of its package. Source:
+//! dpkg, `lib/dpkg/dbmodify.c`.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use volfold_fs::{FileData, FsResult};
@@ -12,19 +17,126 @@ use super::collector::Collector;
 use super::lines::{Fields, Line, Lines};
 use super::package::{Package, PackageKind};
 
-const FIELDS: [&str; 6] = ["Package", "Status", "Version", "Architecture", "Source", "Maintainer"];
+const FIELDS: [&str; 7] =
+    ["Package", "Status", "Version", "Architecture", "Multi-Arch", "Source", "Maintainer"];
+
+/// LIMIT: paragraphs in `updates`; dpkg writes all into `status` after 250.
+const MAX_UPDATES: usize = 10_000;
+
+/// What of a paragraph tells its package from others.
+type PackageId = (String, Option<String>);
+
+/// A paragraph of `updates`.
+struct Update {
+    path: String,
+    at: u64,
+    fields: Fields,
+}
+
+/// Changes that are not in `status` yet.
+#[derive(Default)]
+pub(super) struct Updates {
+    newest: BTreeMap<PackageId, Update>,
+    /// The architectures of those that are installed for one alone, by their names.
+    only: HashMap<String, Option<String>>,
+}
+
+impl Updates {
+    /// Takes in the change in `file`, later than all before it; the collector is at its path, `path`.
+    ///
+    /// # Errors
+    /// Why the rest of the file cannot be read.
+    pub(super) fn take(
+        &mut self,
+        path: &str,
+        file: Arc<dyn FileData>,
+        into: &Collector,
+    ) -> FsResult<()> {
+        let mut has_any = false;
+        paragraphs(file, |at, fields| {
+            has_any = true;
+            let Some(name) = fields.text("Package") else {
+                into.damaged(format!("package without a name (record at byte {at})"));
+                return true;
+            };
+            if self.newest.len() >= MAX_UPDATES {
+                into.damaged(format!("only {MAX_UPDATES} changes are applied"));
+                return false;
+            }
+            let architecture = fields.text("Architecture");
+            if !is_for_several(&fields)
+                && let Some(other) = self.only.insert(name.clone(), architecture.clone())
+                && other != architecture
+            {
+                self.newest.remove(&(name.clone(), other));
+            }
+            let update = Update { path: path.to_owned(), at, fields };
+            self.newest.insert((name, architecture), update);
+            true
+        })?;
+        if !has_any {
+            into.damaged("change of a package is empty".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether the paragraph `fields` of `status` is an older one of a package that was changed.
+    fn replaces(&self, fields: &Fields) -> bool {
+        let Some(name) = fields.text("Package") else { return false };
+        if !is_for_several(fields) && self.only.contains_key(&name) {
+            return true;
+        }
+        self.newest.contains_key(&(name, fields.text("Architecture")))
+    }
+
+    /// Adds the packages of all changes.
+    pub(super) fn add(&self, into: &mut Collector) {
+        for update in self.newest.values() {
+            into.enter(&update.path);
+            if !end(update.at, &update.fields, into) {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a package may be installed for several architectures at once.
+fn is_for_several(fields: &Fields) -> bool {
+    fields.get("Multi-Arch") == Some("same")
+}
 
 /// Reads the packages that `file` has as installed.
 ///
 /// # Errors
 /// Why the rest of the file cannot be read.
 pub(super) fn read(file: Arc<dyn FileData>, into: &mut Collector) -> FsResult<()> {
+    read_older(file, &Updates::default(), into)
+}
+
+/// The same but for the packages that `updates` has newer.
+///
+/// # Errors
+/// Why the rest of the file cannot be read.
+pub(super) fn read_older(
+    file: Arc<dyn FileData>,
+    updates: &Updates,
+    into: &mut Collector,
+) -> FsResult<()> {
+    paragraphs(file, |at, fields| updates.replaces(&fields) || end(at, &fields, into))
+}
+
+/// Gives `each` every paragraph of `file`, and the byte that it begins at, until it says that there is
+/// nothing more to do.
+///
+/// # Errors
+/// Why the rest of the file cannot be read.
+fn paragraphs(file: Arc<dyn FileData>, mut each: impl FnMut(u64, Fields) -> bool) -> FsResult<()> {
     let mut lines = Lines::new(file)?;
     let mut paragraph: Option<(u64, Fields)> = None;
     while let Some(line) = lines.next_line()? {
         if line.bytes.trim_ascii().is_empty() {
             if let Some((at, fields)) = paragraph.take()
-                && !end(at, &fields, into)
+                && !each(at, fields)
             {
                 return Ok(());
             }
@@ -34,7 +146,7 @@ pub(super) fn read(file: Arc<dyn FileData>, into: &mut Collector) -> FsResult<()
         take(&line, fields);
     }
     if let Some((at, fields)) = paragraph {
-        end(at, &fields, into);
+        each(at, fields);
     }
     Ok(())
 }
@@ -124,6 +236,52 @@ mod tests {
         assert_eq!(packages[1].source.as_deref(), Some("glibc"));
         assert_eq!(packages[1].source_version.as_deref(), Some("2.36-9"));
         assert_eq!(packages[0].source.as_deref(), Some("held"));
+    }
+
+    #[test]
+    fn a_change_stands_for_the_older_record_of_its_package() {
+        let change = |name: &str, more: &str| {
+            format!("Package: {name}\nStatus: install ok installed\n{more}\n")
+        };
+        let changes = [
+            change("a", "Version: 2\nArchitecture: amd64\n"),
+            change("a", "Version: 3\nArchitecture: all\n"),
+            change("lib", "Version: 2\nArchitecture: i386\nMulti-Arch: same\n"),
+            "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n".to_owned(),
+            change("new", "Version: 1\n"),
+            String::new(),
+        ];
+        let status = [
+            change("a", "Version: 1\nArchitecture: amd64\n"),
+            change("lib", "Version: 1\nArchitecture: amd64\nMulti-Arch: same\n"),
+            change("lib", "Version: 1\nArchitecture: i386\nMulti-Arch: same\n"),
+            change("gone", "Version: 1\n"),
+        ];
+        let mut into = Collector::new(Distribution::default());
+        let mut updates = Updates::default();
+        for (number, change) in changes.into_iter().enumerate() {
+            let path = format!("updates/{number}");
+            into.enter(&path);
+            updates.take(&path, Arc::new(Bytes(change.into_bytes())), &into).unwrap();
+        }
+        into.enter("status");
+        let status = Arc::new(Bytes(status.concat().into_bytes()));
+        read_older(status, &updates, &mut into).unwrap();
+        updates.add(&mut into);
+        let (packages, findings) = into.end();
+        let told: Vec<_> = packages
+            .iter()
+            .map(|it| (&*it.name, &*it.version, it.architecture.as_deref()))
+            .collect();
+        let expected = [
+            ("a", "3", Some("all")),
+            ("lib", "1", Some("amd64")),
+            ("lib", "2", Some("i386")),
+            ("new", "1", None),
+        ];
+        assert_eq!(told, expected);
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(findings, ["updates/5: change of a package is empty"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is installed in a system, as the databases of its package systems tell.
 //!
 //! Every database that is there is read: of dpkg, RPM, apk and pacman, and the uninstall keys and AppX
-//! packages of a Windows. What cannot be read is a finding, and costs no other package.
+//! packages of a Windows. What cannot be read is a finding, and costs no other package; so is that there is
+//! no database, one that is not read, or no package in any.
 
 #![cfg_attr(
     not(test),
@@ -20,7 +21,6 @@ mod purl;
 mod rpm;
 mod windows;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -73,12 +73,18 @@ pub(crate) fn find(volumes: &[GuestVolume<'_>], system: &GuestSystem) -> Package
         }
         Some(volume) => {
             let tree = linux::tree_of_system(volume, volumes, system);
-            Places { tree: &tree, into: &mut collector, seen: HashSet::new() }.read();
+            Places::new(&tree, &mut collector).read();
         }
         None => {
             collector.enter(&system.folder);
             collector.damaged(format!("the volume {} cannot be read", system.volume));
         }
+    }
+    // No list is taken for that of a system without anything.
+    if collector.is_silent() {
+        collector.enter(&system.folder);
+        collector
+            .incomplete("no package is installed, as the databases of the system tell".to_owned());
     }
     end(collector, Some(&system.volume))
 }

@@ -1,6 +1,6 @@
 //! Files of a guest by their paths, without regard to case.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use volfold_block::{Finding, FindingLog, code};
@@ -91,7 +91,7 @@ impl Files<'_> {
 
     /// The hive at `path` with its logs; `None` if there is none, or if it cannot be opened, which
     /// is told. What the hive noticed is told too.
-    pub(super) fn hive(&self, path: &str, told: &FindingLog) -> Option<Hive> {
+    pub(super) fn hive<'t>(&self, path: &str, told: &'t FindingLog) -> Option<ToldHive<'t>> {
         let note = Notes { path, told };
         let primary = note.or_none(self.open(path))?;
         let mut logs = Vec::new();
@@ -105,10 +105,38 @@ impl Files<'_> {
             }
         }
         let hive = note.or_none(Hive::open(primary, logs).map(Some))?;
-        for finding in hive.findings() {
-            told.add(finding.clone().on_path(path));
-        }
+        let hive = ToldHive { hive, path: path.to_owned(), told };
+        hive.tell();
         Some(hive)
+    }
+}
+
+/// A hive of which all is told that it notices, also while it is read.
+pub(super) struct ToldHive<'t> {
+    hive: Hive,
+    path: String,
+    told: &'t FindingLog,
+}
+
+impl ToldHive<'_> {
+    fn tell(&self) {
+        for finding in self.hive.findings() {
+            self.told.add(finding.on_path(&self.path));
+        }
+    }
+}
+
+impl Deref for ToldHive<'_> {
+    type Target = Hive;
+
+    fn deref(&self) -> &Hive {
+        &self.hive
+    }
+}
+
+impl Drop for ToldHive<'_> {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_block::FindingLog;
+use volfold_block::{Finding, FindingLog, code};
 
 use crate::guest::system::{Family, GuestSystem, MountPoint, OsInfo, PackageSystem};
 use crate::guest::volume::GuestVolume;
@@ -41,7 +41,7 @@ pub(crate) fn find(
                 let has_hibernated = Files { fs: &*volume.files }.find("hiberfil.sys");
                 let notes = Notes { path: "hiberfil.sys", told: &told };
                 let has_hibernated = notes.or_none(has_hibernated).is_some();
-                found.push((index, set.system(index, &windows, has_hibernated)));
+                found.push((index, set.system(index, &windows, has_hibernated, &told)));
             }
             let menus = boot_menus(&*volume.files, &told);
             starts.extend(menus.iter().map(|menu| set.start(index, menu)));
@@ -88,10 +88,21 @@ impl Surroundings<'_> {
     }
 
     /// The Windows on the volume with the index `index`.
-    fn system(&self, index: usize, windows: &Windows, has_hibernated: bool) -> GuestSystem {
+    fn system(
+        &self,
+        index: usize,
+        windows: &Windows,
+        has_hibernated: bool,
+        told: &FindingLog,
+    ) -> GuestSystem {
         let (product, machine) = (&windows.product, &windows.machine);
         let mounted = mounted_volumes(self.disks, self.all, &windows.mounted_devices);
-        let drive = own_drive(&mounted, index);
+        let doubted = self.doubted_letters(index, windows, &mounted, told);
+        let drive = own_drive(&mounted, index, &doubted);
+        let mount_points = mounted
+            .iter()
+            .filter_map(|mounted| self.mount_point(mounted, &doubted, windows, told))
+            .collect();
         let update = product.update.map(|update| format!(".{update}")).unwrap_or_default();
         let build = product.build.map(|build| format!("{build}{update}"));
         let zone = machine.time_zone.as_ref();
@@ -124,21 +135,83 @@ impl Surroundings<'_> {
             machine_id: windows.machine_guid.clone(),
             package_system: Some(PackageSystem::Windows),
             swap_files,
-            mount_points: mounted.iter().filter_map(|mounted| self.mount_point(mounted)).collect(),
+            mount_points,
             ..GuestSystem::default()
         }
     }
 
-    /// The drive that a letter stands for; other names are no places.
-    fn mount_point(&self, mounted: &MountedVolume) -> Option<MountPoint> {
+    /// The drive that a letter stands for; other names are no places. A letter that is doubted names no
+    /// volume.
+    fn mount_point(
+        &self,
+        mounted: &MountedVolume,
+        doubted: &[char],
+        windows: &Windows,
+        told: &FindingLog,
+    ) -> Option<MountPoint> {
         let MountName::Letter(letter) = mounted.name else { return None };
         let (volume, reason) = match mounted.volumes[..] {
             [] => (None, Some("no volume of the set is it".to_owned())),
+            [index] if doubted.contains(&letter) => {
+                let reason = "the system itself lies on another volume than its table says";
+                (self.id(index), Some(reason.to_owned()))
+            }
             [index] => (self.id(index), None),
-            _ => (None, Some("several volumes of the set are it, as copies of a disk".to_owned())),
+            _ => {
+                let names = self.names(&mounted.volumes);
+                let line = format!(
+                    "{letter}: may be any of {names}, as copies of a disk; none of them is shown as it"
+                );
+                let finding = Finding::warning(code::GUEST_VOLUME_AMBIGUOUS, line);
+                told.add(finding.on_path(&windows.folder));
+                (None, Some("several volumes of the set are it, as copies of a disk".to_owned()))
+            }
         };
         let source = mounted.id.to_string();
         Some(MountPoint { path: format!("{letter}:"), source, volume, reason })
+    }
+
+    fn names(&self, indices: &[usize]) -> String {
+        let names = indices.iter().filter_map(|index| self.all.get(*index));
+        names.map(|volume| volume.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The letters that contradict the drive which the system, on the volume with the index `own`, says to
+    /// lie on, as on a disk that was copied and not started since; that is told.
+    fn doubted_letters(
+        &self,
+        own: usize,
+        windows: &Windows,
+        mounted: &[MountedVolume],
+        told: &FindingLog,
+    ) -> Vec<char> {
+        let root = windows.product.system_root.as_deref().unwrap_or_default();
+        let [letter, b':', ..] = root.as_bytes() else { return Vec::new() };
+        let letter = char::from(letter.to_ascii_uppercase());
+        let named = mounted.iter().find(|mounted| mounted.name == MountName::Letter(letter));
+        let tell = |line: String| {
+            let line = format!("the system says that it lies in {root}, and its table that {line}");
+            told.add(Finding::warning(code::GUEST_INCOMPLETE, line).on_path(&windows.folder));
+        };
+        let others = mounted.iter().filter_map(|mounted| match mounted.name {
+            MountName::Letter(other) if other != letter && mounted.volumes == [own] => Some(other),
+            _ => None,
+        });
+        let mut doubted: Vec<char> = others.collect();
+        for other in &doubted {
+            tell(format!("its volume is {other}:"));
+        }
+        match named {
+            Some(named) if named.volumes.is_empty() => {
+                tell(format!("{letter}: is the {}, which is not in the set", named.id));
+            }
+            Some(named) if !named.volumes.contains(&own) => {
+                tell(format!("{letter}: is another volume, {}", self.names(&named.volumes)));
+                doubted.push(letter);
+            }
+            _ => {}
+        }
+        doubted
     }
 
     /// What `menu`, on the volume with the index `own`, starts.
@@ -203,9 +276,13 @@ impl Surroundings<'_> {
 }
 
 /// The drive that the system has itself on: `C:`, or `?:` where it does not say.
-fn own_drive(mounted: &[MountedVolume], index: usize) -> String {
+fn own_drive(mounted: &[MountedVolume], index: usize, doubted: &[char]) -> String {
     let letter = |mounted: &MountedVolume| match mounted.name {
-        MountName::Letter(letter) if mounted.volumes.contains(&index) => Some(letter),
+        MountName::Letter(letter)
+            if mounted.volumes.contains(&index) && !doubted.contains(&letter) =>
+        {
+            Some(letter)
+        }
         _ => None,
     };
     let letter = mounted.iter().find_map(letter).unwrap_or('?');

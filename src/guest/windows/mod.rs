@@ -65,8 +65,12 @@ impl Windows {
     }
 }
 
-/// The folders at the root of `fs` that hold a Windows: those with `System32/config/SOFTWARE`, in the
-/// order of the directory. What cannot be read is told in `told`.
+/// Files of which a folder of Windows has one at least, whatever else was lost.
+const SIGNS: [&str; 3] =
+    ["System32/config/SOFTWARE", "System32/config/SYSTEM", "System32/ntoskrnl.exe"];
+
+/// The folders at the root of `fs` that hold a Windows: those with a hive in `System32/config`, or with a
+/// kernel, in the order of the directory. What cannot be read is told in `told`.
 pub fn windows_folders(fs: &dyn FileSystem, told: &FindingLog) -> Vec<String> {
     let mut folders: Vec<(String, NodeId)> = Vec::new();
     let mut has_more = false;
@@ -90,11 +94,11 @@ pub fn windows_folders(fs: &dyn FileSystem, told: &FindingLog) -> Vec<String> {
         root.odd(format!("only {MAX_FOLDERS} folders were looked into for a Windows"));
     }
     let files = Files { fs };
-    let has_software = |(name, node): &(String, NodeId)| {
-        let found = files.find_in(*node, "System32/config/SOFTWARE");
-        Notes { path: name, told }.or_none(found).is_some()
+    let has_sign = |(name, node): &(String, NodeId)| {
+        let notes = Notes { path: name, told };
+        SIGNS.iter().any(|sign| notes.or_none(files.find_in(*node, sign)).is_some())
     };
-    folders.into_iter().filter(has_software).map(|(name, _)| name).collect()
+    folders.into_iter().filter(has_sign).map(|(name, _)| name).collect()
 }
 
 /// What the Windows in `folder` of `fs` says of itself. What cannot be read is told in `told`, by the

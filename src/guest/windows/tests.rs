@@ -540,3 +540,23 @@ fn hives_of_libhivex_say_the_same() {
     assert_eq!(old.product.name.as_deref(), Some("Windows NT 4.0"));
     assert_eq!(told.all(), []);
 }
+
+#[test]
+fn what_a_hive_notices_while_it_is_read_is_told() {
+    let mut software = modern("Windows 10 Pro", "Professional", "Client", "19045", "22H2");
+    software.at(r"Microsoft\Cryptography");
+    let mut bytes = software.build();
+    // The hint of the only key at the root.
+    let root_list = bytes.windows(4).rposition(|window| window == b"lh\x01\0").unwrap();
+    bytes[root_list + 8..root_list + 12].copy_from_slice(b"xxxx");
+    let fs = Memory::new(&[
+        ("Windows/System32/config/SOFTWARE", bytes),
+        ("Windows/System32/config/SYSTEM", system(1, "WinNT", "AMD64").build()),
+    ]);
+    let (windows, told) = read(&fs);
+    assert_eq!(windows.product.release.as_deref(), Some("22H2"));
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+    let line = "Windows/System32/config/SOFTWARE: key Microsoft: the list that has it has another hint of \
+        its name";
+    assert_eq!(told, [line]);
+}

@@ -79,7 +79,7 @@ fn all_keys_and_values_are_read_from_every_version_and_kind_of_list() {
     for (minor, list) in [(2, *b"li"), (3, *b"lf"), (4, *b"lf"), (5, *b"lh"), (6, *b"lh")] {
         let bytes = Writer::new(minor, list).build(&written);
         let hive = open(&bytes);
-        assert_eq!((hive.version(), hive.findings()), ((1, minor), &[][..]));
+        assert_eq!((hive.version(), hive.findings()), ((1, minor), Vec::new()));
         assert_eq!(hive.last_written(), filetime_to_timestamp(WRITTEN));
         assert_eq!(hive.file_name(), r"\SystemRoot\config\TEST");
         assert_same(&tree(&hive.root().unwrap()), &written, "");
@@ -112,8 +112,25 @@ fn a_key_whose_hint_is_wrong_is_found_all_the_same() {
         let mut bytes = Writer::new(5, list).build(&tree);
         let at = bytes.windows(4).position(|window| window[..2] == list).unwrap();
         bytes[at + 8..at + 12].copy_from_slice(b"xxxx");
-        assert!(open(&bytes).key("one").unwrap().is_some());
+        let hive = open(&bytes);
+        assert!(hive.key("two").unwrap().is_some());
+        assert_eq!(hive.findings(), []);
+        assert!(hive.key("one").unwrap().is_some());
+        let found: Vec<String> = hive.findings().iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["key One: the list that has it has another hint of its name"]);
     }
+}
+
+#[test]
+fn hints_of_names_beyond_ascii_depend_on_the_version_and_are_not_held_against_them() {
+    let mut tree = Tree::default();
+    tree.at("\u{df}one");
+    let mut bytes = tree.build();
+    let at = bytes.windows(2).position(|window| window == b"lh").unwrap();
+    bytes[at + 8..at + 12].copy_from_slice(b"xxxx");
+    let hive = open(&bytes);
+    assert_eq!(hive.root().unwrap().subkeys().filter_map(Result::ok).count(), 1);
+    assert_eq!(hive.findings(), []);
 }
 
 /// Two keys, one with two values; where their structures lie in the file.
@@ -222,6 +239,10 @@ fn a_damaged_cell_is_an_error_that_says_which_key() {
     assert_error(put(|s| s.list + 2, &[0xFF, 0xFF]), "cell is too small for what it holds");
     assert_error(put(|s| s.list + 2, &[1, 0]), "root key: key has fewer subkeys than it counts");
     assert_error(put(|s| s.root + 0x14, &[1]), "root key: key has more subkeys than it counts");
+    assert_error(put(|s| s.root + 0x14, &[0]), "root key: key has more subkeys than it counts");
+    assert_error(put(|s| s.root + 0x1C, &[0xFF; 4]), "root key: cell has an odd place");
+    assert_error(put(|s| s.key + 0x24, &[0]), "key Alpha: key has values that it does not count");
+    assert_error(put(|s| s.key + 0x28, &[0xFF; 4]), "key Alpha: cell has an odd place");
     assert_error(
         put(|s| s.key + 0x10, &[8]),
         "key Alpha: key says that it lies in another key than the one that lists it",
@@ -244,6 +265,21 @@ fn a_damaged_cell_is_an_error_that_says_which_key() {
     assert_error(put(|s| s.root, b"xx"), "root key: key has a wrong signature");
     assert_error(put(|_| 4096, b"nibh"), "root key: cell does not lie inside a bin");
     assert_error(put(|_| 0x24, &[0, 16]), "root key: offset lies outside of the bins of the hive");
+}
+
+#[test]
+fn a_count_of_none_with_an_offset_that_leads_to_no_list_is_in_order() {
+    for (field, count) in [(0x1C, 0x14), (0x28, 0x24)] {
+        for stale in [0x20_u32, 0x1000, 0x0FFF_FFF8] {
+            let mut small = small();
+            let beta = small.bytes.windows(4).position(|window| window == b"Beta").unwrap() - 0x4C;
+            small.bytes[beta + field..beta + field + 4].copy_from_slice(&stale.to_le_bytes());
+            assert_eq!(small.bytes[beta + count..beta + count + 4], [0; 4]);
+            let hive = open(&small.bytes);
+            assert!(walk(&hive).is_empty(), "{field:x} {stale:x}");
+            assert_eq!(hive.findings(), []);
+        }
+    }
 }
 
 #[test]

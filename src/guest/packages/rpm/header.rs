@@ -9,7 +9,15 @@
 //! | 0x04   | 4    | `data_size` | with the entries no more than the header  |
 //! | 0x08   | 16 n | the entries | `tag`, `type`, `offset`, `count`, 4 each  |
 //! |        |      | the data    | values, at their offsets                  |
+//!
+//! The first entries are the *immutable region*, the header as the package was built: an entry of its own tag
+//! whose value, the *trailer* at the end of the region's data, is an entry too and tells how long they are.
+//! What rpm adds when it installs the package follows. The digests that the package has of its header
+//! ("Header region", `lib/rpmvs.c` and `lib/header.c` of RPM) are of the magic and that region alone.
 
+use data_encoding::HEXLOWER;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 use volfold_block::{ByteReader, bytes_to_index};
 use volfold_fs::{FsError, FsResult};
 
@@ -21,9 +29,13 @@ const ENTRY: usize = 16;
 /// LIMIT: bytes of a text that is taken.
 const MAX_TEXT: usize = 4096;
 
+/// The magic of a header, and four reserved bytes.
+const MAGIC: [u8; 8] = [0x8E, 0xAD, 0xE8, 1, 0, 0, 0, 0];
+
 /// Types of values.
 const INT32: u32 = 4;
 const STRING: u32 = 6;
+const BINARY: u32 = 7;
 const STRING_ARRAY: u32 = 8;
 const I18N_STRING: u32 = 9;
 
@@ -32,6 +44,9 @@ const I18N_STRING: u32 = 9;
 pub(super) struct Tag(u32);
 
 impl Tag {
+    const IMMUTABLE: Self = Self(63);
+    const SHA1: Self = Self(269);
+    const SHA256: Self = Self(273);
     pub(super) const NAME: Self = Self(1000);
     pub(super) const VERSION: Self = Self(1001);
     pub(super) const RELEASE: Self = Self(1002);
@@ -106,6 +121,52 @@ impl<'a> Header<'a> {
         Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
     }
 
+    /// Compares the digests that the header has of its immutable region.
+    ///
+    /// # Errors
+    /// `Corrupt` if one differs, or if there is one and no region.
+    pub(super) fn check(&self) -> FsResult<()> {
+        let (sha1, sha256) = (self.text(Tag::SHA1)?, self.text(Tag::SHA256)?);
+        if sha1.is_none() && sha256.is_none() {
+            return Ok(());
+        }
+        let (entries, data) = self.region()?;
+        let counts = [entries.len() / ENTRY, data.len()].map(|count| u32::try_from(count).ok());
+        let [Some(count), Some(size)] = counts else { return Err(no_region()) };
+        let parts = [&MAGIC[..], &count.to_be_bytes(), &size.to_be_bytes(), entries, data];
+        let differs = |own: Option<String>, digest: &[u8]| {
+            own.is_some_and(|own| !own.eq_ignore_ascii_case(&HEXLOWER.encode(digest)))
+        };
+        for (name, is_wrong) in [
+            ("SHA-256", differs(sha256, &digest::<Sha256>(&parts))),
+            ("SHA-1", differs(sha1, &digest::<Sha1>(&parts))),
+        ] {
+            if is_wrong {
+                let line = format!("{NAME} has another {name} than it records");
+                return Err(FsError::corrupt(line));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries and the data of the immutable region.
+    fn region(&self) -> FsResult<(&'a [u8], &'a [u8])> {
+        let first = self.entries.get(..ENTRY).ok_or_else(no_region)?;
+        let (tag, offset) = region_entry(first)?;
+        let end = bytes_to_index(u64::from(offset))?.checked_add(ENTRY).ok_or_else(no_region)?;
+        let data = self.data.get(..end).ok_or_else(no_region)?;
+        let (_, trailer) =
+            data.split_at_checked(data.len().saturating_sub(ENTRY)).ok_or_else(no_region)?;
+        // The offset of the trailer leads back over the entries.
+        let (own, back) = region_entry(trailer)?;
+        let length = bytes_to_index(u64::from(back.wrapping_neg()))?;
+        let entries = self.entries.get(..length).filter(|it| it.len().is_multiple_of(ENTRY));
+        match entries {
+            Some(entries) if tag == Tag::IMMUTABLE && own == tag => Ok((entries, data)),
+            _ => Err(no_region()),
+        }
+    }
+
     /// The number of `tag`.
     ///
     /// # Errors
@@ -118,6 +179,27 @@ impl<'a> Header<'a> {
         let mut reader = ByteReader::new(NAME, self.value(tag, &entry)?, 0);
         Ok(Some(reader.u32_be()?))
     }
+}
+
+/// Tag and offset of an entry that is of the type of regions.
+fn region_entry(bytes: &[u8]) -> FsResult<(Tag, u32)> {
+    let mut reader = ByteReader::new(NAME, bytes, 0);
+    let (tag, kind) = (Tag(reader.u32_be()?), reader.u32_be()?);
+    let (offset, count) = (reader.u32_be()?, reader.u32_be()?);
+    if kind != BINARY || bytes_to_index(u64::from(count))? != ENTRY {
+        return Err(no_region());
+    }
+    Ok((tag, offset))
+}
+
+fn no_region() -> FsError {
+    FsError::corrupt(format!("{NAME} has a digest, and no region that this could be of"))
+}
+
+fn digest<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
+    let mut hash = D::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finalize().to_vec()
 }
 
 /// The value of `tag` contradicts the specification.

@@ -8,8 +8,14 @@ use crate::guest::packages::package::{Package, PackageKind};
 
 /// Adds the package with the header `blob`, which `place` names; says whether there may be more.
 pub(super) fn add(blob: &[u8], place: &str, into: &mut Collector) -> bool {
-    match package(blob) {
-        Ok(package) => into.add(package),
+    match Header::parse(blob).and_then(|header| Ok((package(&header)?, header.check()))) {
+        Ok((package, check)) => {
+            // It may be that of another package, and is all that is known of this one.
+            if let Err(error) = check {
+                into.damaged(format!("package {}: header {place}: {error}", package.name));
+            }
+            into.add(package)
+        }
         Err(error) => {
             into.damaged(format!("header {place}: {error}"));
             true
@@ -17,8 +23,7 @@ pub(super) fn add(blob: &[u8], place: &str, into: &mut Collector) -> bool {
     }
 }
 
-fn package(blob: &[u8]) -> FsResult<Package> {
-    let header = Header::parse(blob)?;
+fn package(header: &Header<'_>) -> FsResult<Package> {
     let needed = |tag, what: &str| {
         header.text(tag)?.ok_or_else(|| FsError::corrupt(format!("package header has no {what}")))
     };
