@@ -14,8 +14,11 @@ pub struct OsInfo {
 }
 
 impl OsInfo {
-    /// The system that is started by default, if there are not several, as on the disks of two machines.
+    /// The only system, or the only one that is started by default; `None` for the disks of two machines.
     pub fn only_default(&self) -> Option<&GuestSystem> {
+        if let [system] = &self.systems[..] {
+            return Some(system);
+        }
         let mut defaults = self.systems.iter().filter(|system| system.is_default == Some(true));
         defaults.next().filter(|_| defaults.next().is_none())
     }

@@ -74,6 +74,7 @@ pub(super) fn name_volumes(
             reason,
             is_left_out,
             letter: None,
+            called: Vec::new(),
             opened: OnceLock::new(),
             tree: OnceLock::new(),
             driver,
@@ -99,7 +100,9 @@ pub(super) fn name_as_guests_do(
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let points = systems.iter().flat_map(|system| &system.mount_points);
-    for point in points.filter(|point| point.reason.is_none()) {
+    let points: Vec<_> = points.filter(|point| point.reason.is_none()).collect();
+    // A directory of a drive is no name of a folder.
+    for point in points.iter().filter(|point| !point.path.contains('\\')) {
         if let Some(id) = &point.volume {
             names.entry(id).or_default().insert(&point.path);
             users.entry(&point.path).or_default().insert(id);
@@ -110,6 +113,10 @@ pub(super) fn name_as_guests_do(
     let mut taken: HashSet<String> = at_root.iter().map(|name| name.to_lowercase()).collect();
     let mut own = HashSet::new();
     for volume in &mut all {
+        let called = points.iter().filter(|point| point.volume.as_deref() == Some(volume.id()));
+        let called = called.filter(|point| point.source.starts_with("Volume{"));
+        let called: Vec<String> = called.map(|point| point.source.clone()).collect();
+        volume.called = called;
         let paths = names.get(volume.id()).map(|paths| paths.iter().collect::<Vec<_>>());
         let Some([path]) = paths.as_deref() else { continue };
         let is_only = users.get(**path).is_some_and(|users| users.len() == 1);

@@ -27,6 +27,8 @@ pub struct SetVolume {
     pub(super) options: ReadOptions,
     /// The letter that the system on the set gives it, with its colon.
     pub(super) letter: Option<String>,
+    /// What systems on the set call it in the directories that stand for it: `Volume{...}`.
+    pub(super) called: Vec<String>,
     /// The file system, once it is opened for all.
     pub(super) opened: OnceLock<Arc<dyn FileSystem>>,
     /// The tree of the set that the volume is of.
@@ -69,8 +71,9 @@ impl SetVolume {
     }
 
     /// What Windows calls the volume in links, as far as the disks tell: `C:` where a system on the set
-    /// or a manager keeps the letter, and `Volume{...}` with the GUID of a GPT partition or dynamic volume, or with the
-    /// one that Windows 10 and later make of an MBR's signature and the partition's first byte.
+    /// or a manager keeps the letter, and `Volume{...}` with the GUID that a system on the set has for it, or
+    /// that of a GPT partition or dynamic volume, or the one that Windows 10 and later make of an MBR's
+    /// signature and the partition's first byte.
     pub fn guest_names(&self) -> Vec<String> {
         let Volume { id, hint, kind, partition, .. } = &self.volume;
         let letter = hint
@@ -90,7 +93,8 @@ impl SetVolume {
             _ => None,
         };
         let letter = self.letter.clone().or(letter.map(|letter| format!("{letter}:")));
-        letter.into_iter().chain(guid.map(|guid| format!("Volume{{{guid}}}"))).collect()
+        let guid = guid.map(|guid| format!("Volume{{{guid}}}"));
+        letter.into_iter().chain(guid).chain(self.called.iter().cloned()).collect()
     }
 
     /// The path `below` in the volume: `/Windows/win.ini`.

@@ -12,13 +12,17 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
 use crate::common::program::{Scratch, run, text, volfold};
-use crate::harness::{apply, needs_programs, test};
+use crate::harness::{apply, needs_path, needs_programs, test};
+use crate::ntfs_attributes::Other;
 
 const SIGNATURE: u32 = 0x085B_7ABE;
 const OF_C: u64 = 0x0650_0000;
 
 /// Where a partition begins that the hives know nothing of.
 const ELSEWHERE: u64 = 1 << 20;
+
+/// What a table calls a volume.
+const GUID: &str = "0a1b2c3d-1111-2222-3333-444455556666";
 
 /// The size of each partition.
 const SIZE: u64 = 8 << 20;
@@ -186,4 +190,60 @@ fn copies_that_claim_one_letter_are_told() {
         "Windows: C: may be any of own, own-2, as copies of a disk; none of them is shown as it";
     assert_eq!(told, [line, line], "of both systems");
     volfold(["info", text(&one), text(&other)]).code(3).says("[guest-volume-ambiguous]");
+}
+
+#[apply(test)]
+fn volumes_in_folders_of_a_drive_are_told_and_found() {
+    needs_path("/dev/fuse");
+    needs_programs(&["mkntfs", "ntfs-3g", "hivexregedit"]);
+    let scratch = Scratch::new("windows-folders");
+    let image = scratch.join("c.img");
+    fs::File::create(&image).and_then(|file| file.set_len(SIZE)).expect("a file");
+    run(Command::new("mkntfs").args(["-q", "-F", "-L", "c"]).arg(&image)).code(0);
+    // The table has a GUID of its own for the second partition.
+    let system = scratch.join("SYSTEM");
+    fs::write(&system, hive("system-10")).expect("a hive");
+    let place: Vec<String> = [&SIGNATURE.to_le_bytes()[..], &ELSEWHERE.to_le_bytes()]
+        .concat()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let table = format!(
+        "Windows Registry Editor Version 5.00\n\n[\\MountedDevices]\n\
+         \"\\\\??\\\\Volume{{{GUID}}}\"=hex:{}\n",
+        place.join(",")
+    );
+    let file = scratch.join("table.reg");
+    fs::write(&file, table).expect("a file");
+    let mut merge = Command::new("hivexregedit");
+    run(merge.args(["--merge", "--prefix", ""]).arg(&system).arg(&file)).code(0);
+    let other = Other::mounted_with(&image, "rw");
+    let config = other.path().join("Windows/System32/config");
+    fs::create_dir_all(&config).expect("folders");
+    fs::copy(&system, config.join("SYSTEM")).expect("a hive");
+    fs::write(config.join("SOFTWARE"), hive("software-11")).expect("a hive");
+    fs::create_dir_all(other.path().join("Mounts/deep")).expect("folders");
+    other.junction("Mounts/deep/data", &format!(r"\??\Volume{{{GUID}}}\"));
+    // What every Windows since 10 makes of the disk and the place.
+    other.junction("Mounts/again", r"\??\Volume{085b7abe-0000-0000-0000-100000000000}\");
+    other.junction("Mounts/gone", r"\??\Volume{99999999-0000-0000-0000-100000000000}\");
+    other.junction("Mounts/folder", r"\??\C:\Windows");
+    drop(other);
+    let data = volume(&scratch, "data", &[("notes.txt", b"hello")]);
+    let c = fs::read(&image).expect("the volume");
+    let disk = disk(&scratch, "disk", &[(ELSEWHERE, &data), (OF_C, &c)]);
+    let answer = info(&[&disk], 3);
+    let expected = r"the volume Volume{99999999-0000-0000-0000-100000000000}, which the system shows in \
+        C:\Mounts\gone, is missing: no volume of the set is it";
+    assert_eq!(told(&answer), [expected.replace("\\\n        ", "")]);
+    let id = format!("mbr:{SIGNATURE:08x}-{}", ELSEWHERE / 512);
+    assert_eq!(drive(&answer, r"C:\Mounts\deep\data"), (&json!(id), &Value::Null));
+    assert_eq!(drive(&answer, r"C:\Mounts\again"), (&json!(id), &Value::Null));
+    assert_eq!(drive(&answer, r"C:\Mounts\gone").0, &Value::Null);
+    // The way by the folder leads into the volume, which keeps its label as its name.
+    let cat = |path: &str| volfold(["cat", text(&disk), "-p", path]);
+    assert_eq!(cat(r"C:\Mounts\deep\data\notes.txt").code(0).text(), "hello");
+    assert_eq!(cat("/Mounts/again/notes.txt").code(0).text(), "hello");
+    assert_eq!(cat("data/notes.txt").code(0).text(), "hello");
+    assert_eq!(cat(&format!("Volume{{{GUID}}}/notes.txt")).code(0).text(), "hello");
 }

@@ -40,14 +40,14 @@ const IMAGES: [&str; 6] =
     ["ntfs-plain", "ntfs-ads", "ntfs-symlinks", "ntfs-wsl", "ntfs-hardlinks", "ntfs-dos-names"];
 
 /// A mount of ntfs-3g, which ends with this value.
-struct Other(Child, Scratch);
+pub(crate) struct Other(Child, Scratch);
 
 impl Other {
     fn mounted(image: &Path) -> Self {
         Self::mounted_with(image, "ro,streams_interface=xattr")
     }
 
-    fn mounted_with(image: &Path, options: &str) -> Self {
+    pub(crate) fn mounted_with(image: &Path, options: &str) -> Self {
         let scratch = Scratch::new("ntfs-3g");
         let mut command = Command::new("timeout");
         command
@@ -73,6 +73,21 @@ impl Drop for Other {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.1.path()).status();
         let _ = self.0.wait();
+    }
+}
+
+impl Other {
+    pub(crate) fn path(&self) -> &Path {
+        self.1.path()
+    }
+
+    /// Makes the folder `name`, which stands for `target`.
+    pub(crate) fn junction(&self, name: &str, target: &str) {
+        let path = self.path().join(name);
+        std::fs::create_dir(&path).expect("a folder");
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(&path, "system.ntfs_reparse_data", &junction(target), flags)
+            .expect("a junction by ntfs-3g");
     }
 }
 
@@ -285,11 +300,7 @@ fn a_junction_to_another_volume_of_the_set_leads_into_its_folder() {
     ];
     let other = Other::mounted_with(&image, "rw");
     for (name, target) in places {
-        let path = other.1.path().join("docs").join(name);
-        std::fs::create_dir(&path).expect("a folder");
-        let flags = rustix::fs::XattrFlags::empty();
-        rustix::fs::lsetxattr(&path, "system.ntfs_reparse_data", &junction(target), flags)
-            .expect("a junction by ntfs-3g");
+        other.junction(&format!("docs/{name}"), target);
     }
     drop(other);
     let disk = scratch.join("disk.img");

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::slice::from_ref;
 
 use crate::common::fixtures::fixture;
 use crate::common::mounted::Folder;
@@ -46,7 +47,7 @@ fn a_volume_is_the_folder_itself() {
     let scratch = Scratch::new("only-links");
     let image = with_links(&scratch);
     let folder = Folder::new("only");
-    let json = folder.mount(&[image.clone()], &["--only", "links", "--json"]).code(0).json();
+    let json = folder.mount(from_ref(&image), &["--only", "links", "--json"]).code(0).json();
     assert_eq!(json["volumes"][0]["paths"][0], text(folder.path()));
     for link in [
         "absolute",
@@ -62,11 +63,11 @@ fn a_volume_is_the_folder_itself() {
     // The target is a name below a file, as the guest sees it too.
     assert!(fs::read(folder.join("etc/deep/er/through")).is_err());
     folder.unmount(&[]).code(0);
-    folder.mount(&[image.clone()], &["--only", "nothing"]).code(1).says("no such volume");
-    folder.mount(&[image.clone()], &["--only", "links", "--volume", "links"]).code(2);
+    folder.mount(from_ref(&image), &["--only", "nothing"]).code(1).says("no such volume");
+    folder.mount(from_ref(&image), &["--only", "links", "--volume", "links"]).code(2);
     // All of its names do.
     for name in ["LINKS", "disk0"] {
-        folder.mount(&[image.clone()], &["--only", name]).code(0);
+        folder.mount(from_ref(&image), &["--only", name]).code(0);
         assert!(folder.join("etc/passwd").exists(), "{name}");
         folder.unmount(&[]).code(0);
     }

@@ -41,7 +41,10 @@ pub(crate) fn find(
                 let has_hibernated = Files { fs: &*volume.files }.find("hiberfil.sys");
                 let notes = Notes { path: "hiberfil.sys", told: &told };
                 let has_hibernated = notes.or_none(has_hibernated).is_some();
-                found.push((index, set.system(index, &windows, has_hibernated, &told)));
+                let mut system = set.system(index, &windows, has_hibernated, &told);
+                let folders = set.folders(&system, &windows, volumes, &told);
+                system.mount_points.extend(folders);
+                found.push((index, system));
             }
             let menus = boot_menus(&*volume.files, &told);
             starts.extend(menus.iter().map(|menu| set.start(index, menu)));
@@ -169,6 +172,73 @@ impl Surroundings<'_> {
         };
         let source = mounted.id.to_string();
         Some(MountPoint { path: format!("{letter}:"), source, volume, reason })
+    }
+
+    /// The directories of the drives of `system` in which it shows other volumes. Links to places of
+    /// volumes are none.
+    fn folders(
+        &self,
+        system: &GuestSystem,
+        windows: &Windows,
+        volumes: &[GuestVolume<'_>],
+        told: &FindingLog,
+    ) -> Vec<MountPoint> {
+        let mounted = mounted_volumes(self.disks, self.all, &windows.mounted_devices);
+        let mut points = Vec::new();
+        for drive in system.mount_points.iter().filter(|point| point.reason.is_none()) {
+            let is_drive =
+                |volume: &&GuestVolume<'_>| Some(&volume.id().0) == drive.volume.as_ref();
+            let Some(volume) = volumes.iter().find(is_drive) else { continue };
+            let notes = Notes { path: r"$Extend\$Reparse", told };
+            let folders = notes.or_none(volume.files.mounted_folders().map(Some));
+            for folder in folders.unwrap_or_default() {
+                let target = String::from_utf8_lossy(&folder.target.0);
+                let target = target.trim_end_matches('/');
+                let Some(guid) = target.strip_prefix("Volume{").and_then(|it| it.strip_suffix('}'))
+                else {
+                    continue;
+                };
+                let below = String::from_utf8_lossy(&folder.path).replace('/', r"\");
+                let path = format!("{}{below}", drive.path);
+                let (volume, reason) = self.volume_called(guid, &mounted);
+                if let Some(reason) = &reason {
+                    let line = format!(
+                        "the volume {target}, which the system shows in {path}, is missing: {reason}"
+                    );
+                    told.add(Finding::warning(code::GUEST_VOLUME_MISSING, line));
+                }
+                points.push(MountPoint { path, source: target.to_owned(), volume, reason });
+            }
+        }
+        points
+    }
+
+    /// The volume that a Windows calls `Volume{guid}`, or why there is none: by its own table, else by what
+    /// every Windows would call it.
+    fn volume_called(
+        &self,
+        guid: &str,
+        mounted: &[MountedVolume],
+    ) -> (Option<String>, Option<String>) {
+        let name = MountName::Volume(guid.to_ascii_lowercase());
+        let listed = mounted.iter().find(|mounted| mounted.name == name);
+        let found = match listed {
+            Some(listed) => listed.volumes.clone(),
+            None => {
+                let called = format!("Volume{{{guid}}}");
+                let is_it = |volume: &SetVolume| {
+                    volume.guest_names().iter().any(|own| own.eq_ignore_ascii_case(&called))
+                };
+                (0..self.all.len())
+                    .filter(|index| self.all.get(*index).is_some_and(|volume| is_it(volume)))
+                    .collect()
+            }
+        };
+        match found[..] {
+            [index] => (self.id(index), None),
+            [] => (None, Some("no volume of the set is it".to_owned())),
+            _ => (None, Some(format!("it may be any of {}", self.names(&found)))),
+        }
     }
 
     fn names(&self, indices: &[usize]) -> String {
