@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use volfold::DiskSet;
-use volfold::guest::packages::{Package, Packages};
+use volfold::guest::packages::Package;
 use volfold::guest::{GuestSystem, MountPoint, OsInfo};
 use volfold::info::Failure;
 use volfold_block::Finding;
+use volfold_fs::FsError;
 
 use super::bom::{self, Installed};
 use super::outcome::Outcome;
@@ -75,18 +76,19 @@ struct SystemJson<'a> {
 pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
     let (set, mut report) = set::open(&arguments.disks, &arguments.set.options());
     report.volumes(&set, |_| true);
-    let OsInfo { systems, findings, .. } = set.os_info();
+    let OsInfo { systems, findings, .. } = set.os_info().map_err(FsError::from)?;
     for finding in findings {
         report.finding(finding.clone());
     }
     let mut installed = Vec::new();
     for system in systems {
         let has_packages = arguments.packages || arguments.sbom.is_some();
-        let packages = has_packages.then(|| {
-            let Packages { packages, findings, .. } = set.packages(system);
-            findings.into_iter().for_each(|finding| report.finding(finding));
-            packages
-        });
+        let mut packages = None;
+        if has_packages {
+            let found = set.packages(system).map_err(FsError::from)?;
+            found.findings.into_iter().for_each(|finding| report.finding(finding));
+            packages = Some(found.packages);
+        }
         installed.push(Installed { system: system.clone(), packages });
     }
     report.later(&set);

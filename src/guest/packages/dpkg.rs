@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &[u8]) -> (Vec<Package>, Vec<String>) {
-        let mut into = Collector::new(Distribution::default());
+        let mut into = Collector::new(Distribution::default(), &crate::Monitor::default());
         read(Arc::new(Bytes(text.to_vec())), &mut into).unwrap();
         let (packages, findings) = into.end();
         (packages, findings.iter().map(ToString::to_string).collect())
