@@ -9,6 +9,7 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, Code, Confidence, Finding, Severity, Slice, code, error_chain};
 use volfold_fs::{FileSystemDriver, FsResult};
 
+use crate::monitor::{Monitor, Stage};
 use crate::partition::{self, PartitionTable, PartitionType};
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked};
@@ -59,16 +60,20 @@ pub(crate) struct Discovery {
 }
 
 /// Finds every volume on `disks`, asking `managers` before partitions are believed, and `keys` for
-/// what opens locked volumes.
+/// what opens locked volumes. What `monitor` stops is no answer.
 pub(crate) fn discover(
     disks: &[DiskSource],
     managers: &[&dyn VolumeManager],
     keys: &dyn KeySource,
+    monitor: &Monitor,
 ) -> Discovery {
     let mut work = Worklist { managers, keys, groups: BTreeMap::new(), found: Vec::new() };
     let mut findings = Vec::new();
     let mut results = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
+        if !monitor.stage(Stage::Disks, index, disks.len()) {
+            break;
+        }
         let whole = Region {
             disk: index,
             device: disk.device.clone(),
@@ -83,16 +88,23 @@ pub(crate) fn discover(
         findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
     }
     let mut volumes = work.assemble(&mut findings);
+    monitor.stage(Stage::Disks, disks.len(), disks.len());
     hide_repeated(&mut volumes, &mut findings);
     if let Some(left) = volumes.len().checked_sub(MAX_VOLUMES).filter(|left| *left > 0) {
         let line = format!("{left} volumes beyond the first {MAX_VOLUMES} are left out");
         findings.push(Finding::error(code::TOO_MANY_VOLUMES, line));
     }
-    let mut volumes: Vec<Discovered> = volumes
-        .into_iter()
-        .take(MAX_VOLUMES)
-        .map(|volume| identify(volume, &mut findings))
-        .collect();
+    volumes.truncate(MAX_VOLUMES);
+    let total = volumes.len();
+    let mut identified = Vec::new();
+    for volume in volumes {
+        if !monitor.stage(Stage::Volumes, identified.len(), total) {
+            break;
+        }
+        identified.push(identify(volume, &mut findings));
+    }
+    monitor.stage(Stage::Volumes, identified.len(), total);
+    let mut volumes = identified;
     make_ids_unique(&mut volumes, &mut findings);
     Discovery { disks: results, volumes, findings }
 }
@@ -563,13 +575,13 @@ mod tests {
     fn a_claimed_disk_joins_its_group_and_hides_its_partitions() {
         let disks =
             [disk(b"MEMBERa", Some((7, 8))), disk(b"", Some((7, 8))), disk(b"MEMBERa", None)];
-        let discovery = discover(&disks, &[&Joiner], &no_keys);
+        let discovery = discover(&disks, &[&Joiner], &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["disk1-p1", "joined:a:2"]);
     }
 
     #[test]
     fn a_partition_past_the_end_is_listed_with_what_there_is() {
-        let discovery = discover(&[disk(b"", Some((7, 60)))], &[], &no_keys);
+        let discovery = discover(&[disk(b"", Some((7, 60)))], &[], &no_keys, &Monitor::default());
         let found = &discovery.volumes[0];
         assert_eq!((found.volume.size, found.volume.device.size()), (16 * 512, 4 * 512));
         assert_eq!(found.volume.health, Health::Failed);
@@ -579,13 +591,13 @@ mod tests {
 
     #[test]
     fn a_protective_mbr_without_its_gpt_is_an_error() {
-        let discovery = discover(&[disk(b"", Some((0xEE, 1)))], &[], &no_keys);
+        let discovery = discover(&[disk(b"", Some((0xEE, 1)))], &[], &no_keys, &Monitor::default());
         assert!(discovery.findings.iter().any(|finding| finding.code == "gpt-damaged"));
     }
 
     #[test]
     fn an_empty_disk_is_one_volume_of_no_known_kind() {
-        let discovery = discover(&[disk(b"", None)], &[], &no_keys);
+        let discovery = discover(&[disk(b"", None)], &[], &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["disk0"]);
         assert_eq!(discovery.disks[0].scheme, None);
     }
@@ -646,7 +658,7 @@ mod tests {
 
     #[test]
     fn a_locked_volume_stays_listed_and_says_what_opens_it() {
-        let discovery = discover(&strongbox(), &[&Strongbox], &no_keys);
+        let discovery = discover(&strongbox(), &[&Strongbox], &no_keys, &Monitor::default());
         let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
         let reason = "locked: strongbox, opened by a key file";
         assert_eq!(found.reason.as_deref(), Some(reason));
@@ -663,7 +675,7 @@ mod tests {
             let keys = [[1], [0x5A]];
             Ok(keys.get(request.attempt).map(|key| Key::new(KeyKind::KeyFile, *key)))
         };
-        let discovery = discover(&strongbox(), &[&Strongbox], &keys);
+        let discovery = discover(&strongbox(), &[&Strongbox], &keys, &Monitor::default());
         let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
         assert!(found.volume.lock.is_none());
         let mut bytes = [0; 4];
@@ -674,7 +686,7 @@ mod tests {
     #[test]
     fn a_key_that_cannot_be_had_is_told() {
         let keys = |_: &KeyRequest<'_>| Err(volfold_block::BlockError::missing("key file is gone"));
-        let discovery = discover(&strongbox(), &[&Strongbox], &keys);
+        let discovery = discover(&strongbox(), &[&Strongbox], &keys, &Monitor::default());
         assert!(discovery.volumes[0].volume.lock.is_some());
         assert_eq!(discovery.findings[0].message, "key file is gone");
     }

@@ -44,9 +44,10 @@
 //! (`rust-version`); a minor version may raise it to one that is at least half a year old.
 //!
 //! **Async.** Calls block; from async code they belong on a thread for blocking work:
-//! `tokio::task::spawn_blocking(move || path.read())`; paths, files and sets may go to any thread. What takes
-//! long goes step by step (a walk, reads of a file), so that a program stops, and tells how far it is,
-//! by its own loop. Readers of large files
+//! `tokio::task::spawn_blocking(move || path.read())`; paths, files and sets may go to any thread.
+//! Walks and reads of a file go step by step, by the program's own loop. What takes long in one call (opening a
+//! set, its systems, their packages) tells by a [`Monitor`] how far it is, which also stops it, and every read of
+//! the set, from any thread. Readers of large files
 //! start a few threads that work ahead, and [`block::ahead::set_threads`] with 0 forbids that.
 //!
 //! Without the feature `cli` (`default-features = false`) this is the library alone; each image
@@ -59,6 +60,7 @@ pub mod guest;
 mod image;
 pub mod info;
 mod machine;
+mod monitor;
 #[cfg(feature = "mount")]
 mod mount;
 pub mod partition;
@@ -78,6 +80,7 @@ pub use machine::manifest::ManifestFile;
 pub use mount::Mounted;
 
 pub use machine::{CONFIGURATIONS, MachineSnapshot};
+pub use monitor::{Monitor, Progress, Stage};
 pub use set::{
     Disk, DiskFailure, DiskSet, Incomplete, MachineStates, Manifest, OpenOptions, SetVolume,
 };

@@ -100,6 +100,8 @@ enum VolfoldStatus
     // The content is stored in a form that is not read, or not on the volume at all;
     // volfold_error_code() says in which.
     VOLFOLD_STATUS_UNDECODABLE = 27,
+    // The program stopped the work, by its VolfoldProgressFn.
+    VOLFOLD_STATUS_STOPPED = 28,
     // There is no such file, volume or stream.
     VOLFOLD_STATUS_NOT_FOUND = 30,
     // A directory was needed.
@@ -172,6 +174,31 @@ enum VolfoldExtentKind
 typedef enum VolfoldExtentKind VolfoldExtentKind;
 #else
 typedef uint32_t VolfoldExtentKind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What is done at the moment. Later versions may have more.
+enum VolfoldStage
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // Images are opened; counts images, and files of folders.
+    VOLFOLD_STAGE_IMAGES = 0,
+    // Partition tables and volume managers are read; counts disks.
+    VOLFOLD_STAGE_DISKS = 1,
+    // File systems are identified; counts volumes.
+    VOLFOLD_STAGE_VOLUMES = 2,
+    // Volumes are looked into for systems; counts volumes.
+    VOLFOLD_STAGE_SYSTEMS = 3,
+    // Something else.
+    VOLFOLD_STAGE_OTHER = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum VolfoldStage VolfoldStage;
+#else
+typedef uint32_t VolfoldStage;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -454,6 +481,15 @@ typedef struct {
     // The volumes.
     const VolfoldMountedVolume *const *volumes;
 } VolfoldMount;
+
+// Told that `done` of `total` are done; `total` may grow, and is UINT64_MAX where it is not known. Returns
+// whether to go on.
+//
+// It is called on the thread that called volfold_set_open() or volfold_set_systems(), during that call:
+// before each image, disk and volume, at the end of each stage, and while one of them takes long, some ten
+// times a second. `context` is that of volfold_options_set_progress(). It must return: neither longjmp() nor
+// an exception of C++ may leave it.
+typedef bool (*VolfoldProgressFn)(void *context, VolfoldStage stage, uint64_t done, uint64_t total);
 
 // An image that could not be opened.
 typedef struct {
@@ -799,6 +835,13 @@ VolfoldStatus volfold_options_add_key(VolfoldOptions *options,
                                       const void *key,
                                       size_t length);
 
+// Calls `progress` with `context` while a set that is opened with the options does long work; NULL for no
+// calls. If it returns false the work ends with VOLFOLD_STATUS_STOPPED, and a set that is open by then reads
+// nothing more. `context` has to live as long as such a set.
+VolfoldStatus volfold_options_set_progress(VolfoldOptions *options,
+                                           VolfoldProgressFn progress,
+                                           void *context);
+
 // The program volfold, which mounts; NULL to look for it: by the variable VOLFOLD_PROGRAM, beside the
 // library, in the folder bin beside the library's folder, on PATH.
 VolfoldStatus volfold_options_set_program(VolfoldOptions *options,
@@ -807,6 +850,7 @@ VolfoldStatus volfold_options_set_program(VolfoldOptions *options,
 // Opens the images at `paths` as one set; a folder stands for the images in it. The order does not
 // matter: disks are numbered by path. `options` may be NULL.
 //
+// VOLFOLD_STATUS_STOPPED: the function of volfold_options_set_progress() said so; there is no set.
 // VOLFOLD_STATUS_INCOMPLETE: images cannot be opened, which volfold_set_failure() names; the set of all
 // others is open, and may be used or closed. With every other status but VOLFOLD_STATUS_OK `*set` is
 // NULL.

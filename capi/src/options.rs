@@ -1,15 +1,17 @@
 //! How a set is opened.
 
 use std::ffi::{c_char, c_void};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use volfold::Progress;
 use volfold::volume::lock::{Key, KeyKind};
-use volfold_capi_support::{SetOptions, foreign};
+use volfold_capi_support::{OnProgress, SetOptions, foreign};
 
 use crate::objects::{self, Object};
 use crate::status::{Done, Failure, VolfoldStatus, call};
-use crate::types::VolfoldOptions;
+use crate::types::{VolfoldOptions, VolfoldProgressFn};
 
 /// LIMIT: folders, and keys, of one set of options.
 const MAX_ITEMS: usize = 1024;
@@ -138,6 +140,30 @@ pub unsafe extern "C" fn volfold_options_add_key(
             return Err(too_many("keys"));
         }
         options.keys.push(Key::new(kind, foreign::bytes(key, length, "key")?));
+        Ok(())
+    })
+}
+
+/// Calls `progress` with `context` while a set that is opened with the options does long work; NULL for no
+/// calls. If it returns false the work ends with VOLFOLD_STATUS_STOPPED, and a set that is open by then reads
+/// nothing more. `context` has to live as long as such a set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn volfold_options_set_progress(
+    options: *mut VolfoldOptions,
+    progress: VolfoldProgressFn,
+    context: *mut c_void,
+) -> VolfoldStatus {
+    change(options, |options| {
+        let progress = progress.map(|function| foreign::progress(function, context));
+        options.on_progress = progress.map(|tell| -> Arc<OnProgress> {
+            Arc::new(move |progress: &Progress| {
+                let Progress { stage, done, total, .. } = *progress;
+                match tell(stage.into(), done, total.unwrap_or(u64::MAX)) {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })
+        });
         Ok(())
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
 
-use volfold::block::{Finding, Severity, error_chain};
+use volfold::block::{BlockError, Finding, Severity, error_chain};
 use volfold::guest::{Family, GuestSystem};
 use volfold_capi_support::{Arena, OpenSet, SetOptions, foreign};
 
@@ -24,6 +24,7 @@ pub(crate) fn path_bytes(path: &Path) -> Vec<u8> {
 /// Opens the images at `paths` as one set; a folder stands for the images in it. The order does not
 /// matter: disks are numbered by path. `options` may be NULL.
 ///
+/// VOLFOLD_STATUS_STOPPED: the function of volfold_options_set_progress() said so; there is no set.
 /// VOLFOLD_STATUS_INCOMPLETE: images cannot be opened, which volfold_set_failure() names; the set of all
 /// others is open, and may be used or closed. With every other status but VOLFOLD_STATUS_OK `*set` is
 /// NULL.
@@ -49,6 +50,9 @@ pub unsafe extern "C" fn volfold_set_open(
             paths.push(foreign::host_path(*path, "paths")?);
         }
         let opened = Arc::new(OpenSet::open(paths, options));
+        if opened.set.monitor().is_stopped() {
+            return Err(BlockError::stopped().into());
+        }
         let incomplete = incomplete(&opened);
         foreign::put(set, objects::open(Object::Set(opened), None)?, "set")?;
         Ok(incomplete)
@@ -151,7 +155,7 @@ pub unsafe extern "C" fn volfold_set_systems(
     call(|| {
         foreign::put(systems, ptr::null(), "systems")?;
         let set = objects::set(set)?;
-        let found = set.set.os_info();
+        let found = set.set.os_info()?;
         let block = objects::block(|arena| VolfoldSystemList {
             struct_size: size_of::<VolfoldSystemList>(),
             count: found.systems.len(),

@@ -40,6 +40,8 @@ pub enum VolfoldStatus {
     /// The content is stored in a form that is not read, or not on the volume at all;
     /// volfold_error_code() says in which.
     Undecodable = 27,
+    /// The program stopped the work, by its VolfoldProgressFn.
+    Stopped = 28,
     /// There is no such file, volume or stream.
     NotFound = 30,
     /// A directory was needed.
@@ -78,6 +80,7 @@ impl Status {
             (Self::Refused, c"refused"),
             (Self::Encrypted, c"encrypted"),
             (Self::Undecodable, c"content cannot be decoded"),
+            (Self::Stopped, c"stopped"),
             (Self::NotFound, c"not found"),
             (Self::NotADirectory, c"not a directory"),
             (Self::IsADirectory, c"is a directory"),
@@ -117,6 +120,7 @@ impl From<BlockErrorKind> for Status {
             BlockErrorKind::MissingPart => Self::MissingPart,
             BlockErrorKind::Refused => Self::Refused,
             BlockErrorKind::Encrypted => Self::Encrypted,
+            BlockErrorKind::Stopped => Self::Stopped,
             BlockErrorKind::Internal => Self::Internal,
             _ => Self::Io,
         }
@@ -138,6 +142,7 @@ impl From<FsErrorKind> for Status {
             FsErrorKind::InvalidName => Self::InvalidName,
             FsErrorKind::Encrypted => Self::Encrypted,
             FsErrorKind::Undecodable(_) => Self::Undecodable,
+            FsErrorKind::Stopped => Self::Stopped,
             FsErrorKind::Internal => Self::Internal,
             _ => Self::Io,
         }
@@ -298,7 +303,7 @@ mod tests {
     #[test]
     fn every_status_has_words_of_its_own() {
         let texts: Vec<_> = (0..=50).map(Status::text).collect();
-        assert_eq!(texts.iter().filter(|text| **text != c"unknown status").count(), 22);
+        assert_eq!(texts.iter().filter(|text| **text != c"unknown status").count(), 23);
         assert_eq!(Status::text(-1), c"unknown status");
     }
 

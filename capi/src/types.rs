@@ -2,9 +2,10 @@
 //!
 //! Those that the library gives out begin with `struct_size`: a field is there if it ends before that.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::ptr;
 
+use volfold::Stage;
 use volfold::fs::{FileExtent, FileExtentKind, FileKind, Metadata, Timestamp};
 use volfold_capi_support::Arena;
 
@@ -70,6 +71,45 @@ impl From<Timestamp> for VolfoldTime {
         Self { seconds: time.seconds, nanoseconds: time.nanoseconds, reserved: 0 }
     }
 }
+
+/// What is done at the moment. Later versions may have more.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolfoldStage {
+    /// Images are opened; counts images, and files of folders.
+    Images = 0,
+    /// Partition tables and volume managers are read; counts disks.
+    Disks = 1,
+    /// File systems are identified; counts volumes.
+    Volumes = 2,
+    /// Volumes are looked into for systems; counts volumes.
+    Systems = 3,
+    /// Something else.
+    Other = 4,
+}
+
+impl From<Stage> for VolfoldStage {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Images => Self::Images,
+            Stage::Disks => Self::Disks,
+            Stage::Volumes => Self::Volumes,
+            Stage::Systems => Self::Systems,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Told that `done` of `total` are done; `total` may grow, and is UINT64_MAX where it is not known. Returns
+/// whether to go on.
+///
+/// It is called on the thread that called volfold_set_open() or volfold_set_systems(), during that call:
+/// before each image, disk and volume, at the end of each stage, and while one of them takes long, some ten
+/// times a second. `context` is that of volfold_options_set_progress(). It must return: neither longjmp() nor
+/// an exception of C++ may leave it.
+pub type VolfoldProgressFn = Option<
+    unsafe extern "C" fn(context: *mut c_void, stage: VolfoldStage, done: u64, total: u64) -> bool,
+>;
 
 /// What a run of bytes is.
 #[repr(u32)]

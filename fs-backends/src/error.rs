@@ -104,6 +104,8 @@ pub enum FsErrorKind {
     Encrypted,
     /// The content is stored in a form that is not read, or not on this volume at all.
     Undecodable(Reason),
+    /// The caller stopped the work.
+    Stopped,
     /// A fault of ours: a panic that [`volfold_block::guard`] caught.
     Internal,
 }
@@ -125,6 +127,7 @@ impl FsErrorKind {
             Self::InvalidName => "invalid-name",
             Self::Encrypted => "encrypted",
             Self::Undecodable(reason) => reason.code(),
+            Self::Stopped => BlockErrorKind::Stopped.code(),
             Self::Internal => BlockErrorKind::Internal.code(),
         }
     }
@@ -257,6 +260,7 @@ impl From<BlockError> for FsError {
             BlockErrorKind::MissingPart => FsErrorKind::MissingPart,
             BlockErrorKind::Refused => FsErrorKind::Refused,
             BlockErrorKind::Encrypted => FsErrorKind::Encrypted,
+            BlockErrorKind::Stopped => FsErrorKind::Stopped,
             BlockErrorKind::Internal => FsErrorKind::Internal,
             _ => FsErrorKind::Io,
         };
@@ -277,6 +281,7 @@ impl From<FsError> for io::Error {
             FsErrorKind::Unsupported | FsErrorKind::Undecodable(_) => io::ErrorKind::Unsupported,
             FsErrorKind::Corrupt => io::ErrorKind::InvalidData,
             FsErrorKind::NotALink | FsErrorKind::InvalidName => io::ErrorKind::InvalidInput,
+            // `Interrupted` would be tried again.
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)

@@ -132,6 +132,11 @@ static FAILURES: &[FailureCode] = &[
         "",
     ),
     failure(
+        "stopped",
+        "The program that opened the disks stopped the work; what it had found until then is not given.",
+        "",
+    ),
+    failure(
         "internal",
         "A fault of volfold itself.",
         "Please report it, with the message and, if you may, the image.",

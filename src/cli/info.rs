@@ -11,6 +11,7 @@ use volfold::guest::packages::{Package, Packages};
 use volfold::guest::{GuestSystem, MountPoint, OsInfo};
 use volfold::info::Failure;
 use volfold_block::{Finding, Severity, code};
+use volfold_fs::FsError;
 
 use super::bom::{self, Installed};
 use super::outcome::Outcome;
@@ -77,7 +78,7 @@ struct SystemJson<'a> {
 pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
     let (set, mut report) = set::open(&arguments.disks, &arguments.set.options());
     report.volumes(&set, |_| true);
-    let OsInfo { systems, findings, .. } = set.os_info();
+    let OsInfo { systems, findings, .. } = set.os_info().map_err(FsError::from)?;
     for finding in findings {
         // What costs nothing is said all the same: it is what the command is asked about.
         if finding.severity != Severity::Info && !finding.bears_on_content() {
@@ -86,13 +87,13 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
         report.finding(finding.clone());
     }
     let has_packages = arguments.packages || arguments.sbom.is_some();
-    let mut installed: Vec<Installed> = systems
-        .iter()
-        .map(|system| match has_packages {
-            true => with_packages(&set, system, &mut report),
+    let mut installed = Vec::new();
+    for system in systems {
+        installed.push(match has_packages {
+            true => with_packages(&set, system, &mut report)?,
             false => Installed::system(system.clone()),
-        })
-        .collect();
+        });
+    }
     if has_packages && installed.is_empty() && !set.disks().is_empty() {
         let line = "no installed system was found, so nothing is known of what is installed";
         report.finding(Finding::warning(code::GUEST_INCOMPLETE, line));
@@ -119,10 +120,14 @@ pub(crate) fn run(arguments: &InfoArguments) -> io::Result<Outcome> {
 }
 
 /// `system` with its packages; what of them cannot be read is told.
-fn with_packages(set: &DiskSet, system: &GuestSystem, report: &mut Report<'_>) -> Installed {
-    let Packages { packages, findings, .. } = set.packages(system);
+fn with_packages(
+    set: &DiskSet,
+    system: &GuestSystem,
+    report: &mut Report<'_>,
+) -> io::Result<Installed> {
+    let Packages { packages, findings, .. } = set.packages(system).map_err(FsError::from)?;
     findings.into_iter().for_each(|finding| report.finding(finding));
-    Installed { system: system.clone(), packages: Some(packages), is_incomplete: false }
+    Ok(Installed { system: system.clone(), packages: Some(packages), is_incomplete: false })
 }
 
 /// Takes in what the file systems noticed while they were opened and read.

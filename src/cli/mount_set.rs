@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use volfold::guest::Arrangement;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
+use volfold_block::error_chain;
 use volfold_fs::TreeVolume;
 use volfold_projector::block::{Export, raw};
 
@@ -153,7 +154,13 @@ fn tell_unreadable(volumes: &[&SetVolume], all: &[Device], raw: bool, talk: &Tal
 
 /// The places in which the systems of `set` show its volumes.
 fn arrange(set: &DiskSet, only: Option<&str>, report: &mut Report<'_>) -> Arrangement {
-    let info = set.os_info();
+    let info = match set.os_info() {
+        Ok(info) => info,
+        Err(error) => {
+            report.tell(&error_chain(&error));
+            return Arrangement::default();
+        }
+    };
     for finding in &info.findings {
         report.finding(finding.clone());
     }

@@ -15,6 +15,7 @@ use volfold_images::{BACKUPS, FORMATS};
 use super::keys::Keys;
 use super::outcome::Outcome;
 use super::paths::{guest_path, no_volume};
+use super::progress;
 use super::report::Report;
 use super::text;
 use super::walk;
@@ -90,7 +91,11 @@ impl ImageArguments {
 
 /// Opens `disks` as one set, with a report that knows of the images that cannot be opened.
 pub(crate) fn open(disks: &[PathBuf], options: &OpenOptions) -> (DiskSet, Report<'static>) {
-    let set = DiskSet::open(disks, options).unwrap_or_else(Incomplete::into_set);
+    let (monitor, progress) = progress::of_set();
+    let mut options = options.clone();
+    options.monitor = monitor;
+    let set = DiskSet::open(disks, &options).unwrap_or_else(Incomplete::into_set);
+    progress.finish_and_clear();
     let mut report = Report::default();
     report.images(&set);
     (set, report)

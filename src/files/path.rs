@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use volfold_fs::{
     FileKind, FileSystem, FsError, FsErrorKind, FsResult, Metadata, NodeId, StreamInfo, StreamName,
+    VolumeTree,
 };
 
 use super::reader::File;
@@ -70,7 +71,17 @@ impl GuestPath {
     /// # Errors
     /// `NotFound`, or why something on the way cannot be read.
     pub fn canonicalize(&self) -> FsResult<Self> {
-        Ok(Self { tree: self.tree.clone(), path: self.tree.find(&self.path, true)?.real })
+        let real = self.tree.monitor.whole(|| self.tree.find(&self.path, true))?.real;
+        Ok(Self { tree: self.tree.clone(), path: real })
+    }
+
+    /// What the tree of the set has for `node`, as `of` asks for it.
+    fn ask<T>(
+        &self,
+        follow: bool,
+        of: impl FnOnce(&VolumeTree, NodeId) -> FsResult<T>,
+    ) -> FsResult<T> {
+        self.tree.monitor.whole(|| of(&self.tree.files, self.tree.find(&self.path, follow)?.node))
     }
 
     /// Whether there is something.
@@ -78,7 +89,7 @@ impl GuestPath {
     /// # Errors
     /// Why that cannot be told.
     pub fn try_exists(&self) -> FsResult<bool> {
-        match self.node(true) {
+        match self.ask(true, |_, node| Ok(node)) {
             Ok(_) => Ok(true),
             Err(error)
                 if matches!(error.kind(), FsErrorKind::NotFound | FsErrorKind::NotADirectory) =>
@@ -94,7 +105,7 @@ impl GuestPath {
     /// # Errors
     /// `NotFound`, or why it cannot be read.
     pub fn metadata(&self) -> FsResult<Metadata> {
-        self.tree.files.metadata(self.node(true)?)
+        self.ask(true, |files, node| files.metadata(node))
     }
 
     /// The same of a link itself.
@@ -102,7 +113,7 @@ impl GuestPath {
     /// # Errors
     /// `NotFound`, or why it cannot be read.
     pub fn symlink_metadata(&self) -> FsResult<Metadata> {
-        self.tree.files.metadata(self.node(false)?)
+        self.ask(false, |files, node| files.metadata(node))
     }
 
     /// Where the link leads that is there, as the guest wrote it.
@@ -110,7 +121,7 @@ impl GuestPath {
     /// # Errors
     /// `NotALink`, `NotFound`, or why it cannot be read.
     pub fn read_link(&self) -> FsResult<Vec<u8>> {
-        Ok(self.tree.files.read_link(self.node(false)?)?.0)
+        Ok(self.ask(false, |files, node| files.read_link(node))?.0)
     }
 
     /// Opens the file.
@@ -126,14 +137,12 @@ impl GuestPath {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_stream(&self, stream: &StreamName) -> FsResult<File> {
-        let node = self.node(true)?;
-        match self.tree.files.metadata(node)?.kind {
+        let data = self.ask(true, |files, node| match files.metadata(node)?.kind {
             FileKind::Directory if *stream == StreamName::MAIN => Err(FsError::is_a_directory()),
-            FileKind::Directory | FileKind::Regular => {
-                Ok(File::new(self.tree.files.open(node, stream)?))
-            }
+            FileKind::Directory | FileKind::Regular => files.open(node, stream),
             _ => Err(FsError::unsupported("not a regular file")),
-        }
+        })?;
+        Ok(File::new(data, self.tree.monitor.clone()))
     }
 
     /// The alternate streams of the file.
@@ -141,7 +150,7 @@ impl GuestPath {
     /// # Errors
     /// `NotFound`, or why they cannot be read.
     pub fn streams(&self) -> FsResult<Vec<StreamInfo>> {
-        self.tree.files.streams(self.node(true)?)
+        self.ask(true, |files, node| files.streams(node))
     }
 
     /// The names of the extended attributes of what is there, links followed.
@@ -149,7 +158,7 @@ impl GuestPath {
     /// # Errors
     /// `NotFound`, or why they cannot be read.
     pub fn extended_attributes(&self) -> FsResult<Vec<Vec<u8>>> {
-        self.tree.files.extended_attributes(self.node(true)?)
+        self.ask(true, |files, node| files.extended_attributes(node))
     }
 
     /// The value of one of them.
@@ -157,7 +166,7 @@ impl GuestPath {
     /// # Errors
     /// `NotFound`, or why it cannot be read.
     pub fn extended_attribute(&self, name: impl AsRef<[u8]>) -> FsResult<Vec<u8>> {
-        self.tree.files.extended_attribute(self.node(true)?, name.as_ref())
+        self.ask(true, |files, node| files.extended_attribute(node, name.as_ref()))
     }
 
     /// The whole content of the file.
@@ -186,10 +195,6 @@ impl GuestPath {
             let at = u64::try_from(error.utf8_error().valid_up_to()).unwrap_or(u64::MAX);
             FsError::unsupported("content is not UTF-8 text").because(error).at(at)
         })
-    }
-
-    pub(super) fn node(&self, follow: bool) -> FsResult<NodeId> {
-        Ok(self.tree.find(&self.path, follow)?.node)
     }
 
     pub(super) fn tree(&self) -> &Arc<SetTree> {

@@ -7,17 +7,20 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, guard};
 use volfold_fs::{FileData, FileExtent, FsError, FsErrorKind, FsResult};
 
+use crate::monitor::Monitor;
+
 /// An open file: reads at any position on any thread, and a cursor of its own for [`Read`] and
 /// [`Seek`]. It stays open while it lives, also without its set.
 #[derive(Clone)]
 pub struct File {
     data: Arc<dyn FileData>,
     position: u64,
+    monitor: Monitor,
 }
 
 impl File {
-    pub(super) fn new(data: Arc<dyn FileData>) -> Self {
-        Self { data, position: 0 }
+    pub(super) fn new(data: Arc<dyn FileData>, monitor: Monitor) -> Self {
+        Self { data, position: 0, monitor }
     }
 
     /// The size in bytes.
@@ -30,7 +33,7 @@ impl File {
     /// # Errors
     /// Why the bytes cannot be had; then none of `buf` counts.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> FsResult<usize> {
-        guard("the file", || self.data.read_at(offset, buf))
+        self.monitor.whole(|| guard("the file", || self.data.read_at(offset, buf)))
     }
 
     /// The whole content of a file of at most `limit` bytes.
@@ -38,7 +41,7 @@ impl File {
     /// # Errors
     /// `Refused` for a larger one, or why a byte cannot be read.
     pub fn read_at_most(&self, limit: u64) -> FsResult<Vec<u8>> {
-        guard("the file", || read_at_most(&*self.data, limit))
+        self.monitor.whole(|| guard("the file", || read_at_most(&*self.data, limit)))
     }
 
     /// The kind of the bytes at `offset`, and how far they reach.
@@ -46,7 +49,7 @@ impl File {
     /// # Errors
     /// `OutOfRange` at the end of the file and past it.
     pub fn extent_at(&self, offset: u64) -> FsResult<FileExtent> {
-        guard("the file", || self.data.extent_at(offset))
+        self.monitor.whole(|| guard("the file", || self.data.extent_at(offset)))
     }
 }
 

@@ -3,6 +3,8 @@
 use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{FsError, FsErrorKind, FsResult, VolumeTree};
 
+use crate::monitor::Monitor;
+
 use super::search::{Found, Search, first_part};
 
 /// The readable volumes of a set, opened when they are entered and kept open from then on.
@@ -11,6 +13,8 @@ pub(crate) struct SetTree {
     pub(crate) names: VolumeNames,
     /// The names of all volumes, and why there are no files.
     pub(crate) volumes: Vec<(String, Option<String>)>,
+    /// What stops reads of the set.
+    pub(crate) monitor: Monitor,
 }
 
 impl SetTree {

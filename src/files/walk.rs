@@ -10,7 +10,7 @@ use super::path::GuestPath;
 /// A walk through everything at and below a path, in the order of the file system.
 ///
 /// What cannot be read is an item too, and the walk goes on after it: a walk that gave no error has
-/// seen everything.
+/// seen everything. One that is [stopped](crate::Monitor) ends with that error.
 pub struct Walk {
     start: Option<GuestPath>,
     root: GuestPath,
@@ -94,8 +94,11 @@ impl Walk {
 
     /// What is at the start, and the way below it.
     fn begin(&mut self, start: GuestPath) -> Option<Result<WalkEntry, WalkError>> {
-        let found = start.tree().find(start.as_bytes(), true);
-        let found = found.and_then(|found| Ok((start.tree().files.metadata(found.node)?, found)));
+        let tree = start.tree();
+        let found = tree.monitor.whole(|| {
+            let found = tree.find(start.as_bytes(), true)?;
+            Ok((tree.files.metadata(found.node)?, found))
+        });
         match found {
             Ok((metadata, found)) => {
                 if metadata.kind == FileKind::Directory && self.max_depth > 0 {
@@ -119,9 +122,21 @@ impl Iterator for Walk {
             return Some(item);
         }
         let tree = self.root.tree();
-        let descent = self.descent.as_mut()?;
         loop {
-            let step = descent.step(&tree.files)?;
+            let descent = self.descent.as_mut()?;
+            let step = match tree.monitor.whole(|| Ok(descent.step(&tree.files))) {
+                Ok(step) => step,
+                Err(error) => {
+                    let path = GuestPath::new(tree.clone(), descent.path().to_vec());
+                    let depth = descent.depth();
+                    self.descent = None;
+                    return Some(Err(WalkError { path, depth, error }));
+                }
+            };
+            let Some(step) = step else {
+                self.descent = None;
+                return None;
+            };
             let path = GuestPath::new(tree.clone(), descent.path().to_vec());
             let depth = descent.depth();
             match step {

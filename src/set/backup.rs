@@ -46,7 +46,7 @@ impl OpenedBackup {
     ) -> BlockResult<Option<Self>> {
         // Why a file cannot be opened is said where it is opened as an image.
         let Ok(mut file) = host::open_image_file(path, &options.allowed) else { return Ok(None) };
-        let log = SourceLog::of(&mut file);
+        let log = SourceLog::of(&mut file, &options.monitor);
         let mut is_unpacked = false;
         if wanted.is_some() || is_called_so(path) {
             let whole = image::whole(file, path, None, pool)?;

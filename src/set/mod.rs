@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
-use volfold_block::{BlockError, CachePool, Finding, code, error_chain, guard};
+use volfold_block::{BlockError, BlockResult, CachePool, Finding, code, error_chain, guard};
 use volfold_fs::links::VolumeNames;
 use volfold_fs::{DirCursor, FsResult, TreeVolume, VolumeTree};
 
@@ -15,6 +15,7 @@ use crate::discover::{DiskSource, discover, spare_what_no_volume_has};
 use crate::files::{GuestPath, SetTree};
 use crate::guest::packages::{self, Packages};
 use crate::guest::{self, GuestSystem, GuestVolume, OsInfo};
+use crate::monitor::{Monitor, Stage};
 use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
 
@@ -43,6 +44,12 @@ pub struct Incomplete {
 }
 
 impl Incomplete {
+    /// Whether there is nothing in the set because it was [stopped](crate::Monitor): then each path that was
+    /// given is one of [`Self::failures`].
+    pub fn is_stopped(&self) -> bool {
+        self.set.monitor.is_stopped()
+    }
+
     /// The images that could not be opened.
     pub fn failures(&self) -> &[DiskFailure] {
         &self.set.failures
@@ -82,6 +89,7 @@ pub struct DiskSet {
     findings: Vec<Finding>,
     os: OnceLock<OsInfo>,
     tree: Arc<SetTree>,
+    monitor: Monitor,
 }
 
 impl DiskSet {
@@ -89,7 +97,7 @@ impl DiskSet {
     /// not matter: disks are numbered by path.
     ///
     /// # Errors
-    /// [`Incomplete`] if an image cannot be opened; it has the set of all others.
+    /// [`Incomplete`] if an image cannot be opened; it has the set of all others, and none if it was stopped.
     pub fn open<P: AsRef<Path>>(
         paths: impl IntoIterator<Item = P>,
         options: &OpenOptions,
@@ -109,7 +117,8 @@ impl DiskSet {
         let mut ordered: Vec<PathBuf> =
             paths.into_iter().map(|path| path.as_ref().to_path_buf()).collect();
         ordered.sort();
-        let set = Self::of(&ordered, options, managers);
+        let opened = options.monitor.long(|| Ok(Self::of(&ordered, options, managers)));
+        let set = opened.unwrap_or_else(|_: BlockError| Self::stopped(ordered, &options.monitor));
         if set.failures.is_empty() { Ok(set) } else { Err(Incomplete { set: Box::new(set) }) }
     }
 
@@ -117,9 +126,7 @@ impl DiskSet {
     fn of(paths: &[PathBuf], options: &OpenOptions, managers: &[&dyn VolumeManager]) -> Self {
         let pool = CachePool::new(options.cache_size);
         let mut opening = Opening::default();
-        for path in paths {
-            opening.add(path, options, &pool);
-        }
+        opening.add_all(paths, options, &pool);
         let Found { mut disks, failures, machines, manifests, mut findings } =
             opening.finish(options);
         let sources: Vec<DiskSource> = disks
@@ -129,7 +136,8 @@ impl DiskSet {
                 label: disk.path.display().to_string().into(),
             })
             .collect();
-        let discovery = discover(&sources, managers, &*options.keys);
+        let monitor = &options.monitor;
+        let discovery = discover(&sources, managers, &*options.keys, monitor);
         for (disk, result) in disks.iter_mut().zip(discovery.disks) {
             disk.partition_scheme = result.scheme;
             disk.sector_size = result.sector_size;
@@ -140,13 +148,35 @@ impl DiskSet {
             name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
         let os = OnceLock::new();
         if volumes.len() <= MAX_LOOKED_INTO {
-            let info = os.get_or_init(|| os_info(&disks, &volumes));
+            let info = os.get_or_init(|| os_info(&disks, &volumes, monitor));
             let at_root = names_at_root(info, &volumes);
             name_as_guests_do(&mut volumes, &info.systems, &at_root);
         }
         note_mixed_snapshots(&disks, &volumes, &mut findings);
-        let tree = set_tree(&volumes);
-        Self { disks, failures, machines, manifests, volumes, findings, os, tree }
+        let tree = set_tree(&volumes, monitor);
+        let monitor = monitor.clone();
+        Self { disks, failures, machines, manifests, volumes, findings, os, tree, monitor }
+    }
+
+    /// What there is of a set that was stopped while `paths` were opened.
+    fn stopped(paths: Vec<PathBuf>, monitor: &Monitor) -> Self {
+        let failure = |path| DiskFailure { path, error: BlockError::stopped() };
+        Self {
+            disks: Vec::new(),
+            failures: paths.into_iter().map(failure).collect(),
+            machines: Vec::new(),
+            manifests: Vec::new(),
+            volumes: Vec::new(),
+            findings: Vec::new(),
+            os: OnceLock::new(),
+            tree: set_tree(&[], monitor),
+            monitor: monitor.clone(),
+        }
+    }
+
+    /// What stops the set, as it was given by [`OpenOptions::monitor`].
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
     }
 
     /// The disks that could be opened, by number.
@@ -254,8 +284,16 @@ impl DiskSet {
     }
 
     /// The systems that are installed on the volumes, as their files tell.
-    pub fn os_info(&self) -> &OsInfo {
-        self.os.get_or_init(|| os_info(&self.disks, &self.volumes))
+    ///
+    /// # Errors
+    /// `Stopped`; what cannot be read is a finding.
+    pub fn os_info(&self) -> BlockResult<&OsInfo> {
+        if let Some(known) = self.os.get() {
+            return Ok(known);
+        }
+        let info = || BlockResult::Ok(os_info(&self.disks, &self.volumes, &self.monitor));
+        let info = self.monitor.long(info)?;
+        Ok(self.os.get_or_init(|| info))
     }
 
     /// What tells of volumes that the only system of the set, or the one that is started by default, shows
@@ -272,14 +310,21 @@ impl DiskSet {
 
     /// What is installed in `system`, one of [`DiskSet::os_info`], as the databases of its package systems
     /// tell. Reads them whole: what is left out because it cannot be read is a finding.
-    pub fn packages(&self, system: &GuestSystem) -> Packages {
-        let (volumes, _) = guest_volumes(&self.volumes);
-        let found = guard("the packages", || FsResult::Ok(packages::find(&volumes, system)));
-        found.unwrap_or_else(|error| {
-            let finding = Finding::error(code::GUEST_UNREADABLE, error.to_string());
-            let mut nothing = Packages::default();
-            nothing.findings.push(finding.on_volume(&system.volume));
-            nothing
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn packages(&self, system: &GuestSystem) -> BlockResult<Packages> {
+        let find = || {
+            let (volumes, _) = guest_volumes(&self.volumes, |_, _| true);
+            FsResult::Ok(packages::find(&volumes, system, &self.monitor))
+        };
+        self.monitor.long(|| {
+            Ok(guard("the packages", find).unwrap_or_else(|error| {
+                let finding = Finding::error(code::GUEST_UNREADABLE, error.to_string());
+                let mut nothing = Packages::default();
+                nothing.findings.push(finding.on_volume(&system.volume));
+                nothing
+            }))
         })
     }
 
@@ -318,11 +363,21 @@ fn volume_names(volumes: &[Arc<SetVolume>], shows: impl Fn(&str) -> bool) -> Vol
     names
 }
 
-/// Those of `volumes` that can be read, opened; what is told of the others.
-fn guest_volumes(volumes: &[Arc<SetVolume>]) -> (Vec<GuestVolume<'_>>, Vec<Finding>) {
+/// Those of `volumes` that can be read, opened; what is told of the others. Goes on as long as `goes_on`
+/// says, which gets how many were looked at, and how many there are.
+fn guest_volumes(
+    volumes: &[Arc<SetVolume>],
+    goes_on: impl Fn(usize, usize) -> bool,
+) -> (Vec<GuestVolume<'_>>, Vec<Finding>) {
     let mut readable = Vec::new();
     let mut findings = Vec::new();
-    for set in volumes.iter().filter(|volume| volume.reason.is_none()) {
+    for (number, set) in volumes.iter().enumerate() {
+        if !goes_on(number, volumes.len()) {
+            break;
+        }
+        if set.reason.is_some() {
+            continue;
+        }
         match guard("the volume", || set.open()) {
             Ok(files) => readable.push(GuestVolume { set, files }),
             Err(error) => findings.push(guest::unread(set, "/", &error)),
@@ -357,24 +412,27 @@ fn names_at_root(info: &OsInfo, volumes: &[Arc<SetVolume>]) -> Vec<String> {
 }
 
 /// The systems on `volumes`, all those of a set, which lie on `disks`.
-fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>]) -> OsInfo {
-    let (readable, mut findings) = guest_volumes(volumes);
+fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>], monitor: &Monitor) -> OsInfo {
+    let tell = |done, total| monitor.stage(Stage::Systems, done, total);
+    let (readable, mut findings) = guest_volumes(volumes, tell);
     let found = guard("the systems", || FsResult::Ok(guest::find(&readable, volumes, disks)));
     let mut info = found.unwrap_or_else(|error| {
         findings.push(Finding::error(code::GUEST_UNREADABLE, error.to_string()));
         OsInfo::default()
     });
+    tell(volumes.len(), volumes.len());
     findings.append(&mut info.findings);
     info.findings = findings;
     info
 }
 
 /// The tree that the paths of the set lead through, told to its volumes.
-fn set_tree(volumes: &[Arc<SetVolume>]) -> Arc<SetTree> {
+fn set_tree(volumes: &[Arc<SetVolume>], monitor: &Monitor) -> Arc<SetTree> {
     let tree = Arc::new(SetTree {
         files: VolumeTree::new(tree_volumes(volumes, |_| true)),
         names: volume_names(volumes, |_| true),
         volumes: volumes.iter().map(|it| (it.name.clone(), it.reason.clone())).collect(),
+        monitor: monitor.clone(),
     });
     for volume in volumes {
         // It was made for this set, and has none yet.

@@ -14,7 +14,8 @@ use super::options::OpenOptions;
 use super::ova::Ova;
 use crate::image;
 use crate::machine::{self, Machine, MachineDisk, manifest};
-use crate::source::{SourceFile, SourceLog};
+use crate::monitor::{Monitor, Stage};
+use crate::source::{SourceFile, SourceLog, monitored};
 
 /// LIMIT: files of one folder of which it is said that they are no disks.
 const MAX_NOT_TAKEN: usize = 100;
@@ -48,7 +49,7 @@ impl Opened {
     ) -> Self {
         let format = options.format.as_deref();
         let image = file.and_then(|mut file| {
-            let sources = SourceLog::of(&mut file);
+            let sources = SourceLog::of(&mut file, &options.monitor);
             let context = ImageContext::new(pool).with_snapshot(options.snapshot.as_deref());
             let image = image::open(file, path, format, &context)?;
             Ok((image, sources.files()))
@@ -58,7 +59,7 @@ impl Opened {
                 // Not what was only looked at to find them.
                 let names: HashSet<&String> = image.chain.iter().chain(&image.extents).collect();
                 files.retain(|file| names.contains(&file.name));
-                Self::image(path, is_given, image, files)
+                Self::image(path, is_given, image, files, &options.monitor)
             }
             Err(error) => {
                 // The extents of an image that is refused are no disks either.
@@ -69,8 +70,15 @@ impl Opened {
         }
     }
 
-    /// The `image`, which is called `path` and made of `files` of the host.
-    fn image(path: &Path, is_given: bool, image: DiskImage, files: Vec<SourceFile>) -> Self {
+    /// The `image`, which is called `path` and made of `files` of the host, and read until `monitor` is
+    /// stopped, what is cached of it too.
+    fn image(
+        path: &Path,
+        is_given: bool,
+        image: DiskImage,
+        files: Vec<SourceFile>,
+        monitor: &Monitor,
+    ) -> Self {
         let path = path.to_path_buf();
         let chain = image.chain.iter().skip(1).map(|name| (name.clone(), false));
         let extents = image.extents.iter().map(|name| (name.clone(), true));
@@ -85,7 +93,7 @@ impl Opened {
             chain: image.chain,
             files,
             partition_scheme: None,
-            device: image.device,
+            device: monitored(image.device, monitor),
             cached: image.is_decoded,
             log: image.log,
             snapshots: image.snapshots,
@@ -136,11 +144,37 @@ pub(super) struct Opening {
     machines: Vec<MachineStates>,
     manifests: Vec<Manifest>,
     seen: HashSet<PathBuf>,
+    /// Images, and files of folders, that were looked at, and that are known of.
+    done: usize,
+    total: usize,
 }
 
 impl Opening {
+    /// Adds the images and folders at `paths`, until that is stopped.
+    pub(super) fn add_all(
+        &mut self,
+        paths: &[PathBuf],
+        options: &OpenOptions,
+        pool: &Arc<CachePool>,
+    ) {
+        self.total = paths.len();
+        for path in paths {
+            if !self.goes_on(&options.monitor) {
+                return;
+            }
+            self.add(path, options, pool);
+            self.done += 1;
+        }
+        self.goes_on(&options.monitor);
+    }
+
+    /// Tells how far it is; whether to go on.
+    fn goes_on(&self, monitor: &Monitor) -> bool {
+        monitor.stage(Stage::Images, self.done, self.total)
+    }
+
     /// Adds the image or the folder at `path`.
-    pub(super) fn add(&mut self, path: &Path, options: &OpenOptions, pool: &Arc<CachePool>) {
+    fn add(&mut self, path: &Path, options: &OpenOptions, pool: &Arc<CachePool>) {
         if !self.is_new(path) {
             let line = format!("{} is given twice; once is enough", path.display());
             self.findings.push(Finding::warning(code::DISK_GIVEN_TWICE, line));
@@ -153,7 +187,7 @@ impl Opening {
             Ok(None) => self.add_file(path, options, pool),
             Ok(Some(files)) => {
                 let open = |path: &Path| Opened::new(path, false, options, pool);
-                self.add_folder("folder", &files, &open)
+                self.add_folder("folder", &files, &options.monitor, &open)
             }
             Err(error) => Err(error),
         };
@@ -215,7 +249,7 @@ impl Opening {
             names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".ovf"));
         let Some(descriptor) = descriptors.next() else {
             let members: Vec<PathBuf> = names.iter().map(|name| path.join(name)).collect();
-            return self.add_folder("archive", &members, &|member| {
+            return self.add_folder("archive", &members, &options.monitor, &|member| {
                 let name = member.strip_prefix(path).unwrap_or(member);
                 open(member, archive.open(name), false, options)
             });
@@ -245,7 +279,8 @@ impl Opening {
             };
             self.opened.push(match image {
                 Ok(image) => {
-                    Opened::image(&path, true, image.decoded(is_unpacked), sources.clone())
+                    let image = image.decoded(is_unpacked);
+                    Opened::image(&path, true, image, sources.clone(), &options.monitor)
                 }
                 Err(error) => Opened::failed(&path, true, error),
             });
@@ -307,11 +342,17 @@ impl Opening {
         &mut self,
         folder: &str,
         files: &[PathBuf],
+        monitor: &Monitor,
         open: &dyn Fn(&Path) -> Opened,
     ) -> BlockResult<()> {
         let mut is_empty = true;
         let mut not_taken = Vec::new();
+        self.total += files.len();
         for path in files {
+            if !self.goes_on(monitor) {
+                break;
+            }
+            self.done += 1;
             if !self.is_new(path) {
                 is_empty = false;
                 continue;
@@ -357,6 +398,9 @@ impl Opening {
         let mut beside = Beside::default();
         let mut disks: Vec<Disk> = Vec::new();
         for (image, whole) in opened.into_iter().zip(wholes) {
+            if options.monitor.is_stopped() {
+                break;
+            }
             let Opened { path, is_given, is_newest, disk, findings: notes, .. } = image;
             if let Some((whole, is_extent)) = whole {
                 // In a folder that is the rule, but for an image that another one takes as raw.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use volfold_fs::ReadOptions;
 
+use crate::monitor::Monitor;
 use crate::volume::lock::{KeyRequest, KeySource};
 
 /// How a disk set is opened.
@@ -24,6 +25,8 @@ pub struct OpenOptions {
     pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
     pub keys: Arc<dyn KeySource>,
+    /// What tells how far the work is, now and on the set later, and stops it.
+    pub monitor: Monitor,
 }
 
 impl OpenOptions {
@@ -40,6 +43,7 @@ impl Default for OpenOptions {
             snapshot: None,
             mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
+            monitor: Monitor::default(),
         }
     }
 }

@@ -35,7 +35,7 @@ impl Ova {
         }
         let read = || {
             let mut file = host::open_image_file(path, &options.allowed)?;
-            let sources = SourceLog::of(&mut file);
+            let sources = SourceLog::of(&mut file, &options.monitor);
             let file = image::whole(file, path, None, pool)?.file;
             let archive = TarArchive::read(&file)?;
             // The description of an XVA export, which some call so too.

@@ -47,7 +47,7 @@ impl DiskSet {
     /// # Errors
     /// Why nothing is found there; what is not there may well be a volume that is not.
     pub fn path_of_system(&self, path: &[u8]) -> Option<FsResult<Vec<u8>>> {
-        let system = self.os_info().only_default()?;
+        let system = self.os_info().ok()?.only_default()?;
         let first = path.split(is_separator).find(|part| !part.is_empty())?;
         // By a label alone nothing is taken from the system.
         let volume_of = |part: &[u8]| {

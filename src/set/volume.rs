@@ -94,7 +94,13 @@ impl SetVolume {
         };
         let letter = self.letter.clone().or(letter.map(|letter| format!("{letter}:")));
         let guid = guid.map(|guid| format!("Volume{{{guid}}}"));
-        letter.into_iter().chain(guid).chain(self.called.iter().cloned()).collect()
+        let mut names: Vec<String> = letter.into_iter().chain(guid).collect();
+        for called in &self.called {
+            if !names.iter().any(|name| name.eq_ignore_ascii_case(called)) {
+                names.push(called.clone());
+            }
+        }
+        names
     }
 
     /// The path `below` in the volume: `/Windows/win.ini`.

@@ -1,12 +1,15 @@
 //! What is installed in the systems on the disks: `volfold info --packages`, and the same by the library.
 
 use std::fs;
+use std::io::Read as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use volfold::block::BlockErrorKind;
 use volfold::guest::packages::{Package, Packages};
-use volfold::{DiskSet, OpenOptions};
+use volfold::{DiskSet, Monitor, OpenOptions, Stage};
 
 use crate::common::program::{Scratch, VOLFOLD, run, text, volfold};
 use crate::harness::{apply, needs_programs, test};
@@ -74,9 +77,9 @@ fn volume(scratch: &Scratch, root: &Path) -> PathBuf {
 /// What is installed in the only system of `image`.
 fn packages(image: &Path) -> Packages {
     let set = DiskSet::open([image], &OpenOptions::default()).expect("a set");
-    let systems = &set.os_info().systems;
+    let systems = &set.os_info().expect("the systems").systems;
     assert_eq!(systems.len(), 1);
-    set.packages(&systems[0])
+    set.packages(&systems[0]).expect("the packages")
 }
 
 /// Name, version and architecture of each package, as one line each, sorted.
@@ -141,6 +144,21 @@ fn what_dpkg_has_installed_is_told_as_dpkg_itself_tells_it() {
 }
 
 #[apply(test)]
+fn packages_that_are_stopped_are_an_error_and_no_shorter_list() {
+    let scratch = Scratch::new("packages-stopped");
+    let image = system(&scratch, RELEASE, &[("var/lib/dpkg/status", STATUS.as_bytes())]);
+    let mut options = OpenOptions::default();
+    options.monitor = Monitor::new(|progress| match progress.stage {
+        Stage::Packages => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    let set = DiskSet::open([image], &options).expect("a set");
+    let system = &set.os_info().expect("the systems").systems[0];
+    let error = set.packages(system).expect_err("it was stopped");
+    assert_eq!(error.kind(), BlockErrorKind::Stopped);
+}
+
+#[apply(test)]
 fn packages_are_told_within_their_system_only_where_they_are_asked_for() {
     let scratch = Scratch::new("packages-json");
     let image = system(&scratch, RELEASE, &[("var/lib/dpkg/status", STATUS.as_bytes())]);
@@ -193,6 +211,162 @@ fn apk_and_pacman_are_told_and_a_damaged_record_costs_no_other() {
     );
     assert!(told.findings.iter().all(|finding| finding.code.as_str() == "guest-unreadable"));
     volfold(["info", "--packages", text(&image)]).code(3).says("package lost");
+}
+
+#[apply(test)]
+fn the_debian_that_runs_this_is_told_as_its_own_tools_tell_it() {
+    needs_programs(&["dpkg-query", "sh"]);
+    let scratch = Scratch::new("packages-host");
+    let files = ["var/lib/dpkg/status", "etc/os-release"];
+    let read = |name: &&str| fs::read(Path::new("/").join(name)).expect("a file of Debian");
+    let contents = files.each_ref().map(read);
+    let files: Vec<(&str, &[u8])> =
+        files.into_iter().zip(contents.iter().map(Vec::as_slice)).collect();
+    write(&scratch.join("root"), &files);
+    let image = volume(&scratch, &scratch.join("root"));
+    let set = DiskSet::open([&image], &OpenOptions::default()).expect("a set");
+    let system = &set.os_info().expect("the systems").systems[0];
+    let script = ". /etc/os-release; printf '%s\\n' \"$PRETTY_NAME\" \"$ID\" \"$VERSION_ID\"";
+    let witness = run(Command::new("sh").args(["-c", script])).code(0).text();
+    let told = [&system.product, &system.vendor, &system.version];
+    let told: Vec<&str> = told.into_iter().map(|it| it.as_deref().unwrap_or_default()).collect();
+    assert_eq!(told, witness.lines().collect::<Vec<_>>());
+    let format = "-f${db:Status-Status} ${Package}\\t${Version}\\t${Architecture}\\n";
+    let witness = run(Command::new("dpkg-query").args(["-W", format])).code(0).text();
+    let installed = witness.lines().filter_map(|line| line.strip_prefix("installed "));
+    let installed: Vec<String> = installed.map(str::to_owned).collect();
+    let told = set.packages(system).expect("the packages");
+    assert_eq!(told.findings, []);
+    assert!(installed.len() > 50);
+    assert_eq!(lines(&told.packages), sorted(&installed.join("\n")));
+}
+
+#[apply(test)]
+fn what_pacman_has_installed_is_told_as_pacman_itself_tells_it() {
+    needs_programs(&["pacman", "fakeroot"]);
+    let scratch = Scratch::new("packages-pacman");
+    let (root, config) = (scratch.join("root"), scratch.join("pacman.conf"));
+    write(&root, &[("etc/os-release", b"ID=arch\nPRETTY_NAME=\"Arch Linux\"\n")]);
+    fs::create_dir_all(root.join("var/lib/pacman")).expect("a folder");
+    fs::write(&config, "[options]\nArchitecture = x86_64\nSigLevel = Never\n").expect("a file");
+    let mut archives = Vec::new();
+    for (name, version, architecture) in [
+        ("alpha", "2:1.0-3", "any"),
+        ("c++-tool", "1.2.r3.gabcdef-1", "x86_64"),
+        ("lib32-z", "1-1", "any"),
+    ] {
+        let folder = scratch.join(name);
+        let about = format!(
+            "pkgname = {name}\npkgbase = {name}\npkgver = {version}\npkgdesc = x\nbuilddate = 1714555800\n\
+             packager = Example <a@example.org>\nsize = 1\narch = {architecture}\nlicense = MIT\n"
+        );
+        write(&folder, &[(".PKGINFO", about.as_bytes()), (&format!("opt/{name}"), b"x")]);
+        let archive = scratch.join(format!("{name}.pkg.tar"));
+        let mut tar = Command::new("tar");
+        tar.args(["--format=gnu", "-cf"]).arg(&archive).arg("-C").arg(&folder);
+        run(tar.args([".PKGINFO", "opt"])).code(0);
+        archives.push(archive);
+    }
+    let pacman = |words: &[&str]| {
+        let mut command = Command::new("fakeroot");
+        command.args(["pacman", "--noconfirm"]);
+        command.arg("--config").arg(&config).arg("--root").arg(&root);
+        command.arg("--dbpath").arg(root.join("var/lib/pacman")).args(words);
+        command.env("LC_ALL", "C");
+        command
+    };
+    run(pacman(&["-U"]).args(&archives)).code(0);
+    run(&mut pacman(&["-R", "lib32-z"])).code(0);
+    let witness = run(&mut pacman(&["-Qi"])).code(0).text();
+    let field = |record: &str, wanted: &str| -> String {
+        let mut lines = record.lines().filter_map(|line| line.split_once(':'));
+        let found = lines.find(|(name, _)| name.trim_end() == wanted).expect("a field");
+        found.1.trim().to_owned()
+    };
+    let expected: Vec<String> = witness
+        .split("\n\n")
+        .filter(|record| !record.trim().is_empty())
+        .map(|record| {
+            ["Name", "Version", "Architecture"].map(|name| field(record, name)).join("\t")
+        })
+        .collect();
+    assert_eq!(expected.len(), 2);
+    let told = packages(&volume(&scratch, &root));
+    assert_eq!(told.findings, []);
+    assert_eq!(lines(&told.packages), sorted(&expected.join("\n")));
+    assert_eq!(purl(&told.packages, "alpha"), "pkg:alpm/arch/alpha@2:1.0-3?arch=any&distro=arch");
+}
+
+#[apply(test)]
+fn the_programs_of_a_windows_are_told_as_libhivex_reads_them() {
+    needs_programs(&["hivexregedit", "hivexget"]);
+    let scratch = Scratch::new("packages-windows");
+    let hive = scratch.join("root/Windows/System32/config/SOFTWARE");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hives/software-11.gz");
+    let mut bytes = Vec::new();
+    let packed = fs::File::open(fixture).expect("a hive");
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).expect("gzip");
+    write(&scratch.join("root"), &[("Windows/System32/config/SOFTWARE", &bytes)]);
+    let keys = [
+        (r"Microsoft\Windows\CurrentVersion\Uninstall\7-Zip", "7-Zip 23.01 (x64)", "23.01"),
+        (
+            r"Microsoft\Windows\CurrentVersion\Uninstall\{90160000-008C-0000-1000-0000000FF1CE}",
+            "Gr\u{fc}\u{df}e \u{65e5}\u{672c} Office",
+            "16.0.4266.1001",
+        ),
+        (r"WOW6432Node\Microsoft\Windows\CurrentVersion\Uninstall\Old", "Old program", "1.0"),
+    ];
+    let mut changes = "Windows Registry Editor Version 5.00\n".to_owned();
+    for (key, name, version) in keys {
+        let text = |text: &str| {
+            let bytes = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
+            let bytes: Vec<String> = bytes.map(|byte| format!("{byte:02x}")).collect();
+            format!("hex(1):{}", bytes.join(","))
+        };
+        // The parents of a key are not made for it; those that are there stay.
+        for (end, _) in key.match_indices('\\') {
+            changes.push_str(&format!("\n[\\{}]\n", &key[..end]));
+        }
+        changes.push_str(&format!(
+            "\n[\\{key}]\n\"DisplayName\"={}\n\"DisplayVersion\"={}\n\"Publisher\"={}\n",
+            text(name),
+            text(version),
+            text("Example"),
+        ));
+    }
+    let file = scratch.join("changes.reg");
+    fs::write(&file, changes).expect("a file");
+    run(Command::new("hivexregedit").arg("--merge").arg(&hive).arg(&file)).code(0);
+    let get = |key: &str, value: &str| {
+        let mut command = Command::new("hivexget");
+        run(command.arg(&hive).arg(key).arg(value)).code(0).text().trim_end().to_owned()
+    };
+    let witness: Vec<String> = keys
+        .iter()
+        .map(|(key, ..)| {
+            let architecture = if key.starts_with("WOW") { "x86" } else { "-" };
+            format!("{}\t{}\t{architecture}", get(key, "DisplayName"), get(key, "DisplayVersion"))
+        })
+        .collect();
+    let told = packages(&volume(&scratch, &scratch.join("root")));
+    assert_eq!(lines(&told.packages), sorted(&witness.join("\n")));
+    assert_eq!(get(keys[0].0, "DisplayName"), keys[0].1);
+}
+
+/// The database of RPM's own form that RPM 4.20 made (`tests/packages/make`), and what it tells of it.
+#[apply(test)]
+fn a_database_of_rpms_own_form_is_told_as_rpm_itself_tells_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packages");
+    let mut database = Vec::new();
+    let packed = fs::File::open(folder.join("rpm-ndb.gz")).expect("a database");
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut database).expect("gzip");
+    let witness = fs::read_to_string(folder.join("rpm-ndb.tsv")).expect("a list");
+    let scratch = Scratch::new("packages-ndb");
+    let release = "ID=opensuse-leap\nVERSION_ID=\"15.6\"\n";
+    let image = system(&scratch, release, &[("usr/lib/sysimage/rpm/Packages.db", &database)]);
+    let told = packages(&image);
+    assert_eq!(told.findings, []);
+    assert_eq!(lines(&told.packages), sorted(&witness));
 }
 
 /// Makes packages and installs them into the database in `folder`; what `rpm` tells of it.

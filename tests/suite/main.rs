@@ -49,6 +49,7 @@ mod ldm;
 mod links;
 #[cfg(target_os = "linux")]
 mod machines;
+mod monitor;
 #[cfg(target_os = "linux")]
 mod mount;
 #[cfg(target_os = "linux")]

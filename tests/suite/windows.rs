@@ -82,7 +82,7 @@ fn a_windows_knows_its_letters_and_that_it_is_started() {
     let files = windows("Windows", "software-11");
     fs::write(&image, disk(&[("Boot/BCD", hive("bcd"))], &borrowed(&files))).expect("an image");
     let set = DiskSet::open([&image], &OpenOptions::default()).expect("a set");
-    let info = set.os_info();
+    let info = set.os_info().expect("the systems");
     assert_eq!(info.findings, []);
     let [system] = &info.systems[..] else { panic!("{:?}", info.systems) };
     assert_eq!((system.family, system.folder.as_str()), (Family::Windows, "/Windows"));
@@ -111,7 +111,7 @@ fn copies_of_a_disk_are_told_and_not_chosen_from() {
         fs::write(image, &bytes).expect("an image");
     }
     let set = DiskSet::open(&images, &OpenOptions::default()).expect("a set");
-    let info = set.os_info();
+    let info = set.os_info().expect("the systems");
     assert_eq!(info.systems.len(), 2);
     let several = Some("several volumes of the set are it, as copies of a disk");
     for system in &info.systems {
@@ -131,7 +131,7 @@ fn boot_ini_says_which_of_two_systems_is_started() {
     let disk = disk(&[("boot.ini", boot_ini.to_vec())], &borrowed(&files));
     fs::write(&image, disk).expect("an image");
     let set = DiskSet::open([&image], &OpenOptions::default()).expect("a set");
-    let info = set.os_info();
+    let info = set.os_info().expect("the systems");
     let systems: Vec<_> = info
         .systems
         .iter()

@@ -14,6 +14,7 @@ interpreter lock: threads read at the same time.
 
 from ._directory import DirEntry, ScandirIterator
 from ._files import Extent, File, OffsetReader, RawFile
+from ._progress import Progress
 from ._set import (
     Disk,
     DiskInfo,
@@ -54,6 +55,7 @@ from .errors import (
     ProgramError,
     RefusedError,
     ResourceError,
+    StoppedError,
     TooLargeError,
     UndecodableError,
     UnsupportedError,
@@ -94,12 +96,14 @@ __all__ = [
     "Password",
     "Place",
     "ProgramError",
+    "Progress",
     "RawFile",
     "RecoveryKey",
     "RefusedError",
     "ResourceError",
     "ScandirIterator",
     "StatResult",
+    "StoppedError",
     "Stream",
     "System",
     "Systems",

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, Type, TypeVar
 
 from . import errors
 from ._library import Library
+from ._progress import Observer
 
 CLOSED_SET = "the set of disk images is closed"
 
@@ -24,10 +25,12 @@ class Core:
     thread has closed meanwhile is refused, and harms nothing.
     """
 
-    def __init__(self, library: Library, handle: int) -> None:
+    def __init__(self, library: Library, handle: int, observer: Observer) -> None:
         self.library = library
         self.c: Any = library.c
         self.handle = handle
+        # The library calls it while the set is open.
+        self._observer = observer
         self._volumes: Dict[int, int] = {}
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, library.c.volfold_set_close, handle)
@@ -54,6 +57,8 @@ class Core:
             return
         if status == errors.INVALID_HANDLE:
             raise ValueError(CLOSED_SET if self.closed else "I/O operation on closed file")
+        if status == errors.STOPPED:
+            self._observer.raise_pending()
         raise self.library.last_error(status, filename)
 
     def volume(self, index: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from . import _structs as structs
 from . import errors
+from ._progress import FUNCTION
 
 #: The version of the interface of `volfold.h` that this package is written for.
 ABI_VERSION = 1
@@ -47,6 +48,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "volfold_options_set_system_files": (_STATUS, (_P, _BOOL)),
     "volfold_options_add_key": (_STATUS, (_P, _U32, _TEXT, _SIZE)),
     "volfold_options_set_program": (_STATUS, (_P, _TEXT)),
+    "volfold_options_set_progress": (_STATUS, (_P, FUNCTION, _P)),
     "volfold_set_open": (_STATUS, (_P, _P, _SIZE, _P)),
     "volfold_set_close": (_STATUS, (_P,)),
     "volfold_set_failure_count": (_STATUS, (_P, _P)),

@@ -14,6 +14,7 @@ from . import errors
 from ._core import Core
 from ._files import BUFFER_SIZE, DiskSource, File
 from ._library import Library, host_bytes, load, text_bytes
+from ._progress import Observer, OnProgress
 from ._volume import Volume
 
 HostPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -637,6 +638,7 @@ def open_set(
     keys: Iterable[Key] = (),
     program: Optional[HostPath] = None,
     partial: bool = False,
+    on_progress: Optional[OnProgress] = None,
 ) -> DiskSet:
     """Opens disk images as one set; a folder stands for the images in it.
 
@@ -651,6 +653,8 @@ def open_set(
     - `program`: the program volfold, which mounts; looked for if not given.
     - `partial`: whether a set is wanted of which images cannot be opened; `failures` names them. Without
       it they raise IncompleteSet.
+    - `on_progress`: called with a `Progress` as the work goes on, on another thread where the main one waits. An
+      exception in it stops the work, and is raised here, as is KeyboardInterrupt: there is no set then.
 
     >>> with volfold.open("server.vmdk") as ds:  # doctest: +SKIP
     ...     print(ds.volumes["linux"].read_text("/etc/hostname"))
@@ -674,18 +678,25 @@ def open_set(
         options.set_program(program)
         for key in keys:
             options.add_key(key)
-        handle = ctypes.c_void_p()
-        array = _text_array(paths)
-        status = c.volfold_set_open(options.handle, array, len(paths), ctypes.byref(handle))
-    if status not in (errors.OK, errors.INCOMPLETE):
-        raise library.last_error(status)
-    assert handle.value is not None
-    core = Core(library, handle.value)
+        observer = Observer(on_progress)
+        options.set(c.volfold_options_set_progress, observer.function, None)
+        core = observer.wait_for(lambda: _open(library, options, paths, observer), Core.close)
     failures = _failures(core)
     if failures and not partial:
         core.close()
         raise _incomplete(failures)
     return DiskSet(core, failures, program, partial)
+
+
+def _open(library: Library, options: _Options, paths: Sequence[bytes], observer: Observer) -> Core:
+    handle = ctypes.c_void_p()
+    array = _text_array(paths)
+    status = library.c.volfold_set_open(options.handle, array, len(paths), ctypes.byref(handle))
+    observer.raise_pending()
+    if status not in (errors.OK, errors.INCOMPLETE):
+        raise library.last_error(status)
+    assert handle.value is not None
+    return Core(library, handle.value, observer)
 
 
 def _failures(core: Core) -> List[Failure]:

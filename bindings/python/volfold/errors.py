@@ -88,6 +88,10 @@ class EncryptedError(Error, PermissionError):
     """The content is encrypted, and no key is known."""
 
 
+class StoppedError(Error):
+    """The program stopped the set, whose open failed or which reads no more."""
+
+
 class TooLargeError(Error):
     """A file is larger than the caller allows."""
 
@@ -121,7 +125,7 @@ class IncompleteSet(Error):
 
 OK, END, INCOMPLETE = 0, 1, 2
 INVALID_ARGUMENT, INVALID_HANDLE = 10, 11
-INTERNAL = 50
+STOPPED, INTERNAL = 28, 50
 
 _KINDS: Dict[int, Tuple[Type[Error], int, str]] = {
     INCOMPLETE: (IncompleteSet, errno.EIO, "incomplete"),
@@ -134,6 +138,7 @@ _KINDS: Dict[int, Tuple[Type[Error], int, str]] = {
     25: (RefusedError, errno.EACCES, "refused"),
     26: (EncryptedError, errno.EACCES, "encrypted"),
     27: (UndecodableError, errno.ENOTSUP, "undecodable"),
+    STOPPED: (StoppedError, errno.ECANCELED, "stopped"),
     30: (NotFoundError, errno.ENOENT, "not-found"),
     31: (NotDirectoryError, errno.ENOTDIR, "not-a-directory"),
     32: (IsDirectoryError, errno.EISDIR, "is-a-directory"),

@@ -6,6 +6,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::{ptr, slice};
 
 /// LIMIT: items of one array that C gives.
@@ -194,6 +195,24 @@ fn check_memory(pointer: *const c_void, length: usize, name: &'static str) -> Gi
         return Err(BadArgument::new(name, "is longer than memory"));
     }
     Ok(())
+}
+
+/// A function of C that is told of a stage how much is done, and how much there is; it says whether to go on.
+pub type ProgressFunction<S> = unsafe extern "C" fn(*mut c_void, S, u64, u64) -> bool;
+
+/// What calls `function` with `context`.
+///
+/// # Safety
+/// `function` may be called with `context` on any thread, as long as what is given out lives.
+pub unsafe fn progress<S: Copy>(
+    function: ProgressFunction<S>,
+    context: *mut c_void,
+) -> impl Fn(S, u64, u64) -> bool + Send + Sync {
+    let context = AtomicPtr::new(context);
+    move |stage, done, total| {
+        // SAFETY: as the caller promises.
+        unsafe { function(context.load(Ordering::Relaxed), stage, done, total) }
+    }
 }
 
 /// Writes `value` to where C wants it.

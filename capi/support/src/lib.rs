@@ -15,5 +15,5 @@ mod program;
 pub use blocks::{Arena, Blocks};
 pub use foreign::BadArgument;
 pub use handles::{Handle, Table};
-pub use open_set::{OpenSet, SetOptions};
+pub use open_set::{OnProgress, OpenSet, SetOptions};
 pub use program::{MountRequest, Mounted, MountedVolume, Program, ProgramError};

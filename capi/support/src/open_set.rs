@@ -1,5 +1,6 @@
 //! A set that C has opened.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +9,10 @@ use volfold::files::Search;
 use volfold::fs::links::{Guest, VolumeNames};
 use volfold::fs::{FileSystem, FsError, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold::volume::lock::{Key, KeyRequest};
-use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
+use volfold::{DiskSet, Incomplete, Monitor, OpenOptions, Progress, SetVolume};
+
+/// What is told how far the work is, and says whether it goes on.
+pub type OnProgress = dyn Fn(&Progress) -> ControlFlow<()> + Send + Sync;
 
 /// How a set is opened, and what opens its volumes.
 #[derive(Clone)]
@@ -27,6 +31,8 @@ pub struct SetOptions {
     pub keys: Vec<Key>,
     /// The program that mounts; `None` to look for it.
     pub program: Option<PathBuf>,
+    /// What is told how far the work of a set is.
+    pub on_progress: Option<Arc<OnProgress>>,
 }
 
 impl Default for SetOptions {
@@ -39,6 +45,7 @@ impl Default for SetOptions {
             system_files: false,
             keys: Vec::new(),
             program: None,
+            on_progress: None,
         }
     }
 }
@@ -57,6 +64,9 @@ impl SetOptions {
         options.snapshot.clone_from(&self.snapshot);
         options.mount = ReadOptions::default().with_system_files(self.system_files);
         options.keys = Arc::new(next_key);
+        if let Some(tell) = self.on_progress.clone() {
+            options.monitor = Monitor::new(move |progress| tell(progress));
+        }
         options
     }
 }

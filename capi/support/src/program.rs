@@ -140,7 +140,7 @@ impl Program {
     /// # Errors
     /// Why nothing is mounted.
     pub fn mount(&self, request: &MountRequest<'_>) -> Result<Mounted, ProgramError> {
-        let SetOptions { allowed, cache_size, format, snapshot, system_files, keys, program: _ } =
+        let SetOptions { allowed, cache_size, format, snapshot, system_files, keys, .. } =
             request.options;
         if !keys.is_empty() {
             return Err(ProgramError::HasKeys);

@@ -186,6 +186,53 @@ static void not_an_image(const char *image, const char *other)
     OK(volfold_set_close(set));
 }
 
+struct watch {
+    size_t calls, stop_at;
+    VolfoldStage last;
+    uint64_t last_done;
+};
+
+static bool on_progress(void *context, VolfoldStage stage, uint64_t done, uint64_t total)
+{
+    struct watch *watch = context;
+    CHECK(done <= total && total < 100 && stage >= watch->last);
+    /* What takes long is told again. */
+    if (watch->calls > 0 && stage == watch->last && done == watch->last_done) {
+        return true;
+    }
+    watch->last = stage;
+    watch->last_done = done;
+    return watch->calls++ != watch->stop_at;
+}
+
+/* A set that is stopped anywhere is none. */
+static void stopped(const char *path)
+{
+    struct watch watch = {0, SIZE_MAX, VOLFOLD_STAGE_IMAGES, 0};
+    VolfoldOptions *options;
+    VolfoldSet *set;
+    size_t calls;
+    OK(volfold_options_new(&options));
+    OK(volfold_options_set_progress(options, on_progress, &watch));
+    OK(volfold_set_open(options, &path, 1, &set));
+    OK(volfold_set_close(set));
+    calls = watch.calls;
+    CHECK(calls >= 8 && watch.last == VOLFOLD_STAGE_SYSTEMS);
+    for (watch.stop_at = 0; watch.stop_at < calls; watch.stop_at++) {
+        watch.calls = 0;
+        watch.last = VOLFOLD_STAGE_IMAGES;
+        set = (VolfoldSet *)1;
+        IS(volfold_set_open(options, &path, 1, &set), VOLFOLD_STATUS_STOPPED);
+        CHECK(set == NULL && strcmp(volfold_error_code(), "stopped") == 0);
+        CHECK(watch.calls == watch.stop_at + 1);
+    }
+    OK(volfold_options_set_progress(options, NULL, NULL));
+    OK(volfold_set_open(options, &path, 1, &set));
+    OK(volfold_set_close(set));
+    OK(volfold_options_free(options));
+    IS(volfold_options_set_progress(options, on_progress, NULL), BAD_HANDLE);
+}
+
 int main(int argc, char **argv)
 {
     VolfoldSet *set;
@@ -197,6 +244,7 @@ int main(int argc, char **argv)
     OK(volfold_set_close(set));
     closed_before(argv[1]);
     not_an_image(argv[1], argv[2]);
+    stopped(argv[1]);
     CHECK(strcmp(volfold_status_text(-5), "unknown status") == 0);
     puts("done");
     return 0;

@@ -188,6 +188,7 @@ impl From<&BlockError> for Failure {
             BlockErrorKind::MissingPart => VIX_E_DISK_PARTIALCHAIN,
             BlockErrorKind::Refused => VIX_E_FILE_ACCESS_ERROR,
             BlockErrorKind::Encrypted => VIX_E_DISK_NEEDKEY,
+            BlockErrorKind::Stopped => VIX_E_CANCELLED,
             BlockErrorKind::Internal => VIX_E_FAIL,
             _ => match host_error(error) {
                 Some(io::ErrorKind::NotFound) => VIX_E_FILE_NOT_FOUND,

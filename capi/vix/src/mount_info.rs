@@ -57,7 +57,7 @@ pub unsafe extern "C" fn VixMntapi_GetVolumeInfo(
         let volume = open.volume()?;
         let link = open.mounted.lock().as_ref().map(|at| at.link.clone());
         let places = match link {
-            Some(_) => guest_places(volume, open.set.set.set.os_info()),
+            Some(_) => guest_places(volume, open.set.set.set.os_info()?),
             None => Vec::new(),
         };
         let fill = |arena: &mut Arena| {
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn VixMntapi_GetOsInfo(
     call(|| {
         foreign::put(osInfo, ptr::null(), "osInfo")?;
         let set = objects::set(diskSet)?;
-        let found = set.set.set.os_info();
+        let found = set.set.set.os_info()?;
         let system = found.systems.first();
         if let (None, Some(finding)) = (system, found.findings.first()) {
             return Err(Failure::new(VIX_E_MNTAPI_GETFILE_ERROR, finding.to_string()));

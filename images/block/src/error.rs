@@ -26,6 +26,8 @@ pub enum BlockErrorKind {
     Refused,
     /// The bytes are encrypted, and there is no key.
     Encrypted,
+    /// The caller stopped the work.
+    Stopped,
     /// A fault of ours: a panic that [`crate::guard`] caught.
     Internal,
 }
@@ -41,6 +43,7 @@ impl BlockErrorKind {
             Self::MissingPart => "missing-part",
             Self::Refused => "refused",
             Self::Encrypted => "encrypted",
+            Self::Stopped => "stopped",
             Self::Internal => "internal",
         }
     }
@@ -80,6 +83,11 @@ impl BlockError {
     /// The bytes are encrypted.
     pub fn encrypted(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(BlockErrorKind::Encrypted, message)
+    }
+
+    /// The caller stopped the work.
+    pub fn stopped() -> Self {
+        Self::new(BlockErrorKind::Stopped, "stopped by the caller")
     }
 
     /// Policy forbids the request.

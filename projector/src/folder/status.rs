@@ -22,6 +22,7 @@ pub(crate) fn errno(kind: FsErrorKind) -> fuser::Errno {
         FsErrorKind::NotALink | FsErrorKind::InvalidName => Errno::INVAL,
         // As the kernel for fscrypt: "Required key not available".
         FsErrorKind::Encrypted => Errno::NOKEY,
+        FsErrorKind::Stopped => Errno::CANCELED,
         _ => Errno::IO,
     };
     fuser::Errno::from_i32(number.raw_os_error())
@@ -98,6 +99,8 @@ mod windows {
             FsErrorKind::InvalidName => number(0xC000_0033),
             // STATUS_FILE_ENCRYPTED
             FsErrorKind::Encrypted => number(0xC000_0293),
+            // STATUS_CANCELLED
+            FsErrorKind::Stopped => number(0xC000_0120),
             // STATUS_INTERNAL_ERROR
             FsErrorKind::Internal => number(0xC000_00E5),
             // STATUS_IO_DEVICE_ERROR

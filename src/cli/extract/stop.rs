@@ -2,16 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use volfold::Monitor;
 
 use super::output::ends_all;
 
 /// Whether to stop, and why; all clones are one.
 #[derive(Clone, Default)]
 pub(super) struct Stop {
-    is_set: Arc<AtomicBool>,
+    monitor: Monitor,
     reason: Arc<Mutex<Option<String>>>,
 }
 
@@ -30,12 +30,12 @@ impl Stop {
 
     fn set(&self, reason: String) {
         self.reason.lock().get_or_insert(reason);
-        self.is_set.store(true, Ordering::Release);
+        self.monitor.stop();
     }
 
     /// Whether to stop.
     pub(super) fn is_set(&self) -> bool {
-        self.is_set.load(Ordering::Acquire)
+        self.monitor.is_stopped()
     }
 
     /// Why.

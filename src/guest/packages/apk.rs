@@ -73,7 +73,7 @@ mod tests {
     fn a_record_ends_at_an_empty_line_and_a_damaged_one_is_told() {
         let text = b"C:Q1abc=\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nm:Ada <a@b.org>\nF:lib\n\
             R:ld-musl-x86_64.so.1\nZ:Q1def=\n\nP:broken\nx\n\nP:zlib\nV:1.3-r2\n";
-        let mut into = Collector::new(Distribution::default());
+        let mut into = Collector::new(Distribution::default(), &crate::Monitor::default());
         read(Arc::new(Bytes(text.to_vec())), &mut into).unwrap();
         let (packages, findings) = into.end();
         let names: Vec<_> = packages.iter().map(|it| (&*it.name, &*it.version)).collect();

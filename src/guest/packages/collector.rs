@@ -5,6 +5,7 @@ use volfold_fs::FsError;
 
 use super::package::{Package, PackageKind};
 use super::purl::{self, Distribution};
+use crate::monitor::{Monitor, Stage};
 
 /// LIMIT: packages of one system; the largest that were seen have some ten thousand.
 const MAX_PACKAGES: usize = 500_000;
@@ -19,16 +20,18 @@ pub(super) struct Collector {
     packages: Vec<Package>,
     text_size: usize,
     told: FindingLog,
+    monitor: Monitor,
 }
 
 impl Collector {
-    pub(super) fn new(distribution: Distribution) -> Self {
+    pub(super) fn new(distribution: Distribution, monitor: &Monitor) -> Self {
         Self {
             distribution,
             path: String::new(),
             packages: Vec::new(),
             text_size: 0,
             told: FindingLog::new(),
+            monitor: monitor.clone(),
         }
     }
 
@@ -66,7 +69,7 @@ impl Collector {
         }
         self.text_size = text_size;
         self.packages.push(package);
-        true
+        self.monitor.count(Stage::Packages, self.packages.len())
     }
 
     /// Tells that the file, or the rest of it, cannot be read.

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &[u8]) -> (Vec<Package>, Vec<String>) {
-        let mut into = Collector::new(Distribution::default());
+        let mut into = Collector::new(Distribution::default(), &crate::Monitor::default());
         read(Arc::new(Bytes(text.to_vec())), &mut into).unwrap();
         let (packages, findings) = into.end();
         (packages, findings.iter().map(ToString::to_string).collect())
@@ -257,7 +257,7 @@ mod tests {
             change("lib", "Version: 1\nArchitecture: i386\nMulti-Arch: same\n"),
             change("gone", "Version: 1\n"),
         ];
-        let mut into = Collector::new(Distribution::default());
+        let mut into = Collector::new(Distribution::default(), &crate::Monitor::default());
         let mut updates = Updates::default();
         for (number, change) in changes.into_iter().enumerate() {
             let path = format!("updates/{number}");

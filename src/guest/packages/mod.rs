@@ -33,6 +33,7 @@ pub use package::{Package, PackageKind};
 use super::linux;
 use super::system::{Family, GuestSystem};
 use super::volume::GuestVolume;
+use crate::monitor::Monitor;
 use collector::Collector;
 use places::Places;
 use purl::Distribution;
@@ -54,18 +55,22 @@ pub fn read_database(
     file: Arc<dyn FileData>,
     log: Option<Arc<dyn FileData>>,
 ) -> Packages {
-    let mut collector = Collector::new(Distribution::default());
+    let mut collector = Collector::new(Distribution::default(), &Monitor::default());
     database::read(format, file, log, &mut collector);
     end(collector, None)
 }
 
-/// The packages of `system`, one of those on `volumes`.
-pub(crate) fn find(volumes: &[GuestVolume<'_>], system: &GuestSystem) -> Packages {
+/// The packages of `system`, one of those on `volumes`. What `monitor` stops is no answer.
+pub(crate) fn find(
+    volumes: &[GuestVolume<'_>],
+    system: &GuestSystem,
+    monitor: &Monitor,
+) -> Packages {
     let (id, version) = match system.family {
         Family::Windows => (None, None),
         _ => (system.vendor.clone(), system.version.clone()),
     };
-    let mut collector = Collector::new(Distribution { id, version });
+    let mut collector = Collector::new(Distribution { id, version }, monitor);
     match volumes.iter().find(|volume| volume.id().0 == system.volume) {
         Some(volume) if system.family == Family::Windows => {
             collector.enter(&system.folder);

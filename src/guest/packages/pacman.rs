@@ -62,7 +62,7 @@ mod tests {
     fn a_package_is_told_by_its_fields() {
         let text = b"%NAME%\nzlib\n\n%VERSION%\n1:1.3.1-2\n\n%BASE%\nzlib\n\n%ARCH%\nx86_64\n\n\
             %INSTALLDATE%\n1714555800\n\n%DEPENDS%\nglibc\n\n%NAME\n";
-        let mut into = Collector::new(Distribution::default());
+        let mut into = Collector::new(Distribution::default(), &crate::Monitor::default());
         assert!(read(Arc::new(Bytes(text.to_vec())), &mut into).unwrap());
         read(Arc::new(Bytes(b"%NAME%\na\n".to_vec())), &mut into).unwrap();
         let (packages, findings) = into.end();

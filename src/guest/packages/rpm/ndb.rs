@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn parse(file: &[u8]) -> FsResult<(Vec<String>, Vec<String>)> {
-        let mut into = Collector::new(Distribution::default());
+        let mut into = Collector::new(Distribution::default(), &crate::Monitor::default());
         read(&Bytes(file.to_vec()), &mut into)?;
         let (packages, findings) = into.end();
         let names = packages.into_iter().map(|package| package.name).collect();

@@ -57,7 +57,7 @@ fn database() -> Vec<u8> {
 
 fn parse(file: &[u8], log: Option<&[u8]>) -> FsResult<(Vec<String>, Vec<String>)> {
     let open = |bytes: &[u8]| -> Arc<dyn FileData> { Arc::new(Bytes(bytes.to_vec())) };
-    let mut into = Collector::new(Distribution::default());
+    let mut into = Collector::new(Distribution::default(), &crate::Monitor::default());
     read(open(file), log.map(open), &mut into)?;
     let (packages, findings) = into.end();
     let names = packages.into_iter().map(|package| package.name).collect();
