@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use volfold_block::ReadBuffer;
 use volfold_fs::{FileData, FileSystem, FsErrorKind, FsResult, NodeId, StreamName};
 
 use super::content::{PIECE, read_as_far_as_possible};
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &CatArguments) -> io::Result<Outcome> {
         }
     };
     let mut out = io::stdout().lock();
-    let mut buf = vec![0; PIECE];
+    let mut buf = ReadBuffer::new(PIECE);
     let mut offset = 0;
     while offset < file.size() {
         let (bytes, error) = read_as_far_as_possible(&*file, offset, &mut buf);

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use volfold::info::Failure;
 use volfold::{DiskSet, SetVolume};
-use volfold_block::{Finding, FindingLog, code, error_chain};
+use volfold_block::{Finding, FindingLog, ReadBuffer, code, error_chain};
 use volfold_fs::{
     FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind, FsResult, NodeId, StreamName,
 };
@@ -264,7 +264,7 @@ fn read_files(
     fail: &(dyn Fn(&[u8], &FsError) + Sync),
     progress: &ProgressBar,
 ) {
-    let mut buf = vec![0; PIECE];
+    let mut buf = ReadBuffer::new(PIECE);
     loop {
         let next = queue.lock().recv();
         let Ok(job) = next else { return };

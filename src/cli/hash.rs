@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use volfold::files::Found;
 use volfold::info::{Failure, path_text};
-use volfold_block::Finding;
+use volfold_block::{Finding, ReadBuffer};
 use volfold_fs::{FileKind, FileSystem, FsError, FsResult, NodeId, StreamName};
 
 use super::content::{PIECE, read_piece};
@@ -145,7 +145,7 @@ fn hash_all(
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                let mut buf = vec![0; PIECE];
+                let mut buf = ReadBuffer::new(PIECE);
                 while let Some((index, job)) = {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     jobs.get(index).map(|job| (index, job))

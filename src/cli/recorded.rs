@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use volfold::{Disk, DiskSet, ManifestFile};
-use volfold_block::{BlockDevice, BlockResult, Finding, Span, code, error_chain};
+use volfold_block::{BlockDevice, BlockResult, Finding, ReadBuffer, Span, code, error_chain};
 
 use super::report::Report;
 use super::text;
@@ -240,7 +240,7 @@ fn read(
     progress: &ProgressBar,
     take: &mut dyn FnMut(&[u8]),
 ) -> BlockResult<()> {
-    let mut buf = vec![0; PIECE.min(span.length()) as usize];
+    let mut buf = ReadBuffer::new(PIECE.min(span.length()) as usize);
     let mut offset = span.start();
     while offset < span.end() {
         let count = PIECE.min(span.end() - offset);

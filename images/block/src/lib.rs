@@ -46,6 +46,7 @@
 )]
 
 pub mod ahead;
+mod buffer;
 mod bytes;
 mod cache;
 mod confidence;
@@ -63,6 +64,7 @@ pub mod testing;
 
 pub mod code;
 
+pub use buffer::ReadBuffer;
 pub use bytes::{ByteReader, byte_count, bytes_to_index};
 pub use cache::{CachePool, DeviceKey};
 pub use code::{Code, CodeEntry};

@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use volfold::DiskSet;
 use volfold::files::Found;
-use volfold_block::error_chain;
+use volfold_block::{ReadBuffer, error_chain};
 use volfold_fs::{
     FileData, FileExtentKind, FileKind, FileSystem, FsError, FsResult, Metadata, Name, NodeId,
     StreamName, VolumeTree,
@@ -402,7 +402,7 @@ impl<'a> Extraction<'a> {
     }
 
     fn write_files(&self, queue: &Mutex<Receiver<Job>>) {
-        let mut buf = vec![0; PIECE];
+        let mut buf = ReadBuffer::new(PIECE);
         loop {
             let next = queue.lock().recv();
             let Ok(job) = next else { return };

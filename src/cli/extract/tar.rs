@@ -13,6 +13,7 @@ use std::path::Path;
 use indicatif::ProgressBar;
 use tar::{Builder, EntryType, Header};
 use volfold::files::Found;
+use volfold_block::ReadBuffer;
 use volfold_fs::{
     FileData, FileKind, FileSystem, FsError, Metadata, NodeId, StreamName, Timestamp, VolumeTree,
 };
@@ -64,7 +65,7 @@ pub(super) fn run(
         stop,
         report: &mut opened.report,
         first_names: HashMap::new(),
-        buf: vec![0; PIECE],
+        buf: ReadBuffer::new(PIECE),
         entries: 0,
     };
     let mut written = Ok(());
@@ -109,7 +110,7 @@ struct Archive<'a, W: Write> {
     report: &'a mut Report<'static>,
     /// The first names of files that have several.
     first_names: HashMap<NodeId, Vec<u8>>,
-    buf: Vec<u8>,
+    buf: ReadBuffer,
     entries: u64,
 }
 

@@ -16,7 +16,7 @@ use fuser::{
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
-use volfold_block::{BlockResult, byte_count, error_chain, guard};
+use volfold_block::{BlockResult, ReadBuffer, byte_count, error_chain, guard};
 
 use crate::block::export::Export;
 use crate::block::number::{length_u32, to_usize};
@@ -47,7 +47,7 @@ pub(super) struct BlockServer {
 
 thread_local! {
     /// The bytes of one reply; grows to the largest read and stays.
-    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static REPLY: RefCell<ReadBuffer> = RefCell::default();
 }
 
 impl BlockServer {
@@ -240,10 +240,7 @@ impl Filesystem for BlockServer {
         };
         let size = to_usize(size.min(MAX_READ).into());
         REPLY.with_borrow_mut(|buf| {
-            if buf.len() < size {
-                buf.resize(size, 0);
-            }
-            let (buf, _) = buf.split_at_mut(size);
+            let buf = buf.space(size);
             match self.read_into(file, offset, buf) {
                 Ok(count) => reply.data(buf.split_at(count).0),
                 Err(number) => reply.error(number),

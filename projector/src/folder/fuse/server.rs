@@ -22,7 +22,7 @@ use fuser::{
 };
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use volfold_block::{error_chain, guard};
+use volfold_block::{ReadBuffer, error_chain, guard};
 use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{
     DirCursor, DirEntry, FileData, FileExtentKind, FileKind, FileSystem, FsError, FsErrorKind,
@@ -86,7 +86,7 @@ pub(super) struct Server {
 
 thread_local! {
     /// The bytes of one reply; grows to the largest read and stays.
-    static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static REPLY: RefCell<ReadBuffer> = RefCell::default();
 }
 
 impl Server {
@@ -528,10 +528,8 @@ impl Filesystem for Server {
         let node = self.node(ino);
         let size = size.min(MAX_READ) as usize;
         REPLY.with_borrow_mut(|buf| {
-            if buf.len() < size {
-                buf.resize(size, 0);
-            }
-            match self.read_into(node, offset, &mut buf[..size]) {
+            let buf = buf.space(size);
+            match self.read_into(node, offset, buf) {
                 Ok(count) => reply.data(&buf[..count]),
                 Err(error) => reply.error(self.log_and_errno("read of", node, &error)),
             }
