@@ -277,7 +277,8 @@ pub(crate) fn spare_what_no_volume_has(
 /// The partition table of a disk, with the sector size that makes sense of it.
 ///
 /// An image rarely tells its sector size. A GPT has its header in sector 1, so its place tells. An
-/// MBR counts in sectors and says nothing; the size is taken under which more file systems appear.
+/// MBR counts in sectors and says nothing; the size is taken under which more file systems, members of
+/// groups and encrypted volumes appear.
 fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option<PartitionTable> {
     let native = device.sector_size();
     let is_whole_gpt =
@@ -350,11 +351,16 @@ pub(crate) fn holds_something(device: &dyn BlockDevice) -> bool {
     tables.iter().any(|table| matches!(table, Ok(Some(_)))) || is_file_system(device)
 }
 
-/// How many partitions of `table` hold a file system that a driver knows.
+/// How many partitions of `table` hold a file system that a driver knows, or what is surely a member of
+/// a group or an encrypted volume.
 fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
+    let is_sure = |part: &Slice<&dyn BlockDevice>| {
+        signature_of(part).is_ok_and(|found| found.is_some_and(Signature::is_sure_volume))
+    };
     let known = |part: &&partition::Partition| {
         let size = part.size.min(device.size().saturating_sub(part.start));
-        Slice::part(device, part.start, size).is_ok_and(|part| is_file_system(&part))
+        let part = Slice::part(device, part.start, size);
+        part.is_ok_and(|part| is_file_system(&part) || is_sure(&part))
     };
     table.partitions.iter().take(SAMPLE).filter(known).count()
 }

@@ -45,6 +45,7 @@ mod iscsi;
 mod layering;
 mod ldm;
 mod links;
+mod lvm;
 #[cfg(target_os = "linux")]
 mod machines;
 #[cfg(target_os = "linux")]

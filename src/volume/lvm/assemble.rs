@@ -6,9 +6,10 @@ use std::sync::Arc;
 use volfold_block::{BlockErrorKind, Finding, Severity, code};
 
 use super::build::{Builder, Member};
-use super::built::{Body, Refusal};
+use super::built::{Bodies, Body, Refusal};
 use super::disk::{Disk, Texts, Variant};
 use super::metadata::{LogicalVolume, PhysicalVolume, VolumeGroup};
+use super::persistent::Nodes;
 use super::segment::SegmentKind;
 use crate::volume::map::{Absent, Redundancy, RedundantParts};
 use crate::volume::snapshot::{Snapshot, SnapshotTime};
@@ -32,8 +33,9 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
         groups.values().filter_map(|variants| choose(variants, findings)).collect();
     report_names(&chosen, findings);
     let mut volumes = Vec::new();
+    let nodes = Arc::new(Nodes::new());
     for variant in &chosen {
-        volumes.extend(assemble_group(&variant.group, &disks, findings));
+        volumes.extend(assemble_group(&variant.group, &disks, &nodes, findings));
     }
     report_others(&chosen, &disks, findings);
     volumes.sort_by_cached_key(|volume| {
@@ -122,6 +124,7 @@ fn report_others(groups: &[Arc<Variant>], disks: &[Disk<'_>], findings: &mut Vec
 fn assemble_group(
     group: &VolumeGroup,
     disks: &[Disk<'_>],
+    nodes: &Arc<Nodes>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Volume> {
     let mut members = BTreeMap::new();
@@ -132,17 +135,23 @@ fn assemble_group(
             members.insert(name.clone(), member);
         }
     }
-    let mut builder = Builder::new(group, &members);
+    let mut builder = Builder::new(group, &members, nodes.clone());
     let stores: BTreeMap<&str, &str> = group
         .volumes
         .iter()
         .filter_map(|(name, volume)| match &volume.only_segment()?.kind {
             SegmentKind::Snapshot { store, .. } => Some((store.as_str(), name.as_str())),
+            // Both are refused by the name of the store.
+            SegmentKind::Merging { store, .. } => Some((store.as_str(), store.as_str())),
             _ => None,
         })
         .collect();
+    // lvm2 hides what keeps the chunks of a snapshot, and shows it as the snapshot.
+    let is_shown = |(name, volume): &(&String, &LogicalVolume)| {
+        stores.contains_key(name.as_str()) || is_shown(volume)
+    };
     let mut volumes = Vec::new();
-    for (name, volume) in group.volumes.iter().filter(|(_, volume)| is_shown(volume)) {
+    for (name, volume) in group.volumes.iter().filter(is_shown) {
         // A snapshot is called as the volume that keeps its chunks.
         let of = stores.get(name.as_str()).copied().unwrap_or(name);
         volumes.push(shown(group, name, volume, builder.volume(of, 0), of, findings));
@@ -257,10 +266,10 @@ fn shown(
         let (disk, offset) = (part.disk?, part.offset?);
         Some(VolumeExtent { disk, offset, length: part.length })
     });
-    let redundancy = match body.redundant.as_slice() {
+    let redundancy: Option<Arc<dyn Redundancy>> = match body.redundant.as_slice() {
         [] => None,
         [(0, only)] => Some(only.clone()),
-        parts => Some(Arc::new(RedundantParts(parts.to_vec())) as Arc<dyn Redundancy>),
+        parts => Some(Arc::new(RedundantParts(parts.to_vec()))),
     };
     Volume {
         fallback_name: format!("{}-{name}", group.name),

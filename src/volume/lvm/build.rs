@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Mapped, Slice, byte_count};
 
-use super::built::{Body, Built, Refusal, one_after_the_other, worse};
+use super::built::{Bodies, Body, Built, Refusal, one_after_the_other, worse};
+use super::cache;
 use super::metadata::{LogicalVolume, VolumeGroup};
-use super::raid::{MirrorShape, RaidShape};
+use super::persistent::Nodes;
+use super::raid::{self, MirrorShape, RaidShape};
 use super::segment::{Segment, SegmentArea, SegmentKind};
+use super::snapshot;
+use super::thin::{self, ThinPool};
 use crate::volume::basic::present_part;
 use crate::volume::map::{Absent, Stripe, Zeros};
 use crate::volume::{Health, Layout, MembershipPart, PartState, Region};
@@ -32,35 +36,24 @@ pub(super) struct Member<'a> {
 
 /// Builds the volumes of one group, each once.
 pub(super) struct Builder<'a> {
-    pub(super) group: &'a VolumeGroup,
+    group: &'a VolumeGroup,
     /// By the names that segments use.
-    pub(super) members: &'a BTreeMap<String, Member<'a>>,
+    members: &'a BTreeMap<String, Member<'a>>,
+    /// Nodes of the tables of all groups.
+    nodes: Arc<Nodes>,
     built: BTreeMap<String, Built<Arc<Body>>>,
+    pools: BTreeMap<String, Built<Arc<ThinPool>>>,
     parts: usize,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(group: &'a VolumeGroup, members: &'a BTreeMap<String, Member<'a>>) -> Self {
-        Self { group, members, built: BTreeMap::new(), parts: 0 }
-    }
-
-    /// The bytes of the volume `name`; `depth` counts the volumes above it.
-    ///
-    /// # Errors
-    /// Why it is not read.
-    pub(super) fn volume(&mut self, name: &str, depth: usize) -> Built<Arc<Body>> {
-        if let Some(built) = self.built.get(name) {
-            return built.clone();
-        }
-        if depth > MAX_DEPTH {
-            return Err(Refusal::unsupported("its volumes lie in too many other volumes"));
-        }
-        // What is met again while it is built lies in itself.
-        let circle = Refusal::corrupt(format!("volume {name} lies in itself"));
-        self.built.insert(name.to_owned(), Err(circle));
-        let built = self.build(name, depth).map(Arc::new);
-        self.built.insert(name.to_owned(), built.clone());
-        built
+    /// A builder of the volumes of `group`; `nodes` keeps parts of their tables.
+    pub(super) fn new(
+        group: &'a VolumeGroup,
+        members: &'a BTreeMap<String, Member<'a>>,
+        nodes: Arc<Nodes>,
+    ) -> Self {
+        Self { group, members, nodes, built: BTreeMap::new(), pools: BTreeMap::new(), parts: 0 }
     }
 
     fn build(&mut self, name: &str, depth: usize) -> Built<Body> {
@@ -129,7 +122,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A count of extents in bytes.
-    pub(super) fn bytes(&self, extents: u64) -> Built<u64> {
+    fn bytes(&self, extents: u64) -> Built<u64> {
         let bytes = extents.checked_mul(self.group.extent_size);
         bytes.ok_or_else(|| Refusal::corrupt("it is too large"))
     }
@@ -153,7 +146,7 @@ impl<'a> Builder<'a> {
                     sides.push(self.area(name, volume, area, segment.extents, below)?);
                 }
                 let shape = MirrorShape { log: log.as_deref(), region: *region, is_move: *is_move };
-                self.mirror(sides, &shape, size, below)
+                raid::mirror(self, sides, &shape, size, below)
             }
             SegmentKind::Raid { kind, sides, chunk } => {
                 let shape = RaidShape {
@@ -162,7 +155,24 @@ impl<'a> Builder<'a> {
                     size,
                     is_synced: !volume.has("NOTSYNCED"),
                 };
-                self.raid(sides, &shape, below)
+                raid::raid(self, sides, &shape, below)
+            }
+            SegmentKind::Thin { pool, device, external, .. } => {
+                let pool = self.thin_pool(pool, below)?;
+                let external = match external {
+                    Some(name) => Some(self.volume(name, below)?),
+                    None => None,
+                };
+                thin::volume(&pool, *device, external.as_deref(), size)
+            }
+            SegmentKind::Snapshot { origin, store, chunk } => {
+                let (origin, store) = (self.volume(origin, below)?, self.volume(store, below)?);
+                snapshot::volume(&origin, &store, *chunk, size)
+            }
+            SegmentKind::Cache { .. } => cache::volume(self, segment, size, below),
+            SegmentKind::WriteCache { cache, origin } => {
+                let (cache, origin) = (self.volume(cache, below)?, self.volume(origin, below)?);
+                cache::behind_write_cache(&cache, &origin, size)
             }
             SegmentKind::Zero => Ok(Body::plain(Arc::new(Zeros::new(size)), Layout::Simple)),
             SegmentKind::Error => {
@@ -173,6 +183,16 @@ impl<'a> Builder<'a> {
             }
             other => Err(Refusal::unsupported(format!("it has {}", noun(other)))),
         }
+    }
+
+    /// The thin pool `name`, opened once.
+    fn thin_pool(&mut self, name: &str, below: usize) -> Built<Arc<ThinPool>> {
+        if let Some(pool) = self.pools.get(name) {
+            return pool.clone();
+        }
+        let pool = ThinPool::open(self, name, below).map(Arc::new);
+        self.pools.insert(name.to_owned(), pool.clone());
+        pool
     }
 
     fn striped(
@@ -345,22 +365,40 @@ impl<'a> Builder<'a> {
     }
 }
 
+impl<'a> Bodies<'a> for Builder<'a> {
+    fn group(&self) -> &'a VolumeGroup {
+        self.group
+    }
+
+    fn nodes(&self) -> Arc<Nodes> {
+        self.nodes.clone()
+    }
+
+    fn volume(&mut self, name: &str, depth: usize) -> Built<Arc<Body>> {
+        if let Some(built) = self.built.get(name) {
+            return built.clone();
+        }
+        if depth > MAX_DEPTH {
+            return Err(Refusal::unsupported("its volumes lie in too many other volumes"));
+        }
+        // What is met again while it is built lies in itself.
+        let circle = Refusal::corrupt(format!("volume {name} lies in itself"));
+        self.built.insert(name.to_owned(), Err(circle));
+        let built = self.build(name, depth).map(Arc::new);
+        self.built.insert(name.to_owned(), built.clone());
+        built
+    }
+}
+
 /// What a segment is that is not laid out here.
 fn noun(kind: &SegmentKind) -> String {
     match kind {
         SegmentKind::Unknown(noun) => format!("{noun}, which this build does not read"),
-        SegmentKind::Thin { .. } | SegmentKind::ThinPool { .. } => {
-            "a segment of a thin pool, which this build does not read".to_owned()
+        SegmentKind::ThinPool { .. } => {
+            "the blocks of a thin pool, of which none is one".to_owned()
         }
-        SegmentKind::Snapshot { .. } | SegmentKind::Merging { .. } => {
-            "a segment of a snapshot, which this build does not read".to_owned()
-        }
-        SegmentKind::Cache { .. } | SegmentKind::CachePool { .. } => {
-            "a segment of type cache, which this build does not read".to_owned()
-        }
-        SegmentKind::WriteCache { .. } => {
-            "a segment of type writecache, which this build does not read".to_owned()
-        }
+        SegmentKind::Merging { .. } => "a snapshot that is being merged".to_owned(),
+        SegmentKind::CachePool { .. } => "the blocks of a cache, of which none is one".to_owned(),
         _ => "a segment of another kind than it should be".to_owned(),
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Mapped, error_chain};
 
+use super::metadata::VolumeGroup;
+use super::persistent::Nodes;
 use crate::volume::map::{Concat, Redundancy};
 use crate::volume::{Health, Layout, MembershipPart, PartState};
 
@@ -88,6 +90,21 @@ impl Body {
         self.health = worse(self.health, other.health);
         self.is_raid |= other.is_raid;
     }
+}
+
+/// Gives the volumes of a group to those that lie in them.
+pub(super) trait Bodies<'a> {
+    /// The group.
+    fn group(&self) -> &'a VolumeGroup;
+
+    /// The nodes of tables that are kept.
+    fn nodes(&self) -> Arc<Nodes>;
+
+    /// The bytes of the volume `name`; `depth` counts the volumes above it.
+    ///
+    /// # Errors
+    /// Why it is not read.
+    fn volume(&mut self, name: &str, depth: usize) -> Built<Arc<Body>>;
 }
 
 /// The worse of two states.

@@ -8,9 +8,6 @@ use std::collections::BTreeMap;
 use super::segment::Segment;
 use super::text::Section;
 
-/// Bytes of a sector of the text.
-pub(super) const SECTOR: u64 = 512;
-
 /// LIMIT: segments of a volume; a volume is read by binary search over them.
 const MAX_SEGMENTS: u64 = 1 << 18;
 
@@ -90,7 +87,7 @@ impl VolumeGroup {
         let id = group.text("id").filter(|id| is_uuid(id));
         let id = id.ok_or("the volume group has no valid id")?.to_owned();
         let sequence = group.number("seqno").ok_or("the volume group has no number of changes")?;
-        let extent_size = sectors(group, "extent_size").filter(|size| *size > 0);
+        let extent_size = group.sectors("extent_size").filter(|size| *size > 0);
         let extent_size = extent_size.ok_or("the volume group has no size of extents")?;
         let disks = match group.section("physical_volumes") {
             Some(section) => disks(section)?,
@@ -132,7 +129,7 @@ fn disks(section: &Section<'_>) -> Result<BTreeMap<String, PhysicalVolume>, Stri
         let id = section.text("id").filter(|id| is_uuid(id));
         let id = id.ok_or_else(|| format!("physical volume {name} has no valid id"))?.to_owned();
         let (Some(start), Some(extents)) =
-            (sectors(section, "pe_start"), section.number("pe_count"))
+            (section.sectors("pe_start"), section.number("pe_count"))
         else {
             return Err(format!("physical volume {name} has no extents"));
         };
@@ -185,11 +182,6 @@ fn segments(volume: &Section<'_>) -> Result<Vec<Segment>, String> {
         return Err("it has no segment".to_owned());
     }
     Ok(segments)
-}
-
-/// The number of sectors `name` in bytes.
-pub(super) fn sectors(section: &Section<'_>, name: &str) -> Option<u64> {
-    section.number(name)?.checked_mul(SECTOR)
 }
 
 /// Whether one of the two lists of flags has `flag`.

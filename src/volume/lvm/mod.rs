@@ -14,6 +14,11 @@
 //! | `segment`    | what lies where                                  | the logical volume             |
 //! | `superblock` | the state of a side of a RAID                    | the volume beside the side     |
 //! | `mirror_log` | which regions of a mirror are in sync            | the log of the mirror          |
+//! | `snapshot`   | header and exceptions of a snapshot              | the volume that keeps them     |
+//! | `thin`       | superblock of a thin pool                        | the volume of its metadata     |
+//! | `cache`      | superblock of a cache                            | the volume of its metadata     |
+//! | `write_cache` | superblock and entries of a write cache         | the volume of the cache        |
+//! | `persistent` | trees and arrays of the device-mapper            | the superblock                 |
 //!
 //! `disk` reads one physical volume, `assemble` chooses among the texts and says what is shown, `build`
 //! and `raid` make devices of segments.
@@ -31,19 +36,24 @@ mod area;
 mod assemble;
 mod build;
 mod built;
+mod cache;
 mod checksum;
 mod disk;
 mod label;
 mod metadata;
 mod mirror_log;
+mod persistent;
 mod raid;
 mod segment;
+mod snapshot;
 mod superblock;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thin;
+mod write_cache;
 
 /// The volume manager for LVM2.
 pub struct Lvm;
@@ -65,7 +75,7 @@ impl VolumeManager for Lvm {
     }
 
     fn title(&self) -> &'static str {
-        "Linux logical volumes (LVM2): linear, striped, mirrored, RAID-0/1/4/5/6/10"
+        "Linux logical volumes (LVM2): linear, striped, RAID, thin, snapshots, caches"
     }
 
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockErrorKind, Mapped, Slice, byte_count, error_chain};
 
-use super::build::Builder;
-use super::built::{Body, Built, Refusal, worse};
+use super::built::{Bodies, Body, Built, Refusal, worse};
 use super::mirror_log;
 use super::segment::{RaidKind, RaidSide};
 use super::superblock::Superblock;
@@ -74,103 +73,103 @@ impl Side {
     }
 }
 
-impl Builder<'_> {
-    pub(super) fn raid(
-        &mut self,
-        sides: &[RaidSide],
-        shape: &RaidShape,
-        below: usize,
-    ) -> Built<Body> {
-        let mut built = Vec::new();
-        let mut superblocks = Vec::new();
-        for side in sides {
-            let body = self.side(&side.image, below)?;
-            let is_rebuilt =
-                self.group.volumes.get(&side.image).is_some_and(|image| image.has("REBUILD"));
-            let stale = is_rebuilt.then(|| format!("the side {} was being rebuilt", side.image));
-            superblocks.push(match &side.metadata {
-                Some(metadata) => self.superblock(metadata, below)?,
-                None => Known::Nothing,
-            });
-            built.push(Side { body, stale });
-        }
-        let state = judge(sides, &mut built, &superblocks, shape)?;
-        let shape = RaidShape { kind: state.kind, is_synced: state.is_synced, ..*shape };
-        let size = shape.size;
-        match shape.kind {
-            RaidKind::Raid0 => striped(built, &shape),
-            RaidKind::Raid1 => {
-                if !shape.is_synced {
-                    keep_first(&mut built);
-                }
-                mirrored(built, size)
+/// The RAID of `sides`.
+///
+/// # Errors
+/// Why it is not read.
+pub(super) fn raid(
+    bodies: &mut dyn Bodies<'_>,
+    sides: &[RaidSide],
+    shape: &RaidShape,
+    below: usize,
+) -> Built<Body> {
+    let mut built = Vec::new();
+    let mut superblocks = Vec::new();
+    for own in sides {
+        let body = side(bodies, &own.image, below)?;
+        let is_rebuilt =
+            bodies.group().volumes.get(&own.image).is_some_and(|image| image.has("REBUILD"));
+        let stale = is_rebuilt.then(|| format!("the side {} was being rebuilt", own.image));
+        superblocks.push(match &own.metadata {
+            Some(metadata) => superblock(bodies, metadata, below)?,
+            None => Known::Nothing,
+        });
+        built.push(Side { body, stale });
+    }
+    let state = judge(sides, &mut built, &superblocks, shape)?;
+    let shape = RaidShape { kind: state.kind, is_synced: state.is_synced, ..*shape };
+    let size = shape.size;
+    match shape.kind {
+        RaidKind::Raid0 => striped(built, &shape),
+        RaidKind::Raid1 => {
+            if !shape.is_synced {
+                keep_first(&mut built);
             }
-            RaidKind::Raid10(copies) => striped_mirrors(built, copies, &shape),
-            RaidKind::Raid4 => Err(Refusal::unsupported(
-                "its sides do not tell in which column of the RAID-4 the parity is",
-            )),
-            RaidKind::Raid5(layout) => parity(built, &shape, Parity::One(layout)),
-            RaidKind::Raid6(layout) => parity(built, &shape, Parity::Two(layout)),
+            mirrored(built, size)
         }
+        RaidKind::Raid10(copies) => striped_mirrors(built, copies, &shape),
+        RaidKind::Raid4 => Err(Refusal::unsupported(
+            "its sides do not tell in which column of the RAID-4 the parity is",
+        )),
+        RaidKind::Raid5(layout) => parity(built, &shape, Parity::One(layout)),
+        RaidKind::Raid6(layout) => parity(built, &shape, Parity::Two(layout)),
     }
+}
 
-    /// A volume that is a side; no RAID of its own.
-    fn side(&mut self, name: &str, below: usize) -> Built<Body> {
-        let body = self.volume(name, below)?;
-        // LIMIT: every layer of rebuilding multiplies the reads of a failed one.
-        if body.is_raid {
-            return Err(Refusal::unsupported(format!(
-                "a side of the RAID, {name}, is a RAID itself"
-            )));
-        }
-        let mut own = (*body).clone();
-        own.parts.iter_mut().for_each(|part| part.plex = 0);
-        Ok(own)
+/// A volume that is a side; no RAID of its own.
+fn side(bodies: &mut dyn Bodies<'_>, name: &str, below: usize) -> Built<Body> {
+    let body = bodies.volume(name, below)?;
+    // LIMIT: every layer of rebuilding multiplies the reads of a failed one.
+    if body.is_raid {
+        return Err(Refusal::unsupported(format!("a side of the RAID, {name}, is a RAID itself")));
     }
+    let mut own = (*body).clone();
+    own.parts.iter_mut().for_each(|part| part.plex = 0);
+    Ok(own)
+}
 
-    fn superblock(&mut self, name: &str, below: usize) -> Built<Known> {
-        let body = match self.volume(name, below) {
-            Ok(body) => body,
-            Err(refusal) => return Ok(Known::Unreadable(refusal.line)),
-        };
-        match Superblock::read(&*body.device) {
-            Ok(Some(superblock)) => Ok(Known::State(superblock)),
-            Ok(None) => Ok(Known::Nothing),
-            // The bytes are there, and what they say is not understood.
-            Err(error) if error.kind() == BlockErrorKind::Unsupported => Err(error.into()),
-            Err(error) => Ok(Known::Unreadable(error_chain(&error))),
-        }
+fn superblock(bodies: &mut dyn Bodies<'_>, name: &str, below: usize) -> Built<Known> {
+    let body = match bodies.volume(name, below) {
+        Ok(body) => body,
+        Err(refusal) => return Ok(Known::Unreadable(refusal.line)),
+    };
+    match Superblock::read(&*body.device) {
+        Ok(Some(superblock)) => Ok(Known::State(superblock)),
+        Ok(None) => Ok(Known::Nothing),
+        // The bytes are there, and what they say is not understood.
+        Err(error) if error.kind() == BlockErrorKind::Unsupported => Err(error.into()),
+        Err(error) => Ok(Known::Unreadable(error_chain(&error))),
     }
+}
 
-    /// The sides of a mirror of the older driver; one of its log that is not in sync is stale.
-    pub(super) fn mirror(
-        &mut self,
-        sides: Vec<Body>,
-        shape: &MirrorShape<'_>,
-        size: u64,
-        below: usize,
-    ) -> Built<Body> {
-        if sides.iter().any(|side| side.is_raid) {
-            return Err(Refusal::unsupported("a side of the mirror is a RAID itself"));
-        }
-        let reason = if shape.is_move {
-            Some("its extents are being moved to it".to_owned())
-        } else {
-            let log = shape.log.map(|log| self.volume(log, below));
-            match log {
-                Some(Ok(log)) => mirror_log::why_not_in_sync(&*log.device, size, shape.region),
-                Some(Err(refusal)) => {
-                    Some(format!("the log of the mirror says nothing: {}", refusal.line))
-                }
-                None => Some("the mirror keeps no log on a disk".to_owned()),
+/// The sides of a mirror of the older driver; one of its log that is not in sync is stale.
+pub(super) fn mirror(
+    bodies: &mut dyn Bodies<'_>,
+    sides: Vec<Body>,
+    shape: &MirrorShape<'_>,
+    size: u64,
+    below: usize,
+) -> Built<Body> {
+    if sides.iter().any(|side| side.is_raid) {
+        return Err(Refusal::unsupported("a side of the mirror is a RAID itself"));
+    }
+    let reason = if shape.is_move {
+        Some("its extents are being moved to it".to_owned())
+    } else {
+        let log = shape.log.map(|log| bodies.volume(log, below));
+        match log {
+            Some(Ok(log)) => mirror_log::why_not_in_sync(&*log.device, size, shape.region),
+            Some(Err(refusal)) => {
+                Some(format!("the log of the mirror says nothing: {}", refusal.line))
             }
-        };
-        let sides = sides
-            .into_iter()
-            .enumerate()
-            .map(|(number, body)| Side { body, stale: reason.clone().filter(|_| number > 0) });
-        mirrored(sides.collect(), size)
-    }
+            None => Some("the mirror keeps no log on a disk".to_owned()),
+        }
+    };
+    let sides = sides
+        .into_iter()
+        .enumerate()
+        .map(|(number, body)| Side { body, stale: reason.clone().filter(|_| number > 0) });
+    mirrored(sides.collect(), size)
 }
 
 /// What a side says of the RAID.
@@ -207,6 +206,10 @@ fn judge(
         return Ok(State { kind: shape.kind, is_synced: shape.is_synced && !is_never });
     };
     let kind = agreed_kind(newest, shape)?;
+    let has_failed = |position| {
+        let mut last = states().filter(|state| state.events == newest.events);
+        last.any(|state| state.has_failed(position))
+    };
     for (position, ((side, built), known)) in sides.iter().zip(built).zip(known).enumerate() {
         let image = &side.image;
         let stale = match known {
@@ -218,9 +221,7 @@ fn judge(
                 "the side {image} is stale (event {}, the RAID is at {})",
                 state.events, newest.events
             )),
-            Known::State(_) if newest.has_failed(position) => {
-                Some(format!("the side {image} had failed"))
-            }
+            Known::State(_) if has_failed(position) => Some(format!("the side {image} had failed")),
             Known::State(state) if !state.is_recovered => {
                 Some(format!("the side {image} was being rebuilt"))
             }
@@ -289,9 +290,7 @@ fn is_kind(kind: RaidKind, (level, layout): (u32, u32)) -> bool {
                 Raid6Layout::RightAsymmetric => 1,
                 Raid6Layout::LeftSymmetric => 2,
                 Raid6Layout::RightSymmetric => 3,
-                // `ALGORITHM_PARITY_N_6` is 5 of RAID-6; the others are 16 and more.
-                Raid6Layout::Raid5(Raid5Layout::ParityLast) => 5,
-                Raid6Layout::Raid5(inner) => 16_u32.saturating_add(rotation(inner)),
+                Raid6Layout::ParityLast => 5,
             };
             (level, layout) == (6, own)
         }
@@ -400,14 +399,11 @@ fn striped_mirrors(sides: Vec<Side>, copies: u64, shape: &RaidShape) -> Built<Bo
     Ok(body)
 }
 
-/// The sides were never made to agree: all but the first that is there are stale.
+/// The sides were never made to agree: all but the first are stale.
 fn keep_first(sides: &mut [Side]) {
-    let first = sides.iter().position(Side::is_good);
-    for (number, side) in sides.iter_mut().enumerate() {
-        if first.is_some_and(|first| first != number) {
-            let line = "the sides of the RAID were not in sync yet".to_owned();
-            side.stale.get_or_insert(line);
-        }
+    for side in sides.iter_mut().skip(1) {
+        let line = "the sides of the RAID were not in sync yet".to_owned();
+        side.stale.get_or_insert(line);
     }
 }
 

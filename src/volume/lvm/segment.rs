@@ -5,7 +5,6 @@
 
 use crate::volume::map::{Raid5Layout, Raid6Layout};
 
-use super::metadata::sectors;
 use super::text::{Section, Value};
 
 /// LIMIT: areas of a segment: the kernel's MD takes 253 devices for dm, lvm2 128 stripes.
@@ -205,7 +204,7 @@ fn word(section: &Section<'_>, name: &str) -> Parsed<String> {
 
 /// A size that must be there and not 0.
 fn size(section: &Section<'_>, name: &str) -> Parsed<u64> {
-    let size = sectors(section, name).filter(|size| *size > 0);
+    let size = section.sectors(name).filter(|size| *size > 0);
     size.ok_or_else(|| format!("has no valid {name}"))
 }
 
@@ -239,7 +238,7 @@ fn mirror(section: &Section<'_>) -> Parsed<SegmentKind> {
     Ok(SegmentKind::Mirror {
         areas,
         log: section.text("mirror_log").map(str::to_owned),
-        region: sectors(section, "region_size").unwrap_or(0),
+        region: section.sectors("region_size").unwrap_or(0),
         is_move: section.has("extents_moved"),
     })
 }
@@ -259,11 +258,7 @@ fn raid_kind(name: &str, section: &Section<'_>) -> Parsed<Option<RaidKind>> {
         "raid6" | "raid6_zr" => RaidKind::Raid6(Raid6Layout::ZeroRestart),
         "raid6_nr" => RaidKind::Raid6(Raid6Layout::NRestart),
         "raid6_nc" => RaidKind::Raid6(Raid6Layout::NContinue),
-        "raid6_n_6" => RaidKind::Raid6(Raid6Layout::Raid5(ParityLast)),
-        "raid6_ls_6" => RaidKind::Raid6(Raid6Layout::Raid5(LeftSymmetric)),
-        "raid6_la_6" => RaidKind::Raid6(Raid6Layout::Raid5(LeftAsymmetric)),
-        "raid6_rs_6" => RaidKind::Raid6(Raid6Layout::Raid5(RightSymmetric)),
-        "raid6_ra_6" => RaidKind::Raid6(Raid6Layout::Raid5(RightAsymmetric)),
+        "raid6_n_6" => RaidKind::Raid6(Raid6Layout::ParityLast),
         "raid10" | "raid10_near" => {
             let copies = section.number("data_copies").unwrap_or(2);
             if copies < 2 {
@@ -348,7 +343,7 @@ fn cache_pool(section: &Section<'_>) -> Parsed<SegmentKind> {
 fn cache(section: &Section<'_>) -> Parsed<SegmentKind> {
     let in_one = if section.has("data_start") {
         let part = |start, length| {
-            let start = sectors(section, start).ok_or_else(|| format!("has no valid {start}"))?;
+            let start = section.sectors(start).ok_or_else(|| format!("has no valid {start}"))?;
             Ok::<_, String>((start, size(section, length)?))
         };
         Some(CacheVolume {
@@ -362,7 +357,7 @@ fn cache(section: &Section<'_>) -> Parsed<SegmentKind> {
         pool: word(section, "cache_pool")?,
         origin: word(section, "origin")?,
         in_one,
-        chunk: sectors(section, "chunk_size").filter(|chunk| *chunk > 0),
+        chunk: section.sectors("chunk_size").filter(|chunk| *chunk > 0),
         mode: section.text("cache_mode").map(str::to_owned),
     })
 }
@@ -382,6 +377,7 @@ mod tests {
             ("type = \"vdo\"", "a segment of type vdo"),
             ("type = \"integrity\"", "a segment of type integrity"),
             ("type = \"raid10_far\"", "a segment of type raid10_far"),
+            ("type = \"raid6_ls_6\"", "a segment of type raid6_ls_6"),
             ("type = \"raid5_ls+RESHAPE\"", "a segment of type raid5_ls with RESHAPE"),
             (
                 "type = \"raid5_ls\"\nreshape_count = 2",

@@ -197,7 +197,7 @@ fn a_damaged_label_or_area_is_told_and_another_is_used() {
         let regions = [region(0, disk(0, Some(&text))), region(1, bytes)];
         let (volumes, findings) = assemble(&regions);
         assert!(codes(&findings).contains(&code), "{findings:?}");
-        assert_eq!(bytes_are_of_the_first(&volumes[0]), true);
+        assert!(bytes_are_of_the_first(&volumes[0]));
     }
 }
 

@@ -83,6 +83,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The number of sectors of 512 bytes `name`, in bytes.
+    pub(super) fn sectors(&self, name: &str) -> Option<u64> {
+        self.number(name)?.checked_mul(512)
+    }
+
     /// The items of the list `name`; of a single value, that.
     pub(super) fn list(&self, name: &str) -> &[Value<'a>] {
         match self.0.get(name) {

@@ -9,7 +9,7 @@ use volfold_block::{
 
 use super::galois::{Multiplier, inverse, power};
 use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
-use super::raid5::{Raid5Layout, xor};
+use super::raid5::xor;
 use super::stripe::rows;
 
 /// LIMIT: the field has 255 powers of its generator, so more columns cannot be told apart.
@@ -36,8 +36,8 @@ pub enum Raid6Layout {
     LeftSymmetric,
     /// P and Q move right, Q after P, data follows Q.
     RightSymmetric,
-    /// A RAID-5 with Q in a last column of its own.
-    Raid5(Raid5Layout),
+    /// P in the last column but one, Q in the last.
+    ParityLast,
 }
 
 /// A row: where its parities lie.
@@ -58,11 +58,11 @@ impl Raid6Layout {
                 last.checked_sub(turn)?
             }
             Self::NRestart => last.checked_sub(row.checked_add(1)?.checked_rem(count)?)?,
-            Self::Raid5(inner) => inner.parity(row, last)?,
+            Self::ParityLast => last.checked_sub(1)?,
         };
         let q = match self {
             Self::NContinue => p.checked_add(last)?.checked_rem(count)?,
-            Self::Raid5(_) => last,
+            Self::ParityLast => last,
             _ => after(p)?,
         };
         Some(Row { p, q })
@@ -76,7 +76,7 @@ impl Raid6Layout {
                 let first = if self == Self::NContinue { row.p } else { row.q };
                 first.checked_add(1)?.checked_add(index)?.checked_rem(count)
             }
-            Self::Raid5(inner) => inner.column(index, row.p, last),
+            Self::ParityLast => Some(index),
             _ if row.p == last => index.checked_add(1),
             _ if index >= row.p => index.checked_add(2),
             _ => Some(index),
@@ -396,12 +396,7 @@ mod tests {
             [".012.", "012..", "12..0", "2..01", "..012"],
         ),
         (
-            Raid6Layout::Raid5(Raid5Layout::LeftSymmetric),
-            ["012PQ", "45P3Q", "8P67Q", "P9abQ", "cdePQ"],
-            ["012..", "01.2.", "0.12.", ".012.", "012.."],
-        ),
-        (
-            Raid6Layout::Raid5(Raid5Layout::ParityLast),
+            Raid6Layout::ParityLast,
             ["012PQ", "345PQ", "678PQ", "9abPQ", "cdePQ"],
             ["012..", "012..", "012..", "012..", "012.."],
         ),
