@@ -272,6 +272,88 @@ fn two_images_of_one_disk_are_refused_and_both_are_named() {
     }
 }
 
+/// The numbers of the attributes `names` of `element`, a piece of XML.
+#[cfg(target_os = "linux")]
+fn numbers<const N: usize>(element: &str, names: [&str; N]) -> Option<[u64; N]> {
+    let number = |name: &str| {
+        let (_, rest) = element.split_once(&format!("{name}=\""))?;
+        rest.split_once('"')?.0.parse().ok()
+    };
+    let found: Vec<u64> = names.iter().filter_map(|name| number(name)).collect();
+    found.try_into().ok()
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn thin_volumes_are_where_thin_dump_says() {
+    use crate::harness::needs_programs;
+    needs_programs(&["thin_dump"]);
+    const BLOCK: usize = 64 << 10;
+    let fixture = fixture("lvm-thin");
+    let disks: Vec<Vec<u8>> =
+        fixture.paths().iter().map(|path| fs::read(path).expect("an image")).collect();
+    // Behind the external origin are the metadata, and then the first half of the pool.
+    let metadata = (1 << 20) + 16 * BLOCK;
+    let half = 24 * BLOCK;
+    let pool = [&disks[0][metadata + (2 << 20)..][..half], &disks[1][1 << 20..][..half]].concat();
+    let folder = crate::common::program::Scratch::new("thin-dump");
+    let path = folder.join("metadata");
+    fs::write(&path, &disks[0][metadata..][..2 << 20]).expect("a file");
+    let dump = std::process::Command::new("thin_dump").arg(&path).output().expect("thin_dump");
+    let dump = String::from_utf8(dump.stdout).expect("XML");
+    let set = open(&fixture.paths());
+    let names = ["thin1", "snap", "ext", "many"];
+    let (mut device, mut compared) = (0, 0);
+    for element in dump.split('<') {
+        if let Some([number]) = numbers(element, ["dev_id"]) {
+            device = number as usize;
+        }
+        let range = numbers(element, ["origin_begin", "data_begin", "length"]);
+        let single = numbers(element, ["origin_block", "data_block"]);
+        let Some([own, data, count]) = range.or(single.map(|[own, data]| [own, data, 1])) else {
+            continue;
+        };
+        let facts = fixture.logical.iter().find(|facts| facts.name == names[device - 1]);
+        let volume = &find(&set, &facts.expect("a volume").id).volume;
+        for block in 0..count {
+            let mut bytes = vec![0; BLOCK];
+            volume.device.read_at((own + block) * BLOCK as u64, &mut bytes).expect("a block");
+            let at = (data + block) as usize * BLOCK;
+            assert!(bytes == pool[at..at + BLOCK], "device {device}, block {}", own + block);
+            compared += 1;
+        }
+    }
+    assert!(compared > 640, "{compared} blocks");
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn lvm2_finds_the_volumes_that_are_listed() {
+    use crate::harness::needs_programs;
+    needs_programs(&["pvck"]);
+    for fixture in groups() {
+        let set = open(&fixture.paths());
+        let path = fixture.paths().pop().expect("a disk");
+        let dump = std::process::Command::new("pvck")
+            .args(["--driverloaded", "n", "--dump", "metadata"])
+            .arg(&path)
+            .output()
+            .expect("pvck");
+        let dump = String::from_utf8(dump.stdout).expect("text");
+        let line = |name: &str, value: &str| format!("{name} = {value}");
+        for volume in set.volumes().iter().filter(|volume| volume.volume.membership.is_some()) {
+            let id = volume.id().trim_start_matches("lvm:");
+            assert!(
+                dump.contains(&line("id", &format!("\"{id}\""))),
+                "{}: {id}: {dump}",
+                fixture.name
+            );
+        }
+        let group = &fixture.logical[0].group;
+        assert!(dump.contains(&format!("{group} {{")), "{}: {dump}", fixture.name);
+    }
+}
+
 /// Every bit of the tables of `fixture` that `spoil` picks, changed: the bytes of all volumes stay right, or
 /// an error takes their place.
 fn check_spoilt(name: &str, disk: usize, places: impl Iterator<Item = usize>) {
