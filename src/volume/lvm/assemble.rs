@@ -213,8 +213,10 @@ fn member<'a>(
 /// The ids of volumes that do not lie on the physical volume `id` by the metadata `own` as they do by
 /// that of `group`.
 fn disagreements(group: &VolumeGroup, own: &VolumeGroup, id: &str) -> BTreeSet<String> {
+    let by_id: BTreeMap<&str, &LogicalVolume> =
+        own.volumes.values().map(|other| (other.id.as_str(), other)).collect();
     let is_other = |volume: &&LogicalVolume| {
-        let same = own.volumes.values().find(|other| other.id == volume.id);
+        let same = by_id.get(volume.id.as_str());
         same.is_none_or(|other| group.places(volume, id) != own.places(other, id))
             || group.extent_size != own.extent_size
     };
@@ -321,23 +323,23 @@ fn report_missing(
     volumes: &[Volume],
     findings: &mut Vec<Finding>,
 ) {
+    let mut by_disk: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
+    for volume in volumes {
+        let Some(membership) = &volume.membership else { continue };
+        let is_failed = volume.health == Health::Failed;
+        for part in &membership.parts {
+            by_disk.entry(&part.disk_id).or_default().insert(&membership.name, is_failed);
+        }
+    }
     for (name, disk) in group.disks.iter().filter(|(name, _)| !members.contains_key(*name)) {
-        let needing: Vec<&Volume> = volumes
-            .iter()
-            .filter(|volume| {
-                let parts = volume.membership.iter().flat_map(|membership| &membership.parts);
-                parts.into_iter().any(|part| part.disk_id == disk.id)
-            })
-            .collect();
-        let any_failed = needing.iter().any(|volume| volume.health == Health::Failed);
+        let needing = by_disk.remove(disk.id.as_str()).unwrap_or_default();
+        let any_failed = needing.values().any(|is_failed| *is_failed);
         let severity = match (needing.is_empty(), any_failed) {
             (true, _) => Severity::Info,
             (false, false) => Severity::Warning,
             (false, true) => Severity::Error,
         };
-        let names = needing.iter().filter_map(|volume| volume.membership.as_ref());
-        let shown: Vec<&str> =
-            names.map(|membership| membership.name.as_str()).take(NAMED).collect();
+        let shown: Vec<&str> = needing.keys().copied().take(NAMED).collect();
         let shown = shown.join(", ");
         let wanted = match needing.len().checked_sub(NAMED) {
             _ if needing.is_empty() => "no volume lies on it".to_owned(),

@@ -43,6 +43,9 @@ pub(super) struct Builder<'a> {
     nodes: Arc<Nodes>,
     built: BTreeMap<String, Built<Arc<Body>>>,
     pools: BTreeMap<String, Built<Arc<ThinPool>>>,
+    /// Why the content of some volumes changes its place, by their names.
+    merging: BTreeMap<&'a str, String>,
+    /// The parts of what was built and asked for.
     parts: usize,
 }
 
@@ -53,7 +56,8 @@ impl<'a> Builder<'a> {
         members: &'a BTreeMap<String, Member<'a>>,
         nodes: Arc<Nodes>,
     ) -> Self {
-        Self { group, members, nodes, built: BTreeMap::new(), pools: BTreeMap::new(), parts: 0 }
+        let (built, pools) = (BTreeMap::new(), BTreeMap::new());
+        Self { group, members, nodes, built, pools, merging: merging(group), parts: 0 }
     }
 
     fn build(&mut self, name: &str, depth: usize) -> Built<Body> {
@@ -63,30 +67,25 @@ impl<'a> Builder<'a> {
             volume.ok_or_else(|| Refusal::corrupt(format!("there is no volume {name}")))?;
         let segments = volume.segments.as_deref();
         let segments = segments.map_err(|problem| Refusal::corrupt(problem.clone()))?;
-        if let Some(line) = self.merges(name) {
-            return Err(Refusal::unsupported(line));
+        if let Some(line) = self.merging.get(name) {
+            return Err(Refusal::unsupported(line.clone()));
         }
         let mut bodies = Vec::new();
         for segment in segments {
             let body = self.segment(name, volume, segment, depth)?;
-            self.parts = self.parts.saturating_add(body.parts.len());
-            if self.parts > MAX_PARTS {
-                return Err(Refusal::unsupported("the volumes of the group have too many parts"));
-            }
+            self.count(&body)?;
             bodies.push(body);
         }
         self.join(segments, bodies)
     }
 
-    /// Why the content of the volume `name` changes its place while a snapshot is merged.
-    fn merges(&self, name: &str) -> Option<String> {
-        let segments = self.group.volumes.values().filter_map(LogicalVolume::only_segment);
-        segments.into_iter().find_map(|segment| match &segment.kind {
-            SegmentKind::Merging { origin, store } if origin == name || store == name => {
-                Some(format!("the snapshot {store} is being merged into {origin}"))
-            }
-            _ => None,
-        })
+    /// Counts the parts of `body`, which others may copy.
+    fn count(&mut self, body: &Body) -> Built<()> {
+        self.parts = self.parts.saturating_add(body.parts.len());
+        if self.parts > MAX_PARTS {
+            return Err(Refusal::unsupported("the volumes of the group have too many parts"));
+        }
+        Ok(())
     }
 
     /// Segments one after the other.
@@ -325,12 +324,8 @@ impl<'a> Builder<'a> {
             body.health = worse(body.health, Health::Failed);
         }
         match (state, sentence) {
-            (PartState::StaleInUse, Some(line)) => {
-                body.doubts.push(format!("it is read though {line}"))
-            }
-            (PartState::CutShort, Some(line)) => {
-                body.doubts.push(format!("it is cut short: {line}"))
-            }
+            (PartState::StaleInUse, Some(line)) => body.doubt(format!("it is read though {line}")),
+            (PartState::CutShort, Some(line)) => body.doubt(format!("it is cut short: {line}")),
             _ => {}
         }
         body.parts.push(part);
@@ -376,7 +371,9 @@ impl<'a> Bodies<'a> for Builder<'a> {
 
     fn volume(&mut self, name: &str, depth: usize) -> Built<Arc<Body>> {
         if let Some(built) = self.built.get(name) {
-            return built.clone();
+            let body = built.clone()?;
+            self.count(&body)?;
+            return Ok(body);
         }
         if depth > MAX_DEPTH {
             return Err(Refusal::unsupported("its volumes lie in too many other volumes"));
@@ -388,6 +385,19 @@ impl<'a> Bodies<'a> for Builder<'a> {
         self.built.insert(name.to_owned(), built.clone());
         built
     }
+}
+
+/// Why the content of some volumes of `group` changes its place while a snapshot is merged, by their names.
+fn merging(group: &VolumeGroup) -> BTreeMap<&str, String> {
+    let mut merging = BTreeMap::new();
+    for segment in group.volumes.values().filter_map(LogicalVolume::only_segment) {
+        if let SegmentKind::Merging { origin, store } = &segment.kind {
+            let line = format!("the snapshot {store} is being merged into {origin}");
+            merging.insert(origin.as_str(), line.clone());
+            merging.insert(store.as_str(), line);
+        }
+    }
+    merging
 }
 
 /// What a segment is that is not laid out here.

@@ -9,6 +9,9 @@ use super::persistent::Nodes;
 use crate::volume::map::{Concat, Redundancy};
 use crate::volume::{Health, Layout, MembershipPart, PartState};
 
+/// LIMIT: sentences about one volume; a group of rubbish has one for each of its parts.
+const MAX_DOUBTS: usize = 16;
+
 /// Why a volume is not read at all: what a [`BlockError`] says, for all who ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -53,7 +56,7 @@ pub(super) struct Body {
     pub(super) redundant: Vec<(u64, Arc<dyn Redundancy>)>,
     /// Whether a RAID or mirror is in it.
     pub(super) is_raid: bool,
-    /// Why what is read may not be what was written last: sentences.
+    /// Why what is read may not be what was written last: sentences, at most [`MAX_DOUBTS`].
     pub(super) doubts: Vec<String>,
 }
 
@@ -79,13 +82,18 @@ impl Body {
         self.parts.iter().any(|part| part.state == PartState::StaleInUse)
     }
 
+    /// Notes why what is read may be old.
+    pub(super) fn doubt(&mut self, sentence: String) {
+        if self.doubts.len() < MAX_DOUBTS && !self.doubts.contains(&sentence) {
+            self.doubts.push(sentence);
+        }
+    }
+
     /// Takes over what is told of `other`, a member of it: parts, doubts, the worse health.
     pub(super) fn take(&mut self, other: &Self) {
         self.parts.extend(other.parts.iter().cloned());
         for doubt in &other.doubts {
-            if !self.doubts.contains(doubt) {
-                self.doubts.push(doubt.clone());
-            }
+            self.doubt(doubt.clone());
         }
         self.health = worse(self.health, other.health);
         self.is_raid |= other.is_raid;

@@ -192,7 +192,7 @@ pub(super) fn volume(
         }
         Err(refusal) if mode == Some("writethrough") => {
             body.health = worse(body.health, Health::Degraded);
-            body.doubts.push(format!("its cache is not read: {}", refusal.line));
+            body.doubt(format!("its cache is not read: {}", refusal.line));
             return Ok(body);
         }
         Err(refusal) => {
@@ -208,7 +208,7 @@ pub(super) fn volume(
     }
     parts.bodies.iter().for_each(|part| body.take(part));
     if table.needs_check {
-        body.doubts.push("its cache is marked as in need of a check".to_owned());
+        body.doubt("its cache is marked as in need of a check".to_owned());
     }
     body.chunk = Some(table.block_size);
     let map = CacheMap { origin: origin.device.clone(), data: parts.data, table, size };

@@ -11,6 +11,9 @@ use super::text::Section;
 /// LIMIT: segments of a volume; a volume is read by binary search over them.
 const MAX_SEGMENTS: u64 = 1 << 18;
 
+/// LIMIT: physical volumes of a group; each that is missing is told.
+const MAX_DISKS: usize = 4096;
+
 /// A volume group.
 #[derive(Debug)]
 pub(super) struct VolumeGroup {
@@ -126,6 +129,9 @@ impl VolumeGroup {
 fn disks(section: &Section<'_>) -> Result<BTreeMap<String, PhysicalVolume>, String> {
     let mut disks = BTreeMap::new();
     for (name, section) in section.sections() {
+        if disks.len() >= MAX_DISKS {
+            return Err(format!("the volume group has more than {MAX_DISKS} physical volumes"));
+        }
         let id = section.text("id").filter(|id| is_uuid(id));
         let id = id.ok_or_else(|| format!("physical volume {name} has no valid id"))?.to_owned();
         let (Some(start), Some(extents)) =

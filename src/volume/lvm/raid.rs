@@ -7,7 +7,7 @@ use volfold_block::{BlockDevice, BlockErrorKind, Mapped, Slice, byte_count, erro
 use super::built::{Bodies, Body, Built, Refusal, worse};
 use super::mirror_log;
 use super::segment::{RaidKind, RaidSide};
-use super::superblock::Superblock;
+use super::superblock::{Superblock, unsettled_regions};
 use crate::volume::map::{
     Absent, Mirror, Raid5, Raid5Layout, Raid6, Raid6Layout, Redundancy, Stripe,
 };
@@ -67,7 +67,7 @@ impl Side {
             }
         }
         if let Some(reason) = self.stale.take() {
-            self.body.doubts.push(format!("a side is read though {reason}"));
+            self.body.doubt(format!("a side is read though {reason}"));
         }
         self.body.health = worse(self.body.health, Health::Degraded);
     }
@@ -85,13 +85,18 @@ pub(super) fn raid(
 ) -> Built<Body> {
     let mut built = Vec::new();
     let mut superblocks = Vec::new();
+    let mut unsettled = 0;
     for own in sides {
         let body = side(bodies, &own.image, below)?;
         let is_rebuilt =
             bodies.group().volumes.get(&own.image).is_some_and(|image| image.has("REBUILD"));
         let stale = is_rebuilt.then(|| format!("the side {} was being rebuilt", own.image));
         superblocks.push(match &own.metadata {
-            Some(metadata) => superblock(bodies, metadata, below)?,
+            Some(metadata) => {
+                let (known, regions) = superblock(bodies, metadata, below)?;
+                unsettled = unsettled.max(regions);
+                known
+            }
             None => Known::Nothing,
         });
         built.push(Side { body, stale });
@@ -111,8 +116,8 @@ pub(super) fn raid(
         RaidKind::Raid4 => Err(Refusal::unsupported(
             "its sides do not tell in which column of the RAID-4 the parity is",
         )),
-        RaidKind::Raid5(layout) => parity(built, &shape, Parity::One(layout)),
-        RaidKind::Raid6(layout) => parity(built, &shape, Parity::Two(layout)),
+        RaidKind::Raid5(layout) => parity(built, &shape, Parity::One(layout), unsettled),
+        RaidKind::Raid6(layout) => parity(built, &shape, Parity::Two(layout), unsettled),
     }
 }
 
@@ -128,18 +133,20 @@ fn side(bodies: &mut dyn Bodies<'_>, name: &str, below: usize) -> Built<Body> {
     Ok(own)
 }
 
-fn superblock(bodies: &mut dyn Bodies<'_>, name: &str, below: usize) -> Built<Known> {
+/// What the volume `name` says of a side, and in how many regions writes were going on.
+fn superblock(bodies: &mut dyn Bodies<'_>, name: &str, below: usize) -> Built<(Known, u64)> {
     let body = match bodies.volume(name, below) {
         Ok(body) => body,
-        Err(refusal) => return Ok(Known::Unreadable(refusal.line)),
+        Err(refusal) => return Ok((Known::Unreadable(refusal.line), 0)),
     };
-    match Superblock::read(&*body.device) {
-        Ok(Some(superblock)) => Ok(Known::State(superblock)),
-        Ok(None) => Ok(Known::Nothing),
+    let known = match Superblock::read(&*body.device) {
+        Ok(Some(superblock)) => Known::State(superblock),
+        Ok(None) => Known::Nothing,
         // The bytes are there, and what they say is not understood.
-        Err(error) if error.kind() == BlockErrorKind::Unsupported => Err(error.into()),
-        Err(error) => Ok(Known::Unreadable(error_chain(&error))),
-    }
+        Err(error) if error.kind() == BlockErrorKind::Unsupported => return Err(error.into()),
+        Err(error) => Known::Unreadable(error_chain(&error)),
+    };
+    Ok((known, unsettled_regions(&*body.device).unwrap_or(0)))
 }
 
 /// The sides of a mirror of the older driver; one of its log that is not in sync is stale.
@@ -153,9 +160,11 @@ pub(super) fn mirror(
     if sides.iter().any(|side| side.is_raid) {
         return Err(Refusal::unsupported("a side of the mirror is a RAID itself"));
     }
-    let reason = if shape.is_move {
-        Some("its extents are being moved to it".to_owned())
-    } else {
+    // Extents that are being moved are whole where they come from until that is done.
+    if let Some(source) = sides.first().filter(|_| shape.is_move) {
+        return Ok(source.clone());
+    }
+    let reason = {
         let log = shape.log.map(|log| bodies.volume(log, below));
         match log {
             Some(Ok(log)) => mirror_log::why_not_in_sync(&*log.device, size, shape.region),
@@ -413,8 +422,9 @@ enum Parity {
     Two(Raid6Layout),
 }
 
-/// Sides with parity. A stale one is as good as none.
-fn parity(mut sides: Vec<Side>, shape: &RaidShape, parity: Parity) -> Built<Body> {
+/// Sides with parity. A stale one is as good as none. In `unsettled` regions writes were going on, so that
+/// what is rebuilt there may be wrong.
+fn parity(mut sides: Vec<Side>, shape: &RaidShape, parity: Parity, unsettled: u64) -> Built<Body> {
     let is_any_good = sides.iter().any(Side::is_good);
     for side in &mut sides {
         if !side.is_good() && side.body.health != Health::Failed {
@@ -453,7 +463,12 @@ fn parity(mut sides: Vec<Side>, shape: &RaidShape, parity: Parity) -> Built<Body
         body.take(&side.body);
     }
     if !shape.is_synced {
-        body.doubts.push("data and parity were not in sync yet, so that nothing is rebuilt".into());
+        body.doubt("data and parity were not in sync yet, so that nothing is rebuilt".into());
+    }
+    if lost > 0 && is_current && unsettled > 0 {
+        body.doubt(format!(
+            "writes were going on in {unsettled} regions, and what is rebuilt there may be wrong"
+        ));
     }
     body.health = match lost {
         0 => Health::Healthy,

@@ -25,12 +25,27 @@
 //! | 0x70   | 8    | `side_size`            | not looked at                                          |
 //! | 0x78   | 24   | `more_failed`          | bits for sides from 64 on                              |
 //! | 0x90   | 4    | `incompatible`         | 0                                                      |
+//!
+//! At byte 4096 comes the bitmap of MD (`drivers/md/md-bitmap.h`), which says where writes were going on:
+//!
+//! | offset | size | field                  | rule                                                   |
+//! |--------|------|------------------------|--------------------------------------------------------|
+//! | 0x00   | 4    | `magic`                | `bitm`                                                 |
+//! | 0x28   | 8    | `size`                 | of the side in sectors                                 |
+//! | 0x34   | 4    | `region`               | bytes for each bit                                     |
+//! | 0x100  | n    | bits                   | 1: the sides may differ there                          |
 
 use std::mem::{offset_of, size_of};
 
-use volfold_block::{BlockDevice, BlockError, BlockResult};
+use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader};
 use zerocopy::byteorder::{LE, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+/// Where the bitmap is.
+const BITMAP: u64 = 4096;
+
+/// LIMIT: bytes of the bitmap that are looked at; lvm2 makes two million regions at most.
+const MAX_BITMAP: u64 = 1 << 18;
 
 /// What stands for "all of it".
 const ALL: u64 = u64::MAX;
@@ -136,6 +151,27 @@ impl Superblock {
     }
 }
 
+/// In how many regions of the RAID on `device`, the metadata of a side, writes were going on; `None` where
+/// there is no bitmap that says so.
+pub(super) fn unsettled_regions(device: &dyn BlockDevice) -> Option<u64> {
+    let mut bytes = [0; 256];
+    device.read_at(BITMAP, &mut bytes).ok()?;
+    let mut reader = ByteReader::new("bitmap of the RAID", &bytes, BITMAP);
+    if reader.array::<4>().ok()? != *b"bitm" {
+        return None;
+    }
+    reader.skip(0x24).ok()?;
+    let size = reader.u64_le().ok()?.checked_mul(512)?;
+    reader.skip(4).ok()?;
+    let region = u64::from(reader.u32_le().ok()?);
+    let regions = size.checked_add(region.saturating_sub(1))?.checked_div(region)?;
+    let length = regions.div_ceil(8).min(MAX_BITMAP);
+    let mut bits = vec![0; usize::try_from(length).ok()?];
+    device.read_at(BITMAP.saturating_add(256), &mut bits).ok()?;
+    let set = bits.iter().map(|byte: &u8| u64::from(byte.count_ones()));
+    Some(set.fold(0, u64::saturating_add))
+}
+
 fn bit_number(bit: usize) -> u32 {
     u32::try_from(bit).unwrap_or(0)
 }
@@ -183,6 +219,21 @@ mod tests {
         raw[0x28] = 0;
         let state = read(raw).unwrap().unwrap();
         assert!(!state.is_recovered && !state.is_synced);
+    }
+
+    #[test]
+    fn the_bitmap_says_where_writes_were_going_on() {
+        let mut raw = vec![0; 8192];
+        assert_eq!(unsettled_regions(&MemoryDevice::new(raw.clone())), None);
+        raw[4096..4100].copy_from_slice(b"bitm");
+        raw[4096 + 0x28] = 100;
+        raw[4096 + 0x35] = 4;
+        assert_eq!(unsettled_regions(&MemoryDevice::new(raw.clone())), Some(0));
+        // 50 regions of 1 KiB: seven bytes.
+        raw[4096 + 256..4096 + 264].copy_from_slice(&[1, 0, 0, 0, 0, 0, 3, 0xFF]);
+        assert_eq!(unsettled_regions(&MemoryDevice::new(raw.clone())), Some(3));
+        raw[4096 + 0x2F] = 0xFF;
+        assert_eq!(unsettled_regions(&MemoryDevice::new(raw)), None);
     }
 
     #[test]

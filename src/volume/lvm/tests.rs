@@ -262,3 +262,67 @@ fn a_mirror_reads_its_first_side_and_another_where_its_log_says_so() {
         assert_eq!(doubtful, doubts, "{findings:?}");
     }
 }
+
+#[test]
+fn extents_that_are_being_moved_are_read_where_they_come_from() {
+    let moving = "type = \"mirror\"\nmirror_count = 2\nextents_moved = 2\n\
+        mirrors = [\"pv0\", 0, \"pv1\", 8]";
+    let inner = "type = \"striped\"\nstripe_count = 1\nstripes = [\"_pvmove0\", 0]";
+    let text = sized_group_text(1, 2, &[("_pvmove0", 4, moving), ("lin", 4, inner)]);
+    let (volumes, findings) = assemble(&disks(&[0, 1], &text));
+    assert!(findings.is_empty(), "{findings:?}");
+    assert_eq!(volumes[0].health, Health::Healthy);
+    assert!(bytes_are_of_the_first(&volumes[0]));
+    let (volumes, _) = assemble(&disks(&[1], &text));
+    assert_eq!(volumes[0].health, Health::Failed);
+}
+
+/// The metadata of one side of a RAID-5 of three, with a bitmap that says `dirty`.
+fn side_metadata(position: u8, dirty: u8) -> Vec<u8> {
+    let mut bytes = vec![0; 2 * 4096];
+    bytes[..4].copy_from_slice(b"DmRd");
+    bytes[0x0C] = position;
+    bytes[0x20..0x30].fill(0xFF);
+    bytes[0x30] = 5;
+    bytes[0x34] = 2;
+    bytes[0x38] = 8;
+    bytes[4096..4100].copy_from_slice(b"bitm");
+    bytes[4096 + 0x28] = 16;
+    bytes[4096 + 0x35] = 0x10;
+    bytes[4096 + 256] = dirty;
+    bytes
+}
+
+#[test]
+fn what_is_rebuilt_where_writes_were_going_on_is_told() {
+    let mut volumes: Vec<(String, u64, String)> = Vec::new();
+    for side in 0..3 {
+        let area = |extent| {
+            format!("type = \"striped\"\nstripe_count = 1\nstripes = [\"pv{side}\", {extent}]")
+        };
+        volumes.push((format!("_meta{side}"), 2, area(0)));
+        volumes.push((format!("_image{side}"), 2, area(4)));
+    }
+    let raids = "[\"_meta0\", \"_image0\", \"_meta1\", \"_image1\", \"_meta2\", \"_image2\"]";
+    let raid = format!("type = \"raid5_ls\"\ndevice_count = 3\nstripe_size = 8\nraids = {raids}");
+    volumes.push(("raid".to_owned(), 4, raid));
+    let volumes: Vec<(&str, u64, &str)> = volumes
+        .iter()
+        .map(|(name, extents, body)| (name.as_str(), *extents, body.as_str()))
+        .collect();
+    let text = sized_group_text(1, 3, &volumes);
+    for (dirty, doubts) in [(0, 0), (0b11, 1)] {
+        let side = |number: usize| {
+            let mut bytes = disk(number, Some(&text));
+            bytes[64 * 512..][..8192].copy_from_slice(&side_metadata(number as u8, dirty));
+            region(number, bytes)
+        };
+        let (volumes, findings) = assemble(&[side(0), side(1), side(2)]);
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!((volumes[0].layout, volumes[0].health), (Layout::Raid5, Health::Healthy));
+        let (volumes, findings) = assemble(&[side(0), side(2)]);
+        assert_eq!(volumes[0].health, Health::Degraded);
+        let told = codes(&findings).iter().filter(|code| **code == "lvm-volume-doubtful").count();
+        assert_eq!(told, doubts, "{findings:?}");
+    }
+}

@@ -202,7 +202,7 @@ pub(super) fn volume(
     if let Some(external) = external {
         body.take(external);
     }
-    body.doubts.extend(pool.doubts.iter().cloned());
+    pool.doubts.iter().for_each(|doubt| body.doubt(doubt.clone()));
     Ok(body)
 }
 
