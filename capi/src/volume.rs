@@ -94,7 +94,6 @@ fn describe(
     }
 }
 
-#[expect(unreachable_patterns, reason = "a type that is added has no number until it gets one")]
 fn type_of(kind: VolumeType) -> VolfoldVolumeType {
     match kind {
         VolumeType::Basic => VolfoldVolumeType::Basic,

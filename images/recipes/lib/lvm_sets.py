@@ -143,6 +143,14 @@ def small(name, number, size=1 << 20, entries=("short",)):
     return contents(ext.make(f"{name}-lv", size, tree.load(list(entries), "ext"), ext.EXT2, 1024, number, name, 100))
 
 
+def changed(name, number):
+    """The same files as `small` has, and one more."""
+    text = f"added to {name}\n".encode()
+    entries = tree.load(["short"], "ext")
+    entries.append(tree.Entry("zadded.txt", "f", len(text), [(0, text)], tree.FIRST_TIME))
+    return contents(ext.make(f"{name}-more", 1 << 20, entries, ext.EXT2, 1024, number, name, 100))
+
+
 @recipe("lvm-thin")
 def thin():
     """A thin pool: volumes, a snapshot, one on an external origin, and one whose table has several nodes."""
@@ -169,12 +177,22 @@ def thin():
         if any(bytes_):
             put(block, bytes_)
             table1[own] = block
-    # The snapshot shares blocks, has one of its own, and lacks the last ones.
-    put(40, lvm.pattern("snap", K))
-    table2 = {own: block for own, block in table1.items() if own < 9}
-    table2[3] = 40
-    put(41, lvm.pattern("ext", K))
-    table3 = {1: 41}
+    # The snapshot shares blocks and has some of its own; so has the volume on an external origin.
+    free = iter(range(40, blocks))
+    base = small("base", 71)
+
+    def differing(whole, under, table):
+        own_table = dict(table)
+        for own in range(16):
+            bytes_ = whole[own * K : (own + 1) * K]
+            if bytes_ != under[own * K : (own + 1) * K]:
+                own_table[own] = next(free)
+                put(own_table[own], bytes_)
+        return own_table
+
+    table2 = differing(changed("thin1", 70), first, table1)
+    table3 = differing(changed("base", 71), base, {})
+    assert table2 != table1 and table3
     table4 = {own * 2 if own > 500 else own: (own * 7) % blocks for own in range(640)}
     devices = []
     for number, table in enumerate([table1, table2, table3, table4], 1):
@@ -190,7 +208,6 @@ def thin():
         f'<superblock uuid="" time="1" transaction="4" flags="0" version="2" data_block_size="{K // 512}" '
         f'nr_data_blocks="{blocks}">{"".join(devices)}</superblock>'
     )
-    base = small("base", 71)
     group.runs("base", base, [(disks[0], 16)])
     tmeta = group.image("tp_tmeta", disks[0], lvm.made_of(xml, "thin", 2 << 20))
     half = blocks // 2 * K
@@ -226,16 +243,15 @@ def snapshot():
     group = lvm.Group("snaps", 5, disks)
     chunk = 4096
     now = small("base", 72)
-    before = bytearray(now)
-    saved = {3: 2, 4: 3, 5: 4, 100: 5, 255: 6, 9: 7}
+    before = changed("base", 72)
     store = bytearray(8 * K)
     store[:16] = struct.pack("<4sIII", b"SnAp", 1, 1, chunk // 512)
-    for number, (old, new) in enumerate(saved.items()):
-        # The superblock stays, so that the snapshot is a file system too.
-        old_bytes = lvm.pattern(f"old{old}", chunk)
-        before[old * chunk : (old + 1) * chunk] = old_bytes
-        store[new * chunk : (new + 1) * chunk] = old_bytes
-        struct.pack_into("<QQ", store, chunk + number * 16, old, new)
+    pieces = [(n, before[n * chunk : (n + 1) * chunk], now[n * chunk : (n + 1) * chunk]) for n in range(256)]
+    saved = [(n, old) for n, old, new in pieces if old != new][::-1]
+    assert len(saved) > 2
+    for number, (old, bytes_) in enumerate(saved):
+        store[(number + 2) * chunk : (number + 3) * chunk] = bytes_
+        struct.pack_into("<QQ", store, chunk + number * 16, old, number + 2)
     group.runs("base", now, [(disks[0], 16)])
 
     def store_of(name, data, disk):
@@ -249,7 +265,7 @@ def snapshot():
 
     own = store_of("before", bytes(store), disks[1])
     of(0, "before")
-    group.fact(own, "before", "snapshot", bytes(before), dict.fromkeys(disks, "failed"))
+    group.fact(own, "before", "snapshot", before, dict.fromkeys(disks, "failed"))
     struct.pack_into("<I", store, 4, 0)
     full = store_of("full", bytes(store), disks[1])
     of(1, "full")
