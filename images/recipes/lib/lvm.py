@@ -141,9 +141,9 @@ class Group:
 
             yield lvm, nodes, folder
         finally:
-            shutil.rmtree(NODES)
             for loop in loops:
                 tools.run("losetup", "-d", loop)
+            shutil.rmtree(NODES)
 
     def write_metadata(self):
         """Has lvm2 write labels and metadata, and gives what it lists of the volumes."""
