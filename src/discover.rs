@@ -109,17 +109,26 @@ pub(crate) fn discover(
     Discovery { disks: results, volumes, findings }
 }
 
+/// The members of a group that were found up to now.
+#[derive(Default)]
+struct Members {
+    regions: Vec<Region>,
+    /// How many groups lie below the deepest of them.
+    depth: u32,
+}
+
 struct Worklist<'a> {
     managers: &'a [&'a dyn VolumeManager],
     keys: &'a dyn KeySource,
-    groups: BTreeMap<(usize, GroupId), Vec<Region>>,
+    /// By the manager, in the order of the registry.
+    groups: BTreeMap<(usize, GroupId), Members>,
     found: Vec<Volume>,
 }
 
 impl Worklist<'_> {
     /// Takes one whole disk apart.
     fn disk(&mut self, whole: Region, findings: &mut Vec<Finding>) -> DiskResult {
-        let claimed = self.claimed(&whole, findings);
+        let claimed = self.claimed(&whole, 0, findings);
         let table = match claimed.as_ref().and_then(|claimed| claimed.sector_size) {
             Some(sector_size) => read_table(&*whole.device, sector_size, findings),
             None => choose_table(&*whole.device, findings),
@@ -144,7 +153,7 @@ impl Worklist<'_> {
                     if number.is_some_and(|number| hidden.contains(&number)) {
                         continue;
                     }
-                    if self.claimed(&region, findings).is_none() {
+                    if self.claimed(&region, 0, findings).is_none() {
                         self.found.push(volume::basic::volume(region));
                     }
                 }
@@ -154,12 +163,19 @@ impl Worklist<'_> {
         result
     }
 
-    /// Gives `region` to the first manager that claims it.
-    fn claimed(&mut self, region: &Region, findings: &mut Vec<Finding>) -> Option<Claimed> {
+    /// Gives `region`, which has `depth` groups below it, to the first manager that claims it.
+    fn claimed(
+        &mut self,
+        region: &Region,
+        depth: u32,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Claimed> {
         for (index, manager) in self.managers.iter().enumerate() {
             match manager.claim(region) {
                 Ok(Some(Claim { group, hides, sector_size })) => {
-                    self.groups.entry((index, group)).or_default().push(region.clone());
+                    let members = self.groups.entry((index, group)).or_default();
+                    members.regions.push(region.clone());
+                    members.depth = members.depth.max(depth);
                     return Some(Claimed { hides, sector_size });
                 }
                 Ok(None) => {}
@@ -187,47 +203,44 @@ impl Worklist<'_> {
         volume
     }
 
-    /// Joins the claimed groups, and looks into their volumes again.
+    /// Joins the claimed groups, those of the first manager first, and looks into their volumes again:
+    /// so a group has all its members when it is joined, those in the volumes of earlier managers too.
     fn assemble(mut self, findings: &mut Vec<Finding>) -> Vec<Volume> {
         let mut done = std::mem::take(&mut self.found);
-        for _ in 0..MAX_DEPTH {
-            let groups = std::mem::take(&mut self.groups);
-            if groups.is_empty() {
-                break;
+        let mut is_too_deep = false;
+        while let Some(((manager, group), members)) = self.groups.pop_first() {
+            let Some(manager) = self.managers.get(manager) else {
+                continue;
+            };
+            if members.depth >= MAX_DEPTH {
+                is_too_deep = true;
+                continue;
             }
-            for ((manager, group), members) in groups {
-                let Some(manager) = self.managers.get(manager) else {
+            for mut volume in manager.assemble(&group, &members.regions, findings) {
+                if let Some(lock) = volume.lock.take() {
+                    volume = self.unlocked(volume, lock, findings);
+                }
+                // What is locked or not whole cannot be asked; its file system may still be there.
+                if volume.lock.is_some() || volume.health == Health::Failed {
+                    done.push(volume);
                     continue;
+                }
+                let inner = Region {
+                    disk: volume.extents.first().map_or(0, |extent| extent.disk),
+                    device: volume.device.clone(),
+                    start: 0,
+                    size: volume.size,
+                    label: volume.id.0.as_str().into(),
+                    partition: None,
+                    table_id: None,
                 };
-                for mut volume in manager.assemble(&group, &members, findings) {
-                    if let Some(lock) = volume.lock.take() {
-                        volume = self.unlocked(volume, lock, findings);
-                    }
-                    if volume.lock.is_some() {
-                        done.push(volume);
-                        continue;
-                    }
-                    // What is not whole cannot be asked; its file system may still be there.
-                    if volume.health == Health::Failed {
-                        done.push(volume);
-                        continue;
-                    }
-                    let inner = Region {
-                        disk: volume.extents.first().map_or(0, |extent| extent.disk),
-                        device: volume.device.clone(),
-                        start: 0,
-                        size: volume.size,
-                        label: volume.id.0.as_str().into(),
-                        partition: None,
-                        table_id: None,
-                    };
-                    if self.claimed(&inner, findings).is_none() {
-                        done.push(volume);
-                    }
+                let depth = members.depth.saturating_add(1);
+                if self.claimed(&inner, depth, findings).is_none() {
+                    done.push(volume);
                 }
             }
         }
-        if !self.groups.is_empty() {
+        if is_too_deep {
             let line =
                 format!("volumes lie in volumes more than {MAX_DEPTH} deep; the rest is left");
             findings.push(Finding::error(code::VOLUMES_TOO_DEEP, line));
@@ -276,7 +289,8 @@ pub(crate) fn spare_what_no_volume_has(
 /// The partition table of a disk, with the sector size that makes sense of it.
 ///
 /// An image rarely tells its sector size. A GPT has its header in sector 1, so its place tells. An
-/// MBR counts in sectors and says nothing; the size is taken under which more file systems appear.
+/// MBR counts in sectors and says nothing; the size is taken under which more file systems, members of
+/// groups and encrypted volumes appear.
 fn choose_table(device: &dyn BlockDevice, findings: &mut Vec<Finding>) -> Option<PartitionTable> {
     let native = device.sector_size();
     let is_whole_gpt =
@@ -349,11 +363,16 @@ pub(crate) fn holds_something(device: &dyn BlockDevice) -> bool {
     tables.iter().any(|table| matches!(table, Ok(Some(_)))) || is_file_system(device)
 }
 
-/// How many partitions of `table` hold a file system that a driver knows.
+/// How many partitions of `table` hold a file system that a driver knows, or what is surely a member of
+/// a group or an encrypted volume.
 fn known_volumes(device: &dyn BlockDevice, table: &PartitionTable) -> usize {
+    let is_sure = |part: &Slice<&dyn BlockDevice>| {
+        signature_of(part).is_ok_and(|found| found.is_some_and(Signature::is_sure_volume))
+    };
     let known = |part: &&partition::Partition| {
         let size = part.size.min(device.size().saturating_sub(part.start));
-        Slice::part(device, part.start, size).is_ok_and(|part| is_file_system(&part))
+        let part = Slice::part(device, part.start, size);
+        part.is_ok_and(|part| is_file_system(&part) || is_sure(&part))
     };
     table.partitions.iter().take(SAMPLE).filter(known).count()
 }
@@ -441,7 +460,9 @@ fn unknown(volume: &Volume) -> (String, bool) {
 
 fn nothing_known(volume: &Volume) -> String {
     match volume.partition.as_ref().map(|partition| partition.kind) {
-        None if volume.kind == VolumeType::Dynamic => "no known file system".to_owned(),
+        None if matches!(volume.kind, VolumeType::Dynamic | VolumeType::Logical) => {
+            "no known file system".to_owned()
+        }
         Some(kind) => match kind.title() {
             Some(title) => format!("no known file system (partition type {title})"),
             None => format!("no known file system (partition type {kind})"),
@@ -577,6 +598,50 @@ mod tests {
             [disk(b"MEMBERa", Some((7, 8))), disk(b"", Some((7, 8))), disk(b"MEMBERa", None)];
         let discovery = discover(&disks, &[&Joiner], &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["disk1-p1", "joined:a:2"]);
+    }
+
+    /// Claims disks that begin with `WRAP`; the volume is what comes after the first 16 bytes.
+    struct Wrapper;
+
+    impl VolumeManager for Wrapper {
+        fn id(&self) -> &'static str {
+            "wrapper"
+        }
+
+        fn title(&self) -> &'static str {
+            "a manager for tests"
+        }
+
+        fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
+            let mut bytes = [0; 4];
+            region.device.read_at(0, &mut bytes)?;
+            let group = GroupId(region.label.to_string());
+            Ok((bytes == *b"WRAP").then_some(Claim { group, hides: vec![], sector_size: None }))
+        }
+
+        fn assemble(
+            &self,
+            group: &GroupId,
+            members: &[Region],
+            _findings: &mut Vec<Finding>,
+        ) -> Vec<Volume> {
+            let mut volume = volume::basic::volume(members[0].clone());
+            volume.id = VolumeId(format!("wrapped:{}", group.0));
+            let size = volume.size - 16;
+            volume.device = Arc::new(Slice::part(volume.device, 16, size).unwrap());
+            volume.size = size;
+            vec![volume]
+        }
+    }
+
+    #[test]
+    fn members_in_volumes_of_an_earlier_manager_join_their_group() {
+        let disks = [disk(b"WRAP............MEMBERa", None), disk(b"MEMBERa", None)];
+        let discovery = discover(&disks, &[&Wrapper, &Joiner], &no_keys);
+        assert_eq!(ids(&discovery), ["joined:a:2"]);
+        let disks = [disk(&b"WRAP............".repeat(6), None)];
+        let discovery = discover(&disks, &[&Wrapper], &no_keys);
+        assert!(discovery.findings.iter().any(|finding| finding.code == "volumes-too-deep"));
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl Signature {
         self.advice != SWAP
     }
 
+    /// Whether it is of something that lies on disks, and its marks are long enough to be there by no
+    /// chance.
+    pub(crate) fn is_sure_volume(&self) -> bool {
+        let length: usize = self.marks.iter().map(|(_, magic)| magic.len()).sum();
+        self.kind == Kind::Volume && length >= 8
+    }
+
     /// Whether disk images of some format have names that end in `extension`.
     pub(crate) fn is_image_extension(extension: &str) -> bool {
         let image = |signature: &&Self| signature.kind == Kind::Image;

@@ -647,7 +647,7 @@ typedef struct {
     VolfoldText reason;
     // The id of the volume that it is a snapshot of; NULL if it is none.
     VolfoldText snapshot_of;
-    // When the snapshot was taken, in seconds since 1970.
+    // When the snapshot was taken, in seconds since 1970; 0 where that is not known.
     int64_t snapshot_time;
     // The allocation unit of its file system in bytes; 0 if it cannot be read.
     uint32_t cluster_size;

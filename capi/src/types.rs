@@ -320,7 +320,7 @@ pub struct VolfoldVolumeInfo {
     pub reason: VolfoldText,
     /// The id of the volume that it is a snapshot of; NULL if it is none.
     pub snapshot_of: VolfoldText,
-    /// When the snapshot was taken, in seconds since 1970.
+    /// When the snapshot was taken, in seconds since 1970; 0 where that is not known.
     pub snapshot_time: i64,
     /// The allocation unit of its file system in bytes; 0 if it cannot be read.
     pub cluster_size: u32,

@@ -85,7 +85,7 @@ fn describe(
         uuid: optional(arena, uuid),
         reason: optional(arena, known.as_ref().err()),
         snapshot_of: optional(arena, snapshot.map(|snapshot| snapshot.of.0.as_str())),
-        snapshot_time: snapshot.map_or(0, |snapshot| snapshot.time.0),
+        snapshot_time: snapshot.and_then(|snapshot| snapshot.time).map_or(0, |time| time.0),
         cluster_size: info.map_or(0, |info| info.cluster_size),
         guest_name_count,
         guest_names,
@@ -94,7 +94,6 @@ fn describe(
     }
 }
 
-#[expect(unreachable_patterns, reason = "a type that is added has no number until it gets one")]
 fn type_of(kind: VolumeType) -> VolfoldVolumeType {
     match kind {
         VolumeType::Basic => VolfoldVolumeType::Basic,

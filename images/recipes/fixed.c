@@ -1,14 +1,16 @@
 /* Preloaded into the tools that make images, so that two runs give the same bytes.
  *
  * The clock stands still, a file's change and access times are its modification time, and the
- * "random" content id of a VMDK comes from the environment.
+ * "random" content id of a VMDK comes from the environment; the machine has one name.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,4 +63,16 @@ unsigned int g_random_int(void)
 {
     const char *id = getenv("FIXED_CID");
     return id ? (unsigned int)strtoul(id, NULL, 16) : 0x5eed5eed;
+}
+
+/* What lvm2 notes of the machine. */
+int uname(struct utsname *name)
+{
+    memset(name, 0, sizeof(*name));
+    strcpy(name->sysname, "Linux");
+    strcpy(name->nodename, "seed");
+    strcpy(name->release, "6.1.0");
+    strcpy(name->version, "#1");
+    strcpy(name->machine, "x86_64");
+    return 0;
 }

@@ -10,7 +10,7 @@ use volfold::info::{
     ComparisonInfo, DiskInfo, FileSystemInfo, MachineInfo, SetInfo, SnapshotInfo, VolumeInfo,
     VolumeState,
 };
-use volfold::volume::{Membership, PartState};
+use volfold::volume::{Membership, PartState, VolumeType};
 use volfold::{Disk, DiskSet, MachineSnapshot, SetVolume};
 use volfold_block::{Finding, Severity, code, error_chain};
 use volfold_images::InnerSnapshot;
@@ -279,7 +279,11 @@ fn ways_to_bytes(volumes: &[VolumeInfo], arguments: &ListArguments) -> String {
 /// Which image holds which part of a volume.
 fn parts(volume: &VolumeInfo, membership: &Membership) -> String {
     let name = if volume.readable { &volume.name } else { "-" };
-    let mut text = format!("{name}  {}: {}", membership.name, volume.layout);
+    let own = match volume.kind {
+        VolumeType::Logical => format!("{}/{}", membership.group, membership.name),
+        _ => membership.name.clone(),
+    };
+    let mut text = format!("{name}  {own}: {}", volume.layout);
     if let (Some(columns), Some(chunk)) = (membership.columns, membership.chunk_size) {
         let _ = write!(text, ", {columns} columns, chunks of {}", text::size(chunk));
     }

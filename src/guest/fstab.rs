@@ -3,6 +3,7 @@
 //! Specification: fstab(5) of util-linux.
 
 use crate::set::volume::SetVolume;
+use crate::volume::VolumeType;
 
 use super::volume::GuestVolume;
 
@@ -195,7 +196,8 @@ pub(crate) fn volume_of<'a>(
     }
     let name = source.strip_prefix("/dev/").unwrap_or(source);
     if name.contains('/') {
-        return Err("no volume manager of this build knows it".into());
+        let is_named = |volume: &&GuestVolume<'_>| is_called(volume.set, name);
+        return only(volumes.iter().filter(is_named), root);
     }
     let Some((disk, partition)) = device_name(name) else {
         return Err("the name of a device that is not known".into());
@@ -236,6 +238,28 @@ fn only<'a>(
             let reason = format!("it may be any of {}", names.join(", "));
             Err(Lack { reason, is_ambiguous: true })
         }
+    }
+}
+
+/// Whether `volume` is a logical volume that the system has as `/dev/` and `name`: `vg/lv`,
+/// `mapper/vg-lv` with every hyphen of a name written twice, or by one of its ids.
+fn is_called(volume: &SetVolume, name: &str) -> bool {
+    let own = &volume.volume;
+    let Some(group) = own.membership.as_ref().filter(|_| own.kind == VolumeType::Logical) else {
+        return false;
+    };
+    let doubled = |name: &str| name.replace('-', "--");
+    let mapped = format!("{}-{}", doubled(&group.group), doubled(&group.name));
+    let plain = |id: &str| id.replace('-', "");
+    let uuid = own.id.0.strip_prefix("lvm:").map(plain).unwrap_or_default();
+    if let Some(name) = name.strip_prefix("disk/by-id/") {
+        let by_uuid = name.strip_prefix("dm-uuid-LVM-");
+        return name.strip_prefix("dm-name-") == Some(&mapped)
+            || by_uuid == Some(&format!("{}{uuid}", plain(&group.group_id)));
+    }
+    match name.strip_prefix("mapper/") {
+        Some(name) => name == mapped,
+        None => name.split_once('/') == Some((&group.group, &group.name)),
     }
 }
 

@@ -501,10 +501,10 @@ mod tests {
         ) -> Vec<Volume> {
             let volume = crate::volume::basic::volume(members[0].clone());
             let snapshot = |number: u32| {
-                let time = SnapshotTime(1_748_779_200);
+                let time = Some(SnapshotTime(1_748_779_200));
                 let mut snapshot = volume.clone();
                 snapshot.id = VolumeId(format!("camera:{number}"));
-                snapshot.snapshot = Some(Snapshot { of: volume.id.clone(), time });
+                snapshot.snapshot = Some(Snapshot { of: volume.id.clone(), name: None, time });
                 snapshot
             };
             vec![volume.clone(), snapshot(1), snapshot(2)]

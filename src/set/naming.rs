@@ -167,14 +167,15 @@ fn introduce(volumes: &mut [SetVolume]) {
     }
 }
 
-/// A snapshot is called as the volume it was taken of, with its time: `NAME@2025-06-01T120000Z`.
+/// A snapshot is called as the volume it was taken of, with its own name or its time:
+/// `NAME@2025-06-01T120000Z`.
 fn name_snapshots(volumes: &mut [SetVolume]) {
     let names: BTreeMap<VolumeId, String> =
         volumes.iter().map(|volume| (volume.volume.id.clone(), volume.name.clone())).collect();
     for volume in volumes {
         if let Some(snapshot) = &volume.volume.snapshot {
             let base = names.get(&snapshot.of).unwrap_or(&volume.name);
-            volume.name = format!("{base}@{}", snapshot.time);
+            volume.name = folder_name(&format!("{base}@{}", snapshot.suffix()));
         }
     }
 }

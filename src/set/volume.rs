@@ -8,7 +8,7 @@ use volfold_fs::{
 };
 
 use crate::files::{DeviceReader, GuestPath, SetTree};
-use crate::volume::{Volume, VolumeType};
+use crate::volume::{Membership, Volume, VolumeType};
 
 /// One volume of the set, and the way into its file system.
 #[non_exhaustive]
@@ -41,14 +41,22 @@ impl SetVolume {
         &self.volume.id.0
     }
 
-    /// Whether `name` is its folder name, its id, or what Windows calls it (`C:`, `Volume{...}`),
-    /// without regard to case: no two volumes of a set have folder names or ids that differ in case
+    /// Whether `name` is its folder name, its id, what Windows calls it (`C:`, `Volume{...}`), or what
+    /// Linux calls it (`vg/lv`, which two groups of one name may both have), without regard to case: no two volumes of a set have folder names or ids that differ in case
     /// only.
     pub fn is_called(&self, name: &str) -> bool {
         let folded = name.to_lowercase();
         self.name.to_lowercase() == folded
             || self.id().to_lowercase() == folded
             || self.guest_names().iter().any(|own| own.eq_ignore_ascii_case(name))
+            || self.group_name().is_some_and(|own| own.to_lowercase() == folded)
+    }
+
+    /// What Linux calls a logical volume: `vg/lv`.
+    pub fn group_name(&self) -> Option<String> {
+        let of = |membership: &Membership| format!("{}/{}", membership.group, membership.name);
+        let is_logical = self.volume.kind == VolumeType::Logical;
+        self.volume.membership.as_ref().filter(|_| is_logical).map(of)
     }
 
     /// Whether its label is `label`, without regard to case.

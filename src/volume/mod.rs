@@ -20,6 +20,7 @@ pub mod basic;
 mod id;
 pub mod ldm;
 pub mod lock;
+pub mod lvm;
 pub mod map;
 pub mod registry;
 pub mod snapshot;
@@ -70,6 +71,8 @@ pub enum VolumeType {
     Gpt,
     /// A volume of a group of Windows dynamic disks.
     Dynamic,
+    /// A logical volume of an LVM2 volume group.
+    Logical,
     /// A disk without partitions.
     WholeDisk,
 }
@@ -90,8 +93,20 @@ pub enum Layout {
     Striped,
     /// The same bytes more than once.
     Mirrored,
+    /// Columns side by side with parity in one of them.
+    Raid4,
     /// Columns side by side with parity.
     Raid5,
+    /// Columns side by side with two kinds of parity.
+    Raid6,
+    /// Mirrors side by side, cut into chunks.
+    Raid10,
+    /// Blocks of a pool, as a table maps them.
+    Thin,
+    /// Another volume, with the chunks that were saved before they were overwritten.
+    Snapshot,
+    /// A volume, with a faster one that holds newer blocks of it.
+    Cached,
 }
 
 impl fmt::Display for Layout {
@@ -103,7 +118,13 @@ impl fmt::Display for Layout {
             Self::Spanned => "spanned",
             Self::Striped => "striped",
             Self::Mirrored => "mirrored",
+            Self::Raid4 => "raid4",
             Self::Raid5 => "raid5",
+            Self::Raid6 => "raid6",
+            Self::Raid10 => "raid10",
+            Self::Thin => "thin",
+            Self::Snapshot => "snapshot",
+            Self::Cached => "cached",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Snapshots: volumes that are another volume as it was at a time.
+//! Snapshots: volumes that are another volume as it was at a time, or a copy that was changed since.
 
 use std::fmt;
 
@@ -38,8 +38,21 @@ impl Serialize for SnapshotTime {
 pub struct Snapshot {
     /// The id of the volume that it was taken of.
     pub of: VolumeId,
+    /// What its manager calls it.
+    pub name: Option<String>,
     /// When.
-    pub time: SnapshotTime,
+    pub time: Option<SnapshotTime>,
+}
+
+impl Snapshot {
+    /// What stands after the name of the other volume: its own name, else the time.
+    pub fn suffix(&self) -> String {
+        match (&self.name, self.time) {
+            (Some(name), _) => name.clone(),
+            (None, Some(time)) => time.to_string(),
+            (None, None) => "snapshot".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -100,8 +100,8 @@ fn a_linux_system_is_told_though_it_lies_on_several_volumes() {
     let answer = info(&disks, 3);
     let finding = &answer["findings"][0];
     assert_eq!(finding["code"], "guest-volume-missing");
-    let expected = "the volume /dev/mapper/vg-var, which the system shows in /var/log, is missing: no volume \
-        manager of this build knows it";
+    let expected = "the volume /dev/mapper/vg-var, which the system shows in /var/log, is missing: there is no \
+        such volume that can be read";
     assert_eq!(finding["message"], expected);
     let expected = json!({
         "volume": "disk1",

@@ -47,6 +47,7 @@ mod iscsi;
 mod layering;
 mod ldm;
 mod links;
+mod lvm;
 #[cfg(target_os = "linux")]
 mod machines;
 mod monitor;

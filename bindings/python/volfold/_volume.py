@@ -109,7 +109,7 @@ class VolumeInfo:
     reason: Optional[str]
     #: The id of the volume that it is a snapshot of.
     snapshot_of: Optional[str]
-    #: When the snapshot was taken, in seconds since 1970.
+    #: When the snapshot was taken, in seconds since 1970; 0 where that is not known.
     snapshot_time: Optional[int]
     #: The allocation unit of its file system in bytes; 0 if it cannot be read.
     cluster_size: int

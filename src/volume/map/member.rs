@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, byte_count};
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Extent, ExtentKind, byte_count,
+    check_range, data_to_the_end,
+};
 
 /// Bytes below which a failed read is not tried again in halves: the smallest sector.
 const SMALLEST_READ: usize = 512;
@@ -31,6 +34,11 @@ impl Absent {
         Self { size, kind: BlockErrorKind::Corrupt, reason: reason.into() }
     }
 
+    /// `size` bytes that cannot be had, as `kind` and `reason` say.
+    pub fn of_kind(size: u64, kind: BlockErrorKind, reason: impl Into<Arc<str>>) -> Self {
+        Self { size, kind, reason: reason.into() }
+    }
+
     fn error(&self) -> BlockError {
         BlockError::new(self.kind, self.reason.to_string())
     }
@@ -47,6 +55,35 @@ impl BlockDevice for Absent {
 
     fn extent_at(&self, _offset: u64) -> BlockResult<Extent> {
         Err(self.error())
+    }
+}
+
+/// Bytes that are zeros by definition.
+pub struct Zeros {
+    size: u64,
+}
+
+impl Zeros {
+    /// `size` zeros.
+    pub fn new(size: u64) -> Self {
+        Self { size }
+    }
+}
+
+impl BlockDevice for Zeros {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        check_range(offset, buf.len(), self.size)?;
+        buf.fill(0);
+        Ok(())
+    }
+
+    fn extent_at(&self, offset: u64) -> BlockResult<Extent> {
+        let extent = data_to_the_end(offset, self.size)?;
+        Ok(Extent { kind: ExtentKind::Zero, ..extent })
     }
 }
 
@@ -74,6 +111,24 @@ impl Comparison {
 pub trait Redundancy: Send + Sync {
     /// Reads all members and compares what they hold. Never fails; unreadable parts are counted.
     fn compare(&self) -> Comparison;
+}
+
+/// Parts of a device that each keep their bytes more than once, with where they begin.
+pub struct RedundantParts(pub Vec<(u64, Arc<dyn Redundancy>)>);
+
+impl Redundancy for RedundantParts {
+    fn compare(&self) -> Comparison {
+        let mut all = Comparison::default();
+        for (start, part) in &self.0 {
+            let found = part.compare();
+            all.compared = all.compared.saturating_add(found.compared);
+            all.differing = all.differing.saturating_add(found.differing);
+            all.unreadable = all.unreadable.saturating_add(found.unreadable);
+            let first = found.first.map(|first| start.saturating_add(first));
+            all.first = all.first.or(first);
+        }
+        all
+    }
 }
 
 /// Reads by `read`; where that fails, again in halves, since another member may have to serve each
@@ -112,8 +167,6 @@ pub(super) fn sector_size<'a>(members: impl Iterator<Item = &'a Arc<dyn BlockDev
 
 #[cfg(test)]
 pub(super) mod tests {
-    use volfold_block::ExtentKind;
-
     use super::*;
 
     pub(in crate::volume::map) fn missing(size: u64, name: &str) -> Arc<dyn BlockDevice> {

@@ -7,14 +7,17 @@
 //! measurement.
 
 mod concat;
+mod galois;
 mod member;
 mod mirror;
 mod raid5;
+mod raid6;
 mod stripe;
 
 pub use concat::Concat;
-pub use member::{Absent, Comparison, Redundancy};
+pub use member::{Absent, Comparison, Redundancy, RedundantParts, Zeros};
 pub use mirror::Mirror;
-pub use raid5::Raid5;
+pub use raid5::{Raid5, Raid5Layout};
+pub use raid6::{Raid6, Raid6Layout};
 pub use stripe::Stripe;
 pub use volfold_block::Slice;

@@ -10,12 +10,57 @@ use volfold_block::{
 use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
 use super::stripe::rows;
 
-/// Columns with one chunk of parity in every row: RAID-5, left-symmetric.
+/// In which column of a row the parity lies, and where the data goes around it.
 ///
-/// In row `r` of `n` columns the parity is in column `n - 1 - r mod n`, and the data begins in the
-/// column after it, going round: Linux calls it `left-symmetric`, and Windows writes it.
+/// *Left*: the parity of row `r` of `n` columns is in column `n - 1 - r mod n`; *right*: in `r mod n`.
+/// *Symmetric*: the data begins in the column after it, going round; *asymmetric*: in the first
+/// column, leaving the parity out. The names are those of Linux (`drivers/md/raid5.h`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Raid5Layout {
+    /// What Windows writes, and Linux by default.
+    #[default]
+    LeftSymmetric,
+    /// Parity moves left, data keeps its order.
+    LeftAsymmetric,
+    /// Parity moves right, data follows it.
+    RightSymmetric,
+    /// Parity moves right, data keeps its order.
+    RightAsymmetric,
+    /// Parity in the first column of every row: RAID-4 of the Linux device-mapper.
+    ParityFirst,
+    /// Parity in the last column of every row: RAID-4 of Linux MD.
+    ParityLast,
+}
+
+impl Raid5Layout {
+    /// The column of the parity in `row` of `count` columns.
+    pub(super) fn parity(self, row: u64, count: u64) -> Option<u64> {
+        let last = count.checked_sub(1)?;
+        let turn = row.checked_rem(count)?;
+        match self {
+            Self::LeftSymmetric | Self::LeftAsymmetric => last.checked_sub(turn),
+            Self::RightSymmetric | Self::RightAsymmetric => Some(turn),
+            Self::ParityFirst => Some(0),
+            Self::ParityLast => Some(last),
+        }
+    }
+
+    /// The column of the data chunk `index` of a row of `count` columns whose parity is in `parity`.
+    pub(super) fn column(self, index: u64, parity: u64, count: u64) -> Option<u64> {
+        match self {
+            Self::LeftSymmetric | Self::RightSymmetric => {
+                parity.checked_add(1)?.checked_add(index)?.checked_rem(count)
+            }
+            _ if index >= parity => index.checked_add(1),
+            _ => Some(index),
+        }
+    }
+}
+
+/// Columns with one chunk of parity in every row: RAID-5 and RAID-4.
 pub struct Raid5 {
     columns: Vec<Arc<dyn BlockDevice>>,
+    layout: Raid5Layout,
     count: u64,
     chunk: u64,
     size: u64,
@@ -47,7 +92,14 @@ impl Raid5 {
             return Err(BlockError::corrupt("RAID-5 is larger than its columns", 0, 0));
         }
         let current = vec![true; columns.len()];
-        Ok(Self { columns, count, chunk, size, current })
+        let layout = Raid5Layout::default();
+        Ok(Self { columns, layout, count, chunk, size, current })
+    }
+
+    /// The same laid out as `layout`; without this it is left-symmetric.
+    #[must_use]
+    pub fn with_layout(self, layout: Raid5Layout) -> Self {
+        Self { layout, ..self }
     }
 
     /// The same with the columns that `current` says `false` of never used to rebuild another: they
@@ -69,9 +121,9 @@ impl Raid5 {
             let inside = offset.checked_rem(self.chunk)?;
             let data = self.count.checked_sub(1)?;
             let row = number.checked_div(data)?;
-            let parity = data.checked_sub(row.checked_rem(self.count)?)?;
-            let turned = parity.checked_add(1)?.checked_add(number.checked_rem(data)?)?;
-            let column = usize::try_from(turned.checked_rem(self.count)?).ok()?;
+            let parity = self.layout.parity(row, self.count)?;
+            let column = self.layout.column(number.checked_rem(data)?, parity, self.count)?;
+            let column = usize::try_from(column).ok()?;
             let at = row.checked_mul(self.chunk)?.checked_add(inside)?;
             let left = self.chunk.checked_sub(inside)?.min(self.size.checked_sub(offset)?);
             (left > 0).then_some(Chunk { column, at, left })
@@ -141,7 +193,7 @@ impl Raid5 {
 }
 
 /// `into ^= with`, byte by byte; the compiler makes wide instructions of it.
-fn xor(into: &mut [u8], with: &[u8]) {
+pub(super) fn xor(into: &mut [u8], with: &[u8]) {
     for (a, b) in into.iter_mut().zip(with) {
         *a ^= b;
     }
@@ -255,6 +307,39 @@ mod tests {
         assert_eq!(columns[0], [0, 1, 6, 7, 8 ^ 10, 9 ^ 11]);
         assert_eq!(columns[1], [2, 3, 4 ^ 6, 5 ^ 7, 8, 9]);
         assert_eq!(columns[2], [2, 2, 4, 5, 10, 11]);
+    }
+
+    #[test]
+    fn every_layout_lies_as_the_kernel_draws_it() {
+        // Data chunks by number, parity as P: drivers/md/raid5.c, `raid5_compute_sector`.
+        for (layout, rows) in [
+            (Raid5Layout::LeftSymmetric, ["012P", "45P3", "8P67", "P9ab"]),
+            (Raid5Layout::LeftAsymmetric, ["012P", "34P5", "6P78", "P9ab"]),
+            (Raid5Layout::RightSymmetric, ["P012", "5P34", "78P6", "9abP"]),
+            (Raid5Layout::RightAsymmetric, ["P012", "3P45", "67P8", "9abP"]),
+            (Raid5Layout::ParityFirst, ["P012", "P345", "P678", "P9ab"]),
+            (Raid5Layout::ParityLast, ["012P", "345P", "678P", "9abP"]),
+        ] {
+            let data: Vec<u8> = (0..12).collect();
+            let mut columns = vec![Vec::new(); 4];
+            for (row, text) in rows.iter().enumerate() {
+                let parity = data[row * 3] ^ data[row * 3 + 1] ^ data[row * 3 + 2];
+                for (column, letter) in text.chars().enumerate() {
+                    columns[column].push(letter.to_digit(16).map_or(parity, |it| it as u8));
+                }
+            }
+            for lost in 0..=4 {
+                let devices = columns.iter().enumerate().map(|(index, bytes)| {
+                    if index == lost { missing(4, "Disk") } else { Noise::of(bytes.clone()) }
+                });
+                let raid5 = Raid5::new(devices.collect(), 1, 12).unwrap().with_layout(layout);
+                let device = Mapped::new(raid5);
+                check_against_model(&device, &data, 30, 8);
+                if lost == 4 {
+                    assert_eq!(device.map().compare().differing, 0, "{layout:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub mod hive;
 pub mod image;
 pub mod iscsi;
 pub mod ldm;
+pub mod lvm;
+pub mod lvm_tables;
 pub mod manager;
 pub mod map;
 pub mod nbd;
@@ -29,6 +31,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("image", image::run),
     ("iscsi", iscsi::run),
     ("ldm", ldm::run),
+    ("lvm", lvm::run),
+    ("lvm-tables", lvm_tables::run),
     ("manager", manager::run),
     ("map", map::run),
     ("nbd", nbd::run),

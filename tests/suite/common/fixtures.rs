@@ -35,6 +35,25 @@ pub(crate) struct Fixture {
     /// Volumes that lie on several disks.
     #[serde(default)]
     pub(crate) dynamic: Vec<DynamicFacts>,
+    /// Logical volumes of LVM2.
+    #[serde(default)]
+    pub(crate) logical: Vec<LogicalFacts>,
+}
+
+/// A logical volume.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LogicalFacts {
+    pub(crate) id: String,
+    pub(crate) group: String,
+    pub(crate) name: String,
+    pub(crate) layout: String,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+    pub(crate) health: String,
+    /// Its health without one of the files.
+    pub(crate) without: BTreeMap<String, String>,
+    /// Why no byte of it is given out.
+    pub(crate) refused: Option<String>,
 }
 
 /// A volume of a group of disks.
