@@ -637,10 +637,10 @@ mod tests {
     #[test]
     fn members_in_volumes_of_an_earlier_manager_join_their_group() {
         let disks = [disk(b"WRAP............MEMBERa", None), disk(b"MEMBERa", None)];
-        let discovery = discover(&disks, &[&Wrapper, &Joiner], &no_keys);
+        let discovery = discover(&disks, &[&Wrapper, &Joiner], &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["joined:a:2"]);
         let disks = [disk(&b"WRAP............".repeat(6), None)];
-        let discovery = discover(&disks, &[&Wrapper], &no_keys);
+        let discovery = discover(&disks, &[&Wrapper], &no_keys, &Monitor::default());
         assert!(discovery.findings.iter().any(|finding| finding.code == "volumes-too-deep"));
     }
 

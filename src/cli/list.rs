@@ -249,7 +249,7 @@ fn human(
         text.push('\n');
     }
     for finding in report.findings() {
-        let _ = writeln!(text, "{}", report.sentence(finding));
+        let _ = writeln!(text, "{}", text::plain(&report.sentence(finding)));
     }
     text
 }

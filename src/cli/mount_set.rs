@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use volfold::guest::Arrangement;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
-use volfold_block::error_chain;
+use volfold_block::{Finding, code, error_chain};
 use volfold_fs::TreeVolume;
 use volfold_projector::block::{Export, raw};
 
@@ -100,6 +100,9 @@ pub(super) fn open_set<'a>(
     if !wanted.volumes.is_empty() {
         report.about_part();
     }
+    if !asked.is_empty() {
+        report.about_part();
+    }
     report.volumes(&set, named);
     let all = devices::devices(&set);
     let volumes: Vec<&SetVolume> =
@@ -164,6 +167,18 @@ fn arrange(set: &DiskSet, only: Option<&str>, report: &mut Report<'_>) -> Arrang
     for finding in &info.findings {
         report.finding(finding.clone());
     }
+    let arrangement =
+        Arrangement::new(&info.systems, |id| set.volume(id).map(|volume| volume.name.clone()));
+    for point in arrangement.not_shown() {
+        let is_told = |finding: &Finding| {
+            finding.message.contains(&point.source) && finding.message.contains(&point.path)
+        };
+        if !info.findings.iter().any(is_told) {
+            let reason = point.reason.as_deref().unwrap_or_default();
+            let line = format!("nothing is shown in {}: {reason}", point.path);
+            report.finding(Finding::warning(code::GUEST_INCOMPLETE, line));
+        }
+    }
     if info.systems.is_empty() {
         let shown = match only {
             Some(_) => "the volume is shown alone",
@@ -171,7 +186,7 @@ fn arrange(set: &DiskSet, only: Option<&str>, report: &mut Report<'_>) -> Arrang
         };
         report.tell(&format!("no installed system was found: {shown}"));
     }
-    Arrangement::new(&info.systems, |id| set.volume(id).map(|volume| volume.name.clone()))
+    arrangement
 }
 
 /// A disk and the volume that takes all of it are one file.

@@ -170,6 +170,7 @@ fn list_partitions(disk: &Path) -> io::Result<Outcome> {
     let set = open(disk);
     let mut report = Report::default().with_left_out(true);
     report.images(&set);
+    report.about_part();
     report.volumes(&set, |_| true);
     if set.disks().is_empty() {
         return Ok(Outcome::Nothing);

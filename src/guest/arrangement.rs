@@ -54,10 +54,13 @@ impl Arrangement {
                     (_, Some(reason)) => (no_name, Some(reason.clone())),
                     (None, None) => continue,
                     (Some(volume), None) => {
+                        let here = format!("{root}{}", point.path);
                         match (seen_at.get(volume.as_str()).cloned(), name_of(volume)) {
+                            // A second line for the same.
+                            (Some(place), _) if place == here => continue,
                             (Some(place), _) => (no_name, Some(format!("it is shown as {place}"))),
                             (None, Some(name)) => {
-                                seen_at.insert(volume, format!("{root}{}", point.path));
+                                seen_at.insert(volume, here);
                                 (name, None)
                             }
                             (None, None) => continue,
@@ -89,18 +92,9 @@ impl Arrangement {
         Some((&place.root, &place.point.path))
     }
 
-    /// `path` of the arranged tree as one below the folder of the volume itself.
-    pub fn own_path(&self, path: &[u8]) -> Vec<u8> {
-        let rest_of = |place: &VolumePlace| {
-            let above = [b"/", place.root.as_bytes(), place.point.path.as_bytes()].concat();
-            let above = above.strip_suffix(b"/").unwrap_or(&above);
-            let rest = path.strip_prefix(above)?;
-            let is_below = rest.is_empty() || rest.starts_with(b"/");
-            is_below.then(|| (above.len(), [b"/", place.name.as_bytes(), rest].concat()))
-        };
-        let places = self.places.iter().filter(|place| !place.is_missing());
-        let deepest = places.filter_map(rest_of).max_by_key(|(length, _)| *length);
-        deepest.map_or_else(|| path.to_vec(), |(_, own)| own)
+    /// The places in which nothing is shown.
+    pub fn not_shown(&self) -> impl Iterator<Item = &MountPoint> {
+        self.places.iter().filter(|place| place.is_missing()).map(|place| &place.point)
     }
 
     /// Puts the volumes of `tree` in their places; what could not be put there, and why, as sentences. Such

@@ -31,12 +31,28 @@ pub(crate) fn parse(text: &[u8]) -> Vec<Line> {
         let mut words = line.split_whitespace().map(unescaped);
         Some(Line {
             source: words.next()?,
-            directory: words.next()?,
+            directory: plain(&words.next()?),
             kind: words.next().unwrap_or_default(),
             options: words.next().unwrap_or_default(),
         })
     });
     lines.take(MAX_LINES).collect()
+}
+
+/// `directory` without empty parts, `.` and `..`, if it is a path.
+fn plain(directory: &str) -> String {
+    if !directory.starts_with('/') {
+        return directory.to_owned();
+    }
+    let mut plain = Vec::new();
+    for part in directory.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    format!("/{}", plain.join("/"))
 }
 
 /// Why no volume is the one that is meant.
@@ -89,9 +105,16 @@ impl Line {
     pub(crate) fn shows_files(&self) -> bool {
         let waits = self.has_option("noauto") && !self.has_option("x-systemd.automount");
         let is_file_system = self.source.starts_with("/dev/")
-            || tag(&self.source).is_some()
+            || self.source.contains('=')
             || self.why_no_volume().is_some();
         is_file_system && self.directory.starts_with('/') && !waits
+    }
+
+    /// Whether it says no place for its files, and is none that has no place.
+    pub(crate) fn is_odd(&self) -> bool {
+        !self.directory.starts_with('/')
+            && !["none", "swap"].contains(&self.directory.as_str())
+            && !self.is_swap()
     }
 
     /// Why it means no volume, as a sentence.
@@ -99,6 +122,13 @@ impl Line {
         const NETWORK: [&str; 6] = ["cifs", "smbfs", "sshfs", "9p", "ceph", "glusterfs"];
         if self.has_option("bind") || self.has_option("rbind") {
             return Some("it is a directory that the system shows a second time");
+        }
+        if ["overlay", "aufs", "unionfs", "mergerfs", "fuse.mergerfs"].contains(&self.kind.as_str())
+        {
+            return Some("it is put together of other directories");
+        }
+        if self.source.starts_with('/') && !self.source.starts_with("/dev/") {
+            return Some("it is in a file of the system");
         }
         let is_network = self.kind.starts_with("nfs") || NETWORK.contains(&self.kind.as_str());
         is_network.then_some("it is on another machine")

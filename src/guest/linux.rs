@@ -16,7 +16,7 @@ use super::volume::GuestVolume;
 use crate::set::volume::SetVolume;
 
 /// LIMIT: volumes that one system mounts.
-const MAX_MOUNTS: usize = 256;
+const MAX_MOUNTS: usize = 4096;
 
 /// Files of which a root has one, beside `os-release`.
 const OLD_RELEASES: [(&str, &str); 9] = [
@@ -164,15 +164,23 @@ impl Reader<'_> {
             self.linked_text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
         let swap = table.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
         let swap = swap.collect();
+        for line in table.iter().filter(|line| line.is_odd()) {
+            let line = format!("a line of /etc/fstab for {} is not understood", line.source);
+            self.findings.push(self.odd(line));
+        }
         let units = self.units();
         // What the administrator wrote as a unit counts before the line of the table.
         let is_unit = |line: &fstab::Line| units.iter().any(|unit| unit.is_at(&line.directory));
         let of_table = table.iter().filter(|line| !is_unit(line)).cloned();
-        let mut lines: Vec<fstab::Line> = of_table
-            .chain(units.iter().cloned())
-            .filter(fstab::Line::shows_files)
-            .take(MAX_MOUNTS)
-            .collect();
+        let mut lines: Vec<fstab::Line> =
+            of_table.chain(units.iter().cloned()).filter(fstab::Line::shows_files).collect();
+        if lines.len() > MAX_MOUNTS {
+            lines.truncate(MAX_MOUNTS);
+            let line =
+                format!("only {MAX_MOUNTS} of the volumes that the system shows are looked at");
+            let finding = Finding::warning(code::GUEST_VOLUME_MISSING, line);
+            self.findings.push(finding.on_volume(self.volume.set.id()));
+        }
         // Lines of one directory stay in their order.
         lines.sort_by_key(fstab::Line::depth);
         let root = lines.iter().find(|line| line.directory == "/");

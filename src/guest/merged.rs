@@ -164,7 +164,6 @@ fn none_if_missing<T>(found: FsResult<T>) -> FsResult<Option<T>> {
 
 /// A volume in the place of one that is not there: every look at it is an error that says so.
 pub(crate) fn missing_volume(name: String, point: &MountPoint) -> TreeVolume {
-    let reason = point.reason.as_deref().unwrap_or("it is not known which it is");
-    let line = format!("the volume {} of {} is not shown: {reason}", point.source, point.path);
+    let line = point.not_shown();
     TreeVolume::new(name, move || Err(FsError::new(FsErrorKind::MissingPart, line.clone())))
 }

@@ -42,10 +42,14 @@ pub(crate) fn find(volumes: &[GuestVolume<'_>], all: &[Arc<SetVolume>], disks: &
 /// Tells of letters and directories by which systems call different volumes, as those of clones do.
 fn note_shared_names(all: &[Arc<SetVolume>], info: &mut OsInfo) {
     let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let points = info.systems.iter().flat_map(|system| &system.mount_points);
-    // Every Linux has a root of its own.
-    for point in points.filter(|point| point.reason.is_none() && point.path != "/") {
-        users.entry(&point.path).or_default().extend(point.volume.as_deref());
+    for system in &info.systems {
+        // Every Linux has a root of its own. Of several volumes in one place the last is seen.
+        let points = system.mount_points.iter().filter(|it| it.reason.is_none() && it.path != "/");
+        let last: BTreeMap<&str, Option<&str>> =
+            points.map(|point| (point.path.as_str(), point.volume.as_deref())).collect();
+        for (path, volume) in last {
+            users.entry(path).or_default().extend(volume);
+        }
     }
     let name_of = |id: &str| all.iter().find(|volume| volume.id() == id).map(|it| it.name.as_str());
     let shared =

@@ -139,3 +139,17 @@ pub struct MountPoint {
     /// Why there is none.
     pub reason: Option<String>,
 }
+
+impl MountPoint {
+    /// Why nothing is shown there, as a sentence.
+    pub fn not_shown(&self) -> String {
+        let Self { path, source, reason, .. } = self;
+        let reason = reason.as_deref().unwrap_or("it is not known which it is");
+        format!("the volume {source} of {path} is not shown: {reason}")
+    }
+
+    /// What paths call the volume that is not there.
+    pub(crate) fn name_of_missing(&self) -> String {
+        format!("{} (not shown)", self.path.trim_matches('/').replace('/', "-"))
+    }
+}

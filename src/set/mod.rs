@@ -1,6 +1,6 @@
 //! The facade: a set of disk images, opened together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ mod paths;
 pub(crate) mod volume;
 
 pub use disk::{Disk, DiskFailure, MachineStates, Manifest};
-use naming::{name_as_guests_do, name_volumes};
+use naming::{guest_name, name_as_guests_do, name_volumes};
 use opening::{Found, Opening};
 pub use options::OpenOptions;
 pub use volume::SetVolume;
@@ -88,6 +88,8 @@ pub struct DiskSet {
     volumes: Vec<Arc<SetVolume>>,
     findings: Vec<Finding>,
     os: OnceLock<OsInfo>,
+    /// Names that no volume has by its label, but those of a system.
+    taken: HashSet<String>,
     tree: Arc<SetTree>,
     monitor: Monitor,
 }
@@ -147,15 +149,16 @@ impl DiskSet {
         let mut volumes =
             name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
         let os = OnceLock::new();
+        let mut taken = HashSet::new();
         if volumes.len() <= MAX_LOOKED_INTO {
             let info = os.get_or_init(|| os_info(&disks, &volumes, monitor));
-            let at_root = names_at_root(info, &volumes);
-            name_as_guests_do(&mut volumes, &info.systems, &at_root);
+            taken = names_of_systems(info, &volumes);
+            name_as_guests_do(&mut volumes, &info.systems, &taken);
         }
         note_mixed_snapshots(&disks, &volumes, &mut findings);
-        let tree = set_tree(&volumes, monitor);
+        let tree = set_tree(&volumes, os.get().and_then(OsInfo::only_default), monitor);
         let monitor = monitor.clone();
-        Self { disks, failures, machines, manifests, volumes, findings, os, tree, monitor }
+        Self { disks, failures, machines, manifests, volumes, findings, os, taken, tree, monitor }
     }
 
     /// What there is of a set that was stopped while `paths` were opened.
@@ -169,7 +172,8 @@ impl DiskSet {
             volumes: Vec::new(),
             findings: Vec::new(),
             os: OnceLock::new(),
-            tree: set_tree(&[], monitor),
+            taken: HashSet::new(),
+            tree: set_tree(&[], None, monitor),
             monitor: monitor.clone(),
         }
     }
@@ -244,10 +248,25 @@ impl DiskSet {
         }
         let called = self.volumes.iter().filter(|volume| volume.is_called(wanted));
         let called: Vec<&Arc<SetVolume>> = called.collect();
-        match called.is_empty() {
-            true => self.volumes.iter().filter(|volume| volume.has_label(wanted)).collect(),
-            false => called,
+        if !called.is_empty() {
+            return called;
         }
+        // Where a system has a place that is called so, no foreign disk takes it by its label.
+        let is_taken = self.taken.contains(&wanted.to_lowercase());
+        let labelled = self.volumes.iter().filter(|volume| volume.has_label(wanted));
+        labelled.filter(|volume| !is_taken || self.is_of_system(volume.id())).collect()
+    }
+
+    /// Whether a system lies on the volume `id`, or shows it.
+    fn is_of_system(&self, id: &str) -> bool {
+        let systems = self.os.get().map(|info| &info.systems[..]).unwrap_or_default();
+        systems.iter().any(|system| {
+            system.volume == id
+                || system
+                    .mount_points
+                    .iter()
+                    .any(|point| point.reason.is_none() && point.volume.as_deref() == Some(id))
+        })
     }
 
     /// What links of Windows call the volumes, of which those that `shows` names have folders.
@@ -300,11 +319,9 @@ impl DiskSet {
     /// and the set does not have; nothing where the set was not looked into for systems yet.
     pub fn missing_volumes(&self) -> Vec<&Finding> {
         let Some(info) = self.os.get() else { return Vec::new() };
-        let Some(system) = info.only_default() else { return Vec::new() };
-        let codes = [code::GUEST_VOLUME_MISSING, code::GUEST_VOLUME_AMBIGUOUS];
-        let is_one = |finding: &&Finding| {
-            codes.contains(&finding.code) && finding.volume.as_ref() == Some(&system.volume)
-        };
+        let codes =
+            [code::GUEST_VOLUME_MISSING, code::GUEST_VOLUME_AMBIGUOUS, code::GUEST_VOLUME_GUESSED];
+        let is_one = |finding: &&Finding| codes.contains(&finding.code);
         info.findings.iter().filter(is_one).collect()
     }
 
@@ -386,20 +403,27 @@ fn guest_volumes(
     (readable, findings)
 }
 
-/// What lies at the root of the system of `info` whose paths need no volume's name, if there is one.
-fn names_at_root(info: &OsInfo, volumes: &[Arc<SetVolume>]) -> Vec<String> {
+/// What systems have places for, in lower case: what lies at the root of the one of `info` whose paths need no
+/// volume's name, if there is one, and the directories and letters by which any shows volumes. No other volume
+/// is called so: the name would mean two things, and a foreign disk could choose which.
+fn names_of_systems(info: &OsInfo, volumes: &[Arc<SetVolume>]) -> HashSet<String> {
     /// LIMIT: names that are kept from volumes; roots have some dozens.
     const MAX_NAMES: usize = 10_000;
     let root = info.only_default().and_then(|system| {
         let is_it = |volume: &&Arc<SetVolume>| volume.id() == system.volume;
         volumes.iter().find(is_it)?.opened.get().cloned()
     });
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
+    for point in info.systems.iter().flat_map(|system| &system.mount_points) {
+        let first = point.path.split('/').find(|part| !part.is_empty());
+        names.extend(first.map(|first| first.trim_end_matches(':').to_lowercase()));
+        names.insert(guest_name(&point.path).to_lowercase());
+    }
     if let Some(files) = root {
         // What cannot be listed is told where it is looked at.
         let _ = guard("the volume", || {
             files.read_dir(files.root(), DirCursor::START, &mut |entry| {
-                names.push(entry.name.to_text().into_owned());
+                names.insert(entry.name.to_text().to_lowercase());
                 if names.len() < MAX_NAMES {
                     ControlFlow::Continue(())
                 } else {
@@ -408,6 +432,7 @@ fn names_at_root(info: &OsInfo, volumes: &[Arc<SetVolume>]) -> Vec<String> {
             })
         });
     }
+    names.remove("");
     names
 }
 
@@ -427,11 +452,19 @@ fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>], monitor: &Monitor) -> OsI
 }
 
 /// The tree that the paths of the set lead through, told to its volumes.
-fn set_tree(volumes: &[Arc<SetVolume>], monitor: &Monitor) -> Arc<SetTree> {
+fn set_tree(
+    volumes: &[Arc<SetVolume>],
+    system: Option<&GuestSystem>,
+    monitor: &Monitor,
+) -> Arc<SetTree> {
+    let named = volumes.iter().map(|it| (it.name.clone(), it.reason.clone()));
+    let missing = system.into_iter().flat_map(|system| &system.mount_points);
+    let missing = missing.filter(|point| point.reason.is_some());
+    let missing = missing.map(|point| (point.name_of_missing(), Some(point.not_shown())));
     let tree = Arc::new(SetTree {
         files: VolumeTree::new(tree_volumes(volumes, |_| true)),
         names: volume_names(volumes, |_| true),
-        volumes: volumes.iter().map(|it| (it.name.clone(), it.reason.clone())).collect(),
+        volumes: named.chain(missing).collect(),
         monitor: monitor.clone(),
     });
     for volume in volumes {

@@ -89,13 +89,11 @@ pub(super) fn name_volumes(
 }
 
 /// Calls `volumes` as the systems on them do, where one does and no other disagrees: by the letter of a
-/// drive (`C`), or by the directory (`boot-efi`). No other volume is called as what lies at the root of the
-/// system whose paths need no volume's name: those would mean two things, and a foreign disk could choose
-/// which.
+/// drive (`C`), or by the directory (`boot-efi`). No other volume gets one of the names `taken`, in lower case.
 pub(super) fn name_as_guests_do(
     volumes: &mut [Arc<SetVolume>],
     systems: &[GuestSystem],
-    at_root: &[String],
+    taken: &HashSet<String>,
 ) {
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -110,7 +108,7 @@ pub(super) fn name_as_guests_do(
     }
     // They were made just now, and nobody else has them.
     let mut all: Vec<&mut SetVolume> = volumes.iter_mut().filter_map(Arc::get_mut).collect();
-    let mut taken: HashSet<String> = at_root.iter().map(|name| name.to_lowercase()).collect();
+    let mut taken = taken.clone();
     let mut own = HashSet::new();
     for volume in &mut all {
         let called = points.iter().filter(|point| point.volume.as_deref() == Some(volume.id()));
@@ -140,7 +138,7 @@ pub(super) fn name_as_guests_do(
 }
 
 /// `C` for `C:`, `boot-efi` for `/boot/efi`; nothing for `/`, whose label says more.
-fn guest_name(path: &str) -> String {
+pub(super) fn guest_name(path: &str) -> String {
     path.trim_matches('/').trim_end_matches(':').replace('/', "-")
 }
 

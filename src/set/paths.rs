@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use volfold_fs::links::Guest;
-use volfold_fs::{FileSystem, FsResult, VolumeTree};
+use volfold_fs::{FileSystem, FsError, FsErrorKind, FsResult, Name, VolumeTree};
 
 use super::{DiskSet, SetVolume};
 use crate::files::{Found, Search, first_part};
-use crate::guest::Arrangement;
+use crate::guest::{Arrangement, MountPoint, OsInfo};
 
 impl DiskSet {
     /// `given` as `/<volume>/dir/file`: with `/` as its separator around the volume, and with the
@@ -22,8 +22,11 @@ impl DiskSet {
             path => path,
         };
         let path = without_separators(path);
-        if let Some(Ok(found)) = self.path_of_system(path) {
-            return found;
+        match self.in_system(path) {
+            Some(Ok(found)) => return found,
+            // Nothing is called so: who looks there is told why.
+            Some(Err(NoPath::Missing { name, .. })) => return [b"/", name.as_bytes()].concat(),
+            Some(Err(NoPath::Other(_))) | None => {}
         }
         let named =
             |first: &[u8]| std::str::from_utf8(first).ok().and_then(|name| self.volume(name));
@@ -47,12 +50,25 @@ impl DiskSet {
     /// # Errors
     /// Why nothing is found there; what is not there may well be a volume that is not.
     pub fn path_of_system(&self, path: &[u8]) -> Option<FsResult<Vec<u8>>> {
+        Some(self.in_system(path)?.map_err(|why| match why {
+            NoPath::Missing { reason, .. } => FsError::new(FsErrorKind::MissingPart, reason),
+            NoPath::Other(error) => error,
+        }))
+    }
+
+    /// As [`Self::path_of_system`].
+    fn in_system(&self, path: &[u8]) -> Option<Result<Vec<u8>, NoPath>> {
         let system = self.os_info().ok()?.only_default()?;
         let first = path.split(is_separator).find(|part| !part.is_empty())?;
         // By a label alone nothing is taken from the system.
         let volume_of = |part: &[u8]| {
             let name = std::str::from_utf8(part).ok()?;
-            self.volumes().iter().find(|volume| volume.is_called(name))
+            // An id is none of its names where the system has a directory that is called so.
+            let is_taken = self.taken.contains(&name.to_lowercase());
+            self.volumes().iter().find(|volume| match is_taken {
+                true => volume.name.eq_ignore_ascii_case(name),
+                false => volume.is_called(name),
+            })
         };
         let is_at_root = |volume: &Arc<SetVolume>| {
             let points = system.mount_points.iter().filter(|point| point.reason.is_none());
@@ -72,15 +88,31 @@ impl DiskSet {
         arrangement.apply(&mut tree);
         let names = self.volume_names(|_| true);
         let wanted = [b"/", root.as_bytes(), b"/", path].concat();
-        let find = |follow| Search::new(Guest::set(&tree, &names), &wanted).follow(follow).run();
+        let find =
+            |path: &[u8], follow| Search::new(Guest::set(&tree, &names), path).follow(follow).run();
         // What is in the place of a missing volume is found, and cannot be looked at.
         let is_there = |found: Found| tree.metadata(found.node).map(|_| found);
-        let found = find(true).or_else(|_| find(false)).and_then(is_there);
-        Some(found.map(|found| arrangement.own_path(&found.real)))
+        let found = find(&wanted, true).or_else(|_| find(&wanted, false)).and_then(is_there);
+        Some(match found {
+            Ok(found) => own_path(&tree, &found.real),
+            Err(error) => {
+                // What is in the place of a missing volume says in each error which one it is.
+                let line = error.to_string();
+                let missing = arrangement.not_shown().find(|point| point.not_shown() == line);
+                Err(missing.map_or(NoPath::Other(error), NoPath::missing))
+            }
+        })
     }
 
     /// Why `wanted` names no volume of the set, where there is more to say than that.
     pub fn why_no_volume(&self, wanted: &str) -> Option<String> {
+        let system = self.os.get().and_then(OsInfo::only_default);
+        let points = system.map(|system| &system.mount_points[..]).unwrap_or_default();
+        let missing =
+            |point: &&MountPoint| point.reason.is_some() && point.name_of_missing() == wanted;
+        if let Some(point) = points.iter().find(missing) {
+            return Some(point.not_shown());
+        }
         let called = self.volumes_called(wanted);
         if called.len() > 1 {
             let names: Vec<&str> = called.iter().map(|volume| volume.name.as_str()).collect();
@@ -89,6 +121,41 @@ impl DiskSet {
         (called.is_empty() && letter(wanted.as_bytes()).is_some())
             .then(|| format!("the set does not tell which volume is {wanted}"))
     }
+}
+
+/// Why a system has nothing at a path.
+enum NoPath {
+    /// What would be called as the volume that is not there, and the sentence.
+    Missing {
+        name: String,
+        reason: String,
+    },
+    Other(FsError),
+}
+
+impl NoPath {
+    fn missing(point: &MountPoint) -> Self {
+        Self::Missing { name: point.name_of_missing(), reason: point.not_shown() }
+    }
+}
+
+/// The path `real` of the arranged `tree` as one below the folder of the volume itself that it ends in.
+fn own_path(tree: &VolumeTree, real: &[u8]) -> Result<Vec<u8>, NoPath> {
+    let mut node = tree.root();
+    let mut own: Vec<u8> = Vec::new();
+    let mut volume: Option<&[u8]> = None;
+    for part in real.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        node = tree.lookup(node, Name::new(part)).map_err(NoPath::Other)?;
+        let name = tree.volume_name(node);
+        let below = if name == volume { part } else { name.unwrap_or(part) };
+        if name != volume {
+            own.clear();
+            volume = name;
+        }
+        own.push(b'/');
+        own.extend_from_slice(below);
+    }
+    Ok(own)
 }
 
 fn is_separator(byte: &u8) -> bool {

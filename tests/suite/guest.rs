@@ -417,7 +417,7 @@ fn root_of(scratch: &Scratch, name: &str, identity: &[&str], fstab: &str) -> Pat
     needs_programs(&["mke2fs"]);
     let root = scratch.join(format!("{name}-root"));
     write(&root, &[("etc/fstab", fstab.as_bytes()), ("etc/hostname", name.as_bytes())]);
-    for folder in ["mnt/other", "mnt/self", "home", "data"] {
+    for folder in ["mnt/other", "mnt/self", "home", "data", "boot"] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
     ext4(scratch, name, &root, &[&["-L", name], identity].concat())
@@ -834,4 +834,76 @@ fn partitions_are_shown_by_their_types_where_no_table_names_the_directory() {
     assert_eq!(points, expected);
     assert_eq!(told(&answer), Vec::<&str>::new());
     assert_eq!(volfold(["cat", text(&disk), "-p", "/home/which"]).code(0).text(), "content");
+}
+
+/// What `cat DISKS -p PATH` gives, or the reason why not.
+fn cat(disks: &[PathBuf], path: &str) -> Result<String, String> {
+    let disks = disks.iter().map(|disk| text(disk));
+    let output = volfold(["cat"].into_iter().chain(disks).chain(["-p", path]));
+    if output.code == Some(0) { Ok(output.text()) } else { Err(output.stderr) }
+}
+
+#[apply(test)]
+fn a_missing_volume_is_no_other_one_and_no_directory_below_it() {
+    let scratch = Scratch::new("guest-nothing-below");
+    let boot = scratch.join("boot-files");
+    write(&boot, &[("vmlinuz", b"kernel"), ("efi/stale", b"stale")]);
+    let foreign = scratch.join("foreign-files");
+    write(&foreign, &[("file", b"foreign")]);
+    let table = format!(
+        "UUID={ROOT} / ext4 rw\nLABEL=boot /boot ext4 rw\nUUID=ABCD-1234 /boot/efi vfat rw\n\
+         LABEL=homes //home/. ext4 rw\n/srv/data.img /data ext4 loop\n"
+    );
+    let disks = [
+        root_of(&scratch, "nothing", &["-U", ROOT], &table),
+        ext4(&scratch, "boot", &boot, &["-L", "boot"]),
+        ext4(&scratch, "foreign", &foreign, &["-L", "home"]),
+    ];
+    assert_eq!(cat(&disks, "/boot/vmlinuz").as_deref(), Ok("kernel"));
+    for (path, reason) in [
+        ("/home/file", "LABEL=homes of /home is not shown"),
+        ("home/file", "LABEL=homes of /home is not shown"),
+        ("/boot/efi/stale", "UUID=ABCD-1234 of /boot/efi is not shown"),
+        ("/boot/efi", "UUID=ABCD-1234 of /boot/efi is not shown"),
+        ("/data/x", "/srv/data.img of /data is not shown: it is in a file of the system"),
+    ] {
+        let error = cat(&disks, path).expect_err(path);
+        assert!(error.contains(reason), "{path}: {error}");
+    }
+    // The same by the library.
+    let set = DiskSet::open(&disks, &OpenOptions::default()).expect("a set");
+    let error = set.path("/boot/efi/stale").read().expect_err("it is missing");
+    assert!(error.to_string().contains("of /boot/efi is not shown"), "{error}");
+    // By the volume's own name what lies below is there.
+    assert_eq!(cat(&disks, "home-2/file").as_deref(), Ok("foreign"));
+    assert!(set.volumes_called("home").is_empty());
+    assert_eq!(set.path("/nothing/home").read_dir().count(), 0);
+}
+
+#[apply(test)]
+fn a_volume_is_found_where_a_link_leads_to_its_place() {
+    let scratch = Scratch::new("guest-linked-place");
+    let root = scratch.join("root-files");
+    let table =
+        format!("UUID={ROOT} / ext4 rw\nLABEL=homes /home ext4 rw\nLABEL=homes /home ext4 rw\n");
+    write(
+        &root,
+        &[("etc/fstab", table.as_bytes()), ("etc/hostname", b"x"), ("var/home/file", b"stale")],
+    );
+    symlink("var/home", root.join("home")).expect("a link");
+    let homes = scratch.join("homes-files");
+    write(&homes, &[("file", b"right")]);
+    let disks = [
+        ext4(&scratch, "linked", &root, &["-L", "linked", "-U", ROOT]),
+        ext4(&scratch, "homes", &homes, &["-L", "homes"]),
+    ];
+    for path in ["/home/file", "/var/home/file", "homes/file"] {
+        assert_eq!(cat(&disks, path).as_deref(), Ok("right"), "{path}");
+    }
+    info(&disks, 0);
+    // A directory that is called as the id of a disk.
+    fs::create_dir_all(root.join("disk1")).expect("a folder");
+    fs::write(root.join("disk1/file"), "own").expect("a file");
+    let disks = [ext4(&scratch, "linked-2", &root, &["-U", ROOT]), disks[1].clone()];
+    assert_eq!(cat(&disks, "/disk1/file").as_deref(), Ok("own"));
 }

@@ -231,7 +231,7 @@ fn volumes_that_linux_made_are_read_whole_and_without_a_disk() {
 fn a_guest_finds_its_volumes_by_the_names_of_the_device_mapper() {
     let set = open(&fixture("lvm-guest").paths());
     let names: Vec<&str> = set.volumes().iter().map(|volume| volume.name.as_str()).collect();
-    let info = set.os_info();
+    let info = set.os_info().expect("the systems");
     let [system] = info.systems.as_slice() else { panic!("one system: {names:?}") };
     let mut points: Vec<(&str, bool)> = system
         .mount_points
