@@ -449,7 +449,7 @@ fn unknown(volume: &Volume) -> (String, bool) {
     // Blank is blank; anything else in a partition for files may be a damaged or encrypted volume,
     // and random bytes are one wherever they are.
     let is_left_out = match (texture, &volume.partition) {
-        (Some(Texture::Random), None) => true,
+        (Some(Texture::Random | Texture::Other), None) => true,
         (Some(Texture::Random | Texture::Other) | None, Some(partition)) => {
             partition.kind.is_for_files()
         }

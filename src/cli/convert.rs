@@ -107,6 +107,8 @@ pub(crate) fn run(arguments: &ConvertArguments) -> io::Result<Outcome> {
     let options = arguments.images.options(arguments.source_format.as_deref());
     let (set, mut report) = set::open(&arguments.disks, &options);
     report.about_part();
+    // The bytes of what is not read are copied too.
+    let mut report = report.with_left_out(true);
     report.volumes(&set, |_| true);
     let (mut written, mut reason) = (None, None);
     if !set.disks().is_empty() {

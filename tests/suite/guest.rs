@@ -907,3 +907,17 @@ fn a_volume_is_found_where_a_link_leads_to_its_place() {
     let disks = [ext4(&scratch, "linked-2", &root, &["-U", ROOT]), disks[1].clone()];
     assert_eq!(cat(&disks, "/disk1/file").as_deref(), Ok("own"));
 }
+
+#[apply(test)]
+fn a_disk_whose_file_system_is_no_longer_known_is_told() {
+    let scratch = Scratch::new("guest-no-magic");
+    let disk = root_of(&scratch, "magic", &[], "");
+    let mut bytes = fs::read(&disk).expect("the disk");
+    bytes[1080] ^= 0xFF;
+    fs::write(&disk, bytes).expect("the disk");
+    for command in ["list", "ls", "hash", "check"] {
+        let output = volfold([command, text(&disk)]);
+        assert_ne!(output.code, Some(0), "{command}");
+    }
+    volfold(["hash", text(&disk)]).says("no known file system or partition table");
+}
