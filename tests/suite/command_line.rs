@@ -45,8 +45,11 @@ fn golden(name: &str, arguments: &[&str], output: &Output) {
         output.stderr,
         output.code.expect("an exit code")
     );
-    // A folder's images are named with the separator of the host.
-    let text = if cfg!(windows) { text.replace(".\\", "./") } else { text };
+    // A folder's images are named with the separator of the host, which JSON escapes.
+    let text = match cfg!(windows) {
+        true => text.replace(".\\\\", "./").replace(".\\", "./"),
+        false => text,
+    };
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, text).expect("tests/golden");
         return;

@@ -1,6 +1,6 @@
 //! Handles: numbers that C keeps, each for an object that is open.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use parking_lot::RwLock;
 
@@ -84,10 +84,12 @@ impl<T: Clone> Table<T> {
         let mut slots = self.slots.write();
         may_close(&slots.open(handle)?.object).then_some(())?;
         let mut closing = vec![handle];
-        let mut done = 0;
-        while let Some(owner) = closing.get(done).copied() {
-            closing.extend(slots.owned_by(owner));
-            done = done.saturating_add(1);
+        let mut owners = HashSet::from([handle]);
+        // One look at all for each step from owner to owned, of which there are few.
+        while !owners.is_empty() {
+            let owned = slots.owned_by(&owners);
+            closing.extend(&owned);
+            owners = owned.into_iter().collect();
         }
         Some(closing.into_iter().filter_map(|handle| slots.close(number_of(handle))).collect())
     }
@@ -117,12 +119,13 @@ impl<T> Slots<T> {
         slot.open.as_ref().filter(|_| handle(number, slot.generation) == wanted)
     }
 
-    /// The handles of what was opened from `owner`.
-    fn owned_by(&self, owner: Handle) -> Vec<Handle> {
+    /// The handles of what was opened from `owners`.
+    fn owned_by(&self, owners: &HashSet<Handle>) -> Vec<Handle> {
         let numbered = self.all.iter().enumerate();
         let owned = numbered.filter_map(|(number, slot)| {
             let open = slot.open.as_ref()?;
-            (open.owner == Some(owner)).then(|| handle(number, slot.generation))
+            let owner = open.owner?;
+            owners.contains(&owner).then(|| handle(number, slot.generation))
         });
         owned.collect()
     }
