@@ -43,24 +43,26 @@ impl Arrangement {
         let mut seen_at: HashMap<&str, String> =
             systems.iter().map(|(system, root)| (system.volume.as_str(), root.clone())).collect();
         let mut places: Vec<VolumePlace> = Vec::new();
+        // Which of them is in a directory.
+        let mut in_directory: HashMap<String, usize> = HashMap::new();
         let mut number = 0_usize;
         for (system, root) in &systems {
             for point in system.mount_points.iter().filter(|point| point.path != "/") {
                 // No folder has a `/` in its name.
                 number += 1;
                 let no_name = format!("/{number}");
+                let here = format!("{root}{}", point.path);
                 let (name, reason) = match (&point.volume, &point.reason) {
                     // It keeps its own folder, if it has one.
                     (_, Some(reason)) => (no_name, Some(reason.clone())),
                     (None, None) => continue,
                     (Some(volume), None) => {
-                        let here = format!("{root}{}", point.path);
                         match (seen_at.get(volume.as_str()).cloned(), name_of(volume)) {
                             // A second line for the same.
                             (Some(place), _) if place == here => continue,
                             (Some(place), _) => (no_name, Some(format!("it is shown as {place}"))),
                             (None, Some(name)) => {
-                                seen_at.insert(volume, here);
+                                seen_at.insert(volume, here.clone());
                                 (name, None)
                             }
                             (None, None) => continue,
@@ -68,12 +70,15 @@ impl Arrangement {
                     }
                 };
                 let point = MountPoint { reason, ..point.clone() };
+                let place = VolumePlace { root: root.clone(), point, name };
                 // Of several volumes in one directory the last is seen, the others keep their folders.
-                let is_under = |place: &VolumePlace| {
-                    place.root == *root && same_directory(&place.point.path, &point.path)
-                };
-                places.retain(|place| !is_under(place));
-                places.push(VolumePlace { root: root.clone(), point, name });
+                match in_directory.get(&here).and_then(|index| places.get_mut(*index)) {
+                    Some(other) => *other = place,
+                    None => {
+                        in_directory.insert(here, places.len());
+                        places.push(place);
+                    }
+                }
             }
         }
         Self { places }
@@ -133,14 +138,6 @@ impl VolumePlace {
         tree.cover(place, self.name.as_bytes())?;
         tree.hide(self.name.as_bytes())
     }
-}
-
-/// Whether both paths have the same parts.
-fn same_directory(one: &str, other: &str) -> bool {
-    let parts = |path: &str| -> Vec<String> {
-        path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
-    };
-    parts(one) == parts(other)
 }
 
 /// Whether a system shows its volumes in one tree, and not by letters.

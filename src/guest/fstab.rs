@@ -7,15 +7,15 @@ use crate::volume::VolumeType;
 
 use super::volume::GuestVolume;
 
-/// LIMIT: lines that are looked at.
-const MAX_LINES: usize = 4096;
+/// LIMIT: lines that are looked at, and units that say the same; others are told.
+pub(crate) const MAX_LINES: usize = 4096;
 
 /// A line of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
     /// What is mounted.
     pub(crate) source: String,
-    /// Where.
+    /// Where: without empty parts, `.` and `..`, if it is a path.
     pub(crate) directory: String,
     /// The kind of file system.
     pub(crate) kind: String,
@@ -23,8 +23,8 @@ pub(crate) struct Line {
     pub(crate) options: String,
 }
 
-/// The lines of `text`.
-pub(crate) fn parse(text: &[u8]) -> Vec<Line> {
+/// The lines of `text`, and whether there are more than are looked at.
+pub(crate) fn parse(text: &[u8]) -> (Vec<Line>, bool) {
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let lines = lines.filter_map(|line| {
@@ -36,11 +36,14 @@ pub(crate) fn parse(text: &[u8]) -> Vec<Line> {
             options: words.next().unwrap_or_default(),
         })
     });
-    lines.take(MAX_LINES).collect()
+    let mut lines: Vec<Line> = lines.take(MAX_LINES.saturating_add(1)).collect();
+    let has_more = lines.len() > MAX_LINES;
+    lines.truncate(MAX_LINES);
+    (lines, has_more)
 }
 
 /// `directory` without empty parts, `.` and `..`, if it is a path.
-fn plain(directory: &str) -> String {
+pub(crate) fn plain(directory: &str) -> String {
     if !directory.starts_with('/') {
         return directory.to_owned();
     }
@@ -79,16 +82,6 @@ impl Line {
     /// The disk that it names by its place among the disks of the system, from 0, as `/dev/sda1` does.
     pub(crate) fn disk(&self) -> Option<usize> {
         Some(device_name(self.source.strip_prefix("/dev/")?)?.0)
-    }
-
-    /// Whether it shows something in `directory`.
-    pub(crate) fn is_at(&self, directory: &str) -> bool {
-        parts(&self.directory).eq(parts(directory))
-    }
-
-    /// How many directories lie above what it shows.
-    pub(crate) fn depth(&self) -> usize {
-        parts(&self.directory).count()
     }
 
     /// Whether the system starts without what is mounted.
@@ -138,11 +131,6 @@ impl Line {
     pub(crate) fn contradicts(&self, volume: &SetVolume) -> bool {
         tag(&self.source).is_some_and(|(tag, value)| !has_tag(volume, tag, &value))
     }
-}
-
-/// The names in a path.
-pub(crate) fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|part| !part.is_empty())
 }
 
 /// A word, with `\040` and its like taken for the character of that number.
@@ -344,7 +332,8 @@ mod tests {
     #[test]
     fn lines_have_words_and_comments_have_none() {
         let text = b"# x\n\nUUID=a-b  /mnt/a\\040b ext4 defaults 0 1\n  /dev/sda2 none swap sw\nproc /proc proc\n";
-        let lines = parse(text);
+        let (lines, has_more) = parse(text);
+        assert!(!has_more);
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0].directory, "/mnt/a b");
         assert!(lines[0].shows_files() && !lines[0].is_swap());

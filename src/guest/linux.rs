@@ -15,9 +15,6 @@ use super::unit;
 use super::volume::GuestVolume;
 use crate::set::volume::SetVolume;
 
-/// LIMIT: volumes that one system mounts.
-const MAX_MOUNTS: usize = 4096;
-
 /// Files of which a root has one, beside `os-release`.
 const OLD_RELEASES: [(&str, &str); 9] = [
     ("/etc/redhat-release", "redhat"),
@@ -160,8 +157,11 @@ impl Reader<'_> {
     /// Where the system shows volumes, which are put there, and its swap space.
     fn mount_points(&mut self, set: &SetParts<'_>) -> (Vec<MountPoint>, Vec<String>) {
         let volumes = set.volumes;
-        let table =
+        let (table, has_more) =
             self.linked_text("/etc/fstab").map(|text| fstab::parse(&text)).unwrap_or_default();
+        if has_more {
+            self.cut("lines of /etc/fstab");
+        }
         let swap = table.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
         let swap = swap.collect();
         for line in table.iter().filter(|line| line.is_odd()) {
@@ -170,27 +170,22 @@ impl Reader<'_> {
         }
         let units = self.units();
         // What the administrator wrote as a unit counts before the line of the table.
-        let is_unit = |line: &fstab::Line| units.iter().any(|unit| unit.is_at(&line.directory));
+        let is_unit =
+            |line: &fstab::Line| units.iter().any(|unit| unit.directory == line.directory);
         let of_table = table.iter().filter(|line| !is_unit(line)).cloned();
-        let mut lines: Vec<fstab::Line> =
+        let lines: Vec<fstab::Line> =
             of_table.chain(units.iter().cloned()).filter(fstab::Line::shows_files).collect();
-        if lines.len() > MAX_MOUNTS {
-            lines.truncate(MAX_MOUNTS);
-            let line =
-                format!("only {MAX_MOUNTS} of the volumes that the system shows are looked at");
-            let finding = Finding::warning(code::GUEST_VOLUME_MISSING, line);
-            self.findings.push(finding.on_volume(self.volume.set.id()));
-        }
-        // Lines of one directory stay in their order.
-        lines.sort_by_key(fstab::Line::depth);
         let root = lines.iter().find(|line| line.directory == "/");
         let root_disk = root.and_then(fstab::Line::disk);
         let mut points: Vec<MountPoint> =
             lines.into_iter().map(|line| self.point(line, volumes, root_disk)).collect();
         let named: Vec<fstab::Line> = table.into_iter().chain(units).collect();
         points.extend(self.discovered(&named, set));
-        // A directory above comes before what lies in it.
-        points.sort_by_key(|point| fstab::parts(&point.path).count());
+        // A directory above comes before what lies in it; lines of one directory stay in their order.
+        points.sort_by_key(|point| match &*point.path {
+            "/" => 0,
+            path => path.matches('/').count(),
+        });
         let known: Vec<bool> = points.iter().map(|point| point.reason.is_none()).collect();
         self.root = tree_of(&self.volume.set.name, volumes, &mut points);
         for (point, _) in points.iter().zip(known).filter(|(_, is_known)| *is_known) {
@@ -217,7 +212,17 @@ impl Reader<'_> {
                     .extend(enabled.iter().filter_map(|name| is_one(name).or_else(|| waits(name))));
             }
         }
-        names.iter().take(MAX_MOUNTS).filter_map(|name| self.unit(name)).collect()
+        if names.len() > fstab::MAX_LINES {
+            self.cut("units of systemd");
+        }
+        names.iter().take(fstab::MAX_LINES).filter_map(|name| self.unit(name)).collect()
+    }
+
+    /// Tells that more of `what` show volumes than are looked at.
+    fn cut(&mut self, what: &str) {
+        let line = format!("only the first {} {what} are looked at", fstab::MAX_LINES);
+        let finding = Finding::warning(code::GUEST_VOLUME_MISSING, line);
+        self.findings.push(finding.on_volume(self.volume.set.id()));
     }
 
     /// What the unit `name` shows, unless it is masked.
@@ -249,7 +254,7 @@ impl Reader<'_> {
         let mut points = Vec::new();
         for (directory, volume) in discoverable::find(all, self.volume.set, id.as_deref()) {
             let has_files = !self.list(directory).is_empty();
-            if has_files || named.iter().any(|line| line.is_at(directory)) {
+            if has_files || named.iter().any(|line| line.directory == directory) {
                 continue;
             }
             let source = "gpt-auto".to_owned();

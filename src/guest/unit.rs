@@ -2,7 +2,7 @@
 //!
 //! Specification: systemd.syntax(7), systemd.mount(5).
 
-use super::fstab::Line;
+use super::fstab::{self, Line};
 
 /// The line of a table that says the same as the unit `text`; `None` if it does not say what is shown, or
 /// where.
@@ -31,7 +31,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Line> {
         let value = value.trim().to_owned();
         match name.trim() {
             "What" => line.source = value,
-            "Where" => line.directory = value,
+            "Where" => line.directory = fstab::plain(&value),
             "Type" => line.kind = value,
             "Options" => line.options = value,
             _ => {}
