@@ -148,8 +148,8 @@ impl MountPoint {
         format!("the volume {source} of {path} is not shown: {reason}")
     }
 
-    /// What paths call the volume that is not there.
+    /// What paths call the volume that is not there. The folder of no volume has `<` in its name.
     pub(crate) fn name_of_missing(&self) -> String {
-        format!("{} (not shown)", self.path.trim_matches('/').replace('/', "-"))
+        format!("{} <not shown>", self.path.trim_matches('/').replace('/', "-"))
     }
 }

@@ -42,8 +42,8 @@ impl SetVolume {
     }
 
     /// Whether `name` is its folder name, its id, what Windows calls it (`C:`, `Volume{...}`), or what
-    /// Linux calls it (`vg/lv`, which two groups of one name may both have), without regard to case: no two volumes of a set have folder names or ids that differ in case
-    /// only.
+    /// Linux calls it (`vg/lv`, which two groups of one name may both have), without regard to case: no two
+    /// volumes of a set have folder names or ids that differ in case only.
     pub fn is_called(&self, name: &str) -> bool {
         let folded = name.to_lowercase();
         self.name.to_lowercase() == folded
