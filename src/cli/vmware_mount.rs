@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
+use volfold::volume::VolumeType;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 
 use super::helper;
@@ -196,6 +197,7 @@ fn list_partitions(disk: &Path) -> io::Result<Outcome> {
             None if own.extents.len() == 1 && own.extents[0].offset == 0 => {
                 ("none", "--".to_owned(), file_system)
             }
+            None if own.kind == VolumeType::Logical => ("LVM", "--".to_owned(), file_system),
             None => ("LDM", "--".to_owned(), file_system),
         };
         let _ = writeln!(table, "{number:2} {start:10} {size:10} {scheme:4} {id:2} {system}");
