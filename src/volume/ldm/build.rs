@@ -8,7 +8,7 @@ use volfold_block::{BlockDevice, BlockResult, Finding, Mapped, Slice, code};
 use super::plan::{Part, Plan, Plex};
 use super::privhead::PrivateHeader;
 use super::record::ComponentLayout;
-use crate::volume::map::{Absent, Concat, Mirror, Raid5, Redundancy, Stripe};
+use crate::volume::map::{Absent, Mirror, Raid5, Redundancy, Stripe, one_after_the_other};
 use crate::volume::{
     Health, Layout, Membership, MembershipPart, PartState, Region, Volume, VolumeExtent, VolumeId,
     VolumeType,
@@ -352,18 +352,6 @@ impl<'a> Builder<'a> {
                 placed.part.disk_name, placed.part.disk_guid
             );
             self.findings.push(Finding::warning(code::LDM_PART_DOUBTFUL, line).on_volume(&id));
-        }
-    }
-}
-
-fn one_after_the_other(
-    mut devices: Vec<Arc<dyn BlockDevice>>,
-) -> BlockResult<Arc<dyn BlockDevice>> {
-    match devices.pop() {
-        Some(only) if devices.is_empty() => Ok(only),
-        last => {
-            devices.extend(last);
-            Ok(Arc::new(Mapped::new(Concat::new(devices)?)))
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, Mapped, error_chain};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, error_chain};
 
 use super::metadata::VolumeGroup;
 use super::persistent::Nodes;
-use crate::volume::map::{Concat, Redundancy};
+use crate::volume::map::Redundancy;
 use crate::volume::{Health, Layout, MembershipPart, PartState};
 
 /// LIMIT: sentences about one volume; a group of rubbish has one for each of its parts.
@@ -121,18 +121,5 @@ pub(super) fn worse(one: Health, other: Health) -> Health {
         (Health::Failed, _) | (_, Health::Failed) => Health::Failed,
         (Health::Degraded, _) | (_, Health::Degraded) => Health::Degraded,
         _ => Health::Healthy,
-    }
-}
-
-/// `devices` one after the other.
-pub(super) fn one_after_the_other(
-    mut devices: Vec<Arc<dyn BlockDevice>>,
-) -> BlockResult<Arc<dyn BlockDevice>> {
-    match devices.pop() {
-        Some(only) if devices.is_empty() => Ok(only),
-        last => {
-            devices.extend(last);
-            Ok(Arc::new(Mapped::new(Concat::new(devices)?)))
-        }
     }
 }

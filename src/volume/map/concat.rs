@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Piece, Place, Span};
+use volfold_block::{BlockDevice, BlockError, BlockResult, Map, Mapped, Piece, Place, Span};
 
 use super::member::sector_size;
 
@@ -29,6 +29,22 @@ impl Concat {
             placed.push((span, member));
         }
         Ok(Self { members: placed, size })
+    }
+}
+
+/// `devices` one after the other; a single one is itself.
+///
+/// # Errors
+/// As [`Concat::new`].
+pub(crate) fn one_after_the_other(
+    mut devices: Vec<Arc<dyn BlockDevice>>,
+) -> BlockResult<Arc<dyn BlockDevice>> {
+    match devices.pop() {
+        Some(only) if devices.is_empty() => Ok(only),
+        last => {
+            devices.extend(last);
+            Ok(Arc::new(Mapped::new(Concat::new(devices)?)))
+        }
     }
 }
 
