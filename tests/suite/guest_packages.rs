@@ -12,6 +12,7 @@ use volfold::guest::packages::{Package, Packages};
 use volfold::{DiskSet, Monitor, OpenOptions, Stage};
 
 use crate::common::program::{Scratch, VOLFOLD, run, text, volfold};
+use crate::guest::write;
 use crate::harness::{apply, needs_programs, test};
 
 const STATUS: &str = "\
@@ -47,15 +48,6 @@ Version: 1.0
 
 const RELEASE: &str =
     "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n";
-
-/// Writes `files` below `folder`.
-fn write(folder: &Path, files: &[(&str, &[u8])]) {
-    for (name, content) in files {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
-        fs::write(path, content).expect("a file");
-    }
-}
 
 /// A system of `files`, on an ext4 volume.
 fn system(scratch: &Scratch, release: &str, files: &[(&str, &[u8])]) -> PathBuf {
