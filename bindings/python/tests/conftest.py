@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
@@ -18,6 +21,22 @@ FIXTURES = ROOT / "tests" / "fixtures"
 SAMPLE = ROOT / "samples" / "sample.vmdk"
 ZEROS = bytes(1 << 20)
 INDEX: Dict[str, Any] = json.loads((FIXTURES / "INDEX.json").read_text("utf-8"))["fixtures"]
+
+
+def linux_image(folder: Path, fstab: str, *identity: str) -> Path:
+    """An ext4 volume below ``folder`` with a Debian of this table, made by mke2fs with the options ``identity``."""
+    mke2fs = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if mke2fs is None:
+        pytest.skip("skipped: needs mke2fs")
+    etc = folder / "tree" / "etc"
+    etc.mkdir(parents=True)
+    (etc / "os-release").write_text('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\n')
+    (etc / "hostname").write_text("files01\n")
+    (etc / "fstab").write_text(fstab)
+    image = folder / "linux.img"
+    command = [mke2fs, "-q", "-t", "ext4", *identity, "-d", folder / "tree", image, "8M"]
+    subprocess.run(command, check=True)
+    return image
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from conftest import ROOT, SAMPLE
+from conftest import ROOT, SAMPLE, linux_image
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -38,16 +36,7 @@ def test_the_sequence_of_the_readme_runs() -> None:
 
 
 def test_what_was_left_out_is_shown_as_the_readme_of_the_package_does(tmp_path: Path) -> None:
-    mke2fs = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if mke2fs is None:
-        pytest.skip("skipped: needs mke2fs")
-    etc = tmp_path / "tree" / "etc"
-    etc.mkdir(parents=True)
-    (etc / "os-release").write_text('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\n')
-    (etc / "hostname").write_text("files01\n")
-    (etc / "fstab").write_text("LABEL=none /home ext4 defaults 0 2\nnonsense\n")
-    image = tmp_path / "linux.img"
-    subprocess.run([mke2fs, "-q", "-t", "ext4", "-d", tmp_path / "tree", image, "8M"], check=True)
+    linux_image(tmp_path, "LABEL=none /home ext4 defaults 0 2\nnonsense\n")
     shutil.copy(SAMPLE, tmp_path / "server.vmdk")
     (tmp_path / "data.vmdk").write_bytes(b"KDMV" + b"\xff" * 1020)
     output = run(PACKAGE / "README.md", "ds.systems()", tmp_path).splitlines()

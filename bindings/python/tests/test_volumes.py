@@ -7,7 +7,6 @@ import pathlib
 import pickle
 import shutil
 import stat
-import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 from typing import Iterator
@@ -15,7 +14,7 @@ from typing import Iterator
 import pytest
 
 import volfold
-from conftest import SAMPLE, Unpack
+from conftest import SAMPLE, Unpack, linux_image
 from volfold import _structs
 
 
@@ -224,18 +223,9 @@ def test_systems_are_told_with_the_places_of_their_volumes(
     sample: volfold.DiskSet, tmp_path: Path
 ) -> None:
     assert sample.systems() == [] and list(sample.systems().findings) == []
-    mke2fs = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if mke2fs is None:
-        pytest.skip("skipped: needs mke2fs")
-    etc = tmp_path / "tree" / "etc"
-    etc.mkdir(parents=True)
-    (etc / "os-release").write_text('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\n')
-    (etc / "hostname").write_text("files01\n")
     uuid = "5eed0001-0000-4000-8000-000000000004"
-    (etc / "fstab").write_text(f"UUID={uuid} / ext4 defaults 0 1\nLABEL=none /home ext4 defaults 0 2\n")
-    image = tmp_path / "linux.img"
-    command = [mke2fs, "-q", "-t", "ext4", "-U", uuid, "-d", tmp_path / "tree", image, "8M"]
-    subprocess.run(command, check=True)
+    table = f"UUID={uuid} / ext4 defaults 0 1\nLABEL=none /home ext4 defaults 0 2\n"
+    image = linux_image(tmp_path, table, "-U", uuid)
     with volfold.open(image) as ds:
         (system,) = ds.systems()
         assert (system.family, system.version, system.host_name) == ("linux", "12", "files01")
