@@ -50,7 +50,7 @@ pub(crate) struct MountArguments {
     #[cfg_attr(not(windows), arg(long, value_name = "VOLUME", conflicts_with_all = ["volume", "raw"]))]
     only: Option<String>,
     /// Show the bytes of the disk as the file FOLDER/flat, and nothing else
-    #[arg(long, hide = true, requires = "raw", conflicts_with = "guest")]
+    #[arg(long, hide = true, requires = "raw", conflicts_with_all = ["guest", "only"])]
     flat: bool,
     /// Stay in the foreground; messages go to stderr
     #[arg(long)]

@@ -65,6 +65,7 @@ fn a_volume_is_the_folder_itself() {
     folder.unmount(&[]).code(0);
     folder.mount(from_ref(&image), &["--only", "nothing"]).code(1).says("no such volume");
     folder.mount(from_ref(&image), &["--only", "links", "--volume", "links"]).code(2);
+    folder.mount(from_ref(&image), &["--only", "links", "--flat"]).code(2);
     // All of its names do.
     for name in ["LINKS", "disk0"] {
         folder.mount(from_ref(&image), &["--only", name]).code(0);
