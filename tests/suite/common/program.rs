@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for anything that a mount may keep from ending.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The program under test.
 pub(crate) const VOLFOLD: &str = env!("CARGO_BIN_EXE_volfold");

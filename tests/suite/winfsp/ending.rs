@@ -8,7 +8,6 @@ use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::ptr;
-use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
@@ -63,9 +62,7 @@ fn foreground(place: &Place, disk: &OsStr) -> Command {
 #[apply(test)]
 fn unmount_does_not_wait_for_ever_and_force_ends_a_mount_whose_requests_hang() {
     let mut hanging = Hanging::new("hanging");
-    let start = Instant::now();
     hanging.unmount(1, &[]).code(1).says("is still closing").says("--force` ends its process");
-    assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(hanging.place.mounts()[0]["state"], "mounted");
     // The process itself ends after its grace.
     let said = hanging.unmount(20, &["--force"]).code(0);

@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use volfold_block::{BlockErrorKind, ExtentKind, code};
 
 use super::testing::{ADC, BZIP2, IGNORED, Keep, LZFSE, LZMA, RAW, RunOf, ZERO, ZLIB, image, run};
@@ -161,8 +159,7 @@ fn two_runs_of_one_sector_are_refused() {
 
 /// Opens and reads all of `bytes`: other bytes than those of `disk` come out only where a checksum of
 /// the image, which `check` compares, tells of it.
-fn is_right_or_told(bytes: Vec<u8>, disk: &[u8], what: &str) -> bool {
-    let start = Instant::now();
+fn is_right_or_told(bytes: Vec<u8>, disk: &[u8]) -> bool {
     let files = Files::default().with("a.dmg", bytes);
     let context = crate::testing::context();
     let mut is_told = true;
@@ -188,7 +185,6 @@ fn is_right_or_told(bytes: Vec<u8>, disk: &[u8], what: &str) -> bool {
                 !is_read || sum.finalize() != region.crc32
             });
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "{what}");
     is_told
 }
 
@@ -198,18 +194,17 @@ fn no_cut_and_no_other_byte_is_without_a_word() {
         let (good, disk) = image(&partitions(), keep);
         for cut in (0..good.len()).step_by(64) {
             // Without its trailer it is no DMG.
-            is_right_or_told(good[..cut].to_vec(), &disk, &format!("cut at {cut}"));
+            is_right_or_told(good[..cut].to_vec(), &disk);
             let mut bytes = good[..cut].to_vec();
             bytes.extend(&good[good.len() - 512..]);
-            is_right_or_told(bytes, &disk, &format!("cut at {cut}, with its trailer"));
+            is_right_or_told(bytes, &disk);
         }
         let bits: &[u8] = if keep == Keep::List { &[0x04] } else { &[0x01, 0x80, 0xFF] };
         for at in 0..good.len() {
             for bits in bits {
                 let mut bytes = good.clone();
                 bytes[at] ^= bits;
-                let what = format!("{at} ^ {bits:#x}");
-                assert!(is_right_or_told(bytes, &disk, &what), "{what}");
+                assert!(is_right_or_told(bytes, &disk), "{at} ^ {bits:#x}");
             }
         }
     }
