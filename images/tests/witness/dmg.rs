@@ -36,7 +36,7 @@ fn runs(folder: &Folder, kind: u32) -> Vec<Vec<RunOf>> {
 
 #[test]
 fn every_kind_of_run_reads_as_other_programs_read_it() {
-    if !has_tool("7z", "i") || !has_tool("xz", "-V") || !has_qemu() {
+    if !has_tool("7zz", "i") || !has_tool("xz", "-V") || !has_qemu() {
         return;
     }
     for (kind, name, by_qemu) in [
@@ -56,7 +56,7 @@ fn every_kind_of_run_reads_as_other_programs_read_it() {
         assert!(found.log.all().is_empty());
         compare(&*found.device, &disk);
         // 7-Zip gives each partition as a file, and says if its checksum is wrong.
-        folder.run("7z", &["x", "-tdmg", "-oparts", "disk.dmg"]);
+        folder.run("7zz", &["x", "-tdmg", "-oparts", "disk.dmg"]);
         let mut parts: Vec<_> =
             fs::read_dir(folder.file("parts")).unwrap().map(|part| part.unwrap().path()).collect();
         parts.sort();
