@@ -13,8 +13,10 @@ use crate::monitor::{Monitor, Stage};
 use crate::partition::{self, PartitionTable, PartitionType};
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked};
+use crate::volume::registry::SNAPSHOT_MANAGERS;
 use crate::volume::{
-    self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
+    self, Claim, GroupId, Health, Region, SnapshotManager, Volume, VolumeExtent, VolumeId,
+    VolumeManager, VolumeType,
 };
 
 /// LIMIT: how deep volumes may lie in volumes.
@@ -64,6 +66,7 @@ pub(crate) struct Discovery {
 pub(crate) fn discover(
     disks: &[DiskSource],
     managers: &[&dyn VolumeManager],
+    snapshots: bool,
     keys: &dyn KeySource,
     monitor: &Monitor,
 ) -> Discovery {
@@ -106,7 +109,24 @@ pub(crate) fn discover(
     monitor.stage(Stage::Volumes, identified.len(), total);
     let mut volumes = identified;
     make_ids_unique(&mut volumes, &mut findings);
+    add_snapshots(&mut volumes, snapshots, &mut findings);
     Discovery { disks: results, volumes, findings }
+}
+
+/// Adds the snapshots that are kept in `volumes`, or tells of them if they are not wanted.
+fn add_snapshots(volumes: &mut Vec<Discovered>, are_wanted: bool, findings: &mut Vec<Finding>) {
+    let is_whole = |volume: &&Volume| volume.lock.is_none() && volume.health != Health::Failed;
+    let readable = volumes.iter().map(|discovered| &discovered.volume).filter(is_whole);
+    let readable: Vec<&Volume> = readable.collect();
+    let find = |manager: &&dyn SnapshotManager| manager.find(&readable, are_wanted, findings);
+    let mut found: Vec<Volume> = SNAPSHOT_MANAGERS.iter().flat_map(find).collect();
+    let room = MAX_VOLUMES.saturating_sub(volumes.len());
+    if let Some(left) = found.len().checked_sub(room).filter(|left| *left > 0) {
+        let line = format!("{left} snapshots beyond the first {MAX_VOLUMES} volumes are left out");
+        findings.push(Finding::error(code::TOO_MANY_VOLUMES, line));
+    }
+    found.truncate(room);
+    volumes.extend(found.into_iter().map(|volume| identify(volume, findings)));
 }
 
 /// The members of a group that were found up to now.
@@ -406,7 +426,8 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
         Err(error) => {
             let line = error_chain(&error);
             // The manager has told already what its volume lacks.
-            if volume.membership.is_none() || volume.health != Health::Failed {
+            let is_told = volume.membership.is_some() || volume.snapshot.is_some();
+            if !is_told || volume.health != Health::Failed {
                 let finding = Finding::error(code::VOLUME_UNREADABLE, line.clone());
                 findings.push(finding.on_volume(&volume.id.0));
             }
@@ -460,7 +481,11 @@ fn unknown(volume: &Volume) -> (String, bool) {
 
 fn nothing_known(volume: &Volume) -> String {
     match volume.partition.as_ref().map(|partition| partition.kind) {
-        None if matches!(volume.kind, VolumeType::Dynamic | VolumeType::Logical) => {
+        None if matches!(
+            volume.kind,
+            VolumeType::Dynamic | VolumeType::Logical | VolumeType::ShadowCopy
+        ) =>
+        {
             "no known file system".to_owned()
         }
         Some(kind) => match kind.title() {
@@ -596,7 +621,7 @@ mod tests {
     fn a_claimed_disk_joins_its_group_and_hides_its_partitions() {
         let disks =
             [disk(b"MEMBERa", Some((7, 8))), disk(b"", Some((7, 8))), disk(b"MEMBERa", None)];
-        let discovery = discover(&disks, &[&Joiner], &no_keys, &Monitor::default());
+        let discovery = discover(&disks, &[&Joiner], false, &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["disk1-p1", "joined:a:2"]);
     }
 
@@ -637,16 +662,18 @@ mod tests {
     #[test]
     fn members_in_volumes_of_an_earlier_manager_join_their_group() {
         let disks = [disk(b"WRAP............MEMBERa", None), disk(b"MEMBERa", None)];
-        let discovery = discover(&disks, &[&Wrapper, &Joiner], &no_keys, &Monitor::default());
+        let discovery =
+            discover(&disks, &[&Wrapper, &Joiner], false, &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["joined:a:2"]);
         let disks = [disk(&b"WRAP............".repeat(6), None)];
-        let discovery = discover(&disks, &[&Wrapper], &no_keys, &Monitor::default());
+        let discovery = discover(&disks, &[&Wrapper], false, &no_keys, &Monitor::default());
         assert!(discovery.findings.iter().any(|finding| finding.code == "volumes-too-deep"));
     }
 
     #[test]
     fn a_partition_past_the_end_is_listed_with_what_there_is() {
-        let discovery = discover(&[disk(b"", Some((7, 60)))], &[], &no_keys, &Monitor::default());
+        let discovery =
+            discover(&[disk(b"", Some((7, 60)))], &[], false, &no_keys, &Monitor::default());
         let found = &discovery.volumes[0];
         assert_eq!((found.volume.size, found.volume.device.size()), (16 * 512, 4 * 512));
         assert_eq!(found.volume.health, Health::Failed);
@@ -656,13 +683,14 @@ mod tests {
 
     #[test]
     fn a_protective_mbr_without_its_gpt_is_an_error() {
-        let discovery = discover(&[disk(b"", Some((0xEE, 1)))], &[], &no_keys, &Monitor::default());
+        let discovery =
+            discover(&[disk(b"", Some((0xEE, 1)))], &[], false, &no_keys, &Monitor::default());
         assert!(discovery.findings.iter().any(|finding| finding.code == "gpt-damaged"));
     }
 
     #[test]
     fn an_empty_disk_is_one_volume_of_no_known_kind() {
-        let discovery = discover(&[disk(b"", None)], &[], &no_keys, &Monitor::default());
+        let discovery = discover(&[disk(b"", None)], &[], false, &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["disk0"]);
         assert_eq!(discovery.disks[0].scheme, None);
     }
@@ -723,7 +751,7 @@ mod tests {
 
     #[test]
     fn a_locked_volume_stays_listed_and_says_what_opens_it() {
-        let discovery = discover(&strongbox(), &[&Strongbox], &no_keys, &Monitor::default());
+        let discovery = discover(&strongbox(), &[&Strongbox], false, &no_keys, &Monitor::default());
         let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
         let reason = "locked: strongbox, opened by a key file";
         assert_eq!(found.reason.as_deref(), Some(reason));
@@ -740,7 +768,7 @@ mod tests {
             let keys = [[1], [0x5A]];
             Ok(keys.get(request.attempt).map(|key| Key::new(KeyKind::KeyFile, *key)))
         };
-        let discovery = discover(&strongbox(), &[&Strongbox], &keys, &Monitor::default());
+        let discovery = discover(&strongbox(), &[&Strongbox], false, &keys, &Monitor::default());
         let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
         assert!(found.volume.lock.is_none());
         let mut bytes = [0; 4];
@@ -751,7 +779,7 @@ mod tests {
     #[test]
     fn a_key_that_cannot_be_had_is_told() {
         let keys = |_: &KeyRequest<'_>| Err(volfold_block::BlockError::missing("key file is gone"));
-        let discovery = discover(&strongbox(), &[&Strongbox], &keys, &Monitor::default());
+        let discovery = discover(&strongbox(), &[&Strongbox], false, &keys, &Monitor::default());
         assert!(discovery.volumes[0].volume.lock.is_some());
         assert_eq!(discovery.findings[0].message, "key file is gone");
     }

@@ -260,6 +260,10 @@ enum VolfoldVolumeType
     VOLFOLD_VOLUME_TYPE_DYNAMIC = 2,
     // A disk without partitions.
     VOLFOLD_VOLUME_TYPE_WHOLE_DISK = 3,
+    // A logical volume of an LVM2 volume group.
+    VOLFOLD_VOLUME_TYPE_LOGICAL = 4,
+    // A volume as it was, of which Windows kept what was written since (VSS).
+    VOLFOLD_VOLUME_TYPE_SHADOW_COPY = 5,
     // Something that this version of the interface has no number for.
     VOLFOLD_VOLUME_TYPE_OTHER = 255,
 };
@@ -824,6 +828,9 @@ VolfoldStatus volfold_options_set_format(VolfoldOptions *options,
 
 // Wants the state that the images keep as this snapshot, by its name or id; NULL for the newest.
 VolfoldStatus volfold_options_set_snapshot(VolfoldOptions *options, const char *snapshot);
+
+// Whether the shadow copies that Windows kept of volumes (VSS) are volumes of the set too.
+VolfoldStatus volfold_options_set_snapshots(VolfoldOptions *options, bool shown);
 
 // Whether the files that hold a file system itself are listed ($MFT and others).
 VolfoldStatus volfold_options_set_system_files(VolfoldOptions *options, bool listed);

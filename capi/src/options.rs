@@ -108,6 +108,18 @@ pub unsafe extern "C" fn volfold_options_set_snapshot(
     })
 }
 
+/// Whether the shadow copies that Windows kept of volumes (VSS) are volumes of the set too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn volfold_options_set_snapshots(
+    options: *mut VolfoldOptions,
+    shown: bool,
+) -> VolfoldStatus {
+    change(options, |options| {
+        options.snapshots = shown;
+        Ok(())
+    })
+}
+
 /// Whether the files that hold a file system itself are listed ($MFT and others).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn volfold_options_set_system_files(

@@ -268,6 +268,10 @@ pub enum VolfoldVolumeType {
     Dynamic = 2,
     /// A disk without partitions.
     WholeDisk = 3,
+    /// A logical volume of an LVM2 volume group.
+    Logical = 4,
+    /// A volume as it was, of which Windows kept what was written since (VSS).
+    ShadowCopy = 5,
     /// Something that this version of the interface has no number for.
     Other = 255,
 }

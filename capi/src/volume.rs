@@ -100,6 +100,8 @@ fn type_of(kind: VolumeType) -> VolfoldVolumeType {
         VolumeType::Gpt => VolfoldVolumeType::Gpt,
         VolumeType::Dynamic => VolfoldVolumeType::Dynamic,
         VolumeType::WholeDisk => VolfoldVolumeType::WholeDisk,
+        VolumeType::Logical => VolfoldVolumeType::Logical,
+        VolumeType::ShadowCopy => VolfoldVolumeType::ShadowCopy,
         _ => VolfoldVolumeType::Other,
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use volfold::CONFIGURATIONS;
 use volfold::partition::registry::SCHEMES;
-use volfold::volume::registry::MANAGERS;
+use volfold::volume::registry::{MANAGERS, SNAPSHOT_MANAGERS};
 use volfold_fs::DRIVERS;
 use volfold_images::{BACKUPS, COMPRESSIONS, FORMATS};
 
@@ -60,7 +60,8 @@ pub(crate) fn run(arguments: &FormatsArguments) -> io::Result<Outcome> {
         volume_managers: entries(
             [("basic", "partitions and whole disks")]
                 .into_iter()
-                .chain(MANAGERS.iter().map(|manager| (manager.id(), manager.title()))),
+                .chain(MANAGERS.iter().map(|manager| (manager.id(), manager.title())))
+                .chain(SNAPSHOT_MANAGERS.iter().map(|manager| (manager.id(), manager.title()))),
         ),
         file_systems: entries(DRIVERS.iter().map(|driver| (driver.id(), driver.title()))),
     };

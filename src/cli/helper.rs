@@ -52,7 +52,7 @@ const OF_MOUNT: &[&str] = &[
 ];
 
 /// Options of `volfold mount` without a value.
-const FLAGS: &[&str] = &["allow-other", "guest", "raw", "system-files"];
+const FLAGS: &[&str] = &["allow-other", "guest", "raw", "snapshots", "system-files"];
 
 /// Options of `volfold mount` with one.
 const VALUES: &[&str] = &[

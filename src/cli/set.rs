@@ -43,6 +43,9 @@ pub(crate) struct ImageArguments {
     /// Show the state that the images keep as this snapshot, by its name or id (`volfold list`)
     #[arg(long, value_name = "NAME", help_heading = "Images")]
     pub(crate) snapshot: Option<String>,
+    /// Also show the shadow copies that Windows kept of volumes (VSS), each as NAME@TIME
+    #[arg(long, help_heading = "Images")]
+    pub(crate) snapshots: bool,
     /// Bound of all caches together, in bytes or with K, M, G
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
           help_heading = "Images")]
@@ -84,6 +87,7 @@ impl ImageArguments {
         options.cache_size = self.cache_size;
         options.format = format.map(str::to_owned);
         options.snapshot.clone_from(&self.snapshot);
+        options.snapshots = self.snapshots;
         options.keys = Arc::new(Keys::new(self.key_file.clone()));
         options
     }

@@ -16,8 +16,8 @@ use crate::files::{GuestPath, SetTree};
 use crate::guest::packages::{self, Packages};
 use crate::guest::{self, GuestSystem, GuestVolume, OsInfo};
 use crate::monitor::{Monitor, Stage};
-use crate::volume::VolumeManager;
 use crate::volume::registry::MANAGERS;
+use crate::volume::{VolumeManager, VolumeType};
 
 mod backup;
 pub(crate) mod disk;
@@ -139,7 +139,7 @@ impl DiskSet {
             })
             .collect();
         let monitor = &options.monitor;
-        let discovery = discover(&sources, managers, &*options.keys, monitor);
+        let discovery = discover(&sources, managers, options.snapshots, &*options.keys, monitor);
         for (disk, result) in disks.iter_mut().zip(discovery.disks) {
             disk.partition_scheme = result.scheme;
             disk.sector_size = result.sector_size;
@@ -439,6 +439,10 @@ fn names_of_systems(info: &OsInfo, volumes: &[Arc<SetVolume>]) -> HashSet<String
 /// The systems on `volumes`, all those of a set, which lie on `disks`.
 fn os_info(disks: &[Disk], volumes: &[Arc<SetVolume>], monitor: &Monitor) -> OsInfo {
     let tell = |done, total| monitor.stage(Stage::Systems, done, total);
+    // A shadow copy is no volume of a system, though it looks like that which it was taken of.
+    let is_own = |volume: &&Arc<SetVolume>| volume.volume.kind != VolumeType::ShadowCopy;
+    let volumes: Vec<Arc<SetVolume>> = volumes.iter().filter(is_own).cloned().collect();
+    let volumes = volumes.as_slice();
     let (readable, mut findings) = guest_volumes(volumes, tell);
     let found = guard("the systems", || FsResult::Ok(guest::find(&readable, volumes, disks)));
     let mut info = found.unwrap_or_else(|error| {

@@ -11,7 +11,7 @@ use super::disk::Disk;
 use super::volume::SetVolume;
 use crate::discover::Discovered;
 use crate::guest::GuestSystem;
-use crate::volume::{Volume, VolumeExtent, VolumeId};
+use crate::volume::{Volume, VolumeExtent, VolumeId, VolumeType};
 
 /// Bytes of metadata that are read and kept at once.
 const METADATA_BLOCK: u32 = 32 << 10;
@@ -82,8 +82,9 @@ pub(super) fn name_volumes(
             options,
         });
     }
-    name_snapshots(&mut volumes);
-    make_names_unique(&mut volumes.iter_mut().collect::<Vec<_>>());
+    let mut all: Vec<&mut SetVolume> = volumes.iter_mut().collect();
+    name_snapshots(&mut all, &HashSet::new());
+    make_names_unique(&mut all);
     introduce(&mut volumes);
     volumes.into_iter().map(Arc::new).collect()
 }
@@ -126,6 +127,7 @@ pub(super) fn name_as_guests_do(
             volume.name = name;
         }
     }
+    name_snapshots(&mut all, &own);
     for volume in all.iter_mut().filter(|volume| !own.contains(volume.id())) {
         let mut free = (2_u32..).map(|number| format!("{}-{number}", volume.name));
         if taken.contains(&volume.name.to_lowercase())
@@ -155,7 +157,9 @@ impl OtherVolumes for ByUuid {
 fn introduce(volumes: &mut [SetVolume]) {
     let mut known: BTreeMap<String, Vec<VolumeReader>> = BTreeMap::new();
     for volume in volumes.iter() {
-        if let Some(uuid) = &volume.identity.uuid {
+        // A shadow copy has the UUID of its volume, and is no other one.
+        let own = volume.identity.uuid.as_ref();
+        if let Some(uuid) = own.filter(|_| volume.volume.kind != VolumeType::ShadowCopy) {
             known.entry(uuid.clone()).or_default().push(volume.reader.clone());
         }
     }
@@ -167,10 +171,12 @@ fn introduce(volumes: &mut [SetVolume]) {
 
 /// A snapshot is called as the volume it was taken of, with its own name or its time:
 /// `NAME@2025-06-01T120000Z`.
-fn name_snapshots(volumes: &mut [SetVolume]) {
+///
+/// Those of the ids `named` have names already.
+fn name_snapshots(volumes: &mut [&mut SetVolume], named: &HashSet<String>) {
     let names: BTreeMap<VolumeId, String> =
         volumes.iter().map(|volume| (volume.volume.id.clone(), volume.name.clone())).collect();
-    for volume in volumes {
+    for volume in volumes.iter_mut().filter(|volume| !named.contains(volume.id())) {
         if let Some(snapshot) = &volume.volume.snapshot {
             let base = names.get(&snapshot.of).unwrap_or(&volume.name);
             volume.name = folder_name(&format!("{base}@{}", snapshot.suffix()));

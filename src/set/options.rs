@@ -21,6 +21,8 @@ pub struct OpenOptions {
     /// The state that is wanted of images that keep several, by its name or its id; `None` for the
     /// newest.
     pub snapshot: Option<String>,
+    /// Whether snapshots that are kept inside volumes (VSS) are volumes of the set too.
+    pub snapshots: bool,
     /// How the file systems of the volumes are mounted.
     pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
@@ -41,6 +43,7 @@ impl Default for OpenOptions {
             cache_size: Self::DEFAULT_CACHE_SIZE,
             format: None,
             snapshot: None,
+            snapshots: false,
             mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
             monitor: Monitor::default(),

@@ -24,6 +24,7 @@ pub mod lvm;
 pub mod map;
 pub mod registry;
 pub mod snapshot;
+pub mod vss;
 
 pub use id::VolumeId;
 
@@ -73,6 +74,8 @@ pub enum VolumeType {
     Dynamic,
     /// A logical volume of an LVM2 volume group.
     Logical,
+    /// A volume as it was, of which Windows kept what was written since (VSS).
+    ShadowCopy,
     /// A disk without partitions.
     WholeDisk,
 }
@@ -278,6 +281,24 @@ pub trait VolumeManager: Send + Sync {
         &self,
         group: &GroupId,
         members: &[Region],
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Volume>;
+}
+
+/// Finds states of volumes that are kept in volumes.
+pub trait SnapshotManager: Send + Sync {
+    /// The lower-case name: `vss`.
+    fn id(&self) -> &'static str;
+
+    /// What it is called in tables.
+    fn title(&self) -> &'static str;
+
+    /// The snapshots of `volumes`, which can be read, that are kept in them. If they are not wanted, that they
+    /// are there is a finding of each volume.
+    fn find(
+        &self,
+        volumes: &[&Volume],
+        is_wanted: bool,
         findings: &mut Vec<Finding>,
     ) -> Vec<Volume>;
 }

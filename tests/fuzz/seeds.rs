@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use volfold::partition::registry::SCHEMES;
-use volfold::volume::Region;
-use volfold::volume::registry::MANAGERS;
+use volfold::volume::registry::{MANAGERS, SNAPSHOT_MANAGERS};
+use volfold::volume::{Region, basic};
 use volfold_block::{BlockDevice, Confidence, MemoryDevice, surest};
 use volfold_fs::DRIVERS;
 use volfold_images::FORMATS;
@@ -91,19 +91,29 @@ fn entries(bytes: &[u8]) -> Vec<(&'static str, usize)> {
             found.push(("partition", index));
         }
     }
+    let volume = basic::volume(region(&device));
+    for (index, manager) in SNAPSHOT_MANAGERS.iter().enumerate() {
+        if !manager.find(&[&volume], true, &mut Vec::new()).is_empty() {
+            found.push(("snapshots", index));
+        }
+    }
     for (index, manager) in MANAGERS.iter().enumerate() {
-        let region = Region {
-            disk: 0,
-            size: device.size(),
-            device: device.clone(),
-            start: 0,
-            label: "seed".into(),
-            partition: None,
-            table_id: None,
-        };
-        if matches!(manager.claim(&region), Ok(Some(_))) {
+        if matches!(manager.claim(&region(&device)), Ok(Some(_))) {
             found.push(("manager", index));
         }
     }
     found
+}
+
+/// `device` as a whole disk.
+fn region(device: &Arc<dyn BlockDevice>) -> Region {
+    Region {
+        disk: 0,
+        size: device.size(),
+        device: device.clone(),
+        start: 0,
+        label: "seed".into(),
+        partition: None,
+        table_id: None,
+    }
 }

@@ -73,6 +73,7 @@ mod snapshots;
 mod told;
 #[cfg(target_os = "linux")]
 mod vmware_mount;
+mod vss;
 mod windows;
 #[cfg(windows)]
 mod winfsp;

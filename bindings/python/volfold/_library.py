@@ -45,6 +45,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "volfold_options_set_cache_size": (_STATUS, (_P, _U64)),
     "volfold_options_set_format": (_STATUS, (_P, _TEXT)),
     "volfold_options_set_snapshot": (_STATUS, (_P, _TEXT)),
+    "volfold_options_set_snapshots": (_STATUS, (_P, _BOOL)),
     "volfold_options_set_system_files": (_STATUS, (_P, _BOOL)),
     "volfold_options_add_key": (_STATUS, (_P, _U32, _TEXT, _SIZE)),
     "volfold_options_set_program": (_STATUS, (_P, _TEXT)),

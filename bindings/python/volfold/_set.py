@@ -634,6 +634,7 @@ def open_set(
     cache_size: Optional[int] = None,
     format: Optional[str] = None,
     snapshot: Optional[str] = None,
+    snapshots: bool = False,
     system_files: bool = False,
     keys: Iterable[Key] = (),
     program: Optional[HostPath] = None,
@@ -648,6 +649,7 @@ def open_set(
     - `cache_size`: the bound of all caches of the set together, in bytes; 64 MiB if not given.
     - `format`: takes every image as one of this format ("vmdk", "raw"), whatever its name and content.
     - `snapshot`: the state that the images keep as this snapshot, by its name or id.
+    - `snapshots`: whether the shadow copies that Windows kept of volumes (VSS) are volumes of the set too.
     - `system_files`: whether the files that hold a file system itself are listed ($MFT and others).
     - `keys`: tried on locked volumes: passwords as text, or `RecoveryKey`, `KeyFile`.
     - `program`: the program volfold, which mounts; looked for if not given.
@@ -674,6 +676,7 @@ def open_set(
             options.set(c.volfold_options_set_format, text_bytes(format, "format"))
         if snapshot is not None:
             options.set(c.volfold_options_set_snapshot, text_bytes(snapshot, "snapshot"))
+        options.set(c.volfold_options_set_snapshots, snapshots)
         options.set(c.volfold_options_set_system_files, system_files)
         options.set_program(program)
         for key in keys:

@@ -236,6 +236,7 @@ _OPTIONS = (
     "cache_size",
     "format",
     "snapshot",
+    "snapshots",
     "system_files",
     "keys",
     "program",

@@ -25,6 +25,8 @@ pub struct SetOptions {
     pub format: Option<String>,
     /// The state that is wanted of images that keep several; `None` for the newest.
     pub snapshot: Option<String>,
+    /// Whether snapshots that are kept inside volumes (VSS) are volumes of the set too.
+    pub snapshots: bool,
     /// Whether the files that hold a file system itself are listed.
     pub system_files: bool,
     /// The keys that are tried on locked volumes.
@@ -42,6 +44,7 @@ impl Default for SetOptions {
             cache_size: OpenOptions::DEFAULT_CACHE_SIZE,
             format: None,
             snapshot: None,
+            snapshots: false,
             system_files: false,
             keys: Vec::new(),
             program: None,
@@ -62,6 +65,7 @@ impl SetOptions {
         options.cache_size = self.cache_size;
         options.format.clone_from(&self.format);
         options.snapshot.clone_from(&self.snapshot);
+        options.snapshots = self.snapshots;
         options.mount = ReadOptions::default().with_system_files(self.system_files);
         options.keys = Arc::new(next_key);
         if let Some(tell) = self.on_progress.clone() {

@@ -140,8 +140,9 @@ impl Program {
     /// # Errors
     /// Why nothing is mounted.
     pub fn mount(&self, request: &MountRequest<'_>) -> Result<Mounted, ProgramError> {
-        let SetOptions { allowed, cache_size, format, snapshot, system_files, keys, .. } =
-            request.options;
+        let SetOptions {
+            allowed, cache_size, format, snapshot, snapshots, system_files, keys, ..
+        } = request.options;
         if !keys.is_empty() {
             return Err(ProgramError::HasKeys);
         }
@@ -156,6 +157,9 @@ impl Program {
         // Values that may begin with a dash.
         command.args(snapshot.iter().map(|name| format!("--snapshot={name}")));
         command.args(request.volumes.iter().map(|name| format!("--volume={name}")));
+        if *snapshots {
+            command.arg("--snapshots");
+        }
         if *system_files {
             command.arg("--system-files");
         }

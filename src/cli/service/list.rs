@@ -30,6 +30,7 @@ pub(super) struct ListedMount {
     each: bool,
     raw: bool,
     mount_manager: bool,
+    snapshots: bool,
     system_files: bool,
     format: Option<String>,
     allow_path: Vec<PathBuf>,
@@ -172,6 +173,7 @@ impl ListedMount {
             ("--each", self.each),
             ("--raw", self.raw),
             ("--mount-manager", self.mount_manager),
+            ("--snapshots", self.snapshots),
             ("--system-files", self.system_files),
         ] {
             arguments.extend(wanted.then(|| name.into()));
@@ -204,7 +206,7 @@ mod tests {
         let list = MountList::parse(
             "[[mount]]\nfolder = 'C:\\m'\ndisks = ['D:\\a', 'D:\\b']\nvolumes = ['S', 'T']\n\
              access = 'guest'\neach = true\nraw = true\nmount_manager = true\n\
-             system_files = true\nformat = 'raw'\nallow_path = ['E:\\p']\nkey_file = ['E:\\k']\n\
+             snapshots = true\nsystem_files = true\nformat = 'raw'\nallow_path = ['E:\\p']\nkey_file = ['E:\\k']\n\
              threads = 3\n[[mount]]\nletter = 'x'\ndisks = ['D:\\c']\nvolume = ['U']",
         )
         .unwrap();
@@ -212,7 +214,7 @@ mod tests {
         let text: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert_eq!(
             text.join(" "),
-            r"mount --volume S --volume T --allow-path E:\p --key-file E:\k --access guest --format raw --threads 3 --each --raw --mount-manager --system-files -- D:\a D:\b C:\m"
+            r"mount --volume S --volume T --allow-path E:\p --key-file E:\k --access guest --format raw --threads 3 --each --raw --mount-manager --snapshots --system-files -- D:\a D:\b C:\m"
         );
         let drive = &list.mount[1];
         assert_eq!(drive.place(), PathBuf::from("X:"));

@@ -1,7 +1,7 @@
 //! The fuzz targets, each a function of bytes. libFuzzer calls them from `fuzz_targets/`; the tests of the
 //! workspace call them with the inputs in `regressions/`.
 //!
-//! `backup`, `image`, `volume`, `partition` and `manager` serve a whole registry: the first byte of an input picks the entry.
+//! `backup`, `image`, `volume`, `partition`, `manager` and `snapshots` serve a whole registry: the first byte of an input picks the entry.
 
 pub mod backup;
 pub mod compressed;
@@ -18,6 +18,7 @@ pub mod ntfs_parts;
 pub mod overlay;
 pub mod packages;
 pub mod partition;
+pub mod snapshots;
 pub mod volume;
 
 /// What is done with an input.
@@ -40,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("overlay", overlay::run),
     ("packages", packages::run),
     ("partition", partition::run),
+    ("snapshots", snapshots::run),
     ("volume", volume::run),
 ];
 

@@ -38,6 +38,23 @@ pub(crate) struct Fixture {
     /// Logical volumes of LVM2.
     #[serde(default)]
     pub(crate) logical: Vec<LogicalFacts>,
+    /// Shadow copies.
+    #[serde(default)]
+    pub(crate) copies: Vec<CopyFacts>,
+}
+
+/// A shadow copy.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct CopyFacts {
+    /// The GUID of its store.
+    pub(crate) store: String,
+    pub(crate) time: i64,
+    pub(crate) size: u64,
+    /// Of its bytes, with zeros for blocks of which nothing was kept.
+    pub(crate) sha256: String,
+    /// How many blocks those are.
+    pub(crate) lost: u64,
+    pub(crate) listing: String,
 }
 
 /// A logical volume.
