@@ -12,7 +12,7 @@ use volfold_fs::{FileSystemDriver, FsResult};
 use crate::monitor::{Monitor, Stage};
 use crate::partition::{self, PartitionTable, PartitionType};
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
-use crate::volume::lock::{self, KeySource, Lock, Locked};
+use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
 use crate::volume::{
     self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
 };
@@ -67,7 +67,13 @@ pub(crate) fn discover(
     keys: &dyn KeySource,
     monitor: &Monitor,
 ) -> Discovery {
-    let mut work = Worklist { managers, keys, groups: BTreeMap::new(), found: Vec::new() };
+    let mut work = Worklist {
+        managers,
+        keys,
+        work: WorkBudget::default(),
+        groups: BTreeMap::new(),
+        found: Vec::new(),
+    };
     let mut findings = Vec::new();
     let mut results = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
@@ -88,6 +94,8 @@ pub(crate) fn discover(
         findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
     }
     let mut volumes = work.assemble(&mut findings);
+    let left_over = keys.left_over().into_iter();
+    findings.extend(left_over.map(|line| Finding::warning(code::KEY_UNUSED, line)));
     monitor.stage(Stage::Disks, disks.len(), disks.len());
     hide_repeated(&mut volumes, &mut findings);
     if let Some(left) = volumes.len().checked_sub(MAX_VOLUMES).filter(|left| *left > 0) {
@@ -120,6 +128,8 @@ struct Members {
 struct Worklist<'a> {
     managers: &'a [&'a dyn VolumeManager],
     keys: &'a dyn KeySource,
+    /// What the keys of all volumes may cost together.
+    work: WorkBudget,
     /// By the manager, in the order of the registry.
     groups: BTreeMap<(usize, GroupId), Members>,
     found: Vec<Volume>,
@@ -187,17 +197,23 @@ impl Worklist<'_> {
 
     /// `volume`, opened if one of the keys fits its `lock`.
     fn unlocked(&self, mut volume: Volume, lock: Lock, findings: &mut Vec<Finding>) -> Volume {
-        match lock::open(&volume.id.0, &lock, self.keys) {
-            Ok(Some(device)) => {
-                volume.device = device;
-                return volume;
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let finding = Finding::error(code::VOLUME_UNREADABLE, error_chain(&error));
-                findings.push(finding.on_volume(&volume.id.0));
-            }
+        let names = (volume.id.0.as_str(), volume.fallback_name.as_str());
+        let opened = lock::open(names, &lock, self.keys, &self.work).unwrap_or_else(|error| {
+            let line = error_chain(&error);
+            findings.push(Finding::error(code::VOLUME_UNREADABLE, line).on_volume(&volume.id.0));
+            Opened::default()
+        });
+        for line in opened.failed {
+            findings.push(Finding::error(code::KEY_UNREADABLE, line).on_volume(&volume.id.0));
         }
+        if let Some(device) = opened.device {
+            volume.device = device;
+            return volume;
+        }
+        findings.extend(opened.wrong.iter().map(|key| {
+            let line = format!("{key} does not open it");
+            Finding::warning(code::KEY_WRONG, line).on_volume(&volume.id.0)
+        }));
         volume.device = Arc::new(Locked::new(volume.size, &lock));
         volume.lock = Some(lock);
         volume
@@ -673,7 +689,11 @@ mod tests {
     struct Mixed(Arc<dyn BlockDevice>);
 
     impl Unlock for Mixed {
-        fn unlock(&self, key: &Key) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+        fn unlock(
+            &self,
+            key: &Key,
+            _work: &WorkBudget,
+        ) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
             let mut bytes = vec![0; 64 * 512];
             self.0.read_at(0, &mut bytes)?;
             let [mix] = *key.bytes() else { return Ok(None) };
@@ -708,7 +728,7 @@ mod tests {
             let mut volume = volume::basic::volume(members[0].clone());
             volume.id = VolumeId(format!("strongbox:{}", group.0));
             let unlock = Arc::new(Mixed(volume.device.clone()));
-            volume.lock = Some(Lock { kind: "strongbox", keys: vec![KeyKind::KeyFile], unlock });
+            volume.lock = Some(Lock::new("strongbox", vec![KeyKind::KeyFile], unlock));
             vec![volume]
         }
     }

@@ -17,9 +17,11 @@ use crate::volume::map::Redundancy;
 use crate::volume::snapshot::Snapshot;
 
 pub mod basic;
+pub mod cipher;
 mod id;
 pub mod ldm;
 pub mod lock;
+pub mod luks;
 pub mod lvm;
 pub mod map;
 pub mod registry;
@@ -73,6 +75,8 @@ pub enum VolumeType {
     Dynamic,
     /// A logical volume of an LVM2 volume group.
     Logical,
+    /// What an encrypted partition or volume holds.
+    Encrypted,
     /// A disk without partitions.
     WholeDisk,
 }
