@@ -14,11 +14,12 @@ use crate::partition::{self, PartitionTable, PartitionType};
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
 use crate::volume::{
-    self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
+    self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager,
+    VolumeType, nested,
 };
 
-/// LIMIT: how deep volumes may lie in volumes.
-const MAX_DEPTH: u32 = 3;
+/// LIMIT: how deep volumes may lie in volumes; a file system on LUKS on LVM on a RAID is in the third.
+const MAX_DEPTH: u32 = 6;
 
 /// LIMIT: volumes of one disk set.
 const MAX_VOLUMES: usize = 4096;
@@ -123,6 +124,8 @@ struct Members {
     regions: Vec<Region>,
     /// How many groups lie below the deepest of them.
     depth: u32,
+    /// The volumes that some of them are.
+    outer: Vec<Volume>,
 }
 
 struct Worklist<'a> {
@@ -138,7 +141,7 @@ struct Worklist<'a> {
 impl Worklist<'_> {
     /// Takes one whole disk apart.
     fn disk(&mut self, whole: Region, findings: &mut Vec<Finding>) -> DiskResult {
-        let claimed = self.claimed(&whole, 0, findings);
+        let claimed = self.claimed(&whole, (0, None), findings);
         let table = match claimed.as_ref().and_then(|claimed| claimed.sector_size) {
             Some(sector_size) => read_table(&*whole.device, sector_size, findings),
             None => choose_table(&*whole.device, findings),
@@ -163,7 +166,7 @@ impl Worklist<'_> {
                     if number.is_some_and(|number| hidden.contains(&number)) {
                         continue;
                     }
-                    if self.claimed(&region, 0, findings).is_none() {
+                    if self.claimed(&region, (0, None), findings).is_none() {
                         self.found.push(volume::basic::volume(region));
                     }
                 }
@@ -173,11 +176,12 @@ impl Worklist<'_> {
         result
     }
 
-    /// Gives `region`, which has `depth` groups below it, to the first manager that claims it.
+    /// Gives `region`, which has `depth` groups below it, to the first manager that claims it; `outer` is
+    /// the volume that it is.
     fn claimed(
         &mut self,
         region: &Region,
-        depth: u32,
+        (depth, outer): (u32, Option<&Volume>),
         findings: &mut Vec<Finding>,
     ) -> Option<Claimed> {
         for (index, manager) in self.managers.iter().enumerate() {
@@ -186,6 +190,7 @@ impl Worklist<'_> {
                     let members = self.groups.entry((index, group)).or_default();
                     members.regions.push(region.clone());
                     members.depth = members.depth.max(depth);
+                    members.outer.extend(outer.cloned());
                     return Some(Claimed { hides, sector_size });
                 }
                 Ok(None) => {}
@@ -219,11 +224,31 @@ impl Worklist<'_> {
         volume
     }
 
+    /// Whether `volume`, of a group that has `depth` below it, is a member of another group.
+    fn is_claimed(&mut self, volume: &Volume, depth: u32, findings: &mut Vec<Finding>) -> bool {
+        // What is locked or not whole cannot be asked; its file system may still be there.
+        if volume.lock.is_some() || volume.health == Health::Failed {
+            return false;
+        }
+        let region = Region {
+            disk: volume.extents.first().map_or(0, |extent| extent.disk),
+            device: volume.device.clone(),
+            start: 0,
+            size: volume.size,
+            label: volume.id.0.as_str().into(),
+            partition: None,
+            table_id: None,
+        };
+        let depth = depth.saturating_add(1);
+        self.claimed(&region, (depth, Some(volume)), findings).is_some()
+    }
+
     /// Joins the claimed groups, those of the first manager first, and looks into their volumes again:
     /// so a group has all its members when it is joined, those in the volumes of earlier managers too.
     fn assemble(mut self, findings: &mut Vec<Finding>) -> Vec<Volume> {
         let mut done = std::mem::take(&mut self.found);
         let mut is_too_deep = false;
+        let mut inner = Vec::new();
         while let Some(((manager, group), members)) = self.groups.pop_first() {
             let Some(manager) = self.managers.get(manager) else {
                 continue;
@@ -233,29 +258,18 @@ impl Worklist<'_> {
                 continue;
             }
             for mut volume in manager.assemble(&group, &members.regions, findings) {
+                nested::surround(&mut volume, &members.regions, &members.outer);
                 if let Some(lock) = volume.lock.take() {
                     volume = self.unlocked(volume, lock, findings);
                 }
-                // What is locked or not whole cannot be asked; its file system may still be there.
-                if volume.lock.is_some() || volume.health == Health::Failed {
-                    done.push(volume);
-                    continue;
-                }
-                let inner = Region {
-                    disk: volume.extents.first().map_or(0, |extent| extent.disk),
-                    device: volume.device.clone(),
-                    start: 0,
-                    size: volume.size,
-                    label: volume.id.0.as_str().into(),
-                    partition: None,
-                    table_id: None,
-                };
-                let depth = members.depth.saturating_add(1);
-                if self.claimed(&inner, depth, findings).is_none() {
+                let around = members.outer.iter().map(|outer| outer.id.clone());
+                inner.extend(around.map(|outer| (outer, volume.id.clone())));
+                if !self.is_claimed(&volume, members.depth, findings) {
                     done.push(volume);
                 }
             }
         }
+        nested::tell_of_inner(&inner, findings);
         if is_too_deep {
             let line =
                 format!("volumes lie in volumes more than {MAX_DEPTH} deep; the rest is left");
@@ -422,7 +436,8 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
         Err(error) => {
             let line = error_chain(&error);
             // The manager has told already what its volume lacks.
-            if volume.membership.is_none() || volume.health != Health::Failed {
+            let is_managed = volume.membership.is_some() || volume.kind == VolumeType::Encrypted;
+            if !is_managed || volume.health != Health::Failed {
                 let finding = Finding::error(code::VOLUME_UNREADABLE, line.clone());
                 findings.push(finding.on_volume(&volume.id.0));
             }

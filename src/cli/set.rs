@@ -131,13 +131,17 @@ impl TreeArguments {
     ) -> Result<OpenedTree, Box<Report<'static>>> {
         let (set, mut report) = open(disks, &self.options());
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| guest_path(&set, path)).collect();
-        let asks = |volume: &SetVolume| paths.iter().any(|path| leads_into(path, &volume.name));
+        // Where nothing can be read, a volume that is asked for may have another name than it would have.
+        let is_nothing = set.volumes().iter().all(|volume| volume.reason.is_some());
+        let asks = |volume: &SetVolume| {
+            is_nothing || paths.iter().any(|path| leads_into(path, &volume.name))
+        };
         let is_root = |path: &Vec<u8>| path.iter().all(|byte| *byte == b'/');
         if !paths.iter().any(is_root) {
             report.about_part();
         }
         report.volumes(&set, asks);
-        if set.volumes().iter().all(|volume| volume.reason.is_some()) {
+        if is_nothing {
             if !set.disks().is_empty() {
                 text::complain(format_args!("{NO_VOLUME}"));
             }

@@ -24,6 +24,7 @@ pub mod lock;
 pub mod luks;
 pub mod lvm;
 pub mod map;
+pub(crate) mod nested;
 pub mod registry;
 pub mod snapshot;
 

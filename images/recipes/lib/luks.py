@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 
-from . import ext, lvm, tools
+from . import ext, lvm, tools, tree
 from .index import Fixture, recipe
 
 UUID = "10c5{:04d}-0000-4000-8000-000000000001"
@@ -41,9 +41,12 @@ class Set:
             file.write(data)
         return path
 
-    def plain(self, number):
+    def plain(self, number, block=1024):
         """An ext2 volume, and its bytes."""
-        image = ext.small(f"{os.path.basename(self.folder)}-{number}", SIZE, number, f"LUKS{number}")
+        entries = tree.load(["short"], "ext")
+        name = f"{os.path.basename(self.folder)}-{number}"
+        features = ext.EXT2.replace("resize_inode,", "")
+        image = ext.make(name, SIZE, entries, features, block, 0x100 + number, f"LUKS{number}", 32)
         with open(image, "rb") as file:
             return image, file.read()
 
@@ -86,16 +89,27 @@ def label(path, number):
     return path
 
 
-def encrypt(path, plain, password, cipher, bits, pbkdf, *more, kind="luks2"):
-    """Has cryptsetup encrypt a copy of `plain`."""
+def encrypt(path, plain, password, cipher, bits, pbkdf, *more):
+    """Has cryptsetup encrypt a copy of `plain` as LUKS2."""
     shutil.copyfile(plain, path)
     os.truncate(path, os.path.getsize(plain) + ROOM)
-    small = ["--luks2-metadata-size", "16k", "--luks2-keyslots-size", "272k"] if kind == "luks2" else []
-    quick = ["--pbkdf", pbkdf, *QUICK[pbkdf]] if kind == "luks2" else QUICK["pbkdf2"]
-    cryptsetup("reencrypt", "--encrypt", "--type", kind, *small, "--reduce-device-size", f"{ROOM >> 10}K",
-               "--cipher", cipher, "--key-size", bits, *quick, "--key-file", password, *more, path)  # fmt: skip
+    cryptsetup("reencrypt", "--encrypt", "--type", "luks2", "--luks2-metadata-size", "16k", "--luks2-keyslots-size",
+               "272k", "--reduce-device-size", f"{ROOM >> 10}K", "--cipher", cipher, "--key-size", bits,
+               "--pbkdf", pbkdf, *QUICK[pbkdf], "--key-file", password, *more, path)  # fmt: skip
     # What the data were moved out of.
     os.truncate(path, os.path.getsize(path) - ROOM // 2)
+    return path
+
+
+def luks1(path, data, password, cipher, bits):
+    """Has cryptsetup make the header, and OpenSSL encrypt `data` with its volume key."""
+    tools.blank(path, 8 << 20)
+    cryptsetup("luksFormat", "--type", "luks1", "--cipher", cipher, "--key-size", bits, *QUICK["pbkdf2"],
+               "--align-payload", 8, path, password)  # fmt: skip
+    name, offset, sector, key = volume_key(path, password)
+    os.truncate(path, offset)
+    with open(path, "ab") as file:
+        file.write(crypt(name, sector, key, data, True))
     return path
 
 
@@ -112,7 +126,6 @@ def by_qemu(path, plain, password, cipher, mode, iv, hash_of_key, iv_hash=None):
 def check(path, start, key, data):
     """Whether `key` opens the image for others too, and they find `data`."""
     from dissect.fve import luks
-    from dissect.util.stream import RelativeStream
 
     folder = tools.scratch()
     own, secret = os.path.join(folder, "luks-part"), os.path.join(folder, "luks-key")
@@ -120,53 +133,64 @@ def check(path, start, key, data):
         file.seek(start)
         part.write(file.read())
         out.write(key)
-    cryptsetup("open", "--test-passphrase", "--key-file", secret, own)
     dump = tools.run("cryptsetup", "luksDump", own).decode()
     if "serpent" in dump or "twofish" in dump:
-        # Those OpenSSL does not have: qemu, which made them, decrypts them again.
-        tools.run("qemu-img", "convert", "--object", f"secret,id=key,file={secret}", "--image-opts",
-                  f"driver=luks,key-secret=key,file.filename={own}", "-O", "raw", f"{own}.raw")  # fmt: skip
-        with open(f"{own}.raw", "rb") as file:
-            assert file.read()[: len(data)] == data, f"{path}: qemu-img reads other bytes"
+        # Those neither cryptsetup (without a kernel) nor OpenSSL have: qemu, which made them, decrypts them again.
+        assert by_qemu_again(own, secret)[: len(data)] == data, f"{path}: qemu-img reads other bytes"
         return
-    assert by_volume_key(own, secret, dump)[: len(data)] == data, f"{path}: OpenSSL reads other bytes"
+    cryptsetup("open", "--test-passphrase", "--key-file", secret, own)
+    name, offset, sector, key = volume_key(own, secret)
     with open(own, "rb") as file:
-        crypt = luks.LUKS(RelativeStream(file, 0))
-        crypt.unlock_with_passphrase(key) if hasattr(crypt, "unlock_with_passphrase") else crypt.unlock(key)
-        assert crypt.open().read(len(data)) == data, f"{path}: dissect.fve reads other bytes"
+        file.seek(offset)
+        again = crypt(name, sector, key, file.read(), False)
+    assert again[: len(data)] == data, f"{path}: OpenSSL reads other bytes"
+    with open(own, "rb") as file, open(secret, "rb") as secret_file:
+        disk = luks.LUKS(file)
+        disk.unlock_with_passphrase(secret_file.read())
+        assert disk.open().read(len(data)) == data, f"{path}: dissect.fve reads other bytes"
 
 
-def by_volume_key(path, secret, dump):
-    """What is encrypted at `path`, by the volume key that cryptsetup tells, and OpenSSL."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+def by_qemu_again(path, secret):
+    """What qemu-img decrypts."""
+    tools.run("qemu-img", "convert", "--object", f"secret,id=key,file={secret}", "--image-opts",
+              f"driver=luks,key-secret=key,file.filename={path}", "-O", "raw", f"{path}.raw")  # fmt: skip
+    with open(f"{path}.raw", "rb") as file:
+        return file.read()
 
+
+def volume_key(path, secret):
+    """Cipher, offset of the data, sector size and volume key, as cryptsetup tells them."""
     told = f"{secret}.volume"
     if os.path.exists(told):
         os.remove(told)
     cryptsetup("luksDump", "--dump-volume-key", "--volume-key-file", told, "--key-file", secret, path)
     with open(told, "rb") as file:
-        volume_key = file.read()
-    lines = [line.strip() for line in dump.splitlines()]
-    word = lambda name: next((line.split(":", 1)[1].split()[0] for line in lines if line.startswith(name)), None)
-    if "Version:       	1" in dump:
-        name, offset, sector = f"{word('Cipher name:')}-{word('Cipher mode:')}", int(word("Payload offset:")) * 512, 512
-    else:
-        name, offset, sector = word("cipher:"), int(word("offset:")), int(word("sector:"))
-    with open(path, "rb") as file:
-        file.seek(offset)
-        data = file.read()
-    plain = b""
+        key = file.read()
+    lines = [line.strip() for line in tools.run("cryptsetup", "luksDump", path).decode().splitlines()]
+    word = lambda name: next(line.split(":", 1)[1].split()[0] for line in lines if line.startswith(name))
+    if word("Version:") == "1":
+        return f"{word('Cipher name:')}-{word('Cipher mode:')}", int(word("Payload offset:")) * 512, 512, key
+    return word("cipher:"), int(word("offset:")), int(word("sector:")), key
+
+
+def crypt(name, sector, key, data, is_encrypted):
+    """`data`, encrypted or decrypted by OpenSSL."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    done = b""
     for at in range(0, len(data) // sector * sector, sector):
         number = (at // 512).to_bytes(16, "little")
         if "-xts-" in name:
             mode = modes.XTS(number)
         elif "essiv:sha256" in name:
-            key = algorithms.AES(hashlib.sha256(volume_key).digest())
-            mode = modes.CBC(Cipher(key, modes.ECB()).encryptor().update(number))
+            salt = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB())
+            mode = modes.CBC(salt.encryptor().update(number))
         else:
             mode = modes.CBC(number)
-        plain += Cipher(algorithms.AES(volume_key), mode).decryptor().update(data[at : at + sector])
-    return plain
+        cipher = Cipher(algorithms.AES(key), mode)
+        way = cipher.encryptor() if is_encrypted else cipher.decryptor()
+        done += way.update(data[at : at + sector])
+    return done
 
 
 @recipe("luks")
@@ -177,12 +201,9 @@ def every_kind():
 
     image, data = made.plain(1)
     path = encrypt(made.path("argon2id"), image, made.password, "aes-xts-plain64", 512, "argon2id")
-    cryptsetup("luksAddKey", "--key-file", made.password, "--pbkdf", "pbkdf2", *QUICK["pbkdf2"], "--key-slot", 1,
-               "--keyslot-cipher", "aes-cbc-essiv:sha256", "--keyslot-key-size", 128, path, key_file,
-               check=False)  # fmt: skip
     made.add(label(path, 1), 1, "LUKS2", data)
 
-    image, data = made.plain(2)
+    image, data = made.plain(2, 4096)
     path = encrypt(made.path("argon2i-4k"), image, made.password, "aes-xts-plain64", 256, "argon2i",
                    "--sector-size", 4096, "--hash", "sha512")  # fmt: skip
     cryptsetup("luksAddKey", "--key-file", made.password, "--pbkdf", "pbkdf2", *QUICK["pbkdf2"], path, key_file)
@@ -196,8 +217,9 @@ def every_kind():
 
     image, data = made.plain(4)
     path = made.path("luks1-partition")
-    alone = encrypt(made.path("alone"), image, made.password, "aes-xts-plain64", 256, "pbkdf2", kind="luks1")
+    alone = luks1(made.path("alone"), data, made.password, "aes-xts-plain64", 256)
     label(alone, 4)
+    assert by_qemu_again(alone, made.password)[: len(data)] == data, f"{alone}: qemu-img reads other bytes"
     start = 64 << 10
     tools.blank(path, start + os.path.getsize(alone) + (64 << 10))
     tools.run("sfdisk", "-q", path, stdin=f"label: dos\nlabel-id: 0x10c50004\nstart={start // 512}, "
@@ -231,8 +253,8 @@ def refused():
     os.truncate(path, SIZE + ROOM)
     cryptsetup("reencrypt", "--encrypt", "--init-only", "--type", "luks2", "--luks2-metadata-size", "16k",
                "--luks2-keyslots-size", "272k", "--reduce-device-size", f"{ROOM >> 10}K", "--pbkdf", "pbkdf2",
-               *QUICK["pbkdf2"], "--key-file", made.password, path)  # fmt: skip
-    made.refuse(label(path, 20), 20, "is being encrypted anew (online-reencrypt")
+               *QUICK["pbkdf2"], "--key-file", made.password, "--uuid", UUID.format(20), path)  # fmt: skip
+    made.refuse(path, 20, "is being encrypted anew (online-reencrypt")
     path = made.path("detached")
     data = tools.blank(made.path("data"), 1 << 20)
     cryptsetup("luksFormat", "--type", "luks2", "--luks2-metadata-size", "16k", "--luks2-keyslots-size", "256k",
@@ -246,8 +268,7 @@ def nested():
     """An ext2 volume in a logical volume, in LUKS2, in a logical volume."""
     made = Set("luks-nested", nested.__doc__)
     image, data = made.plain(30)
-    inner = lvm.Disk(made.path("inner"), 0, 2, size=(1 << 20) + SIZE + lvm.EXTENT)
-    os.truncate(inner.path, inner.size)
+    inner = lvm.Disk(made.path("inner"), 0, 2)
     group = lvm.Group("inside", 30, [inner])
     group.runs("root", data, [(inner, len(data) // lvm.EXTENT)])
     group.write_metadata()

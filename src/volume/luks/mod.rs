@@ -81,6 +81,8 @@ fn find(device: &dyn BlockDevice) -> BlockResult<Found> {
         }
         1 => Found::Luks1,
         2 => Found::Luks2,
+        // The first of two headers may be damaged there.
+        _ if luks2::choose(device).is_ok() => Found::Luks2,
         other => Found::Other(other),
     })
 }

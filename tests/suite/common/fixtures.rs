@@ -38,6 +38,24 @@ pub(crate) struct Fixture {
     /// Logical volumes of LVM2.
     #[serde(default)]
     pub(crate) logical: Vec<LogicalFacts>,
+    /// Encrypted volumes.
+    #[serde(default)]
+    pub(crate) encrypted: Vec<EncryptedFacts>,
+}
+
+/// An encrypted volume.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct EncryptedFacts {
+    /// The image that it lies in.
+    pub(crate) file: String,
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+    /// The keys that open it, in hexadecimal.
+    pub(crate) keys: Vec<String>,
+    /// Why no byte of it is given out.
+    pub(crate) refused: Option<String>,
 }
 
 /// A logical volume.
