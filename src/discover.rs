@@ -12,15 +12,15 @@ use volfold_fs::{FileSystemDriver, FsResult};
 use crate::monitor::{Monitor, Stage};
 use crate::partition::{self, PartitionTable, PartitionType};
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
-use crate::volume::lock::{self, KeySource, Lock, Locked};
+use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
 use crate::volume::registry::SNAPSHOT_MANAGERS;
 use crate::volume::{
     self, Claim, GroupId, Health, Region, SnapshotManager, Volume, VolumeExtent, VolumeId,
-    VolumeManager, VolumeType,
+    VolumeManager, VolumeType, nested,
 };
 
-/// LIMIT: how deep volumes may lie in volumes.
-const MAX_DEPTH: u32 = 3;
+/// LIMIT: how deep volumes may lie in volumes; a file system on LUKS on LVM on a RAID is in the third.
+const MAX_DEPTH: u32 = 6;
 
 /// LIMIT: volumes of one disk set.
 const MAX_VOLUMES: usize = 4096;
@@ -70,7 +70,13 @@ pub(crate) fn discover(
     keys: &dyn KeySource,
     monitor: &Monitor,
 ) -> Discovery {
-    let mut work = Worklist { managers, keys, groups: BTreeMap::new(), found: Vec::new() };
+    let mut work = Worklist {
+        managers,
+        keys,
+        work: WorkBudget::default(),
+        groups: BTreeMap::new(),
+        found: Vec::new(),
+    };
     let mut findings = Vec::new();
     let mut results = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
@@ -91,6 +97,8 @@ pub(crate) fn discover(
         findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
     }
     let mut volumes = work.assemble(&mut findings);
+    let left_over = keys.left_over().into_iter();
+    findings.extend(left_over.map(|line| Finding::warning(code::KEY_UNUSED, line)));
     monitor.stage(Stage::Disks, disks.len(), disks.len());
     hide_repeated(&mut volumes, &mut findings);
     if let Some(left) = volumes.len().checked_sub(MAX_VOLUMES).filter(|left| *left > 0) {
@@ -135,11 +143,15 @@ struct Members {
     regions: Vec<Region>,
     /// How many groups lie below the deepest of them.
     depth: u32,
+    /// The volumes that some of them are.
+    outer: Vec<Volume>,
 }
 
 struct Worklist<'a> {
     managers: &'a [&'a dyn VolumeManager],
     keys: &'a dyn KeySource,
+    /// What the keys of all volumes may cost together.
+    work: WorkBudget,
     /// By the manager, in the order of the registry.
     groups: BTreeMap<(usize, GroupId), Members>,
     found: Vec<Volume>,
@@ -148,7 +160,7 @@ struct Worklist<'a> {
 impl Worklist<'_> {
     /// Takes one whole disk apart.
     fn disk(&mut self, whole: Region, findings: &mut Vec<Finding>) -> DiskResult {
-        let claimed = self.claimed(&whole, 0, findings);
+        let claimed = self.claimed(&whole, (0, None), findings);
         let table = match claimed.as_ref().and_then(|claimed| claimed.sector_size) {
             Some(sector_size) => read_table(&*whole.device, sector_size, findings),
             None => choose_table(&*whole.device, findings),
@@ -173,7 +185,7 @@ impl Worklist<'_> {
                     if number.is_some_and(|number| hidden.contains(&number)) {
                         continue;
                     }
-                    if self.claimed(&region, 0, findings).is_none() {
+                    if self.claimed(&region, (0, None), findings).is_none() {
                         self.found.push(volume::basic::volume(region));
                     }
                 }
@@ -183,11 +195,12 @@ impl Worklist<'_> {
         result
     }
 
-    /// Gives `region`, which has `depth` groups below it, to the first manager that claims it.
+    /// Gives `region`, which has `depth` groups below it, to the first manager that claims it; `outer` is
+    /// the volume that it is.
     fn claimed(
         &mut self,
         region: &Region,
-        depth: u32,
+        (depth, outer): (u32, Option<&Volume>),
         findings: &mut Vec<Finding>,
     ) -> Option<Claimed> {
         for (index, manager) in self.managers.iter().enumerate() {
@@ -196,6 +209,7 @@ impl Worklist<'_> {
                     let members = self.groups.entry((index, group)).or_default();
                     members.regions.push(region.clone());
                     members.depth = members.depth.max(depth);
+                    members.outer.extend(outer.cloned());
                     return Some(Claimed { hides, sector_size });
                 }
                 Ok(None) => {}
@@ -207,20 +221,45 @@ impl Worklist<'_> {
 
     /// `volume`, opened if one of the keys fits its `lock`.
     fn unlocked(&self, mut volume: Volume, lock: Lock, findings: &mut Vec<Finding>) -> Volume {
-        match lock::open(&volume.id.0, &lock, self.keys) {
-            Ok(Some(device)) => {
-                volume.device = device;
-                return volume;
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let finding = Finding::error(code::VOLUME_UNREADABLE, error_chain(&error));
-                findings.push(finding.on_volume(&volume.id.0));
-            }
+        let names = (volume.id.0.as_str(), volume.fallback_name.as_str());
+        let opened = lock::open(names, &lock, self.keys, &self.work).unwrap_or_else(|error| {
+            let line = error_chain(&error);
+            findings.push(Finding::error(code::VOLUME_UNREADABLE, line).on_volume(&volume.id.0));
+            Opened::default()
+        });
+        for line in opened.failed {
+            findings.push(Finding::error(code::KEY_UNREADABLE, line).on_volume(&volume.id.0));
         }
+        if let Some(device) = opened.device {
+            volume.device = device;
+            return volume;
+        }
+        findings.extend(opened.wrong.iter().map(|key| {
+            let line = format!("{key} does not open it");
+            Finding::warning(code::KEY_WRONG, line).on_volume(&volume.id.0)
+        }));
         volume.device = Arc::new(Locked::new(volume.size, &lock));
         volume.lock = Some(lock);
         volume
+    }
+
+    /// Whether `volume`, of a group that has `depth` below it, is a member of another group.
+    fn is_claimed(&mut self, volume: &Volume, depth: u32, findings: &mut Vec<Finding>) -> bool {
+        // What is locked or not whole cannot be asked; its file system may still be there.
+        if volume.lock.is_some() || volume.health == Health::Failed {
+            return false;
+        }
+        let region = Region {
+            disk: volume.extents.first().map_or(0, |extent| extent.disk),
+            device: volume.device.clone(),
+            start: 0,
+            size: volume.size,
+            label: volume.id.0.as_str().into(),
+            partition: None,
+            table_id: None,
+        };
+        let depth = depth.saturating_add(1);
+        self.claimed(&region, (depth, Some(volume)), findings).is_some()
     }
 
     /// Joins the claimed groups, those of the first manager first, and looks into their volumes again:
@@ -228,6 +267,7 @@ impl Worklist<'_> {
     fn assemble(mut self, findings: &mut Vec<Finding>) -> Vec<Volume> {
         let mut done = std::mem::take(&mut self.found);
         let mut is_too_deep = false;
+        let mut inner = Vec::new();
         while let Some(((manager, group), members)) = self.groups.pop_first() {
             let Some(manager) = self.managers.get(manager) else {
                 continue;
@@ -237,29 +277,18 @@ impl Worklist<'_> {
                 continue;
             }
             for mut volume in manager.assemble(&group, &members.regions, findings) {
+                nested::surround(&mut volume, &members.regions, &members.outer);
                 if let Some(lock) = volume.lock.take() {
                     volume = self.unlocked(volume, lock, findings);
                 }
-                // What is locked or not whole cannot be asked; its file system may still be there.
-                if volume.lock.is_some() || volume.health == Health::Failed {
-                    done.push(volume);
-                    continue;
-                }
-                let inner = Region {
-                    disk: volume.extents.first().map_or(0, |extent| extent.disk),
-                    device: volume.device.clone(),
-                    start: 0,
-                    size: volume.size,
-                    label: volume.id.0.as_str().into(),
-                    partition: None,
-                    table_id: None,
-                };
-                let depth = members.depth.saturating_add(1);
-                if self.claimed(&inner, depth, findings).is_none() {
+                let around = members.outer.iter().map(|outer| outer.id.clone());
+                inner.extend(around.map(|outer| (outer, volume.id.clone())));
+                if !self.is_claimed(&volume, members.depth, findings) {
                     done.push(volume);
                 }
             }
         }
+        nested::tell_of_inner(&inner, findings);
         if is_too_deep {
             let line =
                 format!("volumes lie in volumes more than {MAX_DEPTH} deep; the rest is left");
@@ -426,7 +455,9 @@ fn identify(volume: Volume, findings: &mut Vec<Finding>) -> Discovered {
         Err(error) => {
             let line = error_chain(&error);
             // The manager has told already what its volume lacks.
-            let is_told = volume.membership.is_some() || volume.snapshot.is_some();
+            let is_told = volume.membership.is_some()
+                || volume.snapshot.is_some()
+                || volume.kind == VolumeType::Encrypted;
             if !is_told || volume.health != Health::Failed {
                 let finding = Finding::error(code::VOLUME_UNREADABLE, line.clone());
                 findings.push(finding.on_volume(&volume.id.0));
@@ -701,7 +732,11 @@ mod tests {
     struct Mixed(Arc<dyn BlockDevice>);
 
     impl Unlock for Mixed {
-        fn unlock(&self, key: &Key) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+        fn unlock(
+            &self,
+            key: &Key,
+            _work: &WorkBudget,
+        ) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
             let mut bytes = vec![0; 64 * 512];
             self.0.read_at(0, &mut bytes)?;
             let [mix] = *key.bytes() else { return Ok(None) };
@@ -736,7 +771,7 @@ mod tests {
             let mut volume = volume::basic::volume(members[0].clone());
             volume.id = VolumeId(format!("strongbox:{}", group.0));
             let unlock = Arc::new(Mixed(volume.device.clone()));
-            volume.lock = Some(Lock { kind: "strongbox", keys: vec![KeyKind::KeyFile], unlock });
+            volume.lock = Some(Lock::new("strongbox", vec![KeyKind::KeyFile], unlock));
             vec![volume]
         }
     }

@@ -264,6 +264,8 @@ enum VolfoldVolumeType
     VOLFOLD_VOLUME_TYPE_LOGICAL = 4,
     // A volume as it was, of which Windows kept what was written since (VSS).
     VOLFOLD_VOLUME_TYPE_SHADOW_COPY = 5,
+    // What an encrypted partition or volume holds.
+    VOLFOLD_VOLUME_TYPE_ENCRYPTED = 6,
     // Something that this version of the interface has no number for.
     VOLFOLD_VOLUME_TYPE_OTHER = 255,
 };

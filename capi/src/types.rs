@@ -272,6 +272,8 @@ pub enum VolfoldVolumeType {
     Logical = 4,
     /// A volume as it was, of which Windows kept what was written since (VSS).
     ShadowCopy = 5,
+    /// What an encrypted partition or volume holds.
+    Encrypted = 6,
     /// Something that this version of the interface has no number for.
     Other = 255,
 }

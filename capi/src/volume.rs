@@ -102,6 +102,7 @@ fn type_of(kind: VolumeType) -> VolfoldVolumeType {
         VolumeType::WholeDisk => VolfoldVolumeType::WholeDisk,
         VolumeType::Logical => VolfoldVolumeType::Logical,
         VolumeType::ShadowCopy => VolfoldVolumeType::ShadowCopy,
+        VolumeType::Encrypted => VolfoldVolumeType::Encrypted,
         _ => VolfoldVolumeType::Other,
     }
 }

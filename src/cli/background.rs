@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use volfold_fs::Timestamp;
 use volfold_projector::process::{self, ImageFiles, open_writable};
 
+use super::key_argument::KeyArgument;
+use super::keys;
 use super::outcome::Outcome;
 use super::text;
 
@@ -26,8 +28,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// Starts this command again with `--background-log LOG` and `more`, and returns when it is ready or
-/// has ended.
-pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
+/// has ended. Of `keys` it is handed what it cannot read itself, by its stdin.
+pub(crate) fn start(log: &Path, more: &[&OsStr], keys: &[KeyArgument]) -> io::Result<Outcome> {
+    let keys = keys::to_hand_on(keys);
     let mut given = super::helper::arguments().into_iter().skip(1);
     // Before all else, since after `--` it would be one more path.
     let mut arguments = Vec::from_iter(given.next());
@@ -35,9 +38,14 @@ pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
     arguments.extend(more.iter().map(|word| (*word).to_owned()));
     arguments.extend(given);
     let mut command = super::helper::own_process(arguments)?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_writer(log, true)?);
+    let stdin = if keys.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(log_writer(log, true)?);
     process::detach(&mut command);
     let mut child = command.spawn()?;
+    if let (Some(keys), Some(stdin)) = (keys, child.stdin.take()) {
+        // One that has ended says why on its stdout.
+        let _ = keys::hand_on(&keys, stdin);
+    }
     let Some(report) = child.stdout.take() else {
         return Ok(Outcome::Nothing);
     };
@@ -62,6 +70,14 @@ pub(crate) fn start(log: &Path, more: &[&OsStr]) -> io::Result<Outcome> {
         ));
     }
     Ok(Outcome::Nothing)
+}
+
+/// Takes in the keys that [`start`] hands on, before anything else is done.
+pub(crate) fn take_keys(arguments: &[KeyArgument]) -> io::Result<()> {
+    match arguments.iter().any(|argument| argument.place.is_only_here()) {
+        true => keys::take_handed(io::stdin().lock()),
+        false => Ok(()),
+    }
 }
 
 /// One line for the parent; what it tells of may have names with line feeds.

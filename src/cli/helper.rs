@@ -55,17 +55,8 @@ const OF_MOUNT: &[&str] = &[
 const FLAGS: &[&str] = &["allow-other", "guest", "raw", "snapshots", "system-files"];
 
 /// Options of `volfold mount` with one.
-const VALUES: &[&str] = &[
-    "allow-path",
-    "cache-size",
-    "key-file",
-    "links",
-    "only",
-    "owner",
-    "snapshot",
-    "threads",
-    "volume",
-];
+const VALUES: &[&str] =
+    &["allow-path", "cache-size", "key", "links", "only", "owner", "snapshot", "threads", "volume"];
 
 /// The command that is also the name of a link to the program.
 #[cfg(not(windows))]

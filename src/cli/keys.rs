@@ -1,114 +1,257 @@
-//! Keys of locked volumes: from files, the environment and the terminal.
+//! Keys of locked volumes: from files, the environment, the terminal and open files.
 //!
-//! Never from an argument, which every user of the machine can read. Each source is asked only for
-//! the kinds of key that open the volume; what a file holds is also tried as a password, without
-//! its last line feed, since that is how passwords are kept in files.
+//! Never from an argument, which every user of the machine can read. What a file holds is tried as text
+//! too, without its last line feed, since that is how passwords are kept in files. What only this process
+//! can read (the terminal, open files) is handed on to one in the background by its stdin.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use volfold::volume::lock::{Key, KeyKind, KeyRequest, KeySource};
 use volfold_block::{BlockError, BlockErrorKind, BlockResult};
+use zeroize::Zeroizing;
 
-/// The variable of the environment that holds a password or recovery key.
-const VARIABLE: &str = "VOLFOLD_KEY";
+use super::key_argument::{KeyArgument, KeyPlace};
 
-/// LIMIT: bytes of a key file; cryptsetup reads 8 MiB at most.
-const MAX_KEY_FILE: u64 = 8 << 20;
+/// LIMIT: bytes of a key; cryptsetup reads 8 MiB of a key file at most.
+const MAX_KEY: u64 = 8 << 20;
 
 /// How often a person is asked for one volume.
 const PROMPTS: usize = 3;
 
+/// What is said where nobody can be asked.
+const NO_TERMINAL: &str = "there is no terminal to ask at; give file:PATH, env:NAME or fd:N";
+
+/// The bytes of a key, or why there are none.
+type Loaded = Result<Zeroizing<Vec<u8>>, String>;
+
+/// What a process in the foreground handed on: what each place holds that only it can read, in order.
+static HANDED: OnceLock<Vec<Loaded>> = OnceLock::new();
+
+/// A key, as an argument names it.
+struct Source {
+    argument: KeyArgument,
+    /// `key 2 of 3 (env:NAME)`.
+    label: String,
+    /// What it holds, once it was read; of a prompt only what was handed on.
+    loaded: OnceLock<Loaded>,
+    /// Whether a volume asked for it.
+    is_used: AtomicBool,
+}
+
+impl Source {
+    fn load(&self) -> &Loaded {
+        self.loaded.get_or_init(|| load(&self.argument.place))
+    }
+
+    /// Whether a person is asked for each volume.
+    fn asks(&self) -> bool {
+        self.argument.place == KeyPlace::Prompt && self.loaded.get().is_none()
+    }
+}
+
 /// The keys that a command was given.
 pub(crate) struct Keys {
-    files: Vec<PathBuf>,
-    variable: Option<String>,
-    /// Asks a person; `None` where there is none.
-    ask: Option<fn(&str) -> io::Result<String>>,
+    sources: Vec<Source>,
+    /// Asks a person.
+    ask: fn(&str) -> io::Result<String>,
+}
+
+/// One try: of which source, and as which kind.
+#[derive(Clone, Copy)]
+struct Try<'a> {
+    source: &'a Source,
+    kind: KeyKind,
 }
 
 impl Keys {
-    /// The keys in `files`, then that of the environment, then what a person types.
-    pub(crate) fn new(files: Vec<PathBuf>) -> Self {
-        let has_person = io::stdin().is_terminal() && io::stderr().is_terminal();
-        Self {
-            files,
-            variable: std::env::var(VARIABLE).ok().filter(|key| !key.is_empty()),
-            ask: has_person.then_some(|question: &str| rpassword::prompt_password(question)),
-        }
+    /// The keys that `arguments` name.
+    pub(crate) fn new(arguments: &[KeyArgument]) -> Self {
+        let mut handed = HANDED.get().map(|handed| handed.iter().cloned());
+        let count = arguments.len();
+        let source = |(index, argument): (usize, &KeyArgument)| {
+            let given = match &mut handed {
+                Some(handed) if argument.place.is_only_here() => handed.next(),
+                _ => None,
+            };
+            Source {
+                argument: argument.clone(),
+                label: format!("key {} of {count} ({})", index + 1, argument.place),
+                loaded: given.map(OnceLock::from).unwrap_or_default(),
+                is_used: AtomicBool::new(false),
+            }
+        };
+        let sources = arguments.iter().enumerate().map(source).collect();
+        Self { sources, ask: |question| rpassword::prompt_password(question) }
     }
 
-    /// The keys that need no person, for a lock that takes `kinds`.
-    fn known(&self, kinds: &[KeyKind]) -> BlockResult<Vec<Key>> {
-        let mut keys = Vec::new();
-        for path in &self.files {
-            let bytes = read_key_file(path)?;
-            let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            let text = text.strip_suffix(b"\r").unwrap_or(text).to_vec();
-            for kind in kinds {
-                keys.push(match kind {
-                    KeyKind::KeyFile => Key::new(*kind, bytes.clone()),
-                    _ => Key::new(*kind, text.clone()),
-                });
-            }
+    /// The tries for `request`: those that need no person first.
+    fn tries(&self, request: &KeyRequest<'_>) -> Vec<Try<'_>> {
+        let is_its = |source: &&Source| source.argument.is_for(request.volume, request.name);
+        let mut tries = Vec::new();
+        for source in self.sources.iter().filter(is_its) {
+            source.is_used.store(true, Ordering::Relaxed);
+            let rounds = if source.asks() { PROMPTS } else { 1 };
+            let kinds = request.lock.keys.iter().copied();
+            let kinds = kinds.filter(|kind| source.argument.place.may_hold(*kind));
+            let each: Vec<Try<'_>> = kinds.map(|kind| Try { source, kind }).collect();
+            tries.extend(each.repeat(rounds));
         }
-        for kind in kinds.iter().filter(|kind| **kind != KeyKind::KeyFile) {
-            keys.extend(self.variable.as_ref().map(|text| Key::new(*kind, text.as_bytes())));
-        }
-        Ok(keys)
+        tries.sort_by_key(|one| one.source.asks());
+        tries
+    }
+
+    /// What a person answers; `None` if they leave the volume locked.
+    fn asked(&self, request: &KeyRequest<'_>, one: Try<'_>) -> BlockResult<Option<Key>> {
+        let (name, lock, kind) = (request.name, request.lock.kind, one.kind);
+        let question = format!("{name} ({lock}), {kind} (empty: leave it locked): ");
+        let text = (self.ask)(&question).map_err(|error| {
+            let line = format!("{}: {NO_TERMINAL}", one.source.label);
+            BlockError::new(BlockErrorKind::Io, line).because(error)
+        })?;
+        let text = Zeroizing::new(text);
+        let key = || Key::new(kind, text.as_bytes()).from_origin(&*one.source.label);
+        Ok((!text.is_empty()).then(key))
     }
 }
 
 impl KeySource for Keys {
     fn next_key(&self, request: &KeyRequest<'_>) -> BlockResult<Option<Key>> {
-        let lock = request.lock;
-        let known = self.known(&lock.keys)?;
-        if let Some(key) = known.get(request.attempt) {
-            return Ok(Some(key.clone()));
+        let tries = self.tries(request);
+        let Some(one) = tries.get(request.attempt) else { return Ok(None) };
+        let Try { source, kind } = one;
+        if source.asks() {
+            return self.asked(request, *one);
         }
-        let typed: Vec<KeyKind> =
-            lock.keys.iter().copied().filter(|kind| *kind != KeyKind::KeyFile).collect();
-        let asked = request.attempt - known.len();
-        let (Some(ask), Some(kind)) = (self.ask, typed.get(asked % typed.len().max(1))) else {
-            return Ok(None);
-        };
-        if asked >= PROMPTS * typed.len() {
-            return Ok(None);
-        }
-        let question =
-            format!("{} ({}), {kind} (empty: leave it locked): ", request.volume, lock.kind);
-        let text = ask(&question).map_err(|error| {
-            BlockError::new(BlockErrorKind::Io, "cannot read from the terminal").because(error)
+        let bytes = source.load().as_ref().map_err(|reason| {
+            BlockError::new(BlockErrorKind::Io, format!("{}: {reason}", source.label))
         })?;
-        Ok((!text.is_empty()).then(|| Key::new(*kind, text)))
+        let bytes = match kind {
+            KeyKind::KeyFile => &bytes[..],
+            _ => without_line_end(bytes),
+        };
+        Ok(Some(Key::new(*kind, bytes.to_vec()).from_origin(&*source.label)))
+    }
+
+    fn left_over(&self) -> Vec<String> {
+        let unused = self.sources.iter().filter(|source| !source.is_used.load(Ordering::Relaxed));
+        let line = |source: &Source| {
+            let volume = source.argument.volume.as_ref()?;
+            Some(format!("{} is for {volume}, and no locked volume is called so", source.label))
+        };
+        unused.filter_map(line).collect()
     }
 }
 
-/// The bytes of the key file at `path`.
-fn read_key_file(path: &std::path::Path) -> BlockResult<Vec<u8>> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let shown = path.display();
-    let bytes = read().map_err(|error| {
-        BlockError::new(BlockErrorKind::Io, format!("key file {shown} cannot be read"))
-            .because(error)
-    })?;
-    if bytes.len() as u64 > MAX_KEY_FILE {
-        let sentence = format!("key file {shown} is larger than 8 MiB");
-        return Err(BlockError::new(BlockErrorKind::Unsupported, sentence));
+/// `bytes` without the line end after them.
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    text.strip_suffix(b"\r").unwrap_or(text)
+}
+
+/// What `place` holds; a person is asked.
+fn load(place: &KeyPlace) -> Loaded {
+    let bytes = match place {
+        KeyPlace::File(path) => read(path),
+        KeyPlace::Fd(number) => match cfg!(unix) {
+            true => read(format!("/dev/fd/{number}").as_ref()),
+            false => Err("open files are not handed on here; give file:PATH".to_owned()),
+        },
+        KeyPlace::Env(name) => match std::env::var_os(name) {
+            Some(value) => Ok(Zeroizing::new(value.into_encoded_bytes())),
+            None => Err("is not in the environment".to_owned()),
+        },
+        KeyPlace::Prompt => Err(NO_TERMINAL.to_owned()),
+    }?;
+    if bytes.is_empty() { Err("is empty".to_owned()) } else { Ok(bytes) }
+}
+
+/// The bytes of the file at `path`.
+fn read(path: &Path) -> Loaded {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = File::open(path).and_then(|file| file.take(MAX_KEY + 1).read_to_end(&mut bytes));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_KEY {
+        return Err("is larger than 8 MiB".to_owned());
     }
     Ok(bytes)
+}
+
+/// What a process in the background cannot read itself of `arguments`, for its stdin: for each place 1
+/// and the length and bytes of the key, or 0 and those of the reason why there is none. A person is asked
+/// here. `None` if there is nothing.
+pub(crate) fn to_hand_on(arguments: &[KeyArgument]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    for argument in arguments.iter().filter(|argument| argument.place.is_only_here()) {
+        let loaded = match argument.place {
+            KeyPlace::Prompt => ask_before(argument.volume.as_deref()),
+            _ => load(&argument.place),
+        };
+        let (mark, part) = match &loaded {
+            Ok(key) => (1, &key[..]),
+            Err(reason) => (0, reason.as_bytes()),
+        };
+        bytes.push(mark);
+        bytes.extend((part.len() as u64).to_le_bytes());
+        bytes.extend(part);
+    }
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+/// What a person answers before the volumes are known.
+fn ask_before(volume: Option<&str>) -> Loaded {
+    let question = format!("key of {} (empty: none): ", volume.unwrap_or("the locked volumes"));
+    let text = rpassword::prompt_password(question);
+    let text = text.map_err(|error| format!("{NO_TERMINAL}: {error}"))?;
+    if text.is_empty() {
+        Err("no answer".to_owned())
+    } else {
+        Ok(Zeroizing::new(text.into_bytes()))
+    }
+}
+
+/// Takes in what the process in the foreground handed on by `stdin`.
+///
+/// # Errors
+/// If it was cut short.
+pub(crate) fn take_handed(mut stdin: impl Read) -> io::Result<()> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    stdin.read_to_end(&mut bytes)?;
+    let _ = HANDED.set(parse_handed(&bytes).ok_or(io::ErrorKind::UnexpectedEof)?);
+    Ok(())
+}
+
+fn parse_handed(mut bytes: &[u8]) -> Option<Vec<Loaded>> {
+    let mut handed = Vec::new();
+    while let Some((mark, rest)) = bytes.split_first() {
+        let (length, rest) = rest.split_at_checked(8)?;
+        let length = u64::from_le_bytes(length.try_into().ok()?);
+        let (part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        handed.push(match mark {
+            1 => Ok(Zeroizing::new(part.to_vec())),
+            _ => Err(String::from_utf8_lossy(part).into_owned()),
+        });
+        bytes = rest;
+    }
+    Some(handed)
+}
+
+/// Writes `keys` to the process that reads them by `stdin`.
+///
+/// # Errors
+/// If it has ended.
+pub(crate) fn hand_on(keys: &[u8], mut stdin: impl Write) -> io::Result<()> {
+    stdin.write_all(keys).and_then(|()| stdin.flush())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use volfold::volume::lock::{Lock, Unlock};
+    use volfold::volume::lock::{Lock, Unlock, WorkBudget};
     use volfold_block::BlockDevice;
 
     use super::*;
@@ -116,34 +259,43 @@ mod tests {
     struct Never;
 
     impl Unlock for Never {
-        fn unlock(&self, _key: &Key) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+        fn unlock(
+            &self,
+            _key: &Key,
+            _work: &WorkBudget,
+        ) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
             Ok(None)
         }
     }
 
-    /// All keys that `keys` gives for a lock that takes `kinds`.
-    fn all(keys: &Keys, kinds: &[KeyKind]) -> Vec<(KeyKind, Vec<u8>)> {
-        let lock = Lock { kind: "double", keys: kinds.to_vec(), unlock: Arc::new(Never) };
-        let next = |attempt| keys.next_key(&KeyRequest::new("v", &lock, attempt)).unwrap();
-        (0..).map_while(next).map(|key| (key.kind(), key.bytes().to_vec())).collect()
+    fn arguments(words: &[String]) -> Vec<KeyArgument> {
+        words.iter().map(|word| KeyArgument::parse(word).unwrap()).collect()
+    }
+
+    /// All keys that `keys` gives for a lock that takes `kinds`, or why there is none.
+    fn all(keys: &Keys, kinds: &[KeyKind]) -> Vec<Result<(KeyKind, String), String>> {
+        let lock = Lock::new("double", kinds.to_vec(), Arc::new(Never));
+        let next = |attempt| keys.next_key(&KeyRequest::new("luks:v", "name", &lock, attempt));
+        let told = |key: BlockResult<Key>| match key {
+            Ok(key) => Ok((key.kind(), String::from_utf8(key.bytes().to_vec()).unwrap())),
+            Err(error) => Err(error.message().to_owned()),
+        };
+        (0..8).map_while(|attempt| next(attempt).transpose()).map(told).collect()
     }
 
     #[test]
-    fn files_come_first_then_the_environment_then_the_person() {
+    fn files_are_tried_as_text_and_as_bytes_and_people_are_asked_last() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, b"in a file\r\n").unwrap();
-        let keys = Keys {
-            files: vec![file],
-            variable: Some("in the environment".to_owned()),
-            ask: Some(|_| Ok("typed".to_owned())),
-        };
+        let words = ["prompt".to_owned(), format!("file:{}", file.display())];
+        let mut keys = Keys::new(&arguments(&words));
+        keys.ask = |_| Ok("typed".to_owned());
         let (password, file) = (KeyKind::Password, KeyKind::KeyFile);
-        let text = |kind, text: &str| (kind, text.as_bytes().to_vec());
+        let text = |kind, text: &str| Ok((kind, text.to_owned()));
         let expected = [
             text(password, "in a file"),
             text(file, "in a file\r\n"),
-            text(password, "in the environment"),
             text(password, "typed"),
             text(password, "typed"),
             text(password, "typed"),
@@ -151,15 +303,39 @@ mod tests {
         assert_eq!(all(&keys, &[password, file]), expected);
         // A password opens nothing that wants a file.
         assert_eq!(all(&keys, &[file]), expected[1..2]);
+        keys.ask = |_| Ok(String::new());
+        assert_eq!(all(&keys, &[password]), expected[..1]);
+        keys.ask = |_| Err(io::ErrorKind::NotFound.into());
+        let told = all(&keys, &[password])[1].clone().unwrap_err();
+        assert_eq!(told, format!("key 1 of 2 (prompt): {NO_TERMINAL}"));
     }
 
     #[test]
-    fn a_person_may_leave_a_volume_locked_and_a_lost_file_is_named() {
-        let keys = Keys { files: Vec::new(), variable: None, ask: Some(|_| Ok(String::new())) };
-        assert_eq!(all(&keys, &[KeyKind::Password]), []);
-        let keys = Keys { files: vec!["no/such/key".into()], variable: None, ask: None };
-        let lock = Lock { kind: "double", keys: vec![KeyKind::KeyFile], unlock: Arc::new(Never) };
-        let error = keys.next_key(&KeyRequest::new("v", &lock, 0)).unwrap_err();
-        assert_eq!(error.message(), "key file no/such/key cannot be read");
+    fn a_key_for_another_volume_is_not_tried_and_told() {
+        let words = ["other=env:PATH".to_owned(), "name=env:NO_SUCH_NAME".to_owned()];
+        let keys = Keys::new(&arguments(&words));
+        let told = "key 2 of 2 (env:NO_SUCH_NAME): is not in the environment";
+        assert_eq!(all(&keys, &[KeyKind::Password])[..1], [Err(told.to_owned())]);
+        let left = "key 1 of 2 (env:PATH) is for other, and no locked volume is called so";
+        assert_eq!(keys.left_over(), [left]);
+    }
+
+    #[test]
+    fn what_is_handed_on_comes_as_it_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, b"bytes\n").unwrap();
+        let open = File::open(&file).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::fd::AsRawFd;
+            let words = ["env:PATH".to_owned(), format!("fd:{}", open.as_raw_fd())];
+            let handed = to_hand_on(&arguments(&words)).unwrap();
+            let [Ok(key)] = &parse_handed(&handed).unwrap()[..] else { panic!("one key") };
+            assert_eq!(key[..], b"bytes\n"[..]);
+            assert!(parse_handed(&handed[..handed.len() - 1]).is_none());
+        }
+        drop(open);
+        assert!(to_hand_on(&arguments(&["env:PATH".to_owned()])).is_none());
     }
 }

@@ -297,6 +297,7 @@ fn parts(volume: &VolumeInfo, membership: &Membership) -> String {
         let size = text::size(part.length);
         let disk = match (part.disk, part.offset) {
             (Some(disk), Some(offset)) => format!("disk{disk} at byte {offset}"),
+            (Some(disk), None) => format!("in a volume on disk{disk}"),
             _ => format!("missing ({})", part.disk_id),
         };
         let state = match part.state {

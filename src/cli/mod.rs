@@ -24,6 +24,7 @@ mod hash;
 mod helper;
 mod host_names;
 mod info;
+mod key_argument;
 mod keys;
 mod list;
 mod ls;

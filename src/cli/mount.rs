@@ -144,7 +144,7 @@ pub(crate) fn run(arguments: &MountArguments) -> io::Result<Outcome> {
             return Ok(Outcome::Nothing);
         }
     };
-    background::start(&log, &[])
+    background::start(&log, &[], &arguments.set.set.images.key)
 }
 
 /// Whether these disks are mounted at `folder` already, as `mount -a` wants it.
@@ -161,6 +161,10 @@ fn serve(arguments: &MountArguments) -> Outcome {
         process::leave_terminal();
     }
     let talk = Talk::new(arguments.background_log.as_deref());
+    if let Some(error) = no_keys(arguments) {
+        talk.say(&format!("keys were not handed on: {error}"));
+        return Outcome::Nothing;
+    }
     let Some(projector) = arguments.host.projector() else {
         talk.say(NO_PROJECTOR);
         return Outcome::Nothing;
@@ -178,6 +182,12 @@ fn serve(arguments: &MountArguments) -> Outcome {
         let _ = std::fs::remove_dir(&folder);
     }
     outcome
+}
+
+/// Why what the command in the foreground read of the keys did not come.
+fn no_keys(arguments: &MountArguments) -> Option<io::Error> {
+    arguments.background_log.as_ref()?;
+    background::take_keys(&arguments.set.set.images.key).err()
 }
 
 fn mount_at(

@@ -20,7 +20,7 @@ From /etc/fstab, with this program linked as /sbin/mount.volfold (or mount.fuse3
 with the type fuse.volfold):
   /srv/disk.vmdk  /mnt/disk  volfold  ro,nofail,volume=System,allow_other  0  0
 Options: disk= (one more image), volume=, only=, guest, owner=, links=, allow_other, raw, snapshots,
-system_files, allow_path=, cache_size=, key_file=, snapshot=, threads=.";
+system_files, allow_path=, cache_size=, key=, snapshot=, threads=.";
 
 #[cfg(windows)]
 pub(crate) const MOUNT_HELP: &str = "\

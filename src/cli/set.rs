@@ -12,6 +12,7 @@ use volfold_fs::links::{Guest, VolumeNames};
 use volfold_fs::{FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
 use volfold_images::{BACKUPS, FORMATS};
 
+use super::key_argument::{KeyArgument, KeyParser};
 use super::keys::Keys;
 use super::outcome::Outcome;
 use super::paths::{guest_path, no_volume};
@@ -50,10 +51,10 @@ pub(crate) struct ImageArguments {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = text::parse_size,
           help_heading = "Images")]
     pub(crate) cache_size: u64,
-    /// Try the key in this file on locked volumes; may be given several times. No manager of this
-    /// build knows a kind of lock yet, so it is not shown.
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) key_file: Vec<PathBuf>,
+    /// Open locked volumes with the key at PLACE, all or the one named: file:PATH (a password without its
+    /// line end, or a key file), env:NAME, prompt, fd:NUMBER; may be given several times
+    #[arg(long, value_name = "[VOLUME=]PLACE", value_parser = KeyParser, help_heading = "Images")]
+    pub(crate) key: Vec<KeyArgument>,
 }
 
 /// The ids of the formats that images, and backups of machines, are read in.
@@ -88,7 +89,7 @@ impl ImageArguments {
         options.format = format.map(str::to_owned);
         options.snapshot.clone_from(&self.snapshot);
         options.snapshots = self.snapshots;
-        options.keys = Arc::new(Keys::new(self.key_file.clone()));
+        options.keys = Arc::new(Keys::new(&self.key));
         options
     }
 }
@@ -134,13 +135,17 @@ impl TreeArguments {
     ) -> Result<OpenedTree, Box<Report<'static>>> {
         let (set, mut report) = open(disks, &self.options());
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| guest_path(&set, path)).collect();
-        let asks = |volume: &SetVolume| paths.iter().any(|path| leads_into(path, &volume.name));
+        // Where nothing can be read, a volume that is asked for may have another name than it would have.
+        let is_nothing = set.volumes().iter().all(|volume| volume.reason.is_some());
+        let asks = |volume: &SetVolume| {
+            is_nothing || paths.iter().any(|path| leads_into(path, &volume.name))
+        };
         let is_root = |path: &Vec<u8>| path.iter().all(|byte| *byte == b'/');
         if !paths.iter().any(is_root) {
             report.about_part();
         }
         report.volumes(&set, asks);
-        if set.volumes().iter().all(|volume| volume.reason.is_some()) {
+        if is_nothing {
             if !set.disks().is_empty() {
                 text::complain(format_args!("{NO_VOLUME}"));
             }

@@ -5,7 +5,7 @@ use volfold_block::{Code, Finding, code, error_chain};
 use volfold_fs::{FileSystem, FsResult};
 
 use crate::SetVolume;
-use crate::volume::lock::KeyKind;
+use crate::volume::lock::{KeyKind, Lock};
 use crate::volume::snapshot::Snapshot;
 use crate::volume::{Health, Layout, Membership, VolumeExtent, VolumeId, VolumeType};
 
@@ -63,6 +63,14 @@ pub struct LockInfo {
     pub kind: &'static str,
     /// The kinds of key that open it.
     pub keys: Vec<KeyKind>,
+    /// More for a person who looks for the key: `2 key slots`; empty if there is no more.
+    pub detail: String,
+}
+
+impl LockInfo {
+    fn of(lock: &Lock) -> Self {
+        Self { kind: lock.kind, keys: lock.keys.clone(), detail: lock.detail.clone() }
+    }
 }
 
 /// What comparing the copies in a volume found.
@@ -166,7 +174,7 @@ impl VolumeInfo {
             readable: file_system.is_some(),
             file_system,
             comparison: None,
-            locked: lock.map(|lock| LockInfo { kind: lock.kind, keys: lock.keys.clone() }),
+            locked: lock.map(LockInfo::of),
             snapshot: own.snapshot.clone(),
             reason: error.or_else(|| volume.reason.clone()),
             mounted_as: Vec::new(),

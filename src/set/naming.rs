@@ -23,7 +23,8 @@ const MAX_NAME: usize = 200;
 fn reader(volume: &Volume, disks: &[Disk], pool: &Arc<CachePool>) -> VolumeReader {
     let is_cached = |extent: &VolumeExtent| disks.get(extent.disk).is_some_and(|disk| disk.cached);
     let data = volume.device.clone();
-    if volume.extents.iter().all(is_cached) {
+    // What is decrypted is kept by nobody below.
+    if volume.kind != VolumeType::Encrypted && volume.extents.iter().all(is_cached) {
         VolumeReader::uncached(data)
     } else {
         let metadata = Arc::new(SectorCache::new(pool, data.clone(), METADATA_BLOCK));

@@ -7,12 +7,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, error_chain};
+use zeroize::Zeroizing;
 
 /// LIMIT: keys that are tried on one volume; a source may have no end.
 pub const MAX_ATTEMPTS: usize = 64;
+
+/// LIMIT: what the keys of one set may cost, as [`WorkBudget`] counts: about a quarter of an hour. A header
+/// says itself how much work a key is, and a hostile one asks for all there is.
+pub const MAX_WORK: u64 = 1 << 30;
 
 /// A kind of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -37,17 +43,25 @@ impl fmt::Display for KeyKind {
     }
 }
 
-/// A key. Its bytes are in no message and no `Debug` text.
+/// A key. Its bytes are in no message and no `Debug` text, and are wiped when it goes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     kind: KeyKind,
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
+    origin: Option<Arc<str>>,
 }
 
 impl Key {
     /// A key of `kind`; text is UTF-8.
     pub fn new(kind: KeyKind, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { kind, bytes: bytes.into() }
+        Self { kind, bytes: Zeroizing::new(bytes.into()), origin: None }
+    }
+
+    /// The key with what messages call it: where it comes from.
+    #[must_use]
+    pub fn from_origin(mut self, origin: impl Into<Arc<str>>) -> Self {
+        self.origin = Some(origin.into());
+        self
     }
 
     /// What it is.
@@ -59,6 +73,11 @@ impl Key {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// What messages call it, where its source said.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
 }
 
 impl fmt::Debug for Key {
@@ -67,13 +86,41 @@ impl fmt::Debug for Key {
     }
 }
 
+/// What trying keys may still cost. One unit is about a microsecond: a round of PBKDF2, or 1 KiB of
+/// the memory of Argon2 filled once.
+#[derive(Debug)]
+pub struct WorkBudget(AtomicU64);
+
+impl Default for WorkBudget {
+    fn default() -> Self {
+        Self(AtomicU64::new(MAX_WORK))
+    }
+}
+
+impl WorkBudget {
+    /// Takes `units` from it.
+    ///
+    /// # Errors
+    /// `Refused` if there are not so many left.
+    pub fn spend(&self, units: u64) -> BlockResult<()> {
+        let less = |left: u64| left.checked_sub(units);
+        let spent = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        spent.map(|_| ()).map_err(|_| {
+            BlockError::refused(
+                "trying keys on the volumes of this set takes too long; give fewer keys, each for \
+                 the volume that it opens, or fewer disks at once",
+            )
+        })
+    }
+}
+
 /// Opens a volume with a key.
 pub trait Unlock: Send + Sync {
-    /// The open volume; `None` if `key` is not its key.
+    /// The open volume; `None` if `key` is not its key. The work it takes comes from `work`.
     ///
     /// # Errors
     /// Why the volume cannot be read, whatever the key.
-    fn unlock(&self, key: &Key) -> BlockResult<Option<Arc<dyn BlockDevice>>>;
+    fn unlock(&self, key: &Key, work: &WorkBudget) -> BlockResult<Option<Arc<dyn BlockDevice>>>;
 }
 
 /// What a manager says of a locked volume.
@@ -83,24 +130,39 @@ pub struct Lock {
     pub kind: &'static str,
     /// The kinds of key that open it.
     pub keys: Vec<KeyKind>,
+    /// More for a person who looks for the key: `2 key slots`; empty if there is no more.
+    pub detail: String,
+    /// Whether a key counts by its bytes alone, so that the same bytes as another kind need no try.
+    pub is_kind_alike: bool,
     /// Opens it.
     pub unlock: Arc<dyn Unlock>,
 }
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock").field("kind", &self.kind).field("keys", &self.keys).finish()
+        let mut lock = f.debug_struct("Lock");
+        lock.field("kind", &self.kind).field("keys", &self.keys).field("detail", &self.detail);
+        lock.finish_non_exhaustive()
     }
 }
 
 impl Lock {
-    /// `LUKS2, opened by a password or a key file`.
+    /// A lock of `kind` that keys of the kinds `keys` open by `unlock`.
+    pub fn new(kind: &'static str, keys: Vec<KeyKind>, unlock: Arc<dyn Unlock>) -> Self {
+        Self { kind, keys, detail: String::new(), is_kind_alike: false, unlock }
+    }
+
+    /// `LUKS2, opened by a password or a key file (2 key slots)`.
     pub fn sentence(&self) -> String {
         let kinds: Vec<String> = self.keys.iter().map(|kind| format!("a {kind}")).collect();
-        match kinds.as_slice() {
+        let mut sentence = match kinds.as_slice() {
             [] => format!("{}, opened by no kind of key known here", self.kind),
             kinds => format!("{}, opened by {}", self.kind, kinds.join(" or ")),
+        };
+        if !self.detail.is_empty() {
+            sentence.push_str(&format!(" ({})", self.detail));
         }
+        sentence
     }
 }
 
@@ -110,6 +172,8 @@ impl Lock {
 pub struct KeyRequest<'a> {
     /// The id of the volume.
     pub volume: &'a str,
+    /// What its folder is called as long as it is locked.
+    pub name: &'a str,
     /// What it is.
     pub lock: &'a Lock,
     /// How many keys from this source were wrong already.
@@ -117,9 +181,9 @@ pub struct KeyRequest<'a> {
 }
 
 impl<'a> KeyRequest<'a> {
-    /// Asks for a key of the volume `volume` behind `lock`, after `attempt` wrong ones.
-    pub fn new(volume: &'a str, lock: &'a Lock, attempt: usize) -> Self {
-        Self { volume, lock, attempt }
+    /// Asks for a key of the volume `volume`, called `name`, behind `lock`, after `attempt` wrong ones.
+    pub fn new(volume: &'a str, name: &'a str, lock: &'a Lock, attempt: usize) -> Self {
+        Self { volume, name, lock, attempt }
     }
 }
 
@@ -129,8 +193,14 @@ pub trait KeySource: Send + Sync {
     /// The next key to try for `request`; `None` if there are no more.
     ///
     /// # Errors
-    /// Why no key can be had, as a sentence that names the source.
+    /// Why this key cannot be had, as a sentence that names the source; the next one is asked for.
     fn next_key(&self, request: &KeyRequest<'_>) -> BlockResult<Option<Key>>;
+
+    /// What is to be told of its keys, after every locked volume was asked for: those that are for a
+    /// volume that is not there.
+    fn left_over(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl<F: Fn(&KeyRequest<'_>) -> BlockResult<Option<Key>> + Send + Sync> KeySource for F {
@@ -139,24 +209,58 @@ impl<F: Fn(&KeyRequest<'_>) -> BlockResult<Option<Key>> + Send + Sync> KeySource
     }
 }
 
-/// Opens the volume `id` with the keys of `source`. `Ok(None)` leaves it locked.
+/// What became of trying keys.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// The open volume; `None` if it stays locked.
+    pub(crate) device: Option<Arc<dyn BlockDevice>>,
+    /// The keys that do not open it, as their source calls them.
+    pub(crate) wrong: Vec<Arc<str>>,
+    /// Why keys cannot be had.
+    pub(crate) failed: Vec<String>,
+}
+
+/// Opens the volume `id`, called `name`, with the keys of `source`.
 ///
 /// # Errors
-/// Why the volume or a key cannot be read.
+/// Why the volume cannot be read.
 pub(crate) fn open(
-    id: &str,
+    (id, name): (&str, &str),
     lock: &Lock,
     source: &dyn KeySource,
-) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+    work: &WorkBudget,
+) -> BlockResult<Opened> {
+    let mut opened = Opened::default();
+    let mut tried: Vec<Key> = Vec::new();
     for attempt in 0..MAX_ATTEMPTS {
-        let Some(key) = source.next_key(&KeyRequest::new(id, lock, attempt))? else {
-            return Ok(None);
+        let key = match source.next_key(&KeyRequest::new(id, name, lock, attempt)) {
+            Ok(Some(key)) => key,
+            Ok(None) => break,
+            Err(error) => {
+                let line = error_chain(&error);
+                if !opened.failed.contains(&line) {
+                    opened.failed.push(line);
+                }
+                continue;
+            }
         };
-        if let Some(device) = lock.unlock.unlock(&key)? {
-            return Ok(Some(device));
+        let is_same = |other: &Key| {
+            (lock.is_kind_alike || other.kind == key.kind) && other.bytes == key.bytes
+        };
+        if !tried.iter().any(is_same)
+            && let Some(device) = lock.unlock.unlock(&key, work)?
+        {
+            opened.device = Some(device);
+            break;
         }
+        if let Some(origin) = &key.origin
+            && !opened.wrong.contains(origin)
+        {
+            opened.wrong.push(origin.clone());
+        }
+        tried.push(key);
     }
-    Ok(None)
+    Ok(opened)
 }
 
 /// The device of a volume that stays locked.
@@ -197,7 +301,12 @@ mod tests {
     struct Sesame;
 
     impl Unlock for Sesame {
-        fn unlock(&self, key: &Key) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+        fn unlock(
+            &self,
+            key: &Key,
+            work: &WorkBudget,
+        ) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+            work.spend(1)?;
             let opened = || -> Arc<dyn BlockDevice> { Arc::new(MemoryDevice::new(vec![7; 512])) };
             Ok((key.bytes() == b"sesame").then(opened))
         }
@@ -205,7 +314,7 @@ mod tests {
 
     fn lock() -> Lock {
         let keys = vec![KeyKind::Password, KeyKind::KeyFile];
-        Lock { kind: "double", keys, unlock: Arc::new(Sesame) }
+        Lock::new("double", keys, Arc::new(Sesame))
     }
 
     #[test]
@@ -216,10 +325,11 @@ mod tests {
             asked.fetch_add(1, Ordering::Relaxed);
             Ok(keys.get(request.attempt).map(|key| Key::new(KeyKind::Password, *key)))
         };
-        let device = open("v", &lock(), &source).unwrap().unwrap();
+        let work = WorkBudget::default();
+        let device = open(("v", "n"), &lock(), &source, &work).unwrap().device.unwrap();
         assert_eq!((device.size(), asked.load(Ordering::Relaxed)), (512, 2));
         let none = |_: &KeyRequest<'_>| Ok(None);
-        assert!(open("v", &lock(), &none).unwrap().is_none());
+        assert!(open(("v", "n"), &lock(), &none, &work).unwrap().device.is_none());
     }
 
     #[test]
@@ -227,10 +337,40 @@ mod tests {
         let asked = AtomicUsize::new(0);
         let source = |_: &KeyRequest<'_>| {
             asked.fetch_add(1, Ordering::Relaxed);
-            Ok(Some(Key::new(KeyKind::Password, "wrong")))
+            Ok(Some(Key::new(KeyKind::Password, "wrong").from_origin("a callback")))
         };
-        assert!(open("v", &lock(), &source).unwrap().is_none());
+        let work = WorkBudget(AtomicU64::new(1));
+        // The same key is tried once.
+        let opened = open(("v", "n"), &lock(), &source, &work).unwrap();
+        assert!(opened.device.is_none() && opened.wrong == ["a callback".into()]);
         assert_eq!(asked.load(Ordering::Relaxed), MAX_ATTEMPTS);
+    }
+
+    #[test]
+    fn the_same_bytes_as_another_kind_are_tried_again_only_where_the_kind_counts() {
+        let kinds = [KeyKind::Password, KeyKind::KeyFile];
+        let source = |request: &KeyRequest<'_>| {
+            Ok(kinds.get(request.attempt).map(|kind| Key::new(*kind, "wrong")))
+        };
+        let mut lock = lock();
+        let tries = |lock: &Lock| {
+            let work = WorkBudget::default();
+            open(("v", "n"), lock, &source, &work).unwrap();
+            MAX_WORK - work.0.into_inner()
+        };
+        assert_eq!(tries(&lock), 2);
+        lock.is_kind_alike = true;
+        assert_eq!(tries(&lock), 1);
+    }
+
+    #[test]
+    fn work_has_an_end() {
+        let work = WorkBudget(AtomicU64::new(2));
+        let source = |request: &KeyRequest<'_>| {
+            Ok(Some(Key::new(KeyKind::Password, request.attempt.to_string())))
+        };
+        let error = open(("v", "n"), &lock(), &source, &work).err().unwrap();
+        assert_eq!(error.kind(), BlockErrorKind::Refused);
     }
 
     #[test]

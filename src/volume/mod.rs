@@ -17,11 +17,14 @@ use crate::volume::map::Redundancy;
 use crate::volume::snapshot::Snapshot;
 
 pub mod basic;
+pub mod cipher;
 mod id;
 pub mod ldm;
 pub mod lock;
+pub mod luks;
 pub mod lvm;
 pub mod map;
+pub(crate) mod nested;
 pub mod registry;
 pub mod snapshot;
 pub mod vss;
@@ -74,6 +77,8 @@ pub enum VolumeType {
     Dynamic,
     /// A logical volume of an LVM2 volume group.
     Logical,
+    /// What an encrypted partition or volume holds.
+    Encrypted,
     /// A volume as it was, of which Windows kept what was written since (VSS).
     ShadowCopy,
     /// A disk without partitions.

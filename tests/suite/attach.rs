@@ -554,3 +554,30 @@ fn what_cannot_be_attached_is_named() {
         }
     }
 }
+
+#[apply(test)]
+fn the_kernel_mounts_what_was_encrypted() {
+    let _one = needs_attach();
+    let luks = fixture("luks");
+    let facts = &luks.encrypted[0];
+    let scratch = Scratch::new("attach-luks");
+    fs::write(scratch.join("key"), "a secret of LUKS\n").expect("a key");
+    // The process in the background reads a pipe of the foreground by way of its stdin.
+    let line = format!(
+        "cat {} | (exec 7<&0 </dev/null; {VOLFOLD} attach {} --volume {} --key fd:7)",
+        text(&scratch.join("key")),
+        text(&luks.folder().join(&facts.file)),
+        facts.id
+    );
+    let output = program("sh", &["-c", &line]).code(0);
+    let device = PathBuf::from(output.text().split_whitespace().next().expect("a device"));
+    let attached = Attached { devices: vec![device] };
+    assert_eq!(hash_of(attached.device()), facts.sha256);
+    if kernel_has("ext2") {
+        let mounted = Mounted::new("ext2", "ro", attached.device());
+        let read = fs::read_to_string(mounted.path().join("README.txt")).expect("a file");
+        assert!(read.contains("Every byte"));
+        mounted.end();
+    }
+    attached.detach(&[]).code(0);
+}

@@ -47,6 +47,7 @@ mod iscsi;
 mod layering;
 mod ldm;
 mod links;
+mod luks;
 mod lvm;
 #[cfg(target_os = "linux")]
 mod machines;

@@ -155,6 +155,13 @@ codes! {
     LDM_PART_DOUBTFUL = "ldm-part-doubtful", content, "A part of a dynamic volume is stale or cut short.", "Give the images of all disks of one time, and all of them.";
     LDM_VOLUME_DOUBTFUL = "ldm-volume-doubtful", content, "The database says that a dynamic volume is not in order.", "The volume was failed or regenerating in Windows, too.";
     LDM_VOLUME_REFUSED = "ldm-volume-refused", content, "The database contradicts itself about a dynamic volume, which is not read.", "`volfold mount --raw` gives the disks as they are.";
+    KEY_UNREADABLE = "key-unreadable", content, "A key cannot be read from where it is said to be.", "The message names the place.";
+    KEY_UNUSED = "key-unused", content, "A key is for a volume that is not there, or is not locked.", "`volfold list` names the locked volumes.";
+    KEY_WRONG = "key-wrong", content, "A key does not open a locked volume.", "Look for a typing error; `volfold list` names the kinds of key that open the volume.";
+    LUKS_HEADER_DAMAGED = "luks-header-damaged", other, "One of the two headers of a LUKS2 volume is damaged; the other one is used.", "Nothing is lost; `cryptsetup repair` on a copy writes the header anew.";
+    LUKS_HEADERS_DIFFER = "luks-headers-differ", other, "The two headers of a LUKS2 volume are of two times; the newer one is used.", "Nothing: a change of the keys was not finished.";
+    LUKS_SLOT_REFUSED = "luks-slot-refused", other, "A key slot of a LUKS volume is of a kind that is not read; the others are tried.", "Give the key of another slot; `cryptsetup luksDump` tells of all.";
+    LUKS_VOLUME_REFUSED = "luks-volume-refused", content, "A LUKS volume is of a kind that is not read, or its header contradicts itself.", "`volfold attach`, then `cryptsetup open`.";
     LVM_LABEL_DAMAGED = "lvm-label-damaged", content, "The label of a physical volume of LVM2 is damaged; it is not used.", "Copy the image again; `pvcreate --uuid --restorefile` on a copy writes a new label.";
     LVM_LABEL_LEFT = "lvm-label-left", other, "A disk with partitions has a label of LVM2 before them; it is not used.", "Nothing: the disk was a physical volume as a whole before it was partitioned.";
     LVM_AREA_DAMAGED = "lvm-area-damaged", other, "A metadata area of a physical volume is damaged; the metadata of another one is used.", "Give all disks of the group, most have the metadata.";

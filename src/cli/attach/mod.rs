@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &AttachArguments) -> io::Result<Outcome> {
         }
     };
     let more = ["--background-folder".as_ref(), folder.as_os_str()];
-    let started = background::start(&log, &more);
+    let started = background::start(&log, &more, &arguments.set.images.key);
     if !matches!(started, Ok(Outcome::Done | Outcome::Part)) {
         // Its process is gone, also where it could not say so. Until it writes one the record is ours.
         let left = records().filter(|record| record.folder == folder);

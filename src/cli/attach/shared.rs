@@ -8,7 +8,7 @@ use clap::Args;
 use volfold::{DiskSet, Incomplete};
 use volfold_block::error_chain;
 
-use crate::cli::background::Talk;
+use crate::cli::background::{self, Talk};
 use crate::cli::devices::{self, Device, OverlayArguments};
 use crate::cli::mount_record::MountRecord;
 use crate::cli::outcome::Outcome;
@@ -120,6 +120,10 @@ pub(super) fn records() -> impl Iterator<Item = MountRecord> {
 
 /// Opens the set and chooses from it.
 fn open_set(arguments: &AttachArguments, talk: &Talk) -> Option<(DiskSet, Vec<Device>, Outcome)> {
+    if let Err(error) = background::take_keys(&arguments.set.images.key) {
+        talk.say(&format!("keys were not handed on: {error}"));
+        return None;
+    }
     let set = DiskSet::open(&arguments.disks, &arguments.set.options())
         .unwrap_or_else(Incomplete::into_set);
     let mut outcome = Outcome::Done;

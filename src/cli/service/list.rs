@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cli::key_argument::{KeyArgument, KeyPlace};
 use crate::cli::mount_record::{mount_folder, same_case};
 
 /// The list of mounts.
@@ -34,7 +35,7 @@ pub(super) struct ListedMount {
     system_files: bool,
     format: Option<String>,
     allow_path: Vec<PathBuf>,
-    key_file: Vec<PathBuf>,
+    key: Vec<String>,
     threads: Option<usize>,
 }
 
@@ -102,6 +103,14 @@ pub(super) fn read_text(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
+/// The file that the key `text` is in; a service has no terminal, and the list is no place for a secret.
+fn key_file(text: &str) -> Result<PathBuf, String> {
+    match KeyArgument::parse(text).map(|argument| argument.place) {
+        Some(KeyPlace::File(path)) => Ok(path),
+        _ => Err("key: give each as 'file:PATH', a file that SYSTEM can read".to_owned()),
+    }
+}
+
 impl ListedMount {
     fn check(&self) -> Result<(), String> {
         match (&self.folder, &self.letter) {
@@ -123,7 +132,8 @@ impl ListedMount {
             return Err(format!("{}: has no disks; give disks = ['...']", shown.display()));
         }
         // The service's working folder is not the user's.
-        let named = [&self.disks, &self.allow_path, &self.key_file].into_iter().flatten();
+        let keys = self.key.iter().map(|key| key_file(key)).collect::<Result<Vec<_>, _>>()?;
+        let named = [&self.disks, &self.allow_path, &keys].into_iter().flatten();
         for path in named.chain(&self.folder) {
             if !path.is_absolute() {
                 return Err(format!("{}: give the whole path", path.display()));
@@ -158,9 +168,8 @@ impl ListedMount {
         for volume in &self.volumes {
             add("--volume", volume.into());
         }
-        for (name, values) in [("--allow-path", &self.allow_path), ("--key-file", &self.key_file)] {
-            values.iter().for_each(|value| add(name, value.into()));
-        }
+        self.allow_path.iter().for_each(|value| add("--allow-path", value.into()));
+        self.key.iter().for_each(|value| add("--key", value.into()));
         for (name, value) in
             [("--access", &self.access), ("--format", &self.format), ("--letter", &self.letter)]
         {
@@ -206,7 +215,7 @@ mod tests {
         let list = MountList::parse(
             "[[mount]]\nfolder = 'C:\\m'\ndisks = ['D:\\a', 'D:\\b']\nvolumes = ['S', 'T']\n\
              access = 'guest'\neach = true\nraw = true\nmount_manager = true\n\
-             snapshots = true\nsystem_files = true\nformat = 'raw'\nallow_path = ['E:\\p']\nkey_file = ['E:\\k']\n\
+             snapshots = true\nsystem_files = true\nformat = 'raw'\nallow_path = ['E:\\p']\nkey = ['S=file:E:\\k']\n\
              threads = 3\n[[mount]]\nletter = 'x'\ndisks = ['D:\\c']\nvolume = ['U']",
         )
         .unwrap();
@@ -214,7 +223,7 @@ mod tests {
         let text: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert_eq!(
             text.join(" "),
-            r"mount --volume S --volume T --allow-path E:\p --key-file E:\k --access guest --format raw --threads 3 --each --raw --mount-manager --snapshots --system-files -- D:\a D:\b C:\m"
+            r"mount --volume S --volume T --allow-path E:\p --key S=file:E:\k --access guest --format raw --threads 3 --each --raw --mount-manager --snapshots --system-files -- D:\a D:\b C:\m"
         );
         let drive = &list.mount[1];
         assert_eq!(drive.place(), PathBuf::from("X:"));
@@ -226,7 +235,8 @@ mod tests {
         let m = "[[mount]]\nfolder = 'C:\\m'\ndisks = ['D:\\a']\n";
         for (text, reason) in [
             ("[[mount]]\nfolder = 'm'\ndisks = ['D:\\a']", "whole path"),
-            (&format!("{m}key_file = ['k']"), "k: give the whole path"),
+            (&format!("{m}key = ['file:k']"), "k: give the whole path"),
+            (&format!("{m}key = ['prompt']"), "key: give each as 'file:PATH'"),
             (&format!("{m}allow_path = ['p']"), "p: give the whole path"),
             ("[[mount]]\nfolder = 'C:\\m'\ndisks = []", "has no disks"),
             ("[[mount]]\nfolder = 'C:\\m'", "has no disks"),

@@ -45,7 +45,7 @@ The list, in TOML; all but disks and one of folder and letter may be left out:
   volumes = ['System']
   access = 'everyone'
   each = false                # and raw, mount_manager, system_files
-  allow_path = ['D:\\base']    # and key_file, format, threads, as the options of `mount`
+  allow_path = ['D:\\base']    # and key, format, threads, as the options of `mount`
 
 All need an administrator. The list is copied to %ProgramData%\\volfold, where the log is too. A mount
 whose process dies is mounted again. To change the list, install it again.")]

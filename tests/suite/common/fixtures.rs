@@ -41,6 +41,9 @@ pub(crate) struct Fixture {
     /// Shadow copies.
     #[serde(default)]
     pub(crate) copies: Vec<CopyFacts>,
+    /// Encrypted volumes.
+    #[serde(default)]
+    pub(crate) encrypted: Vec<EncryptedFacts>,
 }
 
 /// A shadow copy.
@@ -55,6 +58,21 @@ pub(crate) struct CopyFacts {
     /// How many blocks those are.
     pub(crate) lost: u64,
     pub(crate) listing: String,
+}
+
+/// An encrypted volume.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct EncryptedFacts {
+    /// The image that it lies in.
+    pub(crate) file: String,
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+    /// The keys that open it, in hexadecimal.
+    pub(crate) keys: Vec<String>,
+    /// Why no byte of it is given out.
+    pub(crate) refused: Option<String>,
 }
 
 /// A logical volume.

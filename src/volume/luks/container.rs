@@ -1,0 +1,147 @@
+//! A volume of LUKS as its header describes it, and how a key opens it.
+
+use std::sync::Arc;
+
+use volfold_block::{BlockDevice, BlockError, BlockResult};
+use zeroize::Zeroizing;
+
+use super::slot::{KeyDigest, KeySlot};
+use crate::volume::cipher::Sectors;
+use crate::volume::cipher::device::{Decrypted, DecryptedPart};
+use crate::volume::cipher::named::NamedCipher;
+use crate::volume::lock::{Key, Unlock, WorkBudget};
+
+/// A volume key: what it is known by, and the slots that hold it, in the order tried.
+#[derive(Clone, Debug)]
+pub(super) struct VolumeKey {
+    pub(super) digest: KeyDigest,
+    pub(super) slots: Vec<KeySlot>,
+}
+
+/// What a segment is encrypted with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encryption {
+    pub(super) cipher: NamedCipher,
+    pub(super) sectors: Sectors,
+    /// The number of the first sector, in 512 bytes.
+    pub(super) first_sector: u64,
+    /// Which of the volume keys it has.
+    pub(super) key: usize,
+}
+
+/// A run of the volume.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    /// The first byte on the device.
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    /// `None` for bytes that are not encrypted.
+    pub(super) encryption: Option<Encryption>,
+}
+
+/// What a header says.
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    /// `LUKS1` or `LUKS2`.
+    pub(super) kind: &'static str,
+    /// The volume, from its start on.
+    pub(super) segments: Vec<Segment>,
+    /// Those that the segments need, each with at least one slot.
+    pub(super) keys: Vec<VolumeKey>,
+    /// The slots that are not tried, and why.
+    pub(super) refused: Vec<(u32, String)>,
+    /// The types of the tokens, which are not read.
+    pub(super) tokens: Vec<String>,
+}
+
+impl Header {
+    /// Bytes of the volume.
+    pub(super) fn size(&self) -> u64 {
+        self.segments.iter().fold(0, |sum: u64, segment| sum.saturating_add(segment.length))
+    }
+
+    /// How many slots are tried.
+    pub(super) fn slots(&self) -> usize {
+        self.keys.iter().map(|key| key.slots.len()).sum()
+    }
+}
+
+/// What is said where no slot can be tried, of which `refused` has those that hold something.
+pub(super) fn no_slot(refused: &[(u32, String)]) -> BlockError {
+    match refused.first() {
+        Some((number, reason)) => {
+            BlockError::unsupported(format!("no key slot can be tried: slot {number}: {reason}"))
+        }
+        None => BlockError::missing("no key slot holds its key"),
+    }
+}
+
+/// A header on its device.
+pub(super) struct Container {
+    pub(super) device: Arc<dyn BlockDevice>,
+    pub(super) header: Header,
+}
+
+impl Container {
+    /// The volume key of `wanted` that `passphrase` gives; `None` if it opens no slot.
+    fn volume_key(
+        &self,
+        wanted: &VolumeKey,
+        passphrase: &[u8],
+        work: &WorkBudget,
+    ) -> BlockResult<Option<Zeroizing<Vec<u8>>>> {
+        let mut failed = None;
+        for slot in &wanted.slots {
+            match slot.open(&*self.device, passphrase, work) {
+                Ok(key) if wanted.digest.is_of(&key, work)? => return Ok(Some(key)),
+                Ok(_) => {}
+                // Another slot may still be whole.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// `segment` with the cipher that `keys` give.
+    fn part(&self, segment: &Segment, keys: &[Zeroizing<Vec<u8>>]) -> BlockResult<DecryptedPart> {
+        let Segment { offset, length, encryption } = segment;
+        let mut part =
+            DecryptedPart { length: *length, offset: *offset, cipher: None, first_sector: 0 };
+        let mut grain = 512;
+        if let Some(encryption) = encryption {
+            let key = keys.get(encryption.key).ok_or_else(|| {
+                BlockError::corrupt("a segment names a volume key that is not there", 0, 0)
+            })?;
+            part.cipher = Some(encryption.cipher.with_key(key, encryption.sectors)?);
+            part.first_sector = encryption.first_sector;
+            grain = encryption.sectors.size();
+        }
+        // An image may end before the volume does.
+        let there = self.device.size().saturating_sub(*offset);
+        let over = there.checked_rem(u64::try_from(grain).unwrap_or(512)).unwrap_or(0);
+        part.length = (*length).min(there.saturating_sub(over));
+        Ok(part)
+    }
+}
+
+impl Unlock for Container {
+    fn unlock(&self, key: &Key, work: &WorkBudget) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+        let mut keys = Vec::new();
+        for wanted in &self.header.keys {
+            match self.volume_key(wanted, key.bytes(), work)? {
+                Some(key) => keys.push(key),
+                None => return Ok(None),
+            }
+        }
+        let mut parts = Vec::new();
+        for segment in &self.header.segments {
+            let part = self.part(segment, &keys)?;
+            let is_cut = part.length < segment.length;
+            parts.push(part);
+            if is_cut {
+                break;
+            }
+        }
+        Ok(Some(Arc::new(Decrypted::new(self.device.clone(), parts))))
+    }
+}

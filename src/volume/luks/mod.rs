@@ -1,0 +1,240 @@
+//! Encrypted volumes of Linux (LUKS1, LUKS2).
+//!
+//! A *header* holds the *volume key* in *key slots*, each time encrypted by a key that is derived from
+//! a passphrase. What follows the header is encrypted with the volume key, sector by sector.
+//!
+//! | module      | what                                                     |
+//! |-------------|----------------------------------------------------------|
+//! | `luks1`     | the header of LUKS1                                      |
+//! | `luks2`     | the two binary headers of LUKS2, and which of them counts |
+//! | `metadata`  | the metadata of LUKS2: key slots, digests, segments      |
+//! | `container` | what both headers say, and how a key opens it            |
+//! | `slot`      | a key slot: key material, splitter, digest               |
+//! | `kdf`       | PBKDF2 and Argon2, within bounds                         |
+//! | `hash`      | the hashes that headers name                             |
+//!
+//! The ciphers are in [`cipher`](super::cipher). A header says itself how much work a key is: each slot,
+//! and all keys of a set together, are bounded.
+
+use std::sync::Arc;
+
+use volfold_block::{
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, code, error_chain,
+};
+
+use self::container::{Container, Header};
+use crate::partition;
+use crate::volume::lock::{KeyKind, Lock, Locked};
+use crate::volume::map::Absent;
+use crate::volume::{
+    Claim, GroupId, Health, Layout, Region, Volume, VolumeExtent, VolumeId, VolumeManager,
+    VolumeType, basic,
+};
+
+mod container;
+mod hash;
+mod kdf;
+mod luks1;
+mod luks2;
+mod metadata;
+mod slot;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+
+/// What a volume of LUKS1 begins with while the older tool encrypts it anew.
+const REENCRYPTING: &[u8; 6] = b"LUKS\xDE\xAD";
+
+/// The volume manager for LUKS1 and LUKS2.
+pub struct Luks;
+
+/// What a device begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Luks1,
+    Luks2,
+    /// A header of a version that nobody has written yet.
+    Other(u16),
+    Reencrypting,
+}
+
+/// Looks how `device` begins.
+fn find(device: &dyn BlockDevice) -> BlockResult<Found> {
+    let mut head = [0; 8];
+    if device.size() < 4096 {
+        return Ok(Found::Nothing);
+    }
+    device.read_at(0, &mut head)?;
+    let [magic @ .., high, low] = head;
+    let version = u16::from_be_bytes([high, low]);
+    Ok(match version {
+        1 | 2 if magic == *REENCRYPTING => Found::Reencrypting,
+        _ if magic != *luks2::MAGIC => {
+            if luks2::is_first_damaged(device)? {
+                Found::Luks2
+            } else {
+                Found::Nothing
+            }
+        }
+        1 => Found::Luks1,
+        2 => Found::Luks2,
+        // The first of two headers may be damaged there.
+        _ if luks2::choose(device).is_ok() => Found::Luks2,
+        other => Found::Other(other),
+    })
+}
+
+/// Whether `region` is a disk that was partitioned after it was a volume of LUKS2: its header is there
+/// no more, whatever it begins with.
+fn is_partitioned(region: &Region) -> BlockResult<bool> {
+    if region.partition.is_some() || luks2::choose(&*region.device).is_ok() {
+        return Ok(false);
+    }
+    let device = &*region.device;
+    let table = partition::registry::read_table(device, device.sector_size())?;
+    Ok(table.is_some_and(|table| !table.partitions.is_empty()))
+}
+
+/// Reads the header of `region`, and tells what is odd about it.
+fn read(region: &Region, id: &str, findings: &mut Vec<Finding>) -> BlockResult<Header> {
+    let device = &*region.device;
+    match find(device)? {
+        Found::Luks1 => luks1::read(device, region.size),
+        Found::Luks2 => {
+            let chosen = luks2::choose(device)?;
+            if let Some(error) = &chosen.damaged {
+                let line = format!("the other header is used: {}", error_chain(error));
+                findings.push(Finding::warning(code::LUKS_HEADER_DAMAGED, line).on_volume(id));
+            }
+            if chosen.is_other_older {
+                let line = "the newer of its two headers is used";
+                findings.push(Finding::info(code::LUKS_HEADERS_DIFFER, line).on_volume(id));
+            }
+            metadata::parse(&chosen.header, region.size)
+        }
+        Found::Reencrypting => Err(BlockError::unsupported(
+            "it is being encrypted anew; let `cryptsetup-reencrypt` finish that on a copy",
+        )),
+        Found::Other(version) => {
+            Err(BlockError::unsupported(format!("version {version} of LUKS is not read")))
+        }
+        Found::Nothing => Err(BlockError::corrupt("header of LUKS is gone", 0, 0)),
+    }
+}
+
+/// The UUID in the header of `region`, whatever else can be read of it: letters, digits and hyphens.
+fn uuid(region: &Region) -> Option<String> {
+    let mut bytes = [0; 0xD0];
+    region.device.read_at(0, &mut bytes).ok()?;
+    let mut uuid = text::of_field(bytes.get(0xA8..)?);
+    if uuid.is_empty() {
+        uuid = luks2::choose(&*region.device).ok()?.header.uuid;
+    }
+    let is_uuid = uuid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (is_uuid && !uuid.is_empty()).then_some(uuid)
+}
+
+/// The volume in `region`.
+fn volume(region: &Region, findings: &mut Vec<Finding>) -> Volume {
+    let own = basic::volume(region.clone());
+    let uuid = uuid(region);
+    let id = match &uuid {
+        Some(uuid) => format!("luks:{uuid}"),
+        None => format!("luks:{}", own.fallback_name),
+    };
+    let name = uuid.map_or_else(|| own.fallback_name.clone(), |uuid| format!("luks-{uuid}"));
+    let empty: Arc<dyn BlockDevice> = Arc::new(Absent::new(0, "is not read"));
+    let mut volume = Volume {
+        id: VolumeId(id.clone()),
+        fallback_name: name,
+        kind: VolumeType::Encrypted,
+        layout: Layout::Simple,
+        health: Health::Failed,
+        device: empty,
+        ..own
+    };
+    match read(region, &id, findings) {
+        Ok(header) => unlockable(&mut volume, region, header, findings),
+        Err(error) => {
+            let line = format!("LUKS volume is refused: {}", error_chain(&error));
+            findings.push(Finding::error(code::LUKS_VOLUME_REFUSED, line.clone()).on_volume(&id));
+            let kind = match error.kind() {
+                // What another part needs is not what the caller can mend by asking again.
+                BlockErrorKind::OutOfRange => BlockErrorKind::Corrupt,
+                kind => kind,
+            };
+            volume.device = Arc::new(Absent::of_kind(volume.size, kind, line));
+        }
+    }
+    volume
+}
+
+/// Makes `volume` what `header` of `region` says.
+fn unlockable(volume: &mut Volume, region: &Region, header: Header, findings: &mut Vec<Finding>) {
+    for (number, reason) in &header.refused {
+        let line = format!("key slot {number} is not tried: {reason}");
+        findings.push(Finding::warning(code::LUKS_SLOT_REFUSED, line).on_volume(&volume.id.0));
+    }
+    let there = |segment: &container::Segment| {
+        segment.length.min(region.device.size().saturating_sub(segment.offset))
+    };
+    let is_whole = header.segments.iter().all(|segment| there(segment) == segment.length);
+    volume.health = if is_whole { Health::Healthy } else { Health::Failed };
+    volume.size = header.size();
+    let extent = |segment: &container::Segment| VolumeExtent {
+        disk: region.disk,
+        offset: region.start.saturating_add(segment.offset),
+        length: there(segment),
+    };
+    volume.extents = header.segments.iter().map(extent).collect();
+    let (kind, detail) = (header.kind, detail(&header));
+    let container = Container { device: region.device.clone(), header };
+    let keys = vec![KeyKind::Password, KeyKind::KeyFile];
+    let lock = Lock { detail, is_kind_alike: true, ..Lock::new(kind, keys, Arc::new(container)) };
+    volume.device = Arc::new(Locked::new(volume.size, &lock));
+    volume.lock = Some(lock);
+}
+
+/// What a person who looks for the key may want to know.
+fn detail(header: &Header) -> String {
+    let slots = match header.slots() {
+        1 => "1 key slot".to_owned(),
+        many => format!("{many} key slots"),
+    };
+    match header.tokens.as_slice() {
+        [] => slots,
+        tokens => format!("{slots}; tokens are not used: {}", tokens.join(", ")),
+    }
+}
+
+impl VolumeManager for Luks {
+    fn id(&self) -> &'static str {
+        "luks"
+    }
+
+    fn title(&self) -> &'static str {
+        "Linux encrypted volumes (LUKS1, LUKS2): by password or key file"
+    }
+
+    fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
+        let found = find(&*region.device)?;
+        if found == Found::Nothing || (found == Found::Luks2 && is_partitioned(region)?) {
+            return Ok(None);
+        }
+        // Each volume is a group of its own; copies of one are told apart later.
+        let group = GroupId(uuid(region).unwrap_or_default());
+        Ok(Some(Claim { group, hides: Vec::new(), sector_size: None }))
+    }
+
+    fn assemble(
+        &self,
+        _group: &GroupId,
+        members: &[Region],
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Volume> {
+        members.iter().map(|region| volume(region, findings)).collect()
+    }
+}

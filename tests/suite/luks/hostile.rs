@@ -1,0 +1,190 @@
+//! Headers that ask for too much, or contradict themselves: refused by name, and nothing is tried for hours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use volfold::DiskSet;
+
+use super::{PASSWORD, codes, copy, find, open, patch};
+use crate::common::fixtures::fixture;
+use crate::common::program::Scratch;
+use crate::harness::{apply, test};
+
+/// Bytes of a header and its metadata in the fixtures.
+const HEADER: usize = 0x4000;
+
+/// Rewrites the metadata of both headers of `path` by `change`, and their checksums.
+fn change(path: &Path, change: impl Fn(&str) -> String) {
+    let mut bytes = fs::read(path).expect("an image");
+    for start in [0, HEADER] {
+        let header = &mut bytes[start..start + HEADER];
+        let end = header[0x1000..].iter().position(|byte| *byte == 0).expect("an end");
+        let text = String::from_utf8(header[0x1000..0x1000 + end].to_vec()).expect("text");
+        let changed = change(&text);
+        assert_ne!(changed, text, "nothing was changed");
+        header[0x1000..].fill(0);
+        header[0x1000..0x1000 + changed.len()].copy_from_slice(changed.as_bytes());
+        header[0x1C0..0x200].fill(0);
+        let sum = Sha256::digest(&*header);
+        header[0x1C0..0x1C0 + sum.len()].copy_from_slice(&sum);
+    }
+    fs::write(path, bytes).expect("an image");
+}
+
+/// `text` with the number after each `"key":` changed to `value`.
+fn with_number(text: &str, key: &str, value: &str) -> String {
+    let mark = format!("\"{key}\":");
+    let mut parts = text.split(&mark);
+    let mut changed = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        changed.push_str(&mark);
+        changed.push_str(value);
+        changed.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    }
+    changed
+}
+
+/// The set of a copy of `name`, changed by `change`.
+fn changed(scratch: &Scratch, name: &str, by: impl Fn(&str) -> String) -> (PathBuf, DiskSet) {
+    let path = copy(scratch, name);
+    change(&path, by);
+    let set = open(std::slice::from_ref(&path), &[PASSWORD.as_bytes()]);
+    (path, set)
+}
+
+#[apply(test)]
+fn what_takes_too_much_work_or_memory_is_refused() {
+    for (name, key, value, reason) in [
+        ("argon2id.img", "memory", "4194305", "takes 4194305 KiB of memory, above 4 GiB"),
+        ("argon2id.img", "memory", "4294967295", "KiB of memory, above 4 GiB"),
+        ("argon2id.img", "time", "4294967295", "more work than is allowed"),
+        ("argon2id.img", "cpus", "16777215", "make no sense"),
+        ("argon2id.img", "memory", "0", "make no sense"),
+        ("argon2id.img", "stripes", "4294967295", "more key material than is read"),
+        ("argon2id.img", "stripes", "0", "invalid length"),
+        ("argon2id.img", "stripes", "8000", "smaller than its key material"),
+        ("essiv.img", "iterations", "4294967295", "more work than is allowed"),
+        ("essiv.img", "iterations", "0", "make no sense"),
+        ("essiv.img", "key_size", "31", "with a key of 248 bits is not read"),
+        ("essiv.img", "sector_size", "513", "sectors of 513 bytes are not read"),
+        ("essiv.img", "sector_size", "65536", "sectors of 65536 bytes are not read"),
+        ("essiv.img", "sector_size", "99999999999", "cannot be read"),
+    ] {
+        let scratch = Scratch::new("luks");
+        let (_, set) = changed(&scratch, name, |text| with_number(text, key, value));
+        let [volume] = set.volumes() else { panic!("one volume") };
+        let error = volume.volume.device.read_at(0, &mut [0]).expect_err("a refusal");
+        assert!(error.message().contains(reason), "{key} {value}: {error}");
+        assert!(codes(set.findings()).contains(&"luks-volume-refused"), "{key} {value}");
+    }
+}
+
+#[apply(test)]
+fn what_is_not_known_is_refused_by_its_name() {
+    for (from, to, reason) in [
+        ("aes-cbc-essiv:sha256", "aes-lrw-benbi", "cipher aes-lrw-benbi"),
+        ("\"type\":\"crypt\"", "\"type\":\"hw-opal-crypt\"", "OPAL"),
+        ("\"type\":\"crypt\"", "\"type\":\"other\"", "segments of type other"),
+        (
+            "\"sector_size\"",
+            "\"integrity\":{\"type\":\"hmac(sha256)\"},\"sector_size\"",
+            "integrity (hmac(sha256))",
+        ),
+        ("\"type\":\"luks2\"", "\"type\":\"other\"", "key slots of type other"),
+        ("\"type\":\"raw\"", "\"type\":\"datashift\"", "areas and splitters of type datashift"),
+        ("\"type\":\"pbkdf2\",\"hash\"", "\"type\":\"scrypt\",\"hash\"", "key derivation scrypt"),
+        ("\"hash\":\"sha512\"", "\"hash\":\"sha3-512\"", "hash sha3-512 is not read"),
+        ("\"keyslots\":{\"0\"", "\"keyslots\":{\"7\"", "no key slot holds its key"),
+        ("\"size\":\"dynamic\"", "\"size\":\"1073741824\"", "outside of its device"),
+        ("\"size\":\"dynamic\"", "\"size\":\"512k\"", "512k is no number"),
+        ("\"iv_tweak\":\"0\"", "\"iv_tweak\":\"-1\"", "-1 is no number"),
+    ] {
+        let scratch = Scratch::new("luks");
+        let (_, set) = changed(&scratch, "essiv.img", |text| text.replace(from, to));
+        let [volume] = set.volumes() else { panic!("one volume") };
+        let error = volume.volume.device.read_at(0, &mut [0]).expect_err("a refusal");
+        assert!(error.message().contains(reason), "{to}: {error}");
+    }
+}
+
+#[apply(test)]
+fn a_requirement_that_is_not_known_is_refused() {
+    let required = |text: &str| {
+        let requirements = "\"config\":{\"requirements\":{\"mandatory\":[\"inline-hw-tags\"]},";
+        text.replace("\"config\":{", requirements)
+    };
+    let scratch = Scratch::new("luks");
+    let (_, set) = changed(&scratch, "essiv.img", required);
+    let error = set.volumes()[0].volume.device.read_at(0, &mut [0]).expect_err("a refusal");
+    assert!(error.message().contains("requires inline-hw-tags, which is not known"), "{error}");
+}
+
+#[apply(test)]
+fn another_slot_opens_what_one_cannot() {
+    // The first slot of two is of a kind that is not read: the key of the second still opens it.
+    let name = "argon2i-4k.img";
+    let facts = &fixture("luks").encrypted[1];
+    let key_file = data_encoding::HEXLOWER.decode(facts.keys[1].as_bytes()).expect("hexadecimal");
+    let scratch = Scratch::new("luks");
+    let path = copy(&scratch, name);
+    change(&path, |text| text.replace("argon2i", "argon9"));
+    let set = open(&[path], &[PASSWORD.as_bytes(), &key_file]);
+    assert!(find(&set, &facts.id).volume.lock.is_none());
+    let [finding] = set.findings() else { panic!("{:?}", set.findings()) };
+    assert_eq!(finding.code, "luks-slot-refused");
+    assert!(finding.message.contains("slot 0 is not tried: key derivation argon9"), "{finding}");
+}
+
+#[apply(test)]
+fn headers_of_luks1_that_make_no_sense_are_refused() {
+    let slot = |number: usize| 0xD0 + 48 * number;
+    let huge = u32::MAX.to_be_bytes();
+    for (offset, bytes, reason) in [
+        (6, &[0, 3][..], "version 3 of LUKS"),
+        (0x68, &[0; 4], "header is detached"),
+        (0x68, &huge, "ends before the data of LUKS1 begin"),
+        (0x6C, &huge, "is not read"),
+        (0x48, b"whirlpool\0", "hash whirlpool is not read"),
+        (0x08, b"blowfish\0", "cipher blowfish-xts-plain64"),
+        (0xA4, &huge, "more work than is allowed"),
+        (slot(0), &[0; 4], "no key slot holds its key"),
+        (slot(0) + 4, &huge, "slot 0: key derivation takes more work"),
+        (slot(0) + 44, &huge, "slot 0: has more key material"),
+    ] {
+        let scratch = Scratch::new("luks");
+        let path = copy(&scratch, "serpent.img");
+        patch(&path, offset, bytes);
+        let set = open(&[path], &[PASSWORD.as_bytes()]);
+        let [volume] = set.volumes() else { panic!("one volume") };
+        let error = volume.volume.device.read_at(0, &mut [0]).expect_err("a refusal");
+        assert!(error.message().contains(reason), "{reason}: {error}");
+    }
+    // Key material past the end of the device is told when a key is tried.
+    let scratch = Scratch::new("luks");
+    let path = copy(&scratch, "serpent.img");
+    patch(&path, slot(0) + 40, &huge);
+    let set = open(&[path], &[PASSWORD.as_bytes()]);
+    assert!(set.volumes()[0].volume.lock.is_some());
+    let told = &set.findings()[0].message;
+    assert!(told.contains("key material of slot 0"), "{told}");
+}
+
+#[apply(test)]
+fn every_byte_of_a_header_may_be_wrong() {
+    let scratch = Scratch::new("luks");
+    let path = copy(&scratch, "essiv.img");
+    let whole = fs::read(&path).expect("an image");
+    // A checksum is shorter than its field.
+    for at in (0..0x1400).step_by(61).filter(|at| !(0x1E0..0x200).contains(at)) {
+        let mut bytes = whole.clone();
+        // The second header is gone, so that the first counts or nothing.
+        bytes[HEADER..2 * HEADER].fill(0);
+        bytes[at] ^= 0x55;
+        fs::write(&path, bytes).expect("an image");
+        let set = open(std::slice::from_ref(&path), &[PASSWORD.as_bytes()]);
+        let [volume] = set.volumes() else { panic!("one volume") };
+        let is_read = volume.volume.device.read_at(0, &mut [0; 512]).is_ok();
+        assert!(!is_read || volume.id() == "disk0", "byte {at}: {:?}", set.findings());
+    }
+}
