@@ -191,6 +191,15 @@ fn bad_use_is_a_status_and_leaks_nothing() {
 }
 
 #[test]
+fn keys_open_an_encrypted_volume() {
+    let Some(installed) = installed() else { return };
+    let program = installed.compile("keys", "volfold");
+    let image = &fixture("luks").paths()[0];
+    let output = run(Command::new(program).arg(image).arg("a secret of LUKS"), 0);
+    assert_eq!(output.stdout, b"done\n");
+}
+
+#[test]
 fn bad_use_of_the_vix_functions_is_a_code_and_leaks_nothing() {
     let Some(installed) = installed() else { return };
     let sample = fixture("sample").path();

@@ -93,11 +93,16 @@ pub struct WorkBudget(AtomicU64);
 
 impl Default for WorkBudget {
     fn default() -> Self {
-        Self(AtomicU64::new(MAX_WORK))
+        Self::new(MAX_WORK)
     }
 }
 
 impl WorkBudget {
+    /// A budget of `units`.
+    pub fn new(units: u64) -> Self {
+        Self(AtomicU64::new(units))
+    }
+
     /// Takes `units` from it.
     ///
     /// # Errors
@@ -339,7 +344,7 @@ mod tests {
             asked.fetch_add(1, Ordering::Relaxed);
             Ok(Some(Key::new(KeyKind::Password, "wrong").from_origin("a callback")))
         };
-        let work = WorkBudget(AtomicU64::new(1));
+        let work = WorkBudget::new(1);
         // The same key is tried once.
         let opened = open(("v", "n"), &lock(), &source, &work).unwrap();
         assert!(opened.device.is_none() && opened.wrong == ["a callback".into()]);
@@ -365,7 +370,7 @@ mod tests {
 
     #[test]
     fn work_has_an_end() {
-        let work = WorkBudget(AtomicU64::new(2));
+        let work = WorkBudget::new(2);
         let source = |request: &KeyRequest<'_>| {
             Ok(Some(Key::new(KeyKind::Password, request.attempt.to_string())))
         };

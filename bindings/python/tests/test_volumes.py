@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import pickle
@@ -9,12 +10,12 @@ import shutil
 import stat
 import sys
 from pathlib import Path, PurePosixPath
-from typing import Iterator
+from typing import Iterator, List
 
 import pytest
 
 import volfold
-from conftest import SAMPLE, Unpack, linux_image
+from conftest import INDEX, SAMPLE, Unpack, linux_image
 from volfold import _structs
 
 
@@ -246,6 +247,25 @@ def test_keys_are_taken_in_all_forms() -> None:
         assert len(ds.volumes) == 3
     with pytest.raises(TypeError):
         volfold.open(SAMPLE, keys=[b"bytes"])  # type: ignore[list-item]
+
+
+def test_keys_open_an_encrypted_volume(unpack: Unpack) -> None:
+    image = unpack("luks")[0]
+    facts = INDEX["luks"]["encrypted"][0]
+    secret = bytes.fromhex(facts["keys"][0])
+    wrong: List[List[volfold.Key]] = [[], ["wrong"], [volfold.RecoveryKey(secret.decode())]]
+    for keys in wrong:
+        with volfold.open(image, keys=keys) as ds:
+            (volume,) = ds.volumes
+            assert volume.locked
+            with pytest.raises(volfold.RefusedError):
+                volume.open_device().read_at(0, 512)
+    right: List[List[volfold.Key]] = [[secret.decode()], ["wrong", volfold.KeyFile(secret)]]
+    for keys in right:
+        with volfold.open(image, keys=keys) as ds:
+            (volume,) = ds.volumes
+            assert not volume.locked
+            assert hashlib.sha256(volume.open_device().read_at(0, volume.size)).hexdigest() == facts["sha256"]
 
 
 def test_structs_are_as_large_as_those_of_the_library(sample: volfold.DiskSet) -> None:

@@ -154,3 +154,101 @@ impl BlockDevice for Decrypted {
         self.device.will_need(part.offset.saturating_add(within), length);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use volfold_block::testing::{Noise, check_against_model, contents};
+    use volfold_block::{BlockErrorKind, ExtentKind};
+
+    use super::*;
+    use crate::volume::cipher::Sectors;
+
+    /// Mixes each sector with its number.
+    struct Numbered(Sectors);
+
+    impl SectorCipher for Numbered {
+        fn sectors(&self) -> Sectors {
+            self.0
+        }
+
+        fn decrypt(&self, first: u64, buf: &mut [u8]) {
+            let size = self.0.size();
+            assert!(buf.len().is_multiple_of(size), "whole sectors alone");
+            let numbers = (first..).step_by(size / 512);
+            for (number, sector) in numbers.zip(buf.chunks_mut(size)) {
+                sector.iter_mut().for_each(|byte| *byte ^= number as u8);
+            }
+        }
+    }
+
+    fn numbered(size: u32) -> Option<Arc<dyn SectorCipher>> {
+        Some(Arc::new(Numbered(Sectors::in_512(size).unwrap())))
+    }
+
+    /// Three parts of `bytes`, with sectors of 512 and 4096 bytes and not encrypted, and what they hold.
+    fn parts(bytes: &[u8]) -> (Vec<DecryptedPart>, Vec<u8>) {
+        let part = |offset, length, cipher, first_sector| DecryptedPart {
+            length,
+            offset,
+            cipher,
+            first_sector,
+        };
+        let parts = vec![
+            part(40_960, 5120, numbered(512), 1000),
+            part(512, 1024, None, 0),
+            part(8192, 3 * 4096, numbered(4096), 7),
+        ];
+        let mut model = Vec::new();
+        for part in &parts {
+            let start = part.offset as usize;
+            let mut own = bytes[start..start + part.length as usize].to_vec();
+            if let Some(cipher) = &part.cipher {
+                cipher.decrypt(part.first_sector, &mut own);
+            }
+            model.extend(own);
+        }
+        (parts, model)
+    }
+
+    #[test]
+    fn reads_of_any_length_are_decrypted_across_parts_and_sectors() {
+        let bytes = contents(3, 64 << 10);
+        let (parts, model) = parts(&bytes);
+        let device = Decrypted::new(Noise::of(bytes), parts);
+        assert_eq!((device.size(), device.sector_size()), (model.len() as u64, 4096));
+        check_against_model(&device, &model, 400, 5);
+        let extent = device.extent_at(0).unwrap();
+        // What was never written is noise, not a hole.
+        assert_eq!((extent.kind, extent.length), (ExtentKind::Data, device.size()));
+        device.will_need(0, u64::MAX);
+        device.will_need(u64::MAX, 1);
+    }
+
+    #[test]
+    fn a_sector_that_cannot_be_read_fails_its_requests_alone() {
+        let bytes = contents(4, 64 << 10);
+        let (parts, model) = parts(&bytes);
+        // In the middle of the second sector of the last part.
+        let broken = 8192 + 4096 + 100..8192 + 4096 + 101;
+        let device = Decrypted::new(Noise::broken_bytes(bytes, broken), parts);
+        let start = 5120 + 1024 + 4096;
+        let bad = start..start + 4096;
+        for offset in (0..model.len()).step_by(256) {
+            let mut part = [0; 256];
+            match device.read_at(offset as u64, &mut part) {
+                Ok(()) => assert!(part == model[offset..offset + 256], "at {offset}"),
+                Err(error) => {
+                    assert!(bad.contains(&offset), "at {offset}");
+                    assert_eq!((error.kind(), error.message()), (BlockErrorKind::Io, "bad sector"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_sizes_of_sectors_are_none() {
+        for size in [0, 1, 256, 513, 1536, 8192, u32::MAX] {
+            assert_eq!(Sectors::in_512(size), None, "{size}");
+        }
+    }
+}

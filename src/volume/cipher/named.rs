@@ -273,6 +273,69 @@ mod tests {
         assert_eq!(mixed[32..], plain[32..]);
     }
 
+    /// By OpenSSL 3: the bytes from 100 on, in the sector 0x1_0000_0005 with the key 00, 01, 02 ...
+    #[test]
+    fn what_openssl_encrypted_is_decrypted() {
+        let plain: Vec<u8> = (100..132).collect();
+        let key: Vec<u8> = (0..32).collect();
+        let both: Vec<u8> = (0..32).chain((0..32).rev()).collect();
+        for (name, key, cipher) in [
+            (
+                "aes-cbc-plain",
+                &key[..],
+                "5d57ad70f8bce9ab4a59fd69783ed35bf80b3b029732892cb799c792e0652f68",
+            ),
+            (
+                "aes-cbc-plain64",
+                &key,
+                "ab4d0ae7ce32ceb3065d11969bed8098180f7851f55137a969939ed307f756a0",
+            ),
+            (
+                "aes-cbc-plain64be",
+                &key,
+                "79ec4ee5fba4ec46ac25139f1701e527742148609c8ad6bc51eb61e116e2c52d",
+            ),
+            (
+                "aes-cbc-essiv:sha256",
+                &key,
+                "0a69a32dccfd764cefc9fd07ebc8c8109373c2ab668b039b1b73398d953b182a",
+            ),
+            (
+                "aes-cbc-plain64",
+                &key[..24],
+                "a49954adbe9440a9835919632d3c600dace601f6898668b2732490f98178d154",
+            ),
+            (
+                "aes-xts-plain64",
+                &both,
+                "794cd3f3719c345eb5b0cf97d77b8f45bea9aedd3b8935f58e1117fe12309714",
+            ),
+            (
+                "camellia-cbc-plain64",
+                &key[..16],
+                "da2f1e8d6a2ef07582f6fff20eed2201b3c0a3fbd39c0c66da001bc45d8200eb",
+            ),
+            (
+                "camellia-cbc-plain64",
+                &key[..24],
+                "25fc91b328404fe73e3a0814dc1b04656cc7000cd42e5c43bbf7bbdcaa3d8b2a",
+            ),
+            (
+                "camellia-cbc-plain64",
+                &key,
+                "68f3556b1c35419f1cd9fa2bdcf4496fbc134ec3e417def56c258b888dcc7f01",
+            ),
+            (
+                "camellia-cbc-essiv:sha256",
+                &key,
+                "accf0fcf351d83a37bce25aae4685283e315691d23b5c119d07c9edb5233df28",
+            ),
+        ] {
+            let found = decrypted(name, &HEX.encode(key), 0x1_0000_0005, cipher);
+            assert_eq!(found, HEX.encode(&plain), "{name}");
+        }
+    }
+
     #[test]
     fn what_is_not_read_is_named() {
         for (name, length) in [

@@ -38,10 +38,6 @@ mod luks1;
 mod luks2;
 mod metadata;
 mod slot;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
 mod text;
 
 /// What a volume of LUKS1 begins with while the older tool encrypts it anew.

@@ -9,6 +9,7 @@ pub mod hive;
 pub mod image;
 pub mod iscsi;
 pub mod ldm;
+pub mod luks;
 pub mod lvm;
 pub mod lvm_tables;
 pub mod manager;
@@ -32,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("image", image::run),
     ("iscsi", iscsi::run),
     ("ldm", ldm::run),
+    ("luks", luks::run),
     ("lvm", lvm::run),
     ("lvm-tables", lvm_tables::run),
     ("manager", manager::run),

@@ -67,9 +67,8 @@ fn every_command_opens_with_the_key_and_says_what_would_help_without() {
             assert!(told.contains("locked"), "{command}: {told}");
             let is_wrong =
                 told.contains(&format!("key 1 of 1 ({}) does not open it", locked.wrong));
-            assert_eq!(is_wrong, !keys.is_empty() && command != "convert", "{command}: {told}");
-            assert!(!out.exists() || fs::read_dir(&out).expect("a folder").next().is_none());
-            let _ = fs::remove_dir(&out);
+            assert_eq!(is_wrong, !keys.is_empty(), "{command}: {told}");
+            assert!(command != "extract" || !out.exists());
         }
         let keys = ["--key", &locked.wrong, "--key", &locked.key];
         let output = locked.run(before, &[after, &keys].concat()).code(0);
@@ -182,7 +181,8 @@ fn a_mount_in_the_background_is_handed_the_key_out_of_sight() {
         folder.unmount(&[]).code(0);
     }
     let folder = Folder::new("luks");
-    let output = folder.mount(&[locked.image.clone()], &["--key", &locked.wrong]).code(1);
+    let output =
+        folder.mount(std::slice::from_ref(&locked.image), &["--key", &locked.wrong]).code(1);
     output.says("does not open it");
 }
 
@@ -191,7 +191,7 @@ fn raw_files_of_a_mount_have_what_was_encrypted() {
     needs_mount();
     let locked = Locked::new();
     let folder = Folder::new("luks");
-    folder.mount(&[locked.image.clone()], &["--raw", "--key", &locked.key]).code(0);
+    folder.mount(std::slice::from_ref(&locked.image), &["--raw", "--key", &locked.key]).code(0);
     let file = folder.join(".raw/LUKS1.img");
     let read = within("a read", move || fs::read(file).expect("a file"));
     assert_eq!(sha256(&read), locked.facts.sha256);
@@ -220,23 +220,16 @@ fn what_cryptsetup_encrypts_now_is_read() {
     fs::write(scratch.join("key"), PASSWORD).expect("a key");
     let key = scratch.join("key");
     // As it is by default, but for the time that a key takes.
-    let argon = ["--pbkdf", "argon2id", "--pbkdf-memory", "32768", "--iter-time", "100"];
-    let essiv = ["--pbkdf", "pbkdf2", "--cipher", "aes-cbc-essiv:sha256", "--key-size", "256"];
-    for more in [argon, essiv] {
-        let image = scratch.copy(&plain);
-        program("truncate", &["-s", "+32M", text(&image)]).code(0);
-        let words =
-            ["reencrypt", "-q", "--encrypt", "--type", "luks2", "--reduce-device-size", "32M"];
-        let last = ["--key-file", text(&key), text(&image)];
-        program("cryptsetup", &[&words[..], &more, &last].concat()).code(0);
-        let out = scratch.join("out.img");
-        let key = format!("file:{}", text(&key));
-        let id = program("cryptsetup", &["luksUUID", text(&image)]).code(0).text();
-        let id = format!("luks:{}", id.trim());
-        let words = ["convert", text(&image), "--volume", &id, "--key", &key, "-o", text(&out)];
-        volfold(words).code(0);
-        let read = fs::read(&out).expect("an image");
-        assert!(read.starts_with(&wanted), "{more:?}");
-        fs::remove_file(&out).expect("removed");
-    }
+    let image = scratch.copy(&plain);
+    program("truncate", &["-s", "+32M", text(&image)]).code(0);
+    let words = ["reencrypt", "-q", "--encrypt", "--type", "luks2", "--reduce-device-size", "32M"];
+    let quick = ["--pbkdf", "argon2id", "--pbkdf-memory", "32768", "--iter-time", "100"];
+    let last = ["--key-file", text(&key), text(&image)];
+    program("cryptsetup", &[&words[..], &quick, &last].concat()).code(0);
+    let out = scratch.join("out.img");
+    let key = format!("file:{}", text(&key));
+    let id = program("cryptsetup", &["luksUUID", text(&image)]).code(0).text();
+    let id = format!("luks:{}", id.trim());
+    volfold(["convert", text(&image), "--volume", &id, "--key", &key, "-o", text(&out)]).code(0);
+    assert!(fs::read(&out).expect("an image").starts_with(&wanted));
 }

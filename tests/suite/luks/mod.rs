@@ -194,7 +194,7 @@ fn an_image_that_ends_early_is_read_as_far_as_it_goes() {
     let scratch = Scratch::new("luks");
     let facts = &fixture("luks").encrypted[3];
     let path = copy(&scratch, &facts.file);
-    let whole = open(&[path.clone()], &[PASSWORD.as_bytes()]);
+    let whole = open(std::slice::from_ref(&path), &[PASSWORD.as_bytes()]);
     let whole = bytes_of(&*find(&whole, &facts.id).volume.device);
     // The end of the partition, of 64 KiB after it, and of 100,000 bytes.
     let mut bytes = fs::read(&path).expect("an image");

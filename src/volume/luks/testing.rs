@@ -1,1 +1,0 @@
-//! Headers for tests.
