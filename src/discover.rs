@@ -696,7 +696,7 @@ mod tests {
         let discovery =
             discover(&disks, &[&Wrapper, &Joiner], false, &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["joined:a:2"]);
-        let disks = [disk(&b"WRAP............".repeat(6), None)];
+        let disks = [disk(&b"WRAP............".repeat(9), None)];
         let discovery = discover(&disks, &[&Wrapper], false, &no_keys, &Monitor::default());
         assert!(discovery.findings.iter().any(|finding| finding.code == "volumes-too-deep"));
     }

@@ -89,7 +89,9 @@ impl SetVolume {
             .filter(|hint| matches!(hint.as_bytes(), [letter] if letter.is_ascii_alphabetic()));
         let (_, own) = id.0.split_once(':').unwrap_or_default();
         let guid = match (kind, partition) {
-            (VolumeType::Gpt, Some(partition)) => partition.guid.map(|guid| guid.to_string()),
+            (VolumeType::Gpt | VolumeType::Encrypted, Some(partition)) => {
+                partition.guid.map(|guid| guid.to_string())
+            }
             (VolumeType::Basic, Some(partition)) => own.split_once('-').map(|(signature, _)| {
                 let [a, b, c, d, e, f, g, h] = partition.start.to_le_bytes();
                 format!(

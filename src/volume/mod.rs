@@ -11,12 +11,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use volfold_block::{BlockDevice, BlockResult, Finding};
 
-use crate::partition::Partition;
+use crate::partition::{Partition, PartitionType};
 use crate::volume::lock::Lock;
 use crate::volume::map::Redundancy;
 use crate::volume::snapshot::Snapshot;
 
 pub mod basic;
+pub mod bitlocker;
 pub mod cipher;
 mod id;
 pub mod ldm;
@@ -258,6 +259,18 @@ pub struct Volume {
     pub lock: Option<Lock>,
     /// What it is a snapshot of, if it is one.
     pub snapshot: Option<Snapshot>,
+}
+
+impl Volume {
+    /// The partition that it fills, decrypted or as it is, and of which kind of table that is.
+    pub fn own_partition(&self) -> Option<(VolumeType, &Partition)> {
+        let partition = self.partition.as_ref()?;
+        let kind = match partition.kind {
+            PartitionType::Mbr(_) => VolumeType::Basic,
+            PartitionType::Gpt(_) => VolumeType::Gpt,
+        };
+        (self.kind == kind || self.kind == VolumeType::Encrypted).then_some((kind, partition))
+    }
 }
 
 /// Lays volumes out over disks.

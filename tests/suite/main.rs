@@ -19,6 +19,7 @@ mod attach;
 mod backends;
 #[cfg(target_os = "linux")]
 mod backups;
+mod bitlocker;
 #[cfg(target_os = "linux")]
 mod both_systems;
 mod command_line;

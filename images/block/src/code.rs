@@ -158,6 +158,8 @@ codes! {
     KEY_UNREADABLE = "key-unreadable", content, "A key cannot be read from where it is said to be.", "The message names the place.";
     KEY_UNUSED = "key-unused", content, "A key is for a volume that is not there, or is not locked.", "`volfold list` names the locked volumes.";
     KEY_WRONG = "key-wrong", content, "A key does not open a locked volume.", "Look for a typing error; `volfold list` names the kinds of key that open the volume.";
+    BITLOCKER_METADATA_DAMAGED = "bitlocker-metadata-damaged", other, "A copy of the metadata of a BitLocker volume is damaged; another one is used.", "Nothing, if the volume opens.";
+    BITLOCKER_VOLUME_REFUSED = "bitlocker-volume-refused", content, "A BitLocker volume is of a kind that is not read, or its metadata is damaged.", "`volfold mount --raw` gives the disks as they are.";
     LUKS_HEADER_DAMAGED = "luks-header-damaged", other, "One of the two headers of a LUKS2 volume is damaged; the other one is used.", "Nothing is lost; `cryptsetup repair` on a copy writes the header anew.";
     LUKS_HEADERS_DIFFER = "luks-headers-differ", other, "The two headers of a LUKS2 volume are of two times; the newer one is used.", "Nothing: a change of the keys was not finished.";
     LUKS_SLOT_REFUSED = "luks-slot-refused", other, "A key slot of a LUKS volume is of a kind that is not read; the others are tried.", "Give the key of another slot; `cryptsetup luksDump` tells of all.";

@@ -209,9 +209,9 @@ enum VolumeIdentity {
 impl VolumeIdentity {
     fn of(disks: &[Disk], volume: &SetVolume) -> Self {
         let volume = &volume.volume;
-        match (volume.kind, &volume.partition) {
-            (VolumeType::Gpt, Some(partition)) => partition.guid.map_or(Self::Unknown, Self::Gpt),
-            (VolumeType::Basic, Some(partition)) => {
+        match volume.own_partition() {
+            Some((VolumeType::Gpt, partition)) => partition.guid.map_or(Self::Unknown, Self::Gpt),
+            Some((_, partition)) => {
                 let disk = volume.extents.first().and_then(|extent| disks.get(extent.disk));
                 // The id of a volume has the signature too, but not that of a second copy.
                 match disk.and_then(|disk| signature(&*disk.device)) {
@@ -219,11 +219,11 @@ impl VolumeIdentity {
                     None => Self::Unknown,
                 }
             }
-            (VolumeType::Dynamic, _) => {
+            None if volume.kind == VolumeType::Dynamic => {
                 let guid = volume.id.0.strip_prefix("ldm:");
                 guid.map_or(Self::Unknown, |guid| Self::Dynamic(guid.to_ascii_lowercase()))
             }
-            _ => Self::Unknown,
+            None => Self::Unknown,
         }
     }
 

@@ -333,8 +333,8 @@ impl Surroundings<'_> {
         let mut partitions: Vec<(u32, usize)> = Vec::new();
         for (index, volume) in self.all.iter().enumerate() {
             let is_there = volume.volume.extents.first().is_some_and(|extent| extent.disk == disk);
-            if let (VolumeType::Basic, true, Some(partition)) =
-                (volume.volume.kind, is_there, &volume.volume.partition)
+            if let (true, Some((VolumeType::Basic, partition))) =
+                (is_there, volume.volume.own_partition())
             {
                 partitions.push((partition.number, index));
             }

@@ -6,16 +6,20 @@
 //! | `xts`    | XTS: each block with a tweak of its place                         |
 //! | `cbc`    | CBC: each block with the one before it                            |
 //! | `named`  | ciphers by the names that the device-mapper gives them            |
+//! | `elephant` | the diffuser of BitLocker's first versions, over CBC              |
+//! | `bitlocker` | ciphers by the numbers that BitLocker gives them                |
 //! | `device` | the device whose bytes are what was encrypted                     |
 //!
 //! The block ciphers are RustCrypto's, which take the instructions of the processor where it has them.
 //! What only the volume's manager knows (keys, places, numbers of sectors) it gives to
 //! [`device::Decrypted`].
 
+pub mod bitlocker;
 pub mod device;
 pub mod named;
 
 mod cbc;
+mod elephant;
 mod iv;
 mod xts;
 

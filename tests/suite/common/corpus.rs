@@ -28,9 +28,28 @@ pub(crate) struct Entry {
     pub(crate) disks: Vec<CorpusDisk>,
     #[serde(default)]
     pub(crate) volumes: Vec<CorpusVolume>,
+    /// The keys of an encrypted volume.
+    #[serde(default)]
+    pub(crate) keys: Vec<CorpusKey>,
+    /// What an encrypted volume holds.
+    pub(crate) decrypted: Option<CorpusDecrypted>,
     /// What ldmtool says of groups of dynamic disks.
     #[serde(default)]
     pub(crate) ldm: Vec<CorpusGroup>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusKey {
+    pub(crate) kind: String,
+    pub(crate) value: Option<String>,
+}
+
+/// What libbde reads of the first bytes of a volume.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CorpusDecrypted {
+    pub(crate) volume_size: u64,
+    pub(crate) prefix_bytes: u64,
+    pub(crate) prefix_sha256: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -41,6 +41,9 @@ pub(crate) struct Fixture {
     /// Shadow copies.
     #[serde(default)]
     pub(crate) copies: Vec<CopyFacts>,
+    /// BitLocker volumes.
+    #[serde(default)]
+    pub(crate) bitlocker: Vec<BitLockerFacts>,
     /// Encrypted volumes.
     #[serde(default)]
     pub(crate) encrypted: Vec<EncryptedFacts>,
@@ -58,6 +61,23 @@ pub(crate) struct CopyFacts {
     /// How many blocks those are.
     pub(crate) lost: u64,
     pub(crate) listing: String,
+}
+
+/// A BitLocker volume.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct BitLockerFacts {
+    /// The image that it lies in.
+    pub(crate) file: String,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+    pub(crate) keys: Vec<BitLockerKey>,
+}
+
+/// A key of it: `password`, `recovery-key`, or `key-file`, whose value is in hexadecimal.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct BitLockerKey {
+    pub(crate) kind: String,
+    pub(crate) value: String,
 }
 
 /// An encrypted volume.

@@ -1,0 +1,132 @@
+//! Keys: what people and files have, stretched, and the keys that these open.
+//!
+//! Source: "BitLocker Drive Encryption (BDE) format" by Joachim Metz, sections 5.4 to 5.12 and 6. A key is
+//! encrypted by AES-CCM (RFC 3610) with a nonce of 12 bytes; the tag comes first. What is inside is an entry that
+//! holds a key: 4 bytes of method, then the key.
+
+use aes::Aes256;
+use ccm::aead::{AeadInOut, KeyInit};
+use ccm::consts::{U12, U16};
+use ccm::{Ccm, Nonce, Tag};
+use sha2::{Digest, Sha256};
+use volfold_block::BlockResult;
+use zeroize::Zeroizing;
+
+use super::entry::{self, Entry, kind, value};
+use crate::volume::lock::WorkBudget;
+
+/// How often a password is hashed.
+const ROUNDS: u64 = 1 << 20;
+
+/// What that costs, as [`WorkBudget`] counts.
+const WORK: u64 = 1 << 19;
+
+/// LIMIT: bytes of a file with a startup key.
+const MAX_FILE: usize = 64 << 10;
+
+/// Bytes of a key.
+pub(super) type KeyBytes = Zeroizing<Vec<u8>>;
+
+/// A key that was encrypted by `key`; `None` if it was not, or is damaged.
+pub(super) fn decrypt(encrypted: &Entry<'_>, key: &[u8]) -> Option<KeyBytes> {
+    if encrypted.value != value::ENCRYPTED_KEY {
+        return None;
+    }
+    let (nonce, rest) = encrypted.bytes.split_first_chunk::<12>()?;
+    let (tag, text) = rest.split_first_chunk::<16>()?;
+    let mut text = Zeroizing::new(text.to_vec());
+    let cipher = Ccm::<Aes256, U16, U12>::new_from_slice(key).ok()?;
+    let (nonce, tag) = (Nonce::from(*nonce), Tag::from(*tag));
+    cipher.decrypt_inout_detached(&nonce, &[], text.as_mut_slice().into(), &tag).ok()?;
+    entry::list(&text, 0).ok()?.first().and_then(plain)
+}
+
+/// The key in an entry that is not encrypted.
+pub(super) fn plain(entry: &Entry<'_>) -> Option<KeyBytes> {
+    let key = entry.bytes.get(4..).filter(|_| entry.value == value::KEY)?;
+    Some(Zeroizing::new(key.to_vec()))
+}
+
+/// `hashed`, hashed on with `salt` as often as it takes about a second.
+///
+/// # Errors
+/// If `work` has not that much left.
+pub(super) fn stretched(hashed: &[u8], salt: [u8; 16], work: &WorkBudget) -> BlockResult<KeyBytes> {
+    work.spend(WORK)?;
+    let mut last = Zeroizing::new([0; 32]);
+    for round in 0..ROUNDS {
+        let mut hash = Sha256::new();
+        hash.update(*last);
+        hash.update(hashed);
+        hash.update(salt);
+        hash.update(round.to_le_bytes());
+        *last = hash.finalize().into();
+    }
+    Ok(Zeroizing::new(last.to_vec()))
+}
+
+/// The hash of `bytes`.
+pub(super) fn hashed(bytes: &[u8]) -> KeyBytes {
+    Zeroizing::new(Sha256::digest(bytes).to_vec())
+}
+
+/// What is stretched of a password: UTF-16, hashed twice.
+pub(super) fn of_password(password: &str) -> KeyBytes {
+    let units = password.encode_utf16().flat_map(u16::to_le_bytes);
+    let text = Zeroizing::new(units.collect::<Vec<u8>>());
+    hashed(&hashed(&text))
+}
+
+/// What is stretched of a recovery key: eight groups of six digits, each a multiple of 11 whose quotient has
+/// 16 bits. `None` if `text` is none.
+pub(super) fn of_recovery_key(text: &str) -> Option<KeyBytes> {
+    let mut key = Zeroizing::new(Vec::new());
+    let groups = text.trim().split('-').map(str::trim);
+    for group in groups {
+        let is_group = group.len() == 6 && group.bytes().all(|byte| byte.is_ascii_digit());
+        let number = group.parse::<u32>().ok().filter(|number| is_group && number % 11 == 0)?;
+        key.extend(u16::try_from(number / 11).ok()?.to_le_bytes());
+    }
+    (key.len() == 16).then_some(key)
+}
+
+/// The key in the file of a startup key (`.bek`): a header of 48 bytes, then entries.
+pub(super) fn of_startup_file(bytes: &[u8]) -> Option<KeyBytes> {
+    if bytes.len() > MAX_FILE || bytes.get(4..12) != Some(&[1, 0, 0, 0, 48, 0, 0, 0]) {
+        return None;
+    }
+    let entries = entry::list(bytes.get(48..)?, 48).ok()?;
+    let is_own =
+        |entry: &&Entry<'_>| entry.kind == kind::STARTUP_KEY && entry.value == value::EXTERNAL_KEY;
+    entries.iter().find(is_own)?.inner(24).iter().find_map(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovery_keys_are_groups_of_multiples_of_11() {
+        let group = "000011-720885-000000-000022-000033-000044-000055-000066";
+        let key = of_recovery_key(group).unwrap();
+        assert_eq!(key[..6], [1, 0, 0xFF, 0xFF, 0, 0]);
+        assert!(of_recovery_key(&format!(" {group}\n")).is_some());
+        for wrong in [
+            "",
+            "000011",
+            "000012-720885-000000-000022-000033-000044-000055-000066",
+            "000011-720896-000000-000022-000033-000044-000055-000066",
+            "000011-720885-000000-000022-000033-000044-000055-000066-000011",
+            "+00011-720885-000000-000022-000033-000044-000055-000066",
+        ] {
+            assert!(of_recovery_key(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_no_startup_keys() {
+        for bytes in [&b""[..], &[0; 200], &[1; 64]] {
+            assert!(of_startup_file(bytes).is_none());
+        }
+    }
+}
