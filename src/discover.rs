@@ -670,7 +670,7 @@ mod tests {
         let disks = [disk(b"WRAP............MEMBERa", None), disk(b"MEMBERa", None)];
         let discovery = discover(&disks, &[&Wrapper, &Joiner], &no_keys, &Monitor::default());
         assert_eq!(ids(&discovery), ["joined:a:2"]);
-        let disks = [disk(&b"WRAP............".repeat(6), None)];
+        let disks = [disk(&b"WRAP............".repeat(9), None)];
         let discovery = discover(&disks, &[&Wrapper], &no_keys, &Monitor::default());
         assert!(discovery.findings.iter().any(|finding| finding.code == "volumes-too-deep"));
     }

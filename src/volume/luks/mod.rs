@@ -83,13 +83,22 @@ fn find(device: &dyn BlockDevice) -> BlockResult<Found> {
     })
 }
 
-/// Whether `region` is a disk that was partitioned after it was a volume of LUKS2: its header is there
-/// no more, whatever it begins with.
-fn is_partitioned(region: &Region) -> BlockResult<bool> {
-    if region.partition.is_some() || luks2::choose(&*region.device).is_ok() {
+/// LIMIT: numbers of partitions that a volume on a whole disk hides: what looks like a partition table there
+/// is part of its header.
+const HIDDEN: u32 = 1024;
+
+/// Whether `region` is a disk that was partitioned after it was the volume `found`, whatever it begins with.
+fn is_partitioned(region: &Region, found: Found) -> BlockResult<bool> {
+    let device = &*region.device;
+    let is_header = match found {
+        // Where the mark of a partition table lies, a slot that is not used has zeros.
+        Found::Luks1 => luks1::is_slot_used(device, luks1::SLOT_OF_MARK)?,
+        Found::Luks2 => luks2::choose(device).is_ok(),
+        _ => false,
+    };
+    if region.partition.is_some() || is_header {
         return Ok(false);
     }
-    let device = &*region.device;
     let table = partition::registry::read_table(device, device.sector_size())?;
     Ok(table.is_some_and(|table| !table.partitions.is_empty()))
 }
@@ -217,12 +226,12 @@ impl VolumeManager for Luks {
 
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
         let found = find(&*region.device)?;
-        if found == Found::Nothing || (found == Found::Luks2 && is_partitioned(region)?) {
+        if found == Found::Nothing || is_partitioned(region, found)? {
             return Ok(None);
         }
         // Each volume is a group of its own; copies of one are told apart later.
         let group = GroupId(uuid(region).unwrap_or_default());
-        Ok(Some(Claim { group, hides: Vec::new(), sector_size: None }))
+        Ok(Some(Claim { group, hides: (1..=HIDDEN).collect(), sector_size: None }))
     }
 
     fn assemble(
