@@ -81,6 +81,17 @@ fn every_command_opens_with_the_key_and_says_what_would_help_without() {
 }
 
 #[apply(test)]
+fn a_list_says_how_to_open_what_is_locked() {
+    let locked = Locked::new();
+    let list = locked.run(&["list"], &[]).code(3).text();
+    assert!(list.contains("\nWhat is locked opens with its key: --key prompt"), "{list}");
+    // Its bytes are locked too.
+    assert!(!list.contains("can be had as bytes"), "{list}");
+    let list = locked.run(&["list"], &["--key", &locked.key]).code(0).text();
+    assert!(!list.contains("locked"), "{list}");
+}
+
+#[apply(test)]
 fn json_tells_the_lock_and_the_keys_that_do_not_open_it() {
     let locked = Locked::new();
     let json = locked.run(&["list", "--json"], &["--key", &locked.wrong]).code(3).json();
