@@ -229,8 +229,9 @@ impl VolumeManager for Luks {
         if found == Found::Nothing || is_partitioned(region, found)? {
             return Ok(None);
         }
-        // Each volume is a group of its own; copies of one are told apart later.
-        let group = GroupId(uuid(region).unwrap_or_default());
+        // Each volume is a group of its own, copies of one too.
+        let (Region { disk, start, label, .. }, uuid) = (region, uuid(region).unwrap_or_default());
+        let group = GroupId(format!("{uuid} {disk} {start} {label}"));
         Ok(Some(Claim { group, hides: (1..=HIDDEN).collect(), sector_size: None }))
     }
 
