@@ -196,11 +196,40 @@ fn unlockable(volume: &mut Volume, region: &Region, header: Header, findings: &m
     };
     volume.extents = header.segments.iter().map(extent).collect();
     let (kind, detail) = (header.kind, detail(&header));
-    let container = Container { device: region.device.clone(), header };
-    let keys = vec![KeyKind::Password, KeyKind::KeyFile];
-    let lock = Lock { detail, is_kind_alike: true, ..Lock::new(kind, keys, Arc::new(container)) };
+    let device = region.device.clone();
+    let lock = lock(kind, detail, Container { device: device.clone(), data: device, header });
     volume.device = Arc::new(Locked::new(volume.size, &lock));
     volume.lock = Some(lock);
+}
+
+/// The lock of `container`.
+fn lock(kind: &'static str, detail: String, container: Container) -> Lock {
+    let keys = vec![KeyKind::Password, KeyKind::KeyFile];
+    Lock { detail, is_kind_alike: true, ..Lock::new(kind, keys, Arc::new(container)) }
+}
+
+/// The lock of an image whose bytes are encrypted in their places in `file`, and the UUID in its `header`,
+/// which is one of LUKS1.
+///
+/// # Errors
+/// Why the image cannot be read.
+pub(crate) fn of_image(
+    header: Arc<dyn BlockDevice>,
+    file: &Arc<dyn BlockDevice>,
+) -> BlockResult<(String, Lock)> {
+    if find(&*header)? != Found::Luks1 {
+        return Err(BlockError::unsupported("its header is none of LUKS1"));
+    }
+    // The header says where the data of a device would begin, which is of no matter here.
+    let mut own = luks1::read(&*header, u64::MAX)?;
+    for segment in &mut own.segments {
+        (segment.offset, segment.length) = (0, file.size());
+    }
+    let (kind, detail) = (own.kind, detail(&own));
+    let mut uuid = [0; 40];
+    header.read_at(0xA8, &mut uuid)?;
+    let container = Container { device: header, data: file.clone(), header: own };
+    Ok((text::of_field(&uuid), lock(kind, detail, container)))
 }
 
 /// What a person who looks for the key may want to know.

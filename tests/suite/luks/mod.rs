@@ -19,6 +19,8 @@ use crate::harness::{apply, test};
 #[cfg(target_os = "linux")]
 mod commands;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod images;
 
 /// The password of all fixtures.
 const PASSWORD: &str = "a secret of LUKS";
