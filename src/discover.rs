@@ -512,13 +512,7 @@ fn unknown(volume: &Volume) -> (String, bool) {
 
 fn nothing_known(volume: &Volume) -> String {
     match volume.partition.as_ref().map(|partition| partition.kind) {
-        None if matches!(
-            volume.kind,
-            VolumeType::Dynamic | VolumeType::Logical | VolumeType::ShadowCopy
-        ) =>
-        {
-            "no known file system".to_owned()
-        }
+        None if volume.kind != VolumeType::WholeDisk => "no known file system".to_owned(),
         Some(kind) => match kind.title() {
             Some(title) => format!("no known file system (partition type {title})"),
             None => format!("no known file system (partition type {kind})"),

@@ -46,6 +46,21 @@ pub trait ImageFormat: Send + Sync {
     }
 }
 
+/// Opens what an image says is encrypted.
+pub trait Decryption: Send + Sync {
+    /// `file`, the image `called`, as it was before it was encrypted with LUKS: sectors of 512 bytes, which
+    /// are counted from its begin. `header` is that of LUKS.
+    ///
+    /// # Errors
+    /// Why it cannot be opened: no key, or a wrong one.
+    fn luks(
+        &self,
+        called: &str,
+        header: Arc<dyn BlockDevice>,
+        file: &Arc<dyn BlockDevice>,
+    ) -> BlockResult<Arc<dyn BlockDevice>>;
+}
+
 /// LIMIT: images of a chain. VMware allows 32 snapshots, Hyper-V 50.
 pub const MAX_CHAIN: usize = 64;
 
@@ -58,6 +73,7 @@ pub struct ImageContext {
     cache: Arc<CachePool>,
     log: Arc<FindingLog>,
     snapshot: Option<String>,
+    decryption: Option<Arc<dyn Decryption>>,
     /// The names of the files of the images that this one is below of, the given one first.
     above: Vec<String>,
     /// What messages call this image; empty if it is the one that was given.
@@ -72,6 +88,7 @@ impl ImageContext {
             cache: Arc::clone(cache),
             log: Arc::default(),
             snapshot: None,
+            decryption: None,
             above: Vec::new(),
             part: String::new(),
         }
@@ -82,6 +99,26 @@ impl ImageContext {
     pub fn with_snapshot(mut self, snapshot: Option<&str>) -> Self {
         self.snapshot = snapshot.map(str::to_owned);
         self
+    }
+
+    /// The same, with what opens images that are encrypted.
+    #[must_use]
+    pub fn with_decryption(mut self, decryption: Arc<dyn Decryption>) -> Self {
+        self.decryption = Some(decryption);
+        self
+    }
+
+    /// What opens images that are encrypted.
+    ///
+    /// # Errors
+    /// `Unsupported` if nothing does.
+    pub fn decryption(&self) -> BlockResult<&dyn Decryption> {
+        self.decryption.as_deref().ok_or_else(|| {
+            BlockError::unsupported(
+                "is encrypted with LUKS; decrypt it with `qemu-img convert`, which asks for its \
+                 secret",
+            )
+        })
     }
 
     /// Where decoded units are kept.
@@ -173,6 +210,7 @@ impl ImageContext {
             cache: Arc::clone(&self.cache),
             log: Arc::clone(&self.log),
             snapshot: None,
+            decryption: self.decryption.clone(),
             above,
             part,
         };

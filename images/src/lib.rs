@@ -67,7 +67,7 @@ pub use archive::TarArchive;
 pub use backup::{Backup, BackupDisk, BackupFormat};
 #[cfg(feature = "compressed")]
 pub use compressed::unpack;
-pub use context::{Backing, ImageContext, MAX_CHAIN, NoFiles};
+pub use context::{Backing, Decryption, ImageContext, MAX_CHAIN, NoFiles};
 pub use format::{DiskImage, ImageFormat, InnerSnapshot, Lineage, RecordedHash, RegionChecksum};
 pub use locator::{Located, Locator};
 pub use note::PartLog;

@@ -144,7 +144,7 @@ static FAILURES: &[FailureCode] = &[
     failure(
         "volume-not-read",
         "A volume on which there are files, or may well be, is not read: damaged, locked, or of a file system that this build does not read.",
-        "The reason says which; `volfold attach` or `volfold mount --raw` give its bytes.",
+        "The reason says which; `--key` opens what is locked, `volfold attach` or `volfold mount --raw` give the bytes of the rest.",
     ),
     failure(
         "volume-not-whole",

@@ -67,6 +67,15 @@ pub(crate) struct KeyArgument {
     pub(crate) place: KeyPlace,
 }
 
+impl fmt::Display for KeyArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.volume {
+            Some(volume) => write!(f, "{volume}={}", self.place),
+            None => self.place.fmt(f),
+        }
+    }
+}
+
 impl KeyArgument {
     /// `[VOLUME=]PLACE`; paths and names of volumes may have `=` and `:` in them.
     pub(crate) fn parse(text: &str) -> Option<Self> {

@@ -267,11 +267,19 @@ fn ways_to_bytes(volumes: &[VolumeInfo], arguments: &ListArguments) -> String {
     for disk in &arguments.disks {
         let _ = write!(command, " {}", text::argument(disk));
     }
-    for volume in volumes.iter().filter(|volume| !volume.readable) {
+    for key in &arguments.set.images.key {
+        let _ = write!(command, " --key {}", text::argument(Path::new(&key.to_string())));
+    }
+    // A locked one gives no byte.
+    let is_locked = |volume: &&VolumeInfo| volume.locked.is_some();
+    for volume in volumes.iter().filter(|volume| !volume.readable && !is_locked(volume)) {
         if text.is_empty() {
             text.push_str("\nWhat is not read can be had as bytes, in FOLDER/.raw:\n");
         }
         let _ = writeln!(text, "  {command} FOLDER --raw --volume {}", volume.id);
+    }
+    if volumes.iter().any(|volume| is_locked(&volume)) {
+        text.push_str("\nWhat is locked opens with its key: --key prompt, or --key file:PATH\n");
     }
     text
 }

@@ -231,9 +231,37 @@ pub(crate) fn volume_of<'a>(
     let is_there = |volume: &&GuestVolume<'_>| {
         let number = volume.set.volume.partition.as_ref().map(|partition| partition.number);
         let extents = &volume.set.volume.extents;
-        number == partition && extents.iter().all(|extent| extent.disk == disk)
+        // What is in an encrypted partition is not what its device has.
+        let is_plain = volume.set.volume.kind != VolumeType::Encrypted;
+        is_plain && number == partition && extents.iter().all(|extent| extent.disk == disk)
     };
     only(volumes.iter().filter(is_there), root)
+}
+
+/// Which of `volumes` was encrypted on the device that the system on `root` calls `source`.
+///
+/// # Errors
+/// Why none is.
+pub(crate) fn opened_of<'a>(
+    source: &str,
+    volumes: &'a [GuestVolume<'a>],
+    root: &SetVolume,
+) -> Result<&'a GuestVolume<'a>, Lack> {
+    let Some((tag, value)) = tag(source) else {
+        return Err("its encrypted device is named by its place alone".into());
+    };
+    let is_it = |volume: &&GuestVolume<'_>| {
+        let own = &volume.set.volume;
+        let uuid = own.id.0.strip_prefix("luks:").unwrap_or_default();
+        own.kind == VolumeType::Encrypted
+            && match tag {
+                "UUID" => uuid.eq_ignore_ascii_case(&value),
+                // The label in a header is not kept.
+                "LABEL" => false,
+                _ => has_partition_tag(volume.set, tag, &value),
+            }
+    };
+    only(volumes.iter().filter(is_it), root)
 }
 
 /// The one of `found` that is meant by the system on `root`.
@@ -260,9 +288,15 @@ fn only<'a>(
 }
 
 /// Whether `volume` is a logical volume that the system has as `/dev/` and `name`: `vg/lv`,
-/// `mapper/vg-lv` with every hyphen of a name written twice, or by one of its ids.
+/// `mapper/vg-lv` with every hyphen of a name written twice, or by one of its ids; or what was encrypted
+/// and is called by the UUID.
 fn is_called(volume: &SetVolume, name: &str) -> bool {
     let own = &volume.volume;
+    if own.kind == VolumeType::Encrypted {
+        let named = name.strip_prefix("mapper/").or(name.strip_prefix("disk/by-id/dm-name-"));
+        let uuid = named.and_then(|name| name.strip_prefix("luks-"));
+        return uuid.is_some_and(|uuid| own.id.0.strip_prefix("luks:") == Some(uuid));
+    }
     let Some(group) = own.membership.as_ref().filter(|_| own.kind == VolumeType::Logical) else {
         return false;
     };
@@ -282,11 +316,21 @@ fn is_called(volume: &SetVolume, name: &str) -> bool {
 }
 
 fn has_tag(volume: &SetVolume, tag: &str, value: &str) -> bool {
+    let own = &volume.identity;
+    match tag {
+        "UUID" => own.uuid.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(value)),
+        "LABEL" => own.label.as_deref() == Some(value),
+        // What is in an encrypted partition is not what its device has.
+        _ if volume.volume.kind == VolumeType::Encrypted => false,
+        _ => has_partition_tag(volume, tag, value),
+    }
+}
+
+/// Whether the partition that `volume` lies in has this tag.
+fn has_partition_tag(volume: &SetVolume, tag: &str, value: &str) -> bool {
     let same = |own: Option<&str>| own.is_some_and(|own| own.eq_ignore_ascii_case(value));
     let partition = volume.volume.partition.as_ref();
     match tag {
-        "UUID" => same(volume.identity.uuid.as_deref()),
-        "LABEL" => volume.identity.label.as_deref() == Some(value),
         "PARTLABEL" => partition.and_then(|it| it.name.as_deref()) == Some(value),
         _ => {
             let Some(partition) = partition else {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use volfold_block::{Finding, code};
 use volfold_fs::{CaseRule, FileKind, FsResult, TreeVolume};
 
+use super::crypttab;
 use super::discoverable;
 use super::fstab::{self, Lack};
 use super::merged::{MergedTree, missing_volume};
@@ -49,7 +50,8 @@ pub(super) fn find(volumes: &[GuestVolume<'_>], all: &[Arc<SetVolume>], info: &m
         let alone = MergedTree::new(vec![volume.directory()], &volume.set.name);
         match is_root(&alone) {
             Ok(true) => {
-                let mut reader = Reader { root: alone, volume, findings: Vec::new() };
+                let mut reader =
+                    Reader { root: alone, volume, opened: Vec::new(), findings: Vec::new() };
                 info.systems.push(reader.read(&set));
                 info.findings.append(&mut reader.findings);
             }
@@ -83,6 +85,8 @@ fn is_root(root: &MergedTree) -> FsResult<bool> {
 struct Reader<'a> {
     root: MergedTree,
     volume: &'a GuestVolume<'a>,
+    /// What it opens of encrypted volumes.
+    opened: Vec<crypttab::Opened>,
     findings: Vec<Finding>,
 }
 
@@ -162,6 +166,8 @@ impl Reader<'_> {
         if has_more {
             self.cut("lines of /etc/fstab");
         }
+        let opened = self.text("/etc/crypttab").map(|text| crypttab::parse(&text));
+        self.opened = opened.unwrap_or_default();
         let swap = table.iter().filter(|line| line.is_swap()).map(|line| line.source.clone());
         let swap = swap.collect();
         for line in table.iter().filter(|line| line.is_odd()) {
@@ -286,7 +292,10 @@ impl Reader<'_> {
         let found = match line.why_no_volume() {
             _ if is_root => Ok(self.volume),
             Some(reason) => Err(Lack::from(reason)),
-            None => fstab::volume_of(&line.source, volumes, self.volume.set, root_disk),
+            None => match crypttab::find(&self.opened, &line.source) {
+                Some(opened) => fstab::opened_of(&opened.source, volumes, self.volume.set),
+                None => fstab::volume_of(&line.source, volumes, self.volume.set, root_disk),
+            },
         };
         let (volume, reason) = match found {
             Ok(volume) if !is_root && line.disk().is_some() && line.disk() != root_disk => {

@@ -2,6 +2,7 @@
 //! nothing mounted and nothing run.
 
 mod arrangement;
+mod crypttab;
 mod discoverable;
 mod fstab;
 pub mod hive;

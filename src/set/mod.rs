@@ -21,6 +21,7 @@ use crate::volume::{VolumeManager, VolumeType};
 
 mod backup;
 pub(crate) mod disk;
+mod image_keys;
 mod naming;
 mod opening;
 mod options;

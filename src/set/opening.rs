@@ -10,12 +10,14 @@ use volfold_images::{DiskImage, ImageContext, Lineage, Located, Locator, host};
 
 use super::backup::OpenedBackup;
 use super::disk::{Disk, DiskFailure, MachineStates, Manifest};
+use super::image_keys::ImageKeys;
 use super::options::OpenOptions;
 use super::ova::Ova;
 use crate::image;
 use crate::machine::{self, Machine, MachineDisk, manifest};
 use crate::monitor::{Monitor, Stage};
 use crate::source::{SourceFile, SourceLog, monitored};
+use crate::volume::lock::WorkBudget;
 
 /// LIMIT: files of one folder of which it is said that they are no disks.
 const MAX_NOT_TAKEN: usize = 100;
@@ -50,7 +52,10 @@ impl Opened {
         let format = options.format.as_deref();
         let image = file.and_then(|mut file| {
             let sources = SourceLog::of(&mut file, &options.monitor);
-            let context = ImageContext::new(pool).with_snapshot(options.snapshot.as_deref());
+            let keys = ImageKeys { keys: options.keys.clone(), work: WorkBudget::default() };
+            let context = ImageContext::new(pool)
+                .with_snapshot(options.snapshot.as_deref())
+                .with_decryption(Arc::new(keys));
             let image = image::open(file, path, format, &context)?;
             Ok((image, sources.files()))
         });

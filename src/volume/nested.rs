@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use volfold_block::Finding;
 
+use super::snapshot::Snapshot;
 use super::{Health, Region, Volume, VolumeExtent, VolumeId};
 
 /// LIMIT: volumes inside of one that are told what was noticed about it.
@@ -27,6 +28,14 @@ pub(crate) fn surround(volume: &mut Volume, regions: &[Region], outer: &[Volume]
     // Those count from the begin of a volume, not of a disk.
     let parts = volume.membership.iter_mut().flat_map(|membership| &mut membership.parts);
     parts.for_each(|part| part.offset = None);
+    // What is in a snapshot of a volume is a snapshot of what is in the volume.
+    if let ([outer], None) = (outer, &volume.snapshot)
+        && let Some(snapshot) = &outer.snapshot
+    {
+        let of = volume.id.clone();
+        volume.id = VolumeId(format!("{of}@{}", snapshot.suffix()));
+        volume.snapshot = Some(Snapshot { of, ..snapshot.clone() });
+    }
     let is_degraded = outer.iter().any(|volume| volume.health == Health::Degraded);
     if is_degraded && volume.health == Health::Healthy {
         volume.health = Health::Degraded;
@@ -59,9 +68,43 @@ pub(crate) fn tell_of_inner(pairs: &[(VolumeId, VolumeId)], findings: &mut Vec<F
 
 #[cfg(test)]
 mod tests {
-    use volfold_block::code;
+    use volfold_block::{MemoryDevice, code};
 
     use super::*;
+    use crate::volume::basic;
+
+    fn region(disk: usize) -> Region {
+        Region {
+            disk,
+            device: Arc::new(MemoryDevice::new(vec![0; 512])),
+            start: 1024,
+            size: 512,
+            label: "disk".into(),
+            partition: None,
+            table_id: None,
+        }
+    }
+
+    #[test]
+    fn a_volume_in_others_is_where_they_are_and_no_better_off() {
+        let (outer_region, direct) = (region(0), region(1));
+        let mut outer = basic::volume(outer_region.clone());
+        outer.extents = vec![VolumeExtent { disk: 7, offset: 4096, length: 512 }];
+        outer.health = Health::Degraded;
+        let mut volume = basic::volume(outer_region.clone());
+        surround(&mut volume, &[outer_region.clone(), direct], std::slice::from_ref(&outer));
+        let direct = VolumeExtent { disk: 1, offset: 1024, length: 512 };
+        assert_eq!(volume.extents, [outer.extents[0], direct]);
+        assert_eq!((volume.health, volume.snapshot.is_none()), (Health::Degraded, true));
+        // In a snapshot of it lies a snapshot.
+        let of = VolumeId("origin".to_owned());
+        outer.snapshot = Some(Snapshot { of, name: Some("before".to_owned()), time: None });
+        let mut volume = basic::volume(outer_region.clone());
+        let id = volume.id.clone();
+        surround(&mut volume, &[outer_region], &[outer]);
+        assert_eq!(volume.id.0, format!("{id}@before"));
+        assert_eq!(volume.snapshot.map(|snapshot| snapshot.of), Some(id));
+    }
 
     #[test]
     fn what_is_told_of_a_volume_is_told_of_those_in_it() {

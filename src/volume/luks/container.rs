@@ -78,7 +78,10 @@ pub(super) fn no_slot(refused: &[(u32, String)]) -> BlockError {
 
 /// A header on its device.
 pub(super) struct Container {
+    /// What the key material lies on.
     pub(super) device: Arc<dyn BlockDevice>,
+    /// What the segments lie on.
+    pub(super) data: Arc<dyn BlockDevice>,
     pub(super) header: Header,
 }
 
@@ -117,7 +120,7 @@ impl Container {
             grain = encryption.sectors.size();
         }
         // An image may end before the volume does.
-        let there = self.device.size().saturating_sub(*offset);
+        let there = self.data.size().saturating_sub(*offset);
         let over = there.checked_rem(u64::try_from(grain).unwrap_or(512)).unwrap_or(0);
         part.length = (*length).min(there.saturating_sub(over));
         Ok(part)
@@ -142,6 +145,6 @@ impl Unlock for Container {
                 break;
             }
         }
-        Ok(Some(Arc::new(Decrypted::new(self.device.clone(), parts))))
+        Ok(Some(Arc::new(Decrypted::new(self.data.clone(), parts))))
     }
 }

@@ -37,6 +37,9 @@ const ACTIVE: u32 = 0x00AC_71F3;
 
 const SECTOR: u64 = 512;
 
+/// The slot whose salt lies where a partition table has its mark, at byte 510.
+pub(super) const SLOT_OF_MARK: usize = 6;
+
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RawSlot {
@@ -92,6 +95,18 @@ impl RawHeader {
         let name = format!("{}-{}", of_field(&self.cipher_name), of_field(&self.cipher_mode));
         NamedCipher::parse(&name, usize::try_from(self.key_bytes.get()).unwrap_or(usize::MAX))
     }
+}
+
+/// Whether the slot `number` of the header of `device` holds something.
+///
+/// # Errors
+/// Only if the header cannot be read.
+pub(super) fn is_slot_used(device: &dyn BlockDevice, number: usize) -> BlockResult<bool> {
+    let mut bytes = [0; size_of::<RawHeader>()];
+    device.read_at(0, &mut bytes)?;
+    let raw = RawHeader::ref_from_prefix(&bytes).ok();
+    let slot = raw.and_then(|(raw, _)| raw.slots.get(number));
+    Ok(slot.is_some_and(|slot| slot.active.get() == ACTIVE))
 }
 
 /// Reads the header of `device`, which may be the begin of a partition of `size` bytes.

@@ -83,13 +83,22 @@ fn find(device: &dyn BlockDevice) -> BlockResult<Found> {
     })
 }
 
-/// Whether `region` is a disk that was partitioned after it was a volume of LUKS2: its header is there
-/// no more, whatever it begins with.
-fn is_partitioned(region: &Region) -> BlockResult<bool> {
-    if region.partition.is_some() || luks2::choose(&*region.device).is_ok() {
+/// LIMIT: numbers of partitions that a volume on a whole disk hides: what looks like a partition table there
+/// is part of its header.
+const HIDDEN: u32 = 1024;
+
+/// Whether `region` is a disk that was partitioned after it was the volume `found`, whatever it begins with.
+fn is_partitioned(region: &Region, found: Found) -> BlockResult<bool> {
+    let device = &*region.device;
+    let is_header = match found {
+        // Where the mark of a partition table lies, a slot that is not used has zeros.
+        Found::Luks1 => luks1::is_slot_used(device, luks1::SLOT_OF_MARK)?,
+        Found::Luks2 => luks2::choose(device).is_ok(),
+        _ => false,
+    };
+    if region.partition.is_some() || is_header {
         return Ok(false);
     }
-    let device = &*region.device;
     let table = partition::registry::read_table(device, device.sector_size())?;
     Ok(table.is_some_and(|table| !table.partitions.is_empty()))
 }
@@ -187,11 +196,40 @@ fn unlockable(volume: &mut Volume, region: &Region, header: Header, findings: &m
     };
     volume.extents = header.segments.iter().map(extent).collect();
     let (kind, detail) = (header.kind, detail(&header));
-    let container = Container { device: region.device.clone(), header };
-    let keys = vec![KeyKind::Password, KeyKind::KeyFile];
-    let lock = Lock { detail, is_kind_alike: true, ..Lock::new(kind, keys, Arc::new(container)) };
+    let device = region.device.clone();
+    let lock = lock(kind, detail, Container { device: device.clone(), data: device, header });
     volume.device = Arc::new(Locked::new(volume.size, &lock));
     volume.lock = Some(lock);
+}
+
+/// The lock of `container`.
+fn lock(kind: &'static str, detail: String, container: Container) -> Lock {
+    let keys = vec![KeyKind::Password, KeyKind::KeyFile];
+    Lock { detail, is_kind_alike: true, ..Lock::new(kind, keys, Arc::new(container)) }
+}
+
+/// The lock of an image whose bytes are encrypted in their places in `file`, and the UUID in its `header`,
+/// which is one of LUKS1.
+///
+/// # Errors
+/// Why the image cannot be read.
+pub(crate) fn of_image(
+    header: Arc<dyn BlockDevice>,
+    file: &Arc<dyn BlockDevice>,
+) -> BlockResult<(String, Lock)> {
+    if find(&*header)? != Found::Luks1 {
+        return Err(BlockError::unsupported("its header is none of LUKS1"));
+    }
+    // The header says where the data of a device would begin, which is of no matter here.
+    let mut own = luks1::read(&*header, u64::MAX)?;
+    for segment in &mut own.segments {
+        (segment.offset, segment.length) = (0, file.size());
+    }
+    let (kind, detail) = (own.kind, detail(&own));
+    let mut uuid = [0; 40];
+    header.read_at(0xA8, &mut uuid)?;
+    let container = Container { device: header, data: file.clone(), header: own };
+    Ok((text::of_field(&uuid), lock(kind, detail, container)))
 }
 
 /// What a person who looks for the key may want to know.
@@ -217,12 +255,13 @@ impl VolumeManager for Luks {
 
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
         let found = find(&*region.device)?;
-        if found == Found::Nothing || (found == Found::Luks2 && is_partitioned(region)?) {
+        if found == Found::Nothing || is_partitioned(region, found)? {
             return Ok(None);
         }
-        // Each volume is a group of its own; copies of one are told apart later.
-        let group = GroupId(uuid(region).unwrap_or_default());
-        Ok(Some(Claim { group, hides: Vec::new(), sector_size: None }))
+        // Each volume is a group of its own, copies of one too.
+        let (Region { disk, start, label, .. }, uuid) = (region, uuid(region).unwrap_or_default());
+        let group = GroupId(format!("{uuid} {disk} {start} {label}"));
+        Ok(Some(Claim { group, hides: (1..=HIDDEN).collect(), sector_size: None }))
     }
 
     fn assemble(

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{ROOT, USR, ext4, info, root_of, told, write};
-use crate::common::program::{Scratch, run, text, volfold};
+use super::{ROOT, USR, ext4, info, root_of, shell, told, write};
+use crate::common::fixtures::fixture;
+use crate::common::program::{Scratch, VOLFOLD, run, text, volfold};
 use crate::harness::{apply, needs_programs, test};
 
 #[apply(test)]
@@ -267,4 +268,51 @@ fn a_table_that_is_longer_than_what_is_looked_at_is_told() {
     let answer = info(std::slice::from_ref(&disk), 3);
     assert_eq!(told(&answer), ["only the first 4096 lines of /etc/fstab are looked at"]);
     volfold(["hash", text(&disk)]).code(3).says("only the first 4096 lines");
+}
+
+#[apply(test)]
+fn what_the_system_encrypted_is_shown_where_its_tables_say() {
+    needs_programs(&["mke2fs"]);
+    let luks = fixture("luks");
+    let key = ["--key", "env:LUKS_KEY"];
+    for (number, (crypttab, source)) in [
+        (
+            "home_crypt UUID=10c50003-0000-4000-8000-000000000001 none luks\n",
+            "/dev/mapper/home_crypt",
+        ),
+        ("", "/dev/mapper/luks-10c50003-0000-4000-8000-000000000001"),
+        ("x UUID=10c50003-0000-4000-8000-000000000001\n", "/dev/disk/by-id/dm-name-x"),
+        ("", "LABEL=LUKS3"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let scratch = Scratch::new("crypttab");
+        let folder = scratch.join("root");
+        let fstab = format!("LABEL=r / ext4 defaults 0 1\n{source} /home ext2 defaults 0 2\n");
+        write(
+            &folder,
+            &[
+                ("etc/os-release", b"ID=debian\nNAME=Debian\n"),
+                ("etc/fstab", fstab.as_bytes()),
+                ("etc/crypttab", crypttab.as_bytes()),
+                ("home/under", b"is covered"),
+                ("var/lib/dpkg/status", b""),
+                ("bin/sh", &shell()),
+            ],
+        );
+        let root = ext4(&scratch, "root", &folder, &["-L", "r"]);
+        let home = luks.folder().join(&luks.encrypted[2].file);
+        let mut command = Command::new(VOLFOLD);
+        command.args(["info", "--json"]).args([&root, &home]).env("LUKS_KEY", "a secret of LUKS");
+        let answer = run(command.args(key)).code(0).json();
+        let points = answer["systems"][0]["mount_points"].as_array().expect("points");
+        let home_point = points.iter().find(|point| point["path"] == "/home").expect("/home");
+        assert_eq!(home_point["volume"], luks.encrypted[2].id.as_str(), "{number}");
+        assert_eq!((&home_point["source"], &home_point["reason"]), (&source.into(), &Value::Null));
+        // Locked, it is missing: no file of it is taken for absent.
+        let answer = info(&[root, home], 3);
+        let told = told(&answer).join("\n");
+        assert!(told.contains("which the system shows in /home, is missing"), "{told}");
+    }
 }

@@ -81,6 +81,17 @@ fn every_command_opens_with_the_key_and_says_what_would_help_without() {
 }
 
 #[apply(test)]
+fn a_list_says_how_to_open_what_is_locked() {
+    let locked = Locked::new();
+    let list = locked.run(&["list"], &[]).code(3).text();
+    assert!(list.contains("\nWhat is locked opens with its key: --key prompt"), "{list}");
+    // Its bytes are locked too.
+    assert!(!list.contains("can be had as bytes"), "{list}");
+    let list = locked.run(&["list"], &["--key", &locked.key]).code(0).text();
+    assert!(!list.contains("locked"), "{list}");
+}
+
+#[apply(test)]
 fn json_tells_the_lock_and_the_keys_that_do_not_open_it() {
     let locked = Locked::new();
     let json = locked.run(&["list", "--json"], &["--key", &locked.wrong]).code(3).json();
@@ -133,18 +144,65 @@ fn a_person_is_asked_at_a_terminal_alone() {
     output.says("key 1 of 1 (prompt): there is no terminal to ask at; give file:PATH");
 }
 
+/// Runs a program at a terminal of its own, and answers each question once nothing is shown of what is typed.
+const TERMINAL: &str = r#"
+import os, pty, sys, termios, time
+answers = sys.argv[1].split("|")
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+shown = b""
+while True:
+    try:
+        part = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not part:
+        break
+    sys.stdout.buffer.write(part)
+    shown += part
+    if answers and shown.endswith(b"): "):
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:
+            time.sleep(0.01)
+        os.write(terminal, answers.pop(0).encode() + b"\n")
+        shown = b""
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+/// `volfold` with `words` at a terminal, where a person gives `answers`.
+fn at_a_terminal(answers: &str, words: &[&str]) -> Output {
+    needs_programs(&["python3"]);
+    let output = program("python3", &[&["-c", TERMINAL, answers, VOLFOLD], words].concat());
+    assert!(!output.text().contains(PASSWORD), "{output:?}");
+    output
+}
+
 #[apply(test)]
-fn a_person_who_is_asked_may_mistype() {
-    needs_programs(&["script", "setsid"]);
+fn a_person_who_is_asked_may_mistype_or_leave_it_locked() {
     let locked = Locked::new();
-    let command = format!("{VOLFOLD} ls {} --key prompt", text(&locked.image));
-    let line = format!(
-        "(sleep 1; echo wrong; sleep 1; echo '{PASSWORD}') | script -qec '{command}' /dev/null"
-    );
-    let output = program("sh", &["-c", &line]).code(0);
+    let words = ["ls", text(&locked.image), "--key", "prompt"];
+    let question = "(LUKS2), password (empty: leave it locked): ";
+    let output = at_a_terminal(&format!("wrong|{PASSWORD}"), &words).code(0);
     let told = output.text();
-    assert_eq!(told.matches("password (empty: leave it locked)").count(), 2, "{told}");
-    assert!(told.contains("LUKS1/") && !told.contains(PASSWORD), "{told}");
+    assert!(told.matches(question).count() == 2 && told.contains("LUKS1/"), "{told}");
+    let told = at_a_terminal("", &words).code(1).text();
+    assert!(told.matches(question).count() == 1 && !told.contains("does not open"), "{told}");
+    let told = at_a_terminal("1|2|3", &words).code(1).text();
+    assert!(told.matches(question).count() == 3 && told.contains("does not open it"), "{told}");
+}
+
+#[apply(test)]
+fn a_person_is_asked_before_a_mount_goes_to_the_background() {
+    needs_mount();
+    let locked = Locked::new();
+    let folder = Folder::new("luks");
+    let words = ["mount", text(&locked.image), text(folder.path()), "--key", "prompt"];
+    let told = at_a_terminal(PASSWORD, &words).code(0).text();
+    assert!(told.contains("key of the locked volumes (empty: none): "), "{told}");
+    let file = folder.join("LUKS1/README.txt");
+    let read = within("a read", move || fs::read_to_string(file).expect("a file"));
+    assert!(read.contains("Every byte"));
+    folder.unmount(&[]).code(0);
 }
 
 #[apply(test)]

@@ -19,6 +19,8 @@ use crate::harness::{apply, test};
 #[cfg(target_os = "linux")]
 mod commands;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod images;
 
 /// The password of all fixtures.
 const PASSWORD: &str = "a secret of LUKS";
@@ -187,6 +189,25 @@ fn a_second_header_that_is_left_from_before_hides_nothing() {
     let set = open(&[path], &[PASSWORD.as_bytes()]);
     let [volume] = set.volumes() else { panic!("one volume") };
     assert!(volume.id() == "disk0" && volume.volume.lock.is_none());
+}
+
+#[apply(test)]
+fn a_disk_that_was_partitioned_since_shows_its_partitions() {
+    // A table of one entry, and the mark, over the header of LUKS1, which stays there else.
+    let mut entry = [0; 64];
+    (entry[4], entry[8], entry[12]) = (0x83, 64, 128);
+    let scratch = Scratch::new("luks");
+    let path = copy(&scratch, "serpent.img");
+    patch(&path, 446, &entry);
+    patch(&path, 510, &[0x55, 0xAA]);
+    let set = open(std::slice::from_ref(&path), &[PASSWORD.as_bytes()]);
+    let [volume] = set.volumes() else { panic!("one volume") };
+    assert!(volume.volume.lock.is_none() && volume.id().starts_with("mbr:"), "{}", volume.id());
+    // Where the mark is part of a slot in use it is none.
+    patch(&path, 0xD0 + 48 * 6, &0x00AC_71F3_u32.to_be_bytes());
+    let set = open(&[path], &[PASSWORD.as_bytes()]);
+    let [volume] = set.volumes() else { panic!("one volume") };
+    assert!(volume.id().starts_with("luks:"), "{}", volume.id());
 }
 
 #[apply(test)]

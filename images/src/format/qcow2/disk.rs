@@ -54,6 +54,8 @@ pub(super) struct Rules {
     pub(super) compression: Compression,
     /// Whether the clusters are in another file, each where it is on the disk.
     pub(super) has_data_file: bool,
+    /// Whether the clusters are encrypted; QEMU compresses none of those.
+    pub(super) is_encrypted: bool,
     /// What no cluster and no table may lie in: the header, the L1 tables.
     pub(super) reserved: Vec<Span>,
     /// The size of the image's file.
@@ -142,6 +144,9 @@ impl Qcow2Disk {
         if entry & COMPRESSED != 0 {
             if self.rules.has_data_file {
                 return bad("compressed cluster in an image with a data file", disk_offset);
+            }
+            if self.rules.is_encrypted {
+                return bad("compressed cluster in an image that is encrypted", disk_offset);
             }
             if bitmap.is_some_and(|bitmap| bitmap != 0) {
                 return bad("compressed cluster is said to have parts", disk_offset);

@@ -29,9 +29,13 @@
 //! | 0x68   | 1    | compression       | 0 zlib; 1 zstd if bit 3 is set                              |
 //!
 //! Extensions follow until one of type 0, the backing name, or the end of the first cluster: type and
-//! length, 4 bytes each, then the data, filled up to 8 bytes. Unknown ones are stepped over.
+//! length, 4 bytes each, then the data, filled up to 8 bytes. Unknown ones are stepped over. Where the
+//! method of encryption is LUKS, the extension 0x0537BE77 has the offset and the length of its header, 8
+//! bytes each.
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader, byte_count, bytes_to_index};
+use volfold_block::{
+    BlockDevice, BlockError, BlockResult, ByteReader, Span, byte_count, bytes_to_index,
+};
 
 /// The first four bytes.
 pub(super) const MAGIC: [u8; 4] = *b"QFI\xFB";
@@ -55,6 +59,13 @@ const V3_BYTES: u64 = 104;
 const BACKING_FORMAT: u32 = 0xE279_2ACA;
 const FEATURE_NAMES: u32 = 0x6803_F857;
 const DATA_FILE_NAME: u32 = 0x4441_5441;
+const LUKS_HEADER: u32 = 0x0537_BE77;
+
+/// The method of encryption that is LUKS.
+const LUKS: u32 = 2;
+
+/// LIMIT: bytes of a header of LUKS. QEMU's has some 2 MiB.
+const MAX_LUKS_HEADER: u64 = 64 << 20;
 
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 1 << 1;
@@ -92,6 +103,8 @@ pub(super) struct Header {
     /// Whether the clusters are in another file, and what the image calls that.
     pub(super) has_data_file: bool,
     pub(super) data_file: Option<String>,
+    /// Where the header of LUKS is in the file, if the clusters are encrypted with it.
+    pub(super) luks: Option<Span>,
 }
 
 /// What the extensions say.
@@ -100,6 +113,8 @@ struct Extensions {
     backing_format: Option<String>,
     data_file: Option<String>,
     feature_names: Vec<u8>,
+    /// The offset and length of the header of LUKS.
+    luks: Option<(u64, u64)>,
 }
 
 impl Header {
@@ -157,7 +172,10 @@ impl Header {
         };
         let extensions = extensions(bytes, features.header_length, end)?;
         features.check(&extensions.feature_names)?;
-        check_encryption(encryption)?;
+        let luks = match encryption {
+            LUKS => Some(luks_header(extensions.luks)?),
+            method => check_encryption(method).map(|()| None)?,
+        };
         let compression = features.compression(bytes)?;
         if l1_entries > MAX_L1 {
             return corrupt(format!("QCOW2 header has an L1 table of {l1_entries} entries"), 0x24);
@@ -184,6 +202,7 @@ impl Header {
             backing_format: extensions.backing_format.filter(|format| !format.is_empty()),
             has_data_file: features.has(DATA_FILE),
             data_file: extensions.data_file.filter(|name| !name.is_empty()),
+            luks,
         })
     }
 
@@ -207,6 +226,18 @@ pub(super) fn check_encryption(method: u32) -> BlockResult<()> {
     };
     let line = format!("{by}; decrypt it with `qemu-img convert`, which asks for its secret");
     Err(BlockError::unsupported(line).at(0x20))
+}
+
+/// Where the header of LUKS is, which lies at `place`.
+fn luks_header(place: Option<(u64, u64)>) -> BlockResult<Span> {
+    let Some((offset, length)) = place else {
+        return corrupt("QCOW2 header does not say where that of LUKS is", 0x20);
+    };
+    let is_length = (1..=MAX_LUKS_HEADER).contains(&length);
+    match Span::new(offset, length).filter(|_| is_length && offset > 0) {
+        Some(span) => Ok(span),
+        None => corrupt("QCOW2 header has an invalid place for that of LUKS", 0x20),
+    }
 }
 
 /// The fields that version 2 does not have.
@@ -329,6 +360,10 @@ fn extensions(bytes: &[u8], start: u64, end: u64) -> BlockResult<Extensions> {
             BACKING_FORMAT => found.backing_format = Some(text_of(data)),
             DATA_FILE_NAME if length > MAX_DATA_NAME => return too_long("a data file's name"),
             DATA_FILE_NAME => found.data_file = Some(name_of(data, at)?),
+            LUKS_HEADER => {
+                let mut place = ByteReader::new("place of the header of LUKS", data, at);
+                found.luks = Some((place.u64_be()?, place.u64_be()?));
+            }
             FEATURE_NAMES => found.feature_names = data.to_vec(),
             _ => {}
         }

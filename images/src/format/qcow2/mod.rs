@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence, Finding, Mapped, Span, code,
+    BlockDevice, BlockError, BlockErrorKind, BlockResult, Confidence, Finding, Mapped, Slice, Span,
+    code,
 };
 
 use self::disk::{Qcow2Disk, Rules};
@@ -74,14 +75,19 @@ impl ImageFormat for Qcow2 {
             version,
             compression,
             has_data_file: header.has_data_file,
+            is_encrypted: header.luks.is_some(),
             reserved: reserved(&header, &shape),
             file_size: file.device.size(),
         };
         check_l1(&shape, rules.file_size)?;
         let data = data_file.as_ref().map_or(&file.device, |data| &data.device);
+        let data = match header.luks {
+            Some(luks) => decrypted(file, luks, &header, context)?,
+            None => Arc::clone(data),
+        };
         let disk = Qcow2Disk {
             levels: Levels::new(Arc::clone(&file.device), shape, context.cache()),
-            data: Arc::clone(data),
+            data,
             rules,
             below: Backing::of(parent.as_ref()),
         };
@@ -175,6 +181,23 @@ fn open_data_file(file: &Located, header: &Header) -> BlockResult<Option<Located
     FileName::parse(name, "data file")?.open(file, "data file").map(Some)
 }
 
+/// The bytes of `file` as they were before they were encrypted, the clusters among them: each sector has the
+/// number of its place in the file.
+fn decrypted(
+    file: &Located,
+    luks: Span,
+    header: &Header,
+    context: &ImageContext,
+) -> BlockResult<Arc<dyn BlockDevice>> {
+    if header.has_data_file {
+        let line = "is encrypted with LUKS, and its clusters are in another file: that is not read";
+        return Err(BlockError::unsupported(line).at(0x20));
+    }
+    let own = Slice::part(Arc::clone(&file.device), luks.start(), luks.length())
+        .map_err(|_| BlockError::corrupt("header of LUKS is not in the file", luks.start(), 0))?;
+    context.decryption()?.luks(&file.name, Arc::new(own), &file.device)
+}
+
 /// What the image says of its own state.
 fn note_state(header: &Header, context: &ImageContext) {
     let log = context.part_log();
@@ -230,7 +253,8 @@ fn check_l1(shape: &Shape, file_size: u64) -> BlockResult<()> {
 fn reserved(header: &Header, shape: &Shape) -> Vec<Span> {
     let active = Span::new(header.l1_at, header.l1_entries.saturating_mul(8));
     let shown = Span::new(shape.l1_at, shape.l1_entries().saturating_mul(8));
-    [Some(Span::below(shape.cluster_size())), active, shown].into_iter().flatten().collect()
+    let first = Some(Span::below(shape.cluster_size()));
+    [first, active, shown, header.luks].into_iter().flatten().collect()
 }
 
 /// The name of the variant: `v3, zstd, extended L2`.
@@ -241,6 +265,9 @@ fn variant(header: &Header) -> String {
     }
     if header.has_extended_l2 {
         words.push("extended L2".to_owned());
+    }
+    if header.luks.is_some() {
+        words.push("LUKS".to_owned());
     }
     if header.has_data_file {
         words.push("data file".to_owned());
@@ -283,6 +310,7 @@ fn open_v1(id: &'static str, file: &Located, context: &ImageContext) -> BlockRes
         version: 1,
         compression: Compression::Zlib,
         has_data_file: false,
+        is_encrypted: false,
         reserved: [Some(Span::below(v1::HEADER_BYTES)), l1].into_iter().flatten().collect(),
         file_size: file.device.size(),
     };

@@ -273,6 +273,29 @@ fn headers_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn the_header_of_luks_is_in_the_file() {
+    use BlockErrorKind::{Corrupt, Unsupported};
+    let encrypted = Builder::new(BITS, &[at(0)]).data(5).u32(ENCRYPTION, 2);
+    for (offset, length, kind, sentence) in [
+        (0_u64, 4096_u64, Corrupt, "QCOW2 header has an invalid place for that of LUKS"),
+        (65_536, 0, Corrupt, "QCOW2 header has an invalid place for that of LUKS"),
+        (65_536, u64::MAX, Corrupt, "QCOW2 header has an invalid place for that of LUKS"),
+        (1 << 40, 4096, Corrupt, "header of LUKS is not in the file"),
+        (
+            8,
+            16,
+            Unsupported,
+            "is encrypted with LUKS; decrypt it with `qemu-img convert`, which asks for its secret",
+        ),
+    ] {
+        let place = [offset.to_be_bytes(), length.to_be_bytes()].concat();
+        let image = encrypted.clone().extension(0x0537_BE77, &place);
+        let (found, _, told) = refused(&image);
+        assert_eq!((found, told.as_str()), (kind, sentence), "{offset} {length}");
+    }
+}
+
+#[test]
 fn features_that_are_not_read_are_named() {
     use BlockErrorKind::{Corrupt, MissingPart, Unsupported};
     let image = Builder::new(BITS, &[at(0)]).data(5);
@@ -327,6 +350,7 @@ fn features_that_are_not_read_are_named() {
             "is encrypted with AES by QEMU; decrypt it with `qemu-img convert`, which asks for its \
              secret",
         ),
+        (with(ENCRYPTION, 2), Corrupt, 32, "QCOW2 header does not say where that of LUKS is"),
         (
             with(ENCRYPTION, 3),
             Unsupported,
