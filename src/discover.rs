@@ -460,7 +460,11 @@ fn unknown(volume: &Volume) -> (String, bool) {
 
 fn nothing_known(volume: &Volume) -> String {
     match volume.partition.as_ref().map(|partition| partition.kind) {
-        None if matches!(volume.kind, VolumeType::Dynamic | VolumeType::Logical) => {
+        None if matches!(
+            volume.kind,
+            VolumeType::Dynamic | VolumeType::Logical | VolumeType::Raid
+        ) =>
+        {
             "no known file system".to_owned()
         }
         Some(kind) => match kind.title() {

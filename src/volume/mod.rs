@@ -22,6 +22,7 @@ pub mod ldm;
 pub mod lock;
 pub mod lvm;
 pub mod map;
+pub mod md;
 pub mod registry;
 pub mod snapshot;
 
@@ -73,6 +74,8 @@ pub enum VolumeType {
     Dynamic,
     /// A logical volume of an LVM2 volume group.
     Logical,
+    /// An array of Linux software RAID (MD).
+    Raid,
     /// A disk without partitions.
     WholeDisk,
 }

@@ -50,6 +50,7 @@ mod links;
 mod lvm;
 #[cfg(target_os = "linux")]
 mod machines;
+mod md;
 mod monitor;
 #[cfg(target_os = "linux")]
 mod mount;

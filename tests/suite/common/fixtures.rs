@@ -38,9 +38,12 @@ pub(crate) struct Fixture {
     /// Logical volumes of LVM2.
     #[serde(default)]
     pub(crate) logical: Vec<LogicalFacts>,
+    /// Arrays of MD, and logical volumes on them.
+    #[serde(default)]
+    pub(crate) arrays: Vec<LogicalFacts>,
 }
 
-/// A logical volume.
+/// A logical volume, or an array.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LogicalFacts {
     pub(crate) id: String,
