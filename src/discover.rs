@@ -235,8 +235,17 @@ impl Worklist<'_> {
                     table_id: None,
                 };
                 let depth = members.depth.saturating_add(1);
-                if self.claimed(&inner, depth, findings).is_none() {
+                if self.claimed(&inner, depth, findings).is_some() {
+                    continue;
+                }
+                let parts = partitions_in(&volume, inner, findings);
+                if parts.is_empty() {
                     done.push(volume);
+                }
+                for (region, part) in parts {
+                    if self.claimed(&region, depth, findings).is_none() {
+                        done.push(part);
+                    }
                 }
             }
         }
@@ -247,6 +256,42 @@ impl Worklist<'_> {
         }
         done
     }
+}
+
+/// The partitions of `volume`, which `whole` has the bytes of, if it is one that Linux partitions: an array
+/// may have been made of whole disks and partitioned then.
+fn partitions_in(
+    volume: &Volume,
+    whole: Region,
+    findings: &mut Vec<Finding>,
+) -> Vec<(Region, Volume)> {
+    if volume.kind != VolumeType::Raid {
+        return Vec::new();
+    }
+    let mut about = Vec::new();
+    let table = choose_table(&*volume.device, &mut about);
+    let Some(table) = table.filter(|table| !table.partitions.is_empty()) else {
+        return Vec::new();
+    };
+    about.extend(table.findings.iter().cloned());
+    findings.extend(about.into_iter().map(|finding| finding.on_volume(&volume.id.0)));
+    let regions = volume::basic::regions(&whole, &table);
+    let parts = regions.into_iter().map(|region| {
+        let number = region.partition.as_ref().map_or(0, |partition| partition.number);
+        let is_whole = region.device.size() >= region.size;
+        let part = Volume {
+            id: VolumeId(format!("{}-p{number}", volume.id)),
+            fallback_name: format!("{}-p{number}", volume.fallback_name),
+            health: if is_whole { volume.health } else { Health::Failed },
+            size: region.size,
+            device: region.device.clone(),
+            partition: region.partition.clone(),
+            redundancy: None,
+            ..volume.clone()
+        };
+        (region, part)
+    });
+    parts.collect()
 }
 
 /// Tells that the end of a disk cannot be read: its image was cut off.

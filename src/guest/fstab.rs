@@ -263,6 +263,9 @@ fn only<'a>(
 /// `mapper/vg-lv` with every hyphen of a name written twice, or by one of its ids.
 fn is_called(volume: &SetVolume, name: &str) -> bool {
     let own = &volume.volume;
+    if own.kind == VolumeType::Raid {
+        return is_array(volume, name);
+    }
     let Some(group) = own.membership.as_ref().filter(|_| own.kind == VolumeType::Logical) else {
         return false;
     };
@@ -279,6 +282,25 @@ fn is_called(volume: &SetVolume, name: &str) -> bool {
         Some(name) => name == mapped,
         None => name.split_once('/') == Some((&group.group, &group.name)),
     }
+}
+
+/// Whether `volume` is an array of MD, or a partition of one, that the system has as `/dev/` and `name`:
+/// `md/name`, `md0`, `md0p1`, or by its UUID or name.
+fn is_array(volume: &SetVolume, name: &str) -> bool {
+    let own = &volume.volume;
+    let Some(array) = &own.membership else {
+        return false;
+    };
+    let number = own.partition.as_ref().map(|partition| partition.number);
+    let with = |base: String, mark: &str| match number {
+        Some(number) => format!("{base}{mark}{number}"),
+        None => base,
+    };
+    let is_number = array.name.bytes().all(|byte| byte.is_ascii_digit());
+    name == with(format!("md/{}", array.name), "p")
+        || (is_number && name == with(format!("md{}", array.name), "p"))
+        || name == with(format!("disk/by-id/md-uuid-{}", array.group_id), "-part")
+        || name == with(format!("disk/by-id/md-name-{}", array.group), "-part")
 }
 
 fn has_tag(volume: &SetVolume, tag: &str, value: &str) -> bool {
