@@ -69,7 +69,11 @@ fn every_layout_gives_the_bytes_that_were_put_in() {
                 assert_eq!((&membership.group, &membership.name), (&facts.group, &facts.name));
                 assert_eq!(volume.layout.to_string(), facts.layout, "{place}");
                 assert_eq!(health(volume.health), facts.health, "{place}: {:?}", set.findings());
-                assert_eq!((volume.size, volume.device.size()), (facts.size, facts.size), "{place}");
+                assert_eq!(
+                    (volume.size, volume.device.size()),
+                    (facts.size, facts.size),
+                    "{place}"
+                );
                 assert_eq!(sha256(&bytes_of(&*volume.device)), facts.sha256, "{place}");
             }
             let shown = set.volumes().iter().filter(|volume| volume.volume.membership.is_some());

@@ -120,7 +120,7 @@ def layouts():
         columns = md.copies(own, count, near, far, offset, sets)
         number = md.number10(near, far, offset, sets)
         made.array(name, 10, columns, own, "raid10", "degraded", layout=number)
-    return made.finish("Linux 6.1 starts every array read-only and reads the bytes that were put in")
+    return made.finish("Linux 6.1 starts every array but the big-endian one, and reads the bytes that were put in")
 
 
 @recipe("md-states")
@@ -183,7 +183,10 @@ def states():
     made.refuse("split", "say of each other that they failed", members=split[0])
     made.refuse("journal", "its device is missing", level=5, layout=2, features=["journal"],
                 columns=md.parity5(data("journal", 12), 3, 2))  # fmt: skip
-    by = "what is rebuilt, left out and refused is by the rules of md(4) and drivers/md/md.c"
+    by = (
+        "Linux 6.1 starts the arrays that are read, and reads the bytes that were put in; of those refused it starts "
+        "one: of two devices that say of each other that they failed it takes the first"
+    )
     return made.finish(by, ["md-stale-device", "md-volume-refused", "md-volume-doubtful", "md-spare"])
 
 
@@ -194,6 +197,32 @@ def spare(array, roles, data):
     array.columns = own
     array.examine(3, device, "spare")
     return device
+
+
+@recipe("md-partitioned")
+def partitioned():
+    """A RAID-1 of whole disks that is itself partitioned: superblock 1.0, so the table is where that of a disk is."""
+    folder = os.path.join(tools.scratch(), "md-partitioned")
+    os.makedirs(folder)
+    image = ext.make("in-md", 1 << 20, tree.load(["short"], "ext"), ext.EXT2, 1024, 81, "in-md", 100)
+    with open(image, "rb") as file:
+        inner = file.read()
+    whole = tools.blank(os.path.join(folder, "whole.img"), 2 * MIB)
+    tools.run("sfdisk", "-q", whole, stdin="label: dos\nlabel-id: 0x5eed0005\nstart=128, size=2048, type=83\n")
+    tools.patch(whole, 64 << 10, inner)
+    with open(whole, "rb") as file:
+        content = file.read()
+    array = md.Array(91, "whole", 1, [content] * 2, chunk=0, version="1.0")
+    fixture = Fixture("md-partitioned", "set", partitioned.__doc__)
+    for column in range(2):
+        device = array.member(column, 2 * MIB + 65536)
+        array.examine(column, device)
+        path = os.path.join(folder, f"disk{column}.img")
+        tools.patch(tools.blank(path, len(device)), 0, device)
+        fixture.file(path)
+    fact = md.fact(array, "mirrored", inner, {f"disk{disk}.img": "degraded" for disk in range(2)})
+    fixture.record["arrays"] = [{**fact, "id": f"{array.id}-p1"}]
+    return fixture.verified("mdadm --examine: 2 superblocks are right; sfdisk wrote the table")
 
 
 @recipe("md-lvm")

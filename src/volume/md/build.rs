@@ -97,7 +97,9 @@ impl Level {
                 ));
             }
             -5 => {
-                return Err(Refusal::unsupported("is of level faulty, which tests errors of disks"));
+                return Err(Refusal::unsupported(
+                    "is of level faulty, which tests errors of disks",
+                ));
             }
             level => {
                 let line = format!("has the level {level}, which is not known");
