@@ -225,6 +225,29 @@ def partitioned():
     return fixture.verified("mdadm --examine: 2 superblocks are right; sfdisk wrote the table")
 
 
+@recipe("md-nested")
+def stacked():
+    """A RAID-0 of two RAID-1 that were made as arrays of their own."""
+    folder = os.path.join(tools.scratch(), "md-nested")
+    os.makedirs(folder)
+    data = lvm.pattern("nested", 12 * CHUNK)
+    outer = md.Array(93, "outer", 0, md.deal(data, 2), even=False)
+    fixture = Fixture("md-nested", "set", stacked.__doc__)
+    for column in range(2):
+        content = outer.member(column, PARTITION)
+        outer.examine(column, content)
+        array = md.Array(94 + column, f"inner{column}", 1, [content] * 2, chunk=0)
+        for side in range(2):
+            device = array.member(side, len(content) + 65536)
+            array.examine(side, device)
+            path = os.path.join(folder, f"disk{2 * column + side}.img")
+            tools.patch(tools.blank(path, len(device)), 0, device)
+            fixture.file(path)
+    lost = {f"disk{disk}.img": "healthy" for disk in range(4)}
+    fixture.record["arrays"] = [md.fact(outer, "striped", data, lost)]
+    return fixture.verified("mdadm --examine: 6 superblocks are right")
+
+
 @recipe("md-lvm")
 def nested():
     """A volume group on a RAID-5 of whole disks, of which a system's files are read."""

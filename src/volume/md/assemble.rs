@@ -1,5 +1,6 @@
 //! Joining the devices of one array: who is missing, what is refused, and what is shown.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockErrorKind, Finding, Severity, code, error_chain};
@@ -19,9 +20,9 @@ use crate::volume::{
     VolumeType,
 };
 
-/// The array on `regions`.
-pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Option<Volume> {
-    let mut members = Vec::new();
+/// The arrays on `regions`, by their UUIDs.
+pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<Volume> {
+    let mut arrays: BTreeMap<String, Vec<Member<'_>>> = BTreeMap::new();
     for region in regions {
         let read = match find::find(&*region.device, region.size) {
             Ok(Found::Superblock(superblock)) => Member::read(region, *superblock),
@@ -29,7 +30,7 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Optio
             Ok(Found::Damaged(error)) | Err(error) => Err(error),
         };
         match read {
-            Ok(member) => members.push(member),
+            Ok(member) => arrays.entry(member.superblock.array.clone()).or_default().push(member),
             Err(error) => {
                 let line = format!("device of an MD array cannot be used: {}", error_chain(&error));
                 let finding = Finding::error(code::MD_SUPERBLOCK_DAMAGED, line);
@@ -37,8 +38,19 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Optio
             }
         }
     }
-    let Some(chosen) = choose(&members, findings) else {
-        for member in &members {
+    let joined = arrays.values().filter_map(|members| join(members, findings));
+    let mut volumes: Vec<Volume> = joined.collect();
+    volumes.sort_by_cached_key(|volume| {
+        let first = volume.extents.iter().map(|extent| (extent.disk, extent.offset)).min();
+        (first.is_none(), first, volume.id.clone())
+    });
+    volumes
+}
+
+/// The array of `members`; `None` if none of them holds anything of it.
+fn join(members: &[Member<'_>], findings: &mut Vec<Finding>) -> Option<Volume> {
+    let Some(chosen) = choose(members, findings) else {
+        for member in members {
             let line = format!(
                 "{} is of the MD array {}, and holds nothing of it: a spare device, or one that failed",
                 member.what(),
@@ -223,6 +235,7 @@ impl<'a, 'b> Array<'a, 'b> {
             membership: Some(Membership {
                 group: match newest.version {
                     Version::Old => format!("md{own}"),
+                    _ if newest.name.is_empty() => newest.array.clone(),
                     _ => newest.name.clone(),
                 },
                 group_id: newest.array.clone(),

@@ -108,8 +108,6 @@ impl Level {
         })
     }
 
-    /// What it is called in lists.
-
     /// Whether all devices give the same number of bytes.
     pub(super) fn is_even(self) -> bool {
         !matches!(self, Self::Linear | Self::Raid0)
@@ -327,7 +325,8 @@ fn mirrored(shape: &Shape, columns: &[Column]) -> Result<Body, Refusal> {
         _ => Health::Degraded,
     };
     let device = Arc::new(Mapped::over(mirror.clone()));
-    let redundancy: Option<Arc<dyn Redundancy>> = (columns.len() > 1).then_some(mirror as _);
+    let redundancy: Arc<dyn Redundancy> = mirror;
+    let redundancy = Some(redundancy).filter(|_| columns.len() > 1);
     Ok(Body { device, size: shape.component, health, redundancy })
 }
 

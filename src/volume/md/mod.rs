@@ -43,9 +43,6 @@ mod v1;
 /// The volume manager for MD.
 pub struct Md;
 
-/// The group of devices whose superblock cannot be used.
-const DAMAGED: &str = "damaged";
-
 impl VolumeManager for Md {
     fn id(&self) -> &'static str {
         "md"
@@ -57,12 +54,12 @@ impl VolumeManager for Md {
 
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
         let (found, hides) = find::find_in(region)?;
-        let group = match found {
-            Found::Nothing => return Ok(None),
-            Found::Superblock(superblock) => superblock.array,
-            Found::Damaged(_) => DAMAGED.to_owned(),
-        };
-        Ok(Some(Claim { group: GroupId(group), hides, sector_size: None }))
+        if matches!(found, Found::Nothing) {
+            return Ok(None);
+        }
+        // An array may lie on others: all are joined at once, and then all that lie on those.
+        let group = GroupId("md".to_owned());
+        Ok(Some(Claim { group, hides, sector_size: None }))
     }
 
     fn notice(&self, region: &Region) -> Vec<Finding> {
@@ -82,6 +79,6 @@ impl VolumeManager for Md {
         members: &[Region],
         findings: &mut Vec<Finding>,
     ) -> Vec<Volume> {
-        assemble::assemble(members, findings).into_iter().collect()
+        assemble::assemble(members, findings)
     }
 }

@@ -65,8 +65,8 @@ fn of_two_superblocks_the_one_of_the_newer_array_counts() {
     let mut bytes = old.bytes(SIZE);
     let newer = Device { created: 5, ..Device::new(0, 2) }.bytes(SIZE);
     bytes[4096..8192].copy_from_slice(&newer[4096..8192]);
-    let claim = Md.claim(&region(0, bytes)).unwrap().unwrap();
-    assert_eq!(claim.group.0, "01000000:00000000:00000000:00000000");
+    let (volumes, _) = assemble(&[region(0, bytes)]);
+    assert_eq!(volumes[0].id.0, "md:01000000:00000000:00000000:00000000");
 }
 
 #[test]
