@@ -100,6 +100,11 @@ class Array:
         device[place : place + 4096] = struct.pack(f"{order}1024I", *words)
         return bytes(device)
 
+    def keeper(self, number, log, tail, roles):
+        """A device that keeps the journal: `log` is its data, which begins at `tail`."""
+        own = {"data": log, "room": len(log), "number": number, "roles": roles}
+        return self.member(0, len(log) + 65536, **own, recovered=tail, device=uuid(self.number, number + 1))
+
     def examine(self, column, device, role=None):
         """Asks mdadm what the bytes `device` are."""
         path = os.path.join(tools.scratch(), "member")
@@ -115,6 +120,33 @@ class Array:
             assert found["Name"].split()[0] == f"seed:{self.name}", problem
             assert found["Device Role"] == (role or f"Active device {column}"), problem
         return found
+
+
+# The journal: drivers/md/raid5-log-format.h.
+
+
+def crc32c(data, crc=0xFFFFFFFF):
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc
+
+
+def log(array, blocks, tail, transactions, first=70):
+    """A ring of so many `blocks` with meta blocks from the block `tail` on; each of `transactions` is a list of
+    (page of the array, its bytes), or of (page, bytes, bytes that are there instead)."""
+    ring = [bytes(CHUNK)] * blocks
+    seed = crc32c(uuid(array.number))
+    for sequence, pages in enumerate(transactions, first):
+        own, entries, tail = tail, b"", (tail + 1) % blocks
+        for page, data, *torn in pages:
+            entries += struct.pack("<HHIQI", 0, 0, 8, page * 8, crc32c(data, seed))
+            ring[tail], tail = (torn or [data])[0], (tail + 1) % blocks
+        head = struct.pack("<IIBxHIQQ", 0x6433C509, 0, 1, 0, 32 + len(entries), sequence, own * 8) + entries
+        head = head.ljust(CHUNK, b"\0")
+        ring[own] = head[:4] + struct.pack("<I", crc32c(head, seed)) + head[8:]
+    return b"".join(ring)
 
 
 # Layouts: from data to the columns, as md(4) describes them.

@@ -248,6 +248,45 @@ def stacked():
     return fixture.verified("mdadm --examine: 6 superblocks are right")
 
 
+@recipe("md-journal")
+def journal():
+    """Writes that are in the journal alone, over the end of its ring; the last one was not written whole."""
+    folder = os.path.join(tools.scratch(), "md-journal")
+    os.makedirs(folder)
+    # Linux wants a page of its own on each device at once.
+    data = lvm.pattern("journal", 24 * CHUNK)
+    array = md.Array(92, "journal", 5, md.parity5(data, 3, 2), layout=2, features=["journal"])
+    page = lambda name: lvm.pattern(name, CHUNK)
+    transactions = [
+        [(3, page("three"))],
+        [(n, page(f"page{n}")) for n in (0, 1, 7, 20, 23)],
+        [(1, page("newer"))],
+        [(5, page("torn")), (6, page("six"), page("other"))],
+        [(8, page("after"))],
+    ]
+    kept = bytearray(data)
+    for number, newer in [entry for transaction in transactions[:3] for entry in transaction]:
+        kept[number * CHUNK : (number + 1) * CHUNK] = newer
+    roles = [0, 1, 2, md.JOURNAL]
+    fixture = Fixture("md-journal", "set", journal.__doc__)
+    for column in range(4):
+        ring = 4096
+        device = (
+            array.member(column, len(array.columns[0]) + 65536, roles=roles)
+            if column < 3
+            else array.keeper(3, md.log(array, ring, ring - 4, transactions), (ring - 4) * 8 * 512, roles)
+        )
+        array.examine(column, device, None if column < 3 else "Journal")
+        path = os.path.join(folder, f"disk{column}.img")
+        tools.patch(tools.blank(path, len(device)), 0, device)
+        fixture.file(path)
+    fact = md.fact(array, "raid5", bytes(kept), {f"disk{disk}.img": "failed" for disk in range(4)})
+    fixture.record["arrays"] = [fact]
+    fixture.expect(findings=["md-spare"])
+    fixture.verified("mdadm --examine: 4 superblocks are right")
+    return fixture.verified("Linux 6.1 starts the array and reads the bytes that are expected")
+
+
 @recipe("md-lvm")
 def nested():
     """A volume group on a RAID-5 of whole disks, of which a system's files are read."""

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockErrorKind, Finding, Severity, code, error_chain};
+use volfold_block::{BlockDevice, BlockErrorKind, Finding, Mapped, Severity, code, error_chain};
 
 use super::build::{self, Body, Column, Level, Refusal};
 use super::choose::{Chosen, Place, choose};
 use super::find::{self, Found};
-use super::journal;
+use super::journal::Journal;
 use super::member::Member;
 use super::superblock::{
     FEATURE_CLUSTERED, FEATURE_JOURNAL, FEATURE_RAID0_LAYOUT, FEATURE_RESHAPE, FEATURES, Role,
@@ -77,6 +77,8 @@ struct Array<'a, 'b> {
     /// Why what is read may not be what was written last: sentences.
     doubts: Vec<String>,
     level: Option<Level>,
+    /// What is newer than the devices, if there is a journal.
+    journal: Option<Journal>,
 }
 
 impl<'a, 'b> Array<'a, 'b> {
@@ -87,10 +89,17 @@ impl<'a, 'b> Array<'a, 'b> {
             shape.layout = 0;
         }
         let level = Level::of(&shape).and_then(|level| level.check(&shape).map(|()| level));
-        let (level, refusal) = match level {
+        let (level, mut refusal) = match level {
             Ok(level) => (Some(level), refusal(&chosen)),
             Err(refusal) => (None, Some(refusal)),
         };
+        let mut journal = None;
+        if refusal.is_none() && newest.has(FEATURE_JOURNAL) {
+            match Journal::read(&chosen.journals, newest.events) {
+                Ok(read) => journal = Some(read).filter(|read| !read.is_empty()),
+                Err(line) => refusal = Some(line),
+            }
+        }
         let mut array = Self {
             chosen,
             shape,
@@ -99,6 +108,7 @@ impl<'a, 'b> Array<'a, 'b> {
             refusal,
             doubts: Vec::new(),
             level,
+            journal,
         };
         array.lay_out();
         array
@@ -143,10 +153,16 @@ impl<'a, 'b> Array<'a, 'b> {
         let level = self.level.ok_or_else(|| Refusal::unsupported("has no level"))?;
         self.judge_sizes(level)?;
         let newest = self.chosen.newest;
-        let body = build::body(level, &self.shape, &self.columns, newest.synced)?;
+        let journal = self.journal.take();
+        // What the journal holds may be on the devices in part.
+        let synced = if journal.is_some() { Some(0) } else { newest.synced };
+        let mut body = build::body(level, &self.shape, &self.columns, synced)?;
+        if let Some(journal) = journal {
+            body.device = Arc::new(Mapped::new(journal.over(body.device)?));
+            body.redundancy = None;
+        }
         let is_lost = self.columns.iter().any(|column| !column.is_whole);
-        if newest.synced.is_some() && is_lost && matches!(level, Level::Raid5(_) | Level::Raid6(_))
-        {
+        if synced.is_some() && is_lost && matches!(level, Level::Raid5(_) | Level::Raid6(_)) {
             let line = "was not stopped in order, so that parity may not fit the data: bytes of the \
                         devices that are missing are not rebuilt";
             self.doubts.push(line.to_owned());
@@ -322,7 +338,7 @@ fn refusal(chosen: &Chosen<'_, '_>) -> Option<Refusal> {
         let line = format!("has {} devices", newest.shape.raid_disks);
         return Some(Refusal::corrupt(line));
     }
-    if newest.has(FEATURE_JOURNAL) { journal::refusal(chosen.journal) } else { None }
+    None
 }
 
 /// The column `number`, and what lists say of it; the sentence is why the array cannot be read with it.

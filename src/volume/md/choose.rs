@@ -13,8 +13,8 @@ pub(super) struct Chosen<'a, 'b> {
     pub(super) newest: &'b Superblock,
     /// By the numbers of the columns.
     pub(super) columns: Vec<Place<'a, 'b>>,
-    /// The device that keeps the journal, if it is there.
-    pub(super) journal: Option<&'b Member<'a>>,
+    /// The devices that keep the journal.
+    pub(super) journals: Vec<&'b Member<'a>>,
     /// Why nothing of the array is to be read, if so.
     pub(super) dispute: Option<String>,
 }
@@ -67,11 +67,12 @@ pub(super) fn choose<'a, 'b>(
         );
         dispute.get_or_insert(line);
     }
-    let journal = members.iter().find(|member| member.superblock.role() == Role::Journal);
+    let keeps = |member: &&Member<'a>| member.superblock.role() == Role::Journal;
+    let journals = members.iter().filter(keeps).collect();
     let count = reference.shape.raid_disks.min(MAX_COLUMNS);
     let columns = (0..count).map(|number| place(number, &active, reference, findings)).collect();
     report_others(members, &active, reference, findings);
-    Some(Chosen { newest: reference, columns, journal, dispute })
+    Some(Chosen { newest: reference, columns, journals, dispute })
 }
 
 /// The column that `member` says it has.

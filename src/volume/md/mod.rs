@@ -11,7 +11,7 @@
 //! | `v090`       | superblock 0.90                               | the place                         |
 //! | `superblock` | what both say                                 |                                   |
 //! | `member`     | the data of a device, its log of bad blocks   | the superblock                    |
-//! | `journal`    | whether a journal holds writes                | the device that is one            |
+//! | `journal`    | writes that may not be on the devices yet     | the device that keeps it          |
 //! | `firmware`   | Intel and DDF: named, not read                | the end of a disk                 |
 //!
 //! `choose` says which devices count, `build` makes devices of columns, `assemble` says what is shown.

@@ -94,6 +94,8 @@ pub(super) struct Superblock {
     pub(super) version: Version,
     /// The UUID of the array as mdadm writes it.
     pub(super) array: String,
+    /// The same as it is on the device.
+    pub(super) array_bytes: [u8; 16],
     /// The name of the array, mostly with the host before a colon; empty in 0.90.
     pub(super) name: String,
     /// The number of the device node that the array had; of 0.90 alone.

@@ -109,6 +109,8 @@ pub(super) fn parse(bytes: &[u8], at: u64) -> BlockResult<Option<Superblock>> {
     Ok(Some(Superblock {
         version: Version::Old,
         array: uuid([5, 13, 14, 15].map(|index| words.get(index))),
+        // Only a journal asks for it, which there is none of.
+        array_bytes: [0; 16],
         name: String::new(),
         minor: Some(words.get(11)),
         created: u64::from(words.get(6)),

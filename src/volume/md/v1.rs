@@ -43,7 +43,7 @@ use std::mem::{offset_of, size_of};
 
 use volfold_block::{BlockError, BlockResult};
 use zerocopy::byteorder::{BE, LE, U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::superblock::{
     BadBlockLog, FEATURE_BAD_BLOCKS, FEATURE_RECOVERY, MAGIC, Role, SUPERBLOCK, Shape, Superblock,
@@ -147,6 +147,7 @@ pub(super) fn parse(
     Ok(Some(Superblock {
         version,
         array: uuid(raw.set_uuid.map(U32::get)),
+        array_bytes: raw.set_uuid.as_bytes().try_into().unwrap_or_default(),
         name: text(&raw.set_name),
         minor: None,
         created: raw.ctime.get() & 0xFF_FFFF_FFFF,
