@@ -89,11 +89,11 @@ def check(kernel, folder, name):
         # Arrays of partitions, or of whole disks.
         part = number if len(record["arrays"]) > 1 else ""
         wanted[str(number)] = fact
-        script += f"u=; for d in {' '.join(letters)}; do mdadm --examine /dev/vd$d{part} >/dev/null 2>&1 && u=\"$u /dev/vd$d{part}\"; done\n"
+        script += f"u=; for d in {' '.join(letters)}; do mdadm --examine /dev/vd${{d}}{part} >/dev/null 2>&1 && u=\"$u /dev/vd${{d}}{part}\"; done\n"
         mode = "" if name == "md-journal" else "--readonly"
         script += f"mdadm --assemble {mode} --run /dev/md{number} $u >/dev/null 2>&1\n"
         script += f"echo SUM {number} $(sha256sum < /dev/md{number} 2>/dev/null | cut -c1-64)\nmdadm --stop /dev/md{number} >/dev/null 2>&1\n"
-    said = dict(re.findall(r"^SUM (\d+) (\w{64})$", start(kernel, folder, script, disks), re.M))
+    said = dict(re.findall(r"SUM (\d+) (\w{64})", start(kernel, folder, script, disks)))
     for number, fact in wanted.items():
         print(f"{name} {fact['name']}: {'the same' if said.get(number) == fact['sha256'] else 'DIFFERENT'}")
 

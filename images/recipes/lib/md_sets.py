@@ -187,7 +187,7 @@ def states():
         "Linux 6.1 starts the arrays that are read, and reads the bytes that were put in; of those refused it starts "
         "one: of two devices that say of each other that they failed it takes the first"
     )
-    return made.finish(by, ["md-stale-device", "md-volume-refused", "md-volume-doubtful", "md-spare"])
+    return made.finish(by, ["md-stale-device", "md-volume-refused", "md-volume-doubtful", "md-spare", "md-device-partial"])
 
 
 def spare(array, roles, data):

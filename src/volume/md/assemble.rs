@@ -20,6 +20,9 @@ use crate::volume::{
     VolumeType,
 };
 
+/// LIMIT: columns of all arrays of a set together: what is kept of them stays below 64 MB.
+const MAX_COLUMNS: usize = 1 << 16;
+
 /// The arrays on `regions`, by their UUIDs.
 pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<Volume> {
     let mut arrays: BTreeMap<String, Vec<Member<'_>>> = BTreeMap::new();
@@ -38,7 +41,8 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
             }
         }
     }
-    let joined = arrays.values().filter_map(|members| join(members, findings));
+    let mut room = MAX_COLUMNS;
+    let joined = arrays.values().filter_map(|members| join(members, &mut room, findings));
     let mut volumes: Vec<Volume> = joined.collect();
     volumes.sort_by_cached_key(|volume| {
         let first = volume.extents.iter().map(|extent| (extent.disk, extent.offset)).min();
@@ -48,8 +52,8 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
 }
 
 /// The array of `members`; `None` if none of them holds anything of it.
-fn join(members: &[Member<'_>], findings: &mut Vec<Finding>) -> Option<Volume> {
-    let Some(chosen) = choose(members, findings) else {
+fn join(members: &[Member<'_>], room: &mut usize, findings: &mut Vec<Finding>) -> Option<Volume> {
+    let Some(chosen) = choose(members, *room, findings) else {
         for member in members {
             let line = format!(
                 "{} is of the MD array {}, and holds nothing of it: a spare device, or one that failed",
@@ -61,8 +65,10 @@ fn join(members: &[Member<'_>], findings: &mut Vec<Finding>) -> Option<Volume> {
         }
         return None;
     };
+    *room = room.saturating_sub(chosen.columns.len());
     let array = Array::new(chosen);
     array.report_missing(findings);
+    array.report_partial(findings);
     Some(array.volume(findings))
 }
 
@@ -274,6 +280,21 @@ impl<'a, 'b> Array<'a, 'b> {
         match self.shape.level {
             1 => self.shape.component,
             _ => columns.fold(0, u64::saturating_add),
+        }
+    }
+
+    /// Names the devices that are read in part.
+    fn report_partial(&self, findings: &mut Vec<Finding>) {
+        let places = self.chosen.columns.iter().zip(&self.columns);
+        for (place, _) in places.filter(|(_, column)| column.is_there && !column.is_whole) {
+            let Some(member) = place.member else { continue };
+            let line = format!(
+                "{} is not read as a whole: {}",
+                member.what(),
+                member.reason_in_part(self.column_size(place))
+            );
+            let finding = Finding::warning(code::MD_DEVICE_PARTIAL, line);
+            findings.push(finding.on_disk(member.region.disk));
         }
     }
 

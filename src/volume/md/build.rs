@@ -275,6 +275,9 @@ fn striped(shape: &Shape, columns: &[Column]) -> Result<Body, Refusal> {
     let mut borders = ends.clone();
     borders.sort_unstable();
     borders.dedup();
+    if borders.len().saturating_mul(columns.len()) > MAX_ZONE_PARTS {
+        return Err(Refusal::unsupported("has devices of too many different sizes"));
+    }
     let mut zones: Vec<Arc<dyn BlockDevice>> = Vec::new();
     let (mut start, mut size, mut is_turned) = (0_u64, 0_u64, false);
     for end in borders.into_iter().filter(|end| *end > 0) {
@@ -307,6 +310,9 @@ fn striped(shape: &Shape, columns: &[Column]) -> Result<Body, Refusal> {
     let device = one_after_the_other(zones)?;
     Ok(Body { device, size, health: is_any_lost(columns), redundancy: None })
 }
+
+/// LIMIT: columns of all zones of a RAID-0 together.
+const MAX_ZONE_PARTS: usize = 1 << 16;
 
 /// The layout of a RAID-0 by Linux before 3.14.
 pub(super) const ORIGINAL: u32 = 1;

@@ -31,9 +31,11 @@ pub(super) struct Place<'a, 'b> {
 /// LIMIT: columns, as many as a superblock has room for.
 const MAX_COLUMNS: u32 = 1920;
 
-/// Chooses among `members`, which say that they are of one array. `None` if none of them has a column.
+/// Chooses among `members`, which say that they are of one array with at most `room` columns. `None` if none
+/// of them has a column.
 pub(super) fn choose<'a, 'b>(
     members: &'b [Member<'a>],
+    room: usize,
     findings: &mut Vec<Finding>,
 ) -> Option<Chosen<'a, 'b>> {
     let active: Vec<&'b Member<'a>> = members.iter().filter(|it| column(it).is_some()).collect();
@@ -69,7 +71,11 @@ pub(super) fn choose<'a, 'b>(
     }
     let keeps = |member: &&Member<'a>| member.superblock.role() == Role::Journal;
     let journals = members.iter().filter(keeps).collect();
-    let count = reference.shape.raid_disks.min(MAX_COLUMNS);
+    let mut count = reference.shape.raid_disks.min(MAX_COLUMNS);
+    if usize::try_from(count).is_ok_and(|count| count > room) {
+        dispute = Some("the arrays of the set have too many devices together".to_owned());
+        count = 0;
+    }
     let columns = (0..count).map(|number| place(number, &active, reference, findings)).collect();
     report_others(members, &active, reference, findings);
     Some(Chosen { newest: reference, columns, journals, dispute })

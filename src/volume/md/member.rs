@@ -90,6 +90,24 @@ impl<'a> Member<'a> {
         Ok(Data { device, is_whole, is_cut_short: there < size })
     }
 
+    /// Why some of the first `size` bytes of its data are not read: a sentence without its object.
+    pub(super) fn reason_in_part(&self, size: u64) -> String {
+        let own = &self.superblock;
+        let there = self.region.device.size().saturating_sub(own.data_offset);
+        let recovered = own.recovered.unwrap_or(size);
+        let bad = self.bad.iter().filter(|(start, _)| *start < size);
+        let bad = bad.fold(0_u64, |sum, (start, end)| {
+            sum.saturating_add((*end).min(size).saturating_sub(*start))
+        });
+        if there < size {
+            format!("the image ends after {there} of {size} bytes of its data")
+        } else if recovered < size {
+            format!("it was being rebuilt, {recovered} of {size} bytes were done")
+        } else {
+            format!("{bad} bytes are in its log of bad blocks")
+        }
+    }
+
     /// The bytes of its data from `start` to `end`; `None` if there are none.
     fn slice(&self, start: u64, end: u64) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
         let length = end.saturating_sub(start);
