@@ -13,6 +13,7 @@ use crate::monitor::{Monitor, Stage};
 use crate::partition::{self, PartitionTable, PartitionType};
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked};
+use crate::volume::map::{Comparison, Redundancy};
 use crate::volume::{
     self, Claim, GroupId, Health, Region, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
 };
@@ -258,6 +259,21 @@ impl Worklist<'_> {
     }
 }
 
+/// The copies of an array, for a partition of it that begins at `start`: all of them are compared.
+struct OfArray {
+    array: Arc<dyn Redundancy>,
+    start: u64,
+}
+
+impl Redundancy for OfArray {
+    fn compare(&self) -> Comparison {
+        let found = self.array.compare();
+        // What differs before the partition is told at its start.
+        let first = found.first.map(|first| first.saturating_sub(self.start));
+        Comparison { first, ..found }
+    }
+}
+
 /// The partitions of `volume`, which `whole` has the bytes of, if it is one that Linux partitions: an array
 /// may have been made of whole disks and partitioned then.
 fn partitions_in(
@@ -286,7 +302,9 @@ fn partitions_in(
             size: region.size,
             device: region.device.clone(),
             partition: region.partition.clone(),
-            redundancy: None,
+            redundancy: volume.redundancy.clone().map(|array| -> Arc<dyn Redundancy> {
+                Arc::new(OfArray { array, start: region.start })
+            }),
             ..volume.clone()
         };
         (region, part)

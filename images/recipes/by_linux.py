@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""by_linux.py VMLINUZ MODULES FIXTURE...: has Linux start the arrays of fixtures, and compares the bytes.
+"""by_linux.py VMLINUZ MODULES FIXTURE...: has Linux start the arrays of md-layouts, md-states or md-journal, and compares
+the bytes.
 
-VMLINUZ and MODULES (lib/modules/VERSION) are of Debian's kernel package, unpacked by `dpkg-deb -x`. A machine of QEMU runs it
-with nothing but busybox and mdadm, so that the host's kernel needs no MD and no rights. Needs qemu-system-x86,
+VMLINUZ and MODULES (lib/modules/VERSION) are of Debian's kernel package, unpacked by `dpkg-deb -x`. A machine of QEMU
+runs it with nothing but busybox and mdadm, so that the host's kernel needs no MD and no rights. Needs qemu-system-x86,
 busybox-static, cpio, kmod and mdadm.
 """
 
@@ -24,6 +25,12 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; m
 for m in virtio_pci virtio_blk md-mod linear raid0 raid1 raid10 raid456; do modprobe $m; done
 sh /script 2>&1
 sync; poweroff -f
+"""
+SCRIPT = """
+u=; for d in {disks}; do mdadm --examine /dev/vd${{d}}{part} >/dev/null 2>&1 && u="$u /dev/vd${{d}}{part}"; done
+mdadm --assemble {mode} --run /dev/md{number} $u >/dev/null 2>&1
+echo SUM {number} $(sha256sum < /dev/md{number} 2>/dev/null | cut -c1-64)
+mdadm --stop /dev/md{number} >/dev/null 2>&1
 """
 PROGRAMS = "sh mount sha256sum modprobe poweroff sync echo cut tr blockdev".split()
 DRIVERS = ["drivers/md", "drivers/block/virtio_blk.ko", "drivers/virtio", "crypto", "lib", "arch/x86/crypto", "net/core"]
@@ -89,10 +96,8 @@ def check(kernel, folder, name):
         # Arrays of partitions, or of whole disks.
         part = number if len(record["arrays"]) > 1 else ""
         wanted[str(number)] = fact
-        script += f"u=; for d in {' '.join(letters)}; do mdadm --examine /dev/vd${{d}}{part} >/dev/null 2>&1 && u=\"$u /dev/vd${{d}}{part}\"; done\n"
         mode = "" if name == "md-journal" else "--readonly"
-        script += f"mdadm --assemble {mode} --run /dev/md{number} $u >/dev/null 2>&1\n"
-        script += f"echo SUM {number} $(sha256sum < /dev/md{number} 2>/dev/null | cut -c1-64)\nmdadm --stop /dev/md{number} >/dev/null 2>&1\n"
+        script += SCRIPT.format(disks=" ".join(letters), part=part, number=number, mode=mode)
     said = dict(re.findall(r"SUM (\d+) (\w{64})", start(kernel, folder, script, disks)))
     for number, fact in wanted.items():
         print(f"{name} {fact['name']}: {'the same' if said.get(number) == fact['sha256'] else 'DIFFERENT'}")

@@ -225,6 +225,21 @@ fn devices_that_must_not_be_read_are_told_and_not_read() {
 }
 
 #[apply(test)]
+fn a_guest_finds_its_volumes_by_the_names_of_arrays() {
+    let set = open(&fixture("md-guest").paths());
+    let names: Vec<&str> = set.volumes().iter().map(|volume| volume.name.as_str()).collect();
+    let info = set.os_info().expect("the systems");
+    let [system] = info.systems.as_slice() else { panic!("one system: {names:?}") };
+    let mut points: Vec<(&str, bool)> = system
+        .mount_points
+        .iter()
+        .map(|point| (point.path.as_str(), point.volume.is_some() && point.reason.is_none()))
+        .collect();
+    points.sort_unstable();
+    assert_eq!(points, [("/", true), ("/gone", false), ("/home", true), ("/var/log", true)]);
+}
+
+#[apply(test)]
 fn two_images_of_one_device_are_refused_and_both_are_named() {
     let fixture = fixture("md-lvm");
     let folder = Scratch::new("md-twice");

@@ -248,6 +248,41 @@ def stacked():
     return fixture.verified("mdadm --examine: 6 superblocks are right")
 
 
+@recipe("md-guest")
+def guest():
+    """A system whose root, home and logs are arrays."""
+    folder = os.path.join(tools.scratch(), "md-guest")
+    os.makedirs(folder)
+    entry = lambda path: tree.Entry(path, "d", 0, [], tree.FIRST_TIME)
+    file = lambda path, text: tree.Entry(path, "f", len(text), [(0, text)], tree.FIRST_TIME)
+    fstab = (
+        "/dev/md/root / ext2 defaults 0 1\n/dev/md97 /home ext2 defaults 0 2\n"
+        f"/dev/disk/by-id/md-uuid-{md.text(md.uuid(98))} /var/log ext2 defaults 0 2\n/dev/md/gone /gone ext2 nofail 0 2\n"
+    )
+    root = [entry(path) for path in ("etc", "home", "var", "var/log", "gone")]
+    root += [file("etc/fstab", fstab.encode()), file("etc/os-release", b'ID=seed\nNAME="Seed"\nVERSION_ID=1\n')]
+    fixture = Fixture("md-guest", "set", guest.__doc__)
+    facts = []
+    for number, name, version, entries in [
+        (96, "root", "1.2", root),
+        (97, "home", "0.90", tree.load(["short"], "ext")),
+        (98, "logs", "1.0", [file("messages", b"started\n")]),
+    ]:
+        with open(ext.make(f"{name}-md", MIB, entries, ext.EXT2, 1024, number, name, 100), "rb") as image:
+            content = image.read()
+        array = md.Array(number, name, 1, [content] * 2, chunk=0, version=version)
+        for side in range(2):
+            device = array.member(side, MIB + (128 << 10))
+            array.examine(side, device)
+            path = os.path.join(folder, f"disk{len(facts) * 2 + side}.img")
+            tools.patch(tools.blank(path, len(device)), 0, device)
+            fixture.file(path)
+        lost = {f"disk{disk}.img": "degraded" if disk // 2 == len(facts) else "healthy" for disk in range(6)}
+        facts.append(md.fact(array, "mirrored", content, lost))
+    fixture.record["arrays"] = facts
+    return fixture.verified("mdadm --examine: 6 superblocks are right").verified("ext2 by mke2fs")
+
+
 @recipe("md-journal")
 def journal():
     """Writes that are in the journal alone, over the end of its ring; the last one was not written whole."""

@@ -169,9 +169,13 @@ impl<'a, 'b> Array<'a, 'b> {
         }
         let is_lost = self.columns.iter().any(|column| !column.is_whole);
         if synced.is_some() && is_lost && matches!(level, Level::Raid5(_) | Level::Raid6(_)) {
-            let line = "was not stopped in order, so that parity may not fit the data: bytes of the \
-                        devices that are missing are not rebuilt";
-            self.doubts.push(line.to_owned());
+            let why = match newest.synced {
+                Some(_) => "was not stopped in order",
+                None => "has writes in its journal",
+            };
+            self.doubts.push(format!(
+                "{why}, so that parity may not fit the data: what its devices lack is not rebuilt"
+            ));
         }
         if newest.has(FEATURE_CLUSTERED) {
             let line = "is of a cluster, other machines may have been writing to it";
@@ -317,15 +321,15 @@ impl<'a, 'b> Array<'a, 'b> {
         let (severity, line) = match wanted {
             0 => {
                 let line = format!(
-                    "{missing} of {all} devices of MD array {name} ({}) are missing, and were when it was \
-                     last written to",
+                    "MD array {name} ({}) lacks {missing} of {all} devices, as it did when it was last \
+                     written to",
                     newest.array
                 );
                 (Severity::Warning, line)
             }
             _ => {
                 let line = format!(
-                    "{missing} of {all} devices of MD array {name} ({}) are missing; give their images \
+                    "MD array {name} ({}) lacks {missing} of {all} devices; give their images \
                      with the others",
                     newest.array
                 );
