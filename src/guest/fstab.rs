@@ -296,8 +296,11 @@ fn is_array(volume: &SetVolume, name: &str) -> bool {
         Some(number) => format!("{base}{mark}{number}"),
         None => base,
     };
+    // The name that it was made with, or that of its node.
     let is_number = array.name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_old = array.group == array.name;
     name == with(format!("md/{}", array.name), "p")
+        || (is_old && name == with(array.name.clone(), "p"))
         || (is_number && name == with(format!("md{}", array.name), "p"))
         || name == with(format!("disk/by-id/md-uuid-{}", array.group_id), "-part")
         || name == with(format!("disk/by-id/md-name-{}", array.group), "-part")

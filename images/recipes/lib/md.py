@@ -244,6 +244,6 @@ def fact(array, layout, data, without, health="healthy", **more):
     """What is to be read of `array`; `without` has what becomes of it for each disk."""
     return {
         "id": array.id, "group": f"md{array.number}" if array.version[0] == "0" else f"seed:{array.name}",
-        "name": str(array.number) if array.version[0] == "0" else array.name, "layout": layout, "size": len(data),
+        "name": f"md{array.number}" if array.version[0] == "0" else array.name, "layout": layout, "size": len(data),
         "sha256": hashlib.sha256(data).hexdigest(), "health": health, "without": without, **more,
     }  # fmt: skip

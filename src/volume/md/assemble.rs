@@ -247,7 +247,7 @@ impl<'a, 'b> Array<'a, 'b> {
         let has_chunks = !matches!(self.level, None | Some(Level::Raid1 | Level::Linear));
         Volume {
             fallback_name: match newest.version {
-                Version::Old => format!("md{own}"),
+                Version::Old => own.clone(),
                 _ => format!("md-{own}"),
             },
             hint: None,
@@ -260,7 +260,7 @@ impl<'a, 'b> Array<'a, 'b> {
             partition: None,
             membership: Some(Membership {
                 group: match newest.version {
-                    Version::Old => format!("md{own}"),
+                    Version::Old => own.clone(),
                     _ if newest.name.is_empty() => newest.array.clone(),
                     _ => newest.name.clone(),
                 },

@@ -4,7 +4,7 @@ use volfold_block::{BlockDevice, BlockError, BlockResult};
 
 use super::superblock::{SUPERBLOCK, Superblock, Version};
 use super::{v1, v090};
-use crate::partition::{self, Partition};
+use crate::partition;
 use crate::volume::{Region, basic};
 
 /// What a device has.
@@ -67,43 +67,68 @@ pub(super) fn find(device: &dyn BlockDevice, size: u64) -> BlockResult<Found> {
     })
 }
 
+/// The partitions of `region`, and which scheme they are of; none of one that is a partition itself.
+fn partitions(region: &Region) -> BlockResult<(&'static str, Vec<Region>)> {
+    if region.partition.is_some() {
+        return Ok(("", Vec::new()));
+    }
+    let device = &*region.device;
+    let table = partition::registry::read_table(device, device.sector_size())?;
+    Ok(table.map_or(("", Vec::new()), |table| (table.scheme, basic::regions(region, &table))))
+}
+
 /// What `region` has, and the numbers of the partitions that are part of it. A superblock of a whole disk
-/// does not count if it is that of a partition, or if partitions have superblocks of their own.
+/// does not count if it lies in a partition, or if partitions have superblocks of their own.
 ///
 /// # Errors
 /// If the first bytes cannot be read.
 pub(super) fn find_in(region: &Region) -> BlockResult<(Found, Vec<u32>)> {
     let found = find(&*region.device, region.size)?;
-    if region.partition.is_some() || matches!(found, Found::Nothing) {
+    if matches!(found, Found::Nothing) {
         return Ok((found, Vec::new()));
     }
-    let device = &*region.device;
-    let table = partition::registry::read_table(device, device.sector_size())?;
-    let Some(table) = table.filter(|table| !table.partitions.is_empty()) else {
+    let (scheme, inner) = partitions(region)?;
+    if inner.is_empty() {
         return Ok((found, Vec::new()));
-    };
+    }
     let Found::Superblock(superblock) = found else {
         return Ok((Found::Nothing, Vec::new()));
     };
     let at = place(superblock.version, region.size).unwrap_or(0);
-    let holds = |partition: &&Partition| {
-        let end = partition.start.saturating_add(partition.size);
-        (partition.start..end).contains(&at)
-    };
-    let has_own = |inner: &Region| {
-        let own = find(&*inner.device, inner.size);
-        own.is_ok_and(|own| matches!(own, Found::Superblock(_)))
-    };
-    let is_of_a_partition = table.partitions.iter().any(|partition| holds(&partition));
-    if is_of_a_partition || basic::regions(region, &table).iter().any(has_own) {
+    let holds =
+        |inner: &Region| (inner.start..inner.start.saturating_add(inner.size)).contains(&at);
+    if inner.iter().any(holds) || inner.iter().any(|inner| own(inner).is_some()) {
         return Ok((Found::Nothing, Vec::new()));
     }
+    let numbers = inner.iter().filter_map(|inner| inner.partition.as_ref().map(|it| it.number));
     let hides = match superblock.version {
         // The table is at the start of the data: it is that of the array.
-        Version::End | Version::Old => table.partitions.iter().map(|it| it.number).collect(),
+        Version::End | Version::Old => numbers.collect(),
         // The superblock lies in the place of the entries, which are older and damaged.
-        _ if table.scheme == "gpt" => table.partitions.iter().map(|it| it.number).collect(),
+        _ if scheme == "gpt" => numbers.collect(),
         _ => Vec::new(),
     };
     Ok((Found::Superblock(superblock), hides))
+}
+
+/// The array of the superblock of `region`.
+fn own(region: &Region) -> Option<String> {
+    match find(&*region.device, region.size) {
+        Ok(Found::Superblock(superblock)) => Some(superblock.array),
+        _ => None,
+    }
+}
+
+/// Whether `region`, a whole disk with partitions, has a superblock that does not count and is not that of
+/// one of them.
+///
+/// # Errors
+/// If the first bytes cannot be read.
+pub(super) fn is_left(region: &Region) -> BlockResult<bool> {
+    let Some(array) = own(region) else {
+        return Ok(false);
+    };
+    let (_, inner) = partitions(region)?;
+    let is_of_one = inner.iter().any(|inner| own(inner).as_ref() == Some(&array));
+    Ok(!is_of_one && matches!(find_in(region)?, (Found::Nothing, _)))
 }

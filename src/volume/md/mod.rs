@@ -64,10 +64,8 @@ impl VolumeManager for Md {
 
     fn notice(&self, region: &Region) -> Vec<Finding> {
         let mut findings: Vec<Finding> = firmware::notice(&*region.device).into_iter().collect();
-        let is_left = matches!(find::find(&*region.device, region.size), Ok(Found::Superblock(_)));
-        if is_left && matches!(find::find_in(region), Ok((Found::Nothing, _))) {
-            let line = "disk has partitions, and a superblock of MD that is of one of them, or is left \
-                        from before";
+        if find::is_left(region).unwrap_or(false) {
+            let line = "disk has partitions, and a superblock of MD that is left from before";
             findings.push(Finding::info(code::MD_SUPERBLOCK_LEFT, line));
         }
         findings

@@ -144,11 +144,11 @@ impl Superblock {
         self.role_of(self.number)
     }
 
-    /// The name of the array without its host.
+    /// The name of the array without its host; of 0.90 that of its device node.
     pub(super) fn short_name(&self) -> String {
         let short = self.name.split_once(':').map_or(self.name.as_str(), |(_, name)| name);
         match (short, self.minor) {
-            ("", Some(minor)) => minor.to_string(),
+            ("", Some(minor)) => format!("md{minor}"),
             ("", None) => self.array.get(..8).unwrap_or("array").to_owned(),
             (name, _) => name.to_owned(),
         }
