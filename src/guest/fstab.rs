@@ -213,7 +213,8 @@ pub(crate) fn volume_of<'a>(
         return only(volumes.iter().filter(|volume| has_tag(volume.set, tag, &value)), root);
     }
     let name = source.strip_prefix("/dev/").unwrap_or(source);
-    if name.contains('/') {
+    let is_node = name.strip_prefix("md").is_some_and(|rest| rest.starts_with(char::is_numeric));
+    if is_node || name.contains('/') {
         let is_named = |volume: &&GuestVolume<'_>| is_called(volume.set, name);
         return only(volumes.iter().filter(is_named), root);
     }
@@ -231,7 +232,8 @@ pub(crate) fn volume_of<'a>(
     let is_there = |volume: &&GuestVolume<'_>| {
         let number = volume.set.volume.partition.as_ref().map(|partition| partition.number);
         let extents = &volume.set.volume.extents;
-        number == partition && extents.iter().all(|extent| extent.disk == disk)
+        let is_array = volume.set.volume.kind == VolumeType::Raid;
+        !is_array && number == partition && extents.iter().all(|extent| extent.disk == disk)
     };
     only(volumes.iter().filter(is_there), root)
 }
