@@ -141,3 +141,26 @@ pub(super) fn region(disk: usize, bytes: Vec<u8>) -> Region {
     let (size, label) = (device.size(), format!("disk{disk}").into());
     Region { disk, device, start: 0, size, label, partition: None, table_id: None }
 }
+
+/// A log of 64 KiB for the array 1, with one meta block that has `pages` of the array, all of the byte 3.
+pub(super) fn log(pages: &[u64]) -> Vec<u8> {
+    let uuid = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let sum = |bytes: &[u8]| !crc32c::crc32c_append(crc32c::crc32c(&uuid), bytes);
+    let mut block = vec![0; 32];
+    for page in pages {
+        block.extend([0, 0, 0, 0, 8, 0, 0, 0]);
+        block.extend((page * 8).to_le_bytes());
+        block.extend(sum(&[3; 4096]).to_le_bytes());
+    }
+    let size = block.len() as u32;
+    block[..4].copy_from_slice(&0x6433_C509_u32.to_le_bytes());
+    block[8] = 1;
+    block[12..16].copy_from_slice(&size.to_le_bytes());
+    block[16] = 5;
+    block.resize(4096, 0);
+    let own = sum(&block);
+    block[4..8].copy_from_slice(&own.to_le_bytes());
+    block.resize(4096 + pages.len() * 4096, 3);
+    block.resize(64 << 10, 0);
+    block
+}

@@ -3,7 +3,7 @@
 use volfold_block::{BlockErrorKind, Finding, Severity};
 
 use super::Md;
-use super::testing::{DATA, Device, region, seal};
+use super::testing::{DATA, Device, log, region, seal};
 use crate::volume::{Health, Layout, PartState, Region, Volume, VolumeManager};
 
 const SIZE: usize = 256 << 10;
@@ -273,4 +273,55 @@ fn a_superblock_that_was_left_before_the_partitions_is_told() {
     let whole = region(0, bytes);
     assert!(Md.claim(&whole).unwrap().is_none());
     assert_eq!(codes(&Md.notice(&whole)), ["md-superblock-left"]);
+}
+
+/// A RAID-5 of three columns, and its journal with `pages` of the array.
+fn journaled(pages: &[u64]) -> Vec<Device> {
+    let of = |number| Device {
+        level: 5,
+        layout: 2,
+        chunk: 4096,
+        features: 512,
+        roles: vec![0, 1, 2, 0xFFFD],
+        ..Device::new(number, 3)
+    };
+    let journal = Device { data: log(pages), ..of(3) };
+    vec![of(0), of(1), of(2), journal]
+}
+
+#[test]
+fn what_the_journal_holds_is_newer() {
+    let (volume, findings) = array(&journaled(&[1, 31]));
+    assert_eq!((volume.health, codes(&findings)), (Health::Healthy, vec!["md-spare"]));
+    let mut bytes = vec![0; volume.size as usize];
+    volume.device.read_at(0, &mut bytes).unwrap();
+    let of_page: Vec<u8> = bytes.chunks(4096).map(|page| page[0]).collect();
+    let mut wanted = vec![7; 32];
+    (wanted[1], wanted[31]) = (3, 3);
+    assert_eq!(of_page, wanted);
+    assert_eq!(volume.device.extent_at(100).unwrap().length, 3996);
+    // Without a device nothing is rebuilt, for its parity may be older.
+    let (volume, findings) = array(&journaled(&[1])[1..]);
+    assert_eq!(volume.health, Health::Failed);
+    let doubt = findings.iter().find(|finding| finding.code == "md-volume-doubtful").unwrap();
+    assert!(doubt.message.contains("has writes in its journal"), "{doubt}");
+}
+
+#[test]
+fn a_journal_that_does_not_fit_is_a_reason_not_to_read() {
+    let refused = |devices: &[Device]| first(&array(devices).0).unwrap_err();
+    let mut devices = journaled(&[]);
+    assert!(refused(&devices[..3]).contains("its device is missing"));
+    devices[3].events = 5;
+    assert!(refused(&devices).contains("older than its devices"));
+    devices[3].events = 10;
+    devices.push(devices[3].clone());
+    assert!(refused(&devices).contains("is given more than once"));
+    assert!(refused(&journaled(&[32])).contains("past the end of the array"));
+    // A block that is not whole ends the log.
+    let mut devices = journaled(&[0]);
+    devices[3].data[5000] ^= 1;
+    assert_eq!(first(&array(&devices).0), Ok(7));
+    devices[3].data[17] ^= 1;
+    assert_eq!(first(&array(&devices).0), Ok(7));
 }
