@@ -13,6 +13,7 @@ use crate::monitor::{Monitor, Stage};
 use crate::partition::{self, PartitionTable, PartitionType};
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
+use crate::volume::map::{Comparison, Redundancy};
 use crate::volume::registry::SNAPSHOT_MANAGERS;
 use crate::volume::{
     self, Claim, GroupId, Health, Region, SnapshotManager, Volume, VolumeExtent, VolumeId,
@@ -243,25 +244,6 @@ impl Worklist<'_> {
         volume
     }
 
-    /// Whether `volume`, of a group that has `depth` below it, is a member of another group.
-    fn is_claimed(&mut self, volume: &Volume, depth: u32, findings: &mut Vec<Finding>) -> bool {
-        // What is locked or not whole cannot be asked; its file system may still be there.
-        if volume.lock.is_some() || volume.health == Health::Failed {
-            return false;
-        }
-        let region = Region {
-            disk: volume.extents.first().map_or(0, |extent| extent.disk),
-            device: volume.device.clone(),
-            start: 0,
-            size: volume.size,
-            label: volume.id.0.as_str().into(),
-            partition: None,
-            table_id: None,
-        };
-        let depth = depth.saturating_add(1);
-        self.claimed(&region, (depth, Some(volume)), findings).is_some()
-    }
-
     /// Joins the claimed groups, those of the first manager first, and looks into their volumes again:
     /// so a group has all its members when it is joined, those in the volumes of earlier managers too.
     fn assemble(mut self, findings: &mut Vec<Finding>) -> Vec<Volume> {
@@ -283,8 +265,24 @@ impl Worklist<'_> {
                 }
                 let around = members.outer.iter().map(|outer| outer.id.clone());
                 inner.extend(around.map(|outer| (outer, volume.id.clone())));
-                if !self.is_claimed(&volume, members.depth, findings) {
+                // What is locked or not whole cannot be asked; its file system may still be there.
+                if volume.lock.is_some() || volume.health == Health::Failed {
                     done.push(volume);
+                    continue;
+                }
+                let whole = region_of(&volume);
+                let depth = members.depth.saturating_add(1);
+                if self.claimed(&whole, (depth, Some(&volume)), findings).is_some() {
+                    continue;
+                }
+                let parts = partitions_in(&volume, whole, findings);
+                if parts.is_empty() {
+                    done.push(volume);
+                }
+                for (region, part) in parts {
+                    if self.claimed(&region, (depth, Some(&part)), findings).is_none() {
+                        done.push(part);
+                    }
                 }
             }
         }
@@ -296,6 +294,72 @@ impl Worklist<'_> {
         }
         done
     }
+}
+
+/// The copies of an array, for a partition of it that begins at `start`: all of them are compared.
+struct OfArray {
+    array: Arc<dyn Redundancy>,
+    start: u64,
+}
+
+impl Redundancy for OfArray {
+    fn compare(&self) -> Comparison {
+        let found = self.array.compare();
+        // What differs before the partition is told at its start.
+        let first = found.first.map(|first| first.saturating_sub(self.start));
+        Comparison { first, ..found }
+    }
+}
+
+/// `volume` as something that may be a member of a group.
+fn region_of(volume: &Volume) -> Region {
+    Region {
+        disk: volume.extents.first().map_or(0, |extent| extent.disk),
+        device: volume.device.clone(),
+        start: 0,
+        size: volume.size,
+        label: volume.id.0.as_str().into(),
+        partition: None,
+        table_id: None,
+    }
+}
+
+/// The partitions of `volume`, which `whole` has the bytes of, if it is one that Linux partitions: an array
+/// may have been made of whole disks and partitioned then.
+fn partitions_in(
+    volume: &Volume,
+    whole: Region,
+    findings: &mut Vec<Finding>,
+) -> Vec<(Region, Volume)> {
+    if volume.kind != VolumeType::Raid {
+        return Vec::new();
+    }
+    let mut about = Vec::new();
+    let table = choose_table(&*volume.device, &mut about);
+    let Some(table) = table.filter(|table| !table.partitions.is_empty()) else {
+        return Vec::new();
+    };
+    about.extend(table.findings.iter().cloned());
+    findings.extend(about.into_iter().map(|finding| finding.on_volume(&volume.id.0)));
+    let regions = volume::basic::regions(&whole, &table);
+    let parts = regions.into_iter().map(|region| {
+        let number = region.partition.as_ref().map_or(0, |partition| partition.number);
+        let is_whole = region.device.size() >= region.size;
+        let part = Volume {
+            id: VolumeId(format!("{}-p{number}", volume.id)),
+            fallback_name: format!("{}-p{number}", volume.fallback_name),
+            health: if is_whole { volume.health } else { Health::Failed },
+            size: region.size,
+            device: region.device.clone(),
+            partition: region.partition.clone(),
+            redundancy: volume.redundancy.clone().map(|array| -> Arc<dyn Redundancy> {
+                Arc::new(OfArray { array, start: region.start })
+            }),
+            ..volume.clone()
+        };
+        (region, part)
+    });
+    parts.collect()
 }
 
 /// Tells that the end of a disk cannot be read: its image was cut off.

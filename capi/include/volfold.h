@@ -266,6 +266,8 @@ enum VolfoldVolumeType
     VOLFOLD_VOLUME_TYPE_SHADOW_COPY = 5,
     // What an encrypted partition or volume holds.
     VOLFOLD_VOLUME_TYPE_ENCRYPTED = 6,
+    // An array of Linux software RAID (MD).
+    VOLFOLD_VOLUME_TYPE_RAID = 7,
     // Something that this version of the interface has no number for.
     VOLFOLD_VOLUME_TYPE_OTHER = 255,
 };

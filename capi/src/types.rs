@@ -274,6 +274,8 @@ pub enum VolfoldVolumeType {
     ShadowCopy = 5,
     /// What an encrypted partition or volume holds.
     Encrypted = 6,
+    /// An array of Linux software RAID (MD).
+    Raid = 7,
     /// Something that this version of the interface has no number for.
     Other = 255,
 }

@@ -103,6 +103,7 @@ fn type_of(kind: VolumeType) -> VolfoldVolumeType {
         VolumeType::Logical => VolfoldVolumeType::Logical,
         VolumeType::ShadowCopy => VolfoldVolumeType::ShadowCopy,
         VolumeType::Encrypted => VolfoldVolumeType::Encrypted,
+        VolumeType::Raid => VolfoldVolumeType::Raid,
         _ => VolfoldVolumeType::Other,
     }
 }

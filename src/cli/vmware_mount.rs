@@ -198,6 +198,7 @@ fn list_partitions(disk: &Path) -> io::Result<Outcome> {
                 ("none", "--".to_owned(), file_system)
             }
             None if own.kind == VolumeType::Logical => ("LVM", "--".to_owned(), file_system),
+            None if own.kind == VolumeType::Raid => ("MD", "--".to_owned(), file_system),
             None => ("LDM", "--".to_owned(), file_system),
         };
         let _ = writeln!(table, "{number:2} {start:10} {size:10} {scheme:4} {id:2} {system}");

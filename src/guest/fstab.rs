@@ -213,7 +213,8 @@ pub(crate) fn volume_of<'a>(
         return only(volumes.iter().filter(|volume| has_tag(volume.set, tag, &value)), root);
     }
     let name = source.strip_prefix("/dev/").unwrap_or(source);
-    if name.contains('/') {
+    let is_node = name.strip_prefix("md").is_some_and(|rest| rest.starts_with(char::is_numeric));
+    if is_node || name.contains('/') {
         let is_named = |volume: &&GuestVolume<'_>| is_called(volume.set, name);
         return only(volumes.iter().filter(is_named), root);
     }
@@ -231,8 +232,8 @@ pub(crate) fn volume_of<'a>(
     let is_there = |volume: &&GuestVolume<'_>| {
         let number = volume.set.volume.partition.as_ref().map(|partition| partition.number);
         let extents = &volume.set.volume.extents;
-        // What is in an encrypted partition is not what its device has.
-        let is_plain = volume.set.volume.kind != VolumeType::Encrypted;
+        // What is in an encrypted partition, or on several, is not what its device has.
+        let is_plain = !matches!(volume.set.volume.kind, VolumeType::Encrypted | VolumeType::Raid);
         is_plain && number == partition && extents.iter().all(|extent| extent.disk == disk)
     };
     only(volumes.iter().filter(is_there), root)
@@ -297,6 +298,9 @@ fn is_called(volume: &SetVolume, name: &str) -> bool {
         let uuid = named.and_then(|name| name.strip_prefix("luks-"));
         return uuid.is_some_and(|uuid| own.id.0.strip_prefix("luks:") == Some(uuid));
     }
+    if own.kind == VolumeType::Raid {
+        return is_array(volume, name);
+    }
     let Some(group) = own.membership.as_ref().filter(|_| own.kind == VolumeType::Logical) else {
         return false;
     };
@@ -313,6 +317,28 @@ fn is_called(volume: &SetVolume, name: &str) -> bool {
         Some(name) => name == mapped,
         None => name.split_once('/') == Some((&group.group, &group.name)),
     }
+}
+
+/// Whether `volume` is an array of MD, or a partition of one, that the system has as `/dev/` and `name`:
+/// `md/name`, `md0`, `md0p1`, or by its UUID or name.
+fn is_array(volume: &SetVolume, name: &str) -> bool {
+    let own = &volume.volume;
+    let Some(array) = &own.membership else {
+        return false;
+    };
+    let number = own.partition.as_ref().map(|partition| partition.number);
+    let with = |base: String, mark: &str| match number {
+        Some(number) => format!("{base}{mark}{number}"),
+        None => base,
+    };
+    // The name that it was made with, or that of its node.
+    let is_number = array.name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_old = array.group == array.name;
+    name == with(format!("md/{}", array.name), "p")
+        || (is_old && name == with(array.name.clone(), "p"))
+        || (is_number && name == with(format!("md{}", array.name), "p"))
+        || name == with(format!("disk/by-id/md-uuid-{}", array.group_id), "-part")
+        || name == with(format!("disk/by-id/md-name-{}", array.group), "-part")
 }
 
 fn has_tag(volume: &SetVolume, tag: &str, value: &str) -> bool {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// What names a volume, whatever the order of the arguments: `gpt:<partition guid>`,
-/// `mbr:<signature>-<first lba>`, `ldm:<volume guid>`, `lvm:<volume uuid>`, else `disk0-p2`.
+/// `mbr:<signature>-<first lba>`, `ldm:<volume guid>`, `lvm:<volume uuid>`, `md:<array uuid>`, else `disk0-p2`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct VolumeId(pub String);

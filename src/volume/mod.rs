@@ -25,6 +25,7 @@ pub mod lock;
 pub mod luks;
 pub mod lvm;
 pub mod map;
+pub mod md;
 pub(crate) mod nested;
 pub mod registry;
 pub mod snapshot;
@@ -78,6 +79,8 @@ pub enum VolumeType {
     Dynamic,
     /// A logical volume of an LVM2 volume group.
     Logical,
+    /// An array of Linux software RAID (MD).
+    Raid,
     /// What an encrypted partition or volume holds.
     Encrypted,
     /// A volume as it was, of which Windows kept what was written since (VSS).

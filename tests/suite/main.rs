@@ -52,6 +52,7 @@ mod luks;
 mod lvm;
 #[cfg(target_os = "linux")]
 mod machines;
+mod md;
 mod monitor;
 #[cfg(target_os = "linux")]
 mod mount;

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: What paths on a volume may be: text, bytes, or an object that stands for one.
 GuestPath = Union[str, bytes, "VolfoldPath", PurePosixPath]
 
-_KINDS = {0: "basic", 1: "gpt", 2: "dynamic", 3: "whole-disk", 4: "logical", 5: "shadow-copy", 6: "encrypted"}
+_KINDS = {0: "basic", 1: "gpt", 2: "dynamic", 3: "whole-disk", 4: "logical", 5: "shadow-copy", 6: "encrypted", 7: "raid"}
 _HEALTH = {0: "healthy", 1: "degraded", 2: "failed"}
 
 
@@ -83,7 +83,7 @@ class VolumeInfo:
     index: int
     #: The size in bytes.
     size: int
-    #: Where it comes from: "basic" (MBR), "gpt", "dynamic", "logical", "shadow-copy", "encrypted", "whole-disk", "other".
+    #: Where it comes from: "basic" (MBR), "gpt", "dynamic", "logical", "shadow-copy", "encrypted", "raid", "whole-disk", "other".
     kind: str
     #: "healthy"; "degraded", parts are missing and all bytes can be had; "failed", bytes are missing.
     health: str
@@ -220,7 +220,7 @@ class Volume:
 
     @property
     def kind(self) -> str:
-        """Where it comes from: "basic" (MBR), "gpt", "dynamic", "logical", "shadow-copy", "encrypted", "whole-disk", "other"."""
+        """Where it comes from: "basic" (MBR), "gpt", "dynamic", "logical", "shadow-copy", "encrypted", "raid", "whole-disk", "other"."""
         return self.info.kind
 
     @property

@@ -178,6 +178,16 @@ codes! {
     LVM_STALE_DISK = "lvm-stale-disk", content, "A physical volume is older than the others of its group.", "Give the images of all disks of one time.";
     LVM_VOLUME_DOUBTFUL = "lvm-volume-doubtful", content, "What is read of a logical volume may be old: a side is stale, not in sync, or cut short.", "Give the images of all disks of one time, and all of them.";
     LVM_VOLUME_REFUSED = "lvm-volume-refused", content, "A logical volume is of a kind that is not read, or its metadata contradicts itself.", "`volfold mount --raw` gives the disks as they are.";
+    MD_SUPERBLOCK_DAMAGED = "md-superblock-damaged", content, "The superblock of a device of a Linux RAID (MD) is damaged; the device is not used.", "Copy the image again; the other devices of the array may be enough.";
+    MD_SUPERBLOCK_LEFT = "md-superblock-left", other, "A disk with partitions has a superblock of MD that is not used.", "Nothing: it is that of the last partition, or the disk was a device of an array before it was partitioned.";
+    MD_MISSING_DEVICE = "md-missing-device", content, "Devices of an MD array are not in the set.", "Give their images with the others.";
+    MD_STALE_DEVICE = "md-stale-device", content, "A device is older than the others of its MD array, or had failed; it is not read.", "Give the images of all devices of one time.";
+    MD_DUPLICATE_DEVICE = "md-duplicate-device", content, "Two images are the same device of an MD array; neither is used.", "Give only one of the two images.";
+    MD_SPARE = "md-spare", other, "A device of an MD array holds nothing of it: a spare, one that failed, or a journal.", "Nothing, if the other devices are there.";
+    MD_DEVICE_PARTIAL = "md-device-partial", other, "A device of an MD array was being rebuilt, has bad blocks, or its image ends early; what it lacks comes from the others.", "Nothing, while the array is healthy or degraded.";
+    MD_VOLUME_DOUBTFUL = "md-volume-doubtful", content, "What is read of an MD array may be incomplete or old.", "Give the images of all devices, of one time.";
+    MD_VOLUME_REFUSED = "md-volume-refused", content, "An MD array is of a kind or in a state that is not read, or its superblocks contradict each other.", "`volfold mount --raw` gives the disks as they are.";
+    FIRMWARE_RAID = "firmware-raid", content, "A disk is a member of a RAID of firmware (Intel, DDF), which is not read.", "Start the array with mdadm, read-only, and make an image of the volume.";
     MACHINE_DISK_LEFT_OUT = "machine-disk-left-out", content, "The configuration of a machine names a disk that is no file here.", "Copy the disk into a file, and give it with the others.";
     IMAGE_BLOCKS_OVERLAP = "image-blocks-overlap", content, "The tables of an image name one place of the file for several places of the disk; these are errors.", "Copy the image again from its source, if there is one: at most one of the places is right.";
     BACKUP_BLOCKS_MISSING = "backup-blocks-missing", content, "A backup lacks blocks of a disk, because it is cut off or damaged; these are errors.", "Copy the backup again from its source, if there is one.";

@@ -66,6 +66,8 @@ pub struct Raid5 {
     size: u64,
     /// Which columns hold what they should.
     current: Vec<bool>,
+    /// How many bytes of each column are in sync.
+    synced: u64,
 }
 
 /// Where a byte of the volume lies.
@@ -93,7 +95,7 @@ impl Raid5 {
         }
         let current = vec![true; columns.len()];
         let layout = Raid5Layout::default();
-        Ok(Self { columns, layout, count, chunk, size, current })
+        Ok(Self { columns, layout, count, chunk, size, current, synced: u64::MAX })
     }
 
     /// The same laid out as `layout`; without this it is left-symmetric.
@@ -107,6 +109,13 @@ impl Raid5 {
     #[must_use]
     pub fn with_current(self, current: Vec<bool>) -> Self {
         Self { current, ..self }
+    }
+
+    /// The same with nothing rebuilt past the first `synced` bytes of the columns: the parity there is
+    /// not that of the data.
+    #[must_use]
+    pub fn with_synced(self, synced: u64) -> Self {
+        Self { synced, ..self }
     }
 
     /// Whether all columns but `lost` hold what they should.
@@ -153,6 +162,7 @@ impl Raid5 {
             let line = "the other columns are not marked as current, so nothing is rebuilt of them";
             return Err(BlockError::missing(line));
         }
+        check_synced(at, buf.len(), self.synced)?;
         // Small enough that the sum stays in the nearest cache.
         const PART: usize = 32 << 10;
         let mut scratch = vec![0; buf.len().min(PART)];
@@ -178,7 +188,8 @@ impl Raid5 {
         if !self.may_rebuild(place.column) {
             return None;
         }
-        let mut length = place.left;
+        check_synced(place.at, 1, self.synced).ok()?;
+        let mut length = place.left.min(self.synced.saturating_sub(place.at));
         for (index, column) in self.columns.iter().enumerate() {
             if index == place.column {
                 continue;
@@ -190,6 +201,15 @@ impl Raid5 {
         }
         Some(Extent { kind: ExtentKind::Zero, length })
     }
+}
+
+/// Refuses to rebuild `length` bytes from `at` on of a column whose first `synced` bytes are in sync.
+pub(super) fn check_synced(at: u64, length: usize, synced: u64) -> BlockResult<()> {
+    if at.checked_add(byte_count(length)).is_some_and(|end| end <= synced) {
+        return Ok(());
+    }
+    let line = "parity there was not written with the data, so nothing is rebuilt of it";
+    Err(BlockError::missing(line))
 }
 
 /// `into ^= with`, byte by byte; the compiler makes wide instructions of it.
@@ -358,6 +378,29 @@ mod tests {
                     }
                 });
                 check_against_model(&degraded, &data, 100, 6);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_rebuilt_past_what_is_in_sync() {
+        let data = contents(9, 8192);
+        let columns = columns(&data, 3, 512).into_iter().enumerate().map(|(index, bytes)| {
+            if index == 0 { missing(bytes.len() as u64, "Disk1") } else { Noise::of(bytes) }
+        });
+        let raid5 = Raid5::new(columns.collect(), 512, 8192).unwrap().with_synced(1024);
+        let device = Mapped::new(raid5);
+        let mut buf = [0; 512];
+        for (number, wanted) in data.chunks(512).enumerate() {
+            // Rows of two chunks; the first column has data in the first two of three rows.
+            let (row, index) = (number / 2, number % 2);
+            let is_lost = matches!((row % 3, index), (0, 0) | (1, 1));
+            match device.read_at(number as u64 * 512, &mut buf) {
+                Ok(()) => assert!(buf == wanted && (!is_lost || row < 2), "chunk {number}"),
+                Err(error) => {
+                    assert!(is_lost && row >= 2, "chunk {number}");
+                    assert!(error.message().contains("was not written with the data"), "{error}");
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use volfold_block::{
 
 use super::galois::{Multiplier, inverse, power};
 use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
-use super::raid5::xor;
+use super::raid5::{Raid5Layout, check_synced, xor};
 use super::stripe::rows;
 
 /// LIMIT: the field has 255 powers of its generator, so more columns cannot be told apart.
@@ -38,6 +38,10 @@ pub enum Raid6Layout {
     RightSymmetric,
     /// P in the last column but one, Q in the last.
     ParityLast,
+    /// P in the first column, Q in the second.
+    ParityFirst,
+    /// A RAID-5 in this layout, and Q in one more column.
+    AndLast(Raid5Layout),
 }
 
 /// A row: where its parities lie.
@@ -59,10 +63,12 @@ impl Raid6Layout {
             }
             Self::NRestart => last.checked_sub(row.checked_add(1)?.checked_rem(count)?)?,
             Self::ParityLast => last.checked_sub(1)?,
+            Self::ParityFirst => 0,
+            Self::AndLast(layout) => layout.parity(row, last)?,
         };
         let q = match self {
             Self::NContinue => p.checked_add(last)?.checked_rem(count)?,
-            Self::ParityLast => last,
+            Self::ParityLast | Self::AndLast(_) => last,
             _ => after(p)?,
         };
         Some(Row { p, q })
@@ -77,6 +83,7 @@ impl Raid6Layout {
                 first.checked_add(1)?.checked_add(index)?.checked_rem(count)
             }
             Self::ParityLast => Some(index),
+            Self::AndLast(layout) => layout.column(index, row.p, last),
             _ if row.p == last => index.checked_add(1),
             _ if index >= row.p => index.checked_add(2),
             _ => Some(index),
@@ -107,6 +114,8 @@ pub struct Raid6 {
     size: u64,
     /// Which columns hold what they should.
     current: Vec<bool>,
+    /// How many bytes of each column are in sync.
+    synced: u64,
 }
 
 /// Where a byte of the volume lies.
@@ -139,7 +148,7 @@ impl Raid6 {
             return Err(BlockError::corrupt("RAID-6 is larger than its columns", 0, 0));
         }
         let current = vec![true; columns.len()];
-        Ok(Self { columns, layout, count, chunk, size, current })
+        Ok(Self { columns, layout, count, chunk, size, current, synced: u64::MAX })
     }
 
     /// The same with the columns that `current` says `false` of never used to rebuild another: they
@@ -147,6 +156,13 @@ impl Raid6 {
     #[must_use]
     pub fn with_current(self, current: Vec<bool>) -> Self {
         Self { current, ..self }
+    }
+
+    /// The same with nothing rebuilt past the first `synced` bytes of the columns: the parity there is
+    /// not that of the data.
+    #[must_use]
+    pub fn with_synced(self, synced: u64) -> Self {
+        Self { synced, ..self }
     }
 
     fn at(&self, offset: u64) -> BlockResult<Chunk> {
@@ -200,6 +216,7 @@ impl Raid6 {
             let line = "the other columns are not marked as current, so nothing is rebuilt of them";
             return Err(BlockError::missing(line));
         }
+        check_synced(at, buf.len(), self.synced)?;
         let row = self.layout.row(chunk.row, self.count);
         let row = row.ok_or_else(|| BlockError::missing("no such row"))?;
         self.by_p(chunk, row, at, buf).or_else(|_| self.by_q(chunk, row, at, buf))
@@ -271,7 +288,9 @@ impl Raid6 {
                 _ => return None,
             }
         }
-        let is_current = self.current.iter().all(|current| *current);
+        let is_synced = check_synced(place.at, 1, self.synced).is_ok();
+        let is_current = is_synced && self.current.iter().all(|current| *current);
+        let length = length.min(self.synced.saturating_sub(place.at));
         is_current.then_some(Extent { kind: ExtentKind::Zero, length })
     }
 
@@ -399,6 +418,46 @@ mod tests {
             Raid6Layout::ParityLast,
             ["012PQ", "345PQ", "678PQ", "9abPQ", "cdePQ"],
             ["012..", "012..", "012..", "012..", "012.."],
+        ),
+        (
+            Raid6Layout::ParityFirst,
+            ["PQ012", "PQ345", "PQ678", "PQ9ab", "PQcde"],
+            ["..012", "..012", "..012", "..012", "..012"],
+        ),
+        (
+            Raid6Layout::RightAsymmetric,
+            ["PQ012", "3PQ45", "67PQ8", "9abPQ", "QcdeP"],
+            ["..012", "2..01", "12..0", "012..", ".012."],
+        ),
+        (
+            Raid6Layout::RightSymmetric,
+            ["PQ012", "5PQ34", "78PQ6", "9abPQ", "QcdeP"],
+            ["..012", "2..01", "12..0", "012..", ".012."],
+        ),
+        (
+            Raid6Layout::AndLast(Raid5Layout::LeftAsymmetric),
+            ["012PQ", "34P5Q", "6P78Q", "P9abQ", "cdePQ"],
+            ["012..", "01.2.", "0.12.", ".012.", "012.."],
+        ),
+        (
+            Raid6Layout::AndLast(Raid5Layout::RightAsymmetric),
+            ["P012Q", "3P45Q", "67P8Q", "9abPQ", "PcdeQ"],
+            [".012.", "0.12.", "01.2.", "012..", ".012."],
+        ),
+        (
+            Raid6Layout::AndLast(Raid5Layout::LeftSymmetric),
+            ["012PQ", "45P3Q", "8P67Q", "P9abQ", "cdePQ"],
+            ["012..", "01.2.", "0.12.", ".012.", "012.."],
+        ),
+        (
+            Raid6Layout::AndLast(Raid5Layout::RightSymmetric),
+            ["P012Q", "5P34Q", "78P6Q", "9abPQ", "PcdeQ"],
+            [".012.", "0.12.", "01.2.", "012..", ".012."],
+        ),
+        (
+            Raid6Layout::AndLast(Raid5Layout::ParityFirst),
+            ["P012Q", "P345Q", "P678Q", "P9abQ", "PcdeQ"],
+            [".012.", ".012.", ".012.", ".012.", ".012."],
         ),
     ];
 

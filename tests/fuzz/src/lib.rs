@@ -14,6 +14,7 @@ pub mod lvm;
 pub mod lvm_tables;
 pub mod manager;
 pub mod map;
+pub mod md;
 pub mod nbd;
 pub mod ntfs_parts;
 pub mod overlay;
@@ -38,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("lvm-tables", lvm_tables::run),
     ("manager", manager::run),
     ("map", map::run),
+    ("md", md::run),
     ("nbd", nbd::run),
     ("ntfs-parts", ntfs_parts::run),
     ("overlay", overlay::run),

@@ -47,6 +47,9 @@ pub(crate) struct Fixture {
     /// Encrypted volumes.
     #[serde(default)]
     pub(crate) encrypted: Vec<EncryptedFacts>,
+    /// Arrays of MD, and logical volumes on them.
+    #[serde(default)]
+    pub(crate) arrays: Vec<LogicalFacts>,
 }
 
 /// A shadow copy.
@@ -95,7 +98,7 @@ pub(crate) struct EncryptedFacts {
     pub(crate) refused: Option<String>,
 }
 
-/// A logical volume.
+/// A logical volume, or an array.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LogicalFacts {
     pub(crate) id: String,

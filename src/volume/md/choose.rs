@@ -1,0 +1,197 @@
+//! Which devices of an array count: those of one time that agree about it.
+
+use std::collections::BTreeMap;
+
+use volfold_block::{Finding, code};
+
+use super::member::Member;
+use super::superblock::{FEATURE_REPLACEMENT, Role, Shape, Superblock};
+
+/// The devices of an array, and what they say of it.
+pub(super) struct Chosen<'a, 'b> {
+    /// The superblock that counts.
+    pub(super) newest: &'b Superblock,
+    /// By the numbers of the columns.
+    pub(super) columns: Vec<Place<'a, 'b>>,
+    /// The devices that keep the journal.
+    pub(super) journals: Vec<&'b Member<'a>>,
+    /// Why nothing of the array is to be read, if so.
+    pub(super) dispute: Option<String>,
+}
+
+/// What is there for a column.
+#[derive(Default)]
+pub(super) struct Place<'a, 'b> {
+    /// The device that is read.
+    pub(super) member: Option<&'b Member<'a>>,
+    /// A device that is there and must not be read, and why: a sentence without its object.
+    pub(super) withheld: Option<(&'b Member<'a>, String)>,
+}
+
+/// LIMIT: columns, as many as a superblock has room for.
+const MAX_COLUMNS: u32 = 1920;
+
+/// Chooses among `members`, which say that they are of one array with at most `room` columns. `None` if none
+/// of them has a column.
+pub(super) fn choose<'a, 'b>(
+    members: &'b [Member<'a>],
+    room: usize,
+    findings: &mut Vec<Finding>,
+) -> Option<Chosen<'a, 'b>> {
+    let active: Vec<&'b Member<'a>> = members.iter().filter(|it| column(it).is_some()).collect();
+    let events = active.iter().map(|member| member.superblock.events).max()?;
+    let newest: Vec<&'b Member<'a>> =
+        active.iter().copied().filter(|member| member.superblock.events == events).collect();
+    let (shape, is_disputed) = agreed_shape(&newest)?;
+    let of_shape = || newest.iter().filter(|member| member.superblock.shape == *shape);
+    // Of those that know of different devices, the one that most agree with.
+    let votes = |member: &&&Member<'a>| {
+        let is_known = |other: &&&Member<'a>| knows(&member.superblock, other);
+        of_shape().filter(is_known).count()
+    };
+    let reference = of_shape().min_by_key(|member| {
+        (std::cmp::Reverse(votes(member)), member.superblock.number, member.what())
+    })?;
+    let rejected = of_shape().find(|member| !knows(&reference.superblock, member));
+    let reference = &reference.superblock;
+    let mut dispute = None;
+    if let Some(other) = rejected {
+        let line = format!(
+            "its devices are of one time (event {events}) and say of each other that they failed, as \
+             {} does: they were written to apart; give only those of one side",
+            other.what()
+        );
+        dispute = Some(line);
+    }
+    if is_disputed {
+        let line = format!(
+            "its devices are of one time (event {events}) and do not agree about level, layout or sizes"
+        );
+        dispute.get_or_insert(line);
+    }
+    let keeps = |member: &&Member<'a>| member.superblock.role() == Role::Journal;
+    let journals = members.iter().filter(keeps).collect();
+    let mut count = reference.shape.raid_disks.min(MAX_COLUMNS);
+    if usize::try_from(count).is_ok_and(|count| count > room) {
+        dispute = Some("the arrays of the set have too many devices together".to_owned());
+        count = 0;
+    }
+    let columns = (0..count).map(|number| place(number, &active, reference, findings)).collect();
+    report_others(members, &active, reference, findings);
+    Some(Chosen { newest: reference, columns, journals, dispute })
+}
+
+/// The column that `member` says it has.
+fn column(member: &Member<'_>) -> Option<u32> {
+    match member.superblock.role() {
+        Role::Active(column) => Some(column),
+        _ => None,
+    }
+}
+
+/// The shape that most of `members` have, and whether as many have another one.
+fn agreed_shape<'b>(members: &[&'b Member<'_>]) -> Option<(&'b Shape, bool)> {
+    let mut holders: BTreeMap<&Shape, usize> = BTreeMap::new();
+    for member in members {
+        let count = holders.entry(&member.superblock.shape).or_default();
+        *count = count.saturating_add(1);
+    }
+    let most = holders.values().copied().max()?;
+    let mut held = holders.into_iter().filter(|(_, count)| *count == most);
+    let (shape, _) = held.next()?;
+    Some((shape, held.next().is_some()))
+}
+
+/// Whether `superblock` has `member` in the column that it says itself.
+fn knows(superblock: &Superblock, member: &Member<'_>) -> bool {
+    superblock.role_of(member.superblock.number) == member.superblock.role()
+}
+
+/// Why `member` is not read, by the newest superblock.
+fn rejection(member: &Member<'_>, newest: &Superblock) -> Option<String> {
+    let own = &member.superblock;
+    // Linux lets a device be one event late: superblocks are written one after the other.
+    if own.events.saturating_add(1) < newest.events {
+        return Some(format!("is stale (event {}, the array is at {})", own.events, newest.events));
+    }
+    if own.shape != newest.shape {
+        return Some("says that the array has another level, layout or size".to_owned());
+    }
+    match newest.role_of(own.number) {
+        role if role == own.role() => None,
+        Role::Faulty => Some("had failed, as the other devices say".to_owned()),
+        Role::Active(other) => Some(format!("is in column {other}, as the other devices say")),
+        _ => Some("was taken out of the array, as the other devices say".to_owned()),
+    }
+}
+
+/// What there is for the column `number` among the `active` devices.
+fn place<'a, 'b>(
+    number: u32,
+    active: &[&'b Member<'a>],
+    newest: &Superblock,
+    findings: &mut Vec<Finding>,
+) -> Place<'a, 'b> {
+    let mut place = Place::default();
+    let (mut own, mut replacements) = (Vec::new(), Vec::new());
+    for member in active.iter().copied().filter(|member| column(member) == Some(number)) {
+        match rejection(member, newest) {
+            Some(reason) => {
+                let line = format!("{} {reason}, and is not read", member.what());
+                let finding = Finding::warning(code::MD_STALE_DEVICE, line);
+                findings.push(finding.on_disk(member.region.disk));
+                place.withheld.get_or_insert((member, reason));
+            }
+            None if member.superblock.has(FEATURE_REPLACEMENT) => replacements.push(member),
+            None => own.push(member),
+        }
+    }
+    for candidates in [own, replacements] {
+        match candidates.as_slice() {
+            [] => {}
+            [only] => {
+                place.member.get_or_insert(only);
+            }
+            [first, ..] => {
+                let names: Vec<String> = candidates.iter().map(|member| member.what()).collect();
+                let names = names.join(" and ");
+                let line = format!(
+                    "{names} are images of one device of an MD array (column {number}), a copy or a \
+                     snapshot: none of them is used; give only one"
+                );
+                findings.push(Finding::error(code::MD_DUPLICATE_DEVICE, line));
+                place.withheld = Some((first, format!("is given more than once: {names}")));
+            }
+        }
+    }
+    place
+}
+
+/// Tells of devices that have no column.
+fn report_others(
+    members: &[Member<'_>],
+    active: &[&Member<'_>],
+    newest: &Superblock,
+    findings: &mut Vec<Finding>,
+) {
+    for member in members {
+        let own = &member.superblock;
+        let what = member.what();
+        let line = match own.role() {
+            Role::Active(column) if column >= newest.shape.raid_disks.min(MAX_COLUMNS) => {
+                format!("{what} says that it is column {column} of an MD array, which has fewer")
+            }
+            Role::Active(_) => continue,
+            Role::Spare => {
+                format!("{what} is a spare device of an MD array, and holds nothing of it")
+            }
+            Role::Faulty => format!("{what} failed in its MD array, and is not read"),
+            Role::Journal => format!("{what} keeps the journal of an MD array"),
+        };
+        let finding = match active.is_empty() {
+            true => Finding::warning(code::MD_SPARE, line),
+            false => Finding::info(code::MD_SPARE, line),
+        };
+        findings.push(finding.on_disk(member.region.disk));
+    }
+}
