@@ -1,0 +1,93 @@
+//! XFS of versions 4 and 5, read from the structures on disk.
+//!
+//! Specification: "XFS Algorithms & Data Structures", 3rd edition, of the kernel's documentation.
+//!
+//! Nothing is locked and nothing seeks: every call reads the inode it is about through the cached
+//! view of the volume. A damaged structure harms the calls that need it. A log that was not emptied
+//! is applied in memory, see [`log`].
+
+mod acl;
+mod attributes;
+mod backups;
+mod block_header;
+mod bytes;
+mod checksum;
+mod dir;
+mod features;
+mod groups;
+mod hash_tree;
+mod inode;
+mod log;
+mod map;
+mod mounted;
+mod recovery;
+mod superblock;
+mod volume;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
+
+use std::sync::Arc;
+
+use volfold_block::{BlockDevice, Confidence};
+
+use self::superblock::{MAGIC, Superblock};
+use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
+use crate::error::FsResult;
+use crate::node::FileSystem;
+
+/// Reads XFS.
+#[derive(Debug)]
+pub struct XfsDriver;
+
+impl FileSystemDriver for XfsDriver {
+    fn id(&self) -> &'static str {
+        "xfs"
+    }
+
+    fn title(&self) -> &'static str {
+        "XFS"
+    }
+
+    fn probe(&self, volume: &dyn BlockDevice) -> FsResult<Confidence> {
+        let mut magic = [0; 4];
+        if volume.size() < 4096 {
+            return Ok(Confidence::No);
+        }
+        volume.read_at(0, &mut magic)?;
+        Ok(if magic == MAGIC { Confidence::Certain } else { Confidence::No })
+    }
+
+    fn probe_backup(&self, volume: &dyn BlockDevice) -> FsResult<Confidence> {
+        Ok(backups::probe(volume))
+    }
+
+    fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
+        let superblock = backups::read_superblock(&*volume.metadata)?;
+        Ok(identity(&superblock))
+    }
+
+    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
+        Ok(Arc::new(mounted::Xfs::mount(volume)?))
+    }
+}
+
+fn identity(superblock: &Superblock) -> Identity {
+    Identity::new(superblock.label.clone(), uuid_text(&superblock.uuid))
+}
+
+/// The UUID in lower case with dashes, `None` if it is all zero.
+fn uuid_text(uuid: &[u8; 16]) -> Option<String> {
+    if *uuid == [0; 16] {
+        return None;
+    }
+    let mut text = String::with_capacity(36);
+    for (index, byte) in uuid.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    Some(text)
+}
