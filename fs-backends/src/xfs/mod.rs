@@ -16,6 +16,7 @@ mod dir;
 mod features;
 mod groups;
 mod hash_tree;
+mod identity;
 mod inode;
 mod log;
 mod map;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Confidence};
 
-use self::superblock::{MAGIC, Superblock};
+use self::superblock::MAGIC;
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::FsResult;
 use crate::node::FileSystem;
@@ -65,29 +66,10 @@ impl FileSystemDriver for XfsDriver {
 
     fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
         let superblock = backups::read_superblock(&*volume.metadata)?;
-        Ok(identity(&superblock))
+        Ok(identity::of(&superblock))
     }
 
     fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
         Ok(Arc::new(mounted::Xfs::mount(volume)?))
     }
-}
-
-fn identity(superblock: &Superblock) -> Identity {
-    Identity::new(superblock.label.clone(), uuid_text(&superblock.uuid))
-}
-
-/// The UUID in lower case with dashes, `None` if it is all zero.
-fn uuid_text(uuid: &[u8; 16]) -> Option<String> {
-    if *uuid == [0; 16] {
-        return None;
-    }
-    let mut text = String::with_capacity(36);
-    for (index, byte) in uuid.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    Some(text)
 }

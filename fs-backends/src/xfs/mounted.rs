@@ -371,7 +371,7 @@ fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo
         let line = format!("cut short: {device_size} of {} bytes", superblock.size());
         findings.push(Finding::warning(code::XFS_CUT_SHORT, line));
     }
-    let names = identity(superblock);
+    let names = identity::of(superblock);
     let block_size = u32::try_from(superblock.block_size.get()).unwrap_or(u32::MAX);
     let mut info = FsInfo::new("xfs", block_size, superblock.size());
     info.label = names.label;

@@ -14,7 +14,6 @@
 //! A directory of one block has its hash index at the end of it: 8 bytes for every name, and the
 //! number of names and of those that were deleted, 4 bytes each.
 
-use super::Entry;
 use crate::error::{FsError, FsResult};
 use crate::node::FileKind;
 use crate::xfs::bytes::{array, be16, be32, be64, byte};
@@ -122,14 +121,4 @@ pub(super) fn kind(number: u8) -> Option<FileKind> {
 /// Whether a file can be called `name`.
 pub(super) fn is_possible(name: &[u8]) -> bool {
     !name.is_empty() && !name.iter().any(|&byte| matches!(byte, 0 | b'/'))
-}
-
-/// The entry of a name at `position` of the directory.
-pub(super) fn entry(
-    (inode, name): (u64, &[u8]),
-    kind: Option<FileKind>,
-    (position, next): (u64, u64),
-    after_damage: bool,
-) -> Entry<'_> {
-    Entry { inode, name, kind, position, next, after_damage }
 }

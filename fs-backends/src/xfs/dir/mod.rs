@@ -299,7 +299,7 @@ impl Walk<'_> {
                     break;
                 }
             };
-            let entry = block::entry((found.inode, found.name), found.kind, found.place, false);
+            let entry = entry((found.inode, found.name), found.kind, found.place);
             if self.visit(entry, visit)?.is_break() {
                 return Ok(Walked::Stopped);
             }
@@ -360,7 +360,7 @@ impl Walk<'_> {
                 Item::Name { inode, name, kind, next } => {
                     let places = (place(at), place(next));
                     let is_own = matches!(name, b"." | b"..");
-                    let entry = block::entry((inode, name), kind, places, false);
+                    let entry = entry((inode, name), kind, places);
                     if !is_own && self.visit(entry, visit)?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -393,6 +393,15 @@ impl Walk<'_> {
     fn at_the_end(&self) -> Walked {
         Walked::ToTheEnd { damaged: self.damaged > 0 }
     }
+}
+
+/// The entry of a name between two places of the directory.
+fn entry(
+    (inode, name): (u64, &[u8]),
+    kind: Option<FileKind>,
+    (position, next): (u64, u64),
+) -> Entry<'_> {
+    Entry { inode, name, kind, position, next, after_damage: false }
 }
 
 /// Part of a directory cannot be read.

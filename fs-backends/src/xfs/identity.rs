@@ -1,0 +1,24 @@
+//! What tells one volume from another, as blkid writes it.
+
+use super::superblock::Superblock;
+use crate::driver::Identity;
+
+/// Label and UUID of the file system.
+pub(super) fn of(superblock: &Superblock) -> Identity {
+    Identity::new(superblock.label.clone(), uuid_text(&superblock.uuid))
+}
+
+/// The UUID in lower case with dashes, `None` if it is all zero.
+fn uuid_text(uuid: &[u8; 16]) -> Option<String> {
+    if *uuid == [0; 16] {
+        return None;
+    }
+    let mut text = String::with_capacity(36);
+    for (index, byte) in uuid.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    Some(text)
+}
