@@ -16,7 +16,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
-from lib import ext, fat, index, ldm_sets, lvm_sets, ntfs, sample, tables, tools, vmdk  # noqa: E402,F401
+from lib import ext, fat, index, ldm_sets, lvm_sets, ntfs, sample, tables, tools, vmdk, xfs  # noqa: E402,F401
 
 
 def chosen(patterns):
