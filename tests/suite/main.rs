@@ -76,6 +76,7 @@ mod vmware_mount;
 mod windows;
 #[cfg(windows)]
 mod winfsp;
+mod xfs;
 
 use std::process::ExitCode;
 

@@ -16,7 +16,8 @@ pub(super) fn of(bytes: &[u8], at: usize) -> Option<u32> {
 /// Whether the sum that is stored at `at` is that of `bytes`.
 pub(super) fn is_good(bytes: &[u8], at: usize) -> bool {
     let stored = array(bytes, at).map(u32::from_le_bytes);
-    stored.is_some() && stored == of(bytes, at)
+    // A fuzzer finds no good sums, and so nothing that lies after them.
+    stored.is_some() && (cfg!(fuzzing) || stored == of(bytes, at))
 }
 
 /// Stores the sum of `bytes` at `at`.

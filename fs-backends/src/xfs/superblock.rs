@@ -23,7 +23,7 @@
 //! | 0x07A  | 1    | `inode_log`         | of `inode_size`                                        |
 //! | 0x07B  | 1    | `inodes_log`        | inodes of a block                                      |
 //! | 0x07C  | 1    | `ag_blocks_log`     | of `ag_blocks`, rounded up                             |
-//! | 0x07E  | 1    | `in_progress`       | 1 while `mkfs` runs                                    |
+//! | 0x07E  | 1    | `in_progress`       | 1 while `mkfs.xfs` runs; the others keep it                                    |
 //! | 0x090  | 8    | `free_blocks`       |                                                        |
 //! | 0x0C0  | 1    | `dir_blocks_log`    | blocks of a directory block, at most 64 KiB            |
 //! | 0x0C1  | 1    | `log_sector_log`    |                                                        |
@@ -187,7 +187,8 @@ impl Superblock {
         if features.is_v5 && !checksum::is_good(sector, CHECKSUM_AT) {
             return Err(corrupt("superblock has a bad checksum"));
         }
-        if raw.in_progress != 0 {
+        // Only the primary is marked when `mkfs.xfs` ends.
+        if at == 0 && raw.in_progress != 0 {
             return Err(corrupt("file system was not made to its end"));
         }
         Self::of(raw, features).ok_or_else(|| corrupt("superblock has numbers that do not fit"))

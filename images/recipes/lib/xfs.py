@@ -6,7 +6,6 @@ mount everywhere any more: those volumes mkfs.xfs fills itself, and GRUB compare
 
 import hashlib
 import os
-import time
 
 from . import listing, tools, tree
 from .index import Fixture, recipe
@@ -176,8 +175,9 @@ def dirty_log():
         os.makedirs(os.path.join(root, "names"))
         for number in range(300):
             open(os.path.join(root, "names", f"early {number}"), "wb").close()
-        tools.run("sync", "-f", root)
-        time.sleep(0.2)
+        # Writes all that the log holds to its places.
+        tools.run("xfs_freeze", "-f", root)
+        tools.run("xfs_freeze", "-u", root)
         set_attributes(root, node=50)
         for number in range(0, 300, 2):
             os.unlink(os.path.join(root, "names", f"early {number}"))

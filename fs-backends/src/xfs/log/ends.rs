@@ -8,7 +8,7 @@
 use super::record::Record;
 use super::{BLOCK, Log};
 use crate::error::{FsError, FsResult};
-use crate::xfs::bytes::{be32, byte};
+use crate::xfs::bytes::be32;
 
 /// The blocks that may be under way at once: 8 buffers of 256 KiB.
 const UNDER_WAY: u64 = 8 * 512;
@@ -140,7 +140,5 @@ fn last_record(log: &Log, head: u64, most: u64) -> FsResult<Option<Record>> {
 }
 
 fn is_unmount(log: &Log, record: &Record) -> FsResult<bool> {
-    let data = record.data(log)?;
-    let flags = data.as_ref().and_then(|data| byte(data, 9));
-    Ok(flags.is_some_and(|flags| flags & UNMOUNT != 0))
+    Ok(record.first_flags(log)?.is_some_and(|flags| flags & UNMOUNT != 0))
 }

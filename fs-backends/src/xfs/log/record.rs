@@ -21,7 +21,7 @@ use volfold_block::bytes_to_index;
 
 use super::{BLOCK, Log};
 use crate::error::{FsError, FsResult};
-use crate::xfs::bytes::{array, be32, be64, put};
+use crate::xfs::bytes::{array, be32, be64, byte, put};
 
 const MAGIC: u32 = 0xFEED_BABE;
 /// LIMIT: the largest buffer of the specification.
@@ -35,6 +35,8 @@ const CYCLE_DATA_AT: usize = 0x2C;
 /// The bytes of a header that are summed: as the compilers of 64-bit and 32-bit systems lay it out.
 const SUMMED: [usize; 2] = [328, 324];
 const SUMMED_MORE: usize = 260;
+/// Where an operation has its flags.
+const FLAGS_AT: usize = 9;
 const FORMAT_LITTLE_ENDIAN: u32 = 1;
 
 /// The header of a record.
@@ -87,6 +89,13 @@ impl Record {
     /// The block after it.
     pub(super) fn end(&self, log: &Log) -> u64 {
         log.wrap(self.at.saturating_add(self.blocks()))
+    }
+
+    /// The flags of the first operation; `mkfs.xfs` gives the one record that it writes no checksum.
+    pub(super) fn first_flags(&self, log: &Log) -> FsResult<Option<u8>> {
+        let mut block = [0; LENGTH_OF_BLOCK];
+        log.read(self.at.saturating_add(self.header_blocks), &mut block)?;
+        Ok(byte(&block, FLAGS_AT))
     }
 
     /// The data as it was before the log was written; `None` if the checksum is bad.
