@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+use volfold::{DiskSet, OpenOptions};
 use volfold_block::MemoryDevice;
 use volfold_fs::{
     DRIVERS, DirCursor, FileKind, FileSystem, FileSystemDriver, FsErrorKind, FsResult, Name,
     NodeId, ReadOptions, StreamName, VolumeReader,
 };
 
+use crate::common::compare;
 use crate::common::fixtures::{fixture, fixtures_folder};
+use crate::common::listing;
 use crate::common::program::{Scratch, text, volfold};
 use crate::conformance::Random;
 use crate::harness::{apply, note, test};
@@ -119,6 +122,25 @@ fn the_log_is_applied_and_that_is_told() {
     let target = scratch.join("bent.img");
     std::fs::write(&target, &bent).expect("an image");
     let output = volfold(["ls", "--json", text(&target)]).code(3).json();
+    let findings = output["findings"].as_array().expect("findings").clone();
+    let told = |finding: &serde_json::Value| finding["code"] == "xfs-log-not-replayed";
+    assert!(findings.iter().any(told), "{findings:?}");
+}
+
+#[apply(test)]
+fn a_log_on_another_disk_of_the_set_is_applied() {
+    let fixture = fixture("xfs-external-log");
+    let rows = listing::load(&fixtures_folder().join("xfs-external-log.tsv"));
+    let set = DiskSet::open(fixture.paths(), &OpenOptions::default()).expect("both disks");
+    let volume =
+        set.volumes().iter().find(|volume| volume.file_system().is_ok()).expect("a volume");
+    let fs = volume.file_system().expect("a file system");
+    let compared = compare::compare(&*fs, &rows).expect("a tree");
+    assert!(compared.differences.is_empty() && compared.same == 3, "{:?}", compared.differences);
+    assert!(fs.findings().iter().all(|finding| finding.code == "xfs-log-replayed"));
+    // Alone it has its old files, and that is told.
+    let data = fixture.paths().into_iter().find(|path| path.ends_with("data.img")).expect("a disk");
+    let output = volfold(["ls", "--json", text(&data)]).code(3).json();
     let findings = output["findings"].as_array().expect("findings").clone();
     let told = |finding: &serde_json::Value| finding["code"] == "xfs-log-not-replayed";
     assert!(findings.iter().any(told), "{findings:?}");

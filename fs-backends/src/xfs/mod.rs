@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Confidence};
 
+use self::log::device;
 use self::superblock::MAGIC;
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::FsResult;
@@ -57,16 +58,25 @@ impl FileSystemDriver for XfsDriver {
             return Ok(Confidence::No);
         }
         volume.read_at(0, &mut magic)?;
-        Ok(if magic == MAGIC { Confidence::Certain } else { Confidence::No })
+        let is_known = magic == MAGIC || device::owner(volume)?.is_some();
+        Ok(if is_known { Confidence::Certain } else { Confidence::No })
     }
 
     fn probe_backup(&self, volume: &dyn BlockDevice) -> FsResult<Confidence> {
+        if device::owner_by_search(volume)?.is_some() {
+            return Ok(Confidence::Likely);
+        }
         Ok(backups::probe(volume))
     }
 
     fn identify(&self, volume: VolumeReader) -> FsResult<Identity> {
-        let superblock = backups::read_superblock(&*volume.metadata)?;
-        Ok(identity::of(&superblock))
+        match backups::read_superblock(&*volume.metadata) {
+            Ok(superblock) => Ok(identity::of(&superblock)),
+            Err(error) => {
+                let owner = device::owner_by_search(&*volume.metadata)?;
+                owner.map(|owner| identity::of_log(&owner)).ok_or(error)
+            }
+        }
     }
 
     fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use volfold_block::{Finding, Mapped, code, error_chain};
 
 use super::backups;
+use super::identity;
 use super::log::{self, Ends, Log, Replayed};
 use super::superblock::Superblock;
 use super::volume::{Doubts, Volume};
@@ -47,14 +48,7 @@ fn replayed(
     reader: &VolumeReader,
     superblock: &Superblock,
 ) -> FsResult<Option<(VolumeReader, Doubts, Vec<Finding>)>> {
-    if superblock.log_start.is_none() {
-        let message = "log is on another device, which this build does not read";
-        return Err(FsError::new(FsErrorKind::MissingPart, message));
-    }
-    let span = superblock.log_span();
-    let span = span.ok_or_else(|| FsError::corrupt("log is outside the file system"))?;
-    let is_v5 = superblock.features.is_v5;
-    let log = Log::new(reader.data.clone(), span, superblock.uuid, is_v5)?;
+    let log = find(reader, superblock)?;
     let Ends::Dirty { tail, head } = Ends::find(&log)? else { return Ok(None) };
     let outcome = log::replay(&log, (tail, head), &*reader.data, superblock)?;
     let mut findings = Vec::new();
@@ -75,6 +69,29 @@ fn replayed(
     let view = |device| Arc::new(Mapped::new(Replayed::new(device, outcome.changed.clone())));
     let changed = VolumeReader::new(view(reader.data.clone()), view(reader.metadata.clone()));
     Ok(Some((changed, outcome.doubts, findings)))
+}
+
+/// The log of the file system: blocks of its own, or another volume of the set.
+fn find(reader: &VolumeReader, superblock: &Superblock) -> FsResult<Log> {
+    let is_v5 = superblock.features.is_v5;
+    if superblock.log_start.is_some() {
+        let span = superblock.log_span();
+        let span = span.ok_or_else(|| FsError::corrupt("log is outside the file system"))?;
+        return Log::new(reader.data.clone(), span, superblock.uuid, is_v5);
+    }
+    let name = identity::log_name(&superblock.uuid).unwrap_or_default();
+    let found = reader.others(&name);
+    let [other] = found.as_slice() else {
+        // Of several it is not known which goes with this state of the file system.
+        let message = match found.len() {
+            0 => "log is on another volume, which is missing; give its disk as well",
+            _ => "log is on another volume, and there are several of it; give one of them",
+        };
+        return Err(FsError::new(FsErrorKind::MissingPart, message));
+    };
+    let size = superblock.bytes(superblock.log_blocks);
+    let size = size.ok_or_else(|| FsError::corrupt("log has an invalid size"))?;
+    Log::new(other.data.clone(), (0, size), superblock.uuid, is_v5)
 }
 
 /// LIMIT: files with an unfinished change that are named.

@@ -182,18 +182,54 @@ def dirty_log():
         for number in range(0, 300, 2):
             os.unlink(os.path.join(root, "names", f"early {number}"))
         for number in range(100):
-            with open(os.path.join(root, "names", f"late {number}"), "wb") as file:
+            with open(os.path.join(root, "names", f"late {number}"), "wb", 0) as file:
                 file.write(b"late" * number)
                 os.fsync(file.fileno())
         fragment(os.path.join(root, "docs", "fragmented.bin"), 60, 8192)
         os.rename(os.path.join(root, "docs", "letter.txt"), os.path.join(root, "names", "moved.txt"))
         tools.run("sync", "-f", root)
-        with open(os.path.join(root, "names", "last"), "wb") as file:
+        with open(os.path.join(root, "names", "last"), "wb", 0) as file:
             file.write(b"the last file\n")
             os.fsync(file.fileno())
         tools.run("xfs_io", "-x", "-c", "shutdown -f", root)
     note = "the listing is the kernel's after it replayed the log of a copy"
     return finish("xfs-dirty-log", image, note, facts=listed(copy(image), "noatime"))
+
+
+@recipe("xfs-external-log")
+def external_log():
+    """The log is on another device, and has the newest changes."""
+    images = [tools.blank(os.path.join(tools.scratch(), name), size << 20) for name, size in (("data.img", 16), ("log.img", 8))]
+    loops = []
+    try:
+        for image in images:
+            loops.append(tools.run("losetup", "--find", "--show", image).decode().strip())
+        uuid = f"uuid={UUID.format(7)}"
+        log = f"logdev={loops[1]},size=6m"
+        tools.run("mkfs.xfs", "-q", "--unsupported", "-L", "external", "-m", uuid, "-l", log, loops[0])
+        root = os.path.join(tools.scratch(), "external")
+        os.makedirs(root, exist_ok=True)
+        options = f"noatime,logdev={loops[1]}"
+        tools.run("mount", "-t", "xfs", "-o", options, loops[0], root)
+        tree.write(tree.load(["short"], "ext"), root)
+        tools.run("xfs_freeze", "-f", root)
+        tools.run("xfs_freeze", "-u", root)
+        os.unlink(os.path.join(root, "docs", "picture.bin"))
+        with open(os.path.join(root, "docs", "late.txt"), "wb", 0) as file:
+            file.write(b"written in the last moment\n" * 100)
+            os.fsync(file.fileno())
+        tools.run("xfs_io", "-x", "-c", "shutdown -f", root)
+        tools.run("umount", root)
+        fixture = Fixture("xfs-external-log", "set", "the listing is the kernel's after it replayed the log")
+        for image in images:
+            fixture.file(image, os.path.basename(image))
+        tools.run("mount", "-t", "xfs", "-o", options, loops[0], root)
+        listing.save(listing.of_folder(root), os.path.join(tools.FIXTURES, "xfs-external-log.tsv"))
+        tools.run("umount", root)
+    finally:
+        for loop in loops:
+            tools.run("losetup", "-d", loop)
+    return fixture.verified("kernel mount as xfs with its logdev")
 
 
 def proto(folder, sizes, names, long_link):

@@ -7,6 +7,7 @@
 //! the tail, which the last record names, to the head are applied again, see [`replay`].
 
 mod apply_inode;
+pub(super) mod device;
 mod ends;
 mod intents;
 mod items;

@@ -52,6 +52,16 @@ pub(super) struct Record {
     is_little_endian: bool,
 }
 
+/// The UUID of the file system that the record with the header in `block` belongs to; `None` if it is
+/// no header.
+pub(super) fn owner(block: &[u8]) -> Option<[u8; 16]> {
+    let is_header = be32(block, 0)? == MAGIC
+        && matches!(be32(block, 8)?, 1..=3)
+        && be32(block, 0x0C)? <= MAX_LENGTH
+        && matches!(be32(block, 0x12C)?, 1..=3);
+    if is_header { array(block, 0x130) } else { None }
+}
+
 impl Record {
     /// The record whose header is in `block`, which is block `at`; `None` if it is none of this log.
     pub(super) fn parse(log: &Log, block: &[u8], at: u64) -> Option<Self> {
