@@ -189,7 +189,7 @@ impl Extents {
     ///
     /// # Errors
     /// As [`Self::push`].
-    #[cfg(feature = "ext4")]
+    #[cfg(any(feature = "ext4", feature = "xfs"))]
     pub(super) fn push_hole_to(&mut self, end: u64) -> FsResult<()> {
         self.push(Place::Hole, end.saturating_sub(self.end))
     }
@@ -219,7 +219,7 @@ impl Extents {
     }
 
     /// Whether two runs share bytes of the volume.
-    #[cfg(any(feature = "fat", feature = "ext4"))]
+    #[cfg(any(feature = "fat", feature = "ext4", feature = "xfs"))]
     pub(super) fn has_overlap(&self) -> bool {
         if self.runs.len() < 2 {
             return false;

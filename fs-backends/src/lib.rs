@@ -81,7 +81,7 @@ pub mod driver;
 pub mod error;
 #[cfg(feature = "ext4")]
 pub mod ext4;
-#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4", feature = "xfs"))]
 mod extents;
 #[cfg(feature = "fat")]
 pub mod fat;
@@ -94,7 +94,11 @@ pub mod registry;
 mod testing;
 pub mod time;
 pub mod tree;
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+mod ways;
 pub mod wtf8;
+#[cfg(feature = "xfs")]
+pub mod xfs;
 
 pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};

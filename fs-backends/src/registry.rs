@@ -13,6 +13,8 @@ pub static DRIVERS: &[&dyn FileSystemDriver] = &[
     &crate::fat::FatDriver,
     #[cfg(feature = "ext4")]
     &crate::ext4::Ext4Driver,
+    #[cfg(feature = "xfs")]
+    &crate::xfs::XfsDriver,
 ];
 
 /// The driver that is surest of `volume`; the first of equals, `None` if no driver knows it. Where

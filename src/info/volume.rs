@@ -210,11 +210,12 @@ impl VolumeState {
         file_system: Option<&FileSystemInfo>,
         findings: &[Finding],
     ) -> Option<Self> {
-        const CUT_SHORT: [Code; 4] = [
+        const CUT_SHORT: [Code; 5] = [
             code::EXT4_CUT_SHORT,
             code::FAT_TRUNCATED,
             code::NTFS_TRUNCATED,
             code::PARTITION_PAST_END,
+            code::XFS_CUT_SHORT,
         ];
         let id = volume.id();
         let about = |finding: &&Finding| finding.volume.as_deref() == Some(id);

@@ -70,6 +70,7 @@ pub struct Claim {
 /// Where a volume comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum VolumeType {
     /// A partition of an MBR.
     Basic,

@@ -80,6 +80,7 @@ mod vss;
 mod windows;
 #[cfg(windows)]
 mod winfsp;
+mod xfs;
 
 use std::process::ExitCode;
 

@@ -57,7 +57,9 @@ fn volume_at(fixture: &Fixture, offset: u64) -> (String, CaseRule) {
         .find(|volume| volume["extents"][0]["offset"].as_u64() == Some(offset))
         .expect("the volume");
     let kind = volume["file_system"]["type"].as_str().expect("a type");
-    let case = if kind.starts_with("ext") { CaseRule::Sensitive } else { CaseRule::Insensitive };
+    let is_xfs = kind == "xfs" && fixture.name != "xfs-ascii-ci";
+    let is_sensitive = kind.starts_with("ext") || is_xfs;
+    let case = if is_sensitive { CaseRule::Sensitive } else { CaseRule::Insensitive };
     (volume["name"].as_str().expect("a name").to_owned(), case)
 }
 

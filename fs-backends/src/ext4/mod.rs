@@ -34,7 +34,6 @@ mod runs;
 mod superblock;
 mod system_blocks;
 mod volume;
-mod ways;
 
 #[cfg(test)]
 #[cfg(unix)]
@@ -61,7 +60,6 @@ use self::inode::{FAST_LINK, Flags, Inode};
 use self::journal_device::JournalDevice;
 use self::superblock::{MAGIC, MAGIC_OFFSET, MAX_LOG_BLOCK_SIZE, Primary};
 use self::volume::Volume;
-use self::ways::{Known, Way, Ways};
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader, VolumeRole};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
@@ -69,6 +67,7 @@ use crate::node::{
     DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
     NodeId, StreamName, Usage,
 };
+use crate::ways::{Known, Way, Ways};
 
 /// LIMIT: a link target, far above the 4096 bytes that Linux follows.
 const MAX_TARGET: u64 = 65536;
@@ -146,7 +145,8 @@ impl Ext4 {
         let info = info(&volume, device_size, findings);
         check_root(&volume)?;
         let ways = Ways::default();
-        ways.replace(inode::ROOT, Way { parent: inode::ROOT, position: 0 });
+        let root = u64::from(inode::ROOT);
+        ways.replace(root, Way { parent: root, position: 0 });
         Ok(Self { volume, info, indexes: Indexes::new()?, ways, log: FindingLog::new() })
     }
 
@@ -174,12 +174,12 @@ impl Ext4 {
     /// # Errors
     /// If the host cannot read.
     fn leads_to(&self, number: u32, way: Way) -> FsResult<bool> {
-        let better = match self.ways.note(number, way) {
+        let better = match self.ways.note(u64::from(number), way) {
             Known::Same => return Ok(true),
             Known::Other(known) if known.parent == way.parent => way.position < known.position,
-            Known::Other(_) => self.parent_of(number)? == Some(way.parent),
+            Known::Other(_) => self.parent_of(number)?.map(u64::from) == Some(way.parent),
             Known::Forgotten => {
-                let parent = self.parent_of(number)?;
+                let parent = self.parent_of(number)?.map(u64::from);
                 if parent.is_none_or(|parent| parent == way.parent) {
                     return Ok(true);
                 }
@@ -187,7 +187,7 @@ impl Ext4 {
             }
         };
         if better {
-            self.ways.replace(number, way);
+            self.ways.replace(u64::from(number), way);
         }
         self.log.add(Finding::warning(
             code::EXT4_DIRECTORY_TWICE,
@@ -215,11 +215,11 @@ impl Ext4 {
 
     /// Notes what the directory `number` says of itself that is not so.
     fn compare_claims(&self, number: u32, claims: Claims) {
-        let reached = self.ways.parent(number);
-        let expected = [(".", claims.own, Some(number)), ("..", claims.parent, reached)];
+        let reached = self.ways.parent(u64::from(number));
+        let expected = [(".", claims.own, Some(u64::from(number))), ("..", claims.parent, reached)];
         for (name, said, expected) in expected {
             if let (Some(said), Some(expected)) = (said, expected)
-                && said != expected
+                && u64::from(said) != expected
             {
                 self.log.add(Finding::warning(
                     code::EXT4_DIRECTORY_CONTRADICTION,
@@ -292,7 +292,7 @@ impl FileSystem for Ext4 {
         let directory = self.directory(dir)?;
         let number = inode_number(dir)?;
         let found = self.indexes.find(&directory, number, name.as_bytes())?;
-        let way = Way { parent: number, position: found.position };
+        let way = Way { parent: u64::from(number), position: found.position };
         match self.volume.read_inode(found.inode, &mut Vec::new()) {
             Ok(inode) if inode.kind != FileKind::Directory => {}
             Ok(_) if self.leads_to(found.inode, way)? => {}
@@ -328,7 +328,7 @@ impl FileSystem for Ext4 {
                 Err(_) => None,
             };
             let kind = metadata.as_ref().map(|metadata| metadata.kind).or(entry.kind);
-            let way = Way { parent: number, position: entry.position };
+            let way = Way { parent: u64::from(number), position: entry.position };
             if kind == Some(FileKind::Directory) && !self.leads_to(entry.inode, way)? {
                 refused = true;
                 return Ok(ControlFlow::Continue(()));

@@ -283,6 +283,16 @@ codes! {
     EXT4_METADATA_DAMAGED = "ext4-metadata-damaged", content, "A structure of an ext volume is damaged or has a bad checksum.", "What it describes is refused; `e2fsck` on a copy of the image may bring some of it back.";
     EXT4_SPACE_LOST = "ext4-space-lost", other, "Blocks or inodes of an ext volume are marked as in use, and nothing uses them.", "Nothing that has a name depends on it.";
     EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
+    XFS_BACKUP_SUPERBLOCK = "xfs-backup-superblock", other, "The superblock of an XFS volume is damaged; that of another allocation group is used.", "`xfs_repair` on a copy of the image repairs it.";
+    XFS_CUT_SHORT = "xfs-cut-short", content, "An XFS volume is larger than what holds it; what is missing is an error.", "The image or partition is cut off: compare its size with the disk, and copy it again.";
+    XFS_DIRECTORY_TWICE = "xfs-directory-twice", content, "A directory of an XFS volume has a second name.", "It is entered by the name that its own `..` entry agrees with; the other name is refused once both were seen.";
+    XFS_ENTRY_TYPE = "xfs-entry-type", content, "A name on an XFS volume is recorded as another type of file than its inode is.", "The inode may belong to another file by now; compare the content with a copy from elsewhere.";
+    XFS_INODE_UNUSED = "xfs-inode-unused", content, "A name on an XFS volume leads to an inode that is deleted or was never used.", "The file is lost or was being deleted; a backup may have it.";
+    XFS_LOG_DAMAGED = "xfs-log-damaged", content, "The log of an XFS volume is damaged; changes after the damage may be missing.", "`xfs_logprint` on `volfold attach` shows what is left of it.";
+    XFS_LOG_NOT_REPLAYED = "xfs-log-not-replayed", content, "The log of an XFS volume was not applied; the newest changes may be missing.", "Give the disk of the log as well, or mount the volume once on a copy.";
+    XFS_LOG_REPLAYED = "xfs-log-replayed", other, "The log of an XFS volume was applied in memory.";
+    XFS_LOG_UNFINISHED = "xfs-log-unfinished", content, "The log of an XFS volume begins a change to a file that it does not end; the file is refused.", "Mount a copy of the image once with Linux, which ends the change.";
+    XFS_NEEDS_REPAIR = "xfs-needs-repair", content, "An XFS volume is marked as in need of `xfs_repair`.", "Run `xfs_repair` on a copy of the image, and compare the files that it names.";
     HIVE_CUT_SHORT = "hive-cut-short", content, "A registry hive of Windows is larger than its file; what is missing is an error.", "The file or the image is cut off: copy it again.";
     HIVE_DIRTY = "hive-dirty", content, "A registry hive of Windows was not closed cleanly, and no log of it could be applied; the newest changes may be missing.", "A Windows that was running when its image was made leaves hives like this; the logs lie beside the hive, with `.LOG1` and `.LOG2` in their names.";
     HIVE_HEADER_DAMAGED = "hive-header-damaged", content, "The base block of a registry hive of Windows has a bad checksum, and is used all the same.", "Compare what is shown with another copy of the hive, as Windows keeps in `System32\\config\\RegBack`.";

@@ -45,9 +45,12 @@ struct Origin<'a> {
 /// A shadow copy whose store was looked for.
 struct Copied<'a> {
     entry: CopyEntry,
-    /// Its store, and where that lies; or why there is none.
-    store: Result<(Arc<Store>, &'a [VolumeExtent]), String>,
+    /// Or why there is none.
+    store: Result<Placed<'a>, String>,
 }
+
+/// A store, and where the volume lies that it is on.
+type Placed<'a> = (Arc<Store>, &'a [VolumeExtent]);
 
 impl SnapshotManager for Vss {
     fn id(&self) -> &'static str {
@@ -126,7 +129,7 @@ fn store_of<'a>(
     origin: &Origin<'a>,
     origins: &[Origin<'a>],
     entry: &CopyEntry,
-) -> Result<(Arc<Store>, &'a [VolumeExtent]), String> {
+) -> Result<Placed<'a>, String> {
     let own =
         |catalog: &Catalog| catalog.stores.iter().find(|own| own.store == entry.store).copied();
     let open = |volume: &'a Volume, found: StoreEntry| {
@@ -229,10 +232,7 @@ fn volume(
 }
 
 /// The stores that `own` is read of, or why it is not read.
-fn stores<'a>(
-    own: &Copied<'a>,
-    newer: &[Copied<'a>],
-) -> Result<Vec<(Arc<Store>, &'a [VolumeExtent])>, String> {
+fn stores<'a>(own: &Copied<'a>, newer: &[Copied<'a>]) -> Result<Vec<Placed<'a>>, String> {
     let mut stores = vec![own.store.clone()?];
     let mut position = own.entry.position;
     for copy in newer {

@@ -161,7 +161,7 @@ fn mark(runs: &mut Vec<(u32, u32)>, block: u32) -> BlockResult<()> {
 
 /// The number of the block that begins at `place` of a volume.
 fn number(place: u64, what: &str, at: u64) -> BlockResult<u32> {
-    let number = (place % BLOCK == 0).then_some(place / BLOCK);
+    let number = place.is_multiple_of(BLOCK).then_some(place / BLOCK);
     number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
         let line =
             format!("a descriptor of a shadow copy has {what} {place:#x}, which is no block");

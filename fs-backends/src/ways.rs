@@ -15,7 +15,7 @@ const MAX_DIRECTORIES: usize = 1 << 20;
 /// A name: the directory that it is in, and where it lies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
-    pub(super) parent: u32,
+    pub(super) parent: u64,
     pub(super) position: u64,
 }
 
@@ -32,11 +32,11 @@ pub(super) enum Known {
 
 /// The names by which directories were reached.
 #[derive(Debug, Default)]
-pub(super) struct Ways(Mutex<HashMap<u32, Way>>);
+pub(super) struct Ways(Mutex<HashMap<u64, Way>>);
 
 impl Ways {
     /// Remembers that `directory` is reached by `way`, unless it was by another.
-    pub(super) fn note(&self, directory: u32, way: Way) -> Known {
+    pub(super) fn note(&self, directory: u64, way: Way) -> Known {
         let mut ways = self.0.lock();
         let is_full = ways.len() >= MAX_DIRECTORIES;
         match ways.entry(directory) {
@@ -51,12 +51,12 @@ impl Ways {
     }
 
     /// Remembers `way` in place of another.
-    pub(super) fn replace(&self, directory: u32, way: Way) {
+    pub(super) fn replace(&self, directory: u64, way: Way) {
         self.0.lock().insert(directory, way);
     }
 
     /// The directory that `directory` was reached from.
-    pub(super) fn parent(&self, directory: u32) -> Option<u32> {
+    pub(super) fn parent(&self, directory: u64) -> Option<u64> {
         self.0.lock().get(&directory).map(|way| way.parent)
     }
 }
