@@ -179,7 +179,7 @@ fn a_changed_bit_in_a_list_costs_no_more_than_the_copies() {
         let mut changed = bytes.clone();
         changed[at] ^= 0x10;
         fs::write(&image, &changed).expect("an image");
-        let set = open(&[image.clone()]);
+        let set = open(std::slice::from_ref(&image));
         let whole = set.volumes().first().expect("the volume");
         assert_eq!(whole.reason, None, "{at:#x}");
         for copy in copies(&set) {
