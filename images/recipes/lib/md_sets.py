@@ -73,25 +73,25 @@ class Set:
 @recipe("md-layouts")
 def layouts():
     made = Set("md-layouts", 5, "every layout on five disks with a partition for each array, patterns of 16 bytes")
-    rows = 6
+    rows = 5
 
     def data(name, count):
         return lvm.pattern(name, count * CHUNK)
 
     for name, version in [("r1-090", "0.90"), ("r1-090be", "0.90-be"), ("r1-10", "1.0"), ("r1-11", "1.1"), ("r1-12", "1.2")]:
-        own = data(name, 4)
+        own = data(name, 2)
         made.array(name, 1, [own] * 2, own, "mirrored", "degraded", version=version, chunk=0)
-    own = data("r1-three", 4)
+    own = data("r1-three", 2)
     made.array("r1-three", 1, [own] * 3, own, "mirrored", "degraded", chunk=0)
-    own = data("lin", 9)
-    made.array("lin", -1, [own[: 4 * CHUNK], own[4 * CHUNK : 6 * CHUNK], own[6 * CHUNK :]], own, "spanned", "failed",
+    own = data("lin", 7)
+    made.array("lin", -1, [own[: 2 * CHUNK], own[2 * CHUNK : 4 * CHUNK], own[4 * CHUNK :]], own, "spanned", "failed",
                even=False, chunk=0)  # fmt: skip
     own = data("r0", 4 * rows)
     made.array("r0", 0, md.deal(own, 4), own, "striped", "failed", even=False)
     # As long as the devices are: all that is before the superblock.
-    own = data("r0-090", 20) + bytes((2 * 48 - 20) * CHUNK)
+    own = data("r0-090", 12) + bytes((2 * 48 - 12) * CHUNK)
     made.array("r0-090", 0, md.deal(own, 2), own, "striped", "failed", even=False, version="0.90")
-    sizes = [3, 5, 5, 8, 4]
+    sizes = [2, 3, 3, 5, 2]
     for name, number in [("r0-orig", 1), ("r0-alt", 2)]:
         own = data(name, sum(sizes))
         columns = md.zones(own, sizes, number == 1)
