@@ -243,7 +243,7 @@ def stacked():
             path = os.path.join(folder, f"disk{2 * column + side}.img")
             tools.patch(tools.blank(path, len(device)), 0, device)
             fixture.file(path)
-    lost = {f"disk{disk}.img": "healthy" for disk in range(4)}
+    lost = {f"disk{disk}.img": "degraded" for disk in range(4)}
     fixture.record["arrays"] = [md.fact(outer, "striped", data, lost)]
     return fixture.verified("mdadm --examine: 6 superblocks are right")
 
@@ -343,7 +343,7 @@ def nested():
         tools.patch(tools.blank(path, len(device)), 0, device)
         fixture.file(path)
     fact = group.facts[0]
-    fact["without"] = {f"disk{disk}.img": "healthy" for disk in range(4)}
+    fact["without"] = {f"disk{disk}.img": "degraded" for disk in range(4)}
     fixture.record["arrays"] = [fact]
     fixture.verified(f"lvm2: vgcfgrestore and vgck take the metadata, lvs -a lists {len(listed)} volumes")
     return fixture.verified("mdadm --examine: 4 superblocks are right")

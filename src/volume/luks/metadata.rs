@@ -35,6 +35,9 @@ const MAX_TOKENS: usize = 4;
 /// The flags of segments that are not part of the volume.
 const BACKUP: &str = "backup-";
 
+/// The flag of a segment of which a part has another key.
+const IN_CHANGE: &str = "in-reencryption";
+
 /// The priority of key slots that say none; 0 is tried last, for nobody chooses a slot here.
 const PRIORITY_NORMAL: u32 = 1;
 
@@ -168,6 +171,11 @@ pub(super) fn parse(header: &BinaryHeader, size: u64) -> BlockResult<Header> {
     let mut keys = Keys::new(&raw);
     let mut chosen = in_order(&raw.segments)?;
     chosen.retain(|(_, segment)| !segment.flags.iter().any(|flag| flag.starts_with(BACKUP)));
+    let in_change =
+        |(_, segment): &(&str, &RawSegment)| segment.flags.iter().any(|flag| flag == IN_CHANGE);
+    if chosen.iter().any(in_change) {
+        return Err(BlockError::unsupported(requirement(IN_CHANGE)));
+    }
     let mut segments = Vec::new();
     for (name, raw) in &chosen {
         let encryption = if is_encrypted(raw)? { Some(keys.encryption(name, raw)?) } else { None };

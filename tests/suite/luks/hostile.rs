@@ -91,6 +91,11 @@ fn what_is_not_known_is_refused_by_its_name() {
             "\"integrity\":{\"type\":\"hmac(sha256)\"},\"sector_size\"",
             "integrity (hmac(sha256))",
         ),
+        (
+            "\"sector_size\"",
+            "\"flags\":[\"in-reencryption\"],\"sector_size\"",
+            "being encrypted anew",
+        ),
         ("\"type\":\"luks2\"", "\"type\":\"other\"", "key slots of type other"),
         ("\"type\":\"raw\"", "\"type\":\"datashift\"", "areas and splitters of type datashift"),
         ("\"type\":\"pbkdf2\",\"hash\"", "\"type\":\"scrypt\",\"hash\"", "key derivation scrypt"),

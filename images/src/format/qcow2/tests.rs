@@ -1,8 +1,11 @@
 //! What no tool makes: images with one field bent, and every image that is cut or has another byte.
 
-use volfold_block::{BlockErrorKind, ExtentKind, code};
+use std::sync::Arc;
+
+use volfold_block::{BlockDevice, BlockErrorKind, BlockResult, ExtentKind, code};
 
 use super::testing::*;
+use crate::context::Decryption;
 use crate::registry;
 use crate::testing::{Files, context, read};
 
@@ -270,6 +273,56 @@ fn headers_that_cannot_be_are_refused() {
     assert_eq!(refused(&huge).0, Unsupported);
     let long = image.extension(9, &[0; 100]).u32(116, 9000);
     assert_eq!(refused(&long).2, "QCOW2 header extension is cut short");
+}
+
+/// Every byte of `0`, mixed.
+struct Mixed(Arc<dyn BlockDevice>);
+
+impl BlockDevice for Mixed {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        self.0.read_at(offset, buf)?;
+        buf.iter_mut().for_each(|byte| *byte ^= 0x5A);
+        Ok(())
+    }
+}
+
+/// Opens by a header of one cluster.
+struct OneKey;
+
+impl Decryption for OneKey {
+    fn luks(
+        &self,
+        called: &str,
+        header: Arc<dyn BlockDevice>,
+        file: &Arc<dyn BlockDevice>,
+    ) -> BlockResult<Arc<dyn BlockDevice>> {
+        assert_eq!((called, header.size()), ("a.qcow2", 512));
+        Ok(Arc::new(Mixed(file.clone())))
+    }
+}
+
+#[test]
+fn clusters_of_an_encrypted_image_are_read_where_they_are_in_the_file() {
+    let (bits, header) = (9, Builder::at(9, 1) & !COPIED);
+    let words = [Builder::at(bits, 0), 0, packed(bits, Builder::at(bits, 0), 9), header | COPIED];
+    let place = [header.to_be_bytes(), 512_u64.to_be_bytes()].concat();
+    let image = Builder::new(bits, &words).data(5).data(6).extension(0x0537_BE77, &place);
+    let files = Files::default().with("a.qcow2", image.u32(ENCRYPTION, 2).build());
+    let context = context().with_decryption(Arc::new(OneKey));
+    let opened = registry::open(&files.located("a.qcow2"), &context).unwrap();
+    assert_eq!(opened.variant.as_deref(), Some("v3, LUKS"));
+    assert_eq!(read(&*opened.device, 0, 512).unwrap(), [5 ^ 0x5A; 512]);
+    assert_eq!(read(&*opened.device, 512, 512).unwrap(), [0; 512]);
+    for (offset, sentence) in [
+        (1024, "compressed cluster in an image that is encrypted"),
+        (1536, "cluster lies in the header or an L1 table"),
+    ] {
+        assert_eq!(read(&*opened.device, offset, 1).unwrap_err().message(), sentence);
+    }
 }
 
 #[test]
