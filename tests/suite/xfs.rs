@@ -47,7 +47,7 @@ fn sha256(bytes: &[u8]) -> String {
 #[apply(test)]
 fn attributes_are_those_that_the_kernel_lists() {
     let mut count = 0;
-    for name in ["xfs", "xfs-1k", "xfs-large-counters", "xfs-dirty-log"] {
+    for name in ["xfs", "xfs-1k", "xfs-large-counters", "xfs-parent", "xfs-dirty-log"] {
         let listed = fixtures_folder().join(format!("{name}.attributes.tsv"));
         let listed = std::fs::read_to_string(listed).expect("a list");
         let mut expected: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();

@@ -16,6 +16,9 @@ mod record;
 mod replay;
 mod transactions;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, byte_count};
