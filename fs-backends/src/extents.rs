@@ -414,11 +414,13 @@ impl FileData for ExtentFile {
 }
 
 /// The content of a small file, held in memory.
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
 pub(super) struct BytesFile {
     bytes: Vec<u8>,
     size: u64,
 }
 
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
 impl BytesFile {
     /// A file of `bytes`.
     #[cfg(any(feature = "ntfs", feature = "fat"))]
@@ -434,6 +436,7 @@ impl BytesFile {
     }
 }
 
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
 impl FileData for BytesFile {
     fn size(&self) -> u64 {
         self.size

@@ -15,6 +15,7 @@ use volfold_fs::{
 };
 
 use crate::common::compare;
+use crate::common::corpus;
 use crate::common::fixtures::{fixture, fixtures_folder};
 use crate::common::listing;
 use crate::common::program::{Scratch, text, volfold};
@@ -47,7 +48,7 @@ fn sha256(bytes: &[u8]) -> String {
 #[apply(test)]
 fn attributes_are_those_that_the_kernel_lists() {
     let mut count = 0;
-    for name in ["xfs", "xfs-1k", "xfs-large-counters", "xfs-dirty-log"] {
+    for name in ["xfs", "xfs-1k", "xfs-large-counters", "xfs-parent", "xfs-dirty-log"] {
         let listed = fixtures_folder().join(format!("{name}.attributes.tsv"));
         let listed = std::fs::read_to_string(listed).expect("a list");
         let mut expected: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();
@@ -144,6 +145,23 @@ fn a_log_on_another_disk_of_the_set_is_applied() {
     let findings = output["findings"].as_array().expect("findings").clone();
     let told = |finding: &serde_json::Value| finding["code"] == "xfs-log-not-replayed";
     assert!(findings.iter().any(told), "{findings:?}");
+}
+
+#[apply(test)]
+fn the_volume_that_hyper_v_made_has_the_files_that_are_listed() {
+    let folder = corpus::needed();
+    let manifest = corpus::manifest(&folder);
+    let entry = manifest.entries.iter().find(|entry| entry.id == "vhdx-hyperv-xfs");
+    let entry = entry.expect("the entry");
+    let disk = corpus::unpack(&folder, entry).join(&entry.disks[0].name);
+    let listed = &entry.volumes[0].listings.first().expect("a listing").file;
+    let rows = listing::load(&folder.join(listed));
+    let set = DiskSet::open([disk], &OpenOptions::default()).expect("a disk");
+    let fs = set.volumes()[0].file_system().expect("a file system");
+    let compared = compare::compare(&*fs, &rows).expect("a tree");
+    assert!(compared.differences.is_empty(), "{:?}", compared.differences);
+    assert!(compared.refused.is_empty() && compared.same > 4000, "{}", compared.same);
+    assert!(fs.findings().is_empty());
 }
 
 /// The byte where the log begins, in a volume of one group.

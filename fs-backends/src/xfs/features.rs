@@ -68,6 +68,11 @@ pub(super) struct Features {
     pub(super) needs_repair: bool,
 }
 
+/// Whether `version` is that of a file system whose structures have checksums.
+pub(super) fn is_version_5(version: u16) -> bool {
+    version & VERSION_MASK == 5
+}
+
 impl Features {
     /// Checks `words`.
     ///

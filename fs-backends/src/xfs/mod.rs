@@ -4,7 +4,7 @@
 //!
 //! Nothing is locked and nothing seeks: every call reads the inode it is about through the cached
 //! view of the volume. A damaged structure harms the calls that need it. A log that was not emptied
-//! is applied in memory, see [`log`].
+//! is applied in memory.
 
 mod acl;
 mod attributes;

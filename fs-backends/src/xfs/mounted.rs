@@ -157,6 +157,17 @@ impl Xfs {
         }
     }
 
+    /// Notes if `..` of `directory`, whose inode is `number`, is not where it was reached from.
+    fn compare_parent(&self, number: u64, directory: &Directory<'_>) {
+        if let (Some(reached), Ok(said)) = (self.ways.parent(number), directory.parent())
+            && said != reached
+        {
+            let line =
+                format!("`..` of the directory with inode {number} is inode {said}, not {reached}");
+            self.log.add(Finding::warning(code::XFS_DIRECTORY_CONTRADICTION, line));
+        }
+    }
+
     /// Notes what the name `entry` in the directory `dir` says that its inode does not.
     fn compare_entry(&self, dir: u64, entry: &Entry<'_>, inode: &FsResult<Inode>) {
         let place = || format!("{:?} in the directory with inode {dir}", Name::new(entry.name));
@@ -262,6 +273,9 @@ impl FileSystem for Xfs {
                 next: DirCursor(entry.next | if damaged { CURSOR_DAMAGED } else { before }),
             }))
         })?;
+        if start == 0 {
+            self.compare_parent(dir.0, &directory);
+        }
         // Every name that can be read was given; that there were others must not be silent.
         match walked {
             Walked::ToTheEnd { damaged } if damaged || refused || before != 0 => {

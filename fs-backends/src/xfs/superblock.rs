@@ -41,7 +41,7 @@ use zerocopy::byteorder::{BE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::checksum;
-use super::features::{FeatureWords, Features};
+use super::features::{FeatureWords, Features, is_version_5};
 use crate::error::{FsError, FsResult};
 
 /// What every superblock begins with.
@@ -176,17 +176,18 @@ impl Superblock {
         if !sector_size.is_power_of_two() || sector_size < 512 {
             return Err(corrupt("superblock has an invalid sector size"));
         }
+        let sector = bytes.get(..usize::from(sector_size));
+        let sector = sector.ok_or_else(|| corrupt("superblock is cut short"))?;
+        // A damaged one may seem to have features that nobody knows.
+        if is_version_5(raw.version.get()) && !checksum::is_good(sector, CHECKSUM_AT) {
+            return Err(corrupt("superblock has a bad checksum"));
+        }
         let features = Features::parse(FeatureWords {
             version: raw.version.get(),
             features2: raw.features2.get(),
             incompat: raw.features_incompat.get(),
         })
         .map_err(|error| error.at(at))?;
-        let sector = bytes.get(..usize::from(sector_size));
-        let sector = sector.ok_or_else(|| corrupt("superblock is cut short"))?;
-        if features.is_v5 && !checksum::is_good(sector, CHECKSUM_AT) {
-            return Err(corrupt("superblock has a bad checksum"));
-        }
         // Only the primary is marked when `mkfs.xfs` ends.
         if at == 0 && raw.in_progress != 0 {
             return Err(corrupt("file system was not made to its end"));

@@ -285,6 +285,7 @@ codes! {
     EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
     XFS_BACKUP_SUPERBLOCK = "xfs-backup-superblock", other, "The superblock of an XFS volume is damaged; that of another allocation group is used.", "`xfs_repair` on a copy of the image repairs it.";
     XFS_CUT_SHORT = "xfs-cut-short", content, "An XFS volume is larger than what holds it; what is missing is an error.", "The image or partition is cut off: compare its size with the disk, and copy it again.";
+    XFS_DIRECTORY_CONTRADICTION = "xfs-directory-contradiction", content, "A directory of an XFS volume says that it lies in another directory than it was found in.", "Its names may be those of another directory; `xfs_repair -n` on a copy of the image says more.";
     XFS_DIRECTORY_TWICE = "xfs-directory-twice", content, "A directory of an XFS volume has a second name.", "It is entered by the name that its own `..` entry agrees with; the other name is refused once both were seen.";
     XFS_ENTRY_TYPE = "xfs-entry-type", content, "A name on an XFS volume is recorded as another type of file than its inode is.", "The inode may belong to another file by now; compare the content with a copy from elsewhere.";
     XFS_INODE_UNUSED = "xfs-inode-unused", content, "A name on an XFS volume leads to an inode that is deleted or was never used.", "The file is lost or was being deleted; a backup may have it.";

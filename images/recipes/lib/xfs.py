@@ -10,6 +10,8 @@ import os
 from . import listing, tools, tree
 from .index import Fixture, recipe
 
+# `xfs-parent` needs xfsprogs 6.13.
+MKFS = os.environ.get("MKFS_XFS", "mkfs.xfs")
 UUID = "5eed0002-0000-4000-8000-{:012x}"
 FIXED_TIME = b"1767225600"
 
@@ -19,7 +21,7 @@ def blank(name, size, number, label, *options, fill=None):
     image = tools.blank(os.path.join(tools.scratch(), f"{name}.img"), size)
     proto = ["-p", fill] if fill else []
     uuid = ["-m", f"uuid={UUID.format(number)}"]
-    tools.run("mkfs.xfs", "-q", "--unsupported", "-L", label, *uuid, *options, *proto, image, env=tools.fixed())
+    tools.run(MKFS, "-q", "--unsupported", "-L", label, *uuid, *options, *proto, image, env=tools.fixed())
     return image
 
 
@@ -164,6 +166,16 @@ def large_counters():
     entries = ["short", "posix", "times"]
     image = filled("xfs-large-counters", 32 << 20, 3, entries, *options, more=more)
     return finish("xfs-large-counters", image, "large extent counters, directory blocks of 64 KiB, bigtime")
+
+
+@recipe("xfs-parent")
+def parent_pointers():
+    """Every file has an attribute for each of its names, and quotas have a directory of their own."""
+    options = ["-n", "parent=1", "-m", "metadir=1,rmapbt=1", "-i", "exchange=1"]
+    image = filled("xfs-parent", 24 << 20, 8, ["short", "posix"], *options, more=set_attributes)
+    rows, attributes = listed(copy(image))
+    note = "made by mkfs.xfs 6.13: parent pointers, metadata directory"
+    return finish("xfs-parent", image, note, facts=(rows, attributes))
 
 
 @recipe("xfs-dirty-log")

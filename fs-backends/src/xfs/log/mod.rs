@@ -4,7 +4,7 @@
 //! 512 bytes. Records follow each other; each has a header of one block or more, and data. The first
 //! four bytes of every block of data are kept in the header, and in their place is the number of
 //! times that the log was gone round, the *cycle*, which tells new blocks from old ones. Records from
-//! the tail, which the last record names, to the head are applied again, see [`replay`].
+//! the tail, which the last record names, to the head are applied again.
 
 mod apply_inode;
 pub(super) mod device;
@@ -15,6 +15,9 @@ mod overlay;
 mod record;
 mod replay;
 mod transactions;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

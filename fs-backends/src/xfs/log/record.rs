@@ -63,6 +63,20 @@ pub(super) fn owner(block: &[u8]) -> Option<[u8; 16]> {
 }
 
 impl Record {
+    /// A record of `operations` operations whose data is elsewhere.
+    #[cfg(test)]
+    pub(super) fn with_operations(lsn: u64, operations: u32) -> Self {
+        Self {
+            at: 0,
+            lsn,
+            tail_lsn: lsn,
+            operations,
+            length: 0,
+            header_blocks: 1,
+            is_little_endian: true,
+        }
+    }
+
     /// The record whose header is in `block`, which is block `at`; `None` if it is none of this log.
     pub(super) fn parse(log: &Log, block: &[u8], at: u64) -> Option<Self> {
         if be32(block, 0)? != MAGIC || array(block, 0x130)? != log.uuid {
