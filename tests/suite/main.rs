@@ -59,6 +59,9 @@ mod mount;
 #[cfg(target_os = "linux")]
 mod mount_process;
 #[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+mod nested;
+#[cfg(target_os = "linux")]
 mod ntfs_attributes;
 #[cfg(target_os = "linux")]
 mod overlay;
@@ -68,7 +71,6 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod raw;
 mod recorded;
-#[cfg(target_os = "linux")]
 mod records;
 mod regressions;
 #[cfg(target_os = "linux")]
