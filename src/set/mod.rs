@@ -507,7 +507,7 @@ mod tests {
 
     use super::*;
     use crate::volume::snapshot::{Snapshot, SnapshotTime};
-    use crate::volume::{Claim, GroupId, Region, Volume, VolumeId};
+    use crate::volume::{Claim, GroupId, Hidden, Region, Volume, VolumeId};
 
     /// Two snapshots of one second for every disk.
     struct Camera;
@@ -523,7 +523,7 @@ mod tests {
 
         fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
             let group = GroupId(region.disk.to_string());
-            let claim = Claim { group, hides: Vec::new(), sector_size: None };
+            let claim = Claim { group, hides: Hidden::Partitions(Vec::new()), sector_size: None };
             Ok(region
                 .partition
                 .is_none()

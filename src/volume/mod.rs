@@ -56,13 +56,22 @@ pub struct Region {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub String);
 
+/// The partitions of a whole disk that a manager claims which are not to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// Those of these numbers.
+    Partitions(Vec<u32>),
+    /// All: what looks like a partition table is part of the volume.
+    Table,
+}
+
 /// What a manager says of a region that is its own.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The group that the region belongs to.
     pub group: GroupId,
-    /// A claim of a whole disk: the numbers of the partitions that are not to be looked at.
-    pub hides: Vec<u32>,
+    /// Which partitions of the region are not to be looked at.
+    pub hides: Hidden,
     /// The sector size of the disk, where the manager can tell.
     pub sector_size: Option<u32>,
 }

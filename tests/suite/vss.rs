@@ -184,7 +184,8 @@ fn a_changed_bit_in_a_list_costs_no_more_than_the_copies() {
         assert_eq!(whole.reason, None, "{at:#x}");
         for copy in copies(&set) {
             let mut block = vec![0; BLOCK];
-            for offset in (0..copy.volume.device.size()).step_by(BLOCK) {
+            // A size may be any.
+            for offset in (0..copy.volume.device.size()).step_by(BLOCK).take(400) {
                 let _ = copy.volume.device.read_at(offset, &mut block);
             }
         }

@@ -21,12 +21,12 @@ use self::entry::{kind, value};
 use self::key::KeyBytes;
 use self::layout::VolumeLayout;
 use self::metadata::{Boot, Metadata, Protector, protection};
-use crate::partition;
 use crate::volume::cipher::Sectors;
 use crate::volume::lock::{Key, KeyKind, Lock, Locked, Unlock, WorkBudget};
 use crate::volume::map::Absent;
 use crate::volume::{
-    Claim, GroupId, Health, Layout, Region, Volume, VolumeId, VolumeManager, VolumeType, basic,
+    Claim, GroupId, Health, Hidden, Layout, Region, Volume, VolumeId, VolumeManager, VolumeType,
+    basic,
 };
 
 mod entry;
@@ -50,22 +50,12 @@ impl VolumeManager for BitLocker {
 
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
         // What cannot be read of it is told when it is joined.
-        let sector_size = match metadata::boot(&*region.device) {
-            Ok(None) => return Ok(None),
-            Ok(Some(boot)) => Some(boot.sector_size),
-            Err(_) => None,
-        };
-        // In the place of a partition table To Go has places of its own.
-        let sectors = sector_size.unwrap_or(512);
-        let hides = match region.partition {
-            Some(_) => Vec::new(),
-            None => partition::registry::read_table(&*region.device, sectors)?
-                .map(|table| table.partitions.iter().map(|inner| inner.number).collect())
-                .unwrap_or_default(),
-        };
+        if let Ok(None) = metadata::boot(&*region.device) {
+            return Ok(None);
+        }
         // Each volume is a group of its own; copies of one are told apart later.
         let group = GroupId(basic::volume(region.clone()).id.0);
-        Ok(Some(Claim { group, hides, sector_size }))
+        Ok(Some(Claim { group, hides: Hidden::Table, sector_size: None }))
     }
 
     fn assemble(

@@ -23,7 +23,7 @@
 
 use volfold_block::{BlockResult, Finding, code};
 
-use crate::volume::{Claim, GroupId, Region, Volume, VolumeManager};
+use crate::volume::{Claim, GroupId, Hidden, Region, Volume, VolumeManager};
 
 mod assemble;
 mod build;
@@ -67,7 +67,11 @@ impl VolumeManager for Ldm {
             None => format!("disk{}", region.disk),
         };
         let sector_size = found.header.map(|header| header.sector_size);
-        Ok(Some(Claim { group: GroupId(group), hides: found.hides, sector_size }))
+        Ok(Some(Claim {
+            group: GroupId(group),
+            hides: Hidden::Partitions(found.hides),
+            sector_size,
+        }))
     }
 
     fn notice(&self, region: &Region) -> Vec<Finding> {

@@ -27,7 +27,7 @@ fn assemble(disks: Vec<Vec<u8>>) -> (Vec<Volume>, Vec<Finding>) {
         let region = region(index, bytes);
         let claim = Ldm.claim(&region).unwrap().expect("a dynamic disk");
         // Without a header nothing else tells what is in the partition.
-        assert!(claim.hides == [1] || claim.sector_size.is_none());
+        assert!(claim.hides == Hidden::Partitions(vec![1]) || claim.sector_size.is_none());
         group.get_or_insert(claim.group);
         members.push(region);
     }

@@ -27,7 +27,7 @@ use crate::partition;
 use crate::volume::lock::{KeyKind, Lock, Locked};
 use crate::volume::map::Absent;
 use crate::volume::{
-    Claim, GroupId, Health, Layout, Region, Volume, VolumeExtent, VolumeId, VolumeManager,
+    Claim, GroupId, Health, Hidden, Layout, Region, Volume, VolumeExtent, VolumeId, VolumeManager,
     VolumeType, basic,
 };
 
@@ -82,10 +82,6 @@ fn find(device: &dyn BlockDevice) -> BlockResult<Found> {
         other => Found::Other(other),
     })
 }
-
-/// LIMIT: numbers of partitions that a volume on a whole disk hides: what looks like a partition table there
-/// is part of its header.
-const HIDDEN: u32 = 1024;
 
 /// Whether `region` is a disk that was partitioned after it was the volume `found`, whatever it begins with.
 fn is_partitioned(region: &Region, found: Found) -> BlockResult<bool> {
@@ -261,7 +257,7 @@ impl VolumeManager for Luks {
         // Each volume is a group of its own, copies of one too.
         let (Region { disk, start, label, .. }, uuid) = (region, uuid(region).unwrap_or_default());
         let group = GroupId(format!("{uuid} {disk} {start} {label}"));
-        Ok(Some(Claim { group, hides: (1..=HIDDEN).collect(), sector_size: None }))
+        Ok(Some(Claim { group, hides: Hidden::Table, sector_size: None }))
     }
 
     fn assemble(

@@ -30,7 +30,7 @@ use volfold_block::{BlockResult, Finding, code};
 
 use self::label::Found;
 use crate::partition;
-use crate::volume::{Claim, GroupId, Region, Volume, VolumeManager};
+use crate::volume::{Claim, GroupId, Hidden, Region, Volume, VolumeManager};
 
 mod area;
 mod assemble;
@@ -85,7 +85,7 @@ impl VolumeManager for Lvm {
         // A physical volume may have no metadata, so that only the others tell its group: all groups
         // are joined at once.
         let group = GroupId("lvm2".to_owned());
-        Ok(Some(Claim { group, hides: Vec::new(), sector_size: None }))
+        Ok(Some(Claim { group, hides: Hidden::Partitions(Vec::new()), sector_size: None }))
     }
 
     fn notice(&self, region: &Region) -> Vec<Finding> {

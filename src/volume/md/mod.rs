@@ -23,7 +23,7 @@
 use volfold_block::{BlockResult, Finding, code};
 
 use self::find::Found;
-use super::{Claim, GroupId, Region, Volume, VolumeManager};
+use super::{Claim, GroupId, Hidden, Region, Volume, VolumeManager};
 
 mod assemble;
 mod build;
@@ -59,7 +59,7 @@ impl VolumeManager for Md {
         }
         // An array may lie on others: all are joined at once, and then all that lie on those.
         let group = GroupId("md".to_owned());
-        Ok(Some(Claim { group, hides, sector_size: None }))
+        Ok(Some(Claim { group, hides: Hidden::Partitions(hides), sector_size: None }))
     }
 
     fn notice(&self, region: &Region) -> Vec<Finding> {

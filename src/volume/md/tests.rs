@@ -4,7 +4,7 @@ use volfold_block::{BlockErrorKind, Finding, Severity};
 
 use super::Md;
 use super::testing::{DATA, Device, log, region, seal};
-use crate::volume::{Health, Layout, PartState, Region, Volume, VolumeManager};
+use crate::volume::{Health, Hidden, Layout, PartState, Region, Volume, VolumeManager};
 
 const SIZE: usize = 256 << 10;
 
@@ -257,7 +257,7 @@ fn a_table_at_the_start_of_the_data_is_that_of_the_array() {
         device.data[462..510].fill(0);
         device.data[510..512].copy_from_slice(&[0x55, 0xAA]);
         let claim = Md.claim(&region(0, device.bytes(SIZE))).unwrap().unwrap();
-        assert_eq!(claim.hides, [1], "{minor:?}");
+        assert_eq!(claim.hides, Hidden::Partitions(vec![1]), "{minor:?}");
     }
 }
 

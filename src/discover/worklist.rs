@@ -1,0 +1,277 @@
+//! The worklist: regions of disks that are claimed by managers, and the volumes that these make of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use volfold_block::{BlockDevice, Finding, code, error_chain};
+
+use super::table::{choose_table, read_table};
+use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
+use crate::volume::map::{Comparison, Redundancy};
+use crate::volume::{
+    self, Claim, GroupId, Health, Hidden, Region, Volume, VolumeId, VolumeManager, VolumeType,
+    nested,
+};
+
+/// LIMIT: how deep volumes may lie in volumes; a file system on LUKS on LVM on a RAID is in the third.
+const MAX_DEPTH: u32 = 6;
+
+/// What discovery made of one disk.
+pub(crate) struct DiskResult {
+    pub(crate) scheme: Option<&'static str>,
+    pub(crate) sector_size: u32,
+}
+
+/// What a claim says of the region itself.
+struct Claimed {
+    hides: Hidden,
+    sector_size: Option<u32>,
+}
+
+/// The members of a group that were found up to now.
+#[derive(Default)]
+struct Members {
+    regions: Vec<Region>,
+    /// How many groups lie below the deepest of them.
+    depth: u32,
+    /// The volumes that some of them are.
+    outer: Vec<Volume>,
+}
+
+/// What is still to be joined, and what was found.
+pub(super) struct Worklist<'a> {
+    managers: &'a [&'a dyn VolumeManager],
+    keys: &'a dyn KeySource,
+    /// What the keys of all volumes may cost together.
+    work: WorkBudget,
+    /// By the manager, in the order of the registry.
+    groups: BTreeMap<(usize, GroupId), Members>,
+    found: Vec<Volume>,
+}
+
+impl<'a> Worklist<'a> {
+    /// Nothing yet, for `managers` with `keys`.
+    pub(super) fn new(managers: &'a [&'a dyn VolumeManager], keys: &'a dyn KeySource) -> Self {
+        let (groups, found) = (BTreeMap::new(), Vec::new());
+        Self { managers, keys, work: WorkBudget::default(), groups, found }
+    }
+
+    /// Takes one whole disk apart.
+    pub(super) fn disk(&mut self, whole: Region, findings: &mut Vec<Finding>) -> DiskResult {
+        let claimed = self.claimed(&whole, (0, None), findings);
+        let table = match &claimed {
+            Some(Claimed { hides: Hidden::Table, .. }) => None,
+            Some(Claimed { sector_size: Some(sector_size), .. }) => {
+                read_table(&*whole.device, *sector_size, findings)
+            }
+            _ => choose_table(&*whole.device, findings),
+        };
+        note_end(&*whole.device, findings);
+        let result = DiskResult {
+            scheme: table.as_ref().map(|table| table.scheme),
+            sector_size: table
+                .as_ref()
+                .map_or(whole.device.sector_size(), |table| table.sector_size),
+        };
+        if claimed.is_none() {
+            findings.extend(self.managers.iter().flat_map(|manager| manager.notice(&whole)));
+        }
+        match table {
+            None if claimed.is_none() => self.found.push(volume::basic::volume(whole)),
+            None => {}
+            Some(table) => {
+                let hidden = match claimed.map(|claimed| claimed.hides) {
+                    Some(Hidden::Partitions(numbers)) => numbers,
+                    _ => Vec::new(),
+                };
+                for region in volume::basic::regions(&whole, &table) {
+                    let number = region.partition.as_ref().map(|partition| partition.number);
+                    if number.is_some_and(|number| hidden.contains(&number)) {
+                        continue;
+                    }
+                    if self.claimed(&region, (0, None), findings).is_none() {
+                        self.found.push(volume::basic::volume(region));
+                    }
+                }
+                findings.extend(table.findings);
+            }
+        }
+        result
+    }
+
+    /// Gives `region`, which has `depth` groups below it, to the first manager that claims it; `outer` is
+    /// the volume that it is.
+    fn claimed(
+        &mut self,
+        region: &Region,
+        (depth, outer): (u32, Option<&Volume>),
+        findings: &mut Vec<Finding>,
+    ) -> Option<Claimed> {
+        for (index, manager) in self.managers.iter().enumerate() {
+            match manager.claim(region) {
+                Ok(Some(Claim { group, hides, sector_size })) => {
+                    let members = self.groups.entry((index, group)).or_default();
+                    members.regions.push(region.clone());
+                    members.depth = members.depth.max(depth);
+                    members.outer.extend(outer.cloned());
+                    return Some(Claimed { hides, sector_size });
+                }
+                Ok(None) => {}
+                Err(error) => findings.push(Finding::error(code::UNREADABLE, error_chain(&error))),
+            }
+        }
+        None
+    }
+
+    /// `volume`, opened if one of the keys fits its `lock`.
+    fn unlocked(&self, mut volume: Volume, lock: Lock, findings: &mut Vec<Finding>) -> Volume {
+        let names = (volume.id.0.as_str(), volume.fallback_name.as_str());
+        let opened = lock::open(names, &lock, self.keys, &self.work).unwrap_or_else(|error| {
+            let line = error_chain(&error);
+            findings.push(Finding::error(code::VOLUME_UNREADABLE, line).on_volume(&volume.id.0));
+            Opened::default()
+        });
+        for line in opened.failed {
+            findings.push(Finding::error(code::KEY_UNREADABLE, line).on_volume(&volume.id.0));
+        }
+        if let Some(device) = opened.device {
+            volume.device = device;
+            return volume;
+        }
+        findings.extend(opened.wrong.iter().map(|key| {
+            let line = format!("{key} does not open it");
+            Finding::warning(code::KEY_WRONG, line).on_volume(&volume.id.0)
+        }));
+        volume.device = Arc::new(Locked::new(volume.size, &lock));
+        volume.lock = Some(lock);
+        volume
+    }
+
+    /// Joins the claimed groups, those of the first manager first, and looks into their volumes again:
+    /// so a group has all its members when it is joined, those in the volumes of earlier managers too.
+    pub(super) fn assemble(mut self, findings: &mut Vec<Finding>) -> Vec<Volume> {
+        let mut done = std::mem::take(&mut self.found);
+        let mut is_too_deep = false;
+        let mut inner = Vec::new();
+        while let Some(((manager, group), members)) = self.groups.pop_first() {
+            let Some(manager) = self.managers.get(manager) else {
+                continue;
+            };
+            if members.depth >= MAX_DEPTH {
+                is_too_deep = true;
+                continue;
+            }
+            for mut volume in manager.assemble(&group, &members.regions, findings) {
+                nested::surround(&mut volume, &members.regions, &members.outer);
+                if let Some(lock) = volume.lock.take() {
+                    volume = self.unlocked(volume, lock, findings);
+                }
+                let around = members.outer.iter().map(|outer| outer.id.clone());
+                inner.extend(around.map(|outer| (outer, volume.id.clone())));
+                // What is locked or not whole cannot be asked; its file system may still be there.
+                if volume.lock.is_some() || volume.health == Health::Failed {
+                    done.push(volume);
+                    continue;
+                }
+                let whole = region_of(&volume);
+                let depth = members.depth.saturating_add(1);
+                if self.claimed(&whole, (depth, Some(&volume)), findings).is_some() {
+                    continue;
+                }
+                let parts = partitions_in(&volume, whole, findings);
+                if parts.is_empty() {
+                    done.push(volume);
+                }
+                for (region, part) in parts {
+                    if self.claimed(&region, (depth, Some(&part)), findings).is_none() {
+                        done.push(part);
+                    }
+                }
+            }
+        }
+        nested::tell_of_inner(&inner, findings);
+        if is_too_deep {
+            let line =
+                format!("volumes lie in volumes more than {MAX_DEPTH} deep; the rest is left");
+            findings.push(Finding::error(code::VOLUMES_TOO_DEEP, line));
+        }
+        done
+    }
+}
+
+/// The copies of an array, for a partition of it that begins at `start`: all of them are compared.
+struct OfArray {
+    array: Arc<dyn Redundancy>,
+    start: u64,
+}
+
+impl Redundancy for OfArray {
+    fn compare(&self) -> Comparison {
+        let found = self.array.compare();
+        // What differs before the partition is told at its start.
+        let first = found.first.map(|first| first.saturating_sub(self.start));
+        Comparison { first, ..found }
+    }
+}
+
+/// `volume` as something that may be a member of a group.
+fn region_of(volume: &Volume) -> Region {
+    Region {
+        disk: volume.extents.first().map_or(0, |extent| extent.disk),
+        device: volume.device.clone(),
+        start: 0,
+        size: volume.size,
+        label: volume.id.0.as_str().into(),
+        partition: None,
+        table_id: None,
+    }
+}
+
+/// The partitions of `volume`, which `whole` has the bytes of, if it is one that Linux partitions: an array
+/// may have been made of whole disks and partitioned then.
+fn partitions_in(
+    volume: &Volume,
+    whole: Region,
+    findings: &mut Vec<Finding>,
+) -> Vec<(Region, Volume)> {
+    if volume.kind != VolumeType::Raid {
+        return Vec::new();
+    }
+    let mut about = Vec::new();
+    let table = choose_table(&*volume.device, &mut about);
+    let Some(table) = table.filter(|table| !table.partitions.is_empty()) else {
+        return Vec::new();
+    };
+    about.extend(table.findings.iter().cloned());
+    findings.extend(about.into_iter().map(|finding| finding.on_volume(&volume.id.0)));
+    let regions = volume::basic::regions(&whole, &table);
+    let parts = regions.into_iter().map(|region| {
+        let number = region.partition.as_ref().map_or(0, |partition| partition.number);
+        let is_whole = region.device.size() >= region.size;
+        let part = Volume {
+            id: VolumeId(format!("{}-p{number}", volume.id)),
+            fallback_name: format!("{}-p{number}", volume.fallback_name),
+            health: if is_whole { volume.health } else { Health::Failed },
+            size: region.size,
+            device: region.device.clone(),
+            partition: region.partition.clone(),
+            redundancy: volume.redundancy.clone().map(|array| -> Arc<dyn Redundancy> {
+                Arc::new(OfArray { array, start: region.start })
+            }),
+            ..volume.clone()
+        };
+        (region, part)
+    });
+    parts.collect()
+}
+
+/// Tells that the end of a disk cannot be read: its image was cut off.
+fn note_end(device: &dyn BlockDevice, findings: &mut Vec<Finding>) {
+    let sector = u64::from(device.sector_size());
+    let Some(last) = device.size().checked_sub(sector) else { return };
+    let mut bytes = vec![0; usize::try_from(sector).unwrap_or(0)];
+    if let Err(error) = device.read_at(last, &mut bytes) {
+        let line = format!("the last sector cannot be read: {}", error.message());
+        findings.push(Finding::error(code::DISK_UNREADABLE, line).at(last));
+    }
+}
