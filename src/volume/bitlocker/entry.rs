@@ -6,7 +6,7 @@
 //! |--------|------|---------|---------------------------------------------------------------------|
 //! | 0x00   | 2    | `size`  | of the entry with this header                                       |
 //! | 0x02   | 2    | `kind`  | 2: volume master key, 3: key of the volume, 6: startup key           |
-//! | 0x04   | 2    | `value` | what follows: 1: key, 3: stretch key, 5: encrypted key, 8: volume master key, 9: external key |
+//! | 0x04   | 2    | `value` | what follows: 1: key, 3: stretch key, 5: encrypted key, 8: volume master key, 9: external key, 15: place |
 //! | 0x06   | 2    | `version` | not looked at                                                     |
 //! | 0x08   |      |         | the value; of some kinds, entries again                             |
 
@@ -22,6 +22,7 @@ pub(super) mod value {
     pub(crate) const ENCRYPTED_KEY: u16 = 5;
     pub(crate) const MASTER_KEY: u16 = 8;
     pub(crate) const EXTERNAL_KEY: u16 = 9;
+    pub(crate) const PLACE: u16 = 15;
 }
 
 /// What an entry is for.

@@ -23,6 +23,8 @@ const VISTA_HEADER: u64 = 8192;
 pub(super) struct VolumeLayout {
     pub(super) device: Arc<dyn BlockDevice>,
     pub(super) metadata: Metadata,
+    /// Where blocks of metadata were read.
+    pub(super) read: Vec<u64>,
     pub(super) sector_size: u64,
     /// The size of the volume.
     pub(super) size: u64,
@@ -96,8 +98,14 @@ impl VolumeLayout {
         let is_in = |place: u64, length: u64| {
             start.checked_sub(place).is_some_and(|inside| inside < length)
         };
-        if metadata.places.iter().any(|place| is_in(*place, metadata.block_length())) {
-            return Ok(Arc::new(Zeros::new(length)));
+        let block = metadata.places.iter().find(|place| is_in(**place, metadata.block_length()));
+        match block {
+            Some(place) if self.read.contains(place) => return Ok(Arc::new(Zeros::new(length))),
+            Some(_) => {
+                let line = "metadata of BitLocker lie here, it is said, and cannot be read";
+                return Ok(Arc::new(Absent::corrupt(length, line)));
+            }
+            None => {}
         }
         let encrypted = self.encrypted();
         let mut place = start;

@@ -33,6 +33,7 @@
 //!
 //! The validation is 2 bytes of size, 2 of version, and the CRC-32 of what comes before it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader, error_chain};
@@ -132,6 +133,18 @@ pub(super) struct Metadata {
     nonce: u32,
     pub(super) method: u16,
     bytes: Arc<[u8]>,
+    /// Of all that it says.
+    checked: u32,
+}
+
+/// The blocks of a volume.
+pub(super) struct Found {
+    /// The newest.
+    pub(super) metadata: Metadata,
+    /// Where those lie that can be read.
+    pub(super) read: Vec<u64>,
+    /// Why others cannot.
+    pub(super) damaged: Vec<String>,
 }
 
 impl Metadata {
@@ -169,7 +182,8 @@ impl Metadata {
             None => return Err(BlockError::corrupt(format!("{what} is cut short"), at, 8)),
         };
         rest.skip(4)?;
-        if rest.u32_le()? != crc32fast::hash(checked) {
+        let sum = crc32fast::hash(checked);
+        if rest.u32_le()? != sum {
             return Err(BlockError::corrupt(format!("{what} has a wrong checksum"), at, 0));
         }
         let end = usize::try_from(length).ok().and_then(|length| length.checked_add(64));
@@ -190,42 +204,63 @@ impl Metadata {
             nonce,
             method,
             bytes: entries.into(),
+            checked: sum,
         })
     }
 
-    /// The newest of the blocks that can be read, and why others cannot.
+    /// The newest of the blocks that can be read, where all of them lie that can, and why others cannot.
     ///
     /// # Errors
-    /// If none can be read.
-    pub(super) fn newest(
-        device: &dyn BlockDevice,
-        boot: &Boot,
-    ) -> BlockResult<(Self, Vec<String>)> {
-        let mut found: Option<Self> = None;
-        let (mut damaged, mut first) = (Vec::new(), None);
-        let mut places = boot.places.to_vec();
-        let mut index = 0;
+    /// If none can be read, or those of one time differ, or contradict the boot sector or themselves.
+    pub(super) fn newest(device: &dyn BlockDevice, boot: &Boot) -> BlockResult<Found> {
+        let mut found: Vec<(u64, Self)> = Vec::new();
+        let mut damaged: Vec<(String, BlockError)> = Vec::new();
+        let mut places: BTreeSet<u64> = boot.places.into();
+        let mut seen = BTreeSet::new();
         // Vista's boot sector knows the first alone; the blocks know each other.
-        while let Some(place) = places.get(index).copied().filter(|_| index < 6) {
-            index = index.saturating_add(1);
-            if places.iter().take(index.saturating_sub(1)).any(|before| *before == place) {
-                continue;
-            }
+        while let Some(place) = places.difference(&seen).next().copied().filter(|_| seen.len() < 6)
+        {
+            seen.insert(place);
             match Self::read(device, boot.sector_size, place) {
                 Ok(metadata) => {
                     places.extend(metadata.places);
-                    if found.as_ref().is_none_or(|found| found.nonce < metadata.nonce) {
-                        found = Some(metadata);
-                    }
+                    found.push((place, metadata));
                 }
-                Err(error) => {
-                    damaged.push(error_chain(&error));
-                    first = first.or(Some(error));
-                }
+                Err(error) => damaged.push((error_chain(&error), error)),
             }
         }
-        let none = || BlockError::corrupt("no metadata of BitLocker is named", 0, 0);
-        found.map(|found| (found, damaged)).ok_or_else(|| first.unwrap_or_else(none))
+        let read = found.iter().map(|(place, _)| *place).collect();
+        let newest = found.iter().map(|(_, metadata)| metadata.nonce).max();
+        let mut newest = found.into_iter().filter(|(_, own)| Some(own.nonce) == newest);
+        let Some((_, metadata)) = newest.next() else {
+            let none = || BlockError::corrupt("no metadata of BitLocker is named", 0, 0);
+            return Err(damaged.into_iter().next().map_or_else(none, |(_, error)| error));
+        };
+        if newest.any(|(_, other)| other.checked != metadata.checked) {
+            return Err(BlockError::corrupt("copies of the metadata of one time differ", 0, 0));
+        }
+        let is_known = |place: &u64| metadata.places.contains(place);
+        if !boot.places.iter().all(is_known)
+            || (metadata.version == 2 && boot.places != metadata.places)
+        {
+            let line = "boot sector and metadata do not agree about where the metadata lie";
+            return Err(BlockError::corrupt(line, 0, 0));
+        }
+        let moved = (metadata.header, metadata.header_length);
+        if metadata.moved().is_some_and(|other| metadata.version == 2 && other != moved) {
+            let line = "metadata contradict themselves about where the first sectors lie";
+            return Err(BlockError::corrupt(line, 0, 0x38));
+        }
+        let damaged = damaged.into_iter().map(|(line, _)| line).collect();
+        Ok(Found { metadata, read, damaged })
+    }
+
+    /// Where the first sectors lie, as an entry says.
+    fn moved(&self) -> Option<(u64, u64)> {
+        let entries = self.entries();
+        let place = entries.iter().find(|entry| entry.value == value::PLACE)?;
+        let (offset, rest) = place.bytes.split_first_chunk::<8>()?;
+        Some((u64::from_le_bytes(*offset), u64::from_le_bytes(*rest.first_chunk::<8>()?)))
     }
 
     /// Bytes that the volume hides where a block lies.

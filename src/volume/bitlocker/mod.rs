@@ -20,7 +20,7 @@ use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code, error_c
 use self::entry::{kind, value};
 use self::key::KeyBytes;
 use self::layout::VolumeLayout;
-use self::metadata::{Boot, Metadata, Protector, protection};
+use self::metadata::{Boot, Found, Metadata, Protector, protection};
 use crate::volume::cipher::Sectors;
 use crate::volume::lock::{Key, KeyKind, Lock, Locked, Unlock, WorkBudget};
 use crate::volume::map::Absent;
@@ -92,7 +92,7 @@ fn volume(region: &Region, findings: &mut Vec<Finding>) -> Volume {
 fn lay_out(region: &Region, volume: &mut Volume, findings: &mut Vec<Finding>) -> BlockResult<()> {
     let none = || BlockError::corrupt("boot sector of BitLocker is gone", 0, 0);
     let boot: Boot = metadata::boot(&*region.device)?.ok_or_else(none)?;
-    let (metadata, damaged) = Metadata::newest(&*region.device, &boot)?;
+    let Found { metadata, read, damaged } = Metadata::newest(&*region.device, &boot)?;
     volume.id = VolumeId(format!("bitlocker:{}", metadata.volume));
     for line in damaged {
         let line = format!("another copy of the metadata is used: {line}");
@@ -110,7 +110,7 @@ fn lay_out(region: &Region, volume: &mut Volume, findings: &mut Vec<Finding>) ->
         _ => region.size,
     };
     let sector_size = u64::from(boot.sector_size);
-    let layout = VolumeLayout { device: region.device.clone(), metadata, sector_size, size };
+    let layout = VolumeLayout { device: region.device.clone(), metadata, read, sector_size, size };
     if !layout.is_in_sectors() {
         return Err(BlockError::corrupt("places in the metadata are within sectors", 0, 0x20));
     }

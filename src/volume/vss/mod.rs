@@ -233,6 +233,9 @@ fn volume(
 
 /// The stores that `own` is read of, or why it is not read.
 fn stores<'a>(own: &Copied<'a>, newer: &[Copied<'a>]) -> Result<Vec<Placed<'a>>, String> {
+    if own.entry.size == 0 {
+        return Err("the catalog says that it has no byte".to_owned());
+    }
     let mut stores = vec![own.store.clone()?];
     let mut position = own.entry.position;
     for copy in newer {
