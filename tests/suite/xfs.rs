@@ -113,6 +113,10 @@ fn the_log_is_applied_and_that_is_told() {
     old[start..start + 1368 * 4096].fill(0);
     let fs = mount(&old).expect("a volume");
     assert!(find(&*fs, "names/last").is_err() && find(&*fs, "names/early 2").is_ok());
+    // That the log was wiped is told, for what it had is newer in other places.
+    let target = scratch.join("wiped.img");
+    std::fs::write(&target, &old).expect("an image");
+    volfold(["ls", text(&target)]).code(3).says("[xfs-log-not-replayed]");
     // A log that cannot be followed is told, and the answer is not whole.
     let mut bent = bytes;
     for block in bent[start..start + 1368 * 4096].chunks_mut(SECTOR) {

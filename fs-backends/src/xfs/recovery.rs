@@ -49,7 +49,14 @@ fn replayed(
     superblock: &Superblock,
 ) -> FsResult<Option<(VolumeReader, Doubts, Vec<Finding>)>> {
     let log = find(reader, superblock)?;
-    let Ends::Dirty { tail, head } = Ends::find(&log)? else { return Ok(None) };
+    let (ends, newest) = Ends::find(&log)?;
+    // What is in its place was in the log before.
+    let is_v5 = superblock.features.is_v5;
+    if is_v5 && log::newest_in_headers(&*reader.metadata, superblock)? > newest {
+        let message = "the volume has changes that are newer than its log, which was wiped or is of another time";
+        return Err(FsError::corrupt(message));
+    }
+    let Ends::Dirty { tail, head } = ends else { return Ok(None) };
     let outcome = log::replay(&log, (tail, head), &*reader.data, superblock)?;
     let mut findings = Vec::new();
     if let Some(why) = outcome.stopped {

@@ -28,23 +28,23 @@ pub(in crate::xfs) enum Ends {
 }
 
 impl Ends {
-    /// Finds the ends of `log`.
+    /// Finds the ends of `log`, and the number of its last record; 0 if it has none.
     ///
     /// # Errors
     /// `Corrupt` if there are none.
-    pub(in crate::xfs) fn find(log: &Log) -> FsResult<Self> {
-        let Some(head) = head(log)? else { return Ok(Self::Clean) };
+    pub(in crate::xfs) fn find(log: &Log) -> FsResult<(Self, u64)> {
+        let Some(head) = head(log)? else { return Ok((Self::Clean, 0)) };
         let head = log.wrap(cut_partial(log, head)?);
         let last = last_record(log, head, log.blocks)?
             .ok_or_else(|| FsError::corrupt("log has no record"))?;
         if last.end(log) == head && last.operations == 1 && is_unmount(log, &last)? {
-            return Ok(Self::Clean);
+            return Ok((Self::Clean, last.lsn));
         }
         let tail = last.tail_lsn & u64::from(u32::MAX);
         if tail >= log.blocks {
             return Err(FsError::corrupt("record of the log names a tail outside the log"));
         }
-        Ok(Self::Dirty { tail, head })
+        Ok((Self::Dirty { tail, head }, last.lsn))
     }
 }
 

@@ -25,7 +25,7 @@ use volfold_block::{BlockDevice, byte_count};
 
 pub(super) use self::ends::Ends;
 pub(super) use self::overlay::Replayed;
-pub(super) use self::replay::replay;
+pub(super) use self::replay::{newest_in_headers, replay};
 use crate::error::{FsError, FsResult};
 
 /// The bytes of a block of the log, which other places of XFS call a basic block.

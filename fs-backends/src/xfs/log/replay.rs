@@ -326,6 +326,32 @@ fn own_lsn(bytes: &[u8], uuid: &[u8; 16]) -> Option<u64> {
     be64(bytes, lsn_at).filter(|&lsn| is_own && lsn != 0 && lsn != u64::MAX)
 }
 
+/// LIMIT: groups whose headers are looked at.
+const MAX_GROUPS: u64 = 256;
+
+/// The newest log sequence number in the headers of the groups on `device`.
+///
+/// # Errors
+/// Only if they cannot be read.
+pub(in crate::xfs) fn newest_in_headers(
+    device: &dyn BlockDevice,
+    superblock: &Superblock,
+) -> FsResult<u64> {
+    let size = superblock.sector_size;
+    let mut sector = vec![0; volfold_block::bytes_to_index(size)?];
+    let mut newest = 0;
+    for group in 0..superblock.ag_count.min(MAX_GROUPS) {
+        let Some(start) = superblock.group_position(group) else { break };
+        for number in 0..4_u64 {
+            let at = start.saturating_add(number.saturating_mul(size));
+            if device.read_at(at, &mut sector).is_ok() {
+                newest = newest.max(own_lsn(&sector, &superblock.meta_uuid).unwrap_or(0));
+            }
+        }
+    }
+    Ok(newest)
+}
+
 /// Gives the block in `bytes` the checksum that the kernel gives it when it is written.
 fn sum_again(bytes: &mut [u8], sector_size: u64) {
     let Some((_, _, at)) = header_of(bytes) else { return };
