@@ -264,6 +264,9 @@ fn ways_to_bytes(volumes: &[VolumeInfo], arguments: &ListArguments) -> String {
     if let Some(snapshot) = &arguments.set.images.snapshot {
         let _ = write!(command, " --snapshot {}", text::argument(Path::new(snapshot)));
     }
+    if arguments.set.images.snapshots {
+        command.push_str(" --snapshots");
+    }
     for disk in &arguments.disks {
         let _ = write!(command, " {}", text::argument(disk));
     }

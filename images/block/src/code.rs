@@ -158,6 +158,7 @@ codes! {
     KEY_UNREADABLE = "key-unreadable", content, "A key cannot be read from where it is said to be.", "The message names the place.";
     KEY_UNUSED = "key-unused", content, "A key is for a volume that is not there, or is not locked.", "`volfold list` names the locked volumes.";
     KEY_WRONG = "key-wrong", content, "A key does not open a locked volume.", "Look for a typing error; `volfold list` names the kinds of key that open the volume.";
+    BITLOCKER_CUT_SHORT = "bitlocker-cut-short", content, "A BitLocker volume is larger than what holds it; what is missing is an error.", "The image or partition may be cut off: compare its size with the original.";
     BITLOCKER_METADATA_DAMAGED = "bitlocker-metadata-damaged", other, "A copy of the metadata of a BitLocker volume is damaged; another one is used.", "Nothing, if the volume opens.";
     BITLOCKER_VOLUME_REFUSED = "bitlocker-volume-refused", content, "A BitLocker volume is of a kind that is not read, or its metadata is damaged.", "`volfold mount --raw` gives the disks as they are.";
     LUKS_HEADER_DAMAGED = "luks-header-damaged", other, "One of the two headers of a LUKS2 volume is damaged; the other one is used.", "Nothing is lost; `cryptsetup repair` on a copy writes the header anew.";

@@ -77,15 +77,37 @@ pub(super) fn of_password(password: &str) -> KeyBytes {
     hashed(&hashed(&text))
 }
 
-/// What is stretched of a recovery key: eight groups of six digits, each a multiple of 11 whose quotient has
-/// 16 bits. `None` if `text` is none.
+/// The text in `bytes`, which Windows may have written: UTF-16 or UTF-8, with a mark before it.
+pub(super) fn text_of(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    if let Some(units) = bytes.strip_prefix(b"\xFF\xFE") {
+        let units = units.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
+        let text = char::decode_utf16(units).collect::<Result<String, _>>().ok()?;
+        return Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    std::str::from_utf8(bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+}
+
+/// What is stretched of the recovery key in `text`, which may be the file that Windows made for it: eight groups
+/// of six digits, each a multiple of 11 whose quotient has 16 bits. `None` if there is none.
 pub(super) fn of_recovery_key(text: &str) -> Option<KeyBytes> {
-    let mut key = Zeroizing::new(Vec::new());
-    let groups = text.trim().split('-').map(str::trim);
+    let runs: Vec<&str> =
+        text.split(|letter: char| !letter.is_ascii_digit()).filter(|run| !run.is_empty()).collect();
+    let whole = runs.iter().filter(|run| run.len() == 48).find_map(|run| {
+        let groups = run.as_bytes().chunks(6).map(|group| std::str::from_utf8(group).ok());
+        recovery(&groups.collect::<Option<Vec<_>>>()?)
+    });
+    // Before it the file has an identifier, which may end in digits.
+    whole.or_else(|| runs.windows(8).rev().find_map(recovery))
+}
+
+/// The key in these groups.
+fn recovery(groups: &[&str]) -> Option<KeyBytes> {
+    let mut key = Zeroizing::new(Vec::with_capacity(16));
     for group in groups {
-        let is_group = group.len() == 6 && group.bytes().all(|byte| byte.is_ascii_digit());
-        let number = group.parse::<u32>().ok().filter(|number| is_group && number % 11 == 0)?;
-        key.extend(u16::try_from(number / 11).ok()?.to_le_bytes());
+        let number = group.parse::<u32>().ok().filter(|number| number.is_multiple_of(11))?;
+        let half = u16::try_from(number / 11).ok().filter(|_| group.len() == 6)?;
+        key.extend(half.to_le_bytes());
     }
     (key.len() == 16).then_some(key)
 }
@@ -110,17 +132,28 @@ mod tests {
         let group = "000011-720885-000000-000022-000033-000044-000055-000066";
         let key = of_recovery_key(group).unwrap();
         assert_eq!(key[..6], [1, 0, 0xFF, 0xFF, 0, 0]);
-        assert!(of_recovery_key(&format!(" {group}\n")).is_some());
+        let file = format!("Identifier:\r\n\tB17E-000011\r\nRecovery Key:\r\n\t{group}\r\n");
+        for other in [format!(" {group}\n"), group.replace('-', " "), group.replace('-', ""), file]
+        {
+            assert_eq!(of_recovery_key(&other).as_deref(), Some(&*key), "{other}");
+        }
         for wrong in [
             "",
             "000011",
             "000012-720885-000000-000022-000033-000044-000055-000066",
             "000011-720896-000000-000022-000033-000044-000055-000066",
-            "000011-720885-000000-000022-000033-000044-000055-000066-000011",
             "+00011-720885-000000-000022-000033-000044-000055-000066",
         ] {
             assert!(of_recovery_key(wrong).is_none(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn texts_that_windows_wrote_are_decoded() {
+        for bytes in [&b"\xFF\xFEa\0b\0\r\0\n\0"[..], b"\xEF\xBB\xBFab", b"ab"] {
+            assert_eq!(text_of(bytes).as_deref().map(String::as_str), Some("ab"));
+        }
+        assert!(text_of(b"\xFFab").is_none());
     }
 
     #[test]

@@ -114,6 +114,12 @@ fn lay_out(region: &Region, volume: &mut Volume, findings: &mut Vec<Finding>) ->
     if !layout.is_in_sectors() {
         return Err(BlockError::corrupt("places in the metadata are within sectors", 0, 0x20));
     }
+    let there = region.device.size().min(size);
+    if there < size {
+        let line = format!("volume has {size} bytes, of which {there} are there");
+        let finding = Finding::error(code::BITLOCKER_CUT_SHORT, line);
+        findings.push(finding.on_volume(&volume.id.0));
+    }
     volume.size = size;
     volume.health = if region.device.size() >= size { Health::Healthy } else { Health::Failed };
     let container = Container { layout };
@@ -203,7 +209,8 @@ impl Protector<'_> {
 
     /// The key that protects it, of `key`; `None` if that is none of its kind.
     fn key_of(&self, key: &Key, work: &WorkBudget) -> BlockResult<Option<KeyBytes>> {
-        let text = std::str::from_utf8(key.bytes()).ok();
+        let text = key::text_of(key.bytes());
+        let text = text.as_ref().map(|text| text.as_str());
         let secret = match (self.protection, key.kind()) {
             (protection::PASSWORD, KeyKind::Password) => text.map(key::of_password),
             (protection::RECOVERY_KEY, KeyKind::Password | KeyKind::RecoveryKey) => {

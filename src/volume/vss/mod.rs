@@ -236,6 +236,7 @@ fn stores<'a>(own: &Copied<'a>, newer: &[Copied<'a>]) -> Result<Vec<Placed<'a>>,
     if own.entry.size == 0 {
         return Err("the catalog says that it has no byte".to_owned());
     }
+    store::blocks(own.entry.size).map_err(|error| error_chain(&error))?;
     let mut stores = vec![own.store.clone()?];
     let mut position = own.entry.position;
     for copy in newer {
