@@ -59,7 +59,6 @@ mod mount;
 #[cfg(target_os = "linux")]
 mod mount_process;
 #[cfg(target_os = "linux")]
-#[cfg(target_os = "linux")]
 mod nested;
 #[cfg(target_os = "linux")]
 mod ntfs_attributes;
@@ -71,6 +70,7 @@ mod programs;
 #[cfg(target_os = "linux")]
 mod raw;
 mod recorded;
+#[cfg(target_os = "linux")]
 mod records;
 mod regressions;
 #[cfg(target_os = "linux")]
