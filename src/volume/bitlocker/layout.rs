@@ -57,6 +57,11 @@ impl VolumeLayout {
         } else {
             let end = metadata.header.saturating_add(metadata.header_length);
             borders.extend([metadata.header_length, metadata.header, end]);
+            // What begins to be something else there does so in the sectors that lie there, too.
+            let inside = [there, encrypted, converting].map(|border| {
+                border.checked_sub(metadata.header).filter(|at| *at < metadata.header_length)
+            });
+            borders.extend(inside.into_iter().flatten());
         }
         borders.into_iter().filter(|border| *border <= self.size).collect()
     }
@@ -95,9 +100,10 @@ impl VolumeLayout {
         cipher: Option<&Arc<dyn SectorCipher>>,
     ) -> BlockResult<Arc<dyn BlockDevice>> {
         let metadata = &self.metadata;
-        let is_in = |place: u64, length: u64| {
-            start.checked_sub(place).is_some_and(|inside| inside < length)
+        let lies_in = |at: u64, place: u64, length: u64| {
+            at.checked_sub(place).is_some_and(|inside| inside < length)
         };
+        let is_in = |place: u64, length: u64| lies_in(start, place, length);
         let block = metadata.places.iter().find(|place| is_in(**place, metadata.block_length()));
         match block {
             Some(place) if self.read.contains(place) => return Ok(Arc::new(Zeros::new(length))),
@@ -118,7 +124,7 @@ impl VolumeLayout {
         } else if is_in(metadata.header, metadata.header_length) {
             return Ok(Arc::new(Zeros::new(length)));
         }
-        if is_in(encrypted, metadata.converting) {
+        if lies_in(place, encrypted, metadata.converting) {
             let line = "was being encrypted or decrypted when the image was made";
             return Ok(Arc::new(Absent::of_kind(length, BlockErrorKind::Unsupported, line)));
         }

@@ -152,6 +152,9 @@ impl Metadata {
     fn read(device: &dyn BlockDevice, sector_size: u32, at: u64) -> BlockResult<Self> {
         let what = "metadata of BitLocker";
         let length = BLOCK.min(device.size().saturating_sub(at));
+        if length == 0 {
+            return Err(BlockError::missing(format!("the image ends before {what}")).at(at));
+        }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         device.read_at(at, &mut bytes).map_err(|error| error.within(what))?;
         let mut reader = ByteReader::new(what, &bytes, at);
@@ -315,4 +318,30 @@ pub(super) mod protection {
     pub(crate) const STARTUP_KEY: u16 = 0x0200;
     pub(crate) const RECOVERY_KEY: u16 = 0x0800;
     pub(crate) const PASSWORD: u16 = 0x2000;
+}
+
+#[cfg(test)]
+impl Metadata {
+    /// Of a volume that is encrypted up to `encrypted`, whose first `header_length` bytes lie at `header`.
+    pub(super) fn in_part(
+        encrypted: u64,
+        converting: u64,
+        header: u64,
+        header_length: u64,
+    ) -> Self {
+        Self {
+            version: 2,
+            state: 5,
+            encrypted,
+            converting,
+            header_length,
+            header,
+            places: [1 << 20, 2 << 20, 3 << 20],
+            volume: Guid([0; 16]),
+            nonce: 0,
+            method: 0x8004,
+            bytes: Arc::new([]),
+            checked: 0,
+        }
+    }
 }
