@@ -27,6 +27,7 @@ pub mod lvm;
 pub mod map;
 pub mod md;
 pub(crate) mod nested;
+pub(crate) mod refusal;
 pub mod registry;
 pub mod snapshot;
 pub mod vss;

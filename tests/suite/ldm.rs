@@ -7,45 +7,19 @@ use std::sync::Arc;
 
 use volfold::volume::ldm::Ldm;
 use volfold::volume::{GroupId, Health, MembershipPart, PartState, Region, Volume, VolumeManager};
-use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
-use volfold_block::{BlockDevice, BlockErrorKind, Finding, MemoryDevice};
+use volfold::{DiskSet, SetVolume};
+use volfold_block::{BlockDevice, Finding, MemoryDevice};
 
 use crate::common::compare::compare;
 use crate::common::corpus;
 use crate::common::fixtures::{DynamicFacts, Fixture, fixture, index};
 use crate::common::listing;
 use crate::common::program::Scratch;
+use crate::common::sets::{bytes_of, check_blocks, codes, find, health, open};
 use crate::harness::{apply, note, test};
-
-fn open(paths: &[PathBuf]) -> DiskSet {
-    DiskSet::open(paths, &OpenOptions::default()).unwrap_or_else(Incomplete::into_set)
-}
 
 fn groups() -> impl Iterator<Item = &'static Fixture> {
     index().fixtures.values().filter(|fixture| !fixture.dynamic.is_empty())
-}
-
-fn find<'a>(set: &'a DiskSet, id: &str) -> &'a SetVolume {
-    let volume = set.volumes().iter().find(|volume| volume.id() == id);
-    volume.unwrap_or_else(|| panic!("no {id}: {:?}", set.findings()))
-}
-
-fn codes(findings: &[Finding]) -> Vec<&str> {
-    findings.iter().map(|finding| finding.code.as_str()).collect()
-}
-
-fn health(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "healthy",
-        Health::Degraded => "degraded",
-        Health::Failed => "failed",
-    }
-}
-
-fn bytes_of(device: &dyn BlockDevice) -> Vec<u8> {
-    let mut bytes = vec![0; device.size() as usize];
-    device.read_at(0, &mut bytes).expect("all bytes");
-    bytes
 }
 
 fn check_files(volume: &SetVolume, facts: &DynamicFacts, place: &str) {
@@ -96,27 +70,6 @@ fn every_generated_layout_gives_the_bytes_that_were_put_in() {
     }
 }
 
-/// Reads `device` in small blocks: each is as in `whole`, or an error that names a disk that is
-/// not there. Returns how many could be read.
-fn check_blocks(device: &dyn BlockDevice, whole: &[u8], disks: &[&str], place: &str) -> usize {
-    let (mut good, mut block) = (0, vec![0; 4096]);
-    for (offset, wanted) in (0..).step_by(4096).zip(whole.chunks(4096)) {
-        let block = &mut block[..wanted.len()];
-        match device.read_at(offset, block) {
-            Ok(()) => {
-                assert!(block == wanted, "{place}: wrong bytes at {offset}");
-                good += 1;
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), BlockErrorKind::MissingPart, "{place}: {error}");
-                let named = disks.iter().any(|disk| error.message().contains(disk));
-                assert!(named && error.message().contains("is missing"), "{place}: {error}");
-            }
-        }
-    }
-    good
-}
-
 #[apply(test)]
 fn with_each_disk_missing_bytes_are_right_or_an_error_names_the_disk() {
     for fixture in groups() {
@@ -149,7 +102,9 @@ fn with_each_disk_missing_bytes_are_right_or_an_error_names_the_disk() {
                     let parts = &volume.volume.membership.as_ref().expect("a group").parts;
                     let missing = parts.iter().filter(|part| part.state == PartState::Missing);
                     let names: Vec<&str> = missing.map(|part| part.disk_id.as_str()).collect();
-                    let good = check_blocks(&**device, &bytes, &names, &place);
+                    let good = check_blocks(&**device, &bytes, &place, |line| {
+                        line.contains("is missing") && names.iter().any(|disk| line.contains(disk))
+                    });
                     assert!(good > 0 && good * 4096 < bytes.len(), "{place}: {good} blocks");
                 } else {
                     assert_eq!(

@@ -5,46 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use volfold::SetVolume;
 use volfold::volume::lvm::Lvm;
 use volfold::volume::{GroupId, Health, Region, VolumeManager};
-use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
-use volfold_block::{BlockDevice, BlockErrorKind, Finding, MemoryDevice};
+use volfold_block::{BlockDevice, Finding, MemoryDevice};
 
 use crate::common::compare::compare;
 use crate::common::fixtures::{Fixture, LogicalFacts, fixture, index};
 use crate::common::listing;
+use crate::common::sets::{bytes_of, check_blocks, codes, find, health, open};
 use crate::common::{corpus, sha256};
 use crate::harness::{apply, note, test};
 
-fn open(paths: &[PathBuf]) -> DiskSet {
-    DiskSet::open(paths, &OpenOptions::default()).unwrap_or_else(Incomplete::into_set)
-}
-
 fn groups() -> impl Iterator<Item = &'static Fixture> {
     index().fixtures.values().filter(|fixture| !fixture.logical.is_empty())
-}
-
-fn find<'a>(set: &'a DiskSet, id: &str) -> &'a SetVolume {
-    let volume = set.volumes().iter().find(|volume| volume.id() == id);
-    volume.unwrap_or_else(|| panic!("no {id}: {:?}", set.findings()))
-}
-
-fn codes(findings: &[Finding]) -> Vec<&str> {
-    findings.iter().map(|finding| finding.code.as_str()).collect()
-}
-
-fn health(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "healthy",
-        Health::Degraded => "degraded",
-        Health::Failed => "failed",
-    }
-}
-
-fn bytes_of(device: &dyn BlockDevice) -> Vec<u8> {
-    let mut bytes = vec![0; device.size() as usize];
-    device.read_at(0, &mut bytes).expect("all bytes");
-    bytes
 }
 
 /// The volumes of `fixture` that are read.
@@ -100,25 +74,9 @@ fn what_is_refused_is_listed_and_says_why() {
     }
 }
 
-/// Reads `device` in small blocks: each is as in `whole`, or an error that says what is missing.
-fn check_blocks(device: &dyn BlockDevice, whole: &[u8], place: &str) -> usize {
-    let (mut good, mut block) = (0, vec![0; 4096]);
-    for (offset, wanted) in (0..).step_by(4096).zip(whole.chunks(4096)) {
-        let block = &mut block[..wanted.len()];
-        match device.read_at(offset, block) {
-            Ok(()) => {
-                assert!(block == wanted, "{place}: wrong bytes at {offset}");
-                good += 1;
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), BlockErrorKind::MissingPart, "{place}: {error}");
-                let line = error.message();
-                let is_told = line.contains("is missing") || line.contains("not marked as current");
-                assert!(is_told, "{place}: {error}");
-            }
-        }
-    }
-    good
+/// Whether an error says what is missing.
+fn is_told(line: &str) -> bool {
+    line.contains("is missing") || line.contains("not marked as current")
 }
 
 #[apply(test)]
@@ -142,7 +100,7 @@ fn with_each_disk_missing_bytes_are_right_or_an_error_names_the_disk() {
                     continue;
                 }
                 let bytes = bytes_of(&*find(&whole, &facts.id).volume.device);
-                let good = check_blocks(&*volume.device, &bytes, &place);
+                let good = check_blocks(&*volume.device, &bytes, &place, is_told);
                 if volume.health != Health::Failed {
                     assert_eq!(good, bytes.len().div_ceil(4096), "{place}");
                 }
@@ -164,7 +122,7 @@ fn a_raid6_bears_any_two_missing_disks_and_no_other_layout_gives_wrong_bytes() {
                 let place = format!("{} without {first} and {second}", facts.name);
                 let bytes = bytes_of(&*find(&whole, &facts.id).volume.device);
                 let volume = &find(&set, &facts.id).volume;
-                let good = check_blocks(&*volume.device, &bytes, &place);
+                let good = check_blocks(&*volume.device, &bytes, &place, is_told);
                 if facts.layout == "raid6" {
                     assert_eq!(volume.health, Health::Degraded, "{place}");
                     assert_eq!(good, bytes.len().div_ceil(4096), "{place}");
@@ -219,7 +177,8 @@ fn volumes_that_linux_made_are_read_whole_and_without_a_disk() {
         for kept in &paths {
             let set = open(std::slice::from_ref(kept));
             let volume = &find(&set, volume.id()).volume;
-            check_blocks(&*volume.device, &whole, &format!("{name} of {} alone", kept.display()));
+            let place = format!("{name} of {} alone", kept.display());
+            check_blocks(&*volume.device, &whole, &place, is_told);
         }
         seen += 1;
     }

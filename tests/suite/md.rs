@@ -5,46 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use volfold::SetVolume;
 use volfold::volume::md::Md;
 use volfold::volume::{Health, PartState, Region, VolumeManager};
-use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
-use volfold_block::{BlockDevice, BlockErrorKind, Finding, MemoryDevice};
+use volfold_block::{BlockDevice, Finding, MemoryDevice};
 
 use crate::common::compare::compare;
 use crate::common::fixtures::{Fixture, LogicalFacts, fixture, index};
 use crate::common::program::Scratch;
+use crate::common::sets::{bytes_of, check_blocks, codes, find, health, open};
 use crate::common::{corpus, listing, sha256};
 use crate::harness::{apply, note, test};
 
-fn open(paths: &[PathBuf]) -> DiskSet {
-    DiskSet::open(paths, &OpenOptions::default()).unwrap_or_else(Incomplete::into_set)
-}
-
 fn sets() -> impl Iterator<Item = &'static Fixture> {
     index().fixtures.values().filter(|fixture| !fixture.arrays.is_empty())
-}
-
-fn find<'a>(set: &'a DiskSet, id: &str) -> &'a SetVolume {
-    let volume = set.volumes().iter().find(|volume| volume.id() == id);
-    volume.unwrap_or_else(|| panic!("no {id}: {:?}", set.findings()))
-}
-
-fn codes(findings: &[Finding]) -> Vec<&str> {
-    findings.iter().map(|finding| finding.code.as_str()).collect()
-}
-
-fn health(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "healthy",
-        Health::Degraded => "degraded",
-        Health::Failed => "failed",
-    }
-}
-
-fn bytes_of(device: &dyn BlockDevice) -> Vec<u8> {
-    let mut bytes = vec![0; device.size() as usize];
-    device.read_at(0, &mut bytes).expect("all bytes");
-    bytes
 }
 
 /// The arrays of `fixture` that are read.
@@ -107,30 +81,14 @@ fn what_is_refused_is_listed_and_says_why() {
     }
 }
 
-/// Reads `device` in small blocks: each is as in `whole`, or an error that says what is missing.
-///
-/// Where a device of its own size is missing nobody knows the size of the array.
-fn check_blocks(device: &dyn BlockDevice, whole: &[u8], place: &str) -> usize {
+/// Reads `device` in small blocks, which may be shorter than `whole` where its devices are not there.
+fn check_array(device: &dyn BlockDevice, whole: &[u8], place: &str) -> usize {
     let is_unknown =
         ["lin", "r0-orig", "r0-alt", "journal"].iter().any(|name| place.contains(name));
     assert!(device.size() == whole.len() as u64 || is_unknown, "{place}");
     let whole = &whole[..whole.len().min(device.size() as usize)];
-    let (mut good, mut block) = (0, vec![0; 4096]);
-    for (offset, wanted) in (0..).step_by(4096).zip(whole.chunks(4096)) {
-        let block = &mut block[..wanted.len()];
-        match device.read_at(offset, block) {
-            Ok(()) => {
-                assert!(block == wanted, "{place}: wrong bytes at {offset}");
-                good += 1;
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), BlockErrorKind::MissingPart, "{place}: {error}");
-                let told = ["missing", "stale", "had failed", "rebuilt", "log of bad blocks"];
-                assert!(told.iter().any(|word| error.message().contains(word)), "{place}: {error}");
-            }
-        }
-    }
-    good
+    let told = ["missing", "stale", "had failed", "rebuilt", "log of bad blocks"];
+    check_blocks(device, whole, place, |line| told.iter().any(|word| line.contains(word)))
 }
 
 #[apply(test)]
@@ -151,7 +109,7 @@ fn with_each_disk_missing_bytes_are_right_or_an_error_says_what_is_missing() {
                 if !place.contains("-stale") && !place.contains("-faulty") {
                     assert_eq!(health(volume.health), facts.without[left_out], "{place}");
                 }
-                let good = check_blocks(&*volume.device, &bytes, &place);
+                let good = check_array(&*volume.device, &bytes, &place);
                 if volume.health != Health::Failed {
                     assert_eq!(good, bytes.len().div_ceil(4096), "{place}");
                 }
@@ -176,7 +134,7 @@ fn a_raid6_bears_any_two_missing_disks_and_no_other_layout_gives_wrong_bytes() {
                 let Some(found) = found else { continue };
                 let bytes = bytes_of(&*find(&whole, &facts.id).volume.device);
                 let volume = &found.volume;
-                let good = check_blocks(&*volume.device, &bytes, &place);
+                let good = check_array(&*volume.device, &bytes, &place);
                 if facts.layout == "raid6" {
                     assert_eq!(volume.health, Health::Degraded, "{place}");
                 }
@@ -290,7 +248,7 @@ fn arrays_that_linux_made_are_read_whole_and_without_a_disk() {
             let set = open(&kept);
             let volume = &find(&set, volume.id()).volume;
             let place = format!("{name} without {}", left_out.display());
-            let good = check_blocks(&*volume.device, &whole, &place);
+            let good = check_array(&*volume.device, &whole, &place);
             if volume.health != Health::Failed {
                 assert_eq!(good, whole.len().div_ceil(4096), "{place}");
             }

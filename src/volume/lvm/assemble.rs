@@ -6,12 +6,13 @@ use std::sync::Arc;
 use volfold_block::{BlockErrorKind, Finding, Severity, code};
 
 use super::build::{Builder, Member};
-use super::built::{Bodies, Body, Refusal};
+use super::built::{Bodies, Body};
 use super::disk::{Disk, Texts, Variant};
 use super::metadata::{LogicalVolume, PhysicalVolume, VolumeGroup};
 use super::persistent::Nodes;
 use super::segment::SegmentKind;
 use crate::volume::map::{Absent, Redundancy, RedundantParts};
+use crate::volume::refusal::Refusal;
 use crate::volume::snapshot::{Snapshot, SnapshotTime};
 use crate::volume::{
     Health, Layout, Membership, Region, Volume, VolumeExtent, VolumeId, VolumeType,

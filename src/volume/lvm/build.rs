@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Mapped, Slice, byte_count};
 
-use super::built::{Bodies, Body, Built, Refusal, worse};
+use super::built::{Bodies, Body, Built, worse};
 use super::cache;
 use super::metadata::{LogicalVolume, VolumeGroup};
 use super::persistent::Nodes;
@@ -15,6 +15,7 @@ use super::snapshot;
 use super::thin::{self, ThinPool};
 use crate::volume::basic::present_part;
 use crate::volume::map::{Absent, Stripe, Zeros, one_after_the_other};
+use crate::volume::refusal::Refusal;
 use crate::volume::{Health, Layout, MembershipPart, PartState, Region};
 
 /// LIMIT: volumes in volumes; a thin volume on a cached pool of a RAID has five.

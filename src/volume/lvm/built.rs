@@ -2,41 +2,16 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockErrorKind, error_chain};
+use volfold_block::BlockDevice;
 
 use super::metadata::VolumeGroup;
 use super::persistent::Nodes;
 use crate::volume::map::Redundancy;
+use crate::volume::refusal::Refusal;
 use crate::volume::{Health, Layout, MembershipPart, PartState};
 
 /// LIMIT: sentences about one volume; a group of rubbish has one for each of its parts.
 const MAX_DOUBTS: usize = 16;
-
-/// Why a volume is not read at all: what a [`BlockError`] says, for all who ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) kind: BlockErrorKind,
-    /// A sentence.
-    pub(super) line: String,
-}
-
-impl Refusal {
-    /// What contradicts itself.
-    pub(super) fn corrupt(line: impl Into<String>) -> Self {
-        Self { kind: BlockErrorKind::Corrupt, line: line.into() }
-    }
-
-    /// What this build does not lay out.
-    pub(super) fn unsupported(line: impl Into<String>) -> Self {
-        Self { kind: BlockErrorKind::Unsupported, line: line.into() }
-    }
-}
-
-impl From<BlockError> for Refusal {
-    fn from(error: BlockError) -> Self {
-        Self { kind: error.kind(), line: error_chain(&error) }
-    }
-}
 
 /// What building gives.
 pub(super) type Built<T> = Result<T, Refusal>;

@@ -34,11 +34,12 @@ use volfold_block::{
     Slice,
 };
 
-use super::built::{Bodies, Body, Built, Refusal, worse};
+use super::built::{Bodies, Body, Built, worse};
 use super::metadata::{LogicalVolume, VolumeGroup};
 use super::persistent::{BlockKind, Blocks, read_array};
 use super::segment::{Segment, SegmentKind};
 use super::write_cache;
+use crate::volume::refusal::Refusal;
 use crate::volume::{Health, Layout};
 
 /// LIMIT: blocks of a cache, 16 bytes each; lvm2 makes no more than a million by itself.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockErrorKind, Mapped, Slice, byte_count, error_chain};
 
-use super::built::{Bodies, Body, Built, Refusal, worse};
+use super::built::{Bodies, Body, Built, worse};
 use super::mirror_log;
 use super::segment::{RaidKind, RaidSide};
 use super::superblock::{Superblock, unsettled_regions};
 use crate::volume::map::{
     Absent, Mirror, Raid5, Raid5Layout, Raid6, Raid6Layout, Redundancy, Stripe,
 };
+use crate::volume::refusal::Refusal;
 use crate::volume::{Health, Layout, PartState};
 
 /// How the sides of a RAID are joined.

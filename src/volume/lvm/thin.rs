@@ -30,10 +30,11 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, ByteReader, Map, Mapped, Piece, Place};
 
-use super::built::{Bodies, Body, Built, Refusal};
+use super::built::{Bodies, Body, Built};
 use super::persistent::{BlockKind, Blocks, Found};
 use super::segment::SegmentKind;
 use crate::volume::Layout;
+use crate::volume::refusal::Refusal;
 
 /// The superblock of a pool, as far as it counts.
 struct Superblock {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockErrorKind, Finding, Mapped, Severity, code, error_chain};
 
-use super::build::{self, Body, Column, Level, Refusal};
+use super::build::{self, Body, Column, Level};
 use super::choose::{Chosen, Place, choose};
 use super::find::{self, Found};
 use super::journal::Journal;
@@ -15,6 +15,7 @@ use super::superblock::{
     Shape, Superblock, Version,
 };
 use crate::volume::map::Absent;
+use crate::volume::refusal::Refusal;
 use crate::volume::{
     Health, Membership, MembershipPart, PartState, Region, Volume, VolumeExtent, VolumeId,
     VolumeType,

@@ -2,47 +2,15 @@
 
 use std::sync::Arc;
 
-use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, Mapped, Slice, byte_count, error_chain,
-};
+use volfold_block::{BlockDevice, Mapped, Slice, byte_count};
 
 use super::superblock::Shape;
 use crate::volume::map::{
     Absent, Mirror, Raid5, Raid5Layout, Raid6, Raid6Layout, Raid10, Raid10Layout, Redundancy,
     Stripe, one_after_the_other,
 };
+use crate::volume::refusal::Refusal;
 use crate::volume::{Health, Layout};
-
-/// Why an array is not read at all: what a [`BlockError`] says, for all who ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) kind: BlockErrorKind,
-    /// A sentence without its object.
-    pub(super) line: String,
-}
-
-impl Refusal {
-    /// What contradicts itself.
-    pub(super) fn corrupt(line: impl Into<String>) -> Self {
-        Self { kind: BlockErrorKind::Corrupt, line: line.into() }
-    }
-
-    /// What this build does not lay out.
-    pub(super) fn unsupported(line: impl Into<String>) -> Self {
-        Self { kind: BlockErrorKind::Unsupported, line: line.into() }
-    }
-
-    /// What needs a device that is not there.
-    pub(super) fn missing(line: impl Into<String>) -> Self {
-        Self { kind: BlockErrorKind::MissingPart, line: line.into() }
-    }
-}
-
-impl From<BlockError> for Refusal {
-    fn from(error: BlockError) -> Self {
-        Self { kind: error.kind(), line: error_chain(&error) }
-    }
-}
 
 /// What an array of this `shape` is called in lists, whether it is read or not.
 pub(super) fn layout(shape: &Shape) -> Layout {

@@ -33,8 +33,8 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, ByteReader, Map, Piece, Place, Slice, error_chain,
 };
 
-use super::build::Refusal;
 use super::member::Member;
+use crate::volume::refusal::Refusal;
 
 /// Bytes of a block of the log, and of a page of the array.
 const PAGE: u64 = 4096;

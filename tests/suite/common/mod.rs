@@ -7,6 +7,7 @@ pub(crate) mod listing;
 #[cfg(target_os = "linux")]
 pub(crate) mod mounted;
 pub(crate) mod program;
+pub(crate) mod sets;
 
 use data_encoding::HEXLOWER;
 use std::path::{Path, PathBuf};

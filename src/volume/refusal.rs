@@ -1,0 +1,34 @@
+//! Why a manager gives no byte of a volume.
+
+use volfold_block::{BlockError, BlockErrorKind, error_chain};
+
+/// Why a volume is not read at all: what a [`BlockError`] says, for all who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) kind: BlockErrorKind,
+    /// A sentence without its object.
+    pub(crate) line: String,
+}
+
+impl Refusal {
+    /// What contradicts itself.
+    pub(crate) fn corrupt(line: impl Into<String>) -> Self {
+        Self { kind: BlockErrorKind::Corrupt, line: line.into() }
+    }
+
+    /// What this build does not lay out.
+    pub(crate) fn unsupported(line: impl Into<String>) -> Self {
+        Self { kind: BlockErrorKind::Unsupported, line: line.into() }
+    }
+
+    /// What needs something that is not there.
+    pub(crate) fn missing(line: impl Into<String>) -> Self {
+        Self { kind: BlockErrorKind::MissingPart, line: line.into() }
+    }
+}
+
+impl From<BlockError> for Refusal {
+    fn from(error: BlockError) -> Self {
+        Self { kind: error.kind(), line: error_chain(&error) }
+    }
+}
