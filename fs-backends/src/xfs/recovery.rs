@@ -35,6 +35,9 @@ pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
     }
 }
 
+/// Features of logs: changes of extended attributes that are begun and ended.
+const KNOWN_IN_LOG: u32 = 1;
+
 /// The superblock after the log was applied; one that took the place of the primary stays.
 fn after(reader: &VolumeReader, before: Superblock) -> FsResult<Superblock> {
     if before.in_place_of_primary.is_some() {
@@ -57,6 +60,11 @@ fn replayed(
         return Err(FsError::corrupt(message));
     }
     let Ends::Dirty { tail, head } = ends else { return Ok(None) };
+    let unknown = superblock.log_incompat & !KNOWN_IN_LOG;
+    if unknown != 0 {
+        let message = format!("log has unknown features {unknown:#x}");
+        return Err(FsError::new(FsErrorKind::Unsupported, message));
+    }
     let outcome = log::replay(&log, (tail, head), &*reader.data, superblock)?;
     let mut findings = Vec::new();
     if let Some(why) = outcome.stopped {

@@ -125,6 +125,8 @@ const _: () = assert!(offset_of!(RawSuperblock, meta_uuid) == 0xF8);
 #[derive(Clone, Debug)]
 pub(super) struct Superblock {
     pub(super) features: Features,
+    /// Features that only matter to whoever applies the log.
+    pub(super) log_incompat: u32,
     pub(super) block_size: NonZeroU64,
     pub(super) sector_size: u64,
     pub(super) data_blocks: u64,
@@ -222,6 +224,7 @@ impl Superblock {
             && data_blocks.checked_mul(block_size.get())? < 1 << 63;
         fits.then_some(Self {
             features,
+            log_incompat: if features.is_v5 { raw.features_log_incompat.get() } else { 0 },
             block_size,
             sector_size: u64::from(raw.sector_size.get()),
             data_blocks,

@@ -28,6 +28,9 @@ pub(super) fn le64(bytes: &[u8], at: usize) -> Option<u64> {
     array(bytes, at).map(u64::from_le_bytes)
 }
 
+/// LIMIT: words of the map of a buffer: a bit for each 128 bytes of 256 KiB.
+const MAX_WORDS: usize = 64;
+
 /// A change of a buffer: some of its pieces of 128 bytes.
 ///
 /// | offset | size | field    | rule                                         |
@@ -55,7 +58,7 @@ impl<'b> BufferItem<'b> {
 
     pub(super) fn parse(item: &'b Item) -> Option<Self> {
         let bytes = item.region(0);
-        let words = usize::try_from(le32(bytes, 0x10)?).ok()?;
+        let words = usize::try_from(le32(bytes, 0x10)?).ok().filter(|words| *words <= MAX_WORDS)?;
         let map = bytes.get(0x14..)?;
         Some(Self {
             flags: le16(bytes, 4)?,
