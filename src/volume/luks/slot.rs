@@ -99,7 +99,9 @@ impl KeySlot {
         let sectors = Sectors::in_512(512);
         let sectors = sectors.ok_or_else(|| BlockError::unsupported("sectors are not read"))?;
         self.cipher.with_key(&key, sectors)?.decrypt(0, &mut material);
-        work.spend(byte_count(length).div_euclid(1024))?;
+        // Joining hashes each stripe, block by block.
+        let blocks = self.key_length.div_ceil(self.hash.length().max(1));
+        work.spend(u64::from(self.stripes).saturating_mul(byte_count(blocks)))?;
         Ok(self.joined(&material))
     }
 

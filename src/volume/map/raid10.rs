@@ -24,13 +24,17 @@ pub struct Raid10Layout {
     pub far_set: u64,
 }
 
+/// LIMIT: copies of a chunk; each of them is looked for.
+const MAX_COPIES: u64 = 32;
+
 impl Raid10Layout {
     /// The layout that Linux writes as `number`, for `count` columns: near copies in the low byte, far
     /// copies in the next, bit 16 for offset, and above it which columns far copies are shifted among.
     /// `None` if it is none, or `count` columns are too few for it.
     pub fn of(number: u32, count: u64) -> Option<Self> {
         let [near, far, _, _] = number.to_le_bytes().map(u64::from);
-        let copies = near.checked_mul(far).filter(|copies| (1..=count).contains(copies))?;
+        let copies =
+            near.checked_mul(far).filter(|copies| (1..=count.min(MAX_COPIES)).contains(copies))?;
         let far_set = match number >> 17 {
             0 => count,
             1 => count.checked_div(far)?,

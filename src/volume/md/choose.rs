@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use volfold_block::{Finding, code};
 
 use super::member::Member;
-use super::superblock::{FEATURE_REPLACEMENT, Role, Shape, Superblock};
+use super::superblock::{FEATURE_REPLACEMENT, FEATURE_RESHAPE, Role, Shape, Superblock};
 
 /// The devices of an array, and what they say of it.
 pub(super) struct Chosen<'a, 'b> {
@@ -116,6 +116,10 @@ fn rejection(member: &Member<'_>, newest: &Superblock) -> Option<String> {
     }
     if own.shape != newest.shape {
         return Some("says that the array has another level, layout or size".to_owned());
+    }
+    // The data of one that is still being reshaped may begin at another place.
+    if own.has(FEATURE_RESHAPE) != newest.has(FEATURE_RESHAPE) {
+        return Some("says otherwise whether the array is being reshaped".to_owned());
     }
     match newest.role_of(own.number) {
         role if role == own.role() => None,
