@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use volfold_block::{BlockError, BlockErrorKind, Panicked};
+use volfold_block::{BlockError, BlockErrorKind, Code, Panicked, code};
 
 /// What every fallible call of this crate returns.
 pub type FsResult<T> = Result<T, FsError>;
@@ -129,6 +129,14 @@ impl FsErrorKind {
             Self::Undecodable(reason) => reason.code(),
             Self::Stopped => BlockErrorKind::Stopped.code(),
             Self::Internal => BlockErrorKind::Internal.code(),
+        }
+    }
+
+    /// The code of the finding that a file system cannot be opened for this.
+    pub fn code_of_unopened(self) -> Code {
+        match self {
+            Self::Corrupt => code::FILE_SYSTEM_DAMAGED,
+            _ => code::FILE_SYSTEM_NOT_OPENED,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use sha2::{Digest, Sha256};
 use volfold::{DiskSet, SetVolume};
-use volfold_block::BlockDevice;
+use volfold_block::{BlockDevice, Code, Finding, code};
 use volfold_projector::block::overlay::{BaseFile, Overlay, OverlayFile};
 use volfold_projector::block::{Content, Export};
 use volfold_projector::process::ImageFiles;
@@ -20,7 +20,7 @@ pub(crate) struct Device {
     pub(crate) id: String,
     /// The folder name of the volume; a disk has none.
     pub(crate) name: String,
-    /// What Windows calls the volume: `C:`, `Volume{...}`.
+    /// What Windows or Linux calls the volume: `C:`, `Volume{...}`, `vg/lv`.
     guest_names: Vec<String>,
     /// What its file is called; no two of a set have one name, but a disk and the volume that
     /// takes all of it.
@@ -39,7 +39,7 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Whether `name` is its folder name, its id, or what Windows calls it, without regard to case.
+    /// Whether `name` is its folder name, its id, or what its system calls it, without regard to case.
     fn is_called(&self, name: &str) -> bool {
         let folded = name.to_lowercase();
         self.id.to_lowercase() == folded
@@ -47,9 +47,10 @@ impl Device {
             || self.is_of_guest(name)
     }
 
-    /// Whether `name` is what Windows calls it.
+    /// Whether `name` is what its system calls it.
     fn is_of_guest(&self, name: &str) -> bool {
-        self.guest_names.iter().any(|own| own.eq_ignore_ascii_case(name))
+        let folded = name.to_lowercase();
+        self.guest_names.iter().any(|own| own.to_lowercase() == folded)
     }
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn devices(set: &DiskSet) -> Vec<Device> {
         all.push(Device {
             id: volume.volume.id.0.clone(),
             name: volume.name.clone(),
-            guest_names: volume.guest_names(),
+            guest_names: volume.guest_names().into_iter().chain(volume.group_name()).collect(),
             file_name: format!("{stem}.img"),
             description: format!("{}, {}", volume.name, text::size(device.size())),
             disks: volume.volume.extents.iter().map(|extent| extent.disk).collect(),
@@ -141,6 +142,20 @@ pub(crate) fn choose<'a>(devices: &mut Vec<Device>, wanted: &'a [String]) -> Vec
         left.extend::<Vec<&str>>(unclear);
     }
     left
+}
+
+/// Whether `findings` say that the volume `id` is refused, so that there is no byte of it.
+pub(crate) fn is_refused(findings: &[Finding], id: &str) -> bool {
+    const REFUSED: [Code; 6] = [
+        code::LDM_VOLUME_REFUSED,
+        code::LVM_VOLUME_REFUSED,
+        code::MD_VOLUME_REFUSED,
+        code::LUKS_VOLUME_REFUSED,
+        code::BITLOCKER_VOLUME_REFUSED,
+        code::SHADOW_COPY_REFUSED,
+    ];
+    let is_it = |finding: &Finding| finding.volume.as_deref() == Some(id);
+    findings.iter().any(|finding| REFUSED.contains(&finding.code) && is_it(finding))
 }
 
 /// What the file of `volume`, one of the set's, is called.

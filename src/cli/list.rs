@@ -13,9 +13,11 @@ use volfold::info::{
 use volfold::volume::{Membership, PartState, VolumeType};
 use volfold::{Disk, DiskSet, MachineSnapshot, SetVolume};
 use volfold_block::{Finding, Severity, code, error_chain};
+use volfold_fs::FsResult;
 use volfold_images::InnerSnapshot;
 
 use super::allocated::Allocated;
+use super::devices;
 use super::mount_record::mounted_paths;
 use super::outcome::Outcome;
 use super::report::Report;
@@ -59,10 +61,10 @@ pub(crate) fn run(arguments: &ListArguments) -> io::Result<Outcome> {
         let opened = volume.reason.is_none().then(|| {
             let files = volume.file_system()?;
             report.file_system(volume.id(), &*files);
-            Ok(FileSystemInfo::of(&*files, arguments.json))
+            FsResult::Ok(FileSystemInfo::of(&*files, arguments.json))
         });
         if let Some(Err(error)) = &opened {
-            let finding = Finding::error(code::FILE_SYSTEM_DAMAGED, error_chain(error));
+            let finding = Finding::error(error.kind().code_of_unopened(), error_chain(error));
             report.finding(finding.on_volume(volume.id()));
             report.not_entered(volume.id(), &volume.name, error);
         }
@@ -238,7 +240,7 @@ fn human(
         text.push('\n');
     }
     text.push_str(&volume_table(volumes));
-    text.push_str(&ways_to_bytes(volumes, arguments));
+    text.push_str(&ways_to_bytes(volumes, report, arguments));
     for volume in volumes {
         if let Some(membership) = &volume.membership {
             text.push('\n');
@@ -255,7 +257,7 @@ fn human(
 }
 
 /// How to come to what no driver reads: a command for each volume.
-fn ways_to_bytes(volumes: &[VolumeInfo], arguments: &ListArguments) -> String {
+fn ways_to_bytes(volumes: &[VolumeInfo], report: &Report<'_>, arguments: &ListArguments) -> String {
     let mut text = String::new();
     let mut command = String::from("volfold mount");
     for folder in &arguments.set.images.allow_path {
@@ -273,9 +275,13 @@ fn ways_to_bytes(volumes: &[VolumeInfo], arguments: &ListArguments) -> String {
     for key in &arguments.set.images.key {
         let _ = write!(command, " --key {}", text::argument(Path::new(&key.to_string())));
     }
-    // A locked one gives no byte.
+    // These give no byte.
     let is_locked = |volume: &&VolumeInfo| volume.locked.is_some();
-    for volume in volumes.iter().filter(|volume| !volume.readable && !is_locked(volume)) {
+    let is_refused =
+        |volume: &&VolumeInfo| devices::is_refused(report.findings(), &volume.id.to_string());
+    let has_bytes =
+        |volume: &&VolumeInfo| !volume.readable && !is_locked(volume) && !is_refused(volume);
+    for volume in volumes.iter().filter(has_bytes) {
         if text.is_empty() {
             text.push_str("\nWhat is not read can be had as bytes, in FOLDER/.raw:\n");
         }

@@ -107,7 +107,7 @@ pub(super) fn open_set<'a>(
     let all = devices::devices(&set);
     let volumes: Vec<&SetVolume> =
         set.volumes().iter().map(|volume| &**volume).filter(|volume| named(volume)).collect();
-    let has_no_folder = tell_unreadable(&volumes, &all, wanted.raw, talk);
+    let has_no_folder = tell_unreadable((&set, &volumes), &all, wanted.raw, talk);
     let mut is_part = has_no_folder && !asked.is_empty() && !wanted.raw;
     let mut files = if wanted.raw { all } else { Vec::new() };
     let shown = set.tree_volumes(|volume| named(volume));
@@ -139,12 +139,18 @@ pub(super) fn open_set<'a>(
 }
 
 /// Tells of those of `volumes` that have no folder, but bytes that `raw` shows; whether there are some.
-fn tell_unreadable(volumes: &[&SetVolume], all: &[Device], raw: bool, talk: &Talk) -> bool {
+fn tell_unreadable(
+    (set, volumes): (&DiskSet, &[&SetVolume]),
+    all: &[Device],
+    raw: bool,
+    talk: &Talk,
+) -> bool {
     let mut is_told = false;
     for volume in volumes.iter().filter(|volume| volume.reason.is_some()) {
         let (id, reason) = (volume.id(), volume.reason.as_deref().unwrap_or_default());
         let (file, folder) = (devices::file_name(all, volume), raw::FOLDER);
         talk.say(&match raw {
+            _ if devices::is_refused(set.findings(), id) => format!("{id}: not shown: {reason}"),
             true => format!("{id}: shown as {folder}/{file} alone: {reason}"),
             false => {
                 format!("{id}: not shown: {reason}; with --raw its bytes are {folder}/{file}")

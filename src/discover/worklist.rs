@@ -8,6 +8,7 @@ use volfold_block::{BlockDevice, Finding, code, error_chain};
 use super::table::{choose_table, read_table};
 use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
 use crate::volume::map::{Comparison, Redundancy};
+use crate::volume::nested::Outer;
 use crate::volume::{
     self, Claim, GroupId, Health, Hidden, Region, Volume, VolumeId, VolumeManager, VolumeType,
     nested,
@@ -34,8 +35,6 @@ struct Members {
     regions: Vec<Region>,
     /// How many groups lie below the deepest of them.
     depth: u32,
-    /// The volumes that some of them are.
-    outer: Vec<Volume>,
 }
 
 /// What is still to be joined, and what was found.
@@ -46,14 +45,16 @@ pub(super) struct Worklist<'a> {
     work: WorkBudget,
     /// By the manager, in the order of the registry.
     groups: BTreeMap<(usize, GroupId), Members>,
+    /// The members that are volumes.
+    outer: Outer,
     found: Vec<Volume>,
 }
 
 impl<'a> Worklist<'a> {
     /// Nothing yet, for `managers` with `keys`.
     pub(super) fn new(managers: &'a [&'a dyn VolumeManager], keys: &'a dyn KeySource) -> Self {
-        let (groups, found) = (BTreeMap::new(), Vec::new());
-        Self { managers, keys, work: WorkBudget::default(), groups, found }
+        let (groups, outer, found) = (BTreeMap::new(), Outer::default(), Vec::new());
+        Self { managers, keys, work: WorkBudget::default(), groups, outer, found }
     }
 
     /// Takes one whole disk apart.
@@ -107,18 +108,24 @@ impl<'a> Worklist<'a> {
         (depth, outer): (u32, Option<&Volume>),
         findings: &mut Vec<Finding>,
     ) -> Option<Claimed> {
+        let region = match outer {
+            Some(outer) => &self.outer.add(region, outer),
+            None => region,
+        };
         for (index, manager) in self.managers.iter().enumerate() {
             match manager.claim(region) {
                 Ok(Some(Claim { group, hides, sector_size })) => {
                     let members = self.groups.entry((index, group)).or_default();
                     members.regions.push(region.clone());
                     members.depth = members.depth.max(depth);
-                    members.outer.extend(outer.cloned());
                     return Some(Claimed { hides, sector_size });
                 }
                 Ok(None) => {}
                 Err(error) => findings.push(Finding::error(code::UNREADABLE, error_chain(&error))),
             }
+        }
+        if outer.is_some() {
+            self.outer.take_back();
         }
         None
     }
@@ -161,13 +168,16 @@ impl<'a> Worklist<'a> {
                 is_too_deep = true;
                 continue;
             }
-            for mut volume in manager.assemble(&group, &members.regions, findings) {
-                nested::surround(&mut volume, &members.regions, &members.outer);
+            let mut about = Vec::new();
+            let volumes = manager.assemble(&group, &members.regions, &mut about);
+            self.outer.name_disks(&mut about);
+            findings.append(&mut about);
+            for mut volume in volumes {
+                let around = self.outer.surround(&mut volume);
                 if let Some(lock) = volume.lock.take() {
                     volume = self.unlocked(volume, lock, findings);
                 }
-                let around = members.outer.iter().map(|outer| outer.id.clone());
-                inner.extend(around.map(|outer| (outer, volume.id.clone())));
+                inner.extend(around.into_iter().map(|outer| (outer, volume.id.clone())));
                 // What is locked or not whole cannot be asked; its file system may still be there.
                 if volume.lock.is_some() || volume.health == Health::Failed {
                     done.push(volume);
@@ -217,7 +227,7 @@ impl Redundancy for OfArray {
 /// `volume` as something that may be a member of a group.
 fn region_of(volume: &Volume) -> Region {
     Region {
-        disk: volume.extents.first().map_or(0, |extent| extent.disk),
+        disk: 0,
         device: volume.device.clone(),
         start: 0,
         size: volume.size,

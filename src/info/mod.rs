@@ -9,7 +9,7 @@ mod volume;
 
 use data_encoding::HEXLOWER;
 use serde::Serialize;
-use volfold_block::{BlockError, Finding, code, error_chain};
+use volfold_block::{BlockError, Finding, error_chain};
 use volfold_fs::FsError;
 
 use crate::DiskSet;
@@ -123,7 +123,7 @@ impl DiskSet {
             });
             if let Some(Err(error)) = &files {
                 failures.push(Failure::not_entered(volume.id(), error));
-                let finding = Finding::error(code::FILE_SYSTEM_DAMAGED, error_chain(error));
+                let finding = Finding::error(error.kind().code_of_unopened(), error_chain(error));
                 findings.push(finding.on_volume(volume.id()));
             }
             if let Some(reason) = volume.reason.clone().filter(|_| volume.is_left_out()) {

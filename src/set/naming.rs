@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use volfold_block::{CachePool, Finding, SectorCache, code, error_chain};
+use volfold_block::{CachePool, Finding, SectorCache, error_chain};
 use volfold_fs::{Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 
 use super::disk::Disk;
@@ -56,10 +56,8 @@ pub(super) fn name_volumes(
                 }
                 Err(error) => {
                     let line = format!("{} cannot be read: {}", known.title(), error_chain(&error));
-                    findings.push(
-                        Finding::error(code::FILE_SYSTEM_DAMAGED, line.clone())
-                            .on_volume(&volume.id.0),
-                    );
+                    let code = error.kind().code_of_unopened();
+                    findings.push(Finding::error(code, line.clone()).on_volume(&volume.id.0));
                     reason = Some(line);
                     is_left_out = true;
                 }

@@ -37,7 +37,7 @@ pub use id::VolumeId;
 /// A part of a disk that may be a volume, or a member of one.
 #[derive(Clone)]
 pub struct Region {
-    /// The index of the disk.
+    /// The index of the disk; of a volume that is a member, one beyond those of all disks.
     pub disk: usize,
     /// Its bytes, as far as the disk has them.
     pub device: Arc<dyn BlockDevice>,

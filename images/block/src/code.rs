@@ -113,6 +113,7 @@ codes! {
     TOO_MANY_VOLUMES = "too-many-volumes", content, "The set has more volumes than are shown.", "Give fewer disks at once.";
     VOLUMES_TOO_DEEP = "volumes-too-deep", content, "Volumes lie in volumes deeper than is looked at.", "`volfold export` the outer volume, and open that.";
     VOLUME_UNREADABLE = "volume-unreadable", content, "The start of a volume cannot be read.", "Copy the image again; `volfold mount --raw` gives what can be read.";
+    FILE_SYSTEM_NOT_OPENED = "file-system-not-opened", content, "A volume has a known file system that cannot be opened: a disk with its root structures is missing, or cannot be read, or they are of a kind that is not read.", "The reason says which: give the missing disk; `volfold mount --raw` gives the bytes that are there.";
     FILE_SYSTEM_DAMAGED = "file-system-damaged", content, "A volume has a known file system whose root structures cannot be used.", "`volfold mount --raw` or `volfold attach --overlay` give its bytes to the repair tool of the file system; the image stays as it is.";
     COPIES_AGREE = "copies-agree", other, "The sides of a mirror, or data and parity, hold the same.";
     COPIES_DIFFER = "copies-differ", content, "The sides of a mirror, or data and parity, differ.", "Ask which side is right: the volume may have been in use, or a disk may be failing. The first healthy side is read.";

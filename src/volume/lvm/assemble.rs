@@ -9,7 +9,9 @@ use super::build::{Builder, Member};
 use super::built::{Bodies, Body};
 use super::disk::{Disk, Texts, Variant};
 use super::metadata::{LogicalVolume, PhysicalVolume, VolumeGroup};
+use super::needed::Users;
 use super::persistent::Nodes;
+use super::refused::refused;
 use super::segment::SegmentKind;
 use crate::volume::map::{Absent, Redundancy, RedundantParts};
 use crate::volume::refusal::Refusal;
@@ -30,13 +32,20 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
     for variant in disks.iter().filter_map(|disk| disk.variant.as_ref()) {
         groups.entry(&variant.group.id).or_default().push(variant);
     }
-    let chosen: Vec<Arc<Variant>> =
-        groups.values().filter_map(|variants| choose(variants, findings)).collect();
+    let mut chosen = Vec::new();
+    let mut rivals = Vec::new();
+    for variants in groups.values() {
+        if let Some((variant, others)) = choose(variants, findings) {
+            chosen.push(variant);
+            rivals.push(others);
+        }
+    }
     report_names(&chosen, findings);
     let mut volumes = Vec::new();
     let nodes = Arc::new(Nodes::new());
-    for variant in &chosen {
-        volumes.extend(assemble_group(&variant.group, &disks, &nodes, findings));
+    for (variant, rivals) in chosen.iter().zip(&rivals) {
+        let rivals: Vec<&VolumeGroup> = rivals.iter().map(|rival| &rival.group).collect();
+        volumes.extend(assemble_group(&variant.group, &rivals, &disks, &nodes, findings));
     }
     report_others(&chosen, &disks, findings);
     volumes.sort_by_cached_key(|volume| {
@@ -46,8 +55,12 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
     volumes
 }
 
-/// The newest of `variants`, the metadata of the disks of one group; of several, what most hold.
-fn choose(variants: &[&Arc<Variant>], findings: &mut Vec<Finding>) -> Option<Arc<Variant>> {
+/// The newest of `variants`, the metadata of the disks of one group; of several, what most hold; and all
+/// others that as many hold.
+fn choose(
+    variants: &[&Arc<Variant>],
+    findings: &mut Vec<Finding>,
+) -> Option<(Arc<Variant>, Vec<Arc<Variant>>)> {
     let newest = variants.iter().map(|variant| variant.group.sequence).max()?;
     let mut different: Vec<(&Arc<Variant>, usize)> = Vec::new();
     for variant in variants.iter().filter(|variant| variant.group.sequence == newest) {
@@ -57,18 +70,24 @@ fn choose(variants: &[&Arc<Variant>], findings: &mut Vec<Finding>) -> Option<Arc
         }
     }
     let most = different.iter().map(|(_, holders)| *holders).max()?;
-    let (chosen, _) = different.iter().find(|(_, holders)| *holders == most)?;
+    let with_most = different.iter().filter(|(_, holders)| *holders == most);
+    let mut with_most = with_most.map(|(variant, _)| Arc::clone(variant));
+    let (chosen, rivals) = (with_most.next()?, with_most.collect::<Vec<_>>());
     if different.len() > 1 {
+        let result = match rivals.is_empty() {
+            true => "what most of them have counts",
+            false => "volumes about which they differ are refused",
+        };
         let line = format!(
             "{} physical volumes of group {} ({}) have metadata that differs, though it is of one \
-             change ({newest}); what most of them have counts",
+             change ({newest}); {result}",
             variants.len(),
             chosen.group.name,
             chosen.group.id
         );
         findings.push(Finding::error(code::LVM_COPIES_DIFFER, line));
     }
-    Some(Arc::clone(chosen))
+    Some((chosen, rivals))
 }
 
 /// Tells that two groups have one name.
@@ -121,9 +140,10 @@ fn report_others(groups: &[Arc<Variant>], disks: &[Disk<'_>], findings: &mut Vec
     }
 }
 
-/// The volumes of `group`.
+/// The volumes of `group`; `rivals` have as good a claim to be it.
 fn assemble_group(
     group: &VolumeGroup,
+    rivals: &[&VolumeGroup],
     disks: &[Disk<'_>],
     nodes: &Arc<Nodes>,
     findings: &mut Vec<Finding>,
@@ -136,7 +156,7 @@ fn assemble_group(
             members.insert(name.clone(), member);
         }
     }
-    let mut builder = Builder::new(group, &members, nodes.clone());
+    let mut builder = Builder::new(group, &members, refused(group, rivals), nodes.clone());
     let stores: BTreeMap<&str, &str> = group
         .volumes
         .iter()
@@ -324,23 +344,22 @@ fn report_missing(
     volumes: &[Volume],
     findings: &mut Vec<Finding>,
 ) {
-    let mut by_disk: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
-    for volume in volumes {
-        let Some(membership) = &volume.membership else { continue };
-        let is_failed = volume.health == Health::Failed;
-        for part in &membership.parts {
-            by_disk.entry(&part.disk_id).or_default().insert(&membership.name, is_failed);
-        }
-    }
+    let mut users = Users::new(group);
     for (name, disk) in group.disks.iter().filter(|(name, _)| !members.contains_key(*name)) {
-        let needing = by_disk.remove(disk.id.as_str()).unwrap_or_default();
-        let any_failed = needing.values().any(|is_failed| *is_failed);
+        let needing = users.all_of(name);
+        let is_needing = |volume: &&Volume| {
+            let own = volume.membership.as_ref().map(|membership| membership.name.as_str());
+            needing.as_ref().is_none_or(|needing| own.is_some_and(|own| needing.contains(own)))
+        };
+        let needing: Vec<&Volume> = volumes.iter().filter(is_needing).collect();
+        let any_failed = needing.iter().any(|volume| volume.health == Health::Failed);
         let severity = match (needing.is_empty(), any_failed) {
             (true, _) => Severity::Info,
             (false, false) => Severity::Warning,
             (false, true) => Severity::Error,
         };
-        let shown: Vec<&str> = needing.keys().copied().take(NAMED).collect();
+        let names = needing.iter().filter_map(|volume| volume.membership.as_ref());
+        let shown: Vec<&str> = names.map(|it| it.name.as_str()).take(NAMED).collect();
         let shown = shown.join(", ");
         let wanted = match needing.len().checked_sub(NAMED) {
             _ if needing.is_empty() => "no volume lies on it".to_owned(),

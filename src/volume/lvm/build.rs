@@ -44,21 +44,22 @@ pub(super) struct Builder<'a> {
     nodes: Arc<Nodes>,
     built: BTreeMap<String, Built<Arc<Body>>>,
     pools: BTreeMap<String, Built<Arc<ThinPool>>>,
-    /// Why the content of some volumes changes its place, by their names.
-    merging: BTreeMap<&'a str, String>,
+    /// Why some volumes are not built, by their names.
+    refused: BTreeMap<&'a str, Refusal>,
     /// The parts of what was built and asked for.
     parts: usize,
 }
 
 impl<'a> Builder<'a> {
-    /// A builder of the volumes of `group`; `nodes` keeps parts of their tables.
+    /// A builder of the volumes of `group` but those that are `refused`; `nodes` keeps parts of their tables.
     pub(super) fn new(
         group: &'a VolumeGroup,
         members: &'a BTreeMap<String, Member<'a>>,
+        refused: BTreeMap<&'a str, Refusal>,
         nodes: Arc<Nodes>,
     ) -> Self {
         let (built, pools) = (BTreeMap::new(), BTreeMap::new());
-        Self { group, members, nodes, built, pools, merging: merging(group), parts: 0 }
+        Self { group, members, nodes, built, pools, refused, parts: 0 }
     }
 
     fn build(&mut self, name: &str, depth: usize) -> Built<Body> {
@@ -68,8 +69,8 @@ impl<'a> Builder<'a> {
             volume.ok_or_else(|| Refusal::corrupt(format!("there is no volume {name}")))?;
         let segments = volume.segments.as_deref();
         let segments = segments.map_err(|problem| Refusal::corrupt(problem.clone()))?;
-        if let Some(line) = self.merging.get(name) {
-            return Err(Refusal::unsupported(line.clone()));
+        if let Some(refusal) = self.refused.get(name) {
+            return Err(refusal.clone());
         }
         let mut bodies = Vec::new();
         for segment in segments {
@@ -386,19 +387,6 @@ impl<'a> Bodies<'a> for Builder<'a> {
         self.built.insert(name.to_owned(), built.clone());
         built
     }
-}
-
-/// Why the content of some volumes of `group` changes its place while a snapshot is merged, by their names.
-fn merging(group: &VolumeGroup) -> BTreeMap<&str, String> {
-    let mut merging = BTreeMap::new();
-    for segment in group.volumes.values().filter_map(LogicalVolume::only_segment) {
-        if let SegmentKind::Merging { origin, store } = &segment.kind {
-            let line = format!("the snapshot {store} is being merged into {origin}");
-            merging.insert(origin.as_str(), line.clone());
-            merging.insert(store.as_str(), line);
-        }
-    }
-    merging
 }
 
 /// What a segment is that is not laid out here.

@@ -159,6 +159,37 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// All physical and logical volumes that it names.
+    pub(super) fn names(&self) -> Vec<&str> {
+        match &self.kind {
+            SegmentKind::Striped { areas, .. } => {
+                areas.iter().map(|area| area.name.as_str()).collect()
+            }
+            SegmentKind::Mirror { areas, log, .. } => {
+                let areas = areas.iter().map(|area| area.name.as_str());
+                areas.chain(log.as_deref()).collect()
+            }
+            SegmentKind::Raid { sides, .. } => {
+                let images = sides.iter().map(|side| side.image.as_str());
+                images.chain(sides.iter().filter_map(|side| side.metadata.as_deref())).collect()
+            }
+            SegmentKind::ThinPool { data, metadata, .. }
+            | SegmentKind::CachePool { data, metadata, .. } => vec![data, metadata],
+            SegmentKind::Thin { pool, external, .. } => {
+                std::iter::once(pool.as_str()).chain(external.as_deref()).collect()
+            }
+            SegmentKind::Snapshot { origin, store, .. }
+            | SegmentKind::Merging { origin, store } => {
+                vec![origin, store]
+            }
+            SegmentKind::Cache { pool, origin, .. } => vec![pool, origin],
+            SegmentKind::WriteCache { cache, origin } => vec![cache, origin],
+            SegmentKind::Zero | SegmentKind::Error | SegmentKind::Unknown(_) => Vec::new(),
+        }
+    }
+}
+
 /// The kind of a segment of the type `name`. A type may have flags after `+`.
 fn kind(name: &str, section: &Section<'_>) -> Parsed<SegmentKind> {
     /// Flags of a type that change no place.

@@ -129,6 +129,54 @@ fn metadata_of_one_change_that_differs_is_told() {
 }
 
 #[test]
+fn without_a_majority_only_what_both_sides_say_is_read() {
+    let one = group_text(1, 2, &[("lin", LINEAR), ("str", STRIPED)]);
+    let other = one.replace("stripes = [\"pv0\", 0]", "stripes = [\"pv0\", 10]");
+    for (first, second) in [(&one, &other), (&other, &one)] {
+        let regions = [region(0, disk(0, Some(first))), region(1, disk(1, Some(second)))];
+        let (volumes, findings) = assemble(&regions);
+        assert_eq!(codes(&findings), ["lvm-copies-differ", "lvm-volume-refused"]);
+        assert_eq!(named(&volumes, "str").health, Health::Healthy);
+        let error = named(&volumes, "lin").device.read_at(0, &mut [0; 512]).unwrap_err();
+        assert!(error.message().contains("differs about lin"), "{error}");
+    }
+}
+
+#[test]
+fn volumes_on_the_same_extents_are_refused_with_what_lies_in_them() {
+    let at = |extent: u64| LINEAR.replace("\"pv0\", 0", &format!("\"pv0\", {extent}"));
+    let outer = "type = \"striped\"\nstripe_count = 1\nstripes = [\"_in\", 0]";
+    let (two, apart) = (at(2), at(6));
+    let volumes = [("lin", LINEAR), ("_in", two.as_str()), ("out", outer), ("apart", &apart)];
+    let (volumes, findings) = assemble(&disks(&[0], &group_text(1, 1, &volumes)));
+    assert_eq!(codes(&findings), ["lvm-volume-refused"; 2]);
+    assert!(
+        findings.iter().all(|finding| finding.message.contains("_in and lin have the same")
+            || finding.message.contains("lin and _in have the same")),
+        "{findings:?}"
+    );
+    assert_eq!(named(&volumes, "apart").health, Health::Healthy);
+}
+
+#[test]
+fn a_missing_disk_is_needed_by_all_that_lies_in_its_volumes() {
+    let on = |disk: usize| LINEAR.replace("pv0", &format!("pv{disk}"));
+    let snapshot = "type = \"snapshot\"\nchunk_size = 8\norigin = \"root\"\ncow_store = \"before\"";
+    let (one, two) = (on(1), on(2));
+    let volumes = [("root", one.as_str()), ("before", &two), ("_snapshot0", snapshot)];
+    let text = group_text(1, 4, &volumes);
+    for (missing, wanted) in
+        [(1, "parts of before, root;"), (2, "parts of before;"), (3, "no volume lies on it")]
+    {
+        let there: Vec<usize> = (0..4).filter(|number| *number != missing).collect();
+        let (_, findings) = assemble(&disks(&there, &text));
+        let finding = findings.iter().find(|finding| finding.code.as_str() == "lvm-missing-disk");
+        let line = &finding.unwrap_or_else(|| panic!("{missing}: {findings:?}")).message;
+        assert!(line.contains(wanted), "{missing}: {line}");
+    }
+}
+
+#[test]
 fn hidden_volumes_are_parts_and_refused_ones_are_named() {
     let outer = "type = \"striped\"\nstripe_count = 1\nstripes = [\"_inner\", 1]";
     let circle =
@@ -142,7 +190,7 @@ fn hidden_volumes_are_parts_and_refused_ones_are_named() {
             ("long", 4, outer),
             ("a", 4, &circle("b")),
             ("b", 4, &circle("a")),
-            ("far", 16, "type = \"striped\"\nstripe_count = 1\nstripes = [\"pv0\", 1]"),
+            ("far", 16, "type = \"striped\"\nstripe_count = 1\nstripes = [\"pv0\", 4]"),
             ("vdo", 4, "type = \"vdo\""),
             ("nothing", 4, "type = \"zero\""),
             ("errors", 4, "type = \"error\""),
@@ -219,18 +267,19 @@ fn a_disk_that_the_group_does_not_know_is_told() {
 
 #[test]
 fn a_mirror_reads_its_first_side_and_another_where_its_log_says_so() {
-    let mirror = |log: &str| {
+    let mirror = |log: &str, [first, second]: [usize; 2]| {
         format!(
             "type = \"mirror\"\nmirror_count = 2\nregion_size = 8\n{log}\
-             mirrors = [\"pv0\", 0, \"pv1\", 8]"
+             mirrors = [\"pv0\", {first}, \"pv1\", {second}]"
         )
     };
+    let sides = [("core", [0, 8]), ("logged", [4, 4])];
     let text = sized_group_text(
         1,
         2,
         &[
-            ("core", 4, &mirror("")),
-            ("logged", 4, &mirror("mirror_log = \"_log\"\n")),
+            ("core", 4, &mirror("", sides[0].1)),
+            ("logged", 4, &mirror("mirror_log = \"_log\"\n", sides[1].1)),
             ("_log", 1, "type = \"striped\"\nstripe_count = 1\nstripes = [\"pv1\", 15]"),
         ],
     );
@@ -244,18 +293,19 @@ fn a_mirror_reads_its_first_side_and_another_where_its_log_says_so() {
     };
     let first = region(0, disk(0, Some(&text)));
     let (volumes, findings) = assemble(&[first.clone(), with_log(0x0F)]);
-    assert!(bytes_are_of_the_first(named(&volumes, "core")));
-    assert!(bytes_are_of_the_first(named(&volumes, "logged")));
+    for (name, [first, _]) in sides {
+        assert_eq!(bytes(named(&volumes, name)), extents(0)[first * 4096..][..4 * 4096], "{name}");
+    }
     assert_eq!(named(&volumes, "core").health, Health::Degraded);
     assert_eq!(named(&volumes, "logged").health, Health::Healthy);
     assert_eq!(named(&volumes, "logged").layout, Layout::Mirrored);
     assert_eq!(codes(&findings), ["lvm-volume-doubtful"]);
     for (bits, doubts) in [(0x0F, 1), (0x0E, 2)] {
         let (volumes, findings) = assemble(&[with_log(bits)]);
-        for name in ["core", "logged"] {
+        for (name, [_, second]) in sides {
             let volume = named(&volumes, name);
             assert_eq!(volume.health, Health::Degraded, "{name}: {findings:?}");
-            assert_eq!(bytes(volume), extents(1)[8 * 4096..12 * 4096], "{name}");
+            assert_eq!(bytes(volume), extents(1)[second * 4096..][..4 * 4096], "{name}");
         }
         let doubtful =
             codes(&findings).iter().filter(|code| **code == "lvm-volume-doubtful").count();

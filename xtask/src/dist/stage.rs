@@ -29,7 +29,7 @@ pub(super) fn fill(package: &Package, built: &Path) -> Result<(), Failure> {
     for name in ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
         copy(&steps::root().join(name), &folder.join(name))?;
     }
-    for name in ["CODES.md", "LDM.md", "LUKS.md", "PERFORMANCE.md", "VOLUMES.md", "WINDOWS.md"] {
+    for name in ["CODES.md", "LUKS.md", "PERFORMANCE.md", "VOLUMES.md", "WINDOWS.md"] {
         copy(&steps::root().join("docs").join(name), &docs.join(name))?;
     }
     licences::write(package, &folder.join("LICENSES-OF-LIBRARIES.txt"))?;
