@@ -256,6 +256,9 @@ fn human(
     text
 }
 
+/// Commands for a volume each; for more there is one for all.
+const MAX_WAYS: usize = 4;
+
 /// How to come to what no driver reads: a command for each volume.
 fn ways_to_bytes(volumes: &[VolumeInfo], report: &Report<'_>, arguments: &ListArguments) -> String {
     let mut text = String::new();
@@ -281,11 +284,18 @@ fn ways_to_bytes(volumes: &[VolumeInfo], report: &Report<'_>, arguments: &ListAr
         |volume: &&VolumeInfo| devices::is_refused(report.findings(), &volume.id.to_string());
     let has_bytes =
         |volume: &&VolumeInfo| !volume.readable && !is_locked(volume) && !is_refused(volume);
-    for volume in volumes.iter().filter(has_bytes) {
-        if text.is_empty() {
-            text.push_str("\nWhat is not read can be had as bytes, in FOLDER/.raw:\n");
+    let ids: Vec<String> =
+        volumes.iter().filter(has_bytes).map(|volume| volume.id.to_string()).collect();
+    if !ids.is_empty() {
+        text.push_str("\nWhat is not read can be had as bytes, in FOLDER/.raw:\n");
+    }
+    match ids.len() > MAX_WAYS {
+        true => {
+            let _ = writeln!(text, "  {command} FOLDER --raw");
         }
-        let _ = writeln!(text, "  {command} FOLDER --raw --volume {}", volume.id);
+        false => ids.iter().for_each(|id| {
+            let _ = writeln!(text, "  {command} FOLDER --raw --volume {id}");
+        }),
     }
     if volumes.iter().any(|volume| is_locked(&volume)) {
         text.push_str("\nWhat is locked opens with its key: --key prompt, or --key file:PATH\n");

@@ -13,6 +13,7 @@ use volfold_block::{BlockDevice, Finding, MemoryDevice};
 use crate::common::compare::compare;
 use crate::common::fixtures::{Fixture, LogicalFacts, fixture, index};
 use crate::common::listing;
+use crate::common::program::{Scratch, text, volfold};
 use crate::common::sets::{bytes_of, check_blocks, codes, find, health, open};
 use crate::common::{corpus, sha256};
 use crate::harness::{apply, note, test};
@@ -58,6 +59,20 @@ fn every_layout_gives_the_bytes_that_were_put_in() {
 }
 
 #[apply(test)]
+fn a_volume_is_chosen_by_the_name_that_linux_has_for_it() {
+    let scratch = Scratch::new("lvm-names");
+    let fixture = fixture("lvm-layouts");
+    let disks = fixture.paths();
+    for facts in read(&fixture).take(2) {
+        let (out, name) = (scratch.join(&facts.name), format!("{}/{}", facts.group, facts.name));
+        let arguments = ["--volume", &name, "--format", "raw", "-o", text(&out)];
+        let disks = disks.iter().map(|disk| text(disk));
+        volfold(["convert"].into_iter().chain(disks).chain(arguments)).code(0);
+        assert_eq!(sha256(&fs::read(&out).expect("a file")), facts.sha256, "{name}");
+    }
+}
+
+#[apply(test)]
 fn what_is_refused_is_listed_and_says_why() {
     for fixture in groups() {
         let set = open(&fixture.paths());
@@ -70,6 +85,9 @@ fn what_is_refused_is_listed_and_says_why() {
             let about = |finding: &&Finding| finding.volume.as_deref() == Some(&facts.id);
             let finding = set.findings().iter().find(about).expect("a finding");
             assert_eq!(finding.code, "lvm-volume-refused", "{}", facts.name);
+            let disks = fixture.paths();
+            let listed = volfold(["list"].into_iter().chain(disks.iter().map(|disk| text(disk))));
+            assert!(!listed.text().contains(&format!("--volume {}", facts.id)), "it has no bytes");
         }
     }
 }
@@ -216,7 +234,7 @@ fn snapshots_are_called_as_the_volume_that_they_are_of() {
 #[apply(test)]
 fn two_images_of_one_disk_are_refused_and_both_are_named() {
     let fixture = fixture("lvm-layouts");
-    let folder = crate::common::program::Scratch::new("lvm-twice");
+    let folder = Scratch::new("lvm-twice");
     let copy = folder.join("snapshot.img");
     let mut given = fixture.paths();
     fs::copy(&given[3], &copy).expect("a copy");
@@ -255,7 +273,7 @@ fn thin_volumes_are_where_thin_dump_says() {
     let metadata = (1 << 20) + 16 * BLOCK;
     let half = 24 * BLOCK;
     let pool = [&disks[0][metadata + (2 << 20)..][..half], &disks[1][1 << 20..][..half]].concat();
-    let folder = crate::common::program::Scratch::new("thin-dump");
+    let folder = Scratch::new("thin-dump");
     let path = folder.join("metadata");
     fs::write(&path, &disks[0][metadata..][..2 << 20]).expect("a file");
     let dump = std::process::Command::new("thin_dump").arg(&path).output().expect("thin_dump");
