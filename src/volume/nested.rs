@@ -120,7 +120,7 @@ impl Outer {
                 let end = |extent: &VolumeExtent| extent.offset.saturating_add(extent.length);
                 let last = end(known).max(end(extent));
                 known.offset = known.offset.min(extent.offset);
-                known.length = last - known.offset;
+                known.length = last.saturating_sub(known.offset);
             }
         }
         match all.len() > MAX_EXTENTS {
