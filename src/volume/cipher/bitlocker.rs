@@ -63,7 +63,7 @@ impl Method {
         };
         let cbc = || {
             let own = part(0)?;
-            let iv = Iv::Eboiv(Box::new(move |block| own.encrypt_block(block)));
+            let iv = Iv::Eboiv(Box::new(move |blocks| own.encrypt_blocks(blocks)));
             Some(Cbc { data: part(0)?, iv, sectors })
         };
         Some(match self {

@@ -8,7 +8,7 @@ use cipher::consts::U16;
 use cipher::{BlockCipherDecrypt, BlockSizeUser};
 
 use super::iv::Iv;
-use super::{Block, RUN, SectorCipher, Sectors, mix, numbered};
+use super::{Block, GROUP_BLOCKS, GROUP_SECTORS, SectorCipher, Sectors, grouped, mix};
 
 pub(super) struct Cbc<C> {
     pub(super) data: C,
@@ -25,19 +25,22 @@ where
     }
 
     fn decrypt(&self, first: u64, buf: &mut [u8]) {
-        for (number, sector) in numbered(self.sectors, first, buf) {
-            let mut before = self.iv.of(number);
-            let (blocks, _) = Block::slice_as_chunks_mut(sector);
-            for run in blocks.chunks_mut(RUN) {
-                // What each block is mixed with, before it is overwritten.
-                let mut others: [Block; RUN] = [Array::default(); RUN];
-                for (block, other) in run.iter().zip(&mut others) {
-                    *other = before;
-                    before = *block;
-                }
-                self.data.decrypt_blocks(run);
-                run.iter_mut().zip(&others).for_each(|(block, other)| mix(block, other));
+        let in_sector = self.sectors.size / 16;
+        for (number, group) in grouped(self.sectors, first, buf) {
+            let (blocks, _) = Block::slice_as_chunks_mut(group);
+            let mut starts: [Block; GROUP_SECTORS] = [Array::default(); GROUP_SECTORS];
+            let count = blocks.len().checked_div(in_sector).unwrap_or(0);
+            let starts = starts.get_mut(..count).unwrap_or_default();
+            self.iv.fill(number, self.sectors, starts);
+            // What each block is mixed with, before it is overwritten.
+            let mut others: [Block; GROUP_BLOCKS] = [Array::default(); GROUP_BLOCKS];
+            let by_sector = others.chunks_mut(in_sector).zip(blocks.chunks(in_sector));
+            for (start, (others, blocks)) in starts.iter().zip(by_sector) {
+                let before = std::iter::once(start).chain(blocks);
+                others.iter_mut().zip(before).for_each(|(other, before)| *other = *before);
             }
+            self.data.decrypt_blocks(blocks);
+            blocks.iter_mut().zip(&others).for_each(|(block, other)| mix(block, other));
         }
     }
 }

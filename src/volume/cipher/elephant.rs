@@ -40,13 +40,14 @@ impl Diffuser {
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
-        reason = "indices are taken modulo the count"
+        reason = "indices are taken modulo the count, a power of two"
     )]
     fn undo(&self, words: &mut [u32]) {
         let count = words.len();
+        let mask = count.wrapping_sub(1);
         for index in (0..self.cycles).flat_map(|_| 0..count) {
             let (near, far) = (self.steps)(index, count);
-            let other = words[near % count] ^ words[far % count].rotate_left(self.turns[index % 4]);
+            let other = words[near & mask] ^ words[far & mask].rotate_left(self.turns[index % 4]);
             words[index] = words[index].wrapping_add(other);
         }
     }

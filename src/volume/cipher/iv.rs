@@ -13,10 +13,10 @@
 //!
 //! Where sectors are counted in their own size (`iv_large_sectors`), the number is divided first.
 
-use super::Block;
+use super::{Block, Sectors};
 
-/// Encrypts one block.
-pub(super) type EncryptBlock = dyn Fn(&mut Block) + Send + Sync;
+/// Encrypts blocks.
+pub(super) type EncryptBlocks = dyn Fn(&mut [Block]) + Send + Sync;
 
 /// What makes the initialization vector.
 pub(super) enum Iv {
@@ -25,30 +25,36 @@ pub(super) enum Iv {
     Plain64Be,
     /// `plain64`, where this many sectors of 512 bytes are counted as one.
     Plain64Of(u64),
-    Essiv(Box<EncryptBlock>),
-    Eboiv(Box<EncryptBlock>),
+    Essiv(Box<EncryptBlocks>),
+    Eboiv(Box<EncryptBlocks>),
     Null,
 }
 
 impl Iv {
-    /// The vector of the sector `number`.
-    pub(super) fn of(&self, number: u64) -> Block {
+    /// Makes `vectors` those of sectors from the number `first` on.
+    pub(super) fn fill(&self, first: u64, sectors: Sectors, vectors: &mut [Block]) {
+        let mut number = first;
+        for vector in &mut *vectors {
+            *vector = self.plain(number);
+            number = number.wrapping_add(sectors.step);
+        }
+        if let Self::Essiv(encrypt) | Self::Eboiv(encrypt) = self {
+            encrypt(vectors);
+        }
+    }
+
+    /// What is the vector of the sector `number`, or is encrypted to it.
+    fn plain(&self, number: u64) -> Block {
         let number = match self {
+            Self::Null => 0,
             Self::Plain => number & u64::from(u32::MAX),
             Self::Plain64Of(count) => number.checked_div(*count).unwrap_or(number),
             Self::Eboiv(_) => number.wrapping_mul(512),
-            _ => number,
+            Self::Plain64 | Self::Plain64Be | Self::Essiv(_) => number,
         };
-        let little = Block::from(u128::from(number).to_le_bytes());
         match self {
-            Self::Null => Block::default(),
-            Self::Plain | Self::Plain64 | Self::Plain64Of(_) => little,
             Self::Plain64Be => Block::from(u128::from(number).to_be_bytes()),
-            Self::Essiv(encrypt) | Self::Eboiv(encrypt) => {
-                let mut block = little;
-                encrypt(&mut block);
-                block
-            }
+            _ => Block::from(u128::from(number).to_le_bytes()),
         }
     }
 }

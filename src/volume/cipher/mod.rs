@@ -29,8 +29,15 @@ use cipher::consts::U16;
 /// LIMIT: bytes of the largest sector that is encrypted as one.
 pub const MAX_SECTOR: usize = 4096;
 
-/// Blocks that are decrypted at once: as many as processors work on side by side, and more.
-const RUN: usize = 32;
+/// Bytes that are decrypted at once, whole sectors: far more than processors work on side by side, and little
+/// enough to stay in the nearest memory.
+const GROUP: usize = MAX_SECTOR;
+
+/// Blocks of [`GROUP`].
+const GROUP_BLOCKS: usize = GROUP / 16;
+
+/// Sectors of [`GROUP`], if they are the smallest.
+const GROUP_SECTORS: usize = GROUP / 512;
 
 /// The block of every cipher here.
 type Block = Array<u8, U16>;
@@ -80,9 +87,18 @@ fn numbered(
     numbers.zip(buf.chunks_exact_mut(sectors.size))
 }
 
-/// `block` with the bytes of `other` mixed in.
-fn mix(block: &mut Block, other: &[u8]) {
-    for (byte, other) in block.iter_mut().zip(other) {
-        *byte ^= other;
-    }
+/// The sectors of `buf` in groups of up to [`GROUP`] bytes, each with the number of its first, from `first` on.
+fn grouped(sectors: Sectors, first: u64, buf: &mut [u8]) -> impl Iterator<Item = (u64, &mut [u8])> {
+    let whole = buf.len().saturating_sub(buf.len().checked_rem(sectors.size).unwrap_or(0));
+    let buf = buf.get_mut(..whole).unwrap_or_default();
+    let count = GROUP.checked_div(sectors.size).and_then(|count| u64::try_from(count).ok());
+    let step = sectors.step.wrapping_mul(count.unwrap_or(1));
+    let numbers = (0_u64..).map(move |index| first.wrapping_add(index.wrapping_mul(step)));
+    numbers.zip(buf.chunks_mut(GROUP))
+}
+
+/// `block` with `other` mixed in.
+fn mix(block: &mut Block, other: &Block) {
+    let number = |block: &Block| u128::from_ne_bytes((*block).into());
+    *block = Block::from((number(block) ^ number(other)).to_ne_bytes());
 }

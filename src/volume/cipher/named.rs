@@ -228,7 +228,7 @@ where
     C: KeyInit + BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + Send + Sync + 'static,
 {
     let cipher = C::new_from_slice(key).ok()?;
-    Some(Iv::Essiv(Box::new(move |block| cipher.encrypt_block(block))))
+    Some(Iv::Essiv(Box::new(move |blocks| cipher.encrypt_blocks(blocks))))
 }
 
 #[cfg(test)]

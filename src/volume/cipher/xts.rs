@@ -9,7 +9,7 @@ use cipher::consts::U16;
 use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser};
 
 use super::iv::Iv;
-use super::{Block, RUN, SectorCipher, Sectors, mix, numbered};
+use super::{Block, GROUP_BLOCKS, GROUP_SECTORS, SectorCipher, Sectors, grouped, mix};
 
 /// What is added when the highest bit is lost: x^7 + x^2 + x + 1.
 const FEEDBACK: u128 = 0x87;
@@ -35,21 +35,26 @@ where
     }
 
     fn decrypt(&self, first: u64, buf: &mut [u8]) {
-        for (number, sector) in numbered(self.sectors, first, buf) {
-            let mut start = self.iv.of(number);
-            self.tweak.encrypt_block(&mut start);
-            let mut tweak = u128::from_le_bytes(start.into());
-            let (blocks, _) = Block::slice_as_chunks_mut(sector);
-            for run in blocks.chunks_mut(RUN) {
-                let mut tweaks: [Block; RUN] = [Array::default(); RUN];
-                for (block, kept) in run.iter_mut().zip(&mut tweaks) {
+        let in_sector = self.sectors.size / 16;
+        for (number, group) in grouped(self.sectors, first, buf) {
+            let (blocks, _) = Block::slice_as_chunks_mut(group);
+            let mut starts: [Block; GROUP_SECTORS] = [Array::default(); GROUP_SECTORS];
+            let count = blocks.len().checked_div(in_sector).unwrap_or(0);
+            let starts = starts.get_mut(..count).unwrap_or_default();
+            self.iv.fill(number, self.sectors, starts);
+            self.tweak.encrypt_blocks(starts);
+            let mut tweaks: [Block; GROUP_BLOCKS] = [Array::default(); GROUP_BLOCKS];
+            let by_sector = tweaks.chunks_mut(in_sector).zip(blocks.chunks_mut(in_sector));
+            for (start, (tweaks, blocks)) in starts.iter().zip(by_sector) {
+                let mut tweak = u128::from_le_bytes((*start).into());
+                for (block, kept) in blocks.iter_mut().zip(tweaks) {
                     *kept = Block::from(tweak.to_le_bytes());
                     mix(block, kept);
                     tweak = times_x(tweak);
                 }
-                self.data.decrypt_blocks(run);
-                run.iter_mut().zip(&tweaks).for_each(|(block, tweak)| mix(block, tweak));
             }
+            self.data.decrypt_blocks(blocks);
+            blocks.iter_mut().zip(&tweaks).for_each(|(block, tweak)| mix(block, tweak));
         }
     }
 }
