@@ -36,8 +36,9 @@ fn main() {
         Ok(key.map(|key| Key::new(KeyKind::Password, key)))
     };
     let start = Instant::now();
-    let options = OpenOptions { keys: Arc::new(source), ..OpenOptions::default() };
-    let set = DiskSet::open(&disks, options).expect("a set");
+    let mut options = OpenOptions::default();
+    options.keys = Arc::new(source);
+    let set = DiskSet::open(&disks, &options).expect("a set");
     println!("{} volumes in {} ms", set.volumes().len(), start.elapsed().as_millis());
     for (number, disk) in set.disks().iter().enumerate() {
         measure(&format!("disk{number}"), &*disk.device);

@@ -93,7 +93,7 @@ codes! {
     DISK_GIVEN_TWICE = "disk-given-twice", other, "An image was given more than once; the set has it once.", "Give it once.";
     DISK_PART_OF_ANOTHER = "disk-part-of-another", other, "A given image is a part of another one of the set, an extent or the parent of a snapshot; it is no disk of its own.", "Give it alone to see what it holds by itself.";
     SHADOW_COPIES = "shadow-copies", other, "A volume has shadow copies: states of it that Windows kept.", "`--snapshots` shows each as a volume of its own.";
-    SHADOW_COPIES_DAMAGED = "shadow-copies-damaged", other, "The list of the shadow copies of a volume is damaged; none of them can be shown.", "Nothing, if the shadow copies are not needed: the volume itself is whole.";
+    SHADOW_COPIES_DAMAGED = "shadow-copies-damaged", other, "The list of the shadow copies of a volume is damaged; none of them can be shown. Exit code 3 with `--snapshots` alone.", "Nothing, if the shadow copies are not needed: the volume itself is whole.";
     SHADOW_COPY_REFUSED = "shadow-copy-refused", content, "A shadow copy cannot be read: what it kept is not in the set, or the catalog contradicts itself.", "Give the disk with the shadow copy storage, too.";
     SNAPSHOT_BESIDE = "snapshot-beside", content, "An image was opened though a snapshot of it lies beside it; what was written since the snapshot is not shown.", "Open the newest snapshot instead; it brings its parents.";
     NEIGHBOURS_NOT_READ = "neighbours-not-read", other, "The folder of an image has too many files, so it is not known whether a snapshot of the image lies beside it.", "Put the images of one machine into a folder of their own.";

@@ -39,7 +39,6 @@ const B: Diffuser =
 impl Diffuser {
     #[expect(
         clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
         reason = "indices are taken modulo the count, a power of two"
     )]
     fn undo(&self, words: &mut [u32]) {
