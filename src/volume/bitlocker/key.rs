@@ -8,6 +8,7 @@ use aes::Aes256;
 use ccm::aead::{AeadInOut, KeyInit};
 use ccm::consts::{U12, U16};
 use ccm::{Ccm, Nonce, Tag};
+use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use volfold_block::BlockResult;
 use zeroize::Zeroizing;
@@ -47,34 +48,60 @@ pub(super) fn plain(entry: &Entry<'_>) -> Option<KeyBytes> {
     Some(Zeroizing::new(key.to_vec()))
 }
 
-/// `hashed`, hashed on with `salt` as often as it takes about a second.
+/// The state of SHA-256 before the first block. Source: FIPS 180-4, section 5.3.3.
+const START: [u32; 8] = [
+    0x6A09_E667,
+    0xBB67_AE85,
+    0x3C6E_F372,
+    0xA54F_F53A,
+    0x510E_527F,
+    0x9B05_688C,
+    0x1F83_D9AB,
+    0x5BE0_CD19,
+];
+
+/// `hashed`, hashed on with `salt` as often as it takes about a second: each time the last hash, `hashed`,
+/// `salt` and the number of the round, 88 bytes in two blocks.
 ///
 /// # Errors
 /// If `work` has not that much left.
-pub(super) fn stretched(hashed: &[u8], salt: [u8; 16], work: &WorkBudget) -> BlockResult<KeyBytes> {
+pub(super) fn stretched(
+    hashed: &[u8; 32],
+    salt: [u8; 16],
+    work: &WorkBudget,
+) -> BlockResult<KeyBytes> {
+    const BITS: u64 = 88 * 8;
     work.spend(WORK)?;
-    let mut last = Zeroizing::new([0; 32]);
+    let mut blocks = Zeroizing::new([[0; 64]; 2]);
+    let [first, second] = &mut *blocks;
+    first[32..].copy_from_slice(hashed);
+    second[..16].copy_from_slice(&salt);
+    second[24] = 0x80;
+    second[56..].copy_from_slice(&BITS.to_be_bytes());
     for round in 0..ROUNDS {
-        let mut hash = Sha256::new();
-        hash.update(*last);
-        hash.update(hashed);
-        hash.update(salt);
-        hash.update(round.to_le_bytes());
-        *last = hash.finalize().into();
+        let [_, second] = &mut *blocks;
+        second[16..24].copy_from_slice(&round.to_le_bytes());
+        let mut state = START;
+        compress256(&mut state, &*blocks);
+        let [first, _] = &mut *blocks;
+        for (bytes, word) in first.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+            *bytes = word.to_be_bytes();
+        }
     }
-    Ok(Zeroizing::new(last.to_vec()))
+    let [first, _] = &*blocks;
+    Ok(Zeroizing::new(first[..32].to_vec()))
 }
 
 /// The hash of `bytes`.
-pub(super) fn hashed(bytes: &[u8]) -> KeyBytes {
-    Zeroizing::new(Sha256::digest(bytes).to_vec())
+pub(super) fn hashed(bytes: &[u8]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(Sha256::digest(bytes).into())
 }
 
 /// What is stretched of a password: UTF-16, hashed twice.
-pub(super) fn of_password(password: &str) -> KeyBytes {
+pub(super) fn of_password(password: &str) -> Zeroizing<[u8; 32]> {
     let units = password.encode_utf16().flat_map(u16::to_le_bytes);
     let text = Zeroizing::new(units.collect::<Vec<u8>>());
-    hashed(&hashed(&text))
+    hashed(&*hashed(&text))
 }
 
 /// The text in `bytes`, which Windows may have written: UTF-16 or UTF-8, with a mark before it.
