@@ -26,6 +26,8 @@ pub(super) struct Place<'a, 'b> {
     pub(super) member: Option<&'b Member<'a>>,
     /// A device that is there and must not be read, and why: a sentence without its object.
     pub(super) withheld: Option<(&'b Member<'a>, String)>,
+    /// The bytes of the data of its device, if a superblock says so: only its own does.
+    pub(super) size: Option<u64>,
 }
 
 /// LIMIT: columns, as many as a superblock has room for.
@@ -168,7 +170,23 @@ fn place<'a, 'b>(
             }
         }
     }
+    place.size = match place.member {
+        Some(member) => Some(member.superblock.data_size),
+        None => size_of_withheld(number, active, newest),
+    };
     place
+}
+
+/// The bytes of the data of the devices in the column `number` that the array still has there, whether they
+/// are read or not; `None` if there is none, or they differ.
+fn size_of_withheld(number: u32, active: &[&Member<'_>], newest: &Superblock) -> Option<u64> {
+    let is_its = |member: &&&Member<'_>| {
+        let own = &member.superblock;
+        column(member) == Some(number) && own.shape == newest.shape && knows(newest, member)
+    };
+    let mut sizes = active.iter().filter(is_its).map(|member| member.superblock.data_size);
+    let size = sizes.next()?;
+    sizes.all(|other| other == size).then_some(size)
 }
 
 /// Tells of devices that have no column.

@@ -48,7 +48,7 @@ pub(super) fn find(device: &dyn BlockDevice, size: u64) -> BlockResult<Found> {
         }
         let parsed = match version {
             Version::Old => v090::parse(&bytes, at),
-            _ => v1::parse(&bytes, at, version, size),
+            _ => v1::parse(&bytes, at, version),
         };
         match parsed {
             Ok(Some(found)) => {
