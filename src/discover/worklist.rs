@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Finding, code, error_chain};
 
+use super::identify::file_system_over;
 use super::table::{choose_table, read_table};
-use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
+use crate::volume::lock::{self, KeySource, Lock, Locked, WorkBudget};
 use crate::volume::map::{Comparison, Redundancy};
 use crate::volume::{
-    self, Claim, GroupId, Health, Hidden, Region, Volume, VolumeId, VolumeManager, VolumeType,
-    nested,
+    self, Claim, Damage, GroupId, Health, Hidden, Region, Volume, VolumeId, VolumeManager,
+    VolumeType, nested,
 };
 
 /// LIMIT: how deep volumes may lie in volumes; a file system on LUKS on LVM on a RAID is in the third.
@@ -43,7 +44,7 @@ pub(super) struct Worklist<'a> {
     managers: &'a [&'a dyn VolumeManager],
     keys: &'a dyn KeySource,
     /// What the keys of all volumes may cost together.
-    work: WorkBudget,
+    work: &'a WorkBudget,
     /// By the manager, in the order of the registry.
     groups: BTreeMap<(usize, GroupId), Members>,
     found: Vec<Volume>,
@@ -51,9 +52,12 @@ pub(super) struct Worklist<'a> {
 
 impl<'a> Worklist<'a> {
     /// Nothing yet, for `managers` with `keys`.
-    pub(super) fn new(managers: &'a [&'a dyn VolumeManager], keys: &'a dyn KeySource) -> Self {
-        let (groups, found) = (BTreeMap::new(), Vec::new());
-        Self { managers, keys, work: WorkBudget::default(), groups, found }
+    pub(super) fn new(
+        managers: &'a [&'a dyn VolumeManager],
+        keys: &'a dyn KeySource,
+        work: &'a WorkBudget,
+    ) -> Self {
+        Self { managers, keys, work, groups: BTreeMap::new(), found: Vec::new() }
     }
 
     /// Takes one whole disk apart.
@@ -108,17 +112,19 @@ impl<'a> Worklist<'a> {
         findings: &mut Vec<Finding>,
     ) -> Option<Claimed> {
         for (index, manager) in self.managers.iter().enumerate() {
-            match manager.claim(region) {
-                Ok(Some(Claim { group, hides, sector_size })) => {
-                    let members = self.groups.entry((index, group)).or_default();
-                    members.regions.push(region.clone());
-                    members.depth = members.depth.max(depth);
-                    members.outer.extend(outer.cloned());
-                    return Some(Claimed { hides, sector_size });
-                }
-                Ok(None) => {}
-                Err(error) => findings.push(Finding::error(code::UNREADABLE, error_chain(&error))),
+            let claim = manager.claim(region).unwrap_or_else(|error| {
+                findings.push(Finding::error(code::UNREADABLE, error_chain(&error)));
+                None
+            });
+            let Some(Claim { group, hides, sector_size, damage }) = claim else { continue };
+            if damage.is_some_and(|damage| is_of_file_system(region, &damage, outer, findings)) {
+                continue;
             }
+            let members = self.groups.entry((index, group)).or_default();
+            members.regions.push(region.clone());
+            members.depth = members.depth.max(depth);
+            members.outer.extend(outer.cloned());
+            return Some(Claimed { hides, sector_size });
         }
         None
     }
@@ -126,11 +132,11 @@ impl<'a> Worklist<'a> {
     /// `volume`, opened if one of the keys fits its `lock`.
     fn unlocked(&self, mut volume: Volume, lock: Lock, findings: &mut Vec<Finding>) -> Volume {
         let names = (volume.id.0.as_str(), volume.fallback_name.as_str());
-        let opened = lock::open(names, &lock, self.keys, &self.work).unwrap_or_else(|error| {
-            let line = error_chain(&error);
-            findings.push(Finding::error(code::VOLUME_UNREADABLE, line).on_volume(&volume.id.0));
-            Opened::default()
-        });
+        // Each group that is still to be joined may be a locked volume, and have as much work to do.
+        let among = self.groups.len().saturating_add(1);
+        let work = self.work.part(among);
+        let opened = lock::open(names, &lock, self.keys, &work);
+        self.work.give_back(work);
         for line in opened.failed {
             findings.push(Finding::error(code::KEY_UNREADABLE, line).on_volume(&volume.id.0));
         }
@@ -138,6 +144,10 @@ impl<'a> Worklist<'a> {
             volume.device = device;
             return volume;
         }
+        findings.extend(opened.error.iter().map(|error| {
+            let line = error_chain(error);
+            Finding::error(code::VOLUME_UNREADABLE, line).on_volume(&volume.id.0)
+        }));
         findings.extend(opened.wrong.iter().map(|key| {
             let line = format!("{key} does not open it");
             Finding::warning(code::KEY_WRONG, line).on_volume(&volume.id.0)
@@ -197,6 +207,34 @@ impl<'a> Worklist<'a> {
         }
         done
     }
+}
+
+/// Whether the `damage` by which a manager knows `region`, which is the volume `outer`, lies in a file system
+/// that is sound; that is told.
+fn is_of_file_system(
+    region: &Region,
+    damage: &Damage,
+    outer: Option<&Volume>,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    let Some(title) = file_system_over(&region.device, damage.at, region.size) else {
+        return false;
+    };
+    let place = match &region.partition {
+        Some(partition) => format!("{}, partition {}", region.label, partition.number),
+        None => region.label.to_string(),
+    };
+    let line = format!(
+        "{place} holds a file system ({title}), which is shown, and in its place what is left of something \
+         else: {}",
+        damage.reason
+    );
+    let finding = Finding::warning(code::VOLUME_CLAIM_DAMAGED, line);
+    findings.push(match outer {
+        Some(outer) => finding.on_volume(&outer.id.0),
+        None => finding.on_disk(region.disk).at(region.start.saturating_add(damage.at)),
+    });
+    true
 }
 
 /// The copies of an array, for a partition of it that begins at `start`: all of them are compared.

@@ -112,6 +112,7 @@ codes! {
     DUPLICATE_VOLUME_ID = "duplicate-volume-id", other, "Two volumes have one id, as copies of a disk have; one of them is called by its place.", "Give one copy of the disk alone if names are to stay short.";
     TOO_MANY_VOLUMES = "too-many-volumes", content, "The set has more volumes than are shown.", "Give fewer disks at once.";
     VOLUMES_TOO_DEEP = "volumes-too-deep", content, "Volumes lie in volumes deeper than is looked at.", "`volfold export` the outer volume, and open that.";
+    VOLUME_CLAIM_DAMAGED = "volume-claim-damaged", content, "A damaged structure of a volume manager (LUKS, MD, LVM2) lies in a file system that is sound; the file system is shown.", "Nothing, if the file system is the newer of the two; else copy the image again.";
     VOLUME_UNREADABLE = "volume-unreadable", content, "The start of a volume cannot be read.", "Copy the image again; `volfold mount --raw` gives what can be read.";
     FILE_SYSTEM_DAMAGED = "file-system-damaged", content, "A volume has a known file system whose root structures cannot be used.", "`volfold mount --raw` or `volfold attach --overlay` give its bytes to the repair tool of the file system; the image stays as it is.";
     COPIES_AGREE = "copies-agree", other, "The sides of a mirror, or data and parity, hold the same.";

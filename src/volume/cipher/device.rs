@@ -11,6 +11,7 @@ use volfold_block::{
 };
 
 use super::{MAX_SECTOR, SectorCipher};
+use crate::volume::map::split;
 
 /// A run of the volume.
 pub struct DecryptedPart {
@@ -115,12 +116,6 @@ impl Decrypted {
         buf.copy_from_slice(wanted.ok_or_else(outside)?);
         Ok(())
     }
-}
-
-/// The first `length` bytes of `buf` or all of it, and the rest.
-fn split(buf: &mut [u8], length: u64) -> (&mut [u8], &mut [u8]) {
-    let length = usize::try_from(length).unwrap_or(usize::MAX).min(buf.len());
-    buf.split_at_mut_checked(length).unwrap_or_default()
 }
 
 impl BlockDevice for Decrypted {

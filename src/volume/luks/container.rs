@@ -87,17 +87,24 @@ pub(super) struct Container {
 
 impl Container {
     /// The volume key of `wanted` that `passphrase` gives; `None` if it opens no slot.
+    ///
+    /// # Errors
+    /// Why the first slot that cannot be tried is not, if no other one opens.
     fn volume_key(
         &self,
         wanted: &VolumeKey,
-        passphrase: &[u8],
+        passphrase: &Key,
         work: &WorkBudget,
     ) -> BlockResult<Option<Zeroizing<Vec<u8>>>> {
+        let open = |slot: &KeySlot| {
+            let key = slot.open(&*self.device, passphrase, work)?;
+            Ok(wanted.digest.is_of(&key, work)?.then_some(key))
+        };
         let mut failed = None;
         for slot in &wanted.slots {
-            match slot.open(&*self.device, passphrase, work) {
-                Ok(key) if wanted.digest.is_of(&key, work)? => return Ok(Some(key)),
-                Ok(_) => {}
+            match open(slot) {
+                Ok(Some(key)) => return Ok(Some(key)),
+                Ok(None) => {}
                 // Another slot may still be whole.
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -131,7 +138,7 @@ impl Unlock for Container {
     fn unlock(&self, key: &Key, work: &WorkBudget) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
         let mut keys = Vec::new();
         for wanted in &self.header.keys {
-            match self.volume_key(wanted, key.bytes(), work)? {
+            match self.volume_key(wanted, key, work)? {
                 Some(key) => keys.push(key),
                 None => return Ok(None),
             }

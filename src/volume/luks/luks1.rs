@@ -20,7 +20,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_block::{BlockDevice, BlockError, BlockResult};
+use volfold_block::{BlockDevice, BlockError, BlockResult, byte_count};
 use zerocopy::byteorder::{BE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -152,6 +152,14 @@ fn parse(bytes: &[u8], size: u64) -> BlockResult<Header> {
     }
     if slots.is_empty() {
         return Err(no_slot(&refused));
+    }
+    let ends = |slot: &&KeySlot| {
+        let length = slot.material_length().map_or(u64::MAX, byte_count);
+        slot.offset < offset && slot.offset.saturating_add(length) > offset
+    };
+    if let Some(slot) = slots.iter().find(ends) {
+        let line = format!("data of LUKS1 begin inside of key slot {}", slot.number);
+        return Err(BlockError::corrupt(line, 0, 0x68));
     }
     let sectors = Sectors::in_512(512).ok_or_else(|| BlockError::unsupported("sector size"))?;
     let encryption = Encryption { cipher, sectors, first_sector: 0, key: 0 };

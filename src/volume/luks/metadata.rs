@@ -22,9 +22,8 @@ use super::hash::Hash;
 use super::kdf::Kdf;
 use super::luks2::{BINARY, BinaryHeader};
 use super::slot::{KeyDigest, KeySlot};
-use super::text::shown;
-use crate::volume::cipher::Sectors;
 use crate::volume::cipher::named::NamedCipher;
+use crate::volume::cipher::{Sectors, shown};
 
 /// LIMIT: objects of one kind, that of cryptsetup.
 const MAX_OBJECTS: usize = 32;
@@ -132,6 +131,7 @@ struct RawDigest {
 
 #[derive(Deserialize)]
 struct RawConfig {
+    keyslots_size: String,
     #[serde(default)]
     requirements: RawRequirements,
 }
@@ -186,6 +186,7 @@ pub(super) fn parse(header: &BinaryHeader, size: u64) -> BlockResult<Header> {
     if segments.iter().all(|segment| segment.length == 0) {
         return Err(corrupt("segments make no volume"));
     }
+    check_places(&raw, header.size, &segments)?;
     let mut tokens: Vec<String> = raw.tokens.values().map(|token| shown(&token.kind)).collect();
     tokens.sort();
     tokens.dedup();
@@ -268,6 +269,38 @@ fn place(
         return Err(corrupt("a segment lies outside of its device, or is cut inside of a sector"));
     }
     Ok((offset, length))
+}
+
+/// Checks that nothing lies in the place of something else: first the two headers, each of `header` bytes,
+/// then the area of the key material, then the segments. cryptsetup refuses others too.
+fn check_places(raw: &RawMetadata, header: u64, segments: &[Segment]) -> BlockResult<()> {
+    let first = header.saturating_mul(2);
+    let end = first.saturating_add(number(&raw.config.keyslots_size)?);
+    let mut areas = Vec::new();
+    for area in raw.keyslots.values().filter_map(|slot| slot.area.as_ref()) {
+        areas.push((number(&area.offset)?, number(&area.size)?));
+    }
+    let is_outside =
+        |(offset, size): &(u64, u64)| *offset < first || offset.saturating_add(*size) > end;
+    if areas.iter().any(is_outside) || do_overlap(&mut areas) {
+        return Err(corrupt("areas of key slots lie outside of their place, or overlap"));
+    }
+    let mut places: Vec<(u64, u64)> =
+        segments.iter().map(|segment| (segment.offset, segment.length)).collect();
+    if places.iter().any(|(offset, _)| *offset < end) {
+        return Err(corrupt("a segment begins before the key slots end"));
+    }
+    if do_overlap(&mut places) {
+        return Err(corrupt("segments overlap"));
+    }
+    Ok(())
+}
+
+/// Whether any two of `places`, offsets with their lengths, have a byte in common.
+fn do_overlap(places: &mut [(u64, u64)]) -> bool {
+    places.sort_unstable();
+    let pairs = places.iter().zip(places.iter().skip(1));
+    pairs.into_iter().any(|((offset, length), (next, _))| offset.saturating_add(*length) > *next)
 }
 
 /// The volume keys that segments need, as they are met.
