@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, Scratch, volfold};
 use crate::harness::{apply, test};
+use crate::md::change_superblock;
 
 /// The bytes of the only image of the fixture `name`.
 fn bytes_of(name: &str) -> Vec<u8> {
@@ -29,6 +30,27 @@ fn disk_of(volumes: &[Vec<u8>]) -> Vec<u8> {
     disk[440..444].copy_from_slice(&0x5EED_0777_u32.to_le_bytes());
     disk[510..512].copy_from_slice(&[0x55, 0xAA]);
     disk
+}
+
+/// `volume` with a label of LVM2 in its boot area that has a wrong checksum.
+fn with_label(volume: &[u8]) -> Vec<u8> {
+    let mut bytes = volume.to_vec();
+    bytes[512..544].copy_from_slice(b"LABELONE\x01\0\0\0\0\0\0\0....\x20\0\0\0LVM2 001");
+    bytes
+}
+
+/// The disks of a mirror whose superblocks say that it is not in sync.
+fn not_stopped(scratch: &Scratch) -> Vec<PathBuf> {
+    let paths = fixture("md-partitioned").paths();
+    let changed = paths.iter().enumerate().map(|(number, path)| {
+        let mut bytes = fs::read(path).expect("an image");
+        let at = (bytes.len() - 8192) & !4095;
+        change_superblock(&mut bytes[at..at + 4096], 208, &0_u64.to_le_bytes());
+        let path = scratch.join(&format!("not-stopped{number}.img"));
+        fs::write(&path, bytes).expect("an image");
+        path
+    });
+    changed.collect()
 }
 
 /// A situation: the images, a word that must be told, and whether files can be read all the same.
@@ -94,6 +116,18 @@ fn situations(scratch: &Scratch) -> Vec<Situation> {
             name: "a member that is stale",
             disks: fixture("ldm-stale").paths(),
             word: "is stale",
+            has_files: true,
+        },
+        Situation {
+            name: "a damaged label in a file system",
+            disks: vec![write("label.img", &with_label(&ext4))],
+            word: "holds a file system",
+            has_files: true,
+        },
+        Situation {
+            name: "an array that was not stopped in order",
+            disks: not_stopped(scratch),
+            word: "its copies may differ",
             has_files: true,
         },
         Situation {

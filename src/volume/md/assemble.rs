@@ -159,7 +159,7 @@ impl<'a, 'b> Array<'a, 'b> {
         let newest = self.chosen.newest;
         let journal = self.journal.take();
         // What the journal holds may be on the devices in part.
-        let synced = if journal.is_some() { Some(0) } else { newest.synced };
+        let synced = if journal.is_some() { Some(0) } else { self.chosen.synced };
         let mut body = build::body(level, &self.shape, &self.columns, synced)?;
         if let Some(journal) = journal {
             body.device = Arc::new(Mapped::new(journal.over(body.device)?));
@@ -179,7 +179,7 @@ impl<'a, 'b> Array<'a, 'b> {
         let whole = if matches!(level, Level::Raid10(_)) { size } else { self.shape.component };
         let until = synced.filter(|until| *until < whole)?;
         let is_lost = self.columns.iter().any(|column| !column.is_whole);
-        let why = match self.chosen.newest.synced {
+        let why = match self.chosen.synced {
             None => "has writes in its journal".to_owned(),
             Some(0) => "was not stopped in order, or was never in sync".to_owned(),
             Some(_) => format!("was in sync up to {until} of {whole} bytes"),
@@ -194,7 +194,7 @@ impl<'a, 'b> Array<'a, 'b> {
                 "{why}, so that parity may not fit the data: what its devices lack is not rebuilt"
             )),
             // What the journal holds is read from it, and the rest from the devices.
-            Level::Raid5(_) | Level::Raid6(_) if self.chosen.newest.synced.is_none() => None,
+            Level::Raid5(_) | Level::Raid6(_) if self.chosen.synced.is_none() => None,
             Level::Raid5(_) | Level::Raid6(_) => {
                 Some(format!("{why}: parity may not fit the data, and nothing is rebuilt from it"))
             }

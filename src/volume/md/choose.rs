@@ -15,6 +15,8 @@ pub(super) struct Chosen<'a, 'b> {
     pub(super) columns: Vec<Place<'a, 'b>>,
     /// The devices that keep the journal.
     pub(super) journals: Vec<&'b Member<'a>>,
+    /// Bytes of each device that are in sync by all of the newest superblocks; `None`: all.
+    pub(super) synced: Option<u64>,
     /// Why nothing of the array is to be read, if so.
     pub(super) dispute: Option<String>,
 }
@@ -71,6 +73,7 @@ pub(super) fn choose<'a, 'b>(
         );
         dispute.get_or_insert(line);
     }
+    let synced = of_shape().filter_map(|member| member.superblock.synced).min();
     let keeps = |member: &&Member<'a>| member.superblock.role() == Role::Journal;
     let journals = members.iter().filter(keeps).collect();
     let mut count = reference.shape.raid_disks.min(MAX_COLUMNS);
@@ -80,7 +83,7 @@ pub(super) fn choose<'a, 'b>(
     }
     let columns = (0..count).map(|number| place(number, &active, reference, findings)).collect();
     report_others(members, &active, reference, findings);
-    Some(Chosen { newest: reference, columns, journals, dispute })
+    Some(Chosen { newest: reference, columns, journals, synced, dispute })
 }
 
 /// The column that `member` says it has.

@@ -192,6 +192,16 @@ fn an_array_that_is_not_in_sync_is_told() {
     }
 }
 
+#[test]
+fn what_one_of_the_newest_superblocks_says_is_not_in_sync_is_not() {
+    let [one, two] = sides();
+    let (_, findings) = array(&[one.clone(), Device { synced: 0, ..two.clone() }]);
+    assert_eq!(codes(&findings), ["md-volume-doubtful"]);
+    // An older one does not count.
+    let (_, findings) = array(&[one, Device { synced: 0, events: 9, ..two }]);
+    assert!(findings.is_empty(), "{findings:?}");
+}
+
 /// `device` as an image that lacks its last bytes, `lost` of them after the data's end.
 fn cut(disk: usize, device: &Device, lost: usize) -> Region {
     let mut bytes = device.bytes(SIZE);

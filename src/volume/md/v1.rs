@@ -20,7 +20,7 @@
 //! | 0x5C   | 4    | `raid_disks`      |                                                           |
 //! | 0x60   | 4    | `bitmap_offset`   | not looked at                                             |
 //! | 0x64   | 28   | new shape         | of a reshape; not looked at                               |
-//! | 0x80   | 8    | `data_offset`     | in sectors                                                |
+//! | 0x80   | 8    | `data_offset`     | in sectors; past a superblock at the start                |
 //! | 0x88   | 8    | `data_size`       | in sectors; an image may end before                       |
 //! | 0x90   | 8    | `super_offset`    | where this superblock is, in sectors                      |
 //! | 0x98   | 8    | `recovery_offset` | sectors that were rebuilt; tail of the log of a journal   |
@@ -41,7 +41,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_block::{BlockError, BlockResult};
+use volfold_block::{BlockError, BlockResult, byte_count};
 use zerocopy::byteorder::{BE, LE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -129,6 +129,10 @@ pub(super) fn parse(bytes: &[u8], at: u64, version: Version) -> BlockResult<Opti
     let room = if version == Version::End { at } else { u64::MAX };
     if data_offset.checked_add(data_size).is_none_or(|end| end > room) {
         return Err(corrupt("MD superblock has data past the end of the device", 0x88));
+    }
+    // Linux leaves 4 KiB to a superblock at the start.
+    if version != Version::End && data_offset < at.saturating_add(byte_count(SUPERBLOCK)) {
+        return Err(corrupt("MD superblock has data in its own place", 0x80));
     }
     let features = raw.feature_map.get();
     let is_rebuilt = features & FEATURE_RECOVERY != 0;
