@@ -46,11 +46,31 @@ fn not_stopped(scratch: &Scratch) -> Vec<PathBuf> {
         let mut bytes = fs::read(path).expect("an image");
         let at = (bytes.len() - 8192) & !4095;
         change_superblock(&mut bytes[at..at + 4096], 208, &0_u64.to_le_bytes());
-        let path = scratch.join(&format!("not-stopped{number}.img"));
+        let path = scratch.join(format!("not-stopped{number}.img"));
         fs::write(&path, bytes).expect("an image");
         path
     });
     changed.collect()
+}
+
+/// What is told of the structures of volume managers.
+fn situations_of_managers(scratch: &Scratch) -> [Situation; 2] {
+    let path = scratch.join("label.img");
+    fs::write(&path, with_label(&bytes_of("ext4"))).expect("an image");
+    [
+        Situation {
+            name: "a damaged label in a file system",
+            disks: vec![path],
+            word: "holds a file system",
+            has_files: true,
+        },
+        Situation {
+            name: "an array that was not stopped in order",
+            disks: not_stopped(scratch),
+            word: "its copies may differ",
+            has_files: true,
+        },
+    ]
 }
 
 /// A situation: the images, a word that must be told, and whether files can be read all the same.
@@ -119,18 +139,6 @@ fn situations(scratch: &Scratch) -> Vec<Situation> {
             has_files: true,
         },
         Situation {
-            name: "a damaged label in a file system",
-            disks: vec![write("label.img", &with_label(&ext4))],
-            word: "holds a file system",
-            has_files: true,
-        },
-        Situation {
-            name: "an array that was not stopped in order",
-            disks: not_stopped(scratch),
-            word: "its copies may differ",
-            has_files: true,
-        },
-        Situation {
             name: "foreign images alone",
             disks: vec![write("y.aff", &foreign)],
             word: "AFF",
@@ -148,8 +156,10 @@ fn command(words: &[&str], disks: &[PathBuf], more: &[&str]) -> Output {
 #[apply(test)]
 fn every_command_tells_what_it_left_out() {
     let scratch = Scratch::new("told");
-    for (number, situation) in situations(&scratch).iter().enumerate() {
-        let Situation { name, disks, word, has_files } = situation;
+    let of_managers = situations_of_managers(&scratch);
+    let all = situations(&scratch).into_iter().chain(of_managers);
+    for (number, situation) in all.enumerate() {
+        let Situation { name, disks, word, has_files } = &situation;
         let code = if *has_files { 3 } else { 1 };
         let out = scratch.join(format!("out{number}"));
         let out = out.to_str().expect("text");
@@ -191,7 +201,7 @@ fn a_mount_tells_what_it_left_out_and_writes_it_down() {
     use crate::common::mounted::Folder;
 
     let scratch = Scratch::new("told-mount");
-    for situation in situations(&scratch) {
+    for situation in situations(&scratch).into_iter().chain(situations_of_managers(&scratch)) {
         let Situation { name, disks, word, has_files } = situation;
         let folder = Folder::new("told-mount");
         let output = folder.mount(&disks, &[]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use volfold::volume::Health;
-use volfold::volume::lock::{Key, KeyKind, KeyRequest};
+use volfold::volume::lock::{Key, KeyKind, KeyRequest, KeySource};
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_block::{BlockDevice, BlockErrorKind, BlockResult, Finding};
 
@@ -96,6 +96,19 @@ fn every_key_gives_the_bytes_that_were_encrypted() {
         }
     }
     assert!(count >= 9, "{count} keys");
+}
+
+#[apply(test)]
+fn keys_go_once_the_set_is_open() {
+    let keys: Arc<dyn KeySource> = Arc::new(|request: &KeyRequest<'_>| {
+        Ok((request.attempt == 0).then(|| Key::new(KeyKind::Password, PASSWORD)))
+    });
+    let mut options = OpenOptions::default();
+    options.keys = keys.clone();
+    let set = DiskSet::open(fixture("luks").paths(), &options).expect("a set");
+    drop(options);
+    assert!(set.volumes().iter().all(|volume| volume.volume.lock.is_none()));
+    assert_eq!(Arc::strong_count(&keys), 1, "the set has no key");
 }
 
 /// Reads parts that begin and end inside of sectors: each is as in `whole`.
