@@ -17,6 +17,7 @@ use crate::volume::{
     Health, Region, SnapshotManager, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
 };
 
+mod detached;
 mod identify;
 mod table;
 #[cfg(test)]

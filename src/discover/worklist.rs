@@ -1,13 +1,14 @@
 //! The worklist: regions of disks that are claimed by managers, and the volumes that these make of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Finding, code, error_chain};
 
+use super::detached::{self, Header, Joined};
 use super::identify::file_system_over;
 use super::table::{choose_table, read_table};
-use crate::volume::lock::{self, KeySource, Lock, Locked, WorkBudget};
+use crate::volume::lock::{self, Key, KeySource, Lock, Locked, Opened, WorkBudget};
 use crate::volume::map::{Comparison, Redundancy};
 use crate::volume::{
     self, Claim, Damage, GroupId, Health, Hidden, Region, Volume, VolumeId, VolumeManager,
@@ -137,24 +138,75 @@ impl<'a> Worklist<'a> {
         let work = self.work.part(among);
         let opened = lock::open(names, &lock, self.keys, &work);
         self.work.give_back(work);
-        for line in opened.failed {
-            findings.push(Finding::error(code::KEY_UNREADABLE, line).on_volume(&volume.id.0));
-        }
-        if let Some(device) = opened.device {
+        if let Some(device) = told(opened, &volume.id, findings) {
             volume.device = device;
             return volume;
         }
-        findings.extend(opened.error.iter().map(|error| {
-            let line = error_chain(error);
-            Finding::error(code::VOLUME_UNREADABLE, line).on_volume(&volume.id.0)
-        }));
-        findings.extend(opened.wrong.iter().map(|key| {
-            let line = format!("{key} does not open it");
-            Finding::warning(code::KEY_WRONG, line).on_volume(&volume.id.0)
-        }));
         volume.device = Arc::new(Locked::new(volume.size, &lock));
         volume.lock = Some(lock);
         volume
+    }
+
+    /// The volume of `header`, one of `among` that are left, with its data among the volumes that are `done`;
+    /// else it is one of them.
+    fn with_data(
+        &self,
+        (header, among): (Header, usize),
+        done: &mut Vec<Volume>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Joined> {
+        let candidates = detached::candidates(done);
+        let names = (header.volume.id.0.as_str(), header.volume.fallback_name.as_str());
+        let work = self.work.part(among);
+        let unlock = |key: &Key| header.lock.unlock.unlock_detached(key, &work);
+        let opened = lock::open_by(names, &header.lock, self.keys, &unlock);
+        self.work.give_back(work);
+        let Some(opener) = told(opened, &header.volume.id, findings) else {
+            done.push(header.unopened(&candidates, findings));
+            return None;
+        };
+        let is_known = |volume: &Volume| {
+            let region = region_of(volume);
+            let is_sound = |claim: Claim| claim.damage.is_none();
+            let mut claims = self.managers.iter().map(|manager| manager.claim(&region));
+            claims.any(|claim| claim.ok().flatten().is_some_and(is_sound))
+                || file_system_over(&volume.device, 0, volume.size).is_some()
+        };
+        match header.join(&*opener, (done, &candidates), &is_known, findings) {
+            Ok(joined) => Some(joined),
+            Err(refused) => {
+                done.push(*refused);
+                None
+            }
+        }
+    }
+
+    /// Looks into `volume`, which has `depth` groups below it, and adds it to those that are `done` if no
+    /// manager claims it.
+    fn place(
+        &mut self,
+        (volume, depth): (Volume, u32),
+        done: &mut Vec<Volume>,
+        findings: &mut Vec<Finding>,
+    ) {
+        // What is locked or not whole cannot be asked; its file system may still be there.
+        if volume.lock.is_some() || volume.health == Health::Failed {
+            done.push(volume);
+            return;
+        }
+        let whole = region_of(&volume);
+        if self.claimed(&whole, (depth, Some(&volume)), findings).is_some() {
+            return;
+        }
+        let parts = partitions_in(&volume, whole, findings);
+        if parts.is_empty() {
+            done.push(volume);
+        }
+        for (region, part) in parts {
+            if self.claimed(&region, (depth, Some(&part)), findings).is_none() {
+                done.push(part);
+            }
+        }
     }
 
     /// Joins the claimed groups, those of the first manager first, and looks into their volumes again:
@@ -163,7 +215,18 @@ impl<'a> Worklist<'a> {
         let mut done = std::mem::take(&mut self.found);
         let mut is_too_deep = false;
         let mut inner = Vec::new();
-        while let Some(((manager, group), members)) = self.groups.pop_first() {
+        let mut headers = VecDeque::new();
+        loop {
+            let Some(((manager, group), members)) = self.groups.pop_first() else {
+                // All else is known: what is left may be the data of what has its header elsewhere.
+                let Some(header) = headers.pop_front() else { break };
+                let among = headers.len().saturating_add(1);
+                if let Some(joined) = self.with_data((header, among), &mut done, findings) {
+                    inner.push((joined.data, joined.volume.id.clone()));
+                    self.place((joined.volume, joined.depth), &mut done, findings);
+                }
+                continue;
+            };
             let Some(manager) = self.managers.get(manager) else {
                 continue;
             };
@@ -173,30 +236,17 @@ impl<'a> Worklist<'a> {
             }
             for mut volume in manager.assemble(&group, &members.regions, findings) {
                 nested::surround(&mut volume, &members.regions, &members.outer);
-                if let Some(lock) = volume.lock.take() {
-                    volume = self.unlocked(volume, lock, findings);
-                }
                 let around = members.outer.iter().map(|outer| outer.id.clone());
                 inner.extend(around.map(|outer| (outer, volume.id.clone())));
-                // What is locked or not whole cannot be asked; its file system may still be there.
-                if volume.lock.is_some() || volume.health == Health::Failed {
-                    done.push(volume);
-                    continue;
-                }
-                let whole = region_of(&volume);
                 let depth = members.depth.saturating_add(1);
-                if self.claimed(&whole, (depth, Some(&volume)), findings).is_some() {
-                    continue;
-                }
-                let parts = partitions_in(&volume, whole, findings);
-                if parts.is_empty() {
-                    done.push(volume);
-                }
-                for (region, part) in parts {
-                    if self.claimed(&region, (depth, Some(&part)), findings).is_none() {
-                        done.push(part);
+                if let Some(lock) = volume.lock.take() {
+                    if lock.is_detached {
+                        headers.push_back(Header { volume, lock, depth });
+                        continue;
                     }
+                    volume = self.unlocked(volume, lock, findings);
                 }
+                self.place((volume, depth), &mut done, findings);
             }
         }
         nested::tell_of_inner(&inner, findings);
@@ -207,6 +257,23 @@ impl<'a> Worklist<'a> {
         }
         done
     }
+}
+
+/// What was `opened` of the volume `id`; why keys were not had, and if none opened it, that they did not, is
+/// told.
+fn told<T>(opened: Opened<T>, id: &VolumeId, findings: &mut Vec<Finding>) -> Option<T> {
+    let mut tell = |finding: Finding| findings.push(finding.on_volume(&id.0));
+    let Opened { device, wrong, failed, error } = opened;
+    failed.into_iter().for_each(|line| tell(Finding::error(code::KEY_UNREADABLE, line)));
+    if device.is_none() {
+        error.iter().for_each(|error| {
+            tell(Finding::error(code::VOLUME_UNREADABLE, error_chain(error)));
+        });
+        wrong.iter().for_each(|key| {
+            tell(Finding::warning(code::KEY_WRONG, format!("{key} does not open it")));
+        });
+    }
+    device
 }
 
 /// Whether the `damage` by which a manager knows `region`, which is the volume `outer`, lies in a file system

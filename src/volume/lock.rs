@@ -159,6 +159,28 @@ pub trait Unlock: Send + Sync {
     /// # Errors
     /// Why the volume cannot be read, whatever the key.
     fn unlock(&self, key: &Key, work: &WorkBudget) -> BlockResult<Option<Arc<dyn BlockDevice>>>;
+
+    /// What opens the data of a volume whose header is [detached](Lock::is_detached); `None` if `key` is not
+    /// its key.
+    ///
+    /// # Errors
+    /// As [`Unlock::unlock`].
+    fn unlock_detached(
+        &self,
+        _key: &Key,
+        _work: &WorkBudget,
+    ) -> BlockResult<Option<Box<dyn Opener>>> {
+        Ok(None)
+    }
+}
+
+/// Opens data that lie on another device than their header, of which nothing says on which.
+pub trait Opener: Send + Sync {
+    /// What is on `data`, a device of `size` bytes, if that is the right one, else any bytes.
+    ///
+    /// # Errors
+    /// Why `data` cannot be it.
+    fn over(&self, data: &Arc<dyn BlockDevice>, size: u64) -> BlockResult<Arc<dyn BlockDevice>>;
 }
 
 /// What a manager says of a locked volume.
@@ -172,6 +194,9 @@ pub struct Lock {
     pub detail: String,
     /// Whether a key counts by its bytes alone, so that the same bytes as another kind need no try.
     pub is_kind_alike: bool,
+    /// Whether only its header is there, and its data lie on another device: it is opened by
+    /// [`Unlock::unlock_detached`].
+    pub is_detached: bool,
     /// Opens it.
     pub unlock: Arc<dyn Unlock>,
 }
@@ -187,7 +212,8 @@ impl fmt::Debug for Lock {
 impl Lock {
     /// A lock of `kind` that keys of the kinds `keys` open by `unlock`.
     pub fn new(kind: &'static str, keys: Vec<KeyKind>, unlock: Arc<dyn Unlock>) -> Self {
-        Self { kind, keys, detail: String::new(), is_kind_alike: false, unlock }
+        let (is_kind_alike, is_detached) = (false, false);
+        Self { kind, keys, detail: String::new(), is_kind_alike, is_detached, unlock }
     }
 
     /// `LUKS2, opened by a password or a key file (2 key slots)`.
@@ -248,10 +274,9 @@ impl<F: Fn(&KeyRequest<'_>) -> BlockResult<Option<Key>> + Send + Sync> KeySource
 }
 
 /// What became of trying keys.
-#[derive(Default)]
-pub(crate) struct Opened {
+pub(crate) struct Opened<T> {
     /// The open volume; `None` if it stays locked.
-    pub(crate) device: Option<Arc<dyn BlockDevice>>,
+    pub(crate) device: Option<T>,
     /// The keys that do not open it, as their source calls them.
     pub(crate) wrong: Vec<Arc<str>>,
     /// Why keys cannot be had.
@@ -263,12 +288,22 @@ pub(crate) struct Opened {
 /// Opens the volume `id`, called `name`, with the keys of `source`. One that cannot be tried keeps no other
 /// from being tried.
 pub(crate) fn open(
-    (id, name): (&str, &str),
+    names: (&str, &str),
     lock: &Lock,
     source: &dyn KeySource,
     work: &WorkBudget,
-) -> Opened {
-    let mut opened = Opened::default();
+) -> Opened<Arc<dyn BlockDevice>> {
+    open_by(names, lock, source, &|key| lock.unlock.unlock(key, work))
+}
+
+/// The same by `unlock`.
+pub(crate) fn open_by<T>(
+    (id, name): (&str, &str),
+    lock: &Lock,
+    source: &dyn KeySource,
+    unlock: &dyn Fn(&Key) -> BlockResult<Option<T>>,
+) -> Opened<T> {
+    let mut opened = Opened { device: None, wrong: Vec::new(), failed: Vec::new(), error: None };
     // And whether it is certain that it is wrong.
     let mut tried: Vec<(Key, bool)> = Vec::new();
     for attempt in 0..MAX_ATTEMPTS {
@@ -288,7 +323,7 @@ pub(crate) fn open(
             is_kind && other.bytes == key.bytes && other.is_for_this >= key.is_for_this
         };
         let before = tried.iter().find(|(other, _)| is_same(other)).map(|(_, is_wrong)| *is_wrong);
-        let is_wrong = match before.map_or_else(|| lock.unlock.unlock(&key, work), |_| Ok(None)) {
+        let is_wrong = match before.map_or_else(|| unlock(&key), |_| Ok(None)) {
             Ok(Some(device)) => return Opened { device: Some(device), error: None, ..opened },
             Ok(None) => before.unwrap_or(true),
             Err(error) => {

@@ -162,6 +162,7 @@ codes! {
     BITLOCKER_CUT_SHORT = "bitlocker-cut-short", content, "A BitLocker volume is larger than what holds it; what is missing is an error.", "The image or partition may be cut off: compare its size with the original.";
     BITLOCKER_METADATA_DAMAGED = "bitlocker-metadata-damaged", other, "A copy of the metadata of a BitLocker volume is damaged; another one is used.", "Nothing, if the volume opens.";
     BITLOCKER_VOLUME_REFUSED = "bitlocker-volume-refused", content, "A BitLocker volume is of a kind that is not read, or its metadata is damaged.", "`volfold mount --raw` gives the disks as they are.";
+    LUKS_HEADER_DETACHED = "luks-header-detached", other, "The header of a LUKS volume lies on another disk of the set than its data, which were found by what the key opens.", "Nothing.";
     LUKS_HEADER_DAMAGED = "luks-header-damaged", other, "One of the two headers of a LUKS2 volume is damaged; the other one is used.", "Nothing is lost; `cryptsetup repair` on a copy writes the header anew.";
     LUKS_HEADERS_DIFFER = "luks-headers-differ", other, "The two headers of a LUKS2 volume are of two times; the newer one is used.", "Nothing: a change of the keys was not finished.";
     LUKS_SLOT_REFUSED = "luks-slot-refused", other, "A key slot of a LUKS volume is of a kind that is not read; the others are tried.", "Give the key of another slot; `cryptsetup luksDump` tells of all.";

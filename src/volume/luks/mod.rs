@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code, error_chain};
 
-use self::container::{Container, Header};
+use self::container::{Container, DataPlace, Detached, Header, LayOut};
 use crate::partition;
-use crate::volume::lock::{KeyKind, Lock, Locked};
+use crate::volume::lock::{KeyKind, Lock, Locked, Unlock};
 use crate::volume::map::Absent;
 use crate::volume::refusal::Refusal;
 use crate::volume::{
@@ -129,7 +129,7 @@ fn read(region: &Region, id: &str, findings: &mut Vec<Finding>) -> BlockResult<H
                 let line = "the newer of its two headers is used";
                 findings.push(Finding::info(code::LUKS_HEADERS_DIFFER, line).on_volume(id));
             }
-            metadata::parse(&chosen.header, region.size)
+            metadata::parse(&chosen.header, region.size, DataPlace::Here)
         }
         Found::Reencrypting => Err(BlockError::unsupported(
             "it is being encrypted anew; let `cryptsetup-reencrypt` finish that on a copy",
@@ -173,6 +173,12 @@ fn volume(region: &Region, findings: &mut Vec<Finding>) -> Volume {
     match read(region, &id, findings) {
         Ok(header) => unlockable(&mut volume, region, header, findings),
         Err(error) => {
+            if let Some(lock) = detached(&region.device) {
+                let line = format!("LUKS volume is refused: {error}");
+                volume.device = Refusal::from(error).device(volume.size, line);
+                volume.lock = Some(lock);
+                return volume;
+            }
             let refusal = Refusal::from(error);
             let line = format!("LUKS volume is refused: {}", refusal.line);
             findings.push(Finding::error(code::LUKS_VOLUME_REFUSED, line.clone()).on_volume(&id));
@@ -208,9 +214,29 @@ fn unlockable(volume: &mut Volume, region: &Region, header: Header, findings: &m
 }
 
 /// The lock of `container`.
-fn lock(kind: &'static str, detail: String, container: Container) -> Lock {
+fn lock(kind: &'static str, detail: String, container: impl Unlock + 'static) -> Lock {
     let keys = vec![KeyKind::Password, KeyKind::KeyFile];
     Lock { detail, is_kind_alike: true, ..Lock::new(kind, keys, Arc::new(container)) }
+}
+
+/// The lock of the volume whose header is on `device`, and whose data are not; `None` if that is no header
+/// which can be used so.
+fn detached(device: &Arc<dyn BlockDevice>) -> Option<Lock> {
+    let lay_out: Arc<LayOut> = match find(&**device).ok()? {
+        Found::Luks1 => {
+            let bytes = luks1::bytes(&**device).ok()?;
+            Arc::new(move |size| luks1::parse(&bytes, size, DataPlace::Elsewhere))
+        }
+        Found::Luks2 => {
+            let header = luks2::choose(&**device).ok()?.header;
+            Arc::new(move |size| metadata::parse(&header, size, DataPlace::Elsewhere))
+        }
+        _ => return None,
+    };
+    let header = lay_out(u64::MAX).ok()?;
+    let (kind, detail) = (header.kind, format!("{}, header detached", detail(&header)));
+    let container = Detached { device: device.clone(), header, lay_out };
+    Some(Lock { is_detached: true, ..lock(kind, detail, container) })
 }
 
 /// The lock of an image whose bytes are encrypted in their places in `file`, and the UUID in its `header`,

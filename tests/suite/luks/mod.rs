@@ -18,6 +18,7 @@ use crate::harness::{apply, test};
 
 #[cfg(target_os = "linux")]
 mod commands;
+mod detached;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod images;
@@ -51,11 +52,11 @@ fn bytes_of(device: &dyn BlockDevice) -> Vec<u8> {
     bytes
 }
 
-/// The encrypted volumes of all fixtures that are read.
+/// The encrypted volumes of all fixtures that are read, each from one image.
 fn read() -> impl Iterator<Item = (&'static Fixture, &'static EncryptedFacts)> {
     let fixtures = index().fixtures.values();
     let all = fixtures.flat_map(|one| one.encrypted.iter().map(move |facts| (one, facts)));
-    all.filter(|(_, facts)| facts.refused.is_none())
+    all.filter(|(_, facts)| facts.refused.is_none() && facts.header.is_none())
 }
 
 fn image(fixture: &Fixture, facts: &EncryptedFacts) -> PathBuf {
