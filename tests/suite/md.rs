@@ -420,6 +420,33 @@ fn an_array_lies_over_images_of_several_formats() {
 
 #[cfg(target_os = "linux")]
 #[apply(test)]
+fn mdadm_says_of_the_same_superblocks_that_the_array_was_not_stopped() {
+    use crate::harness::needs_programs;
+    needs_programs(&["mdadm"]);
+    let scratch = Scratch::new("md-dirty");
+    let path = scratch.join("disk.img");
+    let whole = fs::read(&fixture("md-lvm").paths()[0]).expect("an image");
+    for (sectors, state, told) in [
+        (u64::MAX, "State : clean", None),
+        (0, "State : active", Some("was not stopped in order")),
+        (16, "State : active", Some("was in sync up to 8192 of")),
+    ] {
+        let mut bytes = whole.clone();
+        change_superblock(&mut bytes[4096..8192], 208, &sectors.to_le_bytes());
+        fs::write(&path, &bytes).expect("an image");
+        let said = std::process::Command::new("mdadm").arg("--examine").arg(&path).output();
+        let said = String::from_utf8(said.expect("mdadm").stdout).expect("text");
+        assert!(said.contains(state) && said.contains("- correct"), "{said}");
+        let (_, findings) = join(vec![bytes]);
+        let doubt = findings.iter().find(|finding| finding.code == "md-volume-doubtful");
+        let doubt = doubt.map(|finding| finding.message.as_str());
+        assert_eq!(doubt.is_some(), told.is_some(), "{findings:?}");
+        assert!(told.is_none_or(|told| doubt.is_some_and(|doubt| doubt.contains(told))));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
 fn mdadm_knows_the_arrays_that_are_listed() {
     use crate::harness::needs_programs;
     needs_programs(&["mdadm"]);

@@ -43,7 +43,7 @@ pub fn run(data: &[u8]) {
     let region = region(0, Shell { parts: vec![(0, start)], rest, size: SIZE });
     let claim = Luks.claim(&region).expect("it can be read").expect("it has a header");
     let mut findings = Vec::new();
-    for volume in Luks.assemble(&claim.group, &[region.clone()], &mut findings) {
+    for volume in Luks.assemble(&claim.group, std::slice::from_ref(&region), &mut findings) {
         let device = &volume.device;
         let _ = device.read_at(0, &mut [0; 512]);
         for extent in &volume.extents {
