@@ -26,6 +26,8 @@ use self::find::Found;
 use super::{Claim, Damage, GroupId, Hidden, Region, Volume, VolumeManager};
 
 mod assemble;
+#[cfg(test)]
+mod attack;
 mod build;
 mod choose;
 mod find;
