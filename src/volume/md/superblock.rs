@@ -92,6 +92,8 @@ pub(super) struct Shape {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Superblock {
     pub(super) version: Version,
+    /// Its first byte on the device.
+    pub(super) place: u64,
     /// The UUID of the array as mdadm writes it.
     pub(super) array: String,
     /// The same as it is on the device.

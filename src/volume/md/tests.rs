@@ -235,6 +235,27 @@ fn an_image_that_is_shorter_than_its_superblock_says_is_a_member() {
 }
 
 #[test]
+fn an_image_that_lost_what_came_after_its_superblock_is_whole() {
+    for (minor, lost) in [
+        (Some(0), 1),
+        (Some(0), 4096),
+        (Some(0), 7900),
+        (None, 1),
+        (None, 4096),
+        (None, (60 << 10) - 1),
+    ] {
+        let place = format!("{minor:?} without {lost}");
+        let [one, two] = sides().map(|side| Device { minor, ..side });
+        let mut bytes = one.bytes(SIZE);
+        bytes.truncate(SIZE - lost);
+        let (volumes, findings) = assemble(&[region(0, bytes), region(1, two.bytes(SIZE))]);
+        let [volume] = volumes.as_slice() else { panic!("{place}: {findings:?}") };
+        assert!(findings.is_empty(), "{place}: {findings:?}");
+        assert_eq!((volume.health, first(volume)), (Health::Healthy, Ok(7)), "{place}");
+    }
+}
+
+#[test]
 fn a_claim_says_what_is_wrong_with_its_superblock() {
     let damage = |bytes: Vec<u8>| Md.claim(&region(0, bytes)).unwrap().unwrap().damage;
     let mut bytes = Device::new(0, 2).bytes(SIZE);

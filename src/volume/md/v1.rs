@@ -145,6 +145,7 @@ pub(super) fn parse(bytes: &[u8], at: u64, version: Version) -> BlockResult<Opti
     let resync = raw.resync_offset.get();
     Ok(Some(Superblock {
         version,
+        place: at,
         array: uuid(raw.set_uuid.map(U32::get)),
         array_bytes: raw.set_uuid.as_bytes().try_into().unwrap_or_default(),
         name: text(&raw.set_name),
