@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use volfold::volume::lock::{Key, KeyKind, KeyRequest, KeySource};
 use volfold_block::{BlockError, BlockErrorKind, BlockResult};
@@ -17,7 +17,13 @@ use zeroize::Zeroizing;
 use super::key_argument::{KeyArgument, KeyPlace};
 
 /// LIMIT: bytes of a key; cryptsetup reads 8 MiB of a key file at most.
-const MAX_KEY: u64 = 8 << 20;
+const MAX_KEY: usize = 8 << 20;
+
+/// LIMIT: bytes of all keys that are handed on.
+const MAX_HANDED: usize = 256 << 20;
+
+/// Bytes that a key is read into first: more than most have.
+const FIRST_READ: usize = 4096;
 
 /// How often a person is asked for one volume.
 const PROMPTS: usize = 3;
@@ -28,8 +34,9 @@ const NO_TERMINAL: &str = "there is no terminal to ask at; give file:PATH, env:N
 /// The bytes of a key, or why there are none.
 type Loaded = Result<Zeroizing<Vec<u8>>, String>;
 
-/// What a process in the foreground handed on: what each place holds that only it can read, in order.
-static HANDED: OnceLock<Vec<Loaded>> = OnceLock::new();
+/// What a process in the foreground handed on: what each place holds that only it can read, in order. It goes
+/// to the first who asks.
+static HANDED: Mutex<Option<Vec<Loaded>>> = Mutex::new(None);
 
 /// A key, as an argument names it.
 struct Source {
@@ -45,6 +52,12 @@ struct Source {
 impl Source {
     fn load(&self) -> &Loaded {
         self.loaded.get_or_init(|| load(&self.argument.place))
+    }
+
+    /// The key of `kind` that `bytes` are.
+    fn key(&self, kind: KeyKind, bytes: &[u8]) -> Key {
+        let key = Key::new(kind, bytes).from_origin(&*self.label);
+        if self.argument.volume.is_some() { key.for_this_volume() } else { key }
     }
 
     /// Whether a person is asked for each volume.
@@ -70,7 +83,8 @@ struct Try<'a> {
 impl Keys {
     /// The keys that `arguments` name.
     pub(crate) fn new(arguments: &[KeyArgument]) -> Self {
-        let mut handed = HANDED.get().map(|handed| handed.iter().cloned());
+        let handed = HANDED.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut handed = handed.map(Vec::into_iter);
         let count = arguments.len();
         let source = |(index, argument): (usize, &KeyArgument)| {
             let given = match &mut handed {
@@ -113,8 +127,7 @@ impl Keys {
             BlockError::new(BlockErrorKind::Io, line).because(error)
         })?;
         let text = Zeroizing::new(text);
-        let key = || Key::new(kind, text.as_bytes()).from_origin(&*one.source.label);
-        Ok((!text.is_empty()).then(key))
+        Ok((!text.is_empty()).then(|| one.source.key(kind, text.as_bytes())))
     }
 }
 
@@ -133,7 +146,7 @@ impl KeySource for Keys {
             KeyKind::KeyFile => &bytes[..],
             _ => without_line_end(bytes),
         };
-        Ok(Some(Key::new(*kind, bytes.to_vec()).from_origin(&*source.label)))
+        Ok(Some(source.key(*kind, bytes)))
     }
 
     fn left_over(&self) -> Vec<String> {
@@ -171,26 +184,51 @@ fn load(place: &KeyPlace) -> Loaded {
 
 /// The bytes of the file at `path`.
 fn read(path: &Path) -> Loaded {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = File::open(path).and_then(|file| file.take(MAX_KEY + 1).read_to_end(&mut bytes));
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > MAX_KEY {
-        return Err("is larger than 8 MiB".to_owned());
+    let read = File::open(path).and_then(|file| read_to_end(file, MAX_KEY));
+    let read = read.map_err(|error| format!("cannot be read: {error}"))?;
+    read.ok_or_else(|| "is larger than 8 MiB".to_owned())
+}
+
+/// All that `file` has; `None` if that are more than `limit` bytes. Nothing of it is left in memory that was
+/// given up on the way, as a vector that grows leaves it.
+fn read_to_end(mut file: impl Read, limit: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut bytes = Zeroizing::new(vec![0; FIRST_READ]);
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if length > limit {
+            return Ok(None);
+        }
+        if length == bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; length * 2]);
+            larger[..length].copy_from_slice(&bytes);
+            bytes = larger;
+        }
     }
-    Ok(bytes)
+    bytes.truncate(length);
+    Ok(Some(bytes))
 }
 
 /// What a process in the background cannot read itself of `arguments`, for its stdin: for each place 1
 /// and the length and bytes of the key, or 0 and those of the reason why there is none. A person is asked
 /// here. `None` if there is nothing.
 pub(crate) fn to_hand_on(arguments: &[KeyArgument]) -> Option<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    for argument in arguments.iter().filter(|argument| argument.place.is_only_here()) {
-        let loaded = match argument.place {
-            KeyPlace::Prompt => ask_before(argument.volume.as_deref()),
-            _ => load(&argument.place),
-        };
-        let (mark, part) = match &loaded {
+    let only_here = arguments.iter().filter(|argument| argument.place.is_only_here());
+    let load = |argument: &KeyArgument| match argument.place {
+        KeyPlace::Prompt => ask_before(argument.volume.as_deref()),
+        _ => load(&argument.place),
+    };
+    let all: Vec<Loaded> = only_here.map(load).collect();
+    let length = |loaded: &Loaded| 9 + loaded.as_ref().map_or_else(String::len, |key| key.len());
+    // All at once: a vector that grows leaves copies.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(all.iter().map(length).sum()));
+    for loaded in &all {
+        let (mark, part) = match loaded {
             Ok(key) => (1, &key[..]),
             Err(reason) => (0, reason.as_bytes()),
         };
@@ -217,10 +255,10 @@ fn ask_before(volume: Option<&str>) -> Loaded {
 ///
 /// # Errors
 /// If it was cut short.
-pub(crate) fn take_handed(mut stdin: impl Read) -> io::Result<()> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    stdin.read_to_end(&mut bytes)?;
-    let _ = HANDED.set(parse_handed(&bytes).ok_or(io::ErrorKind::UnexpectedEof)?);
+pub(crate) fn take_handed(stdin: impl Read) -> io::Result<()> {
+    let bytes = read_to_end(stdin, MAX_HANDED)?.ok_or(io::ErrorKind::FileTooLarge)?;
+    let handed = parse_handed(&bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
+    *HANDED.lock().unwrap_or_else(PoisonError::into_inner) = Some(handed);
     Ok(())
 }
 
@@ -318,6 +356,47 @@ mod tests {
         assert_eq!(all(&keys, &[KeyKind::Password])[..1], [Err(told.to_owned())]);
         let left = "key 1 of 2 (env:PATH) is for other, and no locked volume is called so";
         assert_eq!(keys.left_over(), [left]);
+    }
+
+    /// Gives one byte at a time, and is interrupted now and then.
+    struct Slow<'a>(&'a [u8], bool);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            match self.0.split_first() {
+                Some(_) if self.1 => Err(io::ErrorKind::Interrupted.into()),
+                Some((byte, rest)) => {
+                    buf[0] = *byte;
+                    self.0 = rest;
+                    Ok(1)
+                }
+                None => Ok(0),
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_whole_or_not_at_all() {
+        for length in [0, 1, 4095, 4096, 4097, 8192, 9999, 10_000] {
+            let wanted: Vec<u8> = (0..length).map(|at: u32| at as u8).collect();
+            let read = read_to_end(Slow(&wanted, false), 10_000).unwrap().expect("not too large");
+            assert!(*read == wanted, "{length}");
+            let again = read_to_end(&wanted[..], 10_000).unwrap().expect("not too large");
+            assert!(*again == wanted, "{length}");
+        }
+        assert!(read_to_end(&[1; 10_001][..], 10_000).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_that_names_its_volume_is_for_it_alone() {
+        let words = ["name=env:PATH".to_owned(), "env:PATH".to_owned()];
+        let keys = Keys::new(&arguments(&words));
+        let lock = Lock::new("double", vec![KeyKind::Password], Arc::new(Never));
+        let next = |attempt| {
+            keys.next_key(&KeyRequest::new("luks:v", "name", &lock, attempt)).unwrap().unwrap()
+        };
+        assert!(next(0).is_for_this_volume() && !next(1).is_for_this_volume());
     }
 
     #[test]

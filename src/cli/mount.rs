@@ -197,8 +197,8 @@ fn mount_at(
     remove_folder: bool,
     talk: &Talk,
 ) -> Outcome {
-    let wanted = arguments.wanted();
-    let (mut report, shown) = open_set(&wanted, disks, talk);
+    // The keys go with what was wanted, once the set is open.
+    let (mut report, shown) = open_set(&arguments.wanted(), disks, talk);
     let Some(Shown { set, mut volumes, files, arrangement, only, outcome }) = shown else {
         if arguments.json {
             answer_json(&MountJson::nothing(&report), talk);

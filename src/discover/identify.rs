@@ -1,7 +1,9 @@
 //! What a volume holds: its driver, or why there is none.
 
+use std::sync::Arc;
+
 use volfold_block::{BlockDevice, Confidence, Finding, code, error_chain};
-use volfold_fs::{FileSystemDriver, FsResult};
+use volfold_fs::{FileSystemDriver, FsResult, ReadOptions, VolumeReader};
 
 use crate::signature::{Kind, Signature, Texture, signature_of, texture_of};
 use crate::volume::{Health, Volume, VolumeType};
@@ -24,6 +26,22 @@ pub(super) fn probe(
         Some(driver) => Ok(Some((driver.probe(device)?, driver))),
         None => Ok(None),
     }
+}
+
+/// What the file system is called that begins at the start of `device`, can be opened, and has the byte `at`
+/// of it; all of it has to lie in the first `size` bytes.
+pub(super) fn file_system_over(
+    device: &Arc<dyn BlockDevice>,
+    at: u64,
+    size: u64,
+) -> Option<&'static str> {
+    let (confidence, driver) = probe(&**device).ok()??;
+    if confidence != Confidence::Certain {
+        return None;
+    }
+    let opened = driver.mount(VolumeReader::uncached(device.clone()), ReadOptions::default());
+    let covered = opened.ok()?.info().size;
+    (at < covered && covered <= size).then(|| driver.title())
 }
 
 /// Looks for the driver of `volume`.

@@ -11,12 +11,13 @@ use volfold_block::{BlockDevice, Code, Finding, Severity, code};
 use self::identify::identify;
 use self::worklist::{DiskResult, Worklist};
 use crate::monitor::{Monitor, Stage};
-use crate::volume::lock::KeySource;
+use crate::volume::lock::{KeySource, WorkBudget};
 use crate::volume::registry::SNAPSHOT_MANAGERS;
 use crate::volume::{
     Health, Region, SnapshotManager, Volume, VolumeExtent, VolumeId, VolumeManager, VolumeType,
 };
 
+mod detached;
 mod identify;
 mod table;
 #[cfg(test)]
@@ -44,15 +45,15 @@ pub(crate) struct Discovery {
 }
 
 /// Finds every volume on `disks`, asking `managers` before partitions are believed, and `keys` for
-/// what opens locked volumes. What `monitor` stops is no answer.
+/// what opens locked volumes, by `work`. What `monitor` stops is no answer.
 pub(crate) fn discover(
     disks: &[DiskSource],
     managers: &[&dyn VolumeManager],
     snapshots: bool,
-    keys: &dyn KeySource,
+    (keys, work): (&dyn KeySource, &WorkBudget),
     monitor: &Monitor,
 ) -> Discovery {
-    let mut work = Worklist::new(managers, keys);
+    let mut list = Worklist::new(managers, keys, work);
     let mut findings = Vec::new();
     let mut results = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
@@ -69,10 +70,10 @@ pub(crate) fn discover(
             table_id: None,
         };
         let mut about_disk = Vec::new();
-        results.push(work.disk(whole, &mut about_disk));
+        results.push(list.disk(whole, &mut about_disk));
         findings.extend(about_disk.into_iter().map(|finding| finding.on_disk(index)));
     }
-    let mut volumes = work.assemble(&mut findings);
+    let mut volumes = list.assemble(&mut findings);
     let left_over = keys.left_over().into_iter();
     findings.extend(left_over.map(|line| Finding::warning(code::KEY_UNUSED, line)));
     monitor.stage(Stage::Disks, disks.len(), disks.len());

@@ -26,6 +26,7 @@ impl VolumeManager for Joiner {
             group,
             hides: Hidden::Partitions(vec![1]),
             sector_size: None,
+            damage: None,
         }))
     }
 
@@ -58,6 +59,15 @@ fn disk(head: &[u8], partition: Option<(u8, u32)>) -> DiskSource {
     DiskSource { device: Arc::new(MemoryDevice::new(bytes)), label: "disk".into() }
 }
 
+/// What is on `disks`, by `managers` and `keys`.
+fn discover_with(
+    disks: &[DiskSource],
+    managers: &[&dyn VolumeManager],
+    keys: &dyn KeySource,
+) -> Discovery {
+    discover(disks, managers, false, (keys, &WorkBudget::default()), &Monitor::default())
+}
+
 fn ids(discovery: &Discovery) -> Vec<&str> {
     discovery.volumes.iter().map(|found| found.volume.id.0.as_str()).collect()
 }
@@ -65,7 +75,7 @@ fn ids(discovery: &Discovery) -> Vec<&str> {
 #[test]
 fn a_claimed_disk_joins_its_group_and_hides_its_partitions() {
     let disks = [disk(b"MEMBERa", Some((7, 8))), disk(b"", Some((7, 8))), disk(b"MEMBERa", None)];
-    let discovery = discover(&disks, &[&Joiner], false, &no_keys, &Monitor::default());
+    let discovery = discover_with(&disks, &[&Joiner], &no_keys);
     assert_eq!(ids(&discovery), ["disk1-p1", "joined:a:2"]);
 }
 
@@ -89,6 +99,7 @@ impl VolumeManager for Wrapper {
             group,
             hides: Hidden::Partitions(vec![]),
             sector_size: None,
+            damage: None,
         }))
     }
 
@@ -110,17 +121,16 @@ impl VolumeManager for Wrapper {
 #[test]
 fn members_in_volumes_of_an_earlier_manager_join_their_group() {
     let disks = [disk(b"WRAP............MEMBERa", None), disk(b"MEMBERa", None)];
-    let discovery = discover(&disks, &[&Wrapper, &Joiner], false, &no_keys, &Monitor::default());
+    let discovery = discover_with(&disks, &[&Wrapper, &Joiner], &no_keys);
     assert_eq!(ids(&discovery), ["joined:a:2"]);
     let disks = [disk(&b"WRAP............".repeat(9), None)];
-    let discovery = discover(&disks, &[&Wrapper], false, &no_keys, &Monitor::default());
+    let discovery = discover_with(&disks, &[&Wrapper], &no_keys);
     assert!(discovery.findings.iter().any(|finding| finding.code == "volumes-too-deep"));
 }
 
 #[test]
 fn a_partition_past_the_end_is_listed_with_what_there_is() {
-    let discovery =
-        discover(&[disk(b"", Some((7, 60)))], &[], false, &no_keys, &Monitor::default());
+    let discovery = discover_with(&[disk(b"", Some((7, 60)))], &[], &no_keys);
     let found = &discovery.volumes[0];
     assert_eq!((found.volume.size, found.volume.device.size()), (16 * 512, 4 * 512));
     assert_eq!(found.volume.health, Health::Failed);
@@ -130,14 +140,13 @@ fn a_partition_past_the_end_is_listed_with_what_there_is() {
 
 #[test]
 fn a_protective_mbr_without_its_gpt_is_an_error() {
-    let discovery =
-        discover(&[disk(b"", Some((0xEE, 1)))], &[], false, &no_keys, &Monitor::default());
+    let discovery = discover_with(&[disk(b"", Some((0xEE, 1)))], &[], &no_keys);
     assert!(discovery.findings.iter().any(|finding| finding.code == "gpt-damaged"));
 }
 
 #[test]
 fn an_empty_disk_is_one_volume_of_no_known_kind() {
-    let discovery = discover(&[disk(b"", None)], &[], false, &no_keys, &Monitor::default());
+    let discovery = discover_with(&[disk(b"", None)], &[], &no_keys);
     assert_eq!(ids(&discovery), ["disk0"]);
     assert_eq!(discovery.disks[0].scheme, None);
 }
@@ -175,6 +184,7 @@ impl VolumeManager for Strongbox {
             group,
             hides: Hidden::Partitions(vec![]),
             sector_size: None,
+            damage: None,
         }))
     }
 
@@ -202,7 +212,7 @@ fn strongbox() -> [DiskSource; 1] {
 
 #[test]
 fn a_locked_volume_stays_listed_and_says_what_opens_it() {
-    let discovery = discover(&strongbox(), &[&Strongbox], false, &no_keys, &Monitor::default());
+    let discovery = discover_with(&strongbox(), &[&Strongbox], &no_keys);
     let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
     let reason = "locked: strongbox, opened by a key file";
     assert_eq!(found.reason.as_deref(), Some(reason));
@@ -219,7 +229,7 @@ fn the_right_key_opens_a_locked_volume() {
         let keys = [[1], [0x5A]];
         Ok(keys.get(request.attempt).map(|key| Key::new(KeyKind::KeyFile, *key)))
     };
-    let discovery = discover(&strongbox(), &[&Strongbox], false, &keys, &Monitor::default());
+    let discovery = discover_with(&strongbox(), &[&Strongbox], &keys);
     let [found] = discovery.volumes.as_slice() else { panic!("one volume") };
     assert!(found.volume.lock.is_none());
     let mut bytes = [0; 4];
@@ -230,7 +240,7 @@ fn the_right_key_opens_a_locked_volume() {
 #[test]
 fn a_key_that_cannot_be_had_is_told() {
     let keys = |_: &KeyRequest<'_>| Err(volfold_block::BlockError::missing("key file is gone"));
-    let discovery = discover(&strongbox(), &[&Strongbox], false, &keys, &Monitor::default());
+    let discovery = discover_with(&strongbox(), &[&Strongbox], &keys);
     assert!(discovery.volumes[0].volume.lock.is_some());
     assert_eq!(discovery.findings[0].message, "key file is gone");
 }

@@ -1,17 +1,19 @@
 //! The worklist: regions of disks that are claimed by managers, and the volumes that these make of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Finding, code, error_chain};
 
+use super::detached::{self, Header, Joined};
+use super::identify::file_system_over;
 use super::table::{choose_table, read_table};
-use crate::volume::lock::{self, KeySource, Lock, Locked, Opened, WorkBudget};
+use crate::volume::lock::{self, Key, KeySource, Lock, Locked, Opened, WorkBudget};
 use crate::volume::map::{Comparison, Redundancy};
 use crate::volume::nested::Outer;
 use crate::volume::{
-    self, Claim, GroupId, Health, Hidden, Region, Volume, VolumeId, VolumeManager, VolumeType,
-    nested,
+    self, Claim, Damage, GroupId, Health, Hidden, Region, Volume, VolumeId, VolumeManager,
+    VolumeType, nested,
 };
 
 /// LIMIT: how deep volumes may lie in volumes; a file system on LUKS on LVM on a RAID is in the third.
@@ -42,7 +44,7 @@ pub(super) struct Worklist<'a> {
     managers: &'a [&'a dyn VolumeManager],
     keys: &'a dyn KeySource,
     /// What the keys of all volumes may cost together.
-    work: WorkBudget,
+    work: &'a WorkBudget,
     /// By the manager, in the order of the registry.
     groups: BTreeMap<(usize, GroupId), Members>,
     /// The members that are volumes.
@@ -52,9 +54,13 @@ pub(super) struct Worklist<'a> {
 
 impl<'a> Worklist<'a> {
     /// Nothing yet, for `managers` with `keys`.
-    pub(super) fn new(managers: &'a [&'a dyn VolumeManager], keys: &'a dyn KeySource) -> Self {
+    pub(super) fn new(
+        managers: &'a [&'a dyn VolumeManager],
+        keys: &'a dyn KeySource,
+        work: &'a WorkBudget,
+    ) -> Self {
         let (groups, outer, found) = (BTreeMap::new(), Outer::default(), Vec::new());
-        Self { managers, keys, work: WorkBudget::default(), groups, outer, found }
+        Self { managers, keys, work, groups, outer, found }
     }
 
     /// Takes one whole disk apart.
@@ -113,16 +119,18 @@ impl<'a> Worklist<'a> {
             None => region,
         };
         for (index, manager) in self.managers.iter().enumerate() {
-            match manager.claim(region) {
-                Ok(Some(Claim { group, hides, sector_size })) => {
-                    let members = self.groups.entry((index, group)).or_default();
-                    members.regions.push(region.clone());
-                    members.depth = members.depth.max(depth);
-                    return Some(Claimed { hides, sector_size });
-                }
-                Ok(None) => {}
-                Err(error) => findings.push(Finding::error(code::UNREADABLE, error_chain(&error))),
+            let claim = manager.claim(region).unwrap_or_else(|error| {
+                findings.push(Finding::error(code::UNREADABLE, error_chain(&error)));
+                None
+            });
+            let Some(Claim { group, hides, sector_size, damage }) = claim else { continue };
+            if damage.is_some_and(|damage| is_of_file_system(region, &damage, outer, findings)) {
+                continue;
             }
+            let members = self.groups.entry((index, group)).or_default();
+            members.regions.push(region.clone());
+            members.depth = members.depth.max(depth);
+            return Some(Claimed { hides, sector_size });
         }
         if outer.is_some() {
             self.outer.take_back();
@@ -133,25 +141,80 @@ impl<'a> Worklist<'a> {
     /// `volume`, opened if one of the keys fits its `lock`.
     fn unlocked(&self, mut volume: Volume, lock: Lock, findings: &mut Vec<Finding>) -> Volume {
         let names = (volume.id.0.as_str(), volume.fallback_name.as_str());
-        let opened = lock::open(names, &lock, self.keys, &self.work).unwrap_or_else(|error| {
-            let line = error_chain(&error);
-            findings.push(Finding::error(code::VOLUME_UNREADABLE, line).on_volume(&volume.id.0));
-            Opened::default()
-        });
-        for line in opened.failed {
-            findings.push(Finding::error(code::KEY_UNREADABLE, line).on_volume(&volume.id.0));
-        }
-        if let Some(device) = opened.device {
+        // Each group that is still to be joined may be a locked volume, and have as much work to do.
+        let among = self.groups.len().saturating_add(1);
+        let work = self.work.part(among);
+        let opened = lock::open(names, &lock, self.keys, &work);
+        self.work.give_back(work);
+        if let Some(device) = told(opened, &volume.id, findings) {
             volume.device = device;
             return volume;
         }
-        findings.extend(opened.wrong.iter().map(|key| {
-            let line = format!("{key} does not open it");
-            Finding::warning(code::KEY_WRONG, line).on_volume(&volume.id.0)
-        }));
         volume.device = Arc::new(Locked::new(volume.size, &lock));
         volume.lock = Some(lock);
         volume
+    }
+
+    /// The volume of `header`, one of `among` that are left, with its data among the volumes that are `done`;
+    /// else it is one of them.
+    fn with_data(
+        &self,
+        (header, among): (Header, usize),
+        done: &mut Vec<Volume>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Joined> {
+        let candidates = detached::candidates(done);
+        let names = (header.volume.id.0.as_str(), header.volume.fallback_name.as_str());
+        let work = self.work.part(among);
+        let unlock = |key: &Key| header.lock.unlock.unlock_detached(key, &work);
+        let opened = lock::open_by(names, &header.lock, self.keys, &unlock);
+        self.work.give_back(work);
+        let Some(opener) = told(opened, &header.volume.id, findings) else {
+            done.push(header.unopened(&candidates, findings));
+            return None;
+        };
+        let is_known = |volume: &Volume| {
+            let region = region_of(volume);
+            let is_sound = |claim: Claim| claim.damage.is_none();
+            let mut claims = self.managers.iter().map(|manager| manager.claim(&region));
+            claims.any(|claim| claim.ok().flatten().is_some_and(is_sound))
+                || file_system_over(&volume.device, 0, volume.size).is_some()
+        };
+        match header.join(&*opener, (done, &candidates), &is_known, findings) {
+            Ok(joined) => Some(joined),
+            Err(refused) => {
+                done.push(*refused);
+                None
+            }
+        }
+    }
+
+    /// Looks into `volume`, which has `depth` groups below it, and adds it to those that are `done` if no
+    /// manager claims it.
+    fn place(
+        &mut self,
+        (volume, depth): (Volume, u32),
+        done: &mut Vec<Volume>,
+        findings: &mut Vec<Finding>,
+    ) {
+        // What is locked or not whole cannot be asked; its file system may still be there.
+        if volume.lock.is_some() || volume.health == Health::Failed {
+            done.push(volume);
+            return;
+        }
+        let whole = region_of(&volume);
+        if self.claimed(&whole, (depth, Some(&volume)), findings).is_some() {
+            return;
+        }
+        let parts = partitions_in(&volume, whole, findings);
+        if parts.is_empty() {
+            done.push(volume);
+        }
+        for (region, part) in parts {
+            if self.claimed(&region, (depth, Some(&part)), findings).is_none() {
+                done.push(part);
+            }
+        }
     }
 
     /// Joins the claimed groups, those of the first manager first, and looks into their volumes again:
@@ -160,7 +223,18 @@ impl<'a> Worklist<'a> {
         let mut done = std::mem::take(&mut self.found);
         let mut is_too_deep = false;
         let mut inner = Vec::new();
-        while let Some(((manager, group), members)) = self.groups.pop_first() {
+        let mut headers = VecDeque::new();
+        loop {
+            let Some(((manager, group), members)) = self.groups.pop_first() else {
+                // All else is known: what is left may be the data of what has its header elsewhere.
+                let Some(header) = headers.pop_front() else { break };
+                let among = headers.len().saturating_add(1);
+                if let Some(joined) = self.with_data((header, among), &mut done, findings) {
+                    inner.push((joined.data, joined.volume.id.clone()));
+                    self.place((joined.volume, joined.depth), &mut done, findings);
+                }
+                continue;
+            };
             let Some(manager) = self.managers.get(manager) else {
                 continue;
             };
@@ -174,29 +248,16 @@ impl<'a> Worklist<'a> {
             findings.append(&mut about);
             for mut volume in volumes {
                 let around = self.outer.surround(&mut volume);
+                inner.extend(around.into_iter().map(|outer| (outer, volume.id.clone())));
+                let depth = members.depth.saturating_add(1);
                 if let Some(lock) = volume.lock.take() {
+                    if lock.is_detached {
+                        headers.push_back(Header { volume, lock, depth });
+                        continue;
+                    }
                     volume = self.unlocked(volume, lock, findings);
                 }
-                inner.extend(around.into_iter().map(|outer| (outer, volume.id.clone())));
-                // What is locked or not whole cannot be asked; its file system may still be there.
-                if volume.lock.is_some() || volume.health == Health::Failed {
-                    done.push(volume);
-                    continue;
-                }
-                let whole = region_of(&volume);
-                let depth = members.depth.saturating_add(1);
-                if self.claimed(&whole, (depth, Some(&volume)), findings).is_some() {
-                    continue;
-                }
-                let parts = partitions_in(&volume, whole, findings);
-                if parts.is_empty() {
-                    done.push(volume);
-                }
-                for (region, part) in parts {
-                    if self.claimed(&region, (depth, Some(&part)), findings).is_none() {
-                        done.push(part);
-                    }
-                }
+                self.place((volume, depth), &mut done, findings);
             }
         }
         nested::tell_of_inner(&inner, findings);
@@ -207,6 +268,51 @@ impl<'a> Worklist<'a> {
         }
         done
     }
+}
+
+/// What was `opened` of the volume `id`; why keys were not had, and if none opened it, that they did not, is
+/// told.
+fn told<T>(opened: Opened<T>, id: &VolumeId, findings: &mut Vec<Finding>) -> Option<T> {
+    let mut tell = |finding: Finding| findings.push(finding.on_volume(&id.0));
+    let Opened { device, wrong, failed, error } = opened;
+    failed.into_iter().for_each(|line| tell(Finding::error(code::KEY_UNREADABLE, line)));
+    if device.is_none() {
+        error.iter().for_each(|error| {
+            tell(Finding::error(code::VOLUME_UNREADABLE, error_chain(error)));
+        });
+        wrong.iter().for_each(|key| {
+            tell(Finding::warning(code::KEY_WRONG, format!("{key} does not open it")));
+        });
+    }
+    device
+}
+
+/// Whether the `damage` by which a manager knows `region`, which is the volume `outer`, lies in a file system
+/// that is sound; that is told.
+fn is_of_file_system(
+    region: &Region,
+    damage: &Damage,
+    outer: Option<&Volume>,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    let Some(title) = file_system_over(&region.device, damage.at, region.size) else {
+        return false;
+    };
+    let place = match &region.partition {
+        Some(partition) => format!("{}, partition {}", region.label, partition.number),
+        None => region.label.to_string(),
+    };
+    let line = format!(
+        "{place} holds a file system ({title}), which is shown, and in its place what is left of something \
+         else: {}",
+        damage.reason
+    );
+    let finding = Finding::warning(code::VOLUME_CLAIM_DAMAGED, line);
+    findings.push(match outer {
+        Some(outer) => finding.on_volume(&outer.id.0),
+        None => finding.on_disk(region.disk).at(region.start.saturating_add(damage.at)),
+    });
+    true
 }
 
 /// The copies of an array, for a partition of it that begins at `start`: all of them are compared.

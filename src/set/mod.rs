@@ -120,7 +120,9 @@ impl DiskSet {
         let mut ordered: Vec<PathBuf> =
             paths.into_iter().map(|path| path.as_ref().to_path_buf()).collect();
         ordered.sort();
-        let opened = options.monitor.long(|| Ok(Self::of(&ordered, options, managers)));
+        // What keys may cost is counted for each set anew.
+        let own = OpenOptions { work: Arc::default(), ..options.clone() };
+        let opened = options.monitor.long(|| Ok(Self::of(&ordered, &own, managers)));
         let set = opened.unwrap_or_else(|_: BlockError| Self::stopped(ordered, &options.monitor));
         if set.failures.is_empty() { Ok(set) } else { Err(Incomplete { set: Box::new(set) }) }
     }
@@ -140,7 +142,8 @@ impl DiskSet {
             })
             .collect();
         let monitor = &options.monitor;
-        let discovery = discover(&sources, managers, options.snapshots, &*options.keys, monitor);
+        let keys = (&*options.keys, &*options.work);
+        let discovery = discover(&sources, managers, options.snapshots, keys, monitor);
         for (disk, result) in disks.iter_mut().zip(discovery.disks) {
             disk.partition_scheme = result.scheme;
             disk.sector_size = result.sector_size;
@@ -523,7 +526,8 @@ mod tests {
 
         fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
             let group = GroupId(region.disk.to_string());
-            let claim = Claim { group, hides: Hidden::Partitions(Vec::new()), sector_size: None };
+            let hides = Hidden::Partitions(Vec::new());
+            let claim = Claim { group, hides, sector_size: None, damage: None };
             Ok(region
                 .partition
                 .is_none()

@@ -17,7 +17,6 @@ use crate::image;
 use crate::machine::{self, Machine, MachineDisk, manifest};
 use crate::monitor::{Monitor, Stage};
 use crate::source::{SourceFile, SourceLog, monitored};
-use crate::volume::lock::WorkBudget;
 
 /// LIMIT: files of one folder of which it is said that they are no disks.
 const MAX_NOT_TAKEN: usize = 100;
@@ -52,7 +51,7 @@ impl Opened {
         let format = options.format.as_deref();
         let image = file.and_then(|mut file| {
             let sources = SourceLog::of(&mut file, &options.monitor);
-            let keys = ImageKeys { keys: options.keys.clone(), work: WorkBudget::default() };
+            let keys = ImageKeys { keys: options.keys.clone(), work: options.work.clone() };
             let context = ImageContext::new(pool)
                 .with_snapshot(options.snapshot.as_deref())
                 .with_decryption(Arc::new(keys));

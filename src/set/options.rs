@@ -6,7 +6,7 @@ use std::sync::Arc;
 use volfold_fs::ReadOptions;
 
 use crate::monitor::Monitor;
-use crate::volume::lock::{KeyRequest, KeySource};
+use crate::volume::lock::{KeyRequest, KeySource, WorkBudget};
 
 /// How a disk set is opened.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct OpenOptions {
     pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
     pub keys: Arc<dyn KeySource>,
+    /// What all keys of the set may cost together.
+    pub(crate) work: Arc<WorkBudget>,
     /// What tells how far the work is, now and on the set later, and stops it.
     pub monitor: Monitor,
 }
@@ -46,6 +48,7 @@ impl Default for OpenOptions {
             snapshots: false,
             mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
+            work: Arc::default(),
             monitor: Monitor::default(),
         }
     }

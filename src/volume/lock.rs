@@ -49,12 +49,13 @@ pub struct Key {
     kind: KeyKind,
     bytes: Zeroizing<Vec<u8>>,
     origin: Option<Arc<str>>,
+    is_for_this: bool,
 }
 
 impl Key {
     /// A key of `kind`; text is UTF-8.
     pub fn new(kind: KeyKind, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { kind, bytes: Zeroizing::new(bytes.into()), origin: None }
+        Self { kind, bytes: Zeroizing::new(bytes.into()), origin: None, is_for_this: false }
     }
 
     /// The key with what messages call it: where it comes from.
@@ -62,6 +63,19 @@ impl Key {
     pub fn from_origin(mut self, origin: impl Into<Arc<str>>) -> Self {
         self.origin = Some(origin.into());
         self
+    }
+
+    /// The key, given for this volume alone and not tried on every one: who gave it bears what trying it
+    /// takes.
+    #[must_use]
+    pub fn for_this_volume(mut self) -> Self {
+        self.is_for_this = true;
+        self
+    }
+
+    /// Whether it was given for this volume alone.
+    pub fn is_for_this_volume(&self) -> bool {
+        self.is_for_this
     }
 
     /// What it is.
@@ -103,6 +117,21 @@ impl WorkBudget {
         Self(AtomicU64::new(units))
     }
 
+    /// What one of `among` volumes may use of it, so that none uses up what the others need. What is left of
+    /// that goes on to the next by [`WorkBudget::give_back`].
+    pub(crate) fn part(&self, among: usize) -> Self {
+        let among = u64::try_from(among.max(1)).unwrap_or(u64::MAX);
+        let share = |left: u64| left.checked_div(among).unwrap_or(0).max(LEAST_PART).min(left);
+        let take = |left: u64| left.checked_sub(share(left));
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        Self::new(taken.map(share).unwrap_or(0))
+    }
+
+    /// Takes back what is left of `part`.
+    pub(crate) fn give_back(&self, part: Self) {
+        self.0.fetch_add(part.0.into_inner(), Ordering::Relaxed);
+    }
+
     /// Takes `units` from it.
     ///
     /// # Errors
@@ -119,6 +148,10 @@ impl WorkBudget {
     }
 }
 
+/// LIMIT: what a volume may use where many share the work, as long as there is so much: four keys that take
+/// what cryptsetup asks for by default.
+const LEAST_PART: u64 = 1 << 24;
+
 /// Opens a volume with a key.
 pub trait Unlock: Send + Sync {
     /// The open volume; `None` if `key` is not its key. The work it takes comes from `work`.
@@ -126,6 +159,28 @@ pub trait Unlock: Send + Sync {
     /// # Errors
     /// Why the volume cannot be read, whatever the key.
     fn unlock(&self, key: &Key, work: &WorkBudget) -> BlockResult<Option<Arc<dyn BlockDevice>>>;
+
+    /// What opens the data of a volume whose header is [detached](Lock::is_detached); `None` if `key` is not
+    /// its key.
+    ///
+    /// # Errors
+    /// As [`Unlock::unlock`].
+    fn unlock_detached(
+        &self,
+        _key: &Key,
+        _work: &WorkBudget,
+    ) -> BlockResult<Option<Box<dyn Opener>>> {
+        Ok(None)
+    }
+}
+
+/// Opens data that lie on another device than their header, of which nothing says on which.
+pub trait Opener: Send + Sync {
+    /// What is on `data`, a device of `size` bytes, if that is the right one, else any bytes.
+    ///
+    /// # Errors
+    /// Why `data` cannot be it.
+    fn over(&self, data: &Arc<dyn BlockDevice>, size: u64) -> BlockResult<Arc<dyn BlockDevice>>;
 }
 
 /// What a manager says of a locked volume.
@@ -139,6 +194,9 @@ pub struct Lock {
     pub detail: String,
     /// Whether a key counts by its bytes alone, so that the same bytes as another kind need no try.
     pub is_kind_alike: bool,
+    /// Whether only its header is there, and its data lie on another device: it is opened by
+    /// [`Unlock::unlock_detached`].
+    pub is_detached: bool,
     /// Opens it.
     pub unlock: Arc<dyn Unlock>,
 }
@@ -154,7 +212,8 @@ impl fmt::Debug for Lock {
 impl Lock {
     /// A lock of `kind` that keys of the kinds `keys` open by `unlock`.
     pub fn new(kind: &'static str, keys: Vec<KeyKind>, unlock: Arc<dyn Unlock>) -> Self {
-        Self { kind, keys, detail: String::new(), is_kind_alike: false, unlock }
+        let (is_kind_alike, is_detached) = (false, false);
+        Self { kind, keys, detail: String::new(), is_kind_alike, is_detached, unlock }
     }
 
     /// `LUKS2, opened by a password or a key file (2 key slots)`.
@@ -215,28 +274,38 @@ impl<F: Fn(&KeyRequest<'_>) -> BlockResult<Option<Key>> + Send + Sync> KeySource
 }
 
 /// What became of trying keys.
-#[derive(Default)]
-pub(crate) struct Opened {
+pub(crate) struct Opened<T> {
     /// The open volume; `None` if it stays locked.
-    pub(crate) device: Option<Arc<dyn BlockDevice>>,
+    pub(crate) device: Option<T>,
     /// The keys that do not open it, as their source calls them.
     pub(crate) wrong: Vec<Arc<str>>,
     /// Why keys cannot be had.
     pub(crate) failed: Vec<String>,
+    /// Why the first key that could not be tried to the end was not, if the volume stays locked.
+    pub(crate) error: Option<BlockError>,
 }
 
-/// Opens the volume `id`, called `name`, with the keys of `source`.
-///
-/// # Errors
-/// Why the volume cannot be read.
+/// Opens the volume `id`, called `name`, with the keys of `source`. One that cannot be tried keeps no other
+/// from being tried.
 pub(crate) fn open(
-    (id, name): (&str, &str),
+    names: (&str, &str),
     lock: &Lock,
     source: &dyn KeySource,
     work: &WorkBudget,
-) -> BlockResult<Opened> {
-    let mut opened = Opened::default();
-    let mut tried: Vec<Key> = Vec::new();
+) -> Opened<Arc<dyn BlockDevice>> {
+    open_by(names, lock, source, &|key| lock.unlock.unlock(key, work))
+}
+
+/// The same by `unlock`.
+pub(crate) fn open_by<T>(
+    (id, name): (&str, &str),
+    lock: &Lock,
+    source: &dyn KeySource,
+    unlock: &dyn Fn(&Key) -> BlockResult<Option<T>>,
+) -> Opened<T> {
+    let mut opened = Opened { device: None, wrong: Vec::new(), failed: Vec::new(), error: None };
+    // And whether it is certain that it is wrong.
+    let mut tried: Vec<(Key, bool)> = Vec::new();
     for attempt in 0..MAX_ATTEMPTS {
         let key = match source.next_key(&KeyRequest::new(id, name, lock, attempt)) {
             Ok(Some(key)) => key,
@@ -250,22 +319,26 @@ pub(crate) fn open(
             }
         };
         let is_same = |other: &Key| {
-            (lock.is_kind_alike || other.kind == key.kind) && other.bytes == key.bytes
+            let is_kind = lock.is_kind_alike || other.kind == key.kind;
+            is_kind && other.bytes == key.bytes && other.is_for_this >= key.is_for_this
         };
-        if !tried.iter().any(is_same)
-            && let Some(device) = lock.unlock.unlock(&key, work)?
-        {
-            opened.device = Some(device);
-            break;
-        }
-        if let Some(origin) = &key.origin
+        let before = tried.iter().find(|(other, _)| is_same(other)).map(|(_, is_wrong)| *is_wrong);
+        let is_wrong = match before.map_or_else(|| unlock(&key), |_| Ok(None)) {
+            Ok(Some(device)) => return Opened { device: Some(device), error: None, ..opened },
+            Ok(None) => before.unwrap_or(true),
+            Err(error) => {
+                opened.error.get_or_insert(error);
+                false
+            }
+        };
+        if let Some(origin) = key.origin.as_ref().filter(|_| is_wrong)
             && !opened.wrong.contains(origin)
         {
             opened.wrong.push(origin.clone());
         }
-        tried.push(key);
+        tried.push((key, is_wrong));
     }
-    Ok(opened)
+    opened
 }
 
 /// The device of a volume that stays locked.
@@ -331,10 +404,10 @@ mod tests {
             Ok(keys.get(request.attempt).map(|key| Key::new(KeyKind::Password, *key)))
         };
         let work = WorkBudget::default();
-        let device = open(("v", "n"), &lock(), &source, &work).unwrap().device.unwrap();
+        let device = open(("v", "n"), &lock(), &source, &work).device.unwrap();
         assert_eq!((device.size(), asked.load(Ordering::Relaxed)), (512, 2));
         let none = |_: &KeyRequest<'_>| Ok(None);
-        assert!(open(("v", "n"), &lock(), &none, &work).unwrap().device.is_none());
+        assert!(open(("v", "n"), &lock(), &none, &work).device.is_none());
     }
 
     #[test]
@@ -346,7 +419,7 @@ mod tests {
         };
         let work = WorkBudget::new(1);
         // The same key is tried once.
-        let opened = open(("v", "n"), &lock(), &source, &work).unwrap();
+        let opened = open(("v", "n"), &lock(), &source, &work);
         assert!(opened.device.is_none() && opened.wrong == ["a callback".into()]);
         assert_eq!(asked.load(Ordering::Relaxed), MAX_ATTEMPTS);
     }
@@ -360,7 +433,7 @@ mod tests {
         let mut lock = lock();
         let tries = |lock: &Lock| {
             let work = WorkBudget::default();
-            open(("v", "n"), lock, &source, &work).unwrap();
+            open(("v", "n"), lock, &source, &work);
             MAX_WORK - work.0.into_inner()
         };
         assert_eq!(tries(&lock), 2);
@@ -374,8 +447,79 @@ mod tests {
         let source = |request: &KeyRequest<'_>| {
             Ok(Some(Key::new(KeyKind::Password, request.attempt.to_string())))
         };
-        let error = open(("v", "n"), &lock(), &source, &work).err().unwrap();
-        assert_eq!(error.kind(), BlockErrorKind::Refused);
+        let opened = open(("v", "n"), &lock(), &source, &work);
+        assert_eq!(opened.error.unwrap().kind(), BlockErrorKind::Refused);
+    }
+
+    /// Cannot be tried with `broken`, else as [`Sesame`].
+    struct Broken;
+
+    impl Unlock for Broken {
+        fn unlock(
+            &self,
+            key: &Key,
+            work: &WorkBudget,
+        ) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
+            match key.bytes() {
+                b"broken" => Err(BlockError::corrupt("slot is broken", 0, 0)),
+                _ => Sesame.unlock(key, work),
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_tried_keeps_no_other_from_being_tried() {
+        let lock = Lock::new("double", vec![KeyKind::Password], Arc::new(Broken));
+        let with = |keys: &'static [&str]| {
+            let source = |request: &KeyRequest<'_>| {
+                let key = keys.get(request.attempt);
+                Ok(key.map(|key| Key::new(KeyKind::Password, *key).from_origin(*key)))
+            };
+            open(("v", "n"), &lock, &source, &WorkBudget::default())
+        };
+        let opened = with(&["broken", "sesame"]);
+        assert!(opened.device.is_some() && opened.error.is_none());
+        // The first error is told, and no key is called wrong that may be right.
+        let opened = with(&["wrong", "broken", "broken"]);
+        assert_eq!(opened.error.unwrap().message(), "slot is broken");
+        assert_eq!(opened.wrong, ["wrong".into()]);
+    }
+
+    #[test]
+    fn the_same_bytes_for_this_volume_alone_are_tried_again() {
+        let source = |request: &KeyRequest<'_>| {
+            let key = Key::new(KeyKind::Password, "wrong");
+            Ok(match request.attempt {
+                0 => Some(key),
+                1 | 2 => Some(key.for_this_volume()),
+                _ => None,
+            })
+        };
+        let work = WorkBudget::new(10);
+        open(("v", "n"), &lock(), &source, &work);
+        assert_eq!(work.0.into_inner(), 8);
+    }
+
+    #[test]
+    fn no_volume_uses_up_what_the_others_need() {
+        let work = WorkBudget::default();
+        // Each uses all of its part.
+        for among in (1..=10).rev() {
+            let part = work.part(among);
+            let left = part.0.load(Ordering::Relaxed);
+            assert!(left.abs_diff(MAX_WORK / 10) < 10, "{among}: {left}");
+            assert!(part.spend(left).is_ok() && part.spend(1).is_err());
+            work.give_back(part);
+        }
+        assert_eq!(work.part(1).0.into_inner(), 0);
+        // What one does not use goes on, and of many each has a least part.
+        let work = WorkBudget::default();
+        let part = work.part(2);
+        part.spend(1).unwrap();
+        work.give_back(part);
+        assert_eq!(work.part(1).0.into_inner(), MAX_WORK - 1);
+        assert_eq!(WorkBudget::default().part(4096).0.into_inner(), LEAST_PART);
+        assert_eq!(WorkBudget::new(7).part(4096).0.into_inner(), 7);
     }
 
     #[test]

@@ -75,6 +75,18 @@ pub struct Claim {
     pub hides: Hidden,
     /// The sector size of the disk, where the manager can tell.
     pub sector_size: Option<u32>,
+    /// What is wrong with the structure that the claim rests on: if it lies in a file system that is sound,
+    /// the region is that of the file system.
+    pub damage: Option<Damage>,
+}
+
+/// A structure by which a manager knows its members, and which cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Its first byte in the region.
+    pub at: u64,
+    /// What is wrong with it, a sentence.
+    pub reason: String,
 }
 
 /// Where a volume comes from.

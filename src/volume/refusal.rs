@@ -1,6 +1,10 @@
 //! Why a manager gives no byte of a volume.
 
-use volfold_block::{BlockError, BlockErrorKind, error_chain};
+use std::sync::Arc;
+
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, error_chain};
+
+use super::map::Absent;
 
 /// Why a volume is not read at all: what a [`BlockError`] says, for all who ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,16 @@ impl Refusal {
     /// What needs something that is not there.
     pub(crate) fn missing(line: impl Into<String>) -> Self {
         Self { kind: BlockErrorKind::MissingPart, line: line.into() }
+    }
+
+    /// What a volume of `size` bytes gives for it: each read is this refusal, told as `line`.
+    pub(crate) fn device(&self, size: u64, line: String) -> Arc<dyn BlockDevice> {
+        let kind = match self.kind {
+            // What another part needs is not what the caller can mend by asking again.
+            BlockErrorKind::OutOfRange => BlockErrorKind::Corrupt,
+            kind => kind,
+        };
+        Arc::new(Absent::of_kind(size, kind, line))
     }
 }
 

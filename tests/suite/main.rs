@@ -22,6 +22,7 @@ mod backups;
 mod bitlocker;
 #[cfg(target_os = "linux")]
 mod both_systems;
+mod claims;
 mod command_line;
 #[cfg(target_os = "linux")]
 mod containers;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::common::fixtures::fixture;
 use crate::common::program::{Output, Scratch, volfold};
 use crate::harness::{apply, test};
+use crate::md::change_superblock;
 
 /// The bytes of the only image of the fixture `name`.
 fn bytes_of(name: &str) -> Vec<u8> {
@@ -29,6 +30,47 @@ fn disk_of(volumes: &[Vec<u8>]) -> Vec<u8> {
     disk[440..444].copy_from_slice(&0x5EED_0777_u32.to_le_bytes());
     disk[510..512].copy_from_slice(&[0x55, 0xAA]);
     disk
+}
+
+/// `volume` with a label of LVM2 in its boot area that has a wrong checksum.
+fn with_label(volume: &[u8]) -> Vec<u8> {
+    let mut bytes = volume.to_vec();
+    bytes[512..544].copy_from_slice(b"LABELONE\x01\0\0\0\0\0\0\0....\x20\0\0\0LVM2 001");
+    bytes
+}
+
+/// The disks of a mirror whose superblocks say that it is not in sync.
+fn not_stopped(scratch: &Scratch) -> Vec<PathBuf> {
+    let paths = fixture("md-partitioned").paths();
+    let changed = paths.iter().enumerate().map(|(number, path)| {
+        let mut bytes = fs::read(path).expect("an image");
+        let at = (bytes.len() - 8192) & !4095;
+        change_superblock(&mut bytes[at..at + 4096], 208, &0_u64.to_le_bytes());
+        let path = scratch.join(format!("not-stopped{number}.img"));
+        fs::write(&path, bytes).expect("an image");
+        path
+    });
+    changed.collect()
+}
+
+/// What is told of the structures of volume managers.
+fn situations_of_managers(scratch: &Scratch) -> [Situation; 2] {
+    let path = scratch.join("label.img");
+    fs::write(&path, with_label(&bytes_of("ext4"))).expect("an image");
+    [
+        Situation {
+            name: "a damaged label in a file system",
+            disks: vec![path],
+            word: "holds a file system",
+            has_files: true,
+        },
+        Situation {
+            name: "an array that was not stopped in order",
+            disks: not_stopped(scratch),
+            word: "its copies may differ",
+            has_files: true,
+        },
+    ]
 }
 
 /// A situation: the images, a word that must be told, and whether files can be read all the same.
@@ -114,8 +156,10 @@ fn command(words: &[&str], disks: &[PathBuf], more: &[&str]) -> Output {
 #[apply(test)]
 fn every_command_tells_what_it_left_out() {
     let scratch = Scratch::new("told");
-    for (number, situation) in situations(&scratch).iter().enumerate() {
-        let Situation { name, disks, word, has_files } = situation;
+    let of_managers = situations_of_managers(&scratch);
+    let all = situations(&scratch).into_iter().chain(of_managers);
+    for (number, situation) in all.enumerate() {
+        let Situation { name, disks, word, has_files } = &situation;
         let code = if *has_files { 3 } else { 1 };
         let out = scratch.join(format!("out{number}"));
         let out = out.to_str().expect("text");
@@ -157,7 +201,7 @@ fn a_mount_tells_what_it_left_out_and_writes_it_down() {
     use crate::common::mounted::Folder;
 
     let scratch = Scratch::new("told-mount");
-    for situation in situations(&scratch) {
+    for situation in situations(&scratch).into_iter().chain(situations_of_managers(&scratch)) {
         let Situation { name, disks, word, has_files } = situation;
         let folder = Folder::new("told-mount");
         let output = folder.mount(&disks, &[]);

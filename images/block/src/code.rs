@@ -112,6 +112,7 @@ codes! {
     DUPLICATE_VOLUME_ID = "duplicate-volume-id", other, "Two volumes have one id, as copies of a disk have; one of them is called by its place.", "Give one copy of the disk alone if names are to stay short.";
     TOO_MANY_VOLUMES = "too-many-volumes", content, "The set has more volumes than are shown.", "Give fewer disks at once.";
     VOLUMES_TOO_DEEP = "volumes-too-deep", content, "Volumes lie in volumes deeper than is looked at.", "`volfold export` the outer volume, and open that.";
+    VOLUME_CLAIM_DAMAGED = "volume-claim-damaged", content, "A damaged structure of a volume manager (LUKS, MD, LVM2) lies in a file system that is sound; the file system is shown.", "Nothing, if the file system is the newer of the two; else copy the image again.";
     VOLUME_UNREADABLE = "volume-unreadable", content, "The start of a volume cannot be read.", "Copy the image again; `volfold mount --raw` gives what can be read.";
     FILE_SYSTEM_NOT_OPENED = "file-system-not-opened", content, "A volume has a known file system that cannot be opened: a disk with its root structures is missing, or cannot be read, or they are of a kind that is not read.", "The reason says which: give the missing disk; `volfold mount --raw` gives the bytes that are there.";
     FILE_SYSTEM_DAMAGED = "file-system-damaged", content, "A volume has a known file system whose root structures cannot be used.", "`volfold mount --raw` or `volfold attach --overlay` give its bytes to the repair tool of the file system; the image stays as it is.";
@@ -162,6 +163,7 @@ codes! {
     BITLOCKER_CUT_SHORT = "bitlocker-cut-short", content, "A BitLocker volume is larger than what holds it; what is missing is an error.", "The image or partition may be cut off: compare its size with the original.";
     BITLOCKER_METADATA_DAMAGED = "bitlocker-metadata-damaged", other, "A copy of the metadata of a BitLocker volume is damaged; another one is used.", "Nothing, if the volume opens.";
     BITLOCKER_VOLUME_REFUSED = "bitlocker-volume-refused", content, "A BitLocker volume is of a kind that is not read, or its metadata is damaged.", "`volfold mount --raw` gives the disks as they are.";
+    LUKS_HEADER_DETACHED = "luks-header-detached", other, "The header of a LUKS volume lies on another disk of the set than its data, which were found by what the key opens.", "Nothing.";
     LUKS_HEADER_DAMAGED = "luks-header-damaged", other, "One of the two headers of a LUKS2 volume is damaged; the other one is used.", "Nothing is lost; `cryptsetup repair` on a copy writes the header anew.";
     LUKS_HEADERS_DIFFER = "luks-headers-differ", other, "The two headers of a LUKS2 volume are of two times; the newer one is used.", "Nothing: a change of the keys was not finished.";
     LUKS_SLOT_REFUSED = "luks-slot-refused", other, "A key slot of a LUKS volume is of a kind that is not read; the others are tried.", "Give the key of another slot; `cryptsetup luksDump` tells of all.";

@@ -263,6 +263,54 @@ def refused():
     return made.finish("cryptsetup made them, and luksDump says the same")
 
 
+@recipe("luks-detached")
+def detached():
+    """Headers on disks of their own, of LUKS2 and of LUKS1, and what is encrypted by them."""
+    made = Set("luks-detached", detached.__doc__)
+
+    image, data = made.plain(40)
+    header, path = made.path("header2"), made.path("data2")
+    shutil.copyfile(image, path)
+    cryptsetup("reencrypt", "--encrypt", "--type", "luks2", "--luks2-metadata-size", "16k", "--luks2-keyslots-size",
+               "544k", "--header", header, "--key-size", 256, "--pbkdf", "argon2id", *QUICK["argon2id"],
+               "--key-file", made.password, path)  # fmt: skip
+    # What is left of it after the key slots.
+    os.truncate(header, (32 << 10) + (544 << 10))
+    apart(made, header, path, 40, "LUKS2", data)
+
+    image, data = made.plain(41)
+    header, path = tools.blank(made.path("header1"), 2 << 20), made.path("data1")
+    cryptsetup("luksFormat", "--type", "luks1", "--cipher", "aes-xts-plain64", "--key-size", 256, *QUICK["pbkdf2"],
+               "--header", header, image, made.password)  # fmt: skip
+    name, _, sector, key = volume_key(header, made.password)
+    with open(path, "wb") as file:
+        file.write(crypt(name, sector, key, data, True))
+    apart(made, header, path, 41, "LUKS1", data)
+    return made.finish(
+        "cryptsetup made the headers and encrypted the data of LUKS2; OpenSSL those of LUKS1",
+        "decrypted again by OpenSSL with the volume key that cryptsetup tells",
+    )
+
+
+def apart(made, header, path, number, kind, data):
+    """The volume whose header is the image `header`, and its data the image `path`."""
+    label(header, number)
+    # Key slots that hold nothing are filled at random.
+    with open(header, "r+b") as file:
+        file.seek(256 << 10)
+        file.write(bytes(os.path.getsize(header) - (256 << 10)))
+    cryptsetup("open", "--test-passphrase", "--key-file", made.password, "--header", header, path)
+    name, offset, sector, key = volume_key(header, made.password)
+    assert offset == 0
+    with open(path, "rb") as file:
+        assert crypt(name, sector, key, file.read(), False) == data, f"{path}: OpenSSL reads other bytes"
+    made.paths += [header, path]
+    made.facts.append({
+        "file": os.path.basename(path), "header": os.path.basename(header), "id": f"luks:{UUID.format(number)}",
+        "kind": kind, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "keys": [PASSWORD.encode().hex()],
+    })  # fmt: skip
+
+
 @recipe("luks-nested")
 def nested():
     """An ext2 volume in a logical volume, in LUKS2, in a logical volume."""

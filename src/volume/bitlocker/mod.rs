@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code, error_chain};
+use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code};
 
 use self::entry::{kind, value};
 use self::key::KeyBytes;
@@ -23,7 +23,7 @@ use self::layout::VolumeLayout;
 use self::metadata::{Boot, Found, Metadata, Protector, protection};
 use crate::volume::cipher::Sectors;
 use crate::volume::lock::{Key, KeyKind, Lock, Locked, Unlock, WorkBudget};
-use crate::volume::map::Absent;
+use crate::volume::refusal::Refusal;
 use crate::volume::{
     Claim, GroupId, Health, Hidden, Layout, Region, Volume, VolumeId, VolumeManager, VolumeType,
     basic,
@@ -55,7 +55,7 @@ impl VolumeManager for BitLocker {
         }
         // Each volume is a group of its own; copies of one are told apart later.
         let group = GroupId(basic::volume(region.clone()).id.0);
-        Ok(Some(Claim { group, hides: Hidden::Table, sector_size: None }))
+        Ok(Some(Claim { group, hides: Hidden::Table, sector_size: None, damage: None }))
     }
 
     fn assemble(
@@ -79,11 +79,12 @@ fn volume(region: &Region, findings: &mut Vec<Finding>) -> Volume {
         ..own
     };
     if let Err(error) = lay_out(region, &mut volume, findings) {
-        let line = format!("BitLocker volume is refused: {}", error_chain(&error));
+        let refusal = Refusal::from(error);
+        let line = format!("BitLocker volume is refused: {}", refusal.line);
         let finding = Finding::error(code::BITLOCKER_VOLUME_REFUSED, line.clone());
         findings.push(finding.on_volume(&volume.id.0));
         volume.health = Health::Failed;
-        volume.device = Arc::new(Absent::of_kind(volume.size, error.kind(), line));
+        volume.device = refusal.device(volume.size, line);
     }
     volume
 }
@@ -230,14 +231,20 @@ impl Protector<'_> {
 
 impl Unlock for Container {
     fn unlock(&self, key: &Key, work: &WorkBudget) -> BlockResult<Option<Arc<dyn BlockDevice>>> {
-        for own in self.layout.metadata.protectors() {
+        let open = |own: &Protector<'_>| {
             let key = own.key_of(key, work)?;
-            if let Some(master) = key.and_then(|key| own.master_key(&key))
-                && let Some(device) = self.open(&master)?
-            {
-                return Ok(Some(device));
+            let master = key.and_then(|key| own.master_key(&key));
+            master.map_or(Ok(None), |master| self.open(&master))
+        };
+        let mut failed = None;
+        for own in self.layout.metadata.protectors() {
+            match open(&own) {
+                Ok(Some(device)) => return Ok(Some(device)),
+                Ok(None) => {}
+                // Another protector may still be whole.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 }

@@ -13,6 +13,7 @@ use volfold_block::{
 };
 
 use super::{MAX_SECTOR, SectorCipher};
+use crate::volume::map::split;
 
 /// Bytes that are worth a thread: with the processor's own instructions they take twice as long as to start one.
 const PIECE: usize = 256 << 10;
@@ -148,12 +149,6 @@ fn decrypt_together(cipher: &dyn SectorCipher, first: u64, buf: &mut [u8], count
         }
         work();
     });
-}
-
-/// The first `length` bytes of `buf` or all of it, and the rest.
-fn split(buf: &mut [u8], length: u64) -> (&mut [u8], &mut [u8]) {
-    let length = usize::try_from(length).unwrap_or(usize::MAX).min(buf.len());
-    buf.split_at_mut_checked(length).unwrap_or_default()
 }
 
 impl BlockDevice for Decrypted {

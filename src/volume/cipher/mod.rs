@@ -29,6 +29,9 @@ use cipher::consts::U16;
 /// LIMIT: bytes of the largest sector that is encrypted as one.
 pub const MAX_SECTOR: usize = 4096;
 
+/// LIMIT: letters of a name that are told.
+const MAX_SHOWN: usize = 64;
+
 /// Bytes that are decrypted at once, whole sectors: far more than processors work on side by side, and little
 /// enough to stay in the nearest memory.
 const GROUP: usize = MAX_SECTOR;
@@ -85,6 +88,15 @@ fn numbered(
 ) -> impl Iterator<Item = (u64, &mut [u8])> {
     let numbers = (0_u64..).map(move |index| first.wrapping_add(index.wrapping_mul(sectors.step)));
     numbers.zip(buf.chunks_exact_mut(sectors.size))
+}
+
+/// The name `text` of a header as a message may have it.
+pub(crate) fn shown(text: &str) -> String {
+    let letter = |letter: char| if letter.is_ascii_graphic() { letter } else { '?' };
+    match text.trim() {
+        "" => "without a name".to_owned(),
+        text => text.chars().take(MAX_SHOWN).map(letter).collect(),
+    }
 }
 
 /// The sectors of `buf` in groups of up to [`GROUP`] bytes, each with the number of its first, from `first` on.

@@ -20,10 +20,7 @@ use zeroize::Zeroizing;
 use super::cbc::Cbc;
 use super::iv::Iv;
 use super::xts::Xts;
-use super::{SectorCipher, Sectors};
-
-/// LIMIT: bytes of a name that is told.
-const MAX_NAME: usize = 64;
+use super::{SectorCipher, Sectors, shown};
 
 /// A block cipher by its name and the length of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +92,7 @@ impl NamedCipher {
     /// `Unsupported` if it is not read, by its name.
     pub fn parse(name: &str, key_length: usize) -> BlockResult<Self> {
         let unread = || {
-            let shown: String = name
-                .chars()
-                .take(MAX_NAME)
-                .map(|letter| if letter.is_ascii_graphic() { letter } else { '?' })
-                .collect();
+            let shown = shown(name);
             let bits = key_length.saturating_mul(8);
             BlockError::unsupported(format!("cipher {shown} with a key of {bits} bits is not read"))
         };

@@ -71,6 +71,7 @@ impl VolumeManager for Ldm {
             group: GroupId(group),
             hides: Hidden::Partitions(found.hides),
             sector_size,
+            damage: None,
         }))
     }
 

@@ -9,7 +9,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use volfold_block::{BlockError, BlockResult};
 
-use super::text::shown;
+use crate::volume::cipher::shown;
 
 /// A hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,19 +2,28 @@
 //!
 //! Source: RFC 8018, section 5.2 (PBKDF2); RFC 9106 (Argon2, version 0x13).
 
+use std::sync::{Mutex, PoisonError};
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use volfold_block::{BlockError, BlockResult, byte_count};
 use zeroize::Zeroizing;
 
 use super::hash::Hash;
-use super::text::shown;
+use crate::volume::cipher::shown;
 use crate::volume::lock::WorkBudget;
 
 /// LIMIT: work of one derivation, as [`WorkBudget`] counts: a few minutes. cryptsetup aims at two seconds.
 const MAX_WORK: u64 = 1 << 28;
 
-/// LIMIT: memory of Argon2 in KiB: 4 GiB, the most that cryptsetup writes. Freed after each try.
-const MAX_MEMORY: u32 = 4 << 20;
+/// LIMIT: memory of Argon2 in KiB: 1 GiB, the most that cryptsetup writes unless it is told to. Freed after each
+/// try.
+const MAX_MEMORY: u32 = 1 << 20;
+
+/// LIMIT: the same for a key that is given for this volume alone: 4 GiB, the most that cryptsetup writes.
+const MAX_MEMORY_WHERE_CHOSEN: u32 = 4 << 20;
+
+/// One derivation with Argon2 at a time: what each of several sets may take, all of them together may not.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// LIMIT: bytes of a salt; cryptsetup writes 32.
 const MAX_SALT: usize = 1024;
@@ -61,7 +70,7 @@ impl Kdf {
         let (salt, makes_sense) = match self {
             Self::Pbkdf2 { iterations, salt, .. } => (salt, *iterations > 0),
             Self::Argon2 { memory, salt, .. } => {
-                if *memory > MAX_MEMORY {
+                if *memory > MAX_MEMORY_WHERE_CHOSEN {
                     let line = format!("key derivation takes {memory} KiB of memory, above 4 GiB");
                     return Err(BlockError::refused(line));
                 }
@@ -77,6 +86,22 @@ impl Kdf {
             return Err(BlockError::refused(line));
         }
         Ok(())
+    }
+
+    /// Whether the memory that it takes may be had for a key, which `is_chosen` for its volume or not.
+    ///
+    /// # Errors
+    /// `Refused` if not.
+    pub(super) fn allow_memory(&self, is_chosen: bool) -> BlockResult<()> {
+        match self {
+            Self::Argon2 { memory, .. } if *memory > MAX_MEMORY && !is_chosen => {
+                Err(BlockError::refused(format!(
+                    "key derivation takes {memory} KiB of memory, above 1 GiB; give the key for this \
+                     volume alone (--key VOLUME=PLACE) to allow up to 4 GiB"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn params(&self, length: usize) -> Option<Params> {
@@ -109,6 +134,7 @@ impl Kdf {
                 let params = self.params(length).ok_or_else(|| {
                     BlockError::corrupt("parameters of the key derivation make no sense", 0, 0)
                 })?;
+                let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
                 let argon2 = Argon2::new(*algorithm, Version::V0x13, params);
                 argon2.hash_password_into(passphrase, salt, &mut key).map_err(|error| {
                     let line = format!("key derivation with {memory} KiB of memory failed");

@@ -20,11 +20,11 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_block::{BlockDevice, BlockError, BlockResult};
+use volfold_block::{BlockDevice, BlockError, BlockResult, byte_count};
 use zerocopy::byteorder::{BE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::container::{Encryption, Header, Segment, VolumeKey, no_slot};
+use super::container::{DataPlace, Encryption, Header, Segment, VolumeKey, no_slot};
 use super::hash::Hash;
 use super::kdf::Kdf;
 use super::slot::{KeyDigest, KeySlot};
@@ -114,25 +114,28 @@ pub(super) fn is_slot_used(device: &dyn BlockDevice, number: usize) -> BlockResu
 /// # Errors
 /// Why the volume cannot be read.
 pub(super) fn read(device: &dyn BlockDevice, size: u64) -> BlockResult<Header> {
-    let mut bytes = [0; size_of::<RawHeader>()];
-    device.read_at(0, &mut bytes)?;
-    parse(&bytes, size)
+    parse(&bytes(device)?, size, DataPlace::Here)
 }
 
-/// Checks the header in `bytes`, of a device of `size` bytes.
+/// The bytes of the header of `device`.
+///
+/// # Errors
+/// If they cannot be read.
+pub(super) fn bytes(device: &dyn BlockDevice) -> BlockResult<Vec<u8>> {
+    let mut bytes = vec![0; size_of::<RawHeader>()];
+    device.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks the header in `bytes`, whose data are in `place`, on a device of `size` bytes.
 ///
 /// # Errors
 /// Why the volume cannot be read.
-fn parse(bytes: &[u8], size: u64) -> BlockResult<Header> {
+pub(super) fn parse(bytes: &[u8], size: u64, place: DataPlace) -> BlockResult<Header> {
     let (raw, _) = RawHeader::ref_from_prefix(bytes)
         .map_err(|_| BlockError::corrupt("header of LUKS1 is cut short", 0, 0))?;
     let offset = u64::from(raw.payload_offset.get()).saturating_mul(SECTOR);
-    if offset == 0 {
-        return Err(BlockError::missing(
-            "header is detached: it does not say which device holds the data, and only a header on \
-             the device of its data is read",
-        ));
-    }
+    place.check(offset)?;
     let length = size.checked_sub(offset).map(|length| length & !(SECTOR.wrapping_sub(1)));
     let length = length.filter(|length| *length > 0).ok_or_else(|| {
         BlockError::corrupt("device ends before the data of LUKS1 begin", 0, 0x68)
@@ -152,6 +155,16 @@ fn parse(bytes: &[u8], size: u64) -> BlockResult<Header> {
     }
     if slots.is_empty() {
         return Err(no_slot(&refused));
+    }
+    let ends = |slot: &&KeySlot| {
+        let length = slot.material_length().map_or(u64::MAX, byte_count);
+        place == DataPlace::Here
+            && slot.offset < offset
+            && slot.offset.saturating_add(length) > offset
+    };
+    if let Some(slot) = slots.iter().find(ends) {
+        let line = format!("data of LUKS1 begin inside of key slot {}", slot.number);
+        return Err(BlockError::corrupt(line, 0, 0x68));
     }
     let sectors = Sectors::in_512(512).ok_or_else(|| BlockError::unsupported("sector size"))?;
     let encryption = Encryption { cipher, sectors, first_sector: 0, key: 0 };

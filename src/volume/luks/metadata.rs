@@ -17,14 +17,13 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use volfold_block::{BlockError, BlockResult, byte_count};
 
-use super::container::{Encryption, Header, Segment, VolumeKey, no_slot};
+use super::container::{DataPlace, Encryption, Header, Segment, VolumeKey, no_slot};
 use super::hash::Hash;
 use super::kdf::Kdf;
 use super::luks2::{BINARY, BinaryHeader};
 use super::slot::{KeyDigest, KeySlot};
-use super::text::shown;
-use crate::volume::cipher::Sectors;
 use crate::volume::cipher::named::NamedCipher;
+use crate::volume::cipher::{Sectors, shown};
 
 /// LIMIT: objects of one kind, that of cryptsetup.
 const MAX_OBJECTS: usize = 32;
@@ -132,6 +131,7 @@ struct RawDigest {
 
 #[derive(Deserialize)]
 struct RawConfig {
+    keyslots_size: String,
     #[serde(default)]
     requirements: RawRequirements,
 }
@@ -154,11 +154,11 @@ fn base64(text: &str) -> BlockResult<Vec<u8>> {
     BASE64.decode(text.as_bytes()).map_err(|_| corrupt("a salt or digest is no Base64"))
 }
 
-/// What the metadata of `header` say of a device of `size` bytes.
+/// What the metadata of `header`, whose data are in `data`, say of a device of `size` bytes.
 ///
 /// # Errors
 /// Why the volume cannot be read.
-pub(super) fn parse(header: &BinaryHeader, size: u64) -> BlockResult<Header> {
+pub(super) fn parse(header: &BinaryHeader, size: u64, data: DataPlace) -> BlockResult<Header> {
     let raw: RawMetadata = serde_json::from_slice(&header.metadata)
         .map_err(|error| corrupt("cannot be read").because(error))?;
     let counts = [raw.keyslots.len(), raw.tokens.len(), raw.segments.len(), raw.digests.len()];
@@ -181,11 +181,15 @@ pub(super) fn parse(header: &BinaryHeader, size: u64) -> BlockResult<Header> {
         let encryption = if is_encrypted(raw)? { Some(keys.encryption(name, raw)?) } else { None };
         let is_last = segments.len().saturating_add(1) == chosen.len();
         let (offset, length) = place(raw, encryption, size, is_last)?;
+        if segments.is_empty() || data == DataPlace::Here {
+            data.check(offset)?;
+        }
         segments.push(Segment { offset, length, encryption });
     }
     if segments.iter().all(|segment| segment.length == 0) {
         return Err(corrupt("segments make no volume"));
     }
+    check_places(&raw, header.size, &segments, data)?;
     let mut tokens: Vec<String> = raw.tokens.values().map(|token| shown(&token.kind)).collect();
     tokens.sort();
     tokens.dedup();
@@ -246,12 +250,6 @@ fn place(
     is_last: bool,
 ) -> BlockResult<(u64, u64)> {
     let offset = number(&segment.offset)?;
-    if offset == 0 {
-        return Err(BlockError::missing(
-            "header is detached: it does not say which device holds the data, and only a header on \
-             the device of its data is read",
-        ));
-    }
     let grain = encryption.map_or(512, |encryption| byte_count(encryption.sectors.size()));
     let length = match segment.size.as_str() {
         "dynamic" if is_last => size
@@ -268,6 +266,43 @@ fn place(
         return Err(corrupt("a segment lies outside of its device, or is cut inside of a sector"));
     }
     Ok((offset, length))
+}
+
+/// Checks that nothing lies in the place of something else: first the two headers, each of `header` bytes,
+/// then the area of the key material, then the segments. cryptsetup refuses others too.
+fn check_places(
+    raw: &RawMetadata,
+    header: u64,
+    segments: &[Segment],
+    data: DataPlace,
+) -> BlockResult<()> {
+    let first = header.saturating_mul(2);
+    let end = first.saturating_add(number(&raw.config.keyslots_size)?);
+    let mut areas = Vec::new();
+    for area in raw.keyslots.values().filter_map(|slot| slot.area.as_ref()) {
+        areas.push((number(&area.offset)?, number(&area.size)?));
+    }
+    let is_outside =
+        |(offset, size): &(u64, u64)| *offset < first || offset.saturating_add(*size) > end;
+    if areas.iter().any(is_outside) || do_overlap(&mut areas) {
+        return Err(corrupt("areas of key slots lie outside of their place, or overlap"));
+    }
+    let mut places: Vec<(u64, u64)> =
+        segments.iter().map(|segment| (segment.offset, segment.length)).collect();
+    if data == DataPlace::Here && places.iter().any(|(offset, _)| *offset < end) {
+        return Err(corrupt("a segment begins before the key slots end"));
+    }
+    if do_overlap(&mut places) {
+        return Err(corrupt("segments overlap"));
+    }
+    Ok(())
+}
+
+/// Whether any two of `places`, offsets with their lengths, have a byte in common.
+fn do_overlap(places: &mut [(u64, u64)]) -> bool {
+    places.sort_unstable();
+    let pairs = places.iter().zip(places.iter().skip(1));
+    pairs.into_iter().any(|((offset, length), (next, _))| offset.saturating_add(*length) > *next)
 }
 
 /// The volume keys that segments need, as they are met.

@@ -18,17 +18,16 @@
 
 use std::sync::Arc;
 
-use volfold_block::{
-    BlockDevice, BlockError, BlockErrorKind, BlockResult, Finding, code, error_chain,
-};
+use volfold_block::{BlockDevice, BlockError, BlockResult, Finding, code, error_chain};
 
-use self::container::{Container, Header};
+use self::container::{Container, DataPlace, Detached, Header, LayOut};
 use crate::partition;
-use crate::volume::lock::{KeyKind, Lock, Locked};
+use crate::volume::lock::{KeyKind, Lock, Locked, Unlock};
 use crate::volume::map::Absent;
+use crate::volume::refusal::Refusal;
 use crate::volume::{
-    Claim, GroupId, Health, Hidden, Layout, Region, Volume, VolumeExtent, VolumeId, VolumeManager,
-    VolumeType, basic,
+    Claim, Damage, GroupId, Health, Hidden, Layout, Region, Volume, VolumeExtent, VolumeId,
+    VolumeManager, VolumeType, basic,
 };
 
 mod container;
@@ -99,6 +98,22 @@ fn is_partitioned(region: &Region, found: Found) -> BlockResult<bool> {
     Ok(table.is_some_and(|table| !table.partitions.is_empty()))
 }
 
+/// What is wrong with the header of `device`, which begins as `found` says and has `size` bytes: what has no
+/// checksum is damaged if it makes no sense.
+fn damage(device: &dyn BlockDevice, size: u64, found: Found) -> Option<Damage> {
+    let error = match found {
+        Found::Luks1 => luks1::read(device, size).err()?,
+        Found::Luks2 => luks2::choose(device).err()?,
+        Found::Other(version) => unknown_version(version),
+        Found::Nothing | Found::Reencrypting => return None,
+    };
+    Some(Damage { at: 0, reason: format!("header of LUKS: {}", error_chain(&error)) })
+}
+
+fn unknown_version(version: u16) -> BlockError {
+    BlockError::unsupported(format!("version {version} of LUKS is not read"))
+}
+
 /// Reads the header of `region`, and tells what is odd about it.
 fn read(region: &Region, id: &str, findings: &mut Vec<Finding>) -> BlockResult<Header> {
     let device = &*region.device;
@@ -114,14 +129,12 @@ fn read(region: &Region, id: &str, findings: &mut Vec<Finding>) -> BlockResult<H
                 let line = "the newer of its two headers is used";
                 findings.push(Finding::info(code::LUKS_HEADERS_DIFFER, line).on_volume(id));
             }
-            metadata::parse(&chosen.header, region.size)
+            metadata::parse(&chosen.header, region.size, DataPlace::Here)
         }
         Found::Reencrypting => Err(BlockError::unsupported(
             "it is being encrypted anew; let `cryptsetup-reencrypt` finish that on a copy",
         )),
-        Found::Other(version) => {
-            Err(BlockError::unsupported(format!("version {version} of LUKS is not read")))
-        }
+        Found::Other(version) => Err(unknown_version(version)),
         Found::Nothing => Err(BlockError::corrupt("header of LUKS is gone", 0, 0)),
     }
 }
@@ -160,14 +173,16 @@ fn volume(region: &Region, findings: &mut Vec<Finding>) -> Volume {
     match read(region, &id, findings) {
         Ok(header) => unlockable(&mut volume, region, header, findings),
         Err(error) => {
-            let line = format!("LUKS volume is refused: {}", error_chain(&error));
+            if let Some(lock) = detached(&region.device) {
+                let line = format!("LUKS volume is refused: {error}");
+                volume.device = Refusal::from(error).device(volume.size, line);
+                volume.lock = Some(lock);
+                return volume;
+            }
+            let refusal = Refusal::from(error);
+            let line = format!("LUKS volume is refused: {}", refusal.line);
             findings.push(Finding::error(code::LUKS_VOLUME_REFUSED, line.clone()).on_volume(&id));
-            let kind = match error.kind() {
-                // What another part needs is not what the caller can mend by asking again.
-                BlockErrorKind::OutOfRange => BlockErrorKind::Corrupt,
-                kind => kind,
-            };
-            volume.device = Arc::new(Absent::of_kind(volume.size, kind, line));
+            volume.device = refusal.device(volume.size, line);
         }
     }
     volume
@@ -199,9 +214,29 @@ fn unlockable(volume: &mut Volume, region: &Region, header: Header, findings: &m
 }
 
 /// The lock of `container`.
-fn lock(kind: &'static str, detail: String, container: Container) -> Lock {
+fn lock(kind: &'static str, detail: String, container: impl Unlock + 'static) -> Lock {
     let keys = vec![KeyKind::Password, KeyKind::KeyFile];
     Lock { detail, is_kind_alike: true, ..Lock::new(kind, keys, Arc::new(container)) }
+}
+
+/// The lock of the volume whose header is on `device`, and whose data are not; `None` if that is no header
+/// which can be used so.
+fn detached(device: &Arc<dyn BlockDevice>) -> Option<Lock> {
+    let lay_out: Arc<LayOut> = match find(&**device).ok()? {
+        Found::Luks1 => {
+            let bytes = luks1::bytes(&**device).ok()?;
+            Arc::new(move |size| luks1::parse(&bytes, size, DataPlace::Elsewhere))
+        }
+        Found::Luks2 => {
+            let header = luks2::choose(&**device).ok()?.header;
+            Arc::new(move |size| metadata::parse(&header, size, DataPlace::Elsewhere))
+        }
+        _ => return None,
+    };
+    let header = lay_out(u64::MAX).ok()?;
+    let (kind, detail) = (header.kind, format!("{}, header detached", detail(&header)));
+    let container = Detached { device: device.clone(), header, lay_out };
+    Some(Lock { is_detached: true, ..lock(kind, detail, container) })
 }
 
 /// The lock of an image whose bytes are encrypted in their places in `file`, and the UUID in its `header`,
@@ -257,7 +292,8 @@ impl VolumeManager for Luks {
         // Each volume is a group of its own, copies of one too.
         let (Region { disk, start, label, .. }, uuid) = (region, uuid(region).unwrap_or_default());
         let group = GroupId(format!("{uuid} {disk} {start} {label}"));
-        Ok(Some(Claim { group, hides: Hidden::Table, sector_size: None }))
+        let damage = damage(&*region.device, region.size, found);
+        Ok(Some(Claim { group, hides: Hidden::Table, sector_size: None, damage }))
     }
 
     fn assemble(

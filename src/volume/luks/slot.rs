@@ -12,7 +12,7 @@ use super::hash::Hash;
 use super::kdf::Kdf;
 use crate::volume::cipher::Sectors;
 use crate::volume::cipher::named::NamedCipher;
-use crate::volume::lock::WorkBudget;
+use crate::volume::lock::{Key, WorkBudget};
 
 /// LIMIT: bytes of a volume key, that of cryptsetup.
 pub(super) const MAX_KEY: usize = 512;
@@ -86,16 +86,17 @@ impl KeySlot {
     pub(super) fn open(
         &self,
         device: &dyn BlockDevice,
-        passphrase: &[u8],
+        passphrase: &Key,
         work: &WorkBudget,
     ) -> BlockResult<Zeroizing<Vec<u8>>> {
         self.check()?;
+        self.kdf.allow_memory(passphrase.is_for_this_volume())?;
         let length = self.material_length().unwrap_or(0);
         let mut material = Zeroizing::new(vec![0; length]);
         device
             .read_at(self.offset, &mut material)
             .map_err(|error| error.within(&format!("key material of slot {}", self.number)))?;
-        let key = self.kdf.derive(passphrase, self.cipher.key_length(), work)?;
+        let key = self.kdf.derive(passphrase.bytes(), self.cipher.key_length(), work)?;
         let sectors = Sectors::in_512(512);
         let sectors = sectors.ok_or_else(|| BlockError::unsupported("sectors are not read"))?;
         self.cipher.with_key(&key, sectors)?.decrypt(0, &mut material);

@@ -1,16 +1,4 @@
-//! Texts of a header in messages.
-
-/// LIMIT: letters of a text that are told.
-const MAX_SHOWN: usize = 48;
-
-/// `text` as a message may have it.
-pub(super) fn shown(text: &str) -> String {
-    let letter = |letter: char| if letter.is_ascii_graphic() { letter } else { '?' };
-    match text.trim() {
-        "" => "without a name".to_owned(),
-        text => text.chars().take(MAX_SHOWN).map(letter).collect(),
-    }
-}
+//! Texts of a header.
 
 /// The text in `field`, up to the first zero byte.
 pub(super) fn of_field(field: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use volfold_block::{BlockErrorKind, Finding, Severity, code};
+use volfold_block::{Finding, Severity, code};
 
 use super::build::{Builder, Member};
 use super::built::{Bodies, Body};
@@ -13,7 +13,7 @@ use super::needed::Users;
 use super::persistent::Nodes;
 use super::refused::refused;
 use super::segment::SegmentKind;
-use crate::volume::map::{Absent, Redundancy, RedundantParts};
+use crate::volume::map::{Redundancy, RedundantParts};
 use crate::volume::refusal::Refusal;
 use crate::volume::snapshot::{Snapshot, SnapshotTime};
 use crate::volume::{
@@ -273,12 +273,7 @@ fn shown(
     let body = body.unwrap_or_else(|refusal| {
         let line = format!("volume {}/{name} is refused: {}", group.name, refusal.line);
         findings.push(Finding::error(code::LVM_VOLUME_REFUSED, line.clone()).on_volume(&id.0));
-        let kind = match refusal.kind {
-            // What another part needs is not what the caller can mend by asking again.
-            BlockErrorKind::OutOfRange => BlockErrorKind::Corrupt,
-            kind => kind,
-        };
-        let absent = Arc::new(Absent::of_kind(size, kind, line));
+        let absent = refusal.device(size, line);
         Arc::new(Body { health: Health::Failed, ..Body::plain(absent, Layout::Simple) })
     });
     for doubt in &body.doubts {

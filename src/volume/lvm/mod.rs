@@ -26,11 +26,11 @@
 //! Label, area and text have checksums. The text with the highest number of changes counts; a disk whose
 //! text is older is read only for volumes that lie there by its own text too.
 
-use volfold_block::{BlockResult, Finding, code};
+use volfold_block::{BlockResult, Finding, code, error_chain};
 
 use self::label::Found;
 use crate::partition;
-use crate::volume::{Claim, GroupId, Hidden, Region, Volume, VolumeManager};
+use crate::volume::{Claim, Damage, GroupId, Hidden, Region, Volume, VolumeManager};
 
 mod area;
 mod assemble;
@@ -81,13 +81,21 @@ impl VolumeManager for Lvm {
     }
 
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
-        if matches!(label::find(&*region.device)?, Found::Nothing) || is_partitioned(region)? {
+        let found = label::find(&*region.device)?;
+        if matches!(found, Found::Nothing) || is_partitioned(region)? {
             return Ok(None);
         }
+        let damage = match found {
+            Found::Damaged(error) => {
+                Some(Damage { at: error.position().unwrap_or(0), reason: error_chain(&error) })
+            }
+            _ => None,
+        };
         // A physical volume may have no metadata, so that only the others tell its group: all groups
         // are joined at once.
         let group = GroupId("lvm2".to_owned());
-        Ok(Some(Claim { group, hides: Hidden::Partitions(Vec::new()), sector_size: None }))
+        let hides = Hidden::Partitions(Vec::new());
+        Ok(Some(Claim { group, hides, sector_size: None, damage }))
     }
 
     fn notice(&self, region: &Region) -> Vec<Finding> {

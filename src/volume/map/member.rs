@@ -155,7 +155,7 @@ pub(super) fn in_halves(
 }
 
 /// The first `length` bytes of `buf` or all of it, and the rest.
-pub(super) fn split(buf: &mut [u8], length: u64) -> (&mut [u8], &mut [u8]) {
+pub(crate) fn split(buf: &mut [u8], length: u64) -> (&mut [u8], &mut [u8]) {
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(buf.len());
     buf.split_at_mut_checked(length).unwrap_or_default()
 }

@@ -17,6 +17,7 @@ mod stripe;
 
 pub use concat::Concat;
 pub(crate) use concat::one_after_the_other;
+pub(crate) use member::split;
 pub use member::{Absent, Comparison, Redundancy, RedundantParts, Zeros};
 pub use mirror::Mirror;
 pub use raid5::{Raid5, Raid5Layout};

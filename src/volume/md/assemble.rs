@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, BlockErrorKind, Finding, Mapped, Severity, code, error_chain};
+use volfold_block::{BlockDevice, Finding, Mapped, Severity, code, error_chain};
 
 use super::build::{self, Body, Column, Level};
 use super::choose::{Chosen, Place, choose};
@@ -23,6 +23,9 @@ use crate::volume::{
 
 /// LIMIT: columns of all arrays of a set together: what is kept of them stays below 64 MB.
 const MAX_COLUMNS: usize = 1 << 16;
+
+/// LIMIT: missing devices of an array that are named.
+const MAX_NAMED: usize = 8;
 
 /// The arrays on `regions`, by their UUIDs.
 pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<Volume> {
@@ -123,18 +126,12 @@ impl<'a, 'b> Array<'a, 'b> {
 
     /// The bytes of the column `number` if all devices give the same number.
     fn column_size(&self, place: &Place<'_, '_>) -> u64 {
-        let is_even = self.level.is_none_or(Level::is_even);
-        match place.member {
-            _ if is_even => self.shape.component,
-            Some(member) => member.superblock.data_size,
-            None => self.assumed_size(),
+        if self.level.is_none_or(Level::is_even) {
+            return self.shape.component;
         }
-    }
-
-    /// The bytes of a device that is missing: nothing says how many, most arrays have equal ones.
-    fn assumed_size(&self) -> u64 {
-        let there = self.chosen.columns.iter().filter_map(|place| place.member);
-        there.map(|member| member.superblock.data_size).max().unwrap_or(0)
+        // Of one that is missing nothing says how many. What is listed is a guess, and nothing is read by it.
+        let known = self.chosen.columns.iter().filter_map(|place| place.size);
+        place.size.unwrap_or_else(|| known.max().unwrap_or(0))
     }
 
     fn lay_out(&mut self) {
@@ -146,7 +143,7 @@ impl<'a, 'b> Array<'a, 'b> {
             if let Some(line) = problem {
                 self.refusal.get_or_insert(Refusal::corrupt(line));
             }
-            columns.push(column);
+            columns.push(Column { is_sized: place.size.is_some(), ..column });
             parts.push(part);
         }
         (self.columns, self.parts) = (columns, parts);
@@ -162,27 +159,46 @@ impl<'a, 'b> Array<'a, 'b> {
         let newest = self.chosen.newest;
         let journal = self.journal.take();
         // What the journal holds may be on the devices in part.
-        let synced = if journal.is_some() { Some(0) } else { newest.synced };
+        let synced = if journal.is_some() { Some(0) } else { self.chosen.synced };
         let mut body = build::body(level, &self.shape, &self.columns, synced)?;
         if let Some(journal) = journal {
             body.device = Arc::new(Mapped::new(journal.over(body.device)?));
             body.redundancy = None;
         }
-        let is_lost = self.columns.iter().any(|column| !column.is_whole);
-        if synced.is_some() && is_lost && matches!(level, Level::Raid5(_) | Level::Raid6(_)) {
-            let why = match newest.synced {
-                Some(_) => "was not stopped in order",
-                None => "has writes in its journal",
-            };
-            self.doubts.push(format!(
-                "{why}, so that parity may not fit the data: what its devices lack is not rebuilt"
-            ));
-        }
+        self.doubts.extend(self.doubt_of_sync(level, synced, body.size));
         if newest.has(FEATURE_CLUSTERED) {
             let line = "is of a cluster, other machines may have been writing to it";
             self.doubts.push(line.to_owned());
         }
         Ok(body)
+    }
+
+    /// What is told where the first `synced` bytes of each device, of `size` bytes of the array, are all that
+    /// is in sync: a sentence without its object.
+    fn doubt_of_sync(&self, level: Level, synced: Option<u64>, size: u64) -> Option<String> {
+        let whole = if matches!(level, Level::Raid10(_)) { size } else { self.shape.component };
+        let until = synced.filter(|until| *until < whole)?;
+        let is_lost = self.columns.iter().any(|column| !column.is_whole);
+        let why = match self.chosen.synced {
+            None => "has writes in its journal".to_owned(),
+            Some(0) => "was not stopped in order, or was never in sync".to_owned(),
+            Some(_) => format!("was in sync up to {until} of {whole} bytes"),
+        };
+        match level {
+            Level::Linear | Level::Raid0 => None,
+            Level::Raid1 | Level::Raid10(_) if self.columns.len() < 2 => None,
+            Level::Raid1 | Level::Raid10(_) => Some(format!(
+                "{why}: its copies may differ, and of each block the first one that is there is read"
+            )),
+            Level::Raid5(_) | Level::Raid6(_) if is_lost => Some(format!(
+                "{why}, so that parity may not fit the data: what its devices lack is not rebuilt"
+            )),
+            // What the journal holds is read from it, and the rest from the devices.
+            Level::Raid5(_) | Level::Raid6(_) if self.chosen.synced.is_none() => None,
+            Level::Raid5(_) | Level::Raid6(_) => {
+                Some(format!("{why}: parity may not fit the data, and nothing is rebuilt from it"))
+            }
+        }
     }
 
     /// Says what is not known where devices of their own size are missing.
@@ -191,7 +207,7 @@ impl<'a, 'b> Array<'a, 'b> {
     /// If nothing has a place then.
     fn judge_sizes(&mut self, level: Level) -> Result<(), Refusal> {
         let places = &self.chosen.columns;
-        if level.is_even() || places.iter().all(|place| place.member.is_some()) {
+        if level.is_even() || places.iter().all(|place| place.size.is_some()) {
             return Ok(());
         }
         if level == Level::Linear {
@@ -200,23 +216,10 @@ impl<'a, 'b> Array<'a, 'b> {
             self.doubts.push(line.to_owned());
             return Ok(());
         }
-        let round =
-            |size: u64| size.saturating_sub(size.checked_rem(self.shape.chunk).unwrap_or(0));
-        let mut sizes: Vec<u64> = places
-            .iter()
-            .filter_map(|place| place.member)
-            .map(|member| round(member.superblock.data_size))
-            .collect();
-        sizes.dedup();
-        if sizes.len() > 1 {
-            let line = "has devices of different sizes and one is missing: where the others go on in \
-                        turn is not known";
-            return Err(Refusal::missing(line));
-        }
-        let line =
-            "has a device missing whose size is not known, and is taken to be that of the others";
-        self.doubts.push(line.to_owned());
-        Ok(())
+        Err(Refusal::missing(
+            "has a device missing, and no other one says how large it is: where it ends the others go on \
+             by themselves, so that no byte has a certain place; give its image with the others",
+        ))
     }
 
     fn volume(mut self, findings: &mut Vec<Finding>) -> Volume {
@@ -227,13 +230,8 @@ impl<'a, 'b> Array<'a, 'b> {
             let line = format!("MD array {own} {}", refusal.line);
             let finding = Finding::error(code::MD_VOLUME_REFUSED, line.clone());
             findings.push(finding.on_volume(&id.0));
-            let kind = match refusal.kind {
-                // What another part needs is not what the caller can mend by asking again.
-                BlockErrorKind::OutOfRange => BlockErrorKind::Corrupt,
-                kind => kind,
-            };
             let size = self.size_if_refused();
-            let device = Arc::new(Absent::of_kind(size, kind, line));
+            let device = refusal.device(size, line);
             Body { device, size, health: Health::Failed, redundancy: None }
         });
         for doubt in &self.doubts {
@@ -303,6 +301,28 @@ impl<'a, 'b> Array<'a, 'b> {
         }
     }
 
+    /// The columns that have no device, and the numbers that their devices have by the newest superblock: no
+    /// superblock has the id of another device.
+    fn names_of_missing(&self) -> String {
+        let newest = self.chosen.newest;
+        let places = self.chosen.columns.iter().enumerate();
+        let mut missing =
+            places.filter(|(_, place)| place.member.is_none() && place.withheld.is_none());
+        let name = |(column, _)| {
+            let number = newest.roles.iter().position(|role| is_column(*role, column));
+            match number {
+                Some(number) => format!("column {column} (device {number})"),
+                None => format!("column {column} (it had failed or was taken out)"),
+            }
+        };
+        let mut names: Vec<String> = missing.by_ref().take(MAX_NAMED).map(name).collect();
+        let more = missing.count();
+        if more > 0 {
+            names.push(format!("and {more} more"));
+        }
+        names.join(", ")
+    }
+
     /// Names the columns that have no device.
     fn report_missing(&self, findings: &mut Vec<Finding>) {
         let is_missing =
@@ -318,22 +338,16 @@ impl<'a, 'b> Array<'a, 'b> {
         let all = self.chosen.columns.len();
         let gone = all.saturating_sub(known).min(missing);
         let wanted = missing.saturating_sub(gone);
-        let name = newest.short_name();
+        let (name, array) = (newest.short_name(), &newest.array);
+        let lacks = format!("MD array {name} ({array}) lacks {missing} of {all} devices");
+        let names = self.names_of_missing();
         let (severity, line) = match wanted {
             0 => {
-                let line = format!(
-                    "MD array {name} ({}) lacks {missing} of {all} devices, as it did when it was last \
-                     written to",
-                    newest.array
-                );
+                let line = format!("{lacks}, as it did when it was last written to: {names}");
                 (Severity::Warning, line)
             }
             _ => {
-                let line = format!(
-                    "MD array {name} ({}) lacks {missing} of {all} devices; give their images \
-                     with the others",
-                    newest.array
-                );
+                let line = format!("{lacks}: {names}; give their images with the others");
                 (Severity::Error, line)
             }
         };
@@ -390,6 +404,7 @@ fn column(
         device: Arc::new(Absent::new(size, String::new())),
         is_whole: false,
         is_there: false,
+        is_sized: false,
         is_write_mostly: false,
     };
     let held = place.member.or(place.withheld.as_ref().map(|(member, _)| *member));

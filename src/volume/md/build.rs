@@ -158,6 +158,8 @@ pub(super) struct Column {
     pub(super) is_whole: bool,
     /// Whether there is any byte.
     pub(super) is_there: bool,
+    /// Whether its size is known, and not taken from others.
+    pub(super) is_sized: bool,
     pub(super) is_write_mostly: bool,
 }
 
@@ -214,14 +216,14 @@ fn whole_chunks(size: u64, chunk: u64) -> u64 {
     size.saturating_sub(size.checked_rem(chunk).unwrap_or(0))
 }
 
-/// One device after the other, each rounded down to whole chunks. The size of a device that is missing is
-/// not known, so nothing that follows it has a place.
+/// One device after the other, each rounded down to whole chunks. Where the size of one is not known, nothing
+/// that follows it has a place.
 fn linear(shape: &Shape, columns: &[Column]) -> Result<Body, Refusal> {
     let mut parts: Vec<Arc<dyn BlockDevice>> = Vec::new();
     let mut is_placed = true;
     for column in columns {
         let size = whole_chunks(column.device.size(), shape.chunk);
-        is_placed = is_placed && column.is_there;
+        is_placed = is_placed && column.is_sized;
         parts.push(match is_placed {
             true => part(&column.device, 0, size)?,
             false if column.is_there => {

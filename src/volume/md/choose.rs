@@ -15,6 +15,8 @@ pub(super) struct Chosen<'a, 'b> {
     pub(super) columns: Vec<Place<'a, 'b>>,
     /// The devices that keep the journal.
     pub(super) journals: Vec<&'b Member<'a>>,
+    /// Bytes of each device that are in sync by all of the newest superblocks; `None`: all.
+    pub(super) synced: Option<u64>,
     /// Why nothing of the array is to be read, if so.
     pub(super) dispute: Option<String>,
 }
@@ -26,6 +28,8 @@ pub(super) struct Place<'a, 'b> {
     pub(super) member: Option<&'b Member<'a>>,
     /// A device that is there and must not be read, and why: a sentence without its object.
     pub(super) withheld: Option<(&'b Member<'a>, String)>,
+    /// The bytes of the data of its device, if a superblock says so: only its own does.
+    pub(super) size: Option<u64>,
 }
 
 /// LIMIT: columns, as many as a superblock has room for.
@@ -69,6 +73,7 @@ pub(super) fn choose<'a, 'b>(
         );
         dispute.get_or_insert(line);
     }
+    let synced = of_shape().filter_map(|member| member.superblock.synced).min();
     let keeps = |member: &&Member<'a>| member.superblock.role() == Role::Journal;
     let journals = members.iter().filter(keeps).collect();
     let mut count = reference.shape.raid_disks.min(MAX_COLUMNS);
@@ -78,7 +83,7 @@ pub(super) fn choose<'a, 'b>(
     }
     let columns = (0..count).map(|number| place(number, &active, reference, findings)).collect();
     report_others(members, &active, reference, findings);
-    Some(Chosen { newest: reference, columns, journals, dispute })
+    Some(Chosen { newest: reference, columns, journals, synced, dispute })
 }
 
 /// The column that `member` says it has.
@@ -168,7 +173,23 @@ fn place<'a, 'b>(
             }
         }
     }
+    place.size = match place.member {
+        Some(member) => Some(member.superblock.data_size),
+        None => size_of_withheld(number, active, newest),
+    };
     place
+}
+
+/// The bytes of the data of the devices in the column `number` that the array still has there, whether they
+/// are read or not; `None` if there is none, or they differ.
+fn size_of_withheld(number: u32, active: &[&Member<'_>], newest: &Superblock) -> Option<u64> {
+    let is_its = |member: &&&Member<'_>| {
+        let own = &member.superblock;
+        column(member) == Some(number) && own.shape == newest.shape && knows(newest, member)
+    };
+    let mut sizes = active.iter().filter(is_its).map(|member| member.superblock.data_size);
+    let size = sizes.next()?;
+    sizes.all(|other| other == size).then_some(size)
 }
 
 /// Tells of devices that have no column.

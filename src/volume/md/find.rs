@@ -18,14 +18,16 @@ pub(super) enum Found {
     Damaged(BlockError),
 }
 
-/// Where the superblock of `version` is on a device of `size` bytes; `None` where there is no room.
-fn place(version: Version, size: u64) -> Option<u64> {
-    match version {
-        Version::Start => Some(0),
-        Version::AfterStart => Some(4096),
-        Version::End => Some(size.checked_sub(8 << 10)? & !0xFFF),
-        Version::Old => (size & !0xFFFF).checked_sub(64 << 10),
-    }
+/// Where the superblock of `version` is on a device of `size` bytes, or was if the image of the device lacks
+/// its last bytes, which then lay after the superblock.
+fn places(version: Version, size: u64) -> Vec<u64> {
+    let (first, step) = match version {
+        Version::Start => return vec![0],
+        Version::AfterStart => return vec![4096],
+        Version::End => (size.checked_sub(8 << 10).map(|last| last & !0xFFF), 4096),
+        Version::Old => ((size & !0xFFFF).checked_sub(64 << 10), 64 << 10),
+    };
+    first.map(|first| (first..size).step_by(step).take(3).collect()).unwrap_or_default()
 }
 
 /// The superblock of `device`, which should have `size` bytes and may have less. Of several the one counts
@@ -36,8 +38,11 @@ fn place(version: Version, size: u64) -> Option<u64> {
 pub(super) fn find(device: &dyn BlockDevice, size: u64) -> BlockResult<Found> {
     let mut newest: Option<Box<Superblock>> = None;
     let mut damaged = None;
-    for version in [Version::Start, Version::AfterStart, Version::End, Version::Old] {
-        let Some(at) = place(version, size) else { continue };
+    let versions = [Version::Start, Version::AfterStart, Version::End, Version::Old];
+    let all = versions
+        .into_iter()
+        .flat_map(|version| places(version, size).into_iter().map(move |at| (version, at)));
+    for (version, at) in all {
         let left = device.size().saturating_sub(at);
         let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(SUPERBLOCK)];
         match device.read_at(at, &mut bytes) {
@@ -48,7 +53,7 @@ pub(super) fn find(device: &dyn BlockDevice, size: u64) -> BlockResult<Found> {
         }
         let parsed = match version {
             Version::Old => v090::parse(&bytes, at),
-            _ => v1::parse(&bytes, at, version, size),
+            _ => v1::parse(&bytes, at, version),
         };
         match parsed {
             Ok(Some(found)) => {
@@ -94,7 +99,7 @@ pub(super) fn find_in(region: &Region) -> BlockResult<(Found, Vec<u32>)> {
     let Found::Superblock(superblock) = found else {
         return Ok((Found::Nothing, Vec::new()));
     };
-    let at = place(superblock.version, region.size).unwrap_or(0);
+    let at = superblock.place;
     let holds =
         |inner: &Region| (inner.start..inner.start.saturating_add(inner.size)).contains(&at);
     if inner.iter().any(holds) || inner.iter().any(|inner| own(inner).is_some()) {

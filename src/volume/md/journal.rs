@@ -42,7 +42,7 @@ const PAGE: u64 = 4096;
 /// The same in memory.
 const BLOCK: usize = 4096;
 
-/// LIMIT: blocks of the log that are looked at: 1 GiB.
+/// LIMIT: blocks of the log that are looked at: 1 GiB, and each block of the ring once.
 const MAX_BLOCKS: u64 = 1 << 18;
 
 /// What the log of an array holds.
@@ -157,7 +157,8 @@ impl Scan {
         let log = Arc::new(Slice::part(disk, own.data_offset, ring)?);
         let seed = crc32c::crc32c(&own.array_bytes);
         let (next, pages) = (own.journal_tail, BTreeMap::new());
-        Ok(Self { log, ring, next, seed, pages, budget: MAX_BLOCKS })
+        let budget = ring.div_euclid(PAGE).min(MAX_BLOCKS);
+        Ok(Self { log, ring, next, seed, pages, budget })
     }
 
     fn run(mut self) -> BlockResult<Journal> {
@@ -195,16 +196,21 @@ impl Scan {
         !crc32c::crc32c_append(self.seed, bytes)
     }
 
+    /// Why no more blocks are looked at.
+    fn out_of_budget(&self) -> BlockError {
+        if self.ring > MAX_BLOCKS.saturating_mul(PAGE) {
+            let line = "the log has more than 1 GiB; a system that starts the array ends it";
+            return BlockError::unsupported(line);
+        }
+        BlockError::corrupt("the log has more blocks than its ring", self.next, 0)
+    }
+
     /// The next block of the ring; `None` where the log is no ring.
     fn block(&mut self) -> BlockResult<Option<Vec<u8>>> {
         if self.next.checked_add(PAGE).is_none_or(|end| end > self.ring) {
             return Ok(None);
         }
-        self.budget = self.budget.checked_sub(1).ok_or_else(|| {
-            BlockError::unsupported(
-                "the log has more than 1 GiB; a system that starts the array ends it",
-            )
-        })?;
+        self.budget = self.budget.checked_sub(1).ok_or_else(|| self.out_of_budget())?;
         let mut bytes = vec![0; BLOCK];
         self.log.read_at(self.next, &mut bytes)?;
         let after = self.next.saturating_add(PAGE);

@@ -20,12 +20,14 @@
 //! behind, or that the others say failed, is not read. Bytes of a missing device are rebuilt only where the
 //! array says that parity is in sync.
 
-use volfold_block::{BlockResult, Finding, code};
+use volfold_block::{BlockResult, Finding, code, error_chain};
 
 use self::find::Found;
-use super::{Claim, GroupId, Hidden, Region, Volume, VolumeManager};
+use super::{Claim, Damage, GroupId, Hidden, Region, Volume, VolumeManager};
 
 mod assemble;
+#[cfg(test)]
+mod attack;
 mod build;
 mod choose;
 mod find;
@@ -57,9 +59,15 @@ impl VolumeManager for Md {
         if matches!(found, Found::Nothing) {
             return Ok(None);
         }
+        let damage = match found {
+            Found::Damaged(error) => {
+                Some(Damage { at: error.position().unwrap_or(0), reason: error_chain(&error) })
+            }
+            _ => None,
+        };
         // An array may lie on others: all are joined at once, and then all that lie on those.
         let group = GroupId("md".to_owned());
-        Ok(Some(Claim { group, hides: Hidden::Partitions(hides), sector_size: None }))
+        Ok(Some(Claim { group, hides: Hidden::Partitions(hides), sector_size: None, damage }))
     }
 
     fn notice(&self, region: &Region) -> Vec<Finding> {

@@ -92,6 +92,8 @@ pub(super) struct Shape {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Superblock {
     pub(super) version: Version,
+    /// Its first byte on the device.
+    pub(super) place: u64,
     /// The UUID of the array as mdadm writes it.
     pub(super) array: String,
     /// The same as it is on the device.
@@ -107,7 +109,7 @@ pub(super) struct Superblock {
     pub(super) features: u32,
     /// The first byte of the data on the device.
     pub(super) data_offset: u64,
-    /// The bytes of the device that data may use; they end inside the device.
+    /// The bytes of the device that data may use; the image may end before they do.
     pub(super) data_size: u64,
     /// The number of the device, which it keeps for life.
     pub(super) number: u32,

@@ -23,6 +23,8 @@ pub(super) struct Device {
     pub(super) events: u64,
     pub(super) features: u32,
     pub(super) created: u64,
+    /// Sectors that are in sync; all bits: all.
+    pub(super) synced: u64,
     pub(super) roles: Vec<u16>,
     pub(super) data: Vec<u8>,
     /// Bytes of each device that the array uses.
@@ -43,6 +45,7 @@ impl Device {
             events: 10,
             features: 0,
             created: 1,
+            synced: u64::MAX,
             roles: (0..raid_disks as u16).collect(),
             data: vec![7; 64 << 10],
             component: 64 << 10,
@@ -89,7 +92,7 @@ impl Device {
         put(160, u64::from(self.number), 4);
         put(168, u64::from(self.number) + 1, 1);
         put(200, self.events, 8);
-        put(208, u64::MAX, 8);
+        put(208, self.synced, 8);
         put(220, self.roles.len() as u64, 4);
         bytes[32..41].copy_from_slice(b"seed:mine");
         bytes.extend(self.roles.iter().flat_map(|role| role.to_le_bytes()));
@@ -106,8 +109,11 @@ impl Device {
         words[8] = (self.component / 1024) as u32;
         words[10] = self.raid_disks;
         words[11] = 3;
-        words[33] = 1;
+        words[33] = u32::from(self.synced == u64::MAX);
         words[39] = self.events as u32;
+        words[41] = self.events as u32;
+        words[43] = self.synced as u32;
+        words[64] = self.layout;
         words[65] = self.chunk;
         for (number, role) in self.roles.iter().enumerate() {
             let state = if *role < 0xFF00 { 6 } else { 1 };

@@ -75,12 +75,195 @@ fn a_missing_device_is_told_and_the_other_one_is_read() {
     assert_eq!((volume.health, first(&volume)), (Health::Degraded, Ok(9)));
     assert_eq!(codes(&findings), ["md-missing-device"]);
     assert_eq!(findings[0].severity, Severity::Error);
+    let told = "lacks 1 of 2 devices: column 0 (device 0); give their images with the others";
+    assert!(findings[0].message.ends_with(told), "{}", findings[0]);
     let parts = &volume.membership.as_ref().unwrap().parts;
     assert_eq!((parts[0].state, parts[0].disk), (PartState::Missing, None));
     // The one that is there knows that the other one failed.
     let [_, two] = sides();
     let (_, findings) = array(&[Device { roles: vec![0xFFFE, 1], ..two }]);
     assert_eq!(findings[0].severity, Severity::Warning, "{findings:?}");
+    let told = "as it did when it was last written to: column 0 (it had failed or was taken out)";
+    assert!(findings[0].message.ends_with(told), "{}", findings[0]);
+}
+
+/// Three devices of a RAID-0 or linear array, each with its number as its bytes.
+fn alone(level: i32) -> Vec<Device> {
+    let of = |number: u32| Device {
+        level,
+        chunk: 4096,
+        component: 0,
+        data: vec![number as u8 + 1; 16 << 10],
+        ..Device::new(number, 3)
+    };
+    vec![of(0), of(1), of(2)]
+}
+
+/// The first byte of each 4 KiB of `volume`, `None` for what cannot be read.
+fn chunks(volume: &Volume) -> Vec<Option<u8>> {
+    let at = |at| {
+        let mut byte = [0; 4096];
+        volume.device.read_at(at, &mut byte).ok().map(|()| byte[0])
+    };
+    (0..volume.device.size()).step_by(4096).map(at).collect()
+}
+
+#[test]
+fn nothing_of_a_striped_array_has_a_place_without_the_size_of_each_device() {
+    for gone in 0..3 {
+        let mut devices = alone(0);
+        // The smallest one, after which the others go on by themselves.
+        devices[gone].data.truncate(8 << 10);
+        devices.remove(gone);
+        let (volume, findings) = array(&devices);
+        assert_eq!(volume.health, Health::Failed);
+        assert_eq!(codes(&findings), ["md-missing-device", "md-volume-refused"]);
+        assert!(chunks(&volume).iter().all(Option::is_none), "without {gone}");
+        let error = volume.device.read_at(0, &mut [0]).unwrap_err();
+        assert_eq!(error.kind(), BlockErrorKind::MissingPart);
+        assert!(error.message().contains("no other one says how large it is"), "{error}");
+    }
+    // One that is there and must not be read says it.
+    let mut devices = alone(0);
+    devices.push(devices[1].clone());
+    let (volume, findings) = array(&devices);
+    assert_eq!((volume.health, codes(&findings)), (Health::Failed, vec!["md-duplicate-device"]));
+    let row = [Some(1), None, Some(3)];
+    assert_eq!(chunks(&volume), row.repeat(4));
+    // But where its two images say otherwise, nothing is certain.
+    devices[3].data.truncate(8 << 10);
+    assert!(chunks(&array(&devices).0).iter().all(Option::is_none));
+    // One of another time may have had another size.
+    let mut devices = alone(0);
+    (devices[1].events, devices[1].roles) = (2, vec![0, 5, 2]);
+    assert!(chunks(&array(&devices).0).iter().all(Option::is_none));
+}
+
+#[test]
+fn what_lies_before_a_missing_device_of_a_linear_array_is_read() {
+    let of = |numbers: &[u32]| {
+        let devices = alone(-1).into_iter().filter(|it| numbers.contains(&it.number));
+        chunks(&array(&devices.collect::<Vec<_>>()).0)
+    };
+    let (one, two, three, none) = ([Some(1); 4], [Some(2); 4], [Some(3); 4], [None; 4]);
+    assert_eq!(of(&[0, 1, 2]), [one, two, three].concat());
+    assert_eq!(of(&[0, 1]), [one, two, none].concat());
+    assert_eq!(of(&[0, 2]), [one, none, none].concat());
+    assert_eq!(of(&[1, 2]), [none, none, none].concat());
+    // The place of what follows is known where the size of what must not be read is.
+    let mut devices = alone(-1);
+    devices.push(devices[1].clone());
+    assert_eq!(chunks(&array(&devices).0), [one, none, three].concat());
+}
+
+#[test]
+fn an_array_that_is_not_in_sync_is_told() {
+    let told = |level: i32, layout: u32, minor: Option<u32>, synced: u64| {
+        let of = |number| Device {
+            minor,
+            level,
+            layout,
+            chunk: if level == 1 { 0 } else { 4096 },
+            synced,
+            ..Device::new(number, 3)
+        };
+        let (volume, findings) = array(&[of(0), of(1), of(2)]);
+        let place = format!("{level} {minor:?} {synced}: {findings:?}");
+        assert_eq!((volume.health, first(&volume)), (Health::Healthy, Ok(7)), "{place}");
+        assert!(findings.iter().all(|finding| finding.code == "md-volume-doubtful"));
+        let about = findings.iter().all(|finding| finding.volume.as_deref() == Some(&volume.id.0));
+        assert!(about && findings.len() < 2, "{findings:?}");
+        findings.first().map_or_else(String::new, |finding| finding.message.clone())
+    };
+    let stopped = "was not stopped in order, or was never in sync";
+    for minor in [None, Some(0), Some(2)] {
+        let copies = format!("{stopped}: its copies may differ");
+        assert!(told(1, 0, minor, 0).contains(&copies), "{minor:?}");
+        assert!(told(10, 0x102, minor, 0).contains(&copies), "{minor:?}");
+        let parity = format!("{stopped}: parity may not fit the data");
+        assert!(told(4, 0, minor, 0).contains(&parity), "{minor:?}");
+        assert!(told(5, 2, minor, 0).contains(&parity), "{minor:?}");
+        assert!(told(1, 0, minor, 16).contains("was in sync up to 8192 of 65536 bytes"));
+        for (level, layout) in [(1, 0), (10, 0x102), (5, 2)] {
+            assert_eq!(told(level, layout, minor, u64::MAX), "", "{minor:?} {level}");
+        }
+        assert_eq!(told(1, 0, minor, 128), "", "all of it");
+        assert_eq!(told(0, 0, minor, 0), "", "there is nothing to be in sync");
+    }
+}
+
+#[test]
+fn what_one_of_the_newest_superblocks_says_is_not_in_sync_is_not() {
+    let [one, two] = sides();
+    let (_, findings) = array(&[one.clone(), Device { synced: 0, ..two.clone() }]);
+    assert_eq!(codes(&findings), ["md-volume-doubtful"]);
+    // An older one does not count.
+    let (_, findings) = array(&[one, Device { synced: 0, events: 9, ..two }]);
+    assert!(findings.is_empty(), "{findings:?}");
+}
+
+/// `device` as an image that lacks its last bytes, `lost` of them after the data's end.
+fn cut(disk: usize, device: &Device, lost: usize) -> Region {
+    let mut bytes = device.bytes(SIZE);
+    bytes.truncate(DATA + device.data.len() - lost);
+    region(disk, bytes)
+}
+
+#[test]
+fn an_image_that_is_shorter_than_its_superblock_says_is_a_member() {
+    for (minor, lost) in [(1, 1), (1, 512), (2, 1), (2, 700), (2, 4096)] {
+        let [one, two] = sides().map(|side| Device { minor: Some(minor), ..side });
+        let (volumes, findings) = assemble(&[cut(0, &one, lost), cut(1, &two, 0)]);
+        let [volume] = volumes.as_slice() else { panic!("{findings:?}") };
+        assert_eq!(volume.health, Health::Degraded);
+        assert_eq!(codes(&findings), ["md-device-partial"]);
+        let parts = &volume.membership.as_ref().unwrap().parts;
+        assert_eq!((parts[0].state, parts[1].state), (PartState::CutShort, PartState::Present));
+        // What it lacks comes from the other one.
+        let mut bytes = vec![0; 64 << 10];
+        volume.device.read_at(0, &mut bytes).unwrap();
+        assert_eq!((bytes[0], bytes[(64 << 10) - 1]), (9, 9));
+        // Alone it lacks its end, and nothing else.
+        let (volumes, findings) = assemble(&[cut(0, &one, lost)]);
+        assert!(codes(&findings).contains(&"md-device-partial"), "{findings:?}");
+        assert_eq!((volumes[0].health, first(&volumes[0])), (Health::Failed, Ok(7)));
+        let end = (64 << 10) - 1;
+        let error = volumes[0].device.read_at(end, &mut [0]).unwrap_err();
+        assert!(error.message().contains("ends before the data"), "{error}");
+        assert!(volumes[0].device.read_at(end - 4096, &mut [0; 512]).is_ok() || lost == 4096);
+    }
+}
+
+#[test]
+fn an_image_that_lost_what_came_after_its_superblock_is_whole() {
+    for (minor, lost) in [
+        (Some(0), 1),
+        (Some(0), 4096),
+        (Some(0), 7900),
+        (None, 1),
+        (None, 4096),
+        (None, (60 << 10) - 1),
+    ] {
+        let place = format!("{minor:?} without {lost}");
+        let [one, two] = sides().map(|side| Device { minor, ..side });
+        let mut bytes = one.bytes(SIZE);
+        bytes.truncate(SIZE - lost);
+        let (volumes, findings) = assemble(&[region(0, bytes), region(1, two.bytes(SIZE))]);
+        let [volume] = volumes.as_slice() else { panic!("{place}: {findings:?}") };
+        assert!(findings.is_empty(), "{place}: {findings:?}");
+        assert_eq!((volume.health, first(volume)), (Health::Healthy, Ok(7)), "{place}");
+    }
+}
+
+#[test]
+fn a_claim_says_what_is_wrong_with_its_superblock() {
+    let damage = |bytes: Vec<u8>| Md.claim(&region(0, bytes)).unwrap().unwrap().damage;
+    let mut bytes = Device::new(0, 2).bytes(SIZE);
+    assert_eq!(damage(bytes.clone()), None);
+    bytes[4096 + 100] ^= 1;
+    let damage = damage(bytes).unwrap();
+    assert_eq!(damage.at, 4096 + 0xD8);
+    assert!(damage.reason.contains("has a bad checksum"), "{}", damage.reason);
 }
 
 #[test]
@@ -185,7 +368,7 @@ fn numbers_that_no_device_bears_are_damage() {
         (80, u64::MAX),
         (128, u64::MAX >> 9),
         (136, u64::MAX),
-        (136, SIZE as u64),
+        (136, u64::MAX >> 9),
         (220, 1921),
         (220, 0xFFFF_FFFF),
     ] {
@@ -318,6 +501,10 @@ fn a_journal_that_does_not_fit_is_a_reason_not_to_read() {
     devices.push(devices[3].clone());
     assert!(refused(&devices).contains("is given more than once"));
     assert!(refused(&journaled(&[32])).contains("past the end of the array"));
+    // One that fills all blocks of its ring leaves none for its end.
+    let most: Vec<u64> = (0..15).collect();
+    assert!(refused(&journaled(&most)).contains("has more blocks than its ring"));
+    assert_eq!(first(&array(&journaled(&most[..14])).0), Ok(3));
     // A block that is not whole ends the log.
     let mut devices = journaled(&[0]);
     devices[3].data[5000] ^= 1;

@@ -108,6 +108,7 @@ pub(super) fn parse(bytes: &[u8], at: u64) -> BlockResult<Option<Superblock>> {
     };
     Ok(Some(Superblock {
         version: Version::Old,
+        place: at,
         array: uuid([5, 13, 14, 15].map(|index| words.get(index))),
         // Only a journal asks for it, which there is none of.
         array_bytes: [0; 16],

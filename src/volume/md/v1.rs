@@ -20,8 +20,8 @@
 //! | 0x5C   | 4    | `raid_disks`      |                                                           |
 //! | 0x60   | 4    | `bitmap_offset`   | not looked at                                             |
 //! | 0x64   | 28   | new shape         | of a reshape; not looked at                               |
-//! | 0x80   | 8    | `data_offset`     | in sectors                                                |
-//! | 0x88   | 8    | `data_size`       | in sectors; must end inside the device                    |
+//! | 0x80   | 8    | `data_offset`     | in sectors; past a superblock at the start                |
+//! | 0x88   | 8    | `data_size`       | in sectors; an image may end before                       |
 //! | 0x90   | 8    | `super_offset`    | where this superblock is, in sectors                      |
 //! | 0x98   | 8    | `recovery_offset` | sectors that were rebuilt; tail of the log of a journal   |
 //! | 0xA0   | 4    | `dev_number`      | index into `dev_roles`                                    |
@@ -41,7 +41,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use volfold_block::{BlockError, BlockResult};
+use volfold_block::{BlockError, BlockResult, byte_count};
 use zerocopy::byteorder::{BE, LE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -99,17 +99,12 @@ const _: () = assert!(offset_of!(RawSuperblock, bblog_offset) == 0xBC);
 const _: () = assert!(offset_of!(RawSuperblock, sb_csum) == 0xD8);
 const _: () = assert!(size_of::<RawSuperblock>() == 0x100);
 
-/// The superblock in `bytes`, which are at `at` of a device of `size` bytes; `None` if there is none, or
-/// one that was written for another place.
+/// The superblock in `bytes`, which are at `at` of a device; `None` if there is none, or one that was written
+/// for another place.
 ///
 /// # Errors
 /// `Corrupt` if a superblock is there and contradicts itself.
-pub(super) fn parse(
-    bytes: &[u8],
-    at: u64,
-    version: Version,
-    size: u64,
-) -> BlockResult<Option<Superblock>> {
+pub(super) fn parse(bytes: &[u8], at: u64, version: Version) -> BlockResult<Option<Superblock>> {
     let Ok((raw, rest)) = RawSuperblock::ref_from_prefix(bytes) else {
         return Ok(None);
     };
@@ -130,10 +125,14 @@ pub(super) fn parse(
     let data_offset = bytes_of(raw.data_offset).ok_or_else(large(0x80))?;
     let data_size = bytes_of(raw.data_size).ok_or_else(large(0x88))?;
     let component = bytes_of(raw.size).ok_or_else(large(0x50))?;
-    // The superblock at the end bounds the data too.
-    let room = if version == Version::End { at } else { size };
+    // A superblock at the end bounds the data. Else an image may have been cut short.
+    let room = if version == Version::End { at } else { u64::MAX };
     if data_offset.checked_add(data_size).is_none_or(|end| end > room) {
         return Err(corrupt("MD superblock has data past the end of the device", 0x88));
+    }
+    // Linux leaves 4 KiB to a superblock at the start.
+    if version != Version::End && data_offset < at.saturating_add(byte_count(SUPERBLOCK)) {
+        return Err(corrupt("MD superblock has data in its own place", 0x80));
     }
     let features = raw.feature_map.get();
     let is_rebuilt = features & FEATURE_RECOVERY != 0;
@@ -146,6 +145,7 @@ pub(super) fn parse(
     let resync = raw.resync_offset.get();
     Ok(Some(Superblock {
         version,
+        place: at,
         array: uuid(raw.set_uuid.map(U32::get)),
         array_bytes: raw.set_uuid.as_bytes().try_into().unwrap_or_default(),
         name: text(&raw.set_name),

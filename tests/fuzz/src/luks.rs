@@ -43,7 +43,7 @@ pub fn run(data: &[u8]) {
     let region = region(0, Shell { parts: vec![(0, start)], rest, size: SIZE });
     let claim = Luks.claim(&region).expect("it can be read").expect("it has a header");
     let mut findings = Vec::new();
-    for volume in Luks.assemble(&claim.group, &[region], &mut findings) {
+    for volume in Luks.assemble(&claim.group, std::slice::from_ref(&region), &mut findings) {
         let device = &volume.device;
         let _ = device.read_at(0, &mut [0; 512]);
         for extent in &volume.extents {
@@ -51,7 +51,13 @@ pub fn run(data: &[u8]) {
         }
         let Some(lock) = &volume.lock else { continue };
         let key = Key::new(KeyKind::Password, "key");
-        let opened = lock.unlock.unlock(&key, &WorkBudget::new(WORK));
+        let opened = match lock.is_detached {
+            true => lock
+                .unlock
+                .unlock_detached(&key, &WorkBudget::new(WORK))
+                .and_then(|opener| opener.map(|it| it.over(&region.device, SIZE)).transpose()),
+            false => lock.unlock.unlock(&key, &WorkBudget::new(WORK)),
+        };
         if let Ok(Some(device)) = opened {
             let mut buf = vec![0; 70_000.min(device.size() as usize)];
             let _ = device.read_at(0, &mut buf);

@@ -88,6 +88,8 @@ pub(crate) struct BitLockerKey {
 pub(crate) struct EncryptedFacts {
     /// The image that it lies in.
     pub(crate) file: String,
+    /// The image that has its header, if that is another one.
+    pub(crate) header: Option<String>,
     pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) size: u64,

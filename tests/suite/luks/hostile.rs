@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use volfold::DiskSet;
 
-use super::{PASSWORD, codes, copy, find, open, patch};
-use crate::common::fixtures::fixture;
+use super::{PASSWORD, bytes_of, codes, copy, find, open, patch};
+use crate::common::fixtures::{EncryptedFacts, fixture};
 use crate::common::program::Scratch;
+use crate::common::sha256;
 use crate::harness::{apply, test};
 
 /// Bytes of a header and its metadata in the fixtures.
@@ -78,6 +79,18 @@ fn what_takes_too_much_work_or_memory_is_refused() {
         assert!(error.message().contains(reason), "{key} {value}: {error}");
         assert!(codes(set.findings()).contains(&"luks-volume-refused"), "{key} {value}");
     }
+}
+
+#[apply(test)]
+fn more_memory_than_is_usual_takes_a_key_for_the_volume_alone() {
+    let scratch = Scratch::new("luks");
+    let more = |text: &str| with_number(text, "memory", "1048577");
+    let (_, set) = changed(&scratch, "argon2id.img", more);
+    assert!(set.volumes()[0].volume.lock.is_some());
+    let [finding] = set.findings() else { panic!("{:?}", set.findings()) };
+    assert_eq!(finding.code, "volume-unreadable");
+    let told = "takes 1048577 KiB of memory, above 1 GiB; give the key for this volume alone";
+    assert!(finding.message.contains(told), "{finding}");
 }
 
 #[apply(test)]
@@ -173,6 +186,150 @@ fn headers_of_luks1_that_make_no_sense_are_refused() {
     assert!(set.volumes()[0].volume.lock.is_some());
     let told = &set.findings()[0].message;
     assert!(told.contains("key material of slot 0"), "{told}");
+}
+
+/// A change of metadata.
+type Change = fn(&str) -> String;
+
+/// Changes of the metadata of `essiv.img` that put something in the place of something else, and what is said.
+const MISPLACED: [(Change, &str); 5] = [
+    (
+        |text| text.replace("\"offset\":\"327680\"", "\"offset\":\"323584\""),
+        "a segment begins before the key slots end",
+    ),
+    (
+        |text| text.replace("\"offset\":\"327680\"", "\"offset\":\"4096\""),
+        "a segment begins before the key slots end",
+    ),
+    (
+        |text| text.replace("\"offset\":\"32768\"", "\"offset\":\"28672\""),
+        "areas of key slots lie outside of their place",
+    ),
+    (
+        |text| text.replace("\"keyslots_size\":\"294912\"", "\"keyslots_size\":\"98304\""),
+        "areas of key slots lie outside of their place",
+    ),
+    (
+        |text| {
+            let second = "\"segments\":{\"1\":{\"type\":\"linear\",\"offset\":\"331776\",\
+                          \"size\":\"dynamic\"},\"0\":{";
+            let text = text.replace("\"size\":\"dynamic\"", "\"size\":\"65536\"");
+            text.replace("\"segments\":{\"0\":{", second)
+        },
+        "segments overlap",
+    ),
+];
+
+#[apply(test)]
+fn what_lies_in_the_place_of_something_else_is_refused() {
+    for (change, reason) in MISPLACED {
+        let scratch = Scratch::new("luks");
+        let (_, set) = changed(&scratch, "essiv.img", change);
+        let [volume] = set.volumes() else { panic!("one volume") };
+        let error = volume.volume.device.read_at(0, &mut [0]).expect_err("a refusal");
+        assert!(error.message().contains(reason), "{reason}: {error}");
+        assert_eq!(codes(set.findings()), ["luks-volume-refused"], "{reason}");
+    }
+    // The data of LUKS1 begin inside of the key material.
+    let scratch = Scratch::new("luks");
+    let path = copy(&scratch, "serpent.img");
+    patch(&path, 0x68, &16_u32.to_be_bytes());
+    let set = open(&[path], &[PASSWORD.as_bytes()]);
+    let told = &set.findings()[0].message;
+    assert!(told.contains("data of LUKS1 begin inside of key slot 0"), "{told}");
+}
+
+#[cfg(target_os = "linux")]
+#[apply(test)]
+fn cryptsetup_refuses_what_lies_in_the_place_of_something_else() {
+    use crate::common::program::{program, text};
+    crate::harness::needs_programs(&["cryptsetup"]);
+    for (how, reason) in MISPLACED {
+        let scratch = Scratch::new("luks");
+        let path = copy(&scratch, "essiv.img");
+        program("cryptsetup", &["luksDump", text(&path)]).code(0);
+        change(&path, how);
+        let output = program("cryptsetup", &["luksDump", text(&path)]);
+        assert_ne!(output.code, Some(0), "{reason}: {output:?}");
+    }
+}
+
+/// What is in the volume of `facts` in the image at `path`.
+fn right(path: &Path, facts: &EncryptedFacts) -> Vec<u8> {
+    let set = open(&[path.to_path_buf()], &[PASSWORD.as_bytes()]);
+    let bytes = bytes_of(&*find(&set, &facts.id).volume.device);
+    assert_eq!(sha256(&bytes), facts.sha256);
+    bytes
+}
+
+/// Whether what is read of the volume of `set` with the id of `facts` is `right`, an error, or told.
+fn is_right_or_told(set: &DiskSet, facts: &EncryptedFacts, right: &[u8]) -> bool {
+    let volume = set.volumes().iter().find(|volume| volume.id() == facts.id);
+    let Some(volume) = volume else { return set.volumes().iter().all(|it| it.is_left_out()) };
+    let device = &volume.volume.device;
+    let mut bytes = vec![0; usize::try_from(device.size().min(32 << 10)).expect("a size")];
+    match device.read_at(0, &mut bytes) {
+        Ok(()) => right.starts_with(&bytes) || !set.findings().is_empty(),
+        Err(_) => volume.is_left_out(),
+    }
+}
+
+#[apply(test)]
+fn a_number_of_the_metadata_that_is_wrong_gives_no_wrong_byte_in_silence() {
+    for (index, name) in [(0, "argon2id.img"), (2, "essiv.img")] {
+        let facts = &fixture("luks").encrypted[index];
+        assert_eq!(facts.file, name);
+        let scratch = Scratch::new("luks");
+        let path = copy(&scratch, name);
+        let whole = fs::read(&path).expect("an image");
+        let right = right(&path, facts);
+        let text = std::cell::RefCell::new(String::new());
+        change(&path, |found| {
+            text.replace(found.to_owned());
+            format!("{found} ")
+        });
+        let text = text.into_inner();
+        // What lies where, and is encrypted how, only the header says.
+        let end = text.find("\"segments\":{\"0\"").expect("segments");
+        let after = end + text[end..].find("\"digests\"").expect("digests");
+        let is_digit = |at: usize| text.as_bytes()[at].is_ascii_digit();
+        let starts = (1..text.len()).filter(|at| is_digit(*at) && !is_digit(at - 1));
+        for at in starts.filter(|at| !(end..after).contains(at)) {
+            let old: String = text[at..].chars().take_while(char::is_ascii_digit).collect();
+            for new in ["0", "1", "4294967295", "18446744073709551615"] {
+                fs::write(&path, &whole).expect("an image");
+                if new == old {
+                    continue;
+                }
+                change(&path, |text| [&text[..at], new, &text[at + old.len()..]].concat());
+                let set = open(std::slice::from_ref(&path), &[PASSWORD.as_bytes()]);
+                let place = format!("{name}: {old} at {at} is {new}: {:?}", set.findings());
+                assert!(is_right_or_told(&set, facts, &right), "{place}");
+            }
+        }
+    }
+}
+
+#[apply(test)]
+fn every_byte_of_a_header_of_luks1_may_be_wrong() {
+    let facts = &fixture("luks").encrypted[3];
+    let scratch = Scratch::new("luks");
+    let path = copy(&scratch, &facts.file);
+    let whole = fs::read(&path).expect("an image");
+    let right = right(&path, facts);
+    let start = whole.windows(6).position(|bytes| bytes == b"LUKS\xBA\xBE").expect("a header");
+    // Where the data begin only the header says.
+    // Of the slots that hold nothing a few bytes.
+    let all = (0..0x100).chain((0x100..592).step_by(12));
+    for at in all.filter(|at| !(0x68..0x6C).contains(at)) {
+        let mut bytes = whole.clone();
+        bytes[start + at] ^= 0x11;
+        fs::write(&path, bytes).expect("an image");
+        let set = open(std::slice::from_ref(&path), &[PASSWORD.as_bytes()]);
+        let is_uuid = (0xA8..0xD0).contains(&at);
+        let is_right = is_uuid || is_right_or_told(&set, facts, &right);
+        assert!(is_right, "byte {at}: {:?}", set.findings());
+    }
 }
 
 #[apply(test)]

@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use volfold::volume::lock::{Key, KeyKind, KeyRequest, KeySource};
+use volfold::{DiskSet, OpenOptions};
 
 use super::{PASSWORD, open};
 use crate::common::fixtures::fixture;
@@ -92,6 +96,22 @@ fn without_its_key_an_image_is_refused_and_says_what_opens_it() {
     let key = format!("other=file:{}", text(&scratch.join("key")));
     let output = volfold(["list", text(&image), "--key", &key]).code(1);
     output.says("is for other, and no locked volume is called so");
+}
+
+#[apply(test)]
+fn the_keys_of_an_encrypted_image_go_once_the_set_is_open() {
+    needs_programs(&["qemu-img"]);
+    let scratch = Scratch::new("qcow2-luks");
+    let image = encrypted(&scratch, &fixture("ext2-1k").path(), "disk.qcow2", "");
+    let keys: Arc<dyn KeySource> = Arc::new(|request: &KeyRequest<'_>| {
+        Ok((request.attempt == 0).then(|| Key::new(KeyKind::Password, PASSWORD)))
+    });
+    let mut options = OpenOptions::default();
+    options.keys = keys.clone();
+    let set = DiskSet::open([image], &options).expect("a set");
+    drop(options);
+    assert!(set.volumes()[0].reason.is_none());
+    assert_eq!(Arc::strong_count(&keys), 1, "the set has no key");
 }
 
 #[apply(test)]
