@@ -108,7 +108,8 @@ impl<'a> AttributeFork<'a> {
             Some(fork @ Fork { format: Format::Local, .. }) => Source::Short(fork.bytes(bytes)),
             Some(fork) if fork.format == Format::Extents && fork.extents == 0 => Source::Empty,
             Some(fork) => {
-                let extents = map::read(volume, inode.number, fork, bytes, u64::MAX)?;
+                let end = map::end_of_attributes(volume);
+                let extents = map::read(volume, inode.number, fork, bytes, end)?;
                 if extents.has_overlap() {
                     let message =
                         format!("attributes of inode {} have a block twice", inode.number);

@@ -21,6 +21,7 @@ mod inode;
 mod log;
 mod map;
 mod mounted;
+mod numbers;
 mod recovery;
 mod superblock;
 mod volume;

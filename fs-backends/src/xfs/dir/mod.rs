@@ -27,6 +27,7 @@ use crate::node::FileKind;
 
 /// The bytes of each of the three spaces.
 const SPACE: u64 = 32 << 30;
+const SPACES: u64 = 3 * SPACE;
 /// LIMIT: after so many damaged blocks the rest of a directory is not looked at.
 const MAX_DAMAGED: u32 = 1024;
 
@@ -85,7 +86,7 @@ enum Source {
 /// # Errors
 /// `Corrupt` if a block is in it twice: it would have more names than the volume has bytes.
 pub(super) fn read_map(volume: &Volume, inode: &Inode, bytes: &[u8]) -> FsResult<Arc<Extents>> {
-    let extents = map::read(volume, inode.number, &inode.data, bytes, u64::MAX)?;
+    let extents = map::read(volume, inode.number, &inode.data, bytes, SPACES)?;
     if extents.has_overlap() {
         let message = format!("directory with inode {} has a block twice", inode.number);
         return Err(FsError::corrupt(message));
@@ -159,6 +160,10 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// `NotFound`; `Corrupt` if it was not found and part of the directory cannot be read.
     pub(super) fn find(&self, name: &[u8]) -> FsResult<Found> {
+        // The index has them too, and they are no names of what is in the directory.
+        if matches!(name, b"." | b"..") {
+            return Err(FsError::not_found());
+        }
         let by_index = match &self.source {
             Source::Blocks(extents) if extents.end() > SPACE => {
                 self.find_by_hash(extents, name).map(Some)

@@ -5,6 +5,18 @@ use crate::xfs::bytes::{array, be32};
 
 /// Kinds of items.
 pub(super) mod kind {
+    /// Free space, with its end after it.
+    pub(in super::super) const FREE_INTENT: u16 = 0x1236;
+    pub(in super::super) const FREE_DONE: u16 = 0x1237;
+    pub(in super::super) const QUOTA: u16 = 0x123D;
+    pub(in super::super) const QUOTA_OFF: u16 = 0x123E;
+    /// The owners of blocks, with its end after it.
+    pub(in super::super) const OWNER_INTENT: u16 = 0x1240;
+    /// How often blocks are shared, with its end after it.
+    pub(in super::super) const SHARE_DONE: u16 = 0x1243;
+    /// The same three of the realtime device.
+    pub(in super::super) const REALTIME_FREE_INTENT: u16 = 0x124A;
+    pub(in super::super) const REALTIME_SHARE_DONE: u16 = 0x124F;
     pub(in super::super) const INODE: u16 = 0x123B;
     pub(in super::super) const BUFFER: u16 = 0x123C;
     pub(in super::super) const NEW_INODES: u16 = 0x123F;

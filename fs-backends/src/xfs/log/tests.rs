@@ -139,7 +139,7 @@ fn files_of_changes_that_were_not_ended_are_doubted() {
         intent(kind::MAP_DONE, 1, 0),
         intent(kind::EXCHANGE_DONE, 4, 0),
         // Free space alone.
-        intent(0x1236, 5, 135),
+        intent(kind::FREE_INTENT, 5, 135),
     ] {
         intents.take(&item).unwrap();
     }
@@ -164,7 +164,7 @@ fn superblock() -> Superblock {
         (0x64, &0xB4A5_u16.to_be_bytes()),
         (0x66, &512_u16.to_be_bytes()),
         (0x68, &512_u16.to_be_bytes()),
-        (0x78, &[12]),
+        (0x78, &[12, 9]),
         (0x7A, &[9]),
         (0x7B, &[3]),
         (0x7C, &[12]),
