@@ -294,13 +294,6 @@ impl Extents {
     }
 }
 
-#[cfg(feature = "xfs")]
-impl crate::kept::Memory for Extents {
-    fn memory(&self) -> u64 {
-        Extents::memory(self)
-    }
-}
-
 fn span_of(offset: u64, buf: &[u8]) -> FsResult<Span> {
     Span::of_buffer(offset, buf.len()).ok_or_else(|| FsError::past_the_end(offset))
 }

@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 use volfold_block::{Finding, FindingLog, bytes_to_index, code};
 
 use super::attributes::{AttributeFork, RemoteKind, read_remote};
-use super::dir::{self, Directory, Entry, Walked, damaged_directory};
+use super::dir::{self, Directory, DirectoryMap, Entry, Walked, damaged_directory};
 use super::inode::{Format, Inode};
 use super::numbers::Numbers;
 use super::volume::Volume;
 use super::{acl, groups, identity, map, recovery};
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::{ExtentFile, Extents};
+use crate::extents::ExtentFile;
 use crate::kept::Kept;
 use crate::node::{
     DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
@@ -36,7 +36,7 @@ const CURSOR_DAMAGED: u64 = 1 << 62;
 pub(super) struct Xfs {
     volume: Volume,
     info: FsInfo,
-    maps: Kept<Extents>,
+    maps: Kept<DirectoryMap>,
     ways: Ways,
     numbers: Numbers,
     free_blocks: OnceLock<u64>,
@@ -148,6 +148,19 @@ impl Xfs {
         }
     }
 
+    /// Notes if the names of `directory`, whose inode is `number`, are not those of its index.
+    ///
+    /// # Errors
+    /// If the host cannot read.
+    fn compare_index(&self, number: u64, directory: &Directory<'_>) -> FsResult<()> {
+        if !directory.agrees_with_index()? {
+            let line =
+                format!("names of the directory with inode {number} are not those of its index");
+            self.log.add(Finding::warning(code::XFS_DIRECTORY_INDEX, line));
+        }
+        Ok(())
+    }
+
     /// Notes if `..` of `directory`, whose inode is `number`, is not where it was reached from.
     fn compare_parent(&self, number: u64, directory: &Directory<'_>) {
         if let (Some(reached), Ok(said)) = (self.ways.parent(number), directory.parent())
@@ -210,7 +223,9 @@ impl FileSystem for Xfs {
 
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
         let parent = self.numbers.inode(dir)?;
-        let found = self.directory(parent)?.find(name.as_bytes())?;
+        let directory = self.directory(parent)?;
+        self.compare_index(parent, &directory)?;
+        let found = directory.find(name.as_bytes())?;
         let way = Way { parent, position: found.position };
         match self.volume.read_inode(found.inode, &mut Vec::new()) {
             Ok(inode) if inode.kind != FileKind::Directory => {}
@@ -271,6 +286,7 @@ impl FileSystem for Xfs {
         })?;
         if start == 0 {
             self.compare_parent(parent, &directory);
+            self.compare_index(parent, &directory)?;
         }
         // Every name that can be read was given; that there were others must not be silent.
         match walked {
