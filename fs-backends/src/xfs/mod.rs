@@ -28,6 +28,11 @@ mod volume;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod recovery_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::node::{FileKind, FileSystem, Name, StreamName};
 use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount, noise};
 
 /// A volume of 16 MiB with a few files, `None` without `mkfs.xfs`.
-fn volume(options: &[&str]) -> Option<Vec<u8>> {
+pub(super) fn volume(options: &[&str]) -> Option<Vec<u8>> {
     let scratch = Scratch::new("xfs");
     scratch.blank(16 << 20);
     scratch.write("content", &noise(20_000, 7));
@@ -54,7 +54,9 @@ fn a_tree_of_a_prototype_reads_as_it_was_described() {
             for number in 0..count {
                 fs.lookup(dir, Name::new(&format!("name-{number}"))).unwrap();
             }
-            assert_eq!(kind_of(fs.lookup(dir, Name::new("name-"))), FsErrorKind::NotFound);
+            for absent in ["name-", ".", ".."] {
+                assert_eq!(kind_of(fs.lookup(dir, Name::new(absent))), FsErrorKind::NotFound);
+            }
         }
         assert_eq!(kind_of(fs.lookup(file, Name::new("a"))), FsErrorKind::NotADirectory);
         assert!(fs.usage().unwrap().used > 0);

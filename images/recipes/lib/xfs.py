@@ -154,6 +154,55 @@ def small_blocks():
     return finish("xfs-1k", image, "trees of extents and attributes; times of 32 bits", 1024)
 
 
+def holemasks(image):
+    """Masks of the inodes that are missing in chunks, of those that are sparse."""
+    found = set()
+    for group in range(2):
+        text = tools.run("xfs_db", "-r", "-c", f"agi {group}", "-c", "addr root", "-c", "p", image).decode()
+        for record in text.split("[startino,holemask,count,freecount,free]")[-1].splitlines()[0].split():
+            number, _, fields = record.partition(":[")
+            fields = fields.rstrip("]").split(",")
+            if number.isdigit() and int(fields[1], 0):
+                found.add(fields[1])
+    return found
+
+
+@recipe("xfs-trees")
+def trees():
+    """A tree of extents with interior blocks, and chunks of inodes with holes."""
+    options = ["-b", "size=1024", "-d", "agcount=2", "-i", "nrext64=0,sparse=1", "-m", "reflink=0,rmapbt=0"]
+
+    def more(root):
+        fragment(os.path.join(root, "fragmented.bin"), 2600, 2048)
+        folder = os.path.join(root, "pieces")
+        os.mkdir(folder)
+        # No free space of 32 blocks in a row, which a whole chunk needs, but of 16.
+        number = 0
+        try:
+            while True:
+                with open(os.path.join(folder, f"{number}"), "wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, 16384)
+                number += 1
+        except OSError:
+            pass
+        tools.run("sync", "-f", root)
+        for other in range(0, number, 2):
+            os.unlink(os.path.join(folder, f"{other}"))
+        tools.run("sync", "-f", root)
+        late = os.path.join(root, "late")
+        os.mkdir(late)
+        for number in range(400):
+            with open(os.path.join(late, f"{number}"), "wb") as file:
+                file.write(b"%d" % number)
+
+    image = filled("xfs-trees", 20 << 20, 9, ["short"], *options, more=more)
+    levels = tools.run("xfs_db", "-r", "-c", "path /fragmented.bin", "-c", "p u3.bmbt.level", image).decode()
+    assert levels.split()[-1] == "2", levels
+    masks = holemasks(image)
+    assert masks, "no sparse chunk of inodes"
+    return finish("xfs-trees", image, f"extents in a tree of three levels; chunks of inodes without {sorted(masks)}", 1024)
+
+
 @recipe("xfs-large-counters")
 def large_counters():
     options = ["-i", "size=1024,nrext64=1", "-n", "size=65536", "-m", "rmapbt=1", "-s", "size=4096"]

@@ -19,6 +19,8 @@ mod transactions;
 mod walk;
 
 #[cfg(test)]
+mod ring_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, byte_count};
 
 pub(super) use self::ends::Ends;
+#[cfg(test)]
+pub(super) use self::items::kind;
 pub(super) use self::overlay::Replayed;
 pub(super) use self::replay::{newest_in_headers, replay};
 use crate::error::{FsError, FsResult};
