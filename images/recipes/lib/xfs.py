@@ -6,6 +6,7 @@ mount everywhere any more: those volumes mkfs.xfs fills itself, and GRUB compare
 
 import hashlib
 import os
+import re
 
 from . import listing, tools, tree
 from .index import Fixture, recipe
@@ -156,46 +157,34 @@ def small_blocks():
 
 def holemasks(image):
     """Masks of the inodes that are missing in chunks, of those that are sparse."""
-    found = set()
-    for group in range(2):
-        text = tools.run("xfs_db", "-r", "-c", f"agi {group}", "-c", "addr root", "-c", "p", image).decode()
-        for record in text.split("[startino,holemask,count,freecount,free]")[-1].splitlines()[0].split():
-            number, _, fields = record.partition(":[")
-            fields = fields.rstrip("]").split(",")
-            if number.isdigit() and int(fields[1], 0):
-                found.add(fields[1])
-    return found
+    text = tools.run("xfs_db", "-r", "-c", "agi 0", "-c", "addr root", "-c", "p", image).decode()
+    records = re.findall(r"\d+:\[\d+,(\w+),\d+,\d+,\w+\]", text)
+    return {mask for mask in records if int(mask, 0)}
 
 
 @recipe("xfs-trees")
 def trees():
     """A tree of extents with interior blocks, and chunks of inodes with holes."""
-    options = ["-b", "size=1024", "-d", "agcount=2", "-i", "nrext64=0,sparse=1", "-m", "reflink=0,rmapbt=0"]
+    options = ["-b", "size=1024", "-i", "nrext64=0,sparse=1", "-m", "reflink=0,rmapbt=0"]
 
     def more(root):
         fragment(os.path.join(root, "fragmented.bin"), 2600, 2048)
-        folder = os.path.join(root, "pieces")
-        os.mkdir(folder)
-        # No free space of 32 blocks in a row, which a whole chunk needs, but of 16.
-        number = 0
-        try:
-            while True:
-                with open(os.path.join(folder, f"{number}"), "wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, 16384)
-                number += 1
-        except OSError:
-            pass
+        # No free space of 32 blocks in a row, which a whole chunk needs, but of 31.
+        tools.run("xfs_io", "-x", "-c", "resblks 8", root)
+        full = os.path.join(root, "full.bin")
+        size = (os.statvfs(root).f_bavail - 40) * 1024
+        tools.run("xfs_io", "-f", "-c", f"falloc 0 {size}", full)
         tools.run("sync", "-f", root)
-        for other in range(0, number, 2):
-            os.unlink(os.path.join(folder, f"{other}"))
+        for start in range(0, size - 32768, 32768):
+            tools.run("fallocate", "-p", "-o", str(start + 1024), "-l", str(31 * 1024), full)
         tools.run("sync", "-f", root)
         late = os.path.join(root, "late")
         os.mkdir(late)
-        for number in range(400):
+        for number in range(600):
             with open(os.path.join(late, f"{number}"), "wb") as file:
-                file.write(b"%d" % number)
+                file.write(b"%d" % number if number % 20 == 0 else b"")
 
-    image = filled("xfs-trees", 20 << 20, 9, ["short"], *options, more=more)
+    image = filled("xfs-trees", 16 << 20, 9, ["short"], *options, more=more)
     levels = tools.run("xfs_db", "-r", "-c", "path /fragmented.bin", "-c", "p u3.bmbt.level", image).decode()
     assert levels.split()[-1] == "2", levels
     masks = holemasks(image)
