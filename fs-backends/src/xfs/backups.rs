@@ -48,8 +48,12 @@ fn compared(device: &dyn BlockDevice, mut primary: Superblock) -> FsResult<Super
     if second.is_of_the_same(&primary) {
         return Ok(primary);
     }
-    let confirms =
-        |one: &Superblock| at_group(device, one, 2).is_ok_and(|third| third.is_of_the_same(one));
+    // The last one names the root inode too.
+    let last = |one: &Superblock| {
+        let group = one.ag_count.checked_sub(1).filter(|&group| group > 1)?;
+        at_group(device, one, group).ok()
+    };
+    let confirms = |one: &Superblock| last(one).is_some_and(|third| third.is_of_the_same(one));
     match (confirms(&primary), confirms(&second)) {
         (true, false) => Ok(primary),
         (false, true) => {

@@ -28,6 +28,11 @@ mod volume;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod geometry_tests;
+#[cfg(test)]
+mod map_tests;
+#[cfg(test)]
+#[cfg(unix)]
 mod recovery_tests;
 #[cfg(test)]
 mod testing;

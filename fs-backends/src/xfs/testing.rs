@@ -1,7 +1,10 @@
 //! Builders for the tests of this driver.
 
+use volfold_block::{BlockDevice, BlockResult};
+
 use super::bytes::put;
 use super::checksum;
+use super::superblock::Superblock;
 
 const BLOCK: usize = 512;
 
@@ -114,4 +117,55 @@ pub(super) fn transaction(number: u32, items: &[Vec<u8>]) -> Vec<Operation> {
 /// An item of one region: its type, how many regions, and what comes after.
 pub(super) fn item(kind: u16, rest: &[u8]) -> Vec<u8> {
     [&kind.to_le_bytes()[..], &1_u16.to_le_bytes(), rest].concat()
+}
+
+/// A superblock of version 4: one group of 4096 blocks of 512 bytes, inodes of 256.
+pub(super) fn superblock_v4() -> Superblock {
+    let mut bytes = vec![0; BLOCK];
+    let fields: [(usize, &[u8]); 10] = [
+        (0x00, b"XFSB"),
+        (0x04, &512_u32.to_be_bytes()),
+        (0x08, &4096_u64.to_be_bytes()),
+        (0x54, &4096_u32.to_be_bytes()),
+        (0x58, &1_u32.to_be_bytes()),
+        (0x64, &0xB4A4_u16.to_be_bytes()),
+        (0x66, &512_u16.to_be_bytes()),
+        (0x68, &256_u16.to_be_bytes()),
+        (0x78, &[9, 9, 8, 1, 12]),
+        (0xC8, &0x0A_u32.to_be_bytes()),
+    ];
+    for (at, field) in fields {
+        put(&mut bytes, at, field).unwrap();
+    }
+    Superblock::parse(&bytes, 0).unwrap()
+}
+
+/// A large device of zeros but for some pieces.
+pub(super) struct SparseDevice {
+    pub(super) size: u64,
+    pub(super) pieces: Vec<(u64, Vec<u8>)>,
+}
+
+impl BlockDevice for SparseDevice {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> u32 {
+        512
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        let end = offset + u64::try_from(buf.len()).unwrap();
+        assert!(end <= self.size, "a read of {offset} to {end}");
+        buf.fill(0);
+        for (start, bytes) in &self.pieces {
+            let (from, to) = (offset.max(*start), end.min(*start + bytes.len() as u64));
+            if from < to {
+                let part = |origin: u64| (from - origin) as usize..(to - origin) as usize;
+                buf[part(offset)].copy_from_slice(&bytes[part(*start)]);
+            }
+        }
+        Ok(())
+    }
 }

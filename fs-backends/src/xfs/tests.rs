@@ -7,8 +7,13 @@ use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount
 
 /// A volume of 16 MiB with a few files, `None` without `mkfs.xfs`.
 pub(super) fn volume(options: &[&str]) -> Option<Vec<u8>> {
+    volume_of(16 << 20, options)
+}
+
+/// The same of another size.
+pub(super) fn volume_of(size: u64, options: &[&str]) -> Option<Vec<u8>> {
     let scratch = Scratch::new("xfs");
-    scratch.blank(16 << 20);
+    scratch.blank(size);
     scratch.write("content", &noise(20_000, 7));
     let host = scratch.0.join("content");
     let host = host.to_str().unwrap();
@@ -29,7 +34,7 @@ pub(super) fn volume(options: &[&str]) -> Option<Vec<u8>> {
     scratch.run("mkfs.xfs", &words).then(|| scratch.image())
 }
 
-const VERSION_4: &[&str] = &["-m", "crc=0"];
+pub(super) const VERSION_4: &[&str] = &["-m", "crc=0"];
 
 #[test]
 fn a_tree_of_a_prototype_reads_as_it_was_described() {
