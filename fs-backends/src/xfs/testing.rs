@@ -68,7 +68,7 @@ impl LogBuilder {
         self.step();
         let mut places = Vec::new();
         for (index, block) in data.chunks_mut(BLOCK).enumerate() {
-            put(&mut header, 0x2C + index * 4, &block[..4].to_vec()).unwrap();
+            put(&mut header, 0x2C + index * 4, &block[..4]).unwrap();
             put(block, 0, &self.cycle.to_be_bytes()).unwrap();
             places.push(self.at);
             self.step();
