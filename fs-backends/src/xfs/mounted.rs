@@ -372,7 +372,8 @@ impl FileSystem for Xfs {
         }
         self.volume.check_doubt(inode.number)?;
         if inode.is_realtime {
-            let message = "content is on the realtime device, which this build does not read";
+            let message =
+                "content is on the realtime device of the volume, which this build does not read";
             return Err(FsError::new(FsErrorKind::MissingPart, message));
         }
         let mut extents = map::read(&self.volume, inode.number, &inode.data, &bytes, inode.size)?;

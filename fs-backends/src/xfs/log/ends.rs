@@ -5,7 +5,7 @@
 //! what comes after it is left to [`super::replay`]. A log whose last record says that the volume was
 //! unmounted is clean.
 
-use super::cycles::{self, Cycles, Newest};
+use super::cycles::{self, Cycles};
 use super::record::Record;
 use super::{BLOCK, Log, UNDER_WAY};
 use crate::error::{FsError, FsResult};
@@ -31,7 +31,9 @@ pub(in crate::xfs) struct Dirty {
     pub(super) tail: u64,
     /// The block after the last that has the newest cycle.
     pub(super) head: u64,
-    /// That cycle.
+    /// The block after the last record that is whole.
+    pub(super) whole_to: u64,
+    /// The cycle of the newest blocks.
     pub(super) cycle: u32,
     pub(super) cycles: Cycles,
 }
@@ -56,13 +58,14 @@ impl Ends {
             return Ok((Self::Clean, lsn));
         }
         // What was logged before the volume was unmounted is in its places.
-        let tail = if is_unmount { last.end(log) } else { tail(log, &last, newest)? };
-        Ok((Self::Dirty(Dirty { tail, head, cycle: newest.cycle, cycles }), lsn))
+        let tail = if is_unmount { last.end(log) } else { tail(log, &last)? };
+        let whole_to = last.end(log);
+        Ok((Self::Dirty(Dirty { tail, head, whole_to, cycle: newest.cycle, cycles }), lsn))
     }
 }
 
 /// The tail that `last` names.
-fn tail(log: &Log, last: &Record, newest: Newest) -> FsResult<u64> {
+fn tail(log: &Log, last: &Record) -> FsResult<u64> {
     let corrupt = |what: &str| FsError::corrupt(format!("record of the log names a tail {what}"));
     let (cycle, tail) = (last.tail_lsn >> 32, last.tail_lsn & u64::from(u32::MAX));
     if tail >= log.blocks {
@@ -72,7 +75,7 @@ fn tail(log: &Log, last: &Record, newest: Newest) -> FsResult<u64> {
     // A round later it would have been overwritten.
     let is_before = cycle == own && tail <= last.at;
     let is_round_before = own.checked_sub(1) == Some(cycle) && tail > last.at;
-    if !is_before && !is_round_before || tail == log.wrap(newest.end) {
+    if !is_before && !is_round_before || tail == last.end(log) {
         return Err(corrupt("that is not before it"));
     }
     Ok(tail)

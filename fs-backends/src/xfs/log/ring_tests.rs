@@ -141,9 +141,30 @@ fn an_old_record_of_an_unmount_does_not_hide_what_comes_after_damage() {
         builder.unmount();
         builder.tail = lsn(start.0, builder.next());
         let first = builder.record(&transaction(1, &[]));
-        builder.record(&transaction(2, &[]));
+        let last = builder.record(&transaction(2, &[]));
         builder.block(first).fill(0);
         let (count, stopped) = walked(&builder);
         assert!(count == 0 && stopped.is_some(), "{start:?}");
+        builder.block(last)[0x20] ^= 1;
+        let (count, stopped) = walked(&builder);
+        assert!(count == 0 && stopped.is_some(), "{start:?}");
     }
+}
+
+#[test]
+fn the_oldest_records_may_lie_below_those_that_were_under_way() {
+    // From block 10 round to block 7; the tail is the first, and blocks 7 to 13 are new and no records.
+    let (mut builder, begins) = records(20, (5, 10));
+    assert_eq!((begins[1], begins[19], builder.next()), (13, 3, 6));
+    for block in 6..14 {
+        builder.block(block).fill(0);
+        builder.block(block)[..4].copy_from_slice(&6_u32.to_be_bytes());
+    }
+    let (count, stopped) = walked(&builder);
+    assert!(count == 18 && stopped.is_some(), "{count}");
+    // Damage elsewhere is no such thing.
+    builder.block(begins[9]).fill(0);
+    assert_eq!(walked(&builder).0, 7);
+    let whole = records(20, (5, 10)).0;
+    assert_eq!(walked(&whole), (20, None));
 }

@@ -4,6 +4,8 @@
 //! the kernel. Anything else that is no record is damage: where the blocks say that they were written,
 //! or lie before what can have been under way.
 
+use volfold_block::bytes_to_index;
+
 use super::ends::Dirty;
 use super::record::Record;
 use super::{Log, UNDER_WAY};
@@ -31,9 +33,18 @@ impl Walk {
     /// # Errors
     /// If they cannot be read.
     pub(super) fn new(log: &Log, ends: &Dirty) -> FsResult<Self> {
-        let mut walk = Self { tail: ends.tail, records: 0, stopped: None };
-        let mut at = ends.tail;
-        let mut left = log.distance(ends.tail, ends.head);
+        let mut tail = ends.tail;
+        if ends.is_overwritten(log, tail) {
+            // What was under way when the machine stopped lies over the oldest records.
+            let next = next_record(log, ends.head)?;
+            tail = next.ok_or_else(|| FsError::corrupt("log has no record at its tail"))?;
+        }
+        let mut walk = Self { tail, records: 0, stopped: None };
+        let mut at = tail;
+        let mut left = log.distance(tail, ends.head);
+        if left == 0 && ends.head != ends.whole_to {
+            left = log.blocks;
+        }
         let mut lsn = 0;
         while left > 0 {
             let record = Record::read(log, at)?;
@@ -75,6 +86,16 @@ impl Walk {
     }
 }
 
+/// The block of the first record from block `at` on, as far as those under way may reach.
+fn next_record(log: &Log, at: u64) -> FsResult<Option<u64>> {
+    for block in (at..).take(bytes_to_index(UNDER_WAY.min(log.blocks))?) {
+        if Record::read(log, log.wrap(block))?.is_some() {
+            return Ok(Some(log.wrap(block)));
+        }
+    }
+    Ok(None)
+}
+
 /// What is at block `at`, where there is no whole record.
 fn stopped(log: &Log, ends: &Dirty, at: u64) -> FsResult<Stopped> {
     let left = log.distance(at, ends.head);
@@ -101,6 +122,12 @@ fn stopped(log: &Log, ends: &Dirty, at: u64) -> FsResult<Stopped> {
 }
 
 impl Dirty {
+    /// Whether block `at` is one of the newest, after the last whole record.
+    fn is_overwritten(&self, log: &Log, at: u64) -> bool {
+        at != self.whole_to
+            && log.distance(self.whole_to, at) < log.distance(self.whole_to, self.head)
+    }
+
     /// Whether the blocks from `at` to the head are new, or such as were not written.
     fn may_be_unwritten(&self, log: &Log, at: u64) -> bool {
         if at < self.head {
