@@ -221,6 +221,11 @@ impl<'a> AttributeFork<'a> {
                 continue;
             }
             let attribute = attribute(leaf, index).ok_or_else(cut)?;
+            // Version 5 has checksums, and attributes with hashes of another kind.
+            let expected = NameRule::Exact.hash(attribute.name);
+            if !leaf.is_v5() && hash_of(leaf, index) != Some(expected) {
+                return Err(self.corrupt("have a name that its hash contradicts"));
+            }
             if visit(&attribute)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

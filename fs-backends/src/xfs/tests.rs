@@ -114,6 +114,78 @@ fn a_directory_with_two_names_is_entered_by_one() {
     find(&*fs, "short").unwrap();
 }
 
+/// The blocks of `image` with `magic` where hash trees have it.
+fn hash_blocks(image: &[u8], magic: u16) -> Vec<usize> {
+    let blocks = image.chunks(4096).enumerate();
+    let found = blocks.filter(|(_, block)| block[8..10] == magic.to_be_bytes());
+    found.map(|(index, _)| index * 4096).collect()
+}
+
+#[test]
+fn a_damaged_index_hides_no_name() {
+    for (options, magic, count) in [(VERSION_4, 0xFEBE, 0x0C), (&["-m", "crc=1"], 0x3EBE, 0x38)] {
+        let Some(image) = volume(options) else { return };
+        let nodes = hash_blocks(&image, magic);
+        assert_eq!(nodes.len(), 1);
+        let node = nodes[0];
+        // No entries, too many, and another hash than that of the leaf below.
+        for (at, value) in [(count, 0_u16), (count, 0xFFFF), (count + 4, 1)] {
+            let mut bent = image.clone();
+            bent[node + at..node + at + 2].copy_from_slice(&value.to_be_bytes());
+            super::checksum::store(&mut bent[node..node + 4096], 12).unwrap();
+            if magic == 0xFEBE {
+                bent[node + 12..node + 16].copy_from_slice(&image[node + 12..node + 16]);
+                bent[node + at..node + at + 2].copy_from_slice(&value.to_be_bytes());
+            }
+            let fs = mount(&XfsDriver, bent).unwrap();
+            let dir = find(&*fs, "tree").unwrap();
+            for number in [0, 1, 299, 599] {
+                fs.lookup(dir, Name::new(&format!("name-{number}"))).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_version_4_that_are_not_those_of_their_index_are_told() {
+    let Some(image) = volume(VERSION_4) else { return };
+    let leaf = hash_blocks(&image, 0xD2FF)[0];
+    let one = image.chunks(4096).position(|block| block.starts_with(b"XD2B")).unwrap() * 4096;
+    let name = image[one..one + 4096].windows(6).position(|bytes| bytes == b"name-7").unwrap();
+    // A name, an entry of its index, an entry of a leaf, and the number of its entries.
+    for (at, dir) in [
+        (one + name + 5, "block"),
+        (one + 4080, "block"),
+        (leaf + 0x43, "tree"),
+        (leaf + 0x0D, "tree"),
+    ] {
+        let mut bent = image.clone();
+        bent[at] ^= 1;
+        let fs = mount(&XfsDriver, bent).unwrap();
+        let dir = find(&*fs, dir).unwrap();
+        assert!(fs.findings().is_empty());
+        let _ = list(&*fs, dir, 1000);
+        assert!(
+            fs.findings().iter().any(|finding| finding.code == "xfs-directory-index"),
+            "{at:#x}"
+        );
+        fs.lookup(dir, Name::new("name-1")).unwrap();
+    }
+}
+
+#[test]
+fn counts_of_version_4_that_contradict_each_other_are_corrupt() {
+    let Some(image) = volume(VERSION_4) else { return };
+    let file = find(&*mount(&XfsDriver, image.clone()).unwrap(), "file").unwrap();
+    // Blocks, extents, and the blocks of the extent.
+    for at in [0x47, 0x4F, 0x64 + 15] {
+        let mut bent = image.clone();
+        bent[inode_position(file.0) + at] ^= 1;
+        let fs = mount(&XfsDriver, bent).unwrap();
+        assert_eq!(kind_of(fs.metadata(file)), FsErrorKind::Corrupt, "{at:#x}");
+    }
+}
+
 #[test]
 fn what_is_not_read_is_refused_by_name() {
     let Some(image) = volume(VERSION_4) else { return };

@@ -216,6 +216,33 @@ def parent_pointers():
     return finish("xfs-parent", image, note, facts=(rows, attributes))
 
 
+def log_of(image):
+    """Where the log of a volume of one group begins, and its end."""
+    with open(image, "rb") as file:
+        first = file.read(512)
+    field = lambda at, size: int.from_bytes(first[at : at + size], "big")
+    start = field(0x30, 8) * field(4, 4)
+    return start, start + field(0x60, 4) * field(4, 4)
+
+
+def save_cuts(name, image, count=3):
+    """What the kernel makes of a log that was not gone round yet, if it ends after some of its records."""
+    start, end = log_of(image)
+    with open(image, "rb") as file:
+        log = file.read()[start:end]
+    field = lambda at: int.from_bytes(log[at : at + 4], "big")
+    begins = [at for at in range(0, len(log), 512) if field(at) == 0xFEEDBABE and field(at + 12)]
+    tail = field(begins[-1] + 28) * 512
+    live = [at for at in begins if at > tail]
+    for at in live[:: len(live) // count][1:]:
+        cut = copy(image)
+        with open(cut, "r+b") as file:
+            file.seek(start + at)
+            file.write(bytes(len(log) - at))
+        rows, _ = listed(cut, "noatime")
+        listing.save(rows, os.path.join(tools.FIXTURES, f"{name}.cut-{at // 512}.tsv"))
+
+
 @recipe("xfs-dirty-log")
 def dirty_log():
     """The newest changes are in the log alone: the file system is shut down while it is in use."""
@@ -242,6 +269,7 @@ def dirty_log():
             file.write(b"the last file\n")
             os.fsync(file.fileno())
         tools.run("xfs_io", "-x", "-c", "shutdown -f", root)
+    save_cuts("xfs-dirty-log", image)
     note = "the listing is the kernel's after it replayed the log of a copy"
     return finish("xfs-dirty-log", image, note, facts=listed(copy(image), "noatime"))
 
