@@ -78,12 +78,14 @@ fn replayed(
         let line = format!("inode {inode} {why}");
         findings.push(Finding::warning(code::XFS_LOG_UNFINISHED, line));
     }
-    let kib = outcome.blocks.div_ceil(2);
-    let line = format!(
-        "{} transactions that change {kib} KiB are read from the log",
-        outcome.transactions
-    );
-    findings.push(Finding::warning(code::XFS_LOG_REPLAYED, line));
+    if outcome.transactions > 0 || findings.is_empty() {
+        let kib = outcome.blocks.div_ceil(2);
+        let line = format!(
+            "{} transactions that change {kib} KiB are read from the log",
+            outcome.transactions
+        );
+        findings.push(Finding::warning(code::XFS_LOG_REPLAYED, line));
+    }
     let view = |device| Arc::new(Mapped::new(Replayed::new(device, outcome.changed.clone())));
     let changed = VolumeReader::new(view(reader.data.clone()), view(reader.metadata.clone()));
     Ok(Some((changed, outcome.doubts, findings)))

@@ -3,7 +3,7 @@
 use super::XfsDriver;
 use super::log::kind;
 use super::superblock::Superblock;
-use super::testing::{LogBuilder, Operation, item, transaction};
+use super::testing::{LogBuilder, Operation, item, lsn, transaction};
 use super::tests::volume;
 use crate::error::FsErrorKind;
 use crate::node::{Name, StreamName};
@@ -13,6 +13,7 @@ use crate::testing::{find, kind_of, list, mount};
 struct WithLog {
     image: Vec<u8>,
     start: usize,
+    uuid: [u8; 16],
     log: LogBuilder,
 }
 
@@ -24,7 +25,8 @@ impl WithLog {
         let (start, size) = superblock.log_span().unwrap();
         let (start, blocks) =
             (usize::try_from(start).unwrap(), usize::try_from(size / 512).unwrap());
-        Some(Self { image, start, log: LogBuilder::new(blocks, superblock.uuid, (9, 100)) })
+        let uuid = superblock.uuid;
+        Some(Self { image, start, uuid, log: LogBuilder::new(blocks, uuid, (9, 100)) })
     }
 
     fn image(&self) -> Vec<u8> {
@@ -91,4 +93,11 @@ fn what_is_left_out_of_a_log_has_a_code_for_each_reason() {
     // An item that only a later kernel knows.
     with.log.record(&transaction(1, &[item(0x1250, &[0; 40])]));
     assert_eq!(with.codes(), ["xfs-log-not-replayed"]);
+    // Nothing but an unmount, and what came after it was not written.
+    with.log = LogBuilder::new(with.log.bytes.len() / 512, with.uuid, (9, 100));
+    with.log.unmount();
+    with.log.tail = lsn(9, with.log.next());
+    let last = with.log.record(&free(1));
+    with.log.block(last + 1)[..4].copy_from_slice(&8_u32.to_be_bytes());
+    assert_eq!(with.codes(), ["xfs-log-torn"]);
 }
