@@ -85,6 +85,8 @@ pub mod ext4;
 mod extents;
 #[cfg(feature = "fat")]
 pub mod fat;
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+mod kept;
 pub mod links;
 pub mod node;
 #[cfg(feature = "ntfs")]
@@ -94,6 +96,8 @@ pub mod registry;
 mod testing;
 pub mod time;
 pub mod tree;
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+mod uuid;
 #[cfg(any(feature = "ext4", feature = "xfs"))]
 mod ways;
 pub mod wtf8;

@@ -8,6 +8,8 @@ use std::collections::hash_map::Entry;
 
 use parking_lot::Mutex;
 
+use crate::error::FsResult;
+
 /// LIMIT: directories that are remembered, 32 MiB. Of those after them only their own `..` tells
 /// where they belong.
 const MAX_DIRECTORIES: usize = 1 << 20;
@@ -21,7 +23,7 @@ pub(super) struct Way {
 
 /// What is known of another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+enum Known {
     /// There was none, or it is the same.
     Same,
     /// This one.
@@ -30,13 +32,24 @@ pub(super) enum Known {
     Forgotten,
 }
 
+/// What a name of a directory is beside the others that were met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameKind {
+    /// No other one is known.
+    Only,
+    /// The one of several that leads there.
+    Better,
+    /// One that does not.
+    Worse,
+}
+
 /// The names by which directories were reached.
 #[derive(Debug, Default)]
 pub(super) struct Ways(Mutex<HashMap<u64, Way>>);
 
 impl Ways {
     /// Remembers that `directory` is reached by `way`, unless it was by another.
-    pub(super) fn note(&self, directory: u64, way: Way) -> Known {
+    fn note(&self, directory: u64, way: Way) -> Known {
         let mut ways = self.0.lock();
         let is_full = ways.len() >= MAX_DIRECTORIES;
         match ways.entry(directory) {
@@ -48,6 +61,35 @@ impl Ways {
                 Known::Same
             }
         }
+    }
+
+    /// What the name at `way` of `directory` is, which counts from now on if it is better than the one
+    /// before; `parent` gives what `..` of the directory says, if that can be read.
+    ///
+    /// # Errors
+    /// What `parent` says.
+    pub(super) fn choose(
+        &self,
+        directory: u64,
+        way: Way,
+        parent: impl FnOnce() -> FsResult<Option<u64>>,
+    ) -> FsResult<NameKind> {
+        let is_better = match self.note(directory, way) {
+            Known::Same => return Ok(NameKind::Only),
+            Known::Other(known) if known.parent == way.parent => way.position < known.position,
+            Known::Other(_) => parent()? == Some(way.parent),
+            Known::Forgotten => {
+                if parent()?.is_none_or(|parent| parent == way.parent) {
+                    return Ok(NameKind::Only);
+                }
+                false
+            }
+        };
+        if is_better {
+            self.replace(directory, way);
+            return Ok(NameKind::Better);
+        }
+        Ok(NameKind::Worse)
     }
 
     /// Remembers `way` in place of another.

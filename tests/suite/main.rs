@@ -84,6 +84,7 @@ mod windows;
 #[cfg(windows)]
 mod winfsp;
 mod xfs;
+mod xfs_damage;
 
 use std::process::ExitCode;
 

@@ -132,6 +132,32 @@ fn the_log_is_applied_and_that_is_told() {
     assert!(findings.iter().any(told), "{findings:?}");
 }
 
+/// The log was never gone round: where its end is zeros it was not written further.
+#[apply(test)]
+fn a_log_that_ends_after_any_record_gives_what_linux_makes_of_it() {
+    let good = image("xfs-dirty-log");
+    let start = log_start(&good);
+    for block in [965, 1611, 2254] {
+        let rows = fixtures_folder().join(format!("xfs-dirty-log.cut-{block}.tsv"));
+        let rows = listing::load(&rows);
+        let mut cut = good.clone();
+        cut[start + block * SECTOR..start + 1368 * 4096].fill(0);
+        let fs = mount(&cut).expect("a volume");
+        let compared = compare::compare(&*fs, &rows).expect("a tree");
+        assert!(compared.differences.is_empty(), "{block}: {:?}", compared.differences);
+        assert!(compared.refused.is_empty() && compared.same > 100, "{block}");
+        assert!(fs.findings().iter().all(|finding| finding.code == "xfs-log-replayed"));
+        // With half of the record it is the same, and that it was torn is told.
+        let half = start + (block + 4) * SECTOR;
+        let mut torn = good.clone();
+        torn[half..start + 1368 * 4096].fill(0);
+        let fs = mount(&torn).expect("a volume");
+        let compared = compare::compare(&*fs, &rows).expect("a tree");
+        assert!(compared.differences.is_empty(), "{block}: {:?}", compared.differences);
+        assert!(fs.findings().iter().any(|finding| finding.code == "xfs-log-torn"));
+    }
+}
+
 #[apply(test)]
 fn a_log_on_another_disk_of_the_set_is_applied() {
     let fixture = fixture("xfs-external-log");

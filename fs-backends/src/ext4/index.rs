@@ -6,13 +6,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use volfold_block::byte_count;
 
 use super::checksum;
 use super::dir::{Directory, Entry, Walked};
-use crate::error::{FsError, FsErrorKind, FsResult};
+use crate::error::{FsError, FsResult};
+use crate::kept::{Kept, Memory};
 
 /// LIMIT: the memory of all indexes of a volume; one directory of a million names fits.
 const CAPACITY: u64 = 8 << 20;
@@ -43,37 +42,18 @@ struct Index {
     damaged: bool,
 }
 
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<u32, Arc<Index>> for ByBytes {
-    fn weight(&self, _: &u32, index: &Arc<Index>) -> u64 {
-        byte_count(index.places.len()).saturating_mul(8).saturating_add(64)
+impl Memory for Index {
+    fn memory(&self) -> u64 {
+        byte_count(self.places.len()).saturating_mul(8)
     }
 }
 
 /// The indexes of the directories that were used last, by inode number.
-pub(super) struct Indexes(
-    Cache<u32, Arc<Index>, ByBytes, DefaultHashBuilder, DefaultLifecycle<u32, Arc<Index>>>,
-);
+pub(super) struct Indexes(Kept<Index>);
 
 impl Indexes {
     pub(super) fn new() -> FsResult<Self> {
-        // One shard, because a shard admits nothing above its part of the capacity.
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(256)
-            .weight_capacity(CAPACITY)
-            .shards(1)
-            .build()
-            .map_err(|error| {
-                FsError::new(FsErrorKind::Io, "no cache for directories").because(error.to_string())
-            })?;
-        Ok(Self(Cache::with_options(
-            options,
-            ByBytes,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        )))
+        Kept::new(CAPACITY).map(Self)
     }
 
     /// Where `name` leads in `directory`, whose inode number is `number`.
@@ -89,12 +69,12 @@ impl Indexes {
         if directory.size() <= SMALL {
             return walk_for(directory, name);
         }
-        let index = match self.0.get(&number) {
+        let index = match self.0.get(u64::from(number)) {
             Some(index) => index,
             None => match Index::build(directory)? {
                 Some(index) => {
                     let index = Arc::new(index);
-                    self.0.insert(number, index.clone());
+                    self.0.insert(u64::from(number), index.clone());
                     index
                 }
                 None => return walk_for(directory, name),

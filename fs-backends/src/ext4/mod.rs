@@ -54,7 +54,6 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, Confidence, Finding, FindingLog, bytes_to_index, code};
 
 use self::dir::{Claims, Directory, Entry, Walked};
-use self::identity::uuid_text;
 use self::index::{Indexes, damaged_directory};
 use self::inode::{FAST_LINK, Flags, Inode};
 use self::journal_device::JournalDevice;
@@ -67,7 +66,8 @@ use crate::node::{
     DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
     NodeId, StreamName, Usage,
 };
-use crate::ways::{Known, Way, Ways};
+use crate::uuid::uuid_text;
+use crate::ways::{NameKind, Way, Ways};
 
 /// LIMIT: a link target, far above the 4096 bytes that Linux follows.
 const MAX_TARGET: u64 = 65536;
@@ -174,20 +174,10 @@ impl Ext4 {
     /// # Errors
     /// If the host cannot read.
     fn leads_to(&self, number: u32, way: Way) -> FsResult<bool> {
-        let better = match self.ways.note(u64::from(number), way) {
-            Known::Same => return Ok(true),
-            Known::Other(known) if known.parent == way.parent => way.position < known.position,
-            Known::Other(_) => self.parent_of(number)?.map(u64::from) == Some(way.parent),
-            Known::Forgotten => {
-                let parent = self.parent_of(number)?.map(u64::from);
-                if parent.is_none_or(|parent| parent == way.parent) {
-                    return Ok(true);
-                }
-                false
-            }
-        };
-        if better {
-            self.ways.replace(u64::from(number), way);
+        let parent = || Ok(self.parent_of(number)?.map(u64::from));
+        let kind = self.ways.choose(u64::from(number), way, parent)?;
+        if kind == NameKind::Only {
+            return Ok(true);
         }
         self.log.add(Finding::warning(
             code::EXT4_DIRECTORY_TWICE,
@@ -197,7 +187,7 @@ impl Ext4 {
                 way.parent
             ),
         ));
-        Ok(better)
+        Ok(kind == NameKind::Better)
     }
 
     /// What `..` of the directory `number` says.

@@ -7,7 +7,6 @@ use volfold_block::{Code, Finding, Mapped, code, error_chain};
 
 use super::fast_commit::FastCommits;
 use super::features::{Compat, Incompat};
-use super::identity::uuid_text;
 use super::inode::Inode;
 use super::journal::{FastArea, Journal, JournalCopy};
 use super::journal_device::JournalDevice;
@@ -18,6 +17,7 @@ use super::volume::Volume;
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::FileKind;
+use crate::uuid::uuid_text;
 
 /// Reads the volume as it is after recovery, and says what was done.
 ///

@@ -108,7 +108,8 @@ impl<'a> AttributeFork<'a> {
             Some(fork @ Fork { format: Format::Local, .. }) => Source::Short(fork.bytes(bytes)),
             Some(fork) if fork.format == Format::Extents && fork.extents == 0 => Source::Empty,
             Some(fork) => {
-                let extents = map::read(volume, inode.number, fork, bytes, u64::MAX)?;
+                let end = map::end_of_attributes(volume);
+                let extents = map::read(volume, inode.number, fork, bytes, end)?;
                 if extents.has_overlap() {
                     let message =
                         format!("attributes of inode {} have a block twice", inode.number);
@@ -220,6 +221,11 @@ impl<'a> AttributeFork<'a> {
                 continue;
             }
             let attribute = attribute(leaf, index).ok_or_else(cut)?;
+            // Version 5 has checksums, and attributes with hashes of another kind.
+            let expected = NameRule::Exact.hash(attribute.name);
+            if !leaf.is_v5() && hash_of(leaf, index) != Some(expected) {
+                return Err(self.corrupt("have a name that its hash contradicts"));
+            }
             if visit(&attribute)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

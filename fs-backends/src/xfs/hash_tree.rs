@@ -28,6 +28,8 @@ const MAX_LEAVES: usize = 1 << 16;
 const MAGIC_AT: usize = 0x08;
 const NODE_HEADER_V4: usize = 0x10;
 const NODE_HEADER_V5: usize = 0x40;
+const ATTRIBUTE_HEADER_V4: usize = 0x20;
+const ATTRIBUTE_HEADER_V5: usize = 0x50;
 
 /// What a block of a hash tree is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,11 +94,13 @@ impl HashTree<'_> {
                 return Err(self.corrupt("has nodes out of order"));
             }
             above = block.level;
-            let entry = |index| block.node_entry(index);
-            let found =
-                (0..usize::from(block.count)).map_while(entry).find(|&(most, _)| most >= hash);
-            let Some((_, child)) = found else { return Ok(None) };
+            let entries = block.entries().ok_or_else(|| self.corrupt("has an invalid node"))?;
+            let found = entries.into_iter().find(|&(most, _)| most >= hash);
+            let Some((most, child)) = found else { return Ok(None) };
             let child = self.block(child)?;
+            if child.last_hash() != Some(most) {
+                return Err(self.corrupt("has a node that contradicts what is below it"));
+            }
             if (child.kind == BlockKind::Node) != (block.level > 1) {
                 return Err(self.corrupt("has nodes out of order"));
             }
@@ -162,6 +166,27 @@ impl HashBlock {
     /// Whether it has the layout of version 5.
     pub(super) fn is_v5(&self) -> bool {
         self.is_v5
+    }
+
+    /// The entries of a node, at least one; `None` if they do not fit or are out of order.
+    fn entries(&self) -> Option<Vec<(u32, u32)>> {
+        let entries = (0..usize::from(self.count)).map(|index| self.node_entry(index));
+        let entries: Vec<(u32, u32)> = entries.collect::<Option<_>>()?;
+        let in_order = entries.array_windows().all(|[one, next]| one.0 <= next.0);
+        (in_order && !entries.is_empty()).then_some(entries)
+    }
+
+    /// The largest hash in it, that of its last entry.
+    fn last_hash(&self) -> Option<u32> {
+        let last = usize::from(self.count).checked_sub(1)?;
+        match self.kind {
+            // Hash and place have 8 bytes there too.
+            BlockKind::AttributeLeaf => {
+                let header = if self.is_v5 { ATTRIBUTE_HEADER_V5 } else { ATTRIBUTE_HEADER_V4 };
+                be32(&self.bytes, header.checked_add(last.checked_mul(8)?)?)
+            }
+            _ => self.node_entry(last).map(|(hash, _)| hash),
+        }
     }
 
     /// Entry `index` of a node or of a directory's leaf: a hash, and what it leads to.

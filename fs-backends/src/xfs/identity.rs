@@ -2,6 +2,7 @@
 
 use super::superblock::Superblock;
 use crate::driver::{Identity, VolumeRole};
+use crate::uuid::uuid_text;
 
 /// Label and UUID of the file system.
 pub(super) fn of(superblock: &Superblock) -> Identity {
@@ -19,19 +20,4 @@ pub(super) fn of_log(uuid: &[u8; 16]) -> Identity {
 /// UUID of its own.
 pub(super) fn log_name(uuid: &[u8; 16]) -> Option<String> {
     uuid_text(uuid).map(|uuid| format!("{uuid}-log"))
-}
-
-/// The UUID in lower case with dashes, `None` if it is all zero.
-fn uuid_text(uuid: &[u8; 16]) -> Option<String> {
-    if *uuid == [0; 16] {
-        return None;
-    }
-    let mut text = String::with_capacity(36);
-    for (index, byte) in uuid.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    Some(text)
 }

@@ -214,6 +214,9 @@ impl Inode {
             }
         };
         let time = |bytes: [u8; 8]| time(bytes, flags2 & FLAG2_BIG_TIME != 0);
+        if version3.is_none() && !fits_blocks(raw.blocks.get(), &data, attributes.as_ref(), bytes) {
+            return Err(corrupt("has another number of blocks than its extents"));
+        }
         let device = match kind {
             FileKind::CharDevice | FileKind::BlockDevice => {
                 // 14 bits of major, 18 of minor, as System V has them.
@@ -310,6 +313,23 @@ fn forks(
         None
     };
     Some((data, attributes))
+}
+
+/// Whether `blocks` are those of both forks of the inode in `bytes`, as far as it has their extents
+/// itself. Version 4 has no checksum that says so.
+fn fits_blocks(blocks: u64, data: &Fork, attributes: Option<&Fork>, bytes: &[u8]) -> bool {
+    let forks = || [Some(data), attributes].into_iter().flatten();
+    let lists = forks().filter(|fork| fork.format == Format::Extents);
+    let counted = lists.map(|fork| {
+        let (extents, _) = fork.bytes(bytes).as_chunks::<16>();
+        let count = usize::try_from(fork.extents).unwrap_or(usize::MAX);
+        // The number of blocks is in the last 21 bits.
+        let counts = extents.iter().take(count).filter_map(|extent| be32(extent, 12));
+        counts.map(|word| u64::from(word & 0x1F_FFFF)).fold(0, u64::saturating_add)
+    });
+    let counted = counted.fold(0, u64::saturating_add);
+    let has_tree = forks().any(|fork| fork.format == Format::Tree);
+    if has_tree { blocks > counted } else { blocks == counted }
 }
 
 /// Whether a node of `kind` can have a data fork of `format`.

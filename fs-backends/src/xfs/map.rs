@@ -41,6 +41,10 @@ const HEADER_V4: usize = 24;
 const HEADER_V5: usize = 72;
 /// The blocks that a file can have.
 const ALL_BLOCKS: u64 = 1 << 54;
+/// The bytes that a file can have.
+const ALL_BYTES: u64 = i64::MAX.unsigned_abs();
+/// The blocks of the attributes of an inode, whose numbers have 32 bits.
+const ATTRIBUTE_BLOCKS: u64 = 1 << 32;
 
 /// One extent of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +68,17 @@ impl Extent {
     }
 }
 
+/// The end that no attribute of an inode of `volume` lies after.
+pub(super) fn end_of_attributes(volume: &Volume) -> u64 {
+    volume.superblock.bytes(ATTRIBUTE_BLOCKS).unwrap_or(ALL_BYTES)
+}
+
 /// The run list of a fork of inode `owner`, of which `bytes` are the bytes in the inode. It ends
 /// with the last extent, or at byte `end` if that comes first.
 ///
 /// # Errors
-/// `Corrupt` if the extents are out of order, `Unsupported` if they are too many. Damage below the
-/// root of a tree is in the list, in the place of what it hides.
+/// `Corrupt` if the extents are out of order or not as many as the inode says, `Unsupported` if they
+/// are too many. Damage below the root of a tree is in the list, in the place of what it hides.
 pub(super) fn read(
     volume: &Volume,
     owner: u64,
@@ -77,9 +86,16 @@ pub(super) fn read(
     bytes: &[u8],
     end: u64,
 ) -> FsResult<Extents> {
-    let end = end.div_ceil(volume.superblock.block_size.get());
-    let mut runs =
-        Runs { volume, owner, extents: Extents::default(), end, budget: MAX_TREE_BLOCKS };
+    let end = end.min(ALL_BYTES).div_ceil(volume.superblock.block_size.get());
+    let mut runs = Runs {
+        volume,
+        owner,
+        extents: Extents::default(),
+        end,
+        budget: MAX_TREE_BLOCKS,
+        found: 0,
+        is_counted: true,
+    };
     match fork.format {
         Format::Extents => {
             let (records, _) = fork.bytes(bytes).as_chunks::<EXTENT>();
@@ -91,7 +107,12 @@ pub(super) fn read(
                 runs.push(Extent::parse(record))?;
             }
         }
-        Format::Tree => runs.root(fork.bytes(bytes))?,
+        Format::Tree => {
+            runs.root(fork.bytes(bytes))?;
+            if runs.is_counted && runs.found != fork.extents {
+                return Err(corrupt(owner, "has another number of extents than its tree"));
+            }
+        }
         Format::Device | Format::Local => {
             return Err(corrupt(owner, "has no extents"));
         }
@@ -112,6 +133,10 @@ struct Runs<'a> {
     end: u64,
     /// Blocks of the tree that may still be read.
     budget: u64,
+    /// The extents in the leaves.
+    found: u64,
+    /// Whether all leaves were looked at.
+    is_counted: bool,
 }
 
 impl Runs<'_> {
@@ -161,18 +186,21 @@ impl Runs<'_> {
     fn descend(&mut self, children: &[(u64, u64)], level: u16, end: u64) -> FsResult<()> {
         for (index, &(first, block)) in children.iter().enumerate() {
             let next = children.get(index.saturating_add(1)).map_or(end, |&(next, _)| next);
-            if first >= self.end {
+            if first >= self.end && self.volume.superblock.features.is_v5 {
+                // Without checksums the number of extents is compared always.
+                self.is_counted = false;
                 break;
             }
             if let Err(error) = self.child(block, level.saturating_sub(1), next) {
                 if error.kind() != FsErrorKind::Corrupt {
                     return Err(error);
                 }
+                self.is_counted = false;
                 // What was taken in before the damage is good.
                 let size = self.volume.superblock.block_size.get();
                 let start = first.max(self.extents.end().div_ceil(size));
                 let hidden = next.min(self.end).saturating_sub(start);
-                if hidden == 0 {
+                if hidden == 0 && first < self.end {
                     return Err(error);
                 }
                 self.place(start, hidden, Place::Refused(FsErrorKind::Corrupt))?;
@@ -213,6 +241,7 @@ impl Runs<'_> {
                 return Err(invalid());
             }
             self.push(extent)?;
+            self.found = self.found.saturating_add(1);
         }
         Ok(())
     }

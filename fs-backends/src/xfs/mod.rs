@@ -21,10 +21,21 @@ mod inode;
 mod log;
 mod map;
 mod mounted;
+mod numbers;
 mod recovery;
 mod superblock;
 mod volume;
 
+#[cfg(test)]
+#[cfg(unix)]
+mod geometry_tests;
+#[cfg(test)]
+mod map_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod recovery_tests;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;

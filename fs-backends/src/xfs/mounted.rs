@@ -3,68 +3,42 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use volfold_block::{Finding, FindingLog, bytes_to_index, code};
 
 use super::attributes::{AttributeFork, RemoteKind, read_remote};
-use super::dir::{self, Directory, Entry, Walked, damaged_directory};
+use super::dir::{self, Directory, DirectoryMap, Entry, Walked, damaged_directory};
 use super::inode::{Format, Inode};
+use super::numbers::Numbers;
 use super::volume::Volume;
 use super::{acl, groups, identity, map, recovery};
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::{ExtentFile, Extents};
+use crate::extents::ExtentFile;
+use crate::kept::Kept;
 use crate::node::{
     DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
     NodeId, StreamName, Usage,
 };
-use crate::ways::{Known, Way, Ways};
+use crate::ways::{NameKind, Way, Ways};
 
 /// LIMIT: the longest target of the specification.
 const MAX_TARGET: u64 = 1024;
+/// LIMIT: the blocks of a target, of which each may have a header.
+const MAX_TARGET_MAP: u64 = 64 << 10;
 /// LIMIT: the names of the attributes of one inode; Linux lists 64 KiB.
 const MAX_ATTRIBUTE_NAMES: usize = 1 << 20;
 /// LIMIT: the memory of the run lists of directories.
 const MAX_MAPS: u64 = 4 << 20;
 /// In a cursor: part of the directory before it could not be read.
 const CURSOR_DAMAGED: u64 = 1 << 62;
-/// Numbers of nodes are below this.
-const NODES: u64 = 1 << 48;
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<u64, Arc<Extents>> for ByBytes {
-    fn weight(&self, _: &u64, extents: &Arc<Extents>) -> u64 {
-        extents.memory().saturating_add(64)
-    }
-}
-
-/// The run lists of the directories that were used last, by inode number.
-type Maps =
-    Cache<u64, Arc<Extents>, ByBytes, DefaultHashBuilder, DefaultLifecycle<u64, Arc<Extents>>>;
-
-fn maps() -> FsResult<Maps> {
-    // One shard, because a shard admits nothing above its part of the capacity.
-    let options = OptionsBuilder::new()
-        .estimated_items_capacity(256)
-        .weight_capacity(MAX_MAPS)
-        .shards(1)
-        .build()
-        .map_err(|error| {
-            FsError::new(FsErrorKind::Io, "no cache for directories").because(error.to_string())
-        })?;
-    let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
-    Ok(Cache::with_options(options, ByBytes, hasher, lifecycle))
-}
 
 /// A mounted volume.
 pub(super) struct Xfs {
     volume: Volume,
     info: FsInfo,
-    maps: Maps,
+    maps: Kept<DirectoryMap>,
     ways: Ways,
+    numbers: Numbers,
     free_blocks: OnceLock<u64>,
     /// What was noticed since it was mounted.
     log: FindingLog,
@@ -78,7 +52,7 @@ impl Xfs {
         let info = info(&volume, device_size, findings);
         let root = volume.superblock.root_inode;
         match volume.read_inode(root, &mut Vec::new()) {
-            Ok(inode) if inode.kind == FileKind::Directory && root < NODES => {}
+            Ok(inode) if inode.kind == FileKind::Directory => {}
             Ok(_) => return Err(FsError::corrupt("root inode is not a directory")),
             Err(error) if error.kind() == FsErrorKind::NotFound => {
                 return Err(FsError::corrupt("root inode is not in use"));
@@ -88,14 +62,22 @@ impl Xfs {
         let ways = Ways::default();
         ways.replace(root, Way { parent: root, position: 0 });
         let log = FindingLog::new();
-        Ok(Self { volume, info, maps: maps()?, ways, free_blocks: OnceLock::new(), log })
+        let numbers = Numbers::default();
+        // So that its node is known whatever comes later.
+        numbers.node(root)?;
+        let free_blocks = OnceLock::new();
+        Ok(Self { volume, info, maps: Kept::new(MAX_MAPS)?, ways, numbers, free_blocks, log })
     }
 
     /// The inode of `node`, and its bytes.
     fn inode(&self, node: NodeId) -> FsResult<(Inode, Vec<u8>)> {
+        self.inode_by_number(self.numbers.inode(node)?)
+    }
+
+    fn inode_by_number(&self, number: u64) -> FsResult<(Inode, Vec<u8>)> {
         let mut bytes = Vec::new();
-        let inode = self.volume.read_inode(node.0, &mut bytes).map_err(|error| {
-            let exists = self.volume.superblock.inode_position(node.0).is_some();
+        let inode = self.volume.read_inode(number, &mut bytes).map_err(|error| {
+            let exists = self.volume.superblock.inode_position(number).is_some();
             match error.kind() {
                 FsErrorKind::NotFound if exists => FsError::corrupt("inode is not in use"),
                 _ => error,
@@ -104,15 +86,35 @@ impl Xfs {
         Ok((inode, bytes))
     }
 
-    fn directory(&self, node: NodeId) -> FsResult<Directory<'_>> {
-        let (inode, bytes) = self.inode(node)?;
-        self.volume.check_doubt(node.0)?;
+    /// The node that a name leads to which has the inode `number`.
+    fn node(&self, number: u64) -> FsResult<NodeId> {
+        // Numbers that cannot be need no other ones.
+        if number >> 47 != 0 && self.volume.superblock.inode_position(number).is_none() {
+            return Err(FsError::corrupt("name leads to an invalid inode number"));
+        }
+        self.numbers.node(number)
+    }
+
+    /// What is known of `inode`, with what the log has left open of it.
+    fn described(&self, inode: &Inode) -> FsResult<Metadata> {
+        let mut metadata = inode.metadata();
+        metadata.node = self.numbers.node(inode.number)?;
+        if let Err(error) = self.volume.check_doubt(inode.number) {
+            metadata.unreadable = Some(error.kind());
+        }
+        Ok(metadata)
+    }
+
+    /// The directory with inode `number`.
+    fn directory(&self, number: u64) -> FsResult<Directory<'_>> {
+        let (inode, bytes) = self.inode_by_number(number)?;
+        self.volume.check_doubt(number)?;
         Directory::open(&self.volume, &inode, &bytes, || {
-            if let Some(map) = self.maps.get(&node.0) {
+            if let Some(map) = self.maps.get(number) {
                 return Ok(map);
             }
             let map = dir::read_map(&self.volume, &inode, &bytes)?;
-            self.maps.insert(node.0, map.clone());
+            self.maps.insert(number, map.clone());
             Ok(map)
         })
     }
@@ -122,20 +124,9 @@ impl Xfs {
     /// # Errors
     /// If the host cannot read.
     fn leads_to(&self, number: u64, way: Way) -> FsResult<bool> {
-        let better = match self.ways.note(number, way) {
-            Known::Same => return Ok(true),
-            Known::Other(known) if known.parent == way.parent => way.position < known.position,
-            Known::Other(_) => self.parent_of(number)? == Some(way.parent),
-            Known::Forgotten => {
-                let parent = self.parent_of(number)?;
-                if parent.is_none_or(|parent| parent == way.parent) {
-                    return Ok(true);
-                }
-                false
-            }
-        };
-        if better {
-            self.ways.replace(number, way);
+        let kind = self.ways.choose(number, way, || self.parent_of(number))?;
+        if kind == NameKind::Only {
+            return Ok(true);
         }
         self.log.add(Finding::warning(
             code::XFS_DIRECTORY_TWICE,
@@ -145,16 +136,29 @@ impl Xfs {
                 way.parent
             ),
         ));
-        Ok(better)
+        Ok(kind == NameKind::Better)
     }
 
     /// What `..` of the directory `number` says.
     fn parent_of(&self, number: u64) -> FsResult<Option<u64>> {
-        match self.directory(NodeId(number)).and_then(|directory| directory.parent()) {
+        match self.directory(number).and_then(|directory| directory.parent()) {
             Ok(parent) => Ok(Some(parent)),
             Err(error) if error.kind() == FsErrorKind::Io => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// Notes if the names of `directory`, whose inode is `number`, are not those of its index.
+    ///
+    /// # Errors
+    /// If the host cannot read.
+    fn compare_index(&self, number: u64, directory: &Directory<'_>) -> FsResult<()> {
+        if !directory.agrees_with_index()? {
+            let line =
+                format!("names of the directory with inode {number} are not those of its index");
+            self.log.add(Finding::warning(code::XFS_DIRECTORY_INDEX, line));
+        }
+        Ok(())
     }
 
     /// Notes if `..` of `directory`, whose inode is `number`, is not where it was reached from.
@@ -212,15 +216,17 @@ impl FileSystem for Xfs {
     }
 
     fn root(&self) -> NodeId {
-        NodeId(self.volume.superblock.root_inode)
+        let root = self.volume.superblock.root_inode;
+        // It was given one when the volume was mounted.
+        self.numbers.node(root).unwrap_or(NodeId(root))
     }
 
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
-        let found = self.directory(dir)?.find(name.as_bytes())?;
-        if found.inode >= NODES {
-            return Err(FsError::corrupt("name leads to an invalid inode number"));
-        }
-        let way = Way { parent: dir.0, position: found.position };
+        let parent = self.numbers.inode(dir)?;
+        let directory = self.directory(parent)?;
+        self.compare_index(parent, &directory)?;
+        let found = directory.find(name.as_bytes())?;
+        let way = Way { parent, position: found.position };
         match self.volume.read_inode(found.inode, &mut Vec::new()) {
             Ok(inode) if inode.kind != FileKind::Directory => {}
             Ok(_) if self.leads_to(found.inode, way)? => {}
@@ -228,11 +234,11 @@ impl FileSystem for Xfs {
             Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
             Err(_) => {}
         }
-        Ok(NodeId(found.inode))
+        self.node(found.inode)
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
-        Ok(self.inode(node)?.0.metadata())
+        self.described(&self.inode(node)?.0)
     }
 
     fn read_dir(
@@ -241,25 +247,30 @@ impl FileSystem for Xfs {
         from: DirCursor,
         emit: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<()> {
-        let directory = self.directory(dir)?;
+        let parent = self.numbers.inode(dir)?;
+        let directory = self.directory(parent)?;
         let before = from.0 & CURSOR_DAMAGED;
         let start = from.0 & !CURSOR_DAMAGED;
         let mut scratch = Vec::new();
         let mut refused = false;
         let walked = directory.walk(start, &mut |entry| {
-            if entry.inode >= NODES {
-                refused = true;
-                return Ok(ControlFlow::Continue(()));
-            }
+            let node = match self.node(entry.inode) {
+                Ok(node) => node,
+                Err(error) if error.kind() == FsErrorKind::Corrupt => {
+                    refused = true;
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Err(error) => return Err(error),
+            };
             let inode = self.volume.read_inode(entry.inode, &mut scratch);
-            self.compare_entry(dir.0, entry, &inode);
+            self.compare_entry(parent, entry, &inode);
             let metadata = match inode {
-                Ok(inode) => Some(inode.metadata()),
+                Ok(inode) => Some(self.described(&inode)?),
                 Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
                 Err(_) => None,
             };
             let kind = metadata.as_ref().map(|metadata| metadata.kind).or(entry.kind);
-            let way = Way { parent: dir.0, position: entry.position };
+            let way = Way { parent, position: entry.position };
             if kind == Some(FileKind::Directory) && !self.leads_to(entry.inode, way)? {
                 refused = true;
                 return Ok(ControlFlow::Continue(()));
@@ -267,14 +278,15 @@ impl FileSystem for Xfs {
             let damaged = entry.after_damage || refused;
             Ok(emit(DirEntry {
                 name: Name::new(entry.name),
-                node: NodeId(entry.inode),
+                node,
                 kind: kind.unwrap_or(FileKind::Regular),
                 metadata: metadata.as_ref(),
                 next: DirCursor(entry.next | if damaged { CURSOR_DAMAGED } else { before }),
             }))
         })?;
         if start == 0 {
-            self.compare_parent(dir.0, &directory);
+            self.compare_parent(parent, &directory);
+            self.compare_index(parent, &directory)?;
         }
         // Every name that can be read was given; that there were others must not be silent.
         match walked {
@@ -290,7 +302,7 @@ impl FileSystem for Xfs {
         if inode.kind != FileKind::Symlink {
             return Err(FsError::not_a_link());
         }
-        self.volume.check_doubt(node.0)?;
+        self.volume.check_doubt(inode.number)?;
         if inode.size == 0 || inode.size > MAX_TARGET {
             return Err(FsError::corrupt("link target has an invalid length"));
         }
@@ -301,9 +313,9 @@ impl FileSystem for Xfs {
                 None => Err(FsError::corrupt("link target leaves its inode")),
             };
         }
-        let extents = map::read(&self.volume, node.0, &inode.data, &bytes, u64::MAX)?;
+        let extents = map::read(&self.volume, inode.number, &inode.data, &bytes, MAX_TARGET_MAP)?;
         let kind = RemoteKind::LinkTarget;
-        let target = read_remote(&self.volume, node.0, &extents, (0, inode.size), kind)?;
+        let target = read_remote(&self.volume, inode.number, &extents, (0, inode.size), kind)?;
         Ok(LinkTarget(target))
     }
 
@@ -313,7 +325,7 @@ impl FileSystem for Xfs {
 
     fn extended_attributes(&self, node: NodeId) -> FsResult<Vec<Vec<u8>>> {
         let (inode, bytes) = self.inode(node)?;
-        self.volume.check_doubt(node.0)?;
+        self.volume.check_doubt(inode.number)?;
         let (mut names, mut size) = (Vec::new(), 0_usize);
         AttributeFork::open(&self.volume, &inode, &bytes)?.each(&mut |attribute| {
             let Some(prefix) = attribute.flags.prefix() else {
@@ -335,7 +347,7 @@ impl FileSystem for Xfs {
 
     fn extended_attribute(&self, node: NodeId, name: &[u8]) -> FsResult<Vec<u8>> {
         let (inode, bytes) = self.inode(node)?;
-        self.volume.check_doubt(node.0)?;
+        self.volume.check_doubt(inode.number)?;
         let fork = AttributeFork::open(&self.volume, &inode, &bytes)?;
         if let Some(own) = acl::own(name) {
             return acl::convert(&fork.value(TRUSTED, own)?);
@@ -358,12 +370,13 @@ impl FileSystem for Xfs {
             FileKind::Directory => return Err(FsError::is_a_directory()),
             _ => return Err(FsError::unsupported("node has no content")),
         }
-        self.volume.check_doubt(node.0)?;
+        self.volume.check_doubt(inode.number)?;
         if inode.is_realtime {
-            let message = "content is on the realtime device, which this build does not read";
+            let message =
+                "content is on the realtime device of the volume, which this build does not read";
             return Err(FsError::new(FsErrorKind::MissingPart, message));
         }
-        let mut extents = map::read(&self.volume, node.0, &inode.data, &bytes, inode.size)?;
+        let mut extents = map::read(&self.volume, inode.number, &inode.data, &bytes, inode.size)?;
         extents.push_hole_to(inode.size)?;
         Ok(Arc::new(ExtentFile::new(self.volume.data(), extents, inode.size, inode.size)?))
     }
@@ -376,6 +389,10 @@ fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo
     if let Some(group) = superblock.in_place_of_primary {
         let line = format!("the primary superblock is damaged; the one of group {group} is used");
         findings.push(Finding::warning(code::XFS_BACKUP_SUPERBLOCK, line));
+    }
+    if superblock.is_unconfirmed {
+        let line = "the superblock has no checksum, and no other one was found that confirms it";
+        findings.push(Finding::warning(code::XFS_SUPERBLOCK_UNCONFIRMED, line));
     }
     if superblock.features.needs_repair {
         let line = "the file system is marked as in need of `xfs_repair`";

@@ -43,7 +43,9 @@ fn after(reader: &VolumeReader, before: Superblock) -> FsResult<Superblock> {
     if before.in_place_of_primary.is_some() {
         return Ok(before);
     }
-    Superblock::read(&*reader.metadata, 0)
+    let mut after = Superblock::read(&*reader.metadata, 0)?;
+    after.is_unconfirmed = before.is_unconfirmed;
+    Ok(after)
 }
 
 /// The volume with its log applied, and what is to be said of that; `None` if the log is clean.
@@ -59,28 +61,31 @@ fn replayed(
         let message = "the volume has changes that are newer than its log, which was wiped or is of another time";
         return Err(FsError::corrupt(message));
     }
-    let Ends::Dirty { tail, head } = ends else { return Ok(None) };
+    let Ends::Dirty(ends) = ends else { return Ok(None) };
     let unknown = superblock.log_incompat & !KNOWN_IN_LOG;
     if unknown != 0 {
         let message = format!("log has unknown features {unknown:#x}");
         return Err(FsError::new(FsErrorKind::Unsupported, message));
     }
-    let outcome = log::replay(&log, (tail, head), &*reader.data, superblock)?;
+    let outcome = log::replay(&log, &ends, &*reader.data, superblock)?;
     let mut findings = Vec::new();
-    if let Some(why) = outcome.stopped {
-        let line = format!("{}; changes after that may be missing", error_chain(&why));
-        findings.push(Finding::warning(code::XFS_LOG_DAMAGED, line));
+    if let Some(stopped) = outcome.stopped {
+        let line = format!("{}; the newest changes may be missing", error_chain(&stopped.why));
+        let code = if stopped.is_torn { code::XFS_LOG_TORN } else { code::XFS_LOG_DAMAGED };
+        findings.push(Finding::warning(code, line));
     }
     for (inode, why) in sorted(&outcome.doubts) {
         let line = format!("inode {inode} {why}");
         findings.push(Finding::warning(code::XFS_LOG_UNFINISHED, line));
     }
-    let kib = outcome.blocks.div_ceil(2);
-    let line = format!(
-        "{} transactions that change {kib} KiB are read from the log",
-        outcome.transactions
-    );
-    findings.push(Finding::warning(code::XFS_LOG_REPLAYED, line));
+    if outcome.transactions > 0 || findings.is_empty() {
+        let kib = outcome.blocks.div_ceil(2);
+        let line = format!(
+            "{} transactions that change {kib} KiB are read from the log",
+            outcome.transactions
+        );
+        findings.push(Finding::warning(code::XFS_LOG_REPLAYED, line));
+    }
     let view = |device| Arc::new(Mapped::new(Replayed::new(device, outcome.changed.clone())));
     let changed = VolumeReader::new(view(reader.data.clone()), view(reader.metadata.clone()));
     Ok(Some((changed, outcome.doubts, findings)))

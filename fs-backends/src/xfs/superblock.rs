@@ -20,6 +20,7 @@
 //! | 0x068  | 2    | `inode_size`        | power of two, 256 to 2048                              |
 //! | 0x06C  | 12   | `label`             | padded with 0                                          |
 //! | 0x078  | 1    | `block_log`         | of `block_size`                                        |
+//! | 0x079  | 1    | `sector_log`        | of `sector_size`                                       |
 //! | 0x07A  | 1    | `inode_log`         | of `inode_size`                                        |
 //! | 0x07B  | 1    | `inodes_log`        | inodes of a block                                      |
 //! | 0x07C  | 1    | `ag_blocks_log`     | of `ag_blocks`, rounded up                             |
@@ -147,6 +148,8 @@ pub(super) struct Superblock {
     pub(super) free_blocks: u64,
     /// The group whose superblock this is, if the primary is damaged.
     pub(super) in_place_of_primary: Option<u64>,
+    /// Whether it has no checksum, and no other one was found that says the same.
+    pub(super) is_unconfirmed: bool,
 }
 
 impl Superblock {
@@ -215,6 +218,8 @@ impl Superblock {
             && (8..=11).contains(&inode_log)
             && 1_u32.checked_shl(inode_log) == Some(u32::from(inode_size))
             && inodes_log.checked_add(inode_log) == Some(block_log)
+            && power(u32::from(raw.sector_log)).map(NonZeroU64::get)
+                == Some(u64::from(raw.sector_size.get()))
             && dir_log <= MAX_DIRECTORY_BLOCK_LOG
             && ag_blocks.get().checked_next_power_of_two()
                 == power(ag_blocks_log).map(NonZeroU64::get)
@@ -242,7 +247,30 @@ impl Superblock {
             label: (!label.is_empty()).then(|| String::from_utf8_lossy(label).into_owned()),
             free_blocks: raw.free_blocks.get(),
             in_place_of_primary: None,
+            is_unconfirmed: false,
         })
+    }
+
+    /// Whether it names a root inode; backups may not.
+    pub(super) fn has_root(&self) -> bool {
+        !matches!(self.root_inode, 0 | u64::MAX)
+    }
+
+    /// Whether `other` describes the same file system, as far as that never changes in one of its
+    /// superblocks alone.
+    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+        let numbers = |one: &Self| {
+            let sizes = [one.block_size.get(), one.sector_size, one.dir_block_size.get()];
+            let counts = [one.data_blocks, one.ag_blocks.get(), one.ag_count, one.log_blocks];
+            let inodes = [u32::from(one.inode_size), one.inodes_log, one.ag_blocks_log];
+            (sizes, counts, inodes, one.log_start, one.uuid)
+        };
+        let named =
+            |one: &Self| (one.features.is_v5, one.features.has_ftype, one.features.ascii_ci);
+        let roots = self.has_root() && other.has_root();
+        numbers(self) == numbers(other)
+            && named(self) == named(other)
+            && (!roots || self.root_inode == other.root_inode)
     }
 
     /// The size of the file system in bytes.

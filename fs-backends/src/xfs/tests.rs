@@ -6,9 +6,14 @@ use crate::node::{FileKind, FileSystem, Name, StreamName};
 use crate::testing::{Scratch, content, exercise_bent, find, kind_of, list, mount, noise};
 
 /// A volume of 16 MiB with a few files, `None` without `mkfs.xfs`.
-fn volume(options: &[&str]) -> Option<Vec<u8>> {
+pub(super) fn volume(options: &[&str]) -> Option<Vec<u8>> {
+    volume_of(16 << 20, options)
+}
+
+/// The same of another size.
+pub(super) fn volume_of(size: u64, options: &[&str]) -> Option<Vec<u8>> {
     let scratch = Scratch::new("xfs");
-    scratch.blank(16 << 20);
+    scratch.blank(size);
     scratch.write("content", &noise(20_000, 7));
     let host = scratch.0.join("content");
     let host = host.to_str().unwrap();
@@ -29,7 +34,7 @@ fn volume(options: &[&str]) -> Option<Vec<u8>> {
     scratch.run("mkfs.xfs", &words).then(|| scratch.image())
 }
 
-const VERSION_4: &[&str] = &["-m", "crc=0"];
+pub(super) const VERSION_4: &[&str] = &["-m", "crc=0"];
 
 #[test]
 fn a_tree_of_a_prototype_reads_as_it_was_described() {
@@ -54,7 +59,9 @@ fn a_tree_of_a_prototype_reads_as_it_was_described() {
             for number in 0..count {
                 fs.lookup(dir, Name::new(&format!("name-{number}"))).unwrap();
             }
-            assert_eq!(kind_of(fs.lookup(dir, Name::new("name-"))), FsErrorKind::NotFound);
+            for absent in ["name-", ".", ".."] {
+                assert_eq!(kind_of(fs.lookup(dir, Name::new(absent))), FsErrorKind::NotFound);
+            }
         }
         assert_eq!(kind_of(fs.lookup(file, Name::new("a"))), FsErrorKind::NotADirectory);
         assert!(fs.usage().unwrap().used > 0);
@@ -105,6 +112,78 @@ fn a_directory_with_two_names_is_entered_by_one() {
     assert_eq!(error.kind(), FsErrorKind::Corrupt);
     assert!(fs.findings().iter().any(|finding| finding.code == "xfs-directory-twice"));
     find(&*fs, "short").unwrap();
+}
+
+/// The blocks of `image` with `magic` where hash trees have it.
+fn hash_blocks(image: &[u8], magic: u16) -> Vec<usize> {
+    let blocks = image.chunks(4096).enumerate();
+    let found = blocks.filter(|(_, block)| block[8..10] == magic.to_be_bytes());
+    found.map(|(index, _)| index * 4096).collect()
+}
+
+#[test]
+fn a_damaged_index_hides_no_name() {
+    for (options, magic, count) in [(VERSION_4, 0xFEBE, 0x0C), (&["-m", "crc=1"], 0x3EBE, 0x38)] {
+        let Some(image) = volume(options) else { return };
+        let nodes = hash_blocks(&image, magic);
+        assert_eq!(nodes.len(), 1);
+        let node = nodes[0];
+        // No entries, too many, and another hash than that of the leaf below.
+        for (at, value) in [(count, 0_u16), (count, 0xFFFF), (count + 4, 1)] {
+            let mut bent = image.clone();
+            bent[node + at..node + at + 2].copy_from_slice(&value.to_be_bytes());
+            super::checksum::store(&mut bent[node..node + 4096], 12).unwrap();
+            if magic == 0xFEBE {
+                bent[node + 12..node + 16].copy_from_slice(&image[node + 12..node + 16]);
+                bent[node + at..node + at + 2].copy_from_slice(&value.to_be_bytes());
+            }
+            let fs = mount(&XfsDriver, bent).unwrap();
+            let dir = find(&*fs, "tree").unwrap();
+            for number in [0, 1, 299, 599] {
+                fs.lookup(dir, Name::new(&format!("name-{number}"))).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_version_4_that_are_not_those_of_their_index_are_told() {
+    let Some(image) = volume(VERSION_4) else { return };
+    let leaf = hash_blocks(&image, 0xD2FF)[0];
+    let one = image.chunks(4096).position(|block| block.starts_with(b"XD2B")).unwrap() * 4096;
+    let name = image[one..one + 4096].windows(6).position(|bytes| bytes == b"name-7").unwrap();
+    // A name, an entry of its index, an entry of a leaf, and the number of its entries.
+    for (at, dir) in [
+        (one + name + 5, "block"),
+        (one + 4080, "block"),
+        (leaf + 0x43, "tree"),
+        (leaf + 0x0D, "tree"),
+    ] {
+        let mut bent = image.clone();
+        bent[at] ^= 1;
+        let fs = mount(&XfsDriver, bent).unwrap();
+        let dir = find(&*fs, dir).unwrap();
+        assert!(fs.findings().is_empty());
+        let _ = list(&*fs, dir, 1000);
+        assert!(
+            fs.findings().iter().any(|finding| finding.code == "xfs-directory-index"),
+            "{at:#x}"
+        );
+        fs.lookup(dir, Name::new("name-1")).unwrap();
+    }
+}
+
+#[test]
+fn counts_of_version_4_that_contradict_each_other_are_corrupt() {
+    let Some(image) = volume(VERSION_4) else { return };
+    let file = find(&*mount(&XfsDriver, image.clone()).unwrap(), "file").unwrap();
+    // Blocks, extents, and the blocks of the extent.
+    for at in [0x47, 0x4F, 0x64 + 15] {
+        let mut bent = image.clone();
+        bent[inode_position(file.0) + at] ^= 1;
+        let fs = mount(&XfsDriver, bent).unwrap();
+        assert_eq!(kind_of(fs.metadata(file)), FsErrorKind::Corrupt, "{at:#x}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mount everywhere any more: those volumes mkfs.xfs fills itself, and GRUB compare
 
 import hashlib
 import os
+import re
 
 from . import listing, tools, tree
 from .index import Fixture, recipe
@@ -154,6 +155,43 @@ def small_blocks():
     return finish("xfs-1k", image, "trees of extents and attributes; times of 32 bits", 1024)
 
 
+def holemasks(image):
+    """Masks of the inodes that are missing in chunks, of those that are sparse."""
+    text = tools.run("xfs_db", "-r", "-c", "agi 0", "-c", "addr root", "-c", "p", image).decode()
+    records = re.findall(r"\d+:\[\d+,(\w+),\d+,\d+,\w+\]", text)
+    return {mask for mask in records if int(mask, 0)}
+
+
+@recipe("xfs-trees")
+def trees():
+    """A tree of extents with interior blocks, and chunks of inodes with holes."""
+    options = ["-b", "size=1024", "-i", "nrext64=0,sparse=1", "-m", "reflink=0,rmapbt=0"]
+
+    def more(root):
+        fragment(os.path.join(root, "fragmented.bin"), 2600, 2048)
+        # No free space of 32 blocks in a row, which a whole chunk needs, but of 31.
+        tools.run("xfs_io", "-x", "-c", "resblks 8", root)
+        full = os.path.join(root, "full.bin")
+        size = (os.statvfs(root).f_bavail - 40) * 1024
+        tools.run("xfs_io", "-f", "-c", f"falloc 0 {size}", full)
+        tools.run("sync", "-f", root)
+        for start in range(0, size - 32768, 32768):
+            tools.run("fallocate", "-p", "-o", str(start + 1024), "-l", str(31 * 1024), full)
+        tools.run("sync", "-f", root)
+        late = os.path.join(root, "late")
+        os.mkdir(late)
+        for number in range(600):
+            with open(os.path.join(late, f"{number}"), "wb") as file:
+                file.write(b"%d" % number if number % 20 == 0 else b"")
+
+    image = filled("xfs-trees", 16 << 20, 9, ["short"], *options, more=more)
+    levels = tools.run("xfs_db", "-r", "-c", "path /fragmented.bin", "-c", "p u3.bmbt.level", image).decode()
+    assert levels.split()[-1] == "2", levels
+    masks = holemasks(image)
+    assert masks, "no sparse chunk of inodes"
+    return finish("xfs-trees", image, f"extents in a tree of three levels; chunks of inodes without {sorted(masks)}", 1024)
+
+
 @recipe("xfs-large-counters")
 def large_counters():
     options = ["-i", "size=1024,nrext64=1", "-n", "size=65536", "-m", "rmapbt=1", "-s", "size=4096"]
@@ -176,6 +214,33 @@ def parent_pointers():
     rows, attributes = listed(copy(image))
     note = "made by mkfs.xfs 6.13: parent pointers, metadata directory"
     return finish("xfs-parent", image, note, facts=(rows, attributes))
+
+
+def log_of(image):
+    """Where the log of a volume of one group begins, and its end."""
+    with open(image, "rb") as file:
+        first = file.read(512)
+    field = lambda at, size: int.from_bytes(first[at : at + size], "big")
+    start = field(0x30, 8) * field(4, 4)
+    return start, start + field(0x60, 4) * field(4, 4)
+
+
+def save_cuts(name, image, count=3):
+    """What the kernel makes of a log that was not gone round yet, if it ends after some of its records."""
+    start, end = log_of(image)
+    with open(image, "rb") as file:
+        log = file.read()[start:end]
+    field = lambda at: int.from_bytes(log[at : at + 4], "big")
+    begins = [at for at in range(0, len(log), 512) if field(at) == 0xFEEDBABE and field(at + 12)]
+    tail = field(begins[-1] + 28) * 512
+    live = [at for at in begins if at > tail]
+    for at in live[:: len(live) // count][1:]:
+        cut = copy(image)
+        with open(cut, "r+b") as file:
+            file.seek(start + at)
+            file.write(bytes(len(log) - at))
+        rows, _ = listed(cut, "noatime")
+        listing.save(rows, os.path.join(tools.FIXTURES, f"{name}.cut-{at // 512}.tsv"))
 
 
 @recipe("xfs-dirty-log")
@@ -204,6 +269,7 @@ def dirty_log():
             file.write(b"the last file\n")
             os.fsync(file.fileno())
         tools.run("xfs_io", "-x", "-c", "shutdown -f", root)
+    save_cuts("xfs-dirty-log", image)
     note = "the listing is the kernel's after it replayed the log of a copy"
     return finish("xfs-dirty-log", image, note, facts=listed(copy(image), "noatime"))
 

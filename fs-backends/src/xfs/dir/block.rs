@@ -104,6 +104,13 @@ fn index_start(bytes: &[u8]) -> Option<usize> {
     (start >= HEADER_V4).then_some(start)
 }
 
+/// The entries of the index of a directory of one block, as hash and place; `None` if there is none.
+pub(super) fn index(bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
+    let start = index_start(bytes)?;
+    let (entries, _) = bytes.get(start..bytes.len().checked_sub(TAIL)?)?.as_chunks::<8>();
+    entries.iter().map(|entry| Some((be32(entry, 0)?, be32(entry, 4)?))).collect()
+}
+
 /// What the number in a name says that it is.
 pub(super) fn kind(number: u8) -> Option<FileKind> {
     Some(match number {

@@ -6,10 +6,11 @@
 pub(super) mod names;
 
 mod block;
+mod compare;
 mod short;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use volfold_block::{byte_count, bytes_to_index};
 
@@ -23,10 +24,12 @@ use super::map;
 use super::volume::Volume;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{Extents, Place};
+use crate::kept::Memory;
 use crate::node::FileKind;
 
 /// The bytes of each of the three spaces.
 const SPACE: u64 = 32 << 30;
+const SPACES: u64 = 3 * SPACE;
 /// LIMIT: after so many damaged blocks the rest of a directory is not looked at.
 const MAX_DAMAGED: u32 = 1024;
 
@@ -77,20 +80,37 @@ pub(super) struct Directory<'a> {
 
 enum Source {
     Short(Vec<u8>),
-    Blocks(Arc<Extents>),
+    Blocks(Arc<DirectoryMap>),
+}
+
+/// Where a directory with blocks has them, and what was found out about its index.
+pub(super) struct DirectoryMap {
+    extents: Extents,
+    /// Whether the index is that of the names, once they were compared.
+    agrees: OnceLock<bool>,
+}
+
+impl Memory for DirectoryMap {
+    fn memory(&self) -> u64 {
+        self.extents.memory()
+    }
 }
 
 /// The run list of a directory with blocks, which is kept for the next call.
 ///
 /// # Errors
 /// `Corrupt` if a block is in it twice: it would have more names than the volume has bytes.
-pub(super) fn read_map(volume: &Volume, inode: &Inode, bytes: &[u8]) -> FsResult<Arc<Extents>> {
-    let extents = map::read(volume, inode.number, &inode.data, bytes, u64::MAX)?;
+pub(super) fn read_map(
+    volume: &Volume,
+    inode: &Inode,
+    bytes: &[u8],
+) -> FsResult<Arc<DirectoryMap>> {
+    let extents = map::read(volume, inode.number, &inode.data, bytes, SPACES)?;
     if extents.has_overlap() {
         let message = format!("directory with inode {} has a block twice", inode.number);
         return Err(FsError::corrupt(message));
     }
-    Ok(Arc::new(extents))
+    Ok(Arc::new(DirectoryMap { extents, agrees: OnceLock::new() }))
 }
 
 impl<'a> Directory<'a> {
@@ -99,7 +119,7 @@ impl<'a> Directory<'a> {
         volume: &'a Volume,
         inode: &Inode,
         bytes: &[u8],
-        map: impl FnOnce() -> FsResult<Arc<Extents>>,
+        map: impl FnOnce() -> FsResult<Arc<DirectoryMap>>,
     ) -> FsResult<Self> {
         if inode.kind != FileKind::Directory {
             return Err(FsError::not_a_directory());
@@ -123,10 +143,10 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// What the visitor says, or why the host cannot read; damage is in the result.
     pub(super) fn walk(&self, from: u64, visit: &mut Visitor<'_>) -> FsResult<Walked> {
-        let mut walk = Walk { directory: self, from, damaged: 0 };
+        let mut walk = Walk { directory: self, from, damaged: 0, with_own: false };
         match &self.source {
             Source::Short(bytes) => walk.short(bytes, visit),
-            Source::Blocks(extents) => walk.blocks(extents, visit),
+            Source::Blocks(map) => walk.blocks(&map.extents, visit),
         }
     }
 
@@ -137,7 +157,7 @@ impl<'a> Directory<'a> {
     pub(super) fn parent(&self) -> FsResult<u64> {
         let extents = match &self.source {
             Source::Short(bytes) => return Ok(self.short_form(bytes)?.parent),
-            Source::Blocks(extents) => extents,
+            Source::Blocks(map) => &map.extents,
         };
         let mut bytes = Volume::buffer(self.block_size())?;
         self.volume.read_fork_block(extents, 0, self.number, DIRECTORY_DATA, &mut bytes)?;
@@ -159,9 +179,13 @@ impl<'a> Directory<'a> {
     /// # Errors
     /// `NotFound`; `Corrupt` if it was not found and part of the directory cannot be read.
     pub(super) fn find(&self, name: &[u8]) -> FsResult<Found> {
+        // The index has them too, and they are no names of what is in the directory.
+        if matches!(name, b"." | b"..") {
+            return Err(FsError::not_found());
+        }
         let by_index = match &self.source {
-            Source::Blocks(extents) if extents.end() > SPACE => {
-                self.find_by_hash(extents, name).map(Some)
+            Source::Blocks(map) if map.extents.end() > SPACE && self.agrees_with_index()? => {
+                self.find_by_hash(&map.extents, name).map(Some)
             }
             _ => Ok(None),
         };
@@ -196,16 +220,21 @@ impl<'a> Directory<'a> {
 
     fn find_by_hash(&self, extents: &Extents, name: &[u8]) -> FsResult<Option<Found>> {
         let hash = self.rule.hash(name);
-        let tree = HashTree {
+        let mut other = None;
+        let exact = self
+            .tree(extents)
+            .find(hash, |leaf| self.look(extents, leaf, (hash, name), &mut other))?;
+        Ok(exact.or(other))
+    }
+
+    fn tree<'t>(&'t self, extents: &'t Extents) -> HashTree<'t> {
+        HashTree {
             volume: self.volume,
             owner: self.number,
             extents,
             root: SPACE,
             block_size: self.block_size(),
-        };
-        let mut other = None;
-        let exact = tree.find(hash, |leaf| self.look(extents, leaf, (hash, name), &mut other))?;
-        Ok(exact.or(other))
+        }
     }
 
     /// Looks at the names of `hash` in one leaf; `other` becomes the first that is the same but for
@@ -282,6 +311,8 @@ struct Walk<'d> {
     directory: &'d Directory<'d>,
     from: u64,
     damaged: u32,
+    /// Whether `.` and `..` are visited too.
+    with_own: bool,
 }
 
 impl Walk<'_> {
@@ -359,7 +390,7 @@ impl Walk<'_> {
                 Item::Room(next) => at = next,
                 Item::Name { inode, name, kind, next } => {
                     let places = (place(at), place(next));
-                    let is_own = matches!(name, b"." | b"..");
+                    let is_own = !self.with_own && matches!(name, b"." | b"..");
                     let entry = entry((inode, name), kind, places);
                     if !is_own && self.visit(entry, visit)?.is_break() {
                         return Ok(ControlFlow::Break(()));

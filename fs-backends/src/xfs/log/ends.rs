@@ -1,119 +1,147 @@
 //! Where the log begins and ends.
 //!
-//! Blocks that were written last have the newest cycle, from block 0 on; those after them have the
-//! one before, or 0 if the log was never gone round. The last writes may have come in any order and
-//! in part, so that the newest blocks are looked at again, and a record that is not there as a whole
-//! is none. A log whose last record says that the volume was unmounted is clean.
+//! The newest blocks end where the record that was written last does. The last writes may have come
+//! in any order and in part: the last record that is there as a whole says where the log begins, and
+//! what comes after it is left to [`super::replay`]. A log whose last record says that the volume was
+//! unmounted is clean.
 
+use super::cycles::{self, Cycles};
 use super::record::Record;
-use super::{BLOCK, Log};
+use super::{BLOCK, Log, UNDER_WAY};
 use crate::error::{FsError, FsResult};
-use crate::xfs::bytes::be32;
 
-/// The blocks that may be under way at once: 8 buffers of 256 KiB.
-const UNDER_WAY: u64 = 8 * 512;
 /// The longest record, with its headers.
 const LONGEST: u64 = 512 + 8;
-const MAGIC: u32 = 0xFEED_BABE;
+/// LIMIT: records at the end of the log that are not whole.
+const MAX_BAD: usize = 64;
 /// In the flags of the one operation of a record.
 const UNMOUNT: u8 = 0x20;
 
 /// The part of the log that counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::xfs) enum Ends {
     /// There is nothing to apply.
     Clean,
-    /// From the block of the oldest record to the block after the newest one.
-    Dirty { tail: u64, head: u64 },
+    /// There is.
+    Dirty(Dirty),
+}
+
+/// The part of a log that was not emptied.
+pub(in crate::xfs) struct Dirty {
+    /// The block of the oldest record.
+    pub(super) tail: u64,
+    /// The block after the last that has the newest cycle.
+    pub(super) head: u64,
+    /// The block after the last record that is whole.
+    pub(super) whole_to: u64,
+    /// The cycle of the newest blocks.
+    pub(super) cycle: u32,
+    pub(super) cycles: Cycles,
 }
 
 impl Ends {
-    /// Finds the ends of `log`, and the number of its last record; 0 if it has none.
+    /// Finds the ends of `log`, and a log sequence number that is not below that of its last record.
     ///
     /// # Errors
     /// `Corrupt` if there are none.
     pub(in crate::xfs) fn find(log: &Log) -> FsResult<(Self, u64)> {
-        let Some(head) = head(log)? else { return Ok((Self::Clean, 0)) };
-        let head = log.wrap(cut_partial(log, head)?);
-        let last = last_record(log, head, log.blocks)?
-            .ok_or_else(|| FsError::corrupt("log has no record"))?;
-        if last.end(log) == head && last.operations == 1 && is_unmount(log, &last)? {
-            return Ok((Self::Clean, last.lsn));
+        if let Some(lsn) = clean(log)? {
+            return Ok((Self::Clean, lsn));
         }
-        let tail = last.tail_lsn & u64::from(u32::MAX);
-        if tail >= log.blocks {
-            return Err(FsError::corrupt("record of the log names a tail outside the log"));
+        let cycles = Cycles::scan(log)?;
+        let newest = cycles.newest();
+        let newest = newest.ok_or_else(|| FsError::corrupt("log was wiped, it has no record"))?;
+        let head = log.wrap(newest.end);
+        let last = last_good(log, newest.end)?;
+        let lsn = u64::from(newest.cycle) << 32 | newest.end;
+        let is_unmount = is_unmount(log, &last)?;
+        if is_unmount && last.end(log) == head {
+            return Ok((Self::Clean, lsn));
         }
-        Ok((Self::Dirty { tail, head }, last.lsn))
+        // What was logged before the volume was unmounted is in its places.
+        let tail = if is_unmount { last.end(log) } else { tail(log, &last)? };
+        let whole_to = last.end(log);
+        Ok((Self::Dirty(Dirty { tail, head, whole_to, cycle: newest.cycle, cycles }), lsn))
     }
 }
 
-/// The cycle of block `at`.
+/// The tail that `last` names.
+fn tail(log: &Log, last: &Record) -> FsResult<u64> {
+    let corrupt = |what: &str| FsError::corrupt(format!("record of the log names a tail {what}"));
+    let (cycle, tail) = (last.tail_lsn >> 32, last.tail_lsn & u64::from(u32::MAX));
+    if tail >= log.blocks {
+        return Err(corrupt("outside the log"));
+    }
+    let own = last.lsn >> 32;
+    // A round later it would have been overwritten.
+    let is_before = cycle == own && tail <= last.at;
+    let is_round_before = own.checked_sub(1) == Some(cycle) && tail > last.at;
+    if !is_before && !is_round_before || tail == last.end(log) {
+        return Err(corrupt("that is not before it"));
+    }
+    Ok(tail)
+}
+
+/// The number of the last record if the log is plainly clean: the cycles have one step, as far as
+/// is seen without reading all of them, and before it says a record that the volume was unmounted.
+fn clean(log: &Log) -> FsResult<Option<u64>> {
+    let end = log.blocks;
+    let (first, last) = (cycle(log, 0)?, cycle(log, end.saturating_sub(1))?);
+    if first == 0 || first != last && first.checked_sub(1) != Some(last) {
+        return Ok(None);
+    }
+    let (mut low, mut high) = (0, end);
+    while first != last && low < high {
+        let middle = low.midpoint(high);
+        match cycle(log, middle)? {
+            found if found == last => high = middle,
+            found if found == first => low = middle.saturating_add(1),
+            _ => return Ok(None),
+        }
+    }
+    let head = if first == last { end } else { low };
+    let (from, to) = (head.saturating_sub(UNDER_WAY), head.saturating_add(UNDER_WAY).min(end));
+    let mut buffer =
+        vec![0; volfold_block::bytes_to_index(to.saturating_sub(from).saturating_mul(BLOCK))?];
+    log.read(from, &mut buffer)?;
+    let (blocks, _) = buffer.as_chunks::<512>();
+    let mut numbered = (from..).zip(blocks);
+    let expected = |at: u64| if at < head { first } else { last };
+    if !numbered.all(|(at, block)| cycles::of(block) == expected(at)) {
+        return Ok(None);
+    }
+    let Some(last) = last_record(log, head, LONGEST)? else { return Ok(None) };
+    let is_clean =
+        last.end(log) == log.wrap(head) && is_good(log, &last)? && is_unmount(log, &last)?;
+    Ok(is_clean.then_some(last.lsn))
+}
+
 fn cycle(log: &Log, at: u64) -> FsResult<u32> {
     let mut block = [0; 8];
     log.device.read_at(log.position(at), &mut block)?;
-    Ok(cycle_of(&block))
+    Ok(cycles::of(&block))
 }
 
-fn cycle_of(block: &[u8]) -> u32 {
-    let first = be32(block, 0).unwrap_or_default();
-    if first == MAGIC { be32(block, 4).unwrap_or_default() } else { first }
-}
-
-/// The first block from `from` to `to` whose cycle is `wanted`, where those before it are newer.
-fn first_of(log: &Log, from: u64, to: u64, wanted: u32) -> FsResult<u64> {
-    let (mut low, mut high) = (from, to);
-    while low < high {
-        let middle = low.midpoint(high);
-        if cycle(log, middle)? == wanted {
-            high = middle;
-        } else {
-            low = middle.saturating_add(1);
+/// The last record before block `end` that is whole.
+fn last_good(log: &Log, end: u64) -> FsResult<Record> {
+    let corrupt = || FsError::corrupt("log has no whole record");
+    let (mut end, mut left) = (end, log.blocks);
+    for _ in 0..MAX_BAD {
+        let last = last_record(log, end, left)?.ok_or_else(corrupt)?;
+        if is_good(log, &last)? {
+            return Ok(last);
         }
+        left = left.saturating_sub(log.distance(last.at, log.wrap(end)));
+        end = last.at;
     }
-    Ok(low)
+    Err(corrupt())
 }
 
-/// The first block in the blocks from `from` to `to` with the cycle `wanted`.
-fn seek(log: &Log, from: u64, to: u64, wanted: u32) -> FsResult<Option<u64>> {
-    let blocks = to.saturating_sub(from).min(UNDER_WAY);
-    let mut buffer = vec![0; volfold_block::bytes_to_index(blocks.saturating_mul(BLOCK))?];
-    log.read(from, &mut buffer)?;
-    let (all, _) = buffer.as_chunks::<512>();
-    let found = all.iter().zip(from..).find(|(block, _)| cycle_of(*block) == wanted);
-    Ok(found.map(|(_, at)| at))
-}
-
-/// The block after the newest, as the cycles tell; `None` if nothing was ever written.
-fn head(log: &Log) -> FsResult<Option<u64>> {
-    let end = log.blocks;
-    let (first, last) = (cycle(log, 0)?, cycle(log, end.saturating_sub(1))?);
-    if first == 0 {
-        return Ok(None);
+/// Whether `record` is whole. `mkfs.xfs` gives the one record that it writes no checksum.
+fn is_good(log: &Log, record: &Record) -> FsResult<bool> {
+    if log.has_checksums && record.is_unsummed() {
+        return is_unmount(log, record);
     }
-    let (head, old) = if first == last {
-        (end, first.saturating_sub(1))
-    } else {
-        (first_of(log, 0, end, last)?, last)
-    };
-    if head >= UNDER_WAY || old == 0 {
-        let from = head.saturating_sub(UNDER_WAY);
-        return Ok(Some(seek(log, from, head, old)?.unwrap_or(head)));
-    }
-    // The blocks that may be under way go back round the end.
-    let from = end.saturating_sub(UNDER_WAY.saturating_sub(head)).max(head);
-    if let Some(found) = seek(log, from, end, old.saturating_sub(1))? {
-        return Ok(Some(found));
-    }
-    Ok(Some(seek(log, 0, head, old)?.unwrap_or(head)))
-}
-
-/// `head`, or the block where the last record begins if it is not there as a whole.
-fn cut_partial(log: &Log, head: u64) -> FsResult<u64> {
-    match last_record(log, head, LONGEST)? {
-        Some(last) if last.blocks() != log.distance(last.at, log.wrap(head)) => Ok(last.at),
-        _ => Ok(head),
-    }
+    Ok(record.data(log)?.is_some())
 }
 
 /// The last record that begins in the `most` blocks before `head`.
@@ -139,6 +167,8 @@ fn last_record(log: &Log, head: u64, most: u64) -> FsResult<Option<Record>> {
     Ok(None)
 }
 
+/// Whether `record` says that the volume was unmounted.
 fn is_unmount(log: &Log, record: &Record) -> FsResult<bool> {
-    Ok(record.first_flags(log)?.is_some_and(|flags| flags & UNMOUNT != 0))
+    let flags = if record.operations == 1 { record.first_flags(log)? } else { None };
+    Ok(flags.is_some_and(|flags| flags & UNMOUNT != 0))
 }

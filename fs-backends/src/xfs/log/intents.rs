@@ -13,6 +13,8 @@ use crate::xfs::volume::Doubts;
 
 /// LIMIT: intents that are open at once.
 const MAX_OPEN: usize = 1 << 16;
+/// LIMIT: extents of one intent; the kernel writes one.
+const MAX_EXTENTS: usize = 16;
 const MAP_EXTENT: usize = 32;
 
 /// The intents that are open.
@@ -23,16 +25,19 @@ impl Intents {
     /// Takes in `item` if it begins or ends a change of files.
     ///
     /// # Errors
-    /// `Corrupt` if it is cut short, `Unsupported` if too many are open.
+    /// `Corrupt` if it is cut short, `Unsupported` if its type is not known or too many are open.
     pub(super) fn take(&mut self, item: &Item) -> FsResult<()> {
-        let Some(kind) = item.kind() else { return Ok(()) };
         let bytes = item.region(0);
         let cut = || FsError::corrupt("intent in the log is cut short");
+        let kind = item.kind().ok_or_else(cut)?;
         let number = || le64(bytes, 8).ok_or_else(cut);
         let files = match kind {
             // Number, then owner, block, offset, length and flags of each extent.
             kind::MAP_INTENT => {
                 let (extents, _) = bytes.get(16..).unwrap_or_default().as_chunks::<MAP_EXTENT>();
+                if extents.len() > MAX_EXTENTS {
+                    return Err(FsError::unsupported("log begins a change of too many extents"));
+                }
                 extents.iter().filter_map(|extent| le64(extent, 0)).collect()
             }
             kind::ATTRIBUTE_INTENT => vec![le64(bytes, 16).ok_or_else(cut)?],
@@ -44,7 +49,17 @@ impl Intents {
                 self.0.remove(&(kind.saturating_sub(1), number()?));
                 return Ok(());
             }
-            _ => return Ok(()),
+            // What no file's content depends on.
+            kind::FREE_INTENT
+            | kind::FREE_DONE
+            | kind::QUOTA
+            | kind::QUOTA_OFF
+            | kind::OWNER_INTENT..=kind::SHARE_DONE
+            | kind::REALTIME_FREE_INTENT..=kind::REALTIME_SHARE_DONE => return Ok(()),
+            _ => {
+                let message = format!("log has an item of the unknown type {kind:#x}");
+                return Err(FsError::unsupported(message));
+            }
         };
         if self.0.len() >= MAX_OPEN {
             return Err(FsError::unsupported("log begins too many changes"));

@@ -4,16 +4,28 @@ use super::transactions::Item;
 use crate::xfs::bytes::{array, be32};
 
 /// Kinds of items.
-pub(super) mod kind {
-    pub(in super::super) const INODE: u16 = 0x123B;
-    pub(in super::super) const BUFFER: u16 = 0x123C;
-    pub(in super::super) const NEW_INODES: u16 = 0x123F;
-    pub(in super::super) const MAP_INTENT: u16 = 0x1244;
-    pub(in super::super) const MAP_DONE: u16 = 0x1245;
-    pub(in super::super) const ATTRIBUTE_INTENT: u16 = 0x1246;
-    pub(in super::super) const ATTRIBUTE_DONE: u16 = 0x1247;
-    pub(in super::super) const EXCHANGE_INTENT: u16 = 0x1248;
-    pub(in super::super) const EXCHANGE_DONE: u16 = 0x1249;
+pub(in crate::xfs) mod kind {
+    /// Free space, with its end after it.
+    pub(in crate::xfs) const FREE_INTENT: u16 = 0x1236;
+    pub(in crate::xfs) const FREE_DONE: u16 = 0x1237;
+    pub(in crate::xfs) const QUOTA: u16 = 0x123D;
+    pub(in crate::xfs) const QUOTA_OFF: u16 = 0x123E;
+    /// The owners of blocks, with its end after it.
+    pub(in crate::xfs) const OWNER_INTENT: u16 = 0x1240;
+    /// How often blocks are shared, with its end after it.
+    pub(in crate::xfs) const SHARE_DONE: u16 = 0x1243;
+    /// The same three of the realtime device.
+    pub(in crate::xfs) const REALTIME_FREE_INTENT: u16 = 0x124A;
+    pub(in crate::xfs) const REALTIME_SHARE_DONE: u16 = 0x124F;
+    pub(in crate::xfs) const INODE: u16 = 0x123B;
+    pub(in crate::xfs) const BUFFER: u16 = 0x123C;
+    pub(in crate::xfs) const NEW_INODES: u16 = 0x123F;
+    pub(in crate::xfs) const MAP_INTENT: u16 = 0x1244;
+    pub(in crate::xfs) const MAP_DONE: u16 = 0x1245;
+    pub(in crate::xfs) const ATTRIBUTE_INTENT: u16 = 0x1246;
+    pub(in crate::xfs) const ATTRIBUTE_DONE: u16 = 0x1247;
+    pub(in crate::xfs) const EXCHANGE_INTENT: u16 = 0x1248;
+    pub(in crate::xfs) const EXCHANGE_DONE: u16 = 0x1249;
 }
 
 fn le16(bytes: &[u8], at: usize) -> Option<u16> {

@@ -7,6 +7,7 @@
 //! the tail, which the last record names, to the head are applied again.
 
 mod apply_inode;
+mod cycles;
 pub(super) mod device;
 mod ends;
 mod intents;
@@ -15,7 +16,10 @@ mod overlay;
 mod record;
 mod replay;
 mod transactions;
+mod walk;
 
+#[cfg(test)]
+mod ring_tests;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +28,8 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, byte_count};
 
 pub(super) use self::ends::Ends;
+#[cfg(test)]
+pub(super) use self::items::kind;
 pub(super) use self::overlay::Replayed;
 pub(super) use self::replay::{newest_in_headers, replay};
 use crate::error::{FsError, FsResult};
@@ -32,6 +38,9 @@ use crate::error::{FsError, FsResult};
 pub(super) const BLOCK: u64 = 512;
 /// LIMIT: the largest log of the specification, 2 GiB.
 const MAX_BLOCKS: u64 = 1 << 22;
+
+/// The blocks that may be under way at once: 8 buffers of 256 KiB.
+const UNDER_WAY: u64 = 8 * 512;
 
 /// Where a log lies.
 pub(super) struct Log {

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, byte_count};
 
+use super::ends::Dirty;
 use super::intents::Intents;
 use super::items::{BufferItem, InodeItem, NewInodes, kind};
 use super::overlay::{Changed, Overlay};
-use super::record::Record;
 use super::transactions::{Item, Transaction, Transactions};
+use super::walk::{Stopped, Walk};
 use super::{BLOCK, Log, apply_inode};
 use crate::error::{FsError, FsResult};
 use crate::xfs::bytes::{array, be16, be64, put};
@@ -23,12 +24,12 @@ use crate::xfs::inode::CHECKSUM_AT;
 use crate::xfs::superblock::Superblock;
 use crate::xfs::volume::Doubts;
 
-/// So many of the newest records may not be there as a whole after a crash.
-const MAY_BE_TORN: usize = 8;
 /// The pieces of a buffer.
 const PIECE: usize = 128;
 /// LIMIT: buffers of 64 KiB, the largest block of a directory, and clusters of inodes.
 const MAX_BUFFER_BLOCKS: u16 = 512;
+/// LIMIT: buffers that were freed, 48 MiB of them.
+const MAX_CANCELLED: usize = 1 << 20;
 
 /// What the log was found to hold.
 pub(in crate::xfs) struct Outcome {
@@ -41,25 +42,25 @@ pub(in crate::xfs) struct Outcome {
     /// Files with a change that was begun and not ended.
     pub(in crate::xfs) doubts: Doubts,
     /// Why what comes after some record was not applied.
-    pub(in crate::xfs) stopped: Option<FsError>,
+    pub(in crate::xfs) stopped: Option<Stopped>,
 }
 
-/// Applies the part of `log` in `ends` to the volume `device` of `superblock`.
+/// Applies the part `ends` of `log` to the volume `device` of `superblock`.
 ///
 /// # Errors
 /// Why nothing of it was applied.
 pub(in crate::xfs) fn replay(
     log: &Log,
-    (tail, head): (u64, u64),
+    ends: &Dirty,
     device: &dyn BlockDevice,
     superblock: &Superblock,
 ) -> FsResult<Outcome> {
-    let (records, stopped) = records(log, tail, head)?;
+    let walk = Walk::new(log, ends)?;
     let mut cancelled = Cancelled::default();
-    each_transaction(log, &records, &mut |transaction| {
+    each_transaction(log, &walk, &mut |transaction| {
         for item in &transaction.items {
             if item.kind() == Some(kind::BUFFER) {
-                cancelled.note(&buffer_item(item)?);
+                cancelled.note(&buffer_item(item)?)?;
             }
         }
         Ok(())
@@ -71,57 +72,23 @@ pub(in crate::xfs) fn replay(
         intents: Intents::default(),
         transactions: 0,
     };
-    each_transaction(log, &records, &mut |transaction| replay.apply(&transaction))?;
+    each_transaction(log, &walk, &mut |transaction| replay.apply(&transaction))?;
     Ok(Outcome {
         transactions: replay.transactions,
         blocks: replay.overlay.len(),
         changed: replay.overlay.finish(),
         doubts: replay.intents.doubts(),
-        stopped,
+        stopped: walk.stopped,
     })
-}
-
-/// The records from `tail` to `head` that are whole, and what is wrong with the one after them.
-fn records(log: &Log, tail: u64, head: u64) -> FsResult<(Vec<Record>, Option<FsError>)> {
-    let mut records = Vec::new();
-    let mut at = tail;
-    let mut left = log.distance(tail, head);
-    let mut lsn = 0;
-    let damaged = |at: u64| FsError::corrupt("record of the log is damaged").at(log.position(at));
-    while left > 0 {
-        let record = Record::read(log, at)?;
-        let record = record.filter(|record| record.blocks() <= left && record.lsn > lsn);
-        let Some(record) = record else { return Ok((records, Some(damaged(at)))) };
-        left = left.saturating_sub(record.blocks());
-        lsn = record.lsn;
-        at = record.end(log);
-        records.push(record);
-    }
-    let mut bad = None;
-    for (index, record) in records.iter().enumerate() {
-        if record.data(log)?.is_none() {
-            bad = Some((index, record.at));
-            break;
-        }
-    }
-    let Some((index, at)) = bad else { return Ok((records, None)) };
-    let is_torn = records.len().saturating_sub(index) <= MAY_BE_TORN;
-    records.truncate(index);
-    Ok((records, (!is_torn).then(|| damaged(at))))
 }
 
 fn each_transaction(
     log: &Log,
-    records: &[Record],
+    walk: &Walk,
     commit: &mut dyn FnMut(Transaction) -> FsResult<()>,
 ) -> FsResult<()> {
     let mut transactions = Transactions::default();
-    for record in records {
-        let data = record.data(log)?;
-        let data = data.ok_or_else(|| FsError::corrupt("record of the log has changed"))?;
-        transactions.take(record, &data, commit)?;
-    }
-    Ok(())
+    walk.each(log, &mut |record, data| transactions.take(record, data, commit))
 }
 
 fn buffer_item(item: &Item) -> FsResult<BufferItem<'_>> {
@@ -133,11 +100,17 @@ fn buffer_item(item: &Item) -> FsResult<BufferItem<'_>> {
 struct Cancelled(BTreeMap<(u64, u64), u32>);
 
 impl Cancelled {
-    fn note(&mut self, item: &BufferItem<'_>) {
+    /// # Errors
+    /// `Unsupported` if they are too many.
+    fn note(&mut self, item: &BufferItem<'_>) -> FsResult<()> {
         if item.is_cancelled() {
             let count = self.0.entry((item.number, u64::from(item.length))).or_default();
             *count = count.saturating_add(1);
         }
+        if self.0.len() > MAX_CANCELLED {
+            return Err(FsError::unsupported("log frees too many buffers"));
+        }
+        Ok(())
     }
 
     fn has(&self, number: u64, length: u64) -> bool {

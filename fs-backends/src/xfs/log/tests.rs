@@ -139,7 +139,7 @@ fn files_of_changes_that_were_not_ended_are_doubted() {
         intent(kind::MAP_DONE, 1, 0),
         intent(kind::EXCHANGE_DONE, 4, 0),
         // Free space alone.
-        intent(0x1236, 5, 135),
+        intent(kind::FREE_INTENT, 5, 135),
     ] {
         intents.take(&item).unwrap();
     }
@@ -150,6 +150,31 @@ fn files_of_changes_that_were_not_ended_are_doubted() {
     assert!(doubts[&133].contains("attributes"));
     let cut = item(&[first(kind::ATTRIBUTE_INTENT, 1, &[0; 8])]);
     assert_eq!(Intents::default().take(&cut).unwrap_err().kind(), FsErrorKind::Corrupt);
+    for unknown in [item(&[first(0x1250, 1, &[0; 40])]), item(&[first(0x1239, 1, &[0; 40])])] {
+        let error = Intents::default().take(&unknown).unwrap_err();
+        assert_eq!(error.kind(), FsErrorKind::Unsupported);
+    }
+    let mut many = Intents::default();
+    let error = (0..1 << 17).find_map(|id| many.take(&intent(kind::MAP_INTENT, id, 131)).err());
+    assert_eq!(error.unwrap().kind(), FsErrorKind::Unsupported);
+}
+
+#[test]
+fn transactions_under_way_are_bounded_by_number_and_memory() {
+    let begun = |count: u32| {
+        (0..count).fold(DataBuilder::default(), |data, number| data.operation(number, START, b""))
+    };
+    begun(1 << 14).take(&mut Transactions::default()).unwrap();
+    let error = begun((1 << 14) + 1).take(&mut Transactions::default()).unwrap_err();
+    assert_eq!(error.kind(), FsErrorKind::Unsupported);
+    // Regions of a byte take more memory than that.
+    let mut transactions = Transactions::default();
+    let start = DataBuilder::default().operation(1, START, b"").operation(1, 0, &header());
+    start.operation(1, 0, &first(kind::BUFFER, 4096, b"")).take(&mut transactions).unwrap();
+    let piece = || (0..4095).fold(DataBuilder::default(), |data, _| data.operation(1, 0, b"a"));
+    let more = || piece().operation(1, 0, &first(kind::BUFFER, 4096, b""));
+    let error = (0..1000).find_map(|_| more().take(&mut transactions).err());
+    assert_eq!(error.expect("an error").kind(), FsErrorKind::Unsupported);
 }
 
 /// A superblock of version 5 with inodes of 512 bytes.
@@ -164,7 +189,7 @@ fn superblock() -> Superblock {
         (0x64, &0xB4A5_u16.to_be_bytes()),
         (0x66, &512_u16.to_be_bytes()),
         (0x68, &512_u16.to_be_bytes()),
-        (0x78, &[12]),
+        (0x78, &[12, 9]),
         (0x7A, &[9]),
         (0x7B, &[3]),
         (0x7C, &[12]),

@@ -24,8 +24,12 @@ const HEADER_MAGIC: [u8; 4] = *b"NART";
 const HEADER: usize = 16;
 /// LIMIT: regions of an item, as the kernel has it.
 const MAX_REGIONS: u16 = 4096;
-/// LIMIT: the bytes of all transactions under way.
+/// LIMIT: the memory of all transactions under way.
 const MAX_BYTES: usize = 256 << 20;
+/// LIMIT: transactions under way; each has bytes of the log reserved.
+const MAX_OPEN: usize = 1 << 14;
+/// What a region takes beside its bytes, at most: its vector, its allocation, and an item.
+const REGION_MEMORY: usize = 128;
 
 /// One item of a transaction: a change to one structure.
 #[derive(Debug, Default)]
@@ -89,6 +93,9 @@ impl Transactions {
                 let transaction =
                     Transaction { lsn: record.lsn, items: Vec::new(), header: Vec::new(), size: 0 };
                 self.open.insert(number, transaction);
+                if self.open.len() > MAX_OPEN {
+                    return Err(FsError::unsupported("log has too many transactions under way"));
+                }
             } else if flags & COMMIT != 0 {
                 if let Some(transaction) = self.forget(number) {
                     commit(transaction)?;
@@ -97,11 +104,12 @@ impl Transactions {
                 self.forget(number);
             } else if let Some(transaction) = self.open.get_mut(&number) {
                 // Of others the begin is older than the tail, and nothing of them is needed.
-                self.size = self.size.saturating_add(region.len());
+                let memory = region.len().saturating_add(REGION_MEMORY);
+                self.size = self.size.saturating_add(memory);
                 if self.size > MAX_BYTES {
                     return Err(FsError::unsupported("log has transactions that are too large"));
                 }
-                transaction.size = transaction.size.saturating_add(region.len());
+                transaction.size = transaction.size.saturating_add(memory);
                 transaction.add(region, flags & WAS_CONTINUED != 0, flags & CONTINUE != 0)?;
             }
         }
