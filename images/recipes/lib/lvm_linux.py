@@ -1,6 +1,7 @@
 """Volume groups of LVM2 that Linux itself made and filled, in the machine of by_linux.py; and what it reads of them, whole
 and without each disk."""
 
+import functools
 import hashlib
 import os
 import re
@@ -28,7 +29,7 @@ CONFIG = """
 devices { dir = "/dev" scan = [ "/dev" ] use_devicesfile = 0 filter = [ "a|^/dev/FROM|", "r|.*|" ] hints = "none"
   obtain_device_list_from_udev = 0 external_device_info_source = "none" md_component_detection = 0
   multipath_component_detection = 0 scan_lvs = 0 write_cache_state = 0 }
-activation { udev_sync = 0 udev_rules = 0 monitoring = 0 raid_region_size = 64 }
+activation { udev_sync = 0 udev_rules = 0 monitoring = 0 raid_region_size = 64 mirror_region_size = 64 }
 backup { backup = 0 archive = 0 }
 global { use_lvmpolld = 0 use_lvmlockd = 0 event_activation = 0 }
 allocation { raid_stripe_all_devices = 0 thin_pool_metadata_require_separate_pvs = 0 cache_pool_metadata_require_separate_pvs = 0 }
@@ -38,7 +39,14 @@ START = """
 export LVM_SUPPRESS_FD_WARNINGS=1
 t() { "$@" >/run/said 2>&1 || { echo "FAILED $*"; cat /run/said; }; }
 l() { t lvm "$@"; }
-put() { t dd if=/data/$1 of=/dev/$VG/$2 bs=4k skip=$3 seek=$3 count=$4 conv=notrunc,fsync; }
+put() { t dd if=/data/$1 of=/dev/$VG/$2 bs=4k skip=$3 seek=$4 count=$5 conv=notrunc,fsync; }
+hot() { # often, in whole blocks of the cache
+  n=0; while [ $n -lt 24 ]; do
+    t dd if=/data/$1 of=/dev/$VG/$2 bs=32k skip=$(($3/8)) seek=$(($4/8)) count=$(($5/8)) oflag=direct conv=notrunc
+    t dd if=/dev/$VG/$2 of=/dev/null bs=32k skip=$(($4/8)) count=$(($5/8)) iflag=direct
+    usleep 100000; n=$((n+1))
+  done
+}
 synced() {
   n=0; until lvm lvs --noheadings -o sync_percent $VG/$1 | grep -q 100; do
     sleep 1; n=$((n+1)); [ $n -gt 60 ] && { echo "FAILED sync of $1"; break; }; done
@@ -54,7 +62,7 @@ round() {
   done
   lvm vgchange -ay --activationmode partial $VG >/run/said 2>&1 || { [ $1 = none ] && { echo FAILED; cat /run/said; }; }
   if [ $1 = none ]; then
-    lvm lvs -a --noheadings --nosuffix --units b --separator , -o lv_name,lv_uuid,segtype,lv_size $VG | sed 's/^ */LIST /'
+    echo; lvm lvs -a --noheadings --nosuffix --units b --separator , -o lv_name,lv_uuid,segtype,lv_size $VG | sed 's/^ */LIST /'
     lvm lvs -a -o lv_name,segtype,lv_attr,lv_size,sync_percent,devices $VG
   fi
   for v in $VOLUMES; do
@@ -65,12 +73,13 @@ round() {
   rm -rf /run/r
 }
 """
-SEEDS = "abcdef"
-DATA = 4 << 20
+SEEDS = "abc"
+DATA = 16 << 20
 
 
+@functools.cache
 def pattern(seed, size=DATA):
-    """Sectors that tell where they belong."""
+    """Sectors that tell where they belong; each volume gets a part of its own."""
     return b"".join((b"%-8.8s%08x" % (seed.encode(), at)) * 32 for at in range(size // 512))
 
 
@@ -100,11 +109,17 @@ class Plan:
         self.folder = os.path.join(tools.scratch(), name)
         os.makedirs(self.folder)
         self.paths, self.lines, self.data, self.layouts, self.more = [], [], {}, {}, {}
+        self.starts, self.used = {}, 0
 
-    def disks(self, count, mib):
+    def disks(self, count, mib, metadata="128k"):
         for number in range(count):
             self.paths.append(tools.blank(os.path.join(self.folder, f"disk{number}.img"), mib << 20))
-        self.lines.append(f"l vgcreate -s 64k {self.group} {' '.join(f'/dev/vd{d}' for d in self.letters())}")
+        for number, letter in enumerate(self.letters()):
+            # The texts of all changes stay in the areas.
+            copies = 1 if number < 2 else 0
+            options = f"--metadatasize {metadata} --dataalignment 64k --pvmetadatacopies {copies}"
+            self.sh(f"l pvcreate {options} /dev/vd{letter}")
+        self.sh(f"l vgcreate -s 64k {self.group} {' '.join(f'/dev/vd{d}' for d in self.letters())}")
 
     def letters(self, without=()):
         return [chr(97 + number) for number in range(len(self.paths) - len(without))]
@@ -114,6 +129,8 @@ class Plan:
 
     def holds(self, name, layout, data, **more):
         """A volume that is looked at in the end; `more` goes into its record."""
+        self.starts.setdefault(name, self.used)
+        self.used += len(data) or 1 << 20
         self.data[name], self.layouts[name], self.more[name] = bytearray(data), layout, more
 
     def create(self, name, layout, size, *options, fill="a", **more):
@@ -123,10 +140,13 @@ class Plan:
         if fill:
             self.write(name, fill, 0, size)
 
-    def write(self, name, seed, at, size):
+    def write(self, name, seed, at, size, command="put"):
         assert at % 4096 == size % 4096 == 0
-        self.sh(f"put {seed} {name} {at // 4096} {size // 4096}")
-        self.data[name][at : at + size] = pattern(seed)[at : at + size]
+        from_ = self.starts[name] + at % (1 << 20)
+        self.sh(f"{command} {seed} {name} {from_ // 4096} {at // 4096} {size // 4096}")
+        bytes_ = pattern(seed)[from_ : from_ + size]
+        assert len(bytes_) == size, "there are too many volumes for the patterns"
+        self.data[name][at : at + size] = bytes_
 
     def boot(self, crash=False, without=()):
         """Has the machine do what was asked; it stops in order, or in the middle of everything."""
@@ -162,22 +182,27 @@ class Plan:
         return fixture.verified("Linux 6.1 and lvm2 made it, and read these bytes whole and without the disks")
 
     def fact(self, name, listed, sums):
-        own, _, size = listed[name]
+        own, _, _ = listed[name]
         digest = hashlib.sha256(self.data[name]).hexdigest()
         _, found = sums["none", name]
         if found != digest and not self.more[name].get("refused"):
             print(f"DIFFERENT: {name} is {found}, and should be {digest}")
-        without = {}
+        without, otherwise = {}, {}
         for letter, path in zip(self.letters(), self.paths):
             attributes, found = sums[letter, name]
             is_partial = attributes[8:9] == "p"
+            file = os.path.basename(path)
             if found and found != digest:
                 print(f"DIFFERENT without {letter}: {name} ({attributes})")
-            without[os.path.basename(path)] = "failed" if found != digest else "degraded" if is_partial else "healthy"
+                otherwise[file] = found
+            without[file] = "failed" if not found else "degraded" if is_partial else "healthy"
         record = {
-            "id": f"lvm:{own}", "group": self.group, "name": name, "layout": self.layouts[name], "size": size,
+            "id": f"lvm:{own}", "group": self.group, "name": name, "layout": self.layouts[name],
+            "size": len(self.data[name]),
             "sha256": digest, "health": "healthy", "without": without,
         }  # fmt: skip
+        if otherwise:
+            record["otherwise"] = otherwise
         more = dict(self.more[name])
         record["without"].update(more.pop("without", {}))
         return {**record, **more}
@@ -196,7 +221,7 @@ def group(name):
 
 @group("lvm-linux-raid")
 def raid(plan):
-    plan.disks(6, 12)
+    plan.disks(6, 12, "256k")
     plan.create("lin", "simple", 6 * K)
     plan.create("str", "striped", 6 * K, "-i 3 -I 8k")
     plan.create("r0", "striped", 6 * K, "--type raid0 -i 3 -I 4k")
@@ -212,11 +237,165 @@ def raid(plan):
         plan.create(f"r6{kind.replace('_', '')}", "raid6", 6 * K, f"--type raid6_{kind} -i 3 -I 4k")
     plan.create("mir", "mirrored", 6 * K, "--type mirror -m 1 --mirrorlog disk")
     plan.create("mirx3", "mirrored", 6 * K, "--type mirror -m 2 --mirrorlog disk")
-    plan.create("core", "mirrored", 6 * K, "--type mirror -m 1 --mirrorlog core")
+    # Nothing on the disks says that its sides are the same.
+    plan.create("core-sync", "mirrored", 6 * K, "--type mirror -m 1 --mirrorlog core",
+                health="degraded", without={"disk0.img": "degraded"} | {f"disk{n}.img": "degraded" for n in range(2, 6)})  # fmt: skip
     for name in [name for name in plan.data if name[0] in "mc" or (name[0] == "r" and name[:2] != "r0")]:
         plan.sh(f"synced {name}")
     # Written again, so that parity is changed and not only made.
     for name in plan.data:
         plan.write(name, "b", K + 4096, K + 8192)
     plan.boot()
-    return plan.finish("every layout of RAID that lvcreate of lvm2 makes")
+    return plan.finish("every layout of RAID that lvcreate of lvm2 makes", ["lvm-volume-doubtful"])
+
+
+@group("lvm-linux-states")
+def states(plan):
+    plan.disks(4, 10)
+    on = lambda count: " ".join(f"/dev/vd{letter}" for letter in "abcd"[:count])
+
+    def create(name, layout, kind, count, **more):
+        plan.sh(f"l lvcreate -y -Wn -n {name} -L {6 * K}b {kind} {plan.group} {on(count)}")
+        plan.holds(name, layout, bytes(6 * K), **more)
+        plan.write(name, "a", 0, 6 * K)
+
+    create("r1-old", "mirrored", "--type raid1 -m 1", 2)
+    create("r1x3-old", "mirrored", "--type raid1 -m 2", 3)
+    create("r10-old", "raid10", "--type raid10 -i 2 -m 1 -I 4k", 4)
+    create("r4-old", "raid4", "--type raid4 -i 2 -I 4k", 3)
+    create("r5-old", "raid5", "--type raid5 -i 3 -I 4k", 4)
+    create("r1-dirty", "mirrored", "--type raid1 -m 1", 2)
+    create("r5-dirty", "raid5", "--type raid5 -i 3 -I 4k", 4)
+    create("r1-sync", "mirrored", "--type raid1 -m 1 --nosync", 2, health="degraded")
+    plan.sh(f"l lvcreate -y -Wn -n moved -L {36 * K}b {plan.group} /dev/vda")
+    # Without the disk that it is moved from Linux reads wrong bytes.
+    plan.holds("moved", "simple", bytes(36 * K), without={"disk0.img": "failed"}, otherwise={})
+    plan.write("moved", "a", 0, 10 * K)
+    for name in [name for name in plan.data if name.endswith(("-old", "-dirty"))]:
+        plan.sh(f"synced {name}")
+    plan.boot()
+    # The second disk is missing, and the volumes are written to.
+    plan.sh(f"l vgchange -ay --activationmode degraded {plan.group}")
+    for name in [name for name in plan.data if name.endswith("-old")]:
+        plan.write(name, "b", K, 3 * K)
+    plan.boot(without=[1])
+    # All are there again, and the machine is cut off while extents are being moved.
+    for name in ("r1-dirty", "r5-dirty", "r1-sync", "moved"):
+        plan.sh(f"l lvchange -ay {plan.group}/{name}")
+    plan.sh("echo 1 > /sys/module/dm_mirror/parameters/raid1_resync_throttle")
+    plan.sh(f"lvm pvmove -b -i +600 -n moved /dev/vda /dev/vdd >/dev/null 2>&1 </dev/null")
+    for name in ("r1-dirty", "r5-dirty", "r1-sync", "moved"):
+        plan.write(name, "c", K, 4 * K)
+    plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,sync_percent,devices {plan.group}; dmsetup status")
+    plan.boot(crash=True)
+    return plan.finish("sides that are old, never in sync, or were being written and moved when the machine was cut off")
+
+
+@group("lvm-linux-snapshots")
+def snapshots(plan):
+    plan.disks(3, 12)
+    group = plan.group
+    plan.create("base", "simple", 12 * K)
+
+    def of(name, origin, options, layout="snapshot"):
+        plan.sh(f"l lvcreate -y -s -n {name} {options} {group}/{origin}")
+        plan.holds(name, layout, plan.data[origin])
+
+    of("before", "base", "-L 384k -c 4k")
+    plan.write("base", "b", K, 2 * K)
+    plan.write("before", "c", 2 * K + 4096, 2 * K)
+    of("later", "base", "-L 640k -c 16k")
+    plan.write("base", "c", 3 * K + 8192, 3 * K)
+    plan.write("later", "a", 9 * K, K)
+    plan.write("before", "b", 3 * K, 4096)
+    plan.create("small", "simple", 4 * K)
+    of("full", "small", "-L 64k -c 4k")
+    plan.more["full"] = {"layout": "simple", "refused": "is not valid any more", "sha256": "", "health": "failed"}
+    plan.write("small", "b", 0, 2 * K)
+    # Volumes of a pool, and snapshots of snapshots.
+    plan.sh(f"l lvcreate -y -n pool --type thin-pool -L {72 * K}b -c 64k --poolmetadatasize 2m {group}")
+    plan.sh(f"l lvcreate -y -n thin -V {16 * K}b --thinpool pool {group}")
+    plan.holds("thin", "thin", bytes(16 * K))
+    plan.write("thin", "a", 0, 10 * K)
+
+    def thin_of(name, origin):
+        plan.sh(f"l lvcreate -y -s -kn -n {name} {group}/{origin}")
+        plan.sh(f"l lvchange -ay {group}/{name}")
+        plan.holds(name, "thin", plan.data[origin])
+
+    thin_of("snap1", "thin")
+    plan.write("thin", "b", K + 4096, 3 * K)
+    plan.write("snap1", "c", 2 * K, 3 * K + 4096)
+    thin_of("snap2", "snap1")
+    plan.write("snap1", "a", 4 * K, 2 * K)
+    plan.write("snap2", "b", 12 * K, K)
+    thin_of("snap3", "snap2")
+    plan.write("snap3", "a", 11 * K + 4096, 8192)
+    plan.write("snap2", "a", 12 * K, 4096)
+    # What is discarded reads as zeros.
+    plan.sh(f"t blkdiscard -o {6 * K} -l {2 * K} /dev/{group}/snap3")
+    plan.data["snap3"][6 * K : 8 * K] = bytes(2 * K)
+    plan.sh(f"l lvcreate -y -n wide -V 512m --thinpool pool {group}")
+    plan.holds("wide", "thin", b"")
+    plan.data["wide"] = bytearray(512 << 20)
+    for number in range(12):
+        plan.write("wide", "b", number * (43 << 20) + 12288, 4096)
+    plan.create("outer", "simple", 6 * K)
+    plan.sh(f"l lvchange -an -pr {group}/outer")
+    plan.sh(f"l lvcreate -y -s -n inner --thinpool pool {group}/outer")
+    plan.sh(f"l lvchange -ay {group}/inner")
+    plan.holds("inner", "thin", plan.data["outer"])
+    plan.write("inner", "c", K + 8192, 4096)
+    plan.write("inner", "b", 4 * K, K)
+    plan.sh(f"lvm lvs -a -o+segtype,devices {group}; dmsetup status")
+    plan.boot(crash=True)
+    return plan.finish("snapshots of both kinds, written to on either side; the machine was cut off", ["lvm-volume-refused"])
+
+
+@group("lvm-linux-caches")
+def caches(plan):
+    plan.disks(2, 28)
+    group = plan.group
+    slow, fast = "/dev/vda", "/dev/vdb"
+
+    def origin(name, **more):
+        plan.sh(f"l lvcreate -y -Wn -n {name} -L {16 * K}b {group} {slow}")
+        plan.holds(name, "cached", bytes(16 * K), **more)
+        plan.write(name, "a", 0, 16 * K)
+
+    def written(name):
+        """Blocks that the cache takes, and later writes to parts of them."""
+        plan.write(name, "b", K, 3 * K, "hot")
+        plan.write(name, "c", 8 * K, 2 * K, "hot")
+        # From here on nothing is written back.
+        plan.sh(f"t dmsetup message {group.replace('-', '--')}-{name} 0 migration_threshold 0")
+        plan.write(name, "a", 2 * K, K)
+        plan.write(name, "c", 2 * K + 4096, 8192)
+        plan.write(name, "b", 12 * K, K + 4096)
+
+    def pool(name, mode, options, **more):
+        origin(name, **more)
+        plan.sh(f"l lvcreate -y -n {name}p --type cache-pool -L {8 * K}b -c 32k --poolmetadatasize 2m {group} {fast}")
+        plan.sh(f"l lvconvert -y --type cache --cachepool {group}/{name}p --cachemode {mode} {options} {group}/{name}")
+        written(name)
+
+    pool("back2", "writeback", "--cachemetadataformat 2")
+    pool("back1", "writeback", "--cachemetadataformat 1")
+    pool("through", "writethrough", "", without={"disk1.img": "degraded"})
+    origin("vol")
+    plan.sh(f"l lvcreate -y -n volc -L {48 * K}b {group} {fast}")
+    plan.sh(f"l lvconvert -y --type cache --cachevol {group}/volc --cachemode writeback -c 32k {group}/vol")
+    written("vol")
+    for name, size in [("write4k", 4096), ("write512", 512)]:
+        origin(name)
+        plan.sh(f"l lvcreate -y -n {name}c -L {8 * K}b {group} {fast}")
+        settings = f"--cachesettings 'block_size={size} high_watermark=100 low_watermark=99 autocommit_time=10'"
+        plan.sh(f"l lvchange -an {group}/{name} {group}/{name}c")
+        plan.sh(f"l lvconvert -y --type writecache --cachevol {group}/{name}c {settings} {group}/{name}")
+        plan.sh(f"l lvchange -ay {group}/{name}")
+        plan.write(name, "b", K + 4096, K)
+        plan.write(name, "c", 2 * K, 3 * K)
+        plan.write(name, "b", 3 * K, 8192)
+    plan.sh(f"lvm lvs -a -o+segtype,devices {group}; dmsetup status")
+    plan.boot(crash=True)
+    return plan.finish("caches with blocks that were written nowhere else; the machine was cut off")

@@ -353,9 +353,8 @@ def cache():
         group.image(f"{name}_cvol", fast, header.ljust(K, b"\0"), ["CACHE_VOL"])
         body = f'type = "writecache"\norigin = "{name}_wcorig"\nwritecache = "{name}_cvol"\nwritecache_block_size = 4096'
         own = group.volume(name, [(2, body)])
-        if used:
-            group.refuse(own, name, 2 * K, "its write cache has 1 blocks that were not written")
-        else:
-            group.fact(own, name, "cached", origin, {slow: "failed", fast: "failed"})
+        # The last entry is for the second block, and its own is zeros.
+        whole = origin[:4096] + bytes(4096) + origin[8192:] if used else origin
+        group.fact(own, name, "cached", whole, {slow: "failed", fast: "failed"})
     made.add(group).fixture.verified("cache_restore made the metadata of the caches, cache_check accepts it")
-    return made.finish("blocks written by the recipe where the XML has them", ["lvm-volume-refused"])
+    return made.finish("blocks written by the recipe where the XML has them")

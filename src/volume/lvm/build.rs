@@ -170,9 +170,9 @@ impl<'a> Builder<'a> {
                 snapshot::volume(&origin, &store, *chunk, size)
             }
             SegmentKind::Cache { .. } => cache::volume(self, segment, size, below),
-            SegmentKind::WriteCache { cache, origin } => {
+            SegmentKind::WriteCache { cache, origin, chunk } => {
                 let (cache, origin) = (self.volume(cache, below)?, self.volume(origin, below)?);
-                cache::behind_write_cache(&cache, &origin, size)
+                cache::with_write_cache(&cache, &origin, *chunk, size)
             }
             SegmentKind::Zero => Ok(Body::plain(Arc::new(Zeros::new(size)), Layout::Simple)),
             SegmentKind::Error => {

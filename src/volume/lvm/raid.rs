@@ -301,8 +301,9 @@ fn is_kind(kind: RaidKind, (level, layout): (u32, u32)) -> bool {
                 Raid6Layout::LeftSymmetric => 2,
                 Raid6Layout::RightSymmetric => 3,
                 Raid6Layout::ParityLast => 5,
-                // LVM has no name for these.
-                Raid6Layout::ParityFirst | Raid6Layout::AndLast(_) => return false,
+                Raid6Layout::AndLast(own) => rotation(own).saturating_add(16),
+                // LVM has no name for it.
+                Raid6Layout::ParityFirst => return false,
             };
             (level, layout) == (6, own)
         }

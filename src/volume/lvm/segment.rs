@@ -120,6 +120,8 @@ pub(super) enum SegmentKind {
     WriteCache {
         cache: String,
         origin: String,
+        /// The bytes of a block of the cache.
+        chunk: Option<u64>,
     },
     /// What this build does not lay out, as a noun.
     Unknown(String),
@@ -185,7 +187,8 @@ fn kind(name: &str, section: &Section<'_>) -> Parsed<SegmentKind> {
         "cache" => cache(section),
         "writecache" => {
             let cache = word(section, "writecache")?;
-            Ok(SegmentKind::WriteCache { cache, origin: word(section, "origin")? })
+            let chunk = section.number("writecache_block_size");
+            Ok(SegmentKind::WriteCache { cache, origin: word(section, "origin")?, chunk })
         }
         _ => match raid_kind(plain, section)? {
             Some(kind) => raid(kind, section),
@@ -259,6 +262,10 @@ fn raid_kind(name: &str, section: &Section<'_>) -> Parsed<Option<RaidKind>> {
         "raid6_nr" => RaidKind::Raid6(Raid6Layout::NRestart),
         "raid6_nc" => RaidKind::Raid6(Raid6Layout::NContinue),
         "raid6_n_6" => RaidKind::Raid6(Raid6Layout::ParityLast),
+        "raid6_la_6" => RaidKind::Raid6(Raid6Layout::AndLast(LeftAsymmetric)),
+        "raid6_ra_6" => RaidKind::Raid6(Raid6Layout::AndLast(RightAsymmetric)),
+        "raid6_ls_6" => RaidKind::Raid6(Raid6Layout::AndLast(LeftSymmetric)),
+        "raid6_rs_6" => RaidKind::Raid6(Raid6Layout::AndLast(RightSymmetric)),
         "raid10" | "raid10_near" => {
             let copies = section.number("data_copies").unwrap_or(2);
             if copies < 2 {
@@ -377,7 +384,7 @@ mod tests {
             ("type = \"vdo\"", "a segment of type vdo"),
             ("type = \"integrity\"", "a segment of type integrity"),
             ("type = \"raid10_far\"", "a segment of type raid10_far"),
-            ("type = \"raid6_ls_6\"", "a segment of type raid6_ls_6"),
+            ("type = \"raid6_0_6\"", "a segment of type raid6_0_6"),
             ("type = \"raid5_ls+RESHAPE\"", "a segment of type raid5_ls with RESHAPE"),
             (
                 "type = \"raid5_ls\"\nreshape_count = 2",
