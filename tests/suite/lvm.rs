@@ -304,12 +304,12 @@ fn lvm2_finds_the_volumes_that_are_listed() {
     for fixture in groups() {
         let set = open(&fixture.paths());
         // Not every disk has metadata.
-        let dump = fixture.paths().into_iter().rev().map(|path| {
+        let mut dumps = fixture.paths().into_iter().rev().map(|path| {
             let arguments = ["--driverloaded", "n", "--dump", "metadata"];
             let pvck = Command::new("pvck").args(arguments).arg(&path).output().expect("pvck");
             String::from_utf8(pvck.stdout).expect("text")
         });
-        let dump = dump.filter(|dump| dump.contains("logical_volumes")).next().expect("metadata");
+        let dump = dumps.find(|dump| dump.contains("logical_volumes")).expect("metadata");
         let line = |name: &str, value: &str| format!("{name} = {value}");
         for volume in set.volumes().iter().filter(|volume| volume.volume.membership.is_some()) {
             let id = volume.id().trim_start_matches("lvm:");

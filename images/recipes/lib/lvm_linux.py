@@ -68,7 +68,10 @@ round() {
   for v in $VOLUMES; do
     echo "SUM $1 $v $(lvm lvs --noheadings -o lv_attr $VG/$v) $(sha256sum < /dev/$VG/$v 2>/dev/null | cut -c1-64)"
   done
-  lvm vgchange -an $VG >/run/said 2>&1 || for i in 1 2 3 4 5; do dmsetup remove_all; done
+  lvm vgchange -an $VG >/run/said 2>&1
+  # What was activated in part stays.
+  for i in 1 2 3 4 5; do dmsetup remove_all; done
+  dmsetup ls | grep -q "^No devices" || { echo FAILED to stop; cat /run/said; dmsetup ls; }
   n=0; for d in $DISKS; do [ $d = $1 ] && continue; losetup -d /dev/loop$n; n=$((n+1)); done
   rm -rf /run/r
 }
@@ -130,7 +133,7 @@ class Plan:
     def holds(self, name, layout, data, **more):
         """A volume that is looked at in the end; `more` goes into its record."""
         self.starts.setdefault(name, self.used)
-        self.used += len(data) or 1 << 20
+        self.used += min(len(data) or 1 << 20, 1 << 20)
         self.data[name], self.layouts[name], self.more[name] = bytearray(data), layout, more
 
     def create(self, name, layout, size, *options, fill="a", **more):
@@ -269,8 +272,9 @@ def states(plan):
     create("r5-dirty", "raid5", "--type raid5 -i 3 -I 4k", 4)
     create("r1-sync", "mirrored", "--type raid1 -m 1 --nosync", 2, health="degraded")
     plan.sh(f"l lvcreate -y -Wn -n moved -L {36 * K}b {plan.group} /dev/vda")
-    # Without the disk that it is moved from Linux reads bytes that are wrong.
-    plan.holds("moved", "simple", bytes(36 * K), without={"disk0.img": "failed"}, otherwise={})
+    # All of it is where it is moved from, and nothing says how much is where it goes.
+    moved = {"disk0.img": "failed", "disk3.img": "healthy"}
+    plan.holds("moved", "simple", bytes(36 * K), without=moved, otherwise={})
     plan.write("moved", "a", 0, 10 * K)
     for name in [name for name in plan.data if name.endswith(("-old", "-dirty"))]:
         plan.sh(f"synced {name}")
@@ -290,6 +294,45 @@ def states(plan):
     plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,sync_percent,devices {plan.group}; dmsetup status")
     plan.boot(crash=True)
     return plan.finish("sides that are old, never in sync, or were being written and moved when the machine was cut off", ["lvm-volume-doubtful"])
+
+
+@group("lvm-linux-rebuilt")
+def rebuilt(plan):
+    plan.disks(4, 40)
+    group = plan.group
+    size = 8 << 20
+    slowly = "--minrecoveryrate 1k --maxrecoveryrate 128k"
+    plan.sh("echo 1 > /proc/sys/dev/raid/speed_limit_min; echo 128 > /proc/sys/dev/raid/speed_limit_max")
+
+    def spots(name, seed, at):
+        for start in range(at, size, 1 << 20):
+            plan.write(name, seed, start, K)
+
+    def create(name, layout, kind, count, **more):
+        disks = " ".join(f"/dev/vd{letter}" for letter in "abc"[:count])
+        plan.sh(f"l lvcreate -y -Wn -n {name} -L {size}b {kind} {group} {disks}")
+        plan.sh(f"t dd if=/dev/zero of=/dev/{group}/{name} bs=64k count={size // K} conv=fsync")
+        plan.holds(name, layout, bytes(size), **{"health": "degraded", **more})
+
+    # A side is replaced by another disk, which is not done yet.
+    for name, layout, kind, count in [
+        ("r1", "mirrored", "--type raid1 -m 1", 2), ("r1x3", "mirrored", "--type raid1 -m 2", 3),
+        ("r5", "raid5", "--type raid5 -i 2 -I 4k", 3),     ]:  # fmt: skip
+        create(name, layout, kind, count)
+        plan.sh(f"echo 200000 > /proc/sys/dev/raid/speed_limit_max; synced {name}")
+        spots(name, "a", 0)
+        plan.sh("echo 128 > /proc/sys/dev/raid/speed_limit_max")
+        plan.sh(f"l lvchange -y {slowly} {group}/{name}")
+        plan.sh(f"l lvconvert -y --replace /dev/vdb {group}/{name} /dev/vdd")
+        spots(name, "b", 8192)
+    # The first synchronization is not done yet.
+    create("r5-first", "raid5", f"--type raid5 -i 2 -I 4k {slowly}", 3, health="healthy")
+    spots("r5-first", "c", 0)
+    create("r1-sync", "mirrored", f"--type raid1 -m 1 {slowly}", 2)
+    spots("r1-sync", "c", 4096)
+    plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,sync_percent,devices {group}; dmsetup status")
+    plan.boot(crash=True)
+    return plan.finish("sides that were being made when the machine was cut off", ["lvm-volume-doubtful"])
 
 
 @group("lvm-linux-snapshots")
@@ -394,6 +437,13 @@ def stacked(plan):
     plan.write("cached", "b", K, 3 * K, "hot")
     plan.sh(f"t dmsetup message {group.replace('-', '--')}-cached 0 migration_threshold 0")
     plan.write("cached", "c", 2 * K + 4096, K)
+    # Linux does not start a volume without the store of its snapshot, and does not say that one lies on a RAID.
+    for name, more in [
+        ("other", {"disk3.img": "healthy"}), ("r1", {"disk3.img": "healthy"}),
+        ("cow", dict.fromkeys(["disk0.img", "disk1.img"], "degraded")),
+        ("cowthin", dict.fromkeys(["disk0.img", "disk1.img", "disk2.img"], "degraded")),
+    ]:  # fmt: skip
+        plan.more[name] = {"without": more}
     plan.sh(f"lvm lvs -a -o+segtype,devices {group}; dmsetup status")
     plan.boot(crash=True)
     return plan.finish("pools, snapshots and caches on RAID; the machine was cut off")

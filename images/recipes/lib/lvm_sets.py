@@ -72,15 +72,16 @@ def stale():
     data = lvm.pattern
     three = disks[:3]
 
-    def spoil(disk, first, count):
-        disk.write(first, b"old " * (count * K // 4))
+    def spoil(disk, first, count, after=0):
+        disk.write(first, b"old " * ((count * K - after) // 4), after)
 
     def raid(name, kind, members, which, health="degraded", without=None, **options):
-        """One whose side `which` has other bytes than it should."""
+        """One whose side `which` has other bytes than it should, but for what was recovered."""
+        recovered = options.get("state", {}).get(which, {}).get("recovered", 0) * lvm.SECTOR
         size = (3 if kind == "raid6_zr" else 2) * K
         start = members[which].used
         group.raid(name, kind, data(name, size), members, health=health, without=without or {}, **options)
-        spoil(members[which], start + 1, members[which].used - start - 1)
+        spoil(members[which], start + 1, members[which].used - start - 1, recovered)
 
     others = lambda members, which, word: {d: word for n, d in enumerate(members) if n != which}
     for name, options in [

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockErrorKind, Mapped, Slice, byte_count, error_chain};
 
-use super::built::{Bodies, Body, Built, worse};
+use super::built::{Bodies, Body, Built};
 use super::mirror_log;
 use super::segment::{RaidKind, RaidSide};
+use super::side::{Side, withhold_stale};
 use super::superblock::{Superblock, unsettled_regions};
-use crate::volume::map::{
-    Absent, Mirror, Raid5, Raid5Layout, Raid6, Raid6Layout, Redundancy, Stripe,
-};
+use crate::volume::map::{Mirror, Raid5, Raid5Layout, Raid6, Raid6Layout, Redundancy, Stripe};
 use crate::volume::refusal::Refusal;
-use crate::volume::{Health, Layout, PartState};
+use crate::volume::{Health, Layout};
 
 /// How the sides of a RAID are joined.
 pub(super) struct RaidShape {
@@ -33,45 +32,6 @@ pub(super) struct MirrorShape<'a> {
     pub(super) region: u64,
     /// Whether extents are being moved from the first side to the others.
     pub(super) is_move: bool,
-}
-
-/// A side, and why its bytes may be older than those of the others.
-struct Side {
-    body: Body,
-    stale: Option<String>,
-}
-
-impl Side {
-    fn is_good(&self) -> bool {
-        self.stale.is_none() && self.body.health != Health::Failed && !self.body.is_stale()
-    }
-
-    /// Makes its bytes such that are not read.
-    fn withhold(&mut self) {
-        let reason = self.stale.clone();
-        let reason = reason.unwrap_or_else(|| "a side of the RAID is stale".to_owned());
-        for part in &mut self.body.parts {
-            if part.state.is_read() {
-                part.state = PartState::Stale;
-            }
-        }
-        self.body.doubts = vec![format!("a side is not read: {reason}")];
-        self.body.health = Health::Failed;
-        self.body.device = Arc::new(Absent::new(self.body.device.size(), reason));
-    }
-
-    /// Reads its bytes though they may be old.
-    fn use_though_stale(&mut self) {
-        for part in &mut self.body.parts {
-            if part.state == PartState::Present {
-                part.state = PartState::StaleInUse;
-            }
-        }
-        if let Some(reason) = self.stale.take() {
-            self.body.doubt(format!("a side is read though {reason}"));
-        }
-        self.body.health = worse(self.body.health, Health::Degraded);
-    }
 }
 
 /// The RAID of `sides`.
@@ -100,7 +60,8 @@ pub(super) fn raid(
             }
             None => Known::Nothing,
         });
-        built.push(Side { body, stale });
+        let recovered = is_rebuilt.then_some(0);
+        built.push(Side { body, stale, recovered });
     }
     let state = judge(sides, &mut built, &superblocks, shape)?;
     let shape = RaidShape { kind: state.kind, is_synced: state.is_synced, ..*shape };
@@ -175,10 +136,10 @@ pub(super) fn mirror(
             None => Some("the mirror keeps no log on a disk".to_owned()),
         }
     };
-    let sides = sides
-        .into_iter()
-        .enumerate()
-        .map(|(number, body)| Side { body, stale: reason.clone().filter(|_| number > 0) });
+    let sides = sides.into_iter().enumerate().map(|(number, body)| {
+        let stale = reason.clone().filter(|_| number > 0);
+        Side { body, stale, recovered: None }
+    });
     mirrored(sides.collect(), size)
 }
 
@@ -232,7 +193,8 @@ fn judge(
                 state.events, newest.events
             )),
             Known::State(_) if has_failed(position) => Some(format!("the side {image} had failed")),
-            Known::State(state) if !state.is_recovered => {
+            Known::State(state) if state.recovered.is_some() => {
+                built.recovered = built.recovered.or(state.recovered);
                 Some(format!("the side {image} was being rebuilt"))
             }
             Known::State(state)
@@ -327,15 +289,16 @@ fn of_size(device: &Arc<dyn BlockDevice>, size: u64) -> Built<Arc<dyn BlockDevic
 fn mirrored(mut sides: Vec<Side>, size: u64) -> Built<Body> {
     let good = sides.iter().filter(|side| side.is_good()).count();
     let all = sides.len();
-    let is_readable = |side: &Side| side.body.health != Health::Failed;
-    let chosen = sides.iter().position(|side| good == 0 && is_readable(side));
+    // What is being rebuilt is nothing yet.
+    let is_usable = |side: &Side| side.is_there() && side.recovered.is_none();
+    let chosen = sides.iter().position(|side| good == 0 && is_usable(side));
     let has_stale = |side: &Side| side.stale.is_some() || side.body.is_stale();
     for (number, side) in sides.iter_mut().enumerate() {
         side.body.parts.iter_mut().for_each(|part| part.plex = number);
         match chosen {
             Some(chosen) if chosen == number => side.use_though_stale(),
             // What is missing is told by the group.
-            _ if has_stale(side) && is_readable(side) => side.withhold(),
+            _ if has_stale(side) && side.is_there() => side.withhold(),
             _ => {}
         }
     }
@@ -376,7 +339,7 @@ fn striped(sides: Vec<Side>, shape: &RaidShape) -> Built<Body> {
 }
 
 /// Mirrors of `copies` sides each, side by side.
-fn striped_mirrors(sides: Vec<Side>, copies: u64, shape: &RaidShape) -> Built<Body> {
+fn striped_mirrors(mut sides: Vec<Side>, copies: u64, shape: &RaidShape) -> Built<Body> {
     let count = byte_count(sides.len());
     let columns =
         count.checked_div(copies).filter(|columns| columns.checked_mul(copies) == Some(count));
@@ -385,6 +348,7 @@ fn striped_mirrors(sides: Vec<Side>, copies: u64, shape: &RaidShape) -> Built<Bo
             format!("its RAID-10 has {count} sides, which is no multiple of {copies} copies");
         return Err(Refusal::unsupported(line));
     };
+    withhold_stale(&mut sides);
     // A column has whole chunks, of which the last may be used in part.
     let rows = shape.size.div_ceil(columns).checked_next_multiple_of(shape.chunk.max(1));
     let column_size = rows.ok_or_else(|| Refusal::corrupt("it is too large"))?;
@@ -429,13 +393,11 @@ enum Parity {
 /// Sides with parity. A stale one is as good as none. In `unsettled` regions writes were going on, so that
 /// what is rebuilt there may be wrong.
 fn parity(mut sides: Vec<Side>, shape: &RaidShape, parity: Parity, unsettled: u64) -> Built<Body> {
-    let is_any_good = sides.iter().any(Side::is_good);
-    for side in &mut sides {
-        if !side.is_good() && side.body.health != Health::Failed {
-            if is_any_good {
-                side.withhold();
-            } else {
-                side.use_though_stale();
+    if !withhold_stale(&mut sides) {
+        for side in sides.iter_mut().filter(|side| side.is_there()) {
+            match side.recovered {
+                Some(_) => side.withhold(),
+                None => side.use_though_stale(),
             }
         }
     }

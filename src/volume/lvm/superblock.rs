@@ -86,8 +86,8 @@ pub(super) struct Superblock {
     pub(super) events: u64,
     /// One bit for each side.
     failed: [u64; 4],
-    /// Whether this side holds all that it should.
-    pub(super) is_recovered: bool,
+    /// The bytes of this side that hold what they should, from its begin on; `None` if all do.
+    pub(super) recovered: Option<u64>,
     /// Whether all sides of the RAID were made to agree once.
     pub(super) is_synced: bool,
     pub(super) level: u32,
@@ -136,7 +136,9 @@ impl Superblock {
             position: raw.position.get(),
             events: raw.events.get(),
             failed,
-            is_recovered: raw.recovered.get() == ALL,
+            recovered: Some(raw.recovered.get())
+                .filter(|sectors| *sectors != ALL)
+                .map(|sectors| sectors.saturating_mul(512)),
             is_synced: raw.synced.get() == ALL,
             level: raw.level.get(),
             layout: raw.layout.get(),
@@ -207,7 +209,7 @@ mod tests {
         let state = read(raw).unwrap().unwrap();
         assert_eq!((state.position, state.events, state.chunk), (1, 9, 4096));
         assert_eq!((state.level, state.layout), (5, 2));
-        assert!(state.is_recovered && state.is_synced);
+        assert!(state.recovered.is_none() && state.is_synced);
         assert_eq!((0..256).filter(|side| state.has_failed(*side)).collect::<Vec<_>>(), [2, 128]);
         assert_eq!(read(vec![0; 512]).unwrap(), None);
     }
@@ -215,10 +217,10 @@ mod tests {
     #[test]
     fn a_side_that_is_behind_says_so() {
         let mut raw = bytes(0);
-        raw[0x20] = 0;
+        raw[0x20..0x28].copy_from_slice(&24_u64.to_le_bytes());
         raw[0x28] = 0;
         let state = read(raw).unwrap().unwrap();
-        assert!(!state.is_recovered && !state.is_synced);
+        assert!(state.recovered == Some(24 * 512) && !state.is_synced);
     }
 
     #[test]

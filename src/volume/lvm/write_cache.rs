@@ -98,7 +98,8 @@ fn entries(
         while reader.remaining() >= 16 {
             let (sector, number) = (reader.u64_le()?, reader.u64_le()?);
             if number < sequence {
-                let place = sector.checked_mul(512).filter(|place| place & (block_size - 1) == 0);
+                let place = sector.checked_mul(512);
+                let place = place.filter(|place| place.checked_rem(block_size) == Some(0));
                 let block = place.and_then(|place| place.checked_div(block_size));
                 let line = "an entry of the write cache is for no block of the volume below";
                 let block = block.ok_or_else(|| BlockError::corrupt(line, at, 0))?;
