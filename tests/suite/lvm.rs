@@ -115,7 +115,7 @@ fn with_each_disk_missing_bytes_are_right_or_an_error_names_the_disk() {
 
 #[apply(test)]
 fn a_raid6_bears_any_two_missing_disks_and_no_other_layout_gives_wrong_bytes() {
-    for name in ["lvm-layouts", "lvm-linux-raid"] {
+    for name in ["lvm-layouts", "lvm-linux-raid", "lvm-linux-reshaped"] {
         check_without_two(&fixture(name));
     }
 }

@@ -47,6 +47,10 @@ hot() { # often, in whole blocks of the cache
     usleep 100000; n=$((n+1))
   done
 }
+idle() { # until a change of the layout is done
+  n=0; until lvm lvs --noheadings -o sync_percent $VG/$1 | grep -q 100 && ! dmsetup status $DM-$(echo $1 | sed s/-/--/g) | grep -q reshape; do
+    sleep 1; n=$((n+1)); [ $n -gt 60 ] && { echo "FAILED reshape of $1"; break; }; done
+}
 synced() {
   n=0; until lvm lvs --noheadings -o sync_percent $VG/$1 | grep -q 100; do
     sleep 1; n=$((n+1)); [ $n -gt 60 ] && { echo "FAILED sync of $1"; break; }; done
@@ -154,7 +158,7 @@ class Plan:
     def boot(self, crash=False, without=()):
         """Has the machine do what was asked; it stops in order, or in the middle of everything."""
         end = "echo b > /proc/sysrq-trigger\n" if crash else f"l vgchange -an {self.group}\n"
-        script = "\n".join([config("vd"), START, f"VG={self.group}", *self.lines, "echo DONE", end])
+        script = "\n".join([config("vd"), START, f"VG={self.group} DM={self.group.replace('-', '--')}", *self.lines, "echo DONE", end])
         self.lines = []
         said = self.run(script, [path for number, path in enumerate(self.paths) if number not in without])
         if "FAILED" in said or "DONE" not in said or os.environ.get("VERBOSE"):
@@ -296,6 +300,47 @@ def states(plan):
     return plan.finish("sides that are old, never in sync, or were being written and moved when the machine was cut off", ["lvm-volume-doubtful"])
 
 
+@group("lvm-linux-reshaped")
+def reshaped(plan):
+    plan.disks(6, 18)
+    group = plan.group
+
+    def create(name, layout, kind, letters, size=12 * K, **more):
+        disks = " ".join(f"/dev/vd{letter}" for letter in letters)
+        plan.sh(f"l lvcreate -y -Wn -n {name} -L {size}b {kind} {group} {disks}")
+        plan.holds(name, layout, bytes(size), **more)
+        plan.write(name, "a", 0, size)
+        plan.sh(f"synced {name}")
+
+    def change(name, options, disks=""):
+        plan.sh(f"l lvconvert -y {options} {group}/{name} {disks}; idle {name}")
+        if "--stripes " in options:
+            # It grows by as much as the new disks give.
+            plan.data[name] += bytes(len(plan.data[name]) // 2)
+
+    create("r5-wider", "raid5", "--type raid5 -i 2 -I 4k", "abc")
+    change("r5-wider", "--stripes 3")
+    create("r5-chunk", "raid5", "--type raid5 -i 2 -I 4k", "abc")
+    change("r5-chunk", "--stripesize 16k")
+    create("r5-layout", "raid5", "--type raid5_ls -i 2 -I 4k", "abc")
+    change("r5-layout", "--type raid5_ra")
+    create("r6-5", "raid6", "--type raid5 -i 3 -I 4k", "abcd")
+    change("r6-5", "--type raid6", "/dev/vde")
+    create("r6-zr", "raid6", "--type raid5 -i 3 -I 4k", "abcd")
+    change("r6-zr", "--type raid6", "/dev/vde")
+    change("r6-zr", "--type raid6")
+    create("r10-wider", "raid10", "--type raid10 -i 2 -m 1 -I 4k", "abcd")
+    change("r10-wider", "--stripes 3")
+    create("r1-5", "raid5", "--type raid1 -m 1", "ab")
+    change("r1-5", "--type raid5_n")
+    for name in plan.data:
+        plan.write(name, "b", K + 4096, 2 * K)
+    plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,lv_size,sync_percent,stripes,devices {group}; dmsetup status; dmsetup table")
+    plan.sh("lvm pvck --dump metadata /dev/vda")
+    plan.boot(crash=True)
+    return plan.finish("volumes of RAID that were made another RAID, with the room that this takes")
+
+
 @group("lvm-linux-rebuilt")
 def rebuilt(plan):
     plan.disks(4, 40)
@@ -325,6 +370,10 @@ def rebuilt(plan):
         plan.sh(f"l lvchange -y {slowly} {group}/{name}")
         plan.sh(f"l lvconvert -y --replace /dev/vdb {group}/{name} /dev/vdd")
         spots(name, "b", 8192)
+    # Chunks are on their way to where they will be.
+    create("r5-mid", "simple", "--type raid5 -i 2 -I 4k", 3, sha256="", health="failed", refused="is being reshaped")
+    plan.sh("echo 200000 > /proc/sys/dev/raid/speed_limit_max; synced r5-mid; echo 128 > /proc/sys/dev/raid/speed_limit_max")
+    plan.sh(f"l lvchange -y {slowly} {group}/r5-mid; l lvconvert -y --stripesize 16k {group}/r5-mid")
     # The first synchronization is not done yet.
     create("r5-first", "raid5", f"--type raid5 -i 2 -I 4k {slowly}", 3, health="healthy")
     spots("r5-first", "c", 0)
@@ -332,7 +381,7 @@ def rebuilt(plan):
     spots("r1-sync", "c", 4096)
     plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,sync_percent,devices {group}; dmsetup status")
     plan.boot(crash=True)
-    return plan.finish("sides that were being made when the machine was cut off", ["lvm-volume-doubtful"])
+    return plan.finish("sides that were being made when the machine was cut off", ["lvm-volume-doubtful", "lvm-volume-refused"])
 
 
 @group("lvm-linux-snapshots")

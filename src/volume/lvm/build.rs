@@ -148,11 +148,12 @@ impl<'a> Builder<'a> {
                 let shape = MirrorShape { log: log.as_deref(), region: *region, is_move: *is_move };
                 raid::mirror(self, sides, &shape, size, below)
             }
-            SegmentKind::Raid { kind, sides, chunk } => {
+            SegmentKind::Raid { kind, sides, chunk, room } => {
                 let shape = RaidShape {
                     kind: *kind,
                     chunk: *chunk,
                     size,
+                    room: self.bytes(*room)?,
                     is_synced: !volume.has("NOTSYNCED"),
                 };
                 raid::raid(self, sides, &shape, below)

@@ -20,6 +20,8 @@ pub(super) struct RaidShape {
     pub(super) chunk: u64,
     /// Of the RAID, in bytes.
     pub(super) size: u64,
+    /// The bytes of each side that are left free, before or after its data.
+    pub(super) room: u64,
     /// Whether the sides were made to agree once, as far as the metadata of the group knows.
     pub(super) is_synced: bool,
 }
@@ -65,6 +67,9 @@ pub(super) fn raid(
     }
     let state = judge(sides, &mut built, &superblocks, shape)?;
     let shape = RaidShape { kind: state.kind, is_synced: state.is_synced, ..*shape };
+    for side in &mut built {
+        side.begin_at(state.data_offset)?;
+    }
     let size = shape.size;
     match shape.kind {
         RaidKind::Raid0 => striped(built, &shape),
@@ -155,6 +160,8 @@ enum Known {
 struct State {
     kind: RaidKind,
     is_synced: bool,
+    /// Where the data of each side begins.
+    data_offset: u64,
 }
 
 /// Marks the sides that are stale.
@@ -173,10 +180,17 @@ fn judge(
         })
     };
     let Some(newest) = states().max_by_key(|state| state.events) else {
-        let is_never = shape.kind != RaidKind::Raid0;
-        return Ok(State { kind: shape.kind, is_synced: shape.is_synced && !is_never });
+        if shape.room > 0 {
+            return Err(Refusal::corrupt("its sides do not tell where their data begins"));
+        }
+        let is_synced = shape.is_synced && shape.kind == RaidKind::Raid0;
+        return Ok(State { kind: shape.kind, is_synced, data_offset: 0 });
     };
     let kind = agreed_kind(newest, shape)?;
+    let data_offset = newest.data_offset;
+    if data_offset > shape.room {
+        return Err(Refusal::corrupt("the data of its sides begins after the room for reshaping"));
+    }
     let has_failed = |position| {
         let mut last = states().filter(|state| state.events == newest.events);
         last.any(|state| state.has_failed(position))
@@ -206,6 +220,9 @@ fn judge(
                     state.position
                 )));
             }
+            Known::State(state) if state.data_offset != data_offset => {
+                Some(format!("the data of the side {image} begins elsewhere"))
+            }
             Known::State(_) => None,
         };
         // The bytes of RAID-0 are there once, so that all of them are current.
@@ -213,7 +230,7 @@ fn judge(
             built.stale = built.stale.take().or(stale);
         }
     }
-    Ok(State { kind, is_synced: shape.is_synced && newest.is_synced })
+    Ok(State { kind, is_synced: shape.is_synced && newest.is_synced, data_offset })
 }
 
 /// The kind of the RAID, if the group and the side `state` agree about it.

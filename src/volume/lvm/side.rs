@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Slice};
 
-use super::built::{Body, worse};
+use super::built::{Body, Built, worse};
 use crate::volume::map::{Absent, one_after_the_other};
+use crate::volume::refusal::Refusal;
 use crate::volume::{Health, PartState};
 
 /// A side, and why its bytes may be older than those of the others.
@@ -17,6 +18,18 @@ pub(super) struct Side {
 }
 
 impl Side {
+    /// Leaves out the first `offset` bytes.
+    pub(super) fn begin_at(&mut self, offset: u64) -> Built<()> {
+        if offset > 0 {
+            let device = &self.body.device;
+            let short = |_| Refusal::corrupt("a side of the RAID is too small");
+            let left = device.size().saturating_sub(offset);
+            let part = Slice::part(device.clone(), offset, left).map_err(short)?;
+            self.body.device = Arc::new(part);
+        }
+        Ok(())
+    }
+
     /// Whether its bytes can be read.
     pub(super) fn is_there(&self) -> bool {
         self.body.health != Health::Failed

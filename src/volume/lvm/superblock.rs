@@ -20,8 +20,8 @@
 //! | 0x40   | 8    | `reshape_position`     | not looked at                                          |
 //! | 0x48   | 16   | new level, layout, chunk, sides | not looked at                                 |
 //! | 0x58   | 8    | `size`                 | not looked at                                          |
-//! | 0x60   | 8    | `data_offset`          | sectors before the data of this side; 0 here           |
-//! | 0x68   | 8    | `new_data_offset`      | the same while it is reshaped                          |
+//! | 0x60   | 8    | `data_offset`          | sectors before the data of this side                   |
+//! | 0x68   | 8    | `new_data_offset`      | the same after the reshape; equal here                 |
 //! | 0x70   | 8    | `side_size`            | not looked at                                          |
 //! | 0x78   | 24   | `more_failed`          | bits for sides from 64 on                              |
 //! | 0x90   | 4    | `incompatible`         | 0                                                      |
@@ -94,6 +94,8 @@ pub(super) struct Superblock {
     pub(super) layout: u32,
     /// In bytes.
     pub(super) chunk: u64,
+    /// Where its data begins on this side, in bytes.
+    pub(super) data_offset: u64,
 }
 
 impl Superblock {
@@ -115,14 +117,14 @@ impl Superblock {
             return Err(BlockError::corrupt(line, 0, 0));
         }
         let mut failed = [raw.failed.get(), 0, 0, 0];
+        let mut data_offset = 0;
         if raw.features.get() & 1 != 0 {
             if raw.flags.get() & 1 != 0 {
                 return Err(BlockError::unsupported("the RAID is being reshaped"));
             }
-            if raw.data_offset.get() != 0 || raw.new_data_offset.get() != 0 {
-                return Err(BlockError::unsupported(
-                    "the RAID has room for reshaping before its data",
-                ));
+            data_offset = raw.data_offset.get().saturating_mul(512);
+            if raw.new_data_offset.get() != raw.data_offset.get() {
+                return Err(BlockError::unsupported("the RAID is being reshaped"));
             }
             if raw.incompatible.get() != 0 {
                 let line = format!("the RAID has features {:#x}", raw.incompatible.get());
@@ -143,6 +145,7 @@ impl Superblock {
             level: raw.level.get(),
             layout: raw.layout.get(),
             chunk: u64::from(raw.chunk.get()).saturating_mul(512),
+            data_offset,
         }))
     }
 
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn reshapes_offsets_and_features_are_refused() {
+    fn reshapes_and_features_are_refused() {
         for at in [0x3C, 0x60, 0x68, 0x90] {
             let mut raw = bytes(1);
             raw[at] = 1;
@@ -249,6 +252,9 @@ mod tests {
             assert!(read(raw).is_ok());
         }
         let mut raw = bytes(1);
+        raw[0x61] = 8;
+        raw[0x69] = 8;
+        assert_eq!(read(raw.clone()).unwrap().map(|state| state.data_offset), Some(1 << 20));
         raw[0] = b'X';
         assert_eq!(read(raw).unwrap_err().kind(), BlockErrorKind::Corrupt);
     }
