@@ -36,8 +36,8 @@ PROGRAMS = "sh mount sha256sum modprobe poweroff sync echo cut tr blockdev".spli
 DRIVERS = ["drivers/md", "drivers/block/virtio_blk.ko", "drivers/virtio", "crypto", "lib", "arch/x86/crypto", "net/core"]
 
 
-def machine(folder, modules):
-    """The files of the machine, but for its script."""
+def machine(folder, modules, programs=("/sbin/mdadm",), init=INIT, drivers=DRIVERS):
+    """The files of the machine, but for its script: `programs` of the host, and those of busybox."""
     version = os.path.basename(os.path.normpath(modules))
     own = f"{folder}/lib/modules/{version}"
     for name in ("bin", "sbin", "proc", "sys", "dev", "run", "tmp", "etc"):
@@ -46,11 +46,11 @@ def machine(folder, modules):
     for name in PROGRAMS:
         os.symlink("/bin/busybox", f"{folder}/bin/{name}")
     os.symlink("/bin/busybox", f"{folder}/sbin/modprobe")
-    libraries = re.findall(r"(/\S+) \(", tools.run("ldd", "/sbin/mdadm").decode())
-    for path in ["/sbin/mdadm", *libraries]:
+    libraries = re.findall(r"(/\S+) \(", tools.run("ldd", *programs).decode())
+    for path in dict.fromkeys([*programs, *libraries]):
         os.makedirs(os.path.dirname(folder + path), exist_ok=True)
         shutil.copy(path, folder + path)
-    for name in DRIVERS:
+    for name in drivers:
         source, target = f"{modules}/kernel/{name}", f"{own}/kernel/{name}"
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if os.path.isdir(source):
@@ -61,11 +61,11 @@ def machine(folder, modules):
         shutil.copy(f"{modules}/{name}", own)
     tools.run("depmod", "-b", folder, version)
     with open(f"{folder}/init", "w", encoding="utf-8") as file:
-        file.write(INIT)
+        file.write(init)
     os.chmod(f"{folder}/init", 0o755)
 
 
-def start(kernel, folder, script, disks):
+def start(kernel, folder, script, disks, *options):
     """What the machine says that runs `script` with `disks` as /dev/vda, /dev/vdb, ..."""
     with open(f"{folder}/script", "w", encoding="utf-8") as file:
         file.write(script)
@@ -78,6 +78,7 @@ def start(kernel, folder, script, disks):
                "-serial", "stdio", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1"]  # fmt: skip
     for disk in disks:
         command += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
+    command += options
     return tools.run(*command).decode(errors="replace").replace("\r", "")
 
 

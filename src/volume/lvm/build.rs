@@ -149,11 +149,12 @@ impl<'a> Builder<'a> {
                 let shape = MirrorShape { log: log.as_deref(), region: *region, is_move: *is_move };
                 raid::mirror(self, sides, &shape, size, below)
             }
-            SegmentKind::Raid { kind, sides, chunk } => {
+            SegmentKind::Raid { kind, sides, chunk, room } => {
                 let shape = RaidShape {
                     kind: *kind,
                     chunk: *chunk,
                     size,
+                    room: self.bytes(*room)?,
                     is_synced: !volume.has("NOTSYNCED"),
                 };
                 raid::raid(self, sides, &shape, below)
@@ -171,9 +172,9 @@ impl<'a> Builder<'a> {
                 snapshot::volume(&origin, &store, *chunk, size)
             }
             SegmentKind::Cache { .. } => cache::volume(self, segment, size, below),
-            SegmentKind::WriteCache { cache, origin } => {
+            SegmentKind::WriteCache { cache, origin, chunk } => {
                 let (cache, origin) = (self.volume(cache, below)?, self.volume(origin, below)?);
-                cache::behind_write_cache(&cache, &origin, size)
+                cache::with_write_cache(&cache, &origin, *chunk, size)
             }
             SegmentKind::Zero => Ok(Body::plain(Arc::new(Zeros::new(size)), Layout::Simple)),
             SegmentKind::Error => {

@@ -38,7 +38,7 @@ use super::built::{Bodies, Body, Built, worse};
 use super::metadata::{LogicalVolume, VolumeGroup};
 use super::persistent::{BlockKind, Blocks, read_array};
 use super::segment::{Segment, SegmentKind};
-use super::write_cache;
+use super::write_cache::WriteCache;
 use crate::volume::refusal::Refusal;
 use crate::volume::{Health, Layout};
 
@@ -105,8 +105,11 @@ impl Table {
 /// The origin, with the blocks that the cache has.
 struct CacheMap {
     origin: Arc<dyn BlockDevice>,
+    /// The blocks of the cache.
     data: Arc<dyn BlockDevice>,
-    table: Table,
+    block_size: u64,
+    /// Blocks of the origin, ascending, each once and with the block of the cache that holds it.
+    held: Vec<(u64, u64)>,
     size: u64,
 }
 
@@ -119,18 +122,25 @@ impl Map for CacheMap {
         self.origin.sector_size().max(self.data.sector_size())
     }
 
-    fn locate(&self, offset: u64, _wanted: u64) -> BlockResult<Piece<'_>> {
-        let size = self.table.block_size;
+    fn locate(&self, offset: u64, wanted: u64) -> BlockResult<Piece<'_>> {
+        let size = self.block_size;
         let place = || Some((offset.checked_div(size)?, offset.checked_rem(size)?));
         let (block, inside) =
             place().ok_or_else(|| BlockError::out_of_range(offset, 1, self.size))?;
-        let held = &self.table.held;
-        let at = held.partition_point(|(own, _)| *own < block);
+        let at = self.held.partition_point(|(own, _)| *own < block);
+        let mut held = self.held.get(at..).unwrap_or_default().iter();
         let until = |block: u64| block.saturating_mul(size).min(self.size).saturating_sub(offset);
-        match held.get(at) {
+        match held.next() {
             Some((own, cached)) if *own == block => {
                 let start = cached.saturating_mul(size).saturating_add(inside);
-                let length = until(block.saturating_add(1));
+                let mut end = block.saturating_add(1);
+                // Blocks that go on in the cache are read together.
+                while until(end) < wanted
+                    && held.next() == Some(&(end, cached.saturating_add(end.saturating_sub(block))))
+                {
+                    end = end.saturating_add(1);
+                }
+                let length = until(end);
                 if start.saturating_add(length) > self.data.size() {
                     let line = format!("block {cached} of the cache lies outside of it");
                     return Err(BlockError::new(BlockErrorKind::Corrupt, line).at(offset));
@@ -212,7 +222,8 @@ pub(super) fn volume(
         body.doubt("its cache is marked as in need of a check".to_owned());
     }
     body.chunk = Some(table.block_size);
-    let map = CacheMap { origin: origin.device.clone(), data: parts.data, table, size };
+    let Table { block_size, held, .. } = table;
+    let map = CacheMap { origin: origin.device.clone(), data: parts.data, block_size, held, size };
     body.device = Arc::new(Mapped::new(map));
     Ok(body)
 }
@@ -258,19 +269,35 @@ fn cache_parts(bodies: &mut dyn Bodies<'_>, segment: &Segment, below: usize) -> 
     })
 }
 
-/// The bytes of `origin`, of `size` bytes, below the write cache `cache`, if that holds nothing.
+/// The bytes of `origin`, of `size` bytes, with the blocks that the write cache `cache` holds, of `chunk` bytes as far
+/// as the group says so.
 ///
 /// # Errors
 /// Why it is not read.
-pub(super) fn behind_write_cache(cache: &Body, origin: &Body, size: u64) -> Built<Body> {
+pub(super) fn with_write_cache(
+    cache: &Body,
+    origin: &Body,
+    chunk: Option<u64>,
+    size: u64,
+) -> Built<Body> {
     if origin.device.size() != size {
         return Err(Refusal::corrupt("it has another size than the volume below its cache"));
     }
-    if let Some(reason) = write_cache::why_not_empty(&*cache.device)? {
-        return Err(Refusal::unsupported(reason));
+    let WriteCache { block_size, data, held } = WriteCache::read(&*cache.device)?;
+    if chunk.is_some_and(|chunk| chunk != block_size) {
+        return Err(Refusal::corrupt(format!(
+            "its write cache has blocks of {block_size} bytes, the group says another size"
+        )));
     }
     let mut body = Body::plain(origin.device.clone(), Layout::Cached);
     body.take(origin);
     body.take(cache);
+    if !held.is_empty() {
+        let left = |_| Refusal::corrupt("its write cache leaves its volume");
+        let data: Arc<dyn BlockDevice> =
+            Arc::new(Slice::part(cache.device.clone(), data.0, data.1).map_err(left)?);
+        let map = CacheMap { origin: origin.device.clone(), data, block_size, held, size };
+        body.device = Arc::new(Mapped::new(map));
+    }
     Ok(body)
 }

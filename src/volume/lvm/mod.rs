@@ -20,8 +20,8 @@
 //! | `write_cache` | superblock and entries of a write cache         | the volume of the cache        |
 //! | `persistent` | trees and arrays of the device-mapper            | the superblock                 |
 //!
-//! `disk` reads one physical volume, `assemble` chooses among the texts and says what is shown, `build`
-//! and `raid` make devices of segments.
+//! `disk` reads one physical volume, `assemble` chooses among the texts and says what is shown, `build`,
+//! `raid` and `side` make devices of segments.
 //!
 //! Label, area and text have checksums. The text with the highest number of changes counts; a disk whose
 //! text is older is read only for volumes that lie there by its own text too.
@@ -47,6 +47,7 @@ mod persistent;
 mod raid;
 mod refused;
 mod segment;
+mod side;
 mod snapshot;
 mod superblock;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::metadata::VolumeGroup;
-use super::segment::SegmentKind;
+use super::segment::{Segment, SegmentKind};
 
 /// LIMIT: steps from volumes to those that lie in them, for all physical volumes of a group that are missing.
 const MAX_STEPS: usize = 1 << 20;
@@ -20,7 +20,7 @@ impl<'a> Users<'a> {
         let mut of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (name, volume) in &group.volumes {
             for segment in volume.segments.as_deref().unwrap_or_default() {
-                for part in segment.names() {
+                for part in names(segment) {
                     of.entry(part).or_default().insert(name);
                 }
                 match &segment.kind {
@@ -50,5 +50,31 @@ impl<'a> Users<'a> {
             }
         }
         Some(all)
+    }
+}
+
+/// All physical and logical volumes that `segment` names.
+fn names(segment: &Segment) -> Vec<&str> {
+    match &segment.kind {
+        SegmentKind::Striped { areas, .. } => areas.iter().map(|area| area.name.as_str()).collect(),
+        SegmentKind::Mirror { areas, log, .. } => {
+            let areas = areas.iter().map(|area| area.name.as_str());
+            areas.chain(log.as_deref()).collect()
+        }
+        SegmentKind::Raid { sides, .. } => {
+            let images = sides.iter().map(|side| side.image.as_str());
+            images.chain(sides.iter().filter_map(|side| side.metadata.as_deref())).collect()
+        }
+        SegmentKind::ThinPool { data, metadata, .. }
+        | SegmentKind::CachePool { data, metadata, .. } => vec![data, metadata],
+        SegmentKind::Thin { pool, external, .. } => {
+            std::iter::once(pool.as_str()).chain(external.as_deref()).collect()
+        }
+        SegmentKind::Snapshot { origin, store, .. } | SegmentKind::Merging { origin, store } => {
+            vec![origin, store]
+        }
+        SegmentKind::Cache { pool, origin, .. } => vec![pool, origin],
+        SegmentKind::WriteCache { cache, origin, .. } => vec![cache, origin],
+        SegmentKind::Zero | SegmentKind::Error | SegmentKind::Unknown(_) => Vec::new(),
     }
 }

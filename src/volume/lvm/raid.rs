@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, BlockErrorKind, Mapped, Slice, byte_count, error_chain};
 
-use super::built::{Bodies, Body, Built, worse};
+use super::built::{Bodies, Body, Built};
 use super::mirror_log;
 use super::segment::{RaidKind, RaidSide};
+use super::side::{Side, withhold_stale};
 use super::superblock::{Superblock, unsettled_regions};
-use crate::volume::map::{
-    Absent, Mirror, Raid5, Raid5Layout, Raid6, Raid6Layout, Redundancy, Stripe,
-};
+use crate::volume::map::{Mirror, Raid5, Raid5Layout, Raid6, Raid6Layout, Redundancy, Stripe};
 use crate::volume::refusal::Refusal;
-use crate::volume::{Health, Layout, PartState};
+use crate::volume::{Health, Layout};
 
 /// How the sides of a RAID are joined.
 pub(super) struct RaidShape {
@@ -21,6 +20,8 @@ pub(super) struct RaidShape {
     pub(super) chunk: u64,
     /// Of the RAID, in bytes.
     pub(super) size: u64,
+    /// The bytes of each side that are left free, before or after its data.
+    pub(super) room: u64,
     /// Whether the sides were made to agree once, as far as the metadata of the group knows.
     pub(super) is_synced: bool,
 }
@@ -33,45 +34,6 @@ pub(super) struct MirrorShape<'a> {
     pub(super) region: u64,
     /// Whether extents are being moved from the first side to the others.
     pub(super) is_move: bool,
-}
-
-/// A side, and why its bytes may be older than those of the others.
-struct Side {
-    body: Body,
-    stale: Option<String>,
-}
-
-impl Side {
-    fn is_good(&self) -> bool {
-        self.stale.is_none() && self.body.health != Health::Failed && !self.body.is_stale()
-    }
-
-    /// Makes its bytes such that are not read.
-    fn withhold(&mut self) {
-        let reason = self.stale.clone();
-        let reason = reason.unwrap_or_else(|| "a side of the RAID is stale".to_owned());
-        for part in &mut self.body.parts {
-            if part.state.is_read() {
-                part.state = PartState::Stale;
-            }
-        }
-        self.body.doubts = vec![format!("a side is not read: {reason}")];
-        self.body.health = Health::Failed;
-        self.body.device = Arc::new(Absent::new(self.body.device.size(), reason));
-    }
-
-    /// Reads its bytes though they may be old.
-    fn use_though_stale(&mut self) {
-        for part in &mut self.body.parts {
-            if part.state == PartState::Present {
-                part.state = PartState::StaleInUse;
-            }
-        }
-        if let Some(reason) = self.stale.take() {
-            self.body.doubt(format!("a side is read though {reason}"));
-        }
-        self.body.health = worse(self.body.health, Health::Degraded);
-    }
 }
 
 /// The RAID of `sides`.
@@ -100,10 +62,14 @@ pub(super) fn raid(
             }
             None => Known::Nothing,
         });
-        built.push(Side { body, stale });
+        let recovered = is_rebuilt.then_some(0);
+        built.push(Side { body, stale, recovered });
     }
     let state = judge(sides, &mut built, &superblocks, shape)?;
     let shape = RaidShape { kind: state.kind, is_synced: state.is_synced, ..*shape };
+    for side in &mut built {
+        side.begin_at(state.data_offset)?;
+    }
     let size = shape.size;
     match shape.kind {
         RaidKind::Raid0 => striped(built, &shape),
@@ -175,10 +141,10 @@ pub(super) fn mirror(
             None => Some("the mirror keeps no log on a disk".to_owned()),
         }
     };
-    let sides = sides
-        .into_iter()
-        .enumerate()
-        .map(|(number, body)| Side { body, stale: reason.clone().filter(|_| number > 0) });
+    let sides = sides.into_iter().enumerate().map(|(number, body)| {
+        let stale = reason.clone().filter(|_| number > 0);
+        Side { body, stale, recovered: None }
+    });
     mirrored(sides.collect(), size)
 }
 
@@ -194,6 +160,8 @@ enum Known {
 struct State {
     kind: RaidKind,
     is_synced: bool,
+    /// Where the data of each side begins.
+    data_offset: u64,
 }
 
 /// Marks the sides that are stale.
@@ -212,10 +180,17 @@ fn judge(
         })
     };
     let Some(newest) = states().max_by_key(|state| state.events) else {
-        let is_never = shape.kind != RaidKind::Raid0;
-        return Ok(State { kind: shape.kind, is_synced: shape.is_synced && !is_never });
+        if shape.room > 0 {
+            return Err(Refusal::corrupt("its sides do not tell where their data begins"));
+        }
+        let is_synced = shape.is_synced && shape.kind == RaidKind::Raid0;
+        return Ok(State { kind: shape.kind, is_synced, data_offset: 0 });
     };
     let kind = agreed_kind(newest, shape)?;
+    let data_offset = newest.data_offset;
+    if data_offset > shape.room {
+        return Err(Refusal::corrupt("the data of its sides begins after the room for reshaping"));
+    }
     let has_failed = |position| {
         let mut last = states().filter(|state| state.events == newest.events);
         last.any(|state| state.has_failed(position))
@@ -232,7 +207,8 @@ fn judge(
                 state.events, newest.events
             )),
             Known::State(_) if has_failed(position) => Some(format!("the side {image} had failed")),
-            Known::State(state) if !state.is_recovered => {
+            Known::State(state) if state.recovered.is_some() => {
+                built.recovered = built.recovered.or(state.recovered);
                 Some(format!("the side {image} was being rebuilt"))
             }
             Known::State(state)
@@ -244,6 +220,9 @@ fn judge(
                     state.position
                 )));
             }
+            Known::State(state) if state.data_offset != data_offset => {
+                Some(format!("the data of the side {image} begins elsewhere"))
+            }
             Known::State(_) => None,
         };
         // The bytes of RAID-0 are there once, so that all of them are current.
@@ -251,7 +230,7 @@ fn judge(
             built.stale = built.stale.take().or(stale);
         }
     }
-    Ok(State { kind, is_synced: shape.is_synced && newest.is_synced })
+    Ok(State { kind, is_synced: shape.is_synced && newest.is_synced, data_offset })
 }
 
 /// The kind of the RAID, if the group and the side `state` agree about it.
@@ -301,8 +280,9 @@ fn is_kind(kind: RaidKind, (level, layout): (u32, u32)) -> bool {
                 Raid6Layout::LeftSymmetric => 2,
                 Raid6Layout::RightSymmetric => 3,
                 Raid6Layout::ParityLast => 5,
-                // LVM has no name for these.
-                Raid6Layout::ParityFirst | Raid6Layout::AndLast(_) => return false,
+                Raid6Layout::AndLast(own) => rotation(own).saturating_add(16),
+                // LVM has no name for it.
+                Raid6Layout::ParityFirst => return false,
             };
             (level, layout) == (6, own)
         }
@@ -326,15 +306,16 @@ fn of_size(device: &Arc<dyn BlockDevice>, size: u64) -> Built<Arc<dyn BlockDevic
 fn mirrored(mut sides: Vec<Side>, size: u64) -> Built<Body> {
     let good = sides.iter().filter(|side| side.is_good()).count();
     let all = sides.len();
-    let is_readable = |side: &Side| side.body.health != Health::Failed;
-    let chosen = sides.iter().position(|side| good == 0 && is_readable(side));
+    // What is being rebuilt is nothing yet.
+    let is_usable = |side: &Side| side.is_there() && side.recovered.is_none();
+    let chosen = sides.iter().position(|side| good == 0 && is_usable(side));
     let has_stale = |side: &Side| side.stale.is_some() || side.body.is_stale();
     for (number, side) in sides.iter_mut().enumerate() {
         side.body.parts.iter_mut().for_each(|part| part.plex = number);
         match chosen {
             Some(chosen) if chosen == number => side.use_though_stale(),
             // What is missing is told by the group.
-            _ if has_stale(side) && is_readable(side) => side.withhold(),
+            _ if has_stale(side) && side.is_there() => side.withhold(),
             _ => {}
         }
     }
@@ -375,7 +356,7 @@ fn striped(sides: Vec<Side>, shape: &RaidShape) -> Built<Body> {
 }
 
 /// Mirrors of `copies` sides each, side by side.
-fn striped_mirrors(sides: Vec<Side>, copies: u64, shape: &RaidShape) -> Built<Body> {
+fn striped_mirrors(mut sides: Vec<Side>, copies: u64, shape: &RaidShape) -> Built<Body> {
     let count = byte_count(sides.len());
     let columns =
         count.checked_div(copies).filter(|columns| columns.checked_mul(copies) == Some(count));
@@ -384,6 +365,7 @@ fn striped_mirrors(sides: Vec<Side>, copies: u64, shape: &RaidShape) -> Built<Bo
             format!("its RAID-10 has {count} sides, which is no multiple of {copies} copies");
         return Err(Refusal::unsupported(line));
     };
+    withhold_stale(&mut sides);
     // A column has whole chunks, of which the last may be used in part.
     let rows = shape.size.div_ceil(columns).checked_next_multiple_of(shape.chunk.max(1));
     let column_size = rows.ok_or_else(|| Refusal::corrupt("it is too large"))?;
@@ -428,13 +410,11 @@ enum Parity {
 /// Sides with parity. A stale one is as good as none. In `unsettled` regions writes were going on, so that
 /// what is rebuilt there may be wrong.
 fn parity(mut sides: Vec<Side>, shape: &RaidShape, parity: Parity, unsettled: u64) -> Built<Body> {
-    let is_any_good = sides.iter().any(Side::is_good);
-    for side in &mut sides {
-        if !side.is_good() && side.body.health != Health::Failed {
-            if is_any_good {
-                side.withhold();
-            } else {
-                side.use_though_stale();
+    if !withhold_stale(&mut sides) {
+        for side in sides.iter_mut().filter(|side| side.is_there()) {
+            match side.recovered {
+                Some(_) => side.withhold(),
+                None => side.use_though_stale(),
             }
         }
     }

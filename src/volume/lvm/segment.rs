@@ -3,6 +3,8 @@
 //! Source: `text_import` of the segment types of lvm2: `lib/striped`, `lib/mirror`, `lib/raid`,
 //! `lib/thin`, `lib/cache_segtype`, `lib/writecache`, `lib/snapshot`, `lib/zero`, `lib/error`.
 
+use volfold_block::byte_count;
+
 use crate::volume::map::{Raid5Layout, Raid6Layout};
 
 use super::text::{Section, Value};
@@ -71,6 +73,8 @@ pub(super) enum SegmentKind {
         kind: RaidKind,
         sides: Vec<RaidSide>,
         chunk: u64,
+        /// Extents of each side that are left free, before or after its data, by a change of the layout.
+        room: u64,
     },
     /// Zeros.
     Zero,
@@ -120,6 +124,8 @@ pub(super) enum SegmentKind {
     WriteCache {
         cache: String,
         origin: String,
+        /// The bytes of a block of the cache.
+        chunk: Option<u64>,
     },
     /// What this build does not lay out, as a noun.
     Unknown(String),
@@ -147,7 +153,14 @@ impl Segment {
             return Err("is empty".to_owned());
         }
         let name = section.text("type").ok_or("has no type")?;
-        Ok(Self { start, extents, kind: kind(name, section)? })
+        let kind = kind(name, section)?;
+        let extents = match &kind {
+            SegmentKind::Raid { kind, sides, room, .. } => {
+                without_room(extents, *kind, byte_count(sides.len()), *room)?
+            }
+            _ => extents,
+        };
+        Ok(Self { start, extents, kind })
     }
 
     /// The areas on disks or in volumes that it names with a place.
@@ -159,50 +172,34 @@ impl Segment {
     }
 }
 
-impl Segment {
-    /// All physical and logical volumes that it names.
-    pub(super) fn names(&self) -> Vec<&str> {
-        match &self.kind {
-            SegmentKind::Striped { areas, .. } => {
-                areas.iter().map(|area| area.name.as_str()).collect()
-            }
-            SegmentKind::Mirror { areas, log, .. } => {
-                let areas = areas.iter().map(|area| area.name.as_str());
-                areas.chain(log.as_deref()).collect()
-            }
-            SegmentKind::Raid { sides, .. } => {
-                let images = sides.iter().map(|side| side.image.as_str());
-                images.chain(sides.iter().filter_map(|side| side.metadata.as_deref())).collect()
-            }
-            SegmentKind::ThinPool { data, metadata, .. }
-            | SegmentKind::CachePool { data, metadata, .. } => vec![data, metadata],
-            SegmentKind::Thin { pool, external, .. } => {
-                std::iter::once(pool.as_str()).chain(external.as_deref()).collect()
-            }
-            SegmentKind::Snapshot { origin, store, .. }
-            | SegmentKind::Merging { origin, store } => {
-                vec![origin, store]
-            }
-            SegmentKind::Cache { pool, origin, .. } => vec![pool, origin],
-            SegmentKind::WriteCache { cache, origin } => vec![cache, origin],
-            SegmentKind::Zero | SegmentKind::Error | SegmentKind::Unknown(_) => Vec::new(),
-        }
-    }
+/// The extents of a RAID, of `extents` with the `room` in each of its `sides`.
+fn without_room(extents: u64, kind: RaidKind, sides: u64, room: u64) -> Parsed<u64> {
+    let columns = match kind {
+        // QUIRK: lvm2 counts it once for each side of a mirror, too.
+        RaidKind::Raid0 | RaidKind::Raid1 | RaidKind::Raid10(_) => Some(sides),
+        RaidKind::Raid4 | RaidKind::Raid5(_) => sides.checked_sub(1),
+        RaidKind::Raid6(_) => sides.checked_sub(2),
+    };
+    let left = columns
+        .and_then(|columns| columns.checked_mul(room))
+        .and_then(|room| extents.checked_sub(room));
+    left.filter(|left| *left > 0).ok_or_else(|| "has more room for reshaping than extents".into())
 }
 
 /// The kind of a segment of the type `name`. A type may have flags after `+`.
 fn kind(name: &str, section: &Section<'_>) -> Parsed<SegmentKind> {
     /// Flags of a type that change no place.
-    const HARMLESS: [&str; 3] = ["METADATA_FORMAT", "CACHE_USES_CACHEVOL", "CROP_METADATA"];
+    const HARMLESS: [&str; 5] = [
+        "METADATA_FORMAT",
+        "CACHE_USES_CACHEVOL",
+        "CROP_METADATA",
+        "RESHAPE",
+        "RESHAPE_DATA_OFFSET",
+    ];
     let mut words = name.split('+');
     let plain = words.next().unwrap_or_default();
     if let Some(flag) = words.find(|flag| !HARMLESS.contains(flag)) {
         return Ok(SegmentKind::Unknown(format!("a segment of type {plain} with {flag}")));
-    }
-    if section.number("reshape_count").is_some_and(|count| count > 0) {
-        return Ok(SegmentKind::Unknown(format!(
-            "a segment of type {plain} with room for reshaping"
-        )));
     }
     match plain {
         "striped" | "linear" => striped(section),
@@ -216,7 +213,8 @@ fn kind(name: &str, section: &Section<'_>) -> Parsed<SegmentKind> {
         "cache" => cache(section),
         "writecache" => {
             let cache = word(section, "writecache")?;
-            Ok(SegmentKind::WriteCache { cache, origin: word(section, "origin")? })
+            let chunk = section.number("writecache_block_size");
+            Ok(SegmentKind::WriteCache { cache, origin: word(section, "origin")?, chunk })
         }
         _ => match raid_kind(plain, section)? {
             Some(kind) => raid(kind, section),
@@ -290,6 +288,10 @@ fn raid_kind(name: &str, section: &Section<'_>) -> Parsed<Option<RaidKind>> {
         "raid6_nr" => RaidKind::Raid6(Raid6Layout::NRestart),
         "raid6_nc" => RaidKind::Raid6(Raid6Layout::NContinue),
         "raid6_n_6" => RaidKind::Raid6(Raid6Layout::ParityLast),
+        "raid6_la_6" => RaidKind::Raid6(Raid6Layout::AndLast(LeftAsymmetric)),
+        "raid6_ra_6" => RaidKind::Raid6(Raid6Layout::AndLast(RightAsymmetric)),
+        "raid6_ls_6" => RaidKind::Raid6(Raid6Layout::AndLast(LeftSymmetric)),
+        "raid6_rs_6" => RaidKind::Raid6(Raid6Layout::AndLast(RightSymmetric)),
         "raid10" | "raid10_near" => {
             let copies = section.number("data_copies").unwrap_or(2);
             if copies < 2 {
@@ -322,7 +324,8 @@ fn raid(kind: RaidKind, section: &Section<'_>) -> Parsed<SegmentKind> {
         return Err(format!("has {} sides and should have {count}", sides.len()));
     }
     let chunk = if kind == RaidKind::Raid1 { 0 } else { size(section, "stripe_size")? };
-    Ok(SegmentKind::Raid { kind, sides, chunk })
+    let room = section.number("reshape_count").unwrap_or(0);
+    Ok(SegmentKind::Raid { kind, sides, chunk, room })
 }
 
 fn thin_pool(section: &Section<'_>) -> Parsed<SegmentKind> {
@@ -408,12 +411,8 @@ mod tests {
             ("type = \"vdo\"", "a segment of type vdo"),
             ("type = \"integrity\"", "a segment of type integrity"),
             ("type = \"raid10_far\"", "a segment of type raid10_far"),
-            ("type = \"raid6_ls_6\"", "a segment of type raid6_ls_6"),
-            ("type = \"raid5_ls+RESHAPE\"", "a segment of type raid5_ls with RESHAPE"),
-            (
-                "type = \"raid5_ls\"\nreshape_count = 2",
-                "a segment of type raid5_ls with room for reshaping",
-            ),
+            ("type = \"raid6_0_6\"", "a segment of type raid6_0_6"),
+            ("type = \"raid5_ls+NEW\"", "a segment of type raid5_ls with NEW"),
             (
                 "type = \"thin\"\nmerge = \"x\"",
                 "a thin volume that a snapshot is being merged into",
@@ -443,6 +442,10 @@ mod tests {
                 "has 1 sides and should have 2",
             ),
             (
+                "type = \"raid5\"\ndevice_count = 2\nraids = [\"m\", \"i\", \"n\", \"j\"]\nstripe_size = 8\nreshape_count = 4",
+                "has more room for reshaping than extents",
+            ),
+            (
                 "type = \"raid5\"\ndevice_count = 1\nraids = [\"m\", \"i\"]",
                 "has no valid stripe_size",
             ),
@@ -462,13 +465,13 @@ mod tests {
         let body = "type = \"raid6_zr\"\ndevice_count = 2\nstripe_size = 8\nraids = [\"m0\", \"i0\", \"m1\", \"i1\"]";
         let kind = RaidKind::Raid6(Raid6Layout::ZeroRestart);
         let sides = vec![side(Some("m0"), "i0"), side(Some("m1"), "i1")];
-        assert_eq!(parse(body), Ok(SegmentKind::Raid { kind, sides, chunk: 4096 }));
+        assert_eq!(parse(body), Ok(SegmentKind::Raid { kind, sides, chunk: 4096, room: 0 }));
         let body =
             "type = \"raid0\"\nstripe_count = 2\nstripe_size = 8\nraid0_lvs = [\"i0\", \"i1\"]";
         let sides = vec![side(None, "i0"), side(None, "i1")];
         assert_eq!(
             parse(body),
-            Ok(SegmentKind::Raid { kind: RaidKind::Raid0, sides, chunk: 4096 })
+            Ok(SegmentKind::Raid { kind: RaidKind::Raid0, sides, chunk: 4096, room: 0 })
         );
     }
 }

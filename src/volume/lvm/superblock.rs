@@ -20,8 +20,8 @@
 //! | 0x40   | 8    | `reshape_position`     | not looked at                                          |
 //! | 0x48   | 16   | new level, layout, chunk, sides | not looked at                                 |
 //! | 0x58   | 8    | `size`                 | not looked at                                          |
-//! | 0x60   | 8    | `data_offset`          | sectors before the data of this side; 0 here           |
-//! | 0x68   | 8    | `new_data_offset`      | the same while it is reshaped                          |
+//! | 0x60   | 8    | `data_offset`          | sectors before the data of this side                   |
+//! | 0x68   | 8    | `new_data_offset`      | the same after the reshape; equal here                 |
 //! | 0x70   | 8    | `side_size`            | not looked at                                          |
 //! | 0x78   | 24   | `more_failed`          | bits for sides from 64 on                              |
 //! | 0x90   | 4    | `incompatible`         | 0                                                      |
@@ -86,14 +86,16 @@ pub(super) struct Superblock {
     pub(super) events: u64,
     /// One bit for each side.
     failed: [u64; 4],
-    /// Whether this side holds all that it should.
-    pub(super) is_recovered: bool,
+    /// The bytes of this side that hold what they should, from its begin on; `None` if all do.
+    pub(super) recovered: Option<u64>,
     /// Whether all sides of the RAID were made to agree once.
     pub(super) is_synced: bool,
     pub(super) level: u32,
     pub(super) layout: u32,
     /// In bytes.
     pub(super) chunk: u64,
+    /// Where its data begins on this side, in bytes.
+    pub(super) data_offset: u64,
 }
 
 impl Superblock {
@@ -115,14 +117,14 @@ impl Superblock {
             return Err(BlockError::corrupt(line, 0, 0));
         }
         let mut failed = [raw.failed.get(), 0, 0, 0];
+        let mut data_offset = 0;
         if raw.features.get() & 1 != 0 {
             if raw.flags.get() & 1 != 0 {
                 return Err(BlockError::unsupported("the RAID is being reshaped"));
             }
-            if raw.data_offset.get() != 0 || raw.new_data_offset.get() != 0 {
-                return Err(BlockError::unsupported(
-                    "the RAID has room for reshaping before its data",
-                ));
+            data_offset = raw.data_offset.get().saturating_mul(512);
+            if raw.new_data_offset.get() != raw.data_offset.get() {
+                return Err(BlockError::unsupported("the RAID is being reshaped"));
             }
             if raw.incompatible.get() != 0 {
                 let line = format!("the RAID has features {:#x}", raw.incompatible.get());
@@ -136,11 +138,14 @@ impl Superblock {
             position: raw.position.get(),
             events: raw.events.get(),
             failed,
-            is_recovered: raw.recovered.get() == ALL,
+            recovered: Some(raw.recovered.get())
+                .filter(|sectors| *sectors != ALL)
+                .map(|sectors| sectors.saturating_mul(512)),
             is_synced: raw.synced.get() == ALL,
             level: raw.level.get(),
             layout: raw.layout.get(),
             chunk: u64::from(raw.chunk.get()).saturating_mul(512),
+            data_offset,
         }))
     }
 
@@ -207,7 +212,7 @@ mod tests {
         let state = read(raw).unwrap().unwrap();
         assert_eq!((state.position, state.events, state.chunk), (1, 9, 4096));
         assert_eq!((state.level, state.layout), (5, 2));
-        assert!(state.is_recovered && state.is_synced);
+        assert!(state.recovered.is_none() && state.is_synced);
         assert_eq!((0..256).filter(|side| state.has_failed(*side)).collect::<Vec<_>>(), [2, 128]);
         assert_eq!(read(vec![0; 512]).unwrap(), None);
     }
@@ -215,10 +220,10 @@ mod tests {
     #[test]
     fn a_side_that_is_behind_says_so() {
         let mut raw = bytes(0);
-        raw[0x20] = 0;
+        raw[0x20..0x28].copy_from_slice(&24_u64.to_le_bytes());
         raw[0x28] = 0;
         let state = read(raw).unwrap().unwrap();
-        assert!(!state.is_recovered && !state.is_synced);
+        assert!(state.recovered == Some(24 * 512) && !state.is_synced);
     }
 
     #[test]
@@ -237,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn reshapes_offsets_and_features_are_refused() {
+    fn reshapes_and_features_are_refused() {
         for at in [0x3C, 0x60, 0x68, 0x90] {
             let mut raw = bytes(1);
             raw[at] = 1;
@@ -247,6 +252,9 @@ mod tests {
             assert!(read(raw).is_ok());
         }
         let mut raw = bytes(1);
+        raw[0x61] = 8;
+        raw[0x69] = 8;
+        assert_eq!(read(raw.clone()).unwrap().map(|state| state.data_offset), Some(1 << 20));
         raw[0] = b'X';
         assert_eq!(read(raw).unwrap_err().kind(), BlockErrorKind::Corrupt);
     }

@@ -1,5 +1,5 @@
-//! Any bytes as the tables of a thin pool and of a cache: blocks of 4096 bytes, whose checksums and numbers are
-//! made right here.
+//! Any bytes as the tables of a thin pool, of a cache and of a write cache: blocks of 4096 bytes, whose checksums and
+//! numbers are made right here.
 
 use super::lvm::{Shell, parts, read_volumes, region};
 
@@ -10,7 +10,7 @@ const START: u64 = 2 << 20;
 
 const DISK: &str = "pv0000-0000-0000-0000-0000-0000-000000";
 
-/// A group with a thin pool and a cache on the same metadata: 64 extents of 4 KiB, then 64 of data.
+/// A group with a thin pool and caches on the same metadata: 64 extents of 4 KiB, then 64 of data.
 const TEXT: &str = r#"vg {
 id = "vg0000-0000-0000-0000-0000-0000-000000"
 seqno = 1
@@ -31,6 +31,8 @@ origin { id = "lv0000-0000-0000-0000-0000-0000-000005" segment_count = 1
 segment1 { start_extent = 0 extent_count = 128 type = "striped" stripe_count = 1 stripes = ["pv0", 128] } }
 cached { id = "lv0000-0000-0000-0000-0000-0000-000006" status = ["VISIBLE"] segment_count = 1
 segment1 { start_extent = 0 extent_count = 128 type = "cache" cache_pool = "cpool" origin = "origin" } }
+written { id = "lv0000-0000-0000-0000-0000-0000-000007" status = ["VISIBLE"] segment_count = 1
+segment1 { start_extent = 0 extent_count = 128 type = "writecache" writecache = "meta" origin = "origin" writecache_block_size = 512 } }
 } }
 contents = "Text Format Volume Group"
 version = 1
@@ -40,6 +42,10 @@ version = 1
 fn sealed(data: &[u8]) -> Vec<u8> {
     let mut bytes = data.to_vec();
     bytes.resize(data.len().next_multiple_of(BLOCK).max(BLOCK), 0);
+    // A write cache has no checksums.
+    if bytes.starts_with(&[0x21, 0x93, 0x48, 0x23]) {
+        return bytes;
+    }
     for (number, block) in (0_u64..).zip(bytes.chunks_exact_mut(BLOCK)) {
         let is_cache = block[32..36] == [0x03, 0xC4, 0x18, 0];
         let is_node = matches!(block[4..8], [1 | 2, 0, 0, 0]);

@@ -112,6 +112,9 @@ pub(crate) struct LogicalFacts {
     pub(crate) health: String,
     /// Its health without one of the files.
     pub(crate) without: BTreeMap<String, String>,
+    /// The SHA-256 of what Linux reads without one of the files, where nothing says that it is old.
+    #[serde(default)]
+    pub(crate) otherwise: BTreeMap<String, String>,
     /// Why no byte of it is given out.
     pub(crate) refused: Option<String>,
 }
