@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use volfold::DiskSet;
+use volfold::volume::lock::{Key, KeyKind, WorkBudget};
+use volfold::volume::luks::Luks;
+use volfold::volume::{Region, VolumeManager};
+use volfold_block::{BlockDevice, BlockError, BlockErrorKind, BlockResult, MemoryDevice};
 
 use super::{PASSWORD, bytes_of, codes, copy, find, open, patch};
 use crate::common::fixtures::{EncryptedFacts, fixture};
@@ -152,6 +157,63 @@ fn another_slot_opens_what_one_cannot() {
     let [finding] = set.findings() else { panic!("{:?}", set.findings()) };
     assert_eq!(finding.code, "luks-slot-refused");
     assert!(finding.message.contains("slot 0 is not tried: key derivation argon9"), "{finding}");
+}
+
+/// A disk that cannot be read from `bad` on, for 4 KiB.
+struct BadSector {
+    disk: MemoryDevice,
+    bad: u64,
+}
+
+impl BlockDevice for BadSector {
+    fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> BlockResult<()> {
+        if offset < self.bad + 4096 && offset + buf.len() as u64 > self.bad {
+            return Err(BlockError::new(BlockErrorKind::Io, "bad sector"));
+        }
+        self.disk.read_at(offset, buf)
+    }
+}
+
+#[apply(test)]
+fn a_slot_that_cannot_be_read_keeps_no_other_from_being_tried() {
+    let path = fixture("luks").folder().join("argon2i-4k.img");
+    let facts = &fixture("luks").encrypted[1];
+    let keys: Vec<Vec<u8>> = facts
+        .keys
+        .iter()
+        .map(|key| data_encoding::HEXLOWER.decode(key.as_bytes()).expect("hexadecimal"))
+        .collect();
+    let bytes = fs::read(&path).expect("an image");
+    let text = bytes[0x1000..].split(|byte| *byte == 0).next().expect("metadata");
+    let metadata: serde_json::Value = serde_json::from_slice(text).expect("JSON");
+    for broken in 0..2 {
+        let bad = metadata["keyslots"][broken.to_string()]["area"]["offset"].as_str();
+        let bad = bad.expect("an offset").parse().expect("a number");
+        let disk = MemoryDevice::new(bytes.clone());
+        let device: Arc<dyn BlockDevice> = Arc::new(BadSector { disk, bad });
+        let (size, label) = (device.size(), "disk".into());
+        let region =
+            Region { disk: 0, device, start: 0, size, label, partition: None, table_id: None };
+        let claim = Luks.claim(&region).expect("a claim").expect("a volume");
+        let volumes = Luks.assemble(&claim.group, &[region], &mut Vec::new());
+        let lock = volumes[0].lock.as_ref().expect("a lock");
+        let open = |key: &[u8]| {
+            lock.unlock.unlock(&Key::new(KeyKind::KeyFile, key), &WorkBudget::default())
+        };
+        // The key of the other slot opens it, whichever is tried first.
+        let opened = open(&keys[1 - broken]).expect("a readable slot").expect("the right key");
+        assert_eq!(sha256(&bytes_of(&*opened)), facts.sha256);
+        // Of any other key nobody knows whether it is wrong.
+        for key in [&keys[broken][..], b"wrong"] {
+            let error = open(key).err().expect("an error");
+            let told = format!("key material of slot {broken}: bad sector");
+            assert!(error.to_string().contains(&told), "{error}");
+        }
+    }
 }
 
 #[apply(test)]
