@@ -130,8 +130,9 @@ impl Dirty {
 
     /// Whether the blocks from `at` to the head are new, or such as were not written.
     fn may_be_unwritten(&self, log: &Log, at: u64) -> bool {
-        if at < self.head {
-            return self.cycles.may_be_unwritten(at, self.head, self.cycle);
+        let head = if self.head == 0 { log.blocks } else { self.head };
+        if at < head {
+            return self.cycles.may_be_unwritten(at, head, self.cycle);
         }
         let before = self.cycle.saturating_sub(1);
         self.cycles.may_be_unwritten(at, log.blocks, before)
