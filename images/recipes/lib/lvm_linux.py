@@ -1,5 +1,5 @@
-"""Volume groups of LVM2 that Linux itself made and filled, in the machine of by_linux.py; and what it reads of them, whole
-and without each disk."""
+"""Volume groups of LVM2 that Linux itself made and filled, in the machine of by_linux.py; and what it reads of them,
+whole and without each disk."""
 
 import functools
 import hashlib
@@ -32,7 +32,8 @@ devices { dir = "/dev" scan = [ "/dev" ] use_devicesfile = 0 filter = [ "a|^/dev
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 raid_region_size = 64 mirror_region_size = 64 }
 backup { backup = 0 archive = 0 }
 global { use_lvmpolld = 0 use_lvmlockd = 0 event_activation = 0 }
-allocation { raid_stripe_all_devices = 0 thin_pool_metadata_require_separate_pvs = 0 cache_pool_metadata_require_separate_pvs = 0 }
+allocation { raid_stripe_all_devices = 0 thin_pool_metadata_require_separate_pvs = 0
+  cache_pool_metadata_require_separate_pvs = 0 }
 log { syslog = 0 }
 """
 START = """
@@ -48,7 +49,8 @@ hot() { # often, in whole blocks of the cache
   done
 }
 idle() { # until a change of the layout is done
-  n=0; until lvm lvs --noheadings -o sync_percent $VG/$1 | grep -q 100 && ! dmsetup status $DM-$(echo $1 | sed s/-/--/g) | grep -q reshape; do
+  n=0; d=$DM-$(echo $1 | sed s/-/--/g)
+  until lvm lvs --noheadings -o sync_percent $VG/$1 | grep -q 100 && ! dmsetup status $d | grep -q reshape; do
     sleep 1; n=$((n+1)); [ $n -gt 60 ] && { echo "FAILED reshape of $1"; break; }; done
 }
 synced() {
@@ -66,7 +68,7 @@ round() {
   done
   lvm vgchange -ay --activationmode partial $VG >/run/said 2>&1 || { [ $1 = none ] && { echo FAILED; cat /run/said; }; }
   if [ $1 = none ]; then
-    echo; lvm lvs -a --noheadings --nosuffix --units b --separator , -o lv_name,lv_uuid,segtype,lv_size $VG | sed 's/^ */LIST /'
+    echo; lvm lvs -a --noheadings --separator , -o lv_name,lv_uuid,segtype $VG | sed 's/^ */LIST /'
     lvm lvs -a -o lv_name,segtype,lv_attr,lv_size,sync_percent,devices $VG
   fi
   for v in $VOLUMES; do
@@ -105,6 +107,12 @@ def furnish(folder):
 def config(source):
     text = CONFIG.replace("FROM", source)
     return f"mkdir -p /etc/lvm; cat > /etc/lvm/lvm.conf <<'END'\n{text}END\n"
+
+
+def show(said):
+    """What the machine said, where that is of interest."""
+    if "FAILED" in said or "DONE" not in said or os.environ.get("VERBOSE"):
+        print(said)
 
 
 class Plan:
@@ -158,28 +166,24 @@ class Plan:
     def boot(self, crash=False, without=()):
         """Has the machine do what was asked; it stops in order, or in the middle of everything."""
         end = "echo b > /proc/sysrq-trigger\n" if crash else f"l vgchange -an {self.group}\n"
-        script = "\n".join([config("vd"), START, f"VG={self.group} DM={self.group.replace('-', '--')}", *self.lines, "echo DONE", end])
+        names = f"VG={self.group} DM={self.group.replace('-', '--')}"
+        script = "\n".join([config("vd"), START, names, *self.lines, "echo DONE", end])
         self.lines = []
         said = self.run(script, [path for number, path in enumerate(self.paths) if number not in without])
-        if "FAILED" in said or "DONE" not in said or os.environ.get("VERBOSE"):
-            print(said)
-        return said
+        show(said)
 
     def finish(self, note, findings=()):
         """What Linux reads, whole and without each disk, and the record of it."""
         letters = self.letters()
         script = [config("loop"), START, WITNESS, f'VG={self.group}; DISKS="{" ".join(letters)}"']
-        script += [f'VOLUMES="{" ".join(self.data)}"', *(f"round {letter}" for letter in ["none", *letters]), "echo DONE"]
-        said = self.run("\n".join(script), self.paths, "-snapshot")
-        print(said)
+        script += [f'VOLUMES="{" ".join(self.data)}"', *(f"round {letter}" for letter in ["none", *letters])]
+        said = self.run("\n".join([*script, "echo DONE"]), self.paths, "-snapshot")
+        show(said)
         sums = {
             (where, name): (attributes, digest)
             for where, name, attributes, digest in re.findall(r"^SUM (\w+) (\S+) *(\S*) *(\w*)$", said, re.M)
         }
-        listed = {
-            name: (own, kind, int(size))
-            for name, own, kind, size in re.findall(r"^LIST ([^,]+),([^,]+),([^,]+),(\d+)$", said, re.M)
-        }
+        listed = dict(re.findall(r"^LIST ([^,]+),([^,]+),", said, re.M))
         fixture = Fixture(self.name, "set", note)
         for path in self.paths:
             fixture.file(path)
@@ -189,7 +193,6 @@ class Plan:
         return fixture.verified("Linux 6.1 and lvm2 made it, and read these bytes whole and without the disks")
 
     def fact(self, name, listed, sums):
-        own, _, _ = listed[name]
         digest = hashlib.sha256(self.data[name]).hexdigest()
         _, found = sums["none", name]
         if found != digest and not self.more[name].get("refused"):
@@ -205,7 +208,7 @@ class Plan:
                 otherwise[file] = found
             without[file] = "failed" if not found else "degraded" if is_partial else whole
         record = {
-            "id": f"lvm:{own}", "group": self.group, "name": name, "layout": self.layouts[name],
+            "id": f"lvm:{listed[name]}", "group": self.group, "name": name, "layout": self.layouts[name],
             "size": len(self.data[name]),
             "sha256": digest, "health": whole, "without": without,
         }  # fmt: skip
@@ -291,13 +294,13 @@ def states(plan):
     # All are there again, and the machine is cut off while extents are being moved.
     for name in ("r1-dirty", "r5-dirty", "r1-sync", "moved"):
         plan.sh(f"l lvchange -ay {plan.group}/{name}")
-    plan.sh("echo 1 > /sys/module/dm_mirror/parameters/raid1_resync_throttle")
-    plan.sh(f"lvm pvmove -b -i +600 -n moved /dev/vda /dev/vdd >/dev/null 2>&1 </dev/null")
+    plan.sh("lvm pvmove -b -i +600 -n moved /dev/vda /dev/vdd >/dev/null 2>&1 </dev/null")
     for name in ("r1-dirty", "r5-dirty", "r1-sync", "moved"):
         plan.write(name, "c", K, 4 * K)
     plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,sync_percent,devices {plan.group}; dmsetup status")
     plan.boot(crash=True)
-    return plan.finish("sides that are old, never in sync, or were being written and moved when the machine was cut off", ["lvm-volume-doubtful"])
+    note = "sides that are old, never in sync, or were being written and moved when the machine was cut off"
+    return plan.finish(note, ["lvm-volume-doubtful"])
 
 
 @group("lvm-linux-reshaped")
@@ -335,8 +338,7 @@ def reshaped(plan):
     change("r1-5", "--type raid5_n")
     for name in plan.data:
         plan.write(name, "b", K + 4096, 2 * K)
-    plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,lv_size,sync_percent,stripes,devices {group}; dmsetup status; dmsetup table")
-    plan.sh("lvm pvck --dump metadata /dev/vda")
+    plan.sh(f"lvm lvs -a -o+segtype,devices {group}; dmsetup status")
     plan.boot(crash=True)
     return plan.finish("volumes of RAID that were made another RAID, with the room that this takes")
 
@@ -372,7 +374,8 @@ def rebuilt(plan):
         spots(name, "b", 8192)
     # Chunks are on their way to where they will be.
     create("r5-mid", "simple", "--type raid5 -i 2 -I 4k", 3, sha256="", health="failed", refused="is being reshaped")
-    plan.sh("echo 200000 > /proc/sys/dev/raid/speed_limit_max; synced r5-mid; echo 128 > /proc/sys/dev/raid/speed_limit_max")
+    limit = "/proc/sys/dev/raid/speed_limit_max"
+    plan.sh(f"echo 200000 > {limit}; synced r5-mid; echo 128 > {limit}")
     plan.sh(f"l lvchange -y {slowly} {group}/r5-mid; l lvconvert -y --stripesize 16k {group}/r5-mid")
     # The first synchronization is not done yet.
     create("r5-first", "raid5", f"--type raid5 -i 2 -I 4k {slowly}", 3, health="healthy")
@@ -381,7 +384,8 @@ def rebuilt(plan):
     spots("r1-sync", "c", 4096)
     plan.sh(f"lvm lvs -a -o lv_name,segtype,lv_attr,sync_percent,devices {group}; dmsetup status")
     plan.boot(crash=True)
-    return plan.finish("sides that were being made when the machine was cut off", ["lvm-volume-doubtful", "lvm-volume-refused"])
+    findings = ["lvm-volume-doubtful", "lvm-volume-refused"]
+    return plan.finish("sides that were being made when the machine was cut off", findings)
 
 
 @group("lvm-linux-snapshots")
@@ -448,7 +452,8 @@ def snapshots(plan):
     plan.write("inner", "b", 4 * K, K)
     plan.sh(f"lvm lvs -a -o+segtype,devices {group}; dmsetup status")
     plan.boot(crash=True)
-    return plan.finish("snapshots of both kinds, written to on either side; the machine was cut off", ["lvm-volume-refused"])
+    note = "snapshots of both kinds, written to on either side; the machine was cut off"
+    return plan.finish(note, ["lvm-volume-refused"])
 
 
 @group("lvm-linux-stacked")

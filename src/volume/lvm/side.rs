@@ -49,7 +49,11 @@ impl Side {
                 part.state = PartState::Stale;
             }
         }
-        self.body.doubts = vec![format!("a side is not read: {reason}")];
+        let extent = match self.recovered {
+            None | Some(0) => "not read",
+            Some(_) => "read in part",
+        };
+        self.body.doubts = vec![format!("a side is {extent}: {reason}")];
         self.body.health = Health::Failed;
         self.body.device = self.recovered_part(&reason);
     }
