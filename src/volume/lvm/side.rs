@@ -19,6 +19,9 @@ pub(super) struct Side {
 
 impl Side {
     /// Leaves out the first `offset` bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` where it has not so many.
     pub(super) fn begin_at(&mut self, offset: u64) -> Built<()> {
         if offset > 0 {
             let device = &self.body.device;
@@ -40,8 +43,12 @@ impl Side {
         self.stale.is_none() && self.is_there() && !self.body.is_stale()
     }
 
-    /// Makes its bytes such that are not read.
+    /// Makes its bytes such that are not read, but for what was rebuilt.
     pub(super) fn withhold(&mut self) {
+        // What was current when its disk was last seen may not be any more.
+        if self.body.is_stale() {
+            self.recovered = Some(0);
+        }
         let reason = self.stale.clone();
         let reason = reason.unwrap_or_else(|| "a side of the RAID is stale".to_owned());
         for part in &mut self.body.parts {
