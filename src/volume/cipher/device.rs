@@ -2,11 +2,10 @@
 //!
 //! Nothing is kept: with the processor's own instructions a sector is decrypted in less time than a cache
 //! takes to find it, and what a file system reads again and again is kept above. A large read is one read
-//! of the device below, into the caller's memory, where it is decrypted, by all cores where that is worth it.
+//! of the device below, into the caller's memory, where it is decrypted on the caller's thread: readers have several,
+//! and one more for a part of a read costs more than it gains while others work.
 
-use std::num::NonZero;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 
 use volfold_block::{
     BlockDevice, BlockError, BlockResult, byte_count, bytes_to_index, check_range,
@@ -14,9 +13,6 @@ use volfold_block::{
 
 use super::{MAX_SECTOR, SectorCipher};
 use crate::volume::map::split;
-
-/// Bytes that are worth a thread: with the processor's own instructions they take twice as long as to start one.
-const PIECE: usize = 256 << 10;
 
 /// A run of the volume.
 pub struct DecryptedPart {
@@ -37,7 +33,6 @@ pub struct Decrypted {
     parts: Vec<(u64, DecryptedPart)>,
     size: u64,
     sector_size: u32,
-    cores: usize,
 }
 
 impl Decrypted {
@@ -53,8 +48,7 @@ impl Decrypted {
             (start, part)
         });
         let parts = parts.collect();
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { sector_size: device.sector_size().max(own), device, parts, size, cores }
+        Self { sector_size: device.sector_size().max(own), device, parts, size }
     }
 
     /// The part that has the byte `offset`, and where it begins in the volume.
@@ -99,10 +93,7 @@ impl Decrypted {
         }
         self.device.read_at(part.offset.saturating_add(within), buf)?;
         let first = part.first_sector.wrapping_add(within.div_euclid(512));
-        match self.cores.min(buf.len() / PIECE) {
-            0 | 1 => cipher.decrypt(first, buf),
-            count => decrypt_together(cipher, first, buf, count),
-        }
+        cipher.decrypt(first, buf);
         Ok(())
     }
 
@@ -127,28 +118,6 @@ impl Decrypted {
         buf.copy_from_slice(wanted.ok_or_else(outside)?);
         Ok(())
     }
-}
-
-/// Decrypts `buf`, whole sectors from the number `first` on, in about `count` pieces on a thread each.
-fn decrypt_together(cipher: &dyn SectorCipher, first: u64, buf: &mut [u8], count: usize) {
-    // Whole sectors of any cipher.
-    let size = buf.len().div_ceil(count).next_multiple_of(MAX_SECTOR);
-    let step = byte_count(size).div_euclid(512);
-    let numbers = (0_u64..).map(|index| first.wrapping_add(index.wrapping_mul(step)));
-    let pieces = Mutex::new(numbers.zip(buf.chunks_mut(size)));
-    let next = || pieces.lock().ok().and_then(|mut pieces| pieces.next());
-    let work = || {
-        while let Some((number, piece)) = next() {
-            cipher.decrypt(number, piece);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..count {
-            // If there is none to be had, this one does it all.
-            let _ = thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
 }
 
 impl BlockDevice for Decrypted {
@@ -269,21 +238,6 @@ mod tests {
                     assert!(bad.contains(&offset), "at {offset}");
                     assert_eq!((error.kind(), error.message()), (BlockErrorKind::Io, "bad sector"));
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn pieces_on_several_threads_are_those_of_one() {
-        for size in [512, 4096] {
-            let cipher = numbered(size).unwrap();
-            let bytes = contents(6, 3 * PIECE + 4096);
-            let mut wanted = bytes.clone();
-            cipher.decrypt(7, &mut wanted);
-            for count in 1..6 {
-                let mut found = bytes.clone();
-                decrypt_together(&*cipher, 7, &mut found, count);
-                assert!(found == wanted, "{size} in {count} pieces");
             }
         }
     }

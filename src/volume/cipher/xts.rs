@@ -23,7 +23,8 @@ pub(super) struct Xts<C> {
 
 /// `tweak` times x.
 fn times_x(tweak: u128) -> u128 {
-    (tweak << 1) ^ (tweak >> 127).wrapping_mul(FEEDBACK)
+    let lost = 0_u128.wrapping_sub(tweak >> 127);
+    (tweak << 1) ^ (lost & FEEDBACK)
 }
 
 impl<C> SectorCipher for Xts<C>
