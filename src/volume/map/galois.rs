@@ -36,8 +36,12 @@ impl Multiplier {
     /// The products with `factor`.
     pub(super) fn new(factor: u8) -> Self {
         let mut products = [0; 256];
-        for (other, place) in (0..=u8::MAX).zip(products.iter_mut()) {
-            *place = product(factor, other);
+        let mut power = factor;
+        for bit in 0..u8::BITS {
+            // With the next bit all known products come again, one power more in each.
+            let (known, next) = products.split_at_mut(1 << bit);
+            next.iter_mut().zip(known).for_each(|(product, known)| *product = *known ^ power);
+            power = doubled(power);
         }
         Self(products)
     }
@@ -75,6 +79,10 @@ mod tests {
         }
         assert!(!met[0]);
         assert_eq!((power(8), power(255), product(0x80, 2)), (0x1D, 1, 0x1D));
+        for factor in [0, 1, 2, 0x1D, 0xFF] {
+            let multiplier = Multiplier::new(factor);
+            assert!((0..=255).all(|other| multiplier.times(other) == product(factor, other)));
+        }
         let mut bytes = [1, 2, 0x80];
         Multiplier::new(2).scale(&mut bytes);
         assert_eq!(bytes, [2, 4, 0x1D]);
