@@ -151,11 +151,13 @@ impl KeySource for Keys {
 
     fn left_over(&self) -> Vec<String> {
         let unused = self.sources.iter().filter(|source| !source.is_used.load(Ordering::Relaxed));
-        let line = |source: &Source| {
-            let volume = source.argument.volume.as_ref()?;
-            Some(format!("{} is for {volume}, and no locked volume is called so", source.label))
+        let line = |source: &Source| match &source.argument.volume {
+            Some(volume) => {
+                format!("{} is for {volume}, and no locked volume is called so", source.label)
+            }
+            None => format!("{} is not needed: no volume is locked", source.label),
         };
-        unused.filter_map(line).collect()
+        unused.map(line).collect()
     }
 }
 

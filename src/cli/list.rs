@@ -282,8 +282,9 @@ fn ways_to_bytes(volumes: &[VolumeInfo], report: &Report<'_>, arguments: &ListAr
     let is_locked = |volume: &&VolumeInfo| volume.locked.is_some();
     let is_refused =
         |volume: &&VolumeInfo| devices::is_refused(report.findings(), &volume.id.to_string());
-    let has_bytes =
-        |volume: &&VolumeInfo| !volume.readable && !is_locked(volume) && !is_refused(volume);
+    let has_bytes = |volume: &&VolumeInfo| {
+        !volume.readable && !is_locked(volume) && !is_refused(volume) && !volume.extents.is_empty()
+    };
     let ids: Vec<String> =
         volumes.iter().filter(has_bytes).map(|volume| volume.id.to_string()).collect();
     if !ids.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use volfold_block::{BlockDevice, Finding, code, error_chain};
+use volfold_block::{BlockDevice, Code, Finding, code, error_chain};
 
 use super::detached::{self, Header, Joined};
 use super::identify::file_system_over;
@@ -261,6 +261,7 @@ impl<'a> Worklist<'a> {
             }
         }
         nested::tell_of_inner(&inner, findings);
+        tell_of_locked(&done, findings);
         if is_too_deep {
             let line =
                 format!("volumes lie in volumes more than {MAX_DEPTH} deep; the rest is left");
@@ -268,6 +269,22 @@ impl<'a> Worklist<'a> {
         }
         done
     }
+}
+
+/// LIMIT: locked volumes that are named where a member of a group is missing.
+const MAX_LOCKED: usize = 4;
+
+/// Says where a member that is missing may be: in one of `volumes` that is locked.
+fn tell_of_locked(volumes: &[Volume], findings: &mut [Finding]) {
+    const MISSING: [Code; 2] = [code::LVM_MISSING_DISK, code::MD_MISSING_DEVICE];
+    let locked = volumes.iter().filter(|volume| volume.lock.is_some());
+    let locked: Vec<&str> = locked.map(|volume| &*volume.id.0).take(MAX_LOCKED).collect();
+    if locked.is_empty() {
+        return;
+    }
+    let line = format!("; it may lie in what is locked ({})", locked.join(", "));
+    let missing = findings.iter_mut().filter(|finding| MISSING.contains(&finding.code));
+    missing.for_each(|finding| finding.message.push_str(&line));
 }
 
 /// What was `opened` of the volume `id`; why keys were not had, and if none opened it, that they did not, is

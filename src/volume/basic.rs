@@ -21,11 +21,27 @@ pub(super) fn present_part(
     }
 }
 
+/// The indices of volumes that are members of groups begin here, those of disks end before it.
+pub(crate) const FIRST: usize = usize::MAX / 2;
+
+/// Whether `disk` is a disk, not a volume that is a member.
+pub(crate) fn is_disk(disk: usize) -> bool {
+    disk < FIRST
+}
+
+/// What the disk of `region` is called: `disk0`, or the volume that it is.
+pub(crate) fn disk_name(region: &Region) -> String {
+    match is_disk(region.disk) {
+        true => format!("disk{}", region.disk),
+        false => region.label.to_string(),
+    }
+}
+
 /// The volume that `region` is by itself.
 pub fn volume(region: Region) -> Volume {
     let extent =
         VolumeExtent { disk: region.disk, offset: region.start, length: region.device.size() };
-    let disk_name = format!("disk{}", region.disk);
+    let disk_name = disk_name(&region);
     let name = match &region.partition {
         Some(partition) => format!("{disk_name}-p{}", partition.number),
         None => disk_name,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use volfold_block::Finding;
 
+use super::basic::{FIRST, is_disk};
 use super::snapshot::Snapshot;
 use super::{Health, Region, Volume, VolumeExtent, VolumeId};
 
@@ -13,22 +14,6 @@ const MAX_TOLD: usize = 64;
 /// LIMIT: extents that a volume takes over from those around it; of more there is one for each disk, from the
 /// first to the last.
 const MAX_EXTENTS: usize = 1024;
-
-/// The indices of volumes that are members of groups begin here, those of disks end before it.
-const FIRST: usize = usize::MAX / 2;
-
-/// Whether `disk` is a disk, not a volume that is a member.
-fn is_disk(disk: usize) -> bool {
-    disk < FIRST
-}
-
-/// What `region` is called where all members of a group are named.
-pub(crate) fn name_of(region: &Region) -> String {
-    match is_disk(region.disk) {
-        true => format!("disk{}", region.disk),
-        false => region.label.to_string(),
-    }
-}
 
 /// The volumes that are members of groups. A manager takes each for one more disk, so what it says of
 /// disks is theirs.

@@ -171,7 +171,7 @@ fn devices_that_must_not_be_read_are_told_and_not_read() {
         ("r1-stale", PartState::Stale),
         ("r5-stale", PartState::Stale),
         ("r1-faulty", PartState::Stale),
-        ("r1-late", PartState::Present),
+        ("r1-late", PartState::Stale),
     ] {
         let of = |volume: &&Arc<SetVolume>| {
             volume.volume.membership.as_ref().is_some_and(|it| it.name == name)

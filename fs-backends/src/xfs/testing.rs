@@ -1,5 +1,6 @@
 //! Builders for the tests of this driver.
 
+#[cfg(unix)]
 use volfold_block::{BlockDevice, BlockResult};
 
 use super::bytes::put;
@@ -115,6 +116,7 @@ pub(super) fn transaction(number: u32, items: &[Vec<u8>]) -> Vec<Operation> {
 }
 
 /// An item of one region: its type, how many regions, and what comes after.
+#[cfg(unix)]
 pub(super) fn item(kind: u16, rest: &[u8]) -> Vec<u8> {
     [&kind.to_le_bytes()[..], &1_u16.to_le_bytes(), rest].concat()
 }
@@ -141,11 +143,13 @@ pub(super) fn superblock_v4() -> Superblock {
 }
 
 /// A large device of zeros but for some pieces.
+#[cfg(unix)]
 pub(super) struct SparseDevice {
     pub(super) size: u64,
     pub(super) pieces: Vec<(u64, Vec<u8>)>,
 }
 
+#[cfg(unix)]
 impl BlockDevice for SparseDevice {
     fn size(&self) -> u64 {
         self.size

@@ -188,7 +188,7 @@ codes! {
     MD_STALE_DEVICE = "md-stale-device", content, "A device is older than the others of its MD array, or had failed; it is not read.", "Give the images of all devices of one time.";
     MD_DUPLICATE_DEVICE = "md-duplicate-device", content, "Two images are the same device of an MD array; neither is used.", "Give only one of the two images.";
     MD_SPARE = "md-spare", other, "A device of an MD array holds nothing of it: a spare, one that failed, or a journal.", "Nothing, if the other devices are there.";
-    MD_DEVICE_PARTIAL = "md-device-partial", other, "A device of an MD array was being rebuilt, has bad blocks, or its image ends early; what it lacks comes from the others.", "Nothing, while the array is healthy or degraded.";
+    MD_DEVICE_PARTIAL = "md-device-partial", content, "A device of an MD array was being rebuilt, has bad blocks, or its image ends early; what it lacks comes from the others.", "Nothing, while the array is healthy or degraded.";
     MD_VOLUME_DOUBTFUL = "md-volume-doubtful", content, "What is read of an MD array may be incomplete or old.", "Give the images of all devices, of one time.";
     MD_VOLUME_REFUSED = "md-volume-refused", content, "An MD array is of a kind or in a state that is not read, or its superblocks contradict each other.", "`volfold mount --raw` gives the disks as they are.";
     FIRMWARE_RAID = "firmware-raid", content, "A disk is a member of a RAID of firmware (Intel, DDF), which is not read.", "Start the array with mdadm, read-only, and make an image of the volume.";

@@ -147,8 +147,8 @@ def states():
     mirror("r1-stale", members={**failed3, **bad(1, events=12)})
     raid5("r5-stale", lost=only(1), members={**failed4, **bad(1, events=12)})
     mirror("r1-faulty", members={**failed3, **bad(1, events=19)})
-    # One event late, and nobody says that it failed: Linux takes it.
-    mirror("r1-late", "healthy", members={1: {"events": 19}})
+    # One event late, and nobody says that it failed: Linux takes it, the other one does without it.
+    mirror("r1-late", "degraded", members={1: {"events": 19}})
     # Rebuilt up to the third chunk.
     part = lambda name, column, columns: columns[column][: 2 * CHUNK] + spoilt[: 4 * CHUNK]
     own = data("r1-partly", 6)

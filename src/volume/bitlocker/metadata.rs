@@ -276,12 +276,12 @@ impl Metadata {
         entry::list(&self.bytes, 0).unwrap_or_default()
     }
 
-    /// The entries of volume master keys, each with how it is protected.
+    /// The entries of volume master keys, each with how it is protected; the first [`MAX_PROTECTORS`].
     pub(super) fn protectors(&self) -> Vec<Protector<'_>> {
         let keys = self.entries().into_iter();
         let keys =
             keys.filter(|entry| entry.kind == kind::MASTER_KEY && entry.value == value::MASTER_KEY);
-        keys.filter_map(Protector::of).collect()
+        keys.filter_map(Protector::of).take(MAX_PROTECTORS).collect()
     }
 
     /// What the volume is encrypted with.
@@ -294,6 +294,9 @@ impl Metadata {
         })
     }
 }
+
+/// LIMIT: protectors of a volume; each takes a second to try. Windows makes two or three.
+const MAX_PROTECTORS: usize = 32;
 
 /// How a volume master key is protected.
 pub(super) struct Protector<'a> {

@@ -49,8 +49,10 @@ impl VolumeManager for BitLocker {
     }
 
     fn claim(&self, region: &Region) -> BlockResult<Option<Claim>> {
-        // What cannot be read of it is told when it is joined.
-        if let Ok(None) = metadata::boot(&*region.device) {
+        // What has no start that can be read is none that is known.
+        let has_start = region.device.read_at(0, &mut [0; 512]).is_ok();
+        // What its start says that is not read is told when it is joined.
+        if !has_start || matches!(metadata::boot(&*region.device), Ok(None)) {
             return Ok(None);
         }
         // Each volume is a group of its own; copies of one are told apart later.

@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
-use volfold_block::testing::contents;
+use volfold_block::testing::{Noise, contents};
 use volfold_block::{BlockErrorKind, MemoryDevice};
 
+use super::BitLocker;
 use super::layout::VolumeLayout;
 use super::metadata::Metadata;
 use crate::volume::cipher::{SectorCipher, Sectors};
+use crate::volume::{Region, VolumeManager};
 
 /// Turns each bit.
 struct Turned;
@@ -65,4 +67,19 @@ fn first_sectors_are_encrypted_where_the_place_is_that_they_lie_in() {
     assert_eq!(of(8..20), ["decrypted"; 12].join(" "));
     assert_eq!(of(20..28), ["zeros"; 8].join(" "));
     assert_eq!(of(28..64), ["plain"; 36].join(" "));
+}
+
+#[test]
+fn a_volume_whose_start_cannot_be_read_is_none() {
+    let device = Noise::broken_bytes(contents(1, 8192), 100..101);
+    let region = Region {
+        disk: 0,
+        size: 8192,
+        device,
+        start: 0,
+        label: "disk".into(),
+        partition: None,
+        table_id: None,
+    };
+    assert!(BitLocker.claim(&region).unwrap().is_none());
 }

@@ -9,7 +9,7 @@ use super::disk::{DatabaseCopy, DynamicDisk, read_copy};
 use super::plan::{Plan, plans};
 use super::problems::Problems;
 use super::vmdb::State;
-use crate::volume::{Health, Region, Volume, nested};
+use crate::volume::{Health, Region, Volume, basic};
 use volfold_block::{Finding, Severity, code};
 
 /// One content of the database, and who has it.
@@ -245,7 +245,7 @@ fn report_variants(members: &[Member<'_>], variants: &[Variant], findings: &mut 
             .members
             .iter()
             .filter_map(|index| members.get(*index))
-            .map(|member| nested::name_of(member.region))
+            .map(|member| basic::disk_name(member.region))
             .collect();
         names.join(", ")
     };

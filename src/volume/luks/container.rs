@@ -66,6 +66,10 @@ impl Header {
     }
 }
 
+/// What is said of a device that ends before its data begin.
+pub(super) const HEADER_ALONE: &str = "device ends before its data begin, as the backup of a header does; \
+    `cryptsetup luksHeaderRestore` writes it to a copy of its disk";
+
 /// What is said where no slot can be tried, of which `refused` has those that hold something.
 pub(super) fn no_slot(refused: &[(u32, String)]) -> BlockError {
     match refused.first() {

@@ -24,7 +24,7 @@ use volfold_block::{BlockDevice, BlockError, BlockResult, byte_count};
 use zerocopy::byteorder::{BE, U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::container::{DataPlace, Encryption, Header, Segment, VolumeKey, no_slot};
+use super::container::{DataPlace, Encryption, HEADER_ALONE, Header, Segment, VolumeKey, no_slot};
 use super::hash::Hash;
 use super::kdf::Kdf;
 use super::slot::{KeyDigest, KeySlot};
@@ -137,9 +137,9 @@ pub(super) fn parse(bytes: &[u8], size: u64, place: DataPlace) -> BlockResult<He
     let offset = u64::from(raw.payload_offset.get()).saturating_mul(SECTOR);
     place.check(offset)?;
     let length = size.checked_sub(offset).map(|length| length & !(SECTOR.wrapping_sub(1)));
-    let length = length.filter(|length| *length > 0).ok_or_else(|| {
-        BlockError::corrupt("device ends before the data of LUKS1 begin", 0, 0x68)
-    })?;
+    let length = length
+        .filter(|length| *length > 0)
+        .ok_or_else(|| BlockError::corrupt(HEADER_ALONE, 0, 0x68))?;
     let hash = Hash::parse(&of_field(&raw.hash))?;
     let cipher = raw.cipher()?;
     let kdf =

@@ -17,7 +17,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use volfold_block::{BlockError, BlockResult, byte_count};
 
-use super::container::{DataPlace, Encryption, Header, Segment, VolumeKey, no_slot};
+use super::container::{DataPlace, Encryption, HEADER_ALONE, Header, Segment, VolumeKey, no_slot};
 use super::hash::Hash;
 use super::kdf::Kdf;
 use super::luks2::{BINARY, BinaryHeader};
@@ -256,7 +256,7 @@ fn place(
             .checked_sub(offset)
             .filter(|length| *length >= grain)
             .map(|length| length.saturating_sub(length.checked_rem(grain).unwrap_or(0)))
-            .ok_or_else(|| corrupt("device ends before the data begin"))?,
+            .ok_or_else(|| corrupt(HEADER_ALONE))?,
         "dynamic" => return Err(corrupt("a segment before the last has no size")),
         fixed => number(fixed)?,
     };

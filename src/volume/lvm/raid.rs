@@ -164,9 +164,34 @@ struct State {
     data_offset: u64,
 }
 
+/// How many sides of a RAID of `kind` may be left out, of `count`.
+fn bearable(kind: RaidKind, count: usize) -> usize {
+    match kind {
+        RaidKind::Raid0 => 0,
+        RaidKind::Raid1 => count.saturating_sub(1),
+        RaidKind::Raid4 | RaidKind::Raid5(_) | RaidKind::Raid10(_) => 1,
+        RaidKind::Raid6(_) => 2,
+    }
+}
+
+/// Tells of the sides that are one event before `newest`, which are read.
+fn doubt_late(sides: &[RaidSide], built: &mut [Side], known: &[Known], newest: u64) {
+    for ((side, built), known) in sides.iter().zip(built).zip(known) {
+        if let Known::State(state) = known
+            && state.events.saturating_add(1) == newest
+        {
+            built.body.doubt(format!(
+                "the side {} is read, and is one event behind: parts of two times may be mixed",
+                side.image
+            ));
+        }
+    }
+}
+
 /// Marks the sides that are stale.
 ///
-/// Sides are written one after the other, so their counts of events may differ by one.
+/// Sides are written one after the other, so their counts of events may differ by one. A side that is one behind is
+/// read if the others do not do without it, for disks that were copied at different times look the same.
 fn judge(
     sides: &[RaidSide],
     built: &mut [Side],
@@ -195,6 +220,11 @@ fn judge(
         let mut last = states().filter(|state| state.events == newest.events);
         last.any(|state| state.has_failed(position))
     };
+    let late = states().filter(|state| state.events < newest.events).count();
+    let is_late_spare = newest.is_synced && late <= bearable(kind, sides.len());
+    if !is_late_spare {
+        doubt_late(sides, built, known, newest.events);
+    }
     for (position, ((side, built), known)) in sides.iter().zip(built).zip(known).enumerate() {
         let image = &side.image;
         let stale = match known {
@@ -202,10 +232,15 @@ fn judge(
             Known::Unreadable(reason) => {
                 Some(format!("the metadata of the side {image} cannot be read: {reason}"))
             }
-            Known::State(state) if state.events.saturating_add(1) < newest.events => Some(format!(
-                "the side {image} is stale (event {}, the RAID is at {})",
-                state.events, newest.events
-            )),
+            Known::State(state)
+                if state.events.saturating_add(1) < newest.events
+                    || (state.events < newest.events && is_late_spare) =>
+            {
+                Some(format!(
+                    "the side {image} is stale (event {}, the RAID is at {})",
+                    state.events, newest.events
+                ))
+            }
             Known::State(_) if has_failed(position) => Some(format!("the side {image} had failed")),
             Known::State(state) if state.recovered.is_some() => {
                 built.recovered = built.recovered.or(state.recovered);

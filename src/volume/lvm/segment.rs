@@ -248,7 +248,10 @@ fn areas(section: &Section<'_>, name: &str, count: u64) -> Parsed<Vec<SegmentAre
         let extent = u64::try_from(*extent).map_err(|_| invalid())?;
         areas.push(SegmentArea { name: of.to_string(), extent });
     }
-    if areas.is_empty() || areas.len() > MAX_AREAS || u64::try_from(areas.len()) != Ok(count) {
+    if areas.len() > MAX_AREAS {
+        return Err(format!("has {} {name}, more than {MAX_AREAS}", areas.len()));
+    }
+    if areas.is_empty() || u64::try_from(areas.len()) != Ok(count) {
         return Err(format!("has {} {name} and should have {count}", areas.len()));
     }
     Ok(areas)

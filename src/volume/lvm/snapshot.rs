@@ -116,6 +116,16 @@ impl Store {
             }
             area = area.saturating_add(in_area).saturating_add(1);
         }
+        let mut kept: Vec<(u64, u64)> = runs.iter().map(|run| (run.new, run.count)).collect();
+        kept.sort_unstable();
+        let is_shared = |pair: &[(u64, u64)]| match pair {
+            [(one, count), (next, _)] => one.checked_add(*count).is_none_or(|end| end > *next),
+            _ => false,
+        };
+        if kept.windows(2).any(is_shared) {
+            let line = "two chunks of the snapshot were saved in the same place";
+            return Err(BlockError::corrupt(line, 0, 0));
+        }
         runs.sort_unstable();
         let overlaps = |pair: &[Run]| match pair {
             [one, next] => one.old.checked_add(one.count).is_none_or(|end| end > next.old),
@@ -249,6 +259,12 @@ mod tests {
             let device = snapshot(store(exceptions, 300), 300 * CHUNK as u64).unwrap();
             check_against_model(&device, &model, 200, 4);
         }
+    }
+
+    #[test]
+    fn chunks_that_were_saved_in_one_place_contradict_each_other() {
+        let error = snapshot(store(&[(1, 2), (2, 2)], 10), 4096 * 8).err().unwrap();
+        assert!(error.message().contains("in the same place"), "{error}");
     }
 
     #[test]

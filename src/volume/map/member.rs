@@ -107,6 +107,39 @@ impl Comparison {
     }
 }
 
+/// LIMIT: parts one after the other that cannot be compared; what follows is counted as unreadable then. An array
+/// of two small images may claim to be larger than all disks of the world.
+const MAX_FAILED: u32 = 1 << 16;
+
+/// Parts that are compared one after the other.
+#[derive(Default)]
+pub(super) struct Parts {
+    failed: u32,
+}
+
+impl Parts {
+    /// Counts a part of `length` bytes of a volume that has `left` from its start on; whether there is a next one
+    /// to compare.
+    pub(super) fn count(
+        &mut self,
+        result: &mut Comparison,
+        is_readable: bool,
+        length: u64,
+        left: u64,
+    ) -> bool {
+        if is_readable {
+            self.failed = 0;
+            result.compared = result.compared.saturating_add(length);
+            return true;
+        }
+        self.failed = self.failed.saturating_add(1);
+        let is_end = self.failed >= MAX_FAILED;
+        let lost = if is_end { left } else { length };
+        result.unreadable = result.unreadable.saturating_add(lost);
+        !is_end
+    }
+}
+
 /// A device that keeps bytes more than once, and can compare.
 pub trait Redundancy: Send + Sync {
     /// Reads all members and compares what they hold. Never fails; unreadable parts are counted.

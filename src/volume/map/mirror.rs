@@ -6,7 +6,7 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, Extent, Map, Piece, Place, byte_count, error_chain,
 };
 
-use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
+use super::member::{BLOCK, Comparison, Parts, Redundancy, UNIT, in_halves, sector_size, split};
 
 /// Sides that hold the same bytes: RAID-1. The first side that can be read serves.
 pub struct Mirror {
@@ -71,7 +71,7 @@ impl Map for Mirror {
 
 impl Redundancy for Mirror {
     fn compare(&self) -> Comparison {
-        let mut result = Comparison::default();
+        let (mut result, mut parts) = (Comparison::default(), Parts::default());
         let Some((first, others)) = self.sides.split_first() else {
             return result;
         };
@@ -94,10 +94,9 @@ impl Redundancy for Mirror {
                     }
                 }
             }
-            if readable {
-                result.compared = result.compared.saturating_add(length);
-            } else {
-                result.unreadable = result.unreadable.saturating_add(length);
+            let left = self.size.saturating_sub(offset);
+            if !parts.count(&mut result, readable, length, left) {
+                break;
             }
             offset = offset.saturating_add(length);
         }

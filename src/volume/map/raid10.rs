@@ -6,7 +6,7 @@ use volfold_block::{
     BlockDevice, BlockError, BlockResult, Extent, Map, Piece, Place, byte_count, error_chain,
 };
 
-use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
+use super::member::{BLOCK, Comparison, Parts, Redundancy, UNIT, in_halves, sector_size, split};
 
 /// Where the copies of a chunk lie: RAID-10 of Linux (`drivers/md/raid10.c`, md(4)).
 ///
@@ -241,14 +241,16 @@ impl Map for Raid10 {
 
 impl Redundancy for Raid10 {
     fn compare(&self) -> Comparison {
-        let mut result = Comparison::default();
+        let (mut result, mut parts) = (Comparison::default(), Parts::default());
         let (mut one, mut other) = (vec![0; BLOCK], vec![0; BLOCK]);
         let mut offset = 0;
         while offset < self.size {
             let length = self.chunk.min(self.size.saturating_sub(offset));
             let is_whole = self.compare_chunk(offset, (&mut one, &mut other), &mut result);
-            let counted = if is_whole { &mut result.compared } else { &mut result.unreadable };
-            *counted = counted.saturating_add(length);
+            let left = self.size.saturating_sub(offset);
+            if !parts.count(&mut result, is_whole, length, left) {
+                break;
+            }
             offset = offset.saturating_add(length);
         }
         result

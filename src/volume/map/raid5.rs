@@ -7,7 +7,7 @@ use volfold_block::{
     error_chain,
 };
 
-use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
+use super::member::{BLOCK, Comparison, Parts, Redundancy, UNIT, in_halves, sector_size, split};
 use super::stripe::rows;
 
 /// In which column of a row the parity lies, and where the data goes around it.
@@ -248,7 +248,7 @@ impl Map for Raid5 {
 
 impl Redundancy for Raid5 {
     fn compare(&self) -> Comparison {
-        let mut result = Comparison::default();
+        let (mut result, mut parts) = (Comparison::default(), Parts::default());
         let row = self.chunk.saturating_mul(self.count.saturating_sub(1));
         let rows = self.size.div_ceil(row.max(1));
         let (mut sum, mut scratch) = (vec![0; BLOCK], vec![0; BLOCK]);
@@ -274,8 +274,10 @@ impl Redundancy for Raid5 {
                 }
                 done = done.saturating_add(byte_count(sum.len()));
             }
-            let counted = if readable { &mut result.compared } else { &mut result.unreadable };
-            *counted = counted.saturating_add(length);
+            let left = self.size.saturating_sub(volume_offset);
+            if !parts.count(&mut result, readable, length, left) {
+                break;
+            }
         }
         result
     }

@@ -8,7 +8,7 @@ use volfold_block::{
 };
 
 use super::galois::{Multiplier, inverse, power};
-use super::member::{BLOCK, Comparison, Redundancy, UNIT, in_halves, sector_size, split};
+use super::member::{BLOCK, Comparison, Parts, Redundancy, UNIT, in_halves, sector_size, split};
 use super::raid5::{Raid5Layout, check_synced, xor};
 use super::stripe::rows;
 
@@ -356,7 +356,7 @@ impl Map for Raid6 {
 
 impl Redundancy for Raid6 {
     fn compare(&self) -> Comparison {
-        let mut result = Comparison::default();
+        let (mut result, mut parts) = (Comparison::default(), Parts::default());
         let data = self.chunk.saturating_mul(self.count.saturating_sub(2));
         for number in 0..self.size.div_ceil(data.max(1)) {
             let start = number.saturating_mul(self.chunk);
@@ -371,8 +371,10 @@ impl Redundancy for Raid6 {
                 is_readable = self.compare_part(row, at, part.len(), &mut differs).is_some();
                 done = done.saturating_add(byte_count(part.len()));
             }
-            let counted = if is_readable { &mut result.compared } else { &mut result.unreadable };
-            *counted = counted.saturating_add(length);
+            let left = self.size.saturating_sub(volume_offset);
+            if !parts.count(&mut result, is_readable, length, left) {
+                break;
+            }
         }
         result
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, Finding, Mapped, Severity, code, error_chain};
 
 use super::build::{self, Body, Column, Level};
-use super::choose::{Chosen, Place, choose};
+use super::choose::{Chosen, Late, Place, choose};
 use super::find::{self, Found};
 use super::journal::Journal;
 use super::member::Member;
@@ -57,7 +57,8 @@ pub(super) fn assemble(regions: &[Region], findings: &mut Vec<Finding>) -> Vec<V
 
 /// The array of `members`; `None` if none of them holds anything of it.
 fn join(members: &[Member<'_>], room: &mut usize, findings: &mut Vec<Finding>) -> Option<Volume> {
-    let Some(chosen) = choose(members, *room, findings) else {
+    let mut about = Vec::new();
+    let Some(chosen) = choose(members, *room, Late::Read, &mut about) else {
         for member in members {
             let line = format!(
                 "{} is of the MD array {}, and holds nothing of it: a spare device, or one that failed",
@@ -69,11 +70,35 @@ fn join(members: &[Member<'_>], room: &mut usize, findings: &mut Vec<Finding>) -
         }
         return None;
     };
-    *room = room.saturating_sub(chosen.columns.len());
-    let array = Array::new(chosen);
-    array.report_missing(findings);
-    array.report_partial(findings);
-    Some(array.volume(findings))
+    let columns = chosen.columns.len();
+    let mut volume = None;
+    // What is in sync without those that are one event behind needs no doubt.
+    if !chosen.late.is_empty() && chosen.synced.is_none() {
+        let mut without = Vec::new();
+        let chosen = choose(members, *room, Late::Withheld, &mut without)?;
+        let found = Array::new(chosen).told(&mut without);
+        if found.health != Health::Failed {
+            volume = Some(found);
+            about = without;
+        }
+    }
+    *room = room.saturating_sub(columns);
+    let volume = volume.unwrap_or_else(|| {
+        let doubts: Vec<String> = chosen.late.iter().map(|late| late_sentence(late)).collect();
+        let mut array = Array::new(chosen);
+        array.doubts.extend(doubts);
+        array.told(&mut about)
+    });
+    findings.append(&mut about);
+    Some(volume)
+}
+
+/// What is told of a device that is one event behind and read: a sentence without its object.
+fn late_sentence(late: &str) -> String {
+    format!(
+        "is read with {late}, which is one event behind the others: the machine stopped just then, or the disks \
+         were copied at different times, and parts of two times may be mixed"
+    )
 }
 
 /// The chosen devices, laid out.
@@ -220,6 +245,13 @@ impl<'a, 'b> Array<'a, 'b> {
             "has a device missing, and no other one says how large it is: where it ends the others go on \
              by themselves, so that no byte has a certain place; give its image with the others",
         ))
+    }
+
+    /// The volume; what there is to tell goes to `findings`.
+    fn told(self, findings: &mut Vec<Finding>) -> Volume {
+        self.report_missing(findings);
+        self.report_partial(findings);
+        self.volume(findings)
     }
 
     fn volume(mut self, findings: &mut Vec<Finding>) -> Volume {

@@ -17,8 +17,19 @@ pub(super) struct Chosen<'a, 'b> {
     pub(super) journals: Vec<&'b Member<'a>>,
     /// Bytes of each device that are in sync by all of the newest superblocks; `None`: all.
     pub(super) synced: Option<u64>,
+    /// The devices that are one event behind, by what they are called.
+    pub(super) late: Vec<String>,
     /// Why nothing of the array is to be read, if so.
     pub(super) dispute: Option<String>,
+}
+
+/// What becomes of devices that are one event behind. Superblocks are written one after the other, so a machine
+/// that stopped may have left them so, and their bytes are as new as those of the others; disks that were copied
+/// one after the other look the same, and theirs are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    Read,
+    Withheld,
 }
 
 /// What is there for a column.
@@ -40,6 +51,7 @@ const MAX_COLUMNS: u32 = 1920;
 pub(super) fn choose<'a, 'b>(
     members: &'b [Member<'a>],
     room: usize,
+    late: Late,
     findings: &mut Vec<Finding>,
 ) -> Option<Chosen<'a, 'b>> {
     let active: Vec<&'b Member<'a>> = members.iter().filter(|it| column(it).is_some()).collect();
@@ -48,18 +60,24 @@ pub(super) fn choose<'a, 'b>(
         active.iter().copied().filter(|member| member.superblock.events == events).collect();
     let (shape, is_disputed) = agreed_shape(&newest)?;
     let of_shape = || newest.iter().filter(|member| member.superblock.shape == *shape);
-    // Of those that know of different devices, the one that most agree with.
-    let votes = |member: &&&Member<'a>| {
-        let is_known = |other: &&&Member<'a>| knows(&member.superblock, other);
-        of_shape().filter(is_known).count()
-    };
-    let reference = of_shape().min_by_key(|member| {
-        (std::cmp::Reverse(votes(member)), member.superblock.number, member.what())
+    // What each of them says of all: a device cannot be of the newest time and have failed before.
+    let said: Vec<(&Member<'a>, Vec<bool>)> = of_shape()
+        .map(|member| (*member, of_shape().map(|other| knows(&member.superblock, other)).collect()))
+        .collect();
+    let mut sides: BTreeMap<&[bool], usize> = BTreeMap::new();
+    for (_, said) in &said {
+        let count = sides.entry(said).or_default();
+        *count = count.saturating_add(1);
+    }
+    let votes = |said: &[bool]| sides.get(said).copied().unwrap_or(0);
+    let (reference, own) = said.iter().min_by_key(|(member, said)| {
+        (std::cmp::Reverse(votes(said)), member.superblock.number, member.what())
     })?;
-    let rejected = of_shape().find(|member| !knows(&reference.superblock, member));
+    let has_most = votes(own).saturating_mul(2) > said.len();
     let reference = &reference.superblock;
+    let rejected = said.iter().find(|(_, said)| !has_most && said.contains(&false));
     let mut dispute = None;
-    if let Some(other) = rejected {
+    if let Some((other, _)) = rejected {
         let line = format!(
             "its devices are of one time (event {events}) and say of each other that they failed, as \
              {} does: they were written to apart; give only those of one side",
@@ -81,9 +99,12 @@ pub(super) fn choose<'a, 'b>(
         dispute = Some("the arrays of the set have too many devices together".to_owned());
         count = 0;
     }
-    let columns = (0..count).map(|number| place(number, &active, reference, findings)).collect();
+    let behind = active.iter().filter(|member| is_late(member, reference));
+    let behind = behind.map(|member| member.what()).collect();
+    let columns =
+        (0..count).map(|number| place(number, &active, (reference, late), findings)).collect();
     report_others(members, &active, reference, findings);
-    Some(Chosen { newest: reference, columns, journals, synced, dispute })
+    Some(Chosen { newest: reference, columns, journals, synced, late: behind, dispute })
 }
 
 /// The column that `member` says it has.
@@ -112,11 +133,17 @@ fn knows(superblock: &Superblock, member: &Member<'_>) -> bool {
     superblock.role_of(member.superblock.number) == member.superblock.role()
 }
 
+/// Whether `member` is one event behind and read by all else.
+fn is_late(member: &Member<'_>, newest: &Superblock) -> bool {
+    member.superblock.events < newest.events && rejection(member, newest, Late::Read).is_none()
+}
+
 /// Why `member` is not read, by the newest superblock.
-fn rejection(member: &Member<'_>, newest: &Superblock) -> Option<String> {
+fn rejection(member: &Member<'_>, newest: &Superblock, late: Late) -> Option<String> {
     let own = &member.superblock;
-    // Linux lets a device be one event late: superblocks are written one after the other.
-    if own.events.saturating_add(1) < newest.events {
+    let behind = newest.events.saturating_sub(own.events);
+    // Linux lets a device be one event late.
+    if behind > 1 || (behind == 1 && late == Late::Withheld) {
         return Some(format!("is stale (event {}, the array is at {})", own.events, newest.events));
     }
     if own.shape != newest.shape {
@@ -138,13 +165,13 @@ fn rejection(member: &Member<'_>, newest: &Superblock) -> Option<String> {
 fn place<'a, 'b>(
     number: u32,
     active: &[&'b Member<'a>],
-    newest: &Superblock,
+    (newest, late): (&Superblock, Late),
     findings: &mut Vec<Finding>,
 ) -> Place<'a, 'b> {
     let mut place = Place::default();
     let (mut own, mut replacements) = (Vec::new(), Vec::new());
     for member in active.iter().copied().filter(|member| column(member) == Some(number)) {
-        match rejection(member, newest) {
+        match rejection(member, newest, late) {
             Some(reason) => {
                 let line = format!("{} {reason}, and is not read", member.what());
                 let finding = Finding::warning(code::MD_STALE_DEVICE, line);

@@ -199,7 +199,34 @@ fn what_one_of_the_newest_superblocks_says_is_not_in_sync_is_not() {
     assert_eq!(codes(&findings), ["md-volume-doubtful"]);
     // An older one does not count.
     let (_, findings) = array(&[one, Device { synced: 0, events: 9, ..two }]);
-    assert!(findings.is_empty(), "{findings:?}");
+    assert_eq!(codes(&findings), ["md-stale-device"]);
+}
+
+#[test]
+fn a_device_that_others_of_its_time_call_failed_is_read_by_no_vote_of_its_own() {
+    let gone = vec![0xFFFE, 1, 2];
+    let other = |number: u32| Device {
+        data: vec![9; 64 << 10],
+        roles: gone.clone(),
+        ..Device::new(number, 3)
+    };
+    let (volume, findings) = array(&[Device::new(0, 3), other(1), other(2)]);
+    assert_eq!((volume.health, first(&volume)), (Health::Degraded, Ok(9)));
+    assert_eq!(codes(&findings), ["md-stale-device"]);
+    // One against one: nobody knows.
+    let other = Device { roles: vec![0xFFFE, 1], ..sides()[1].clone() };
+    let (volume, findings) = array(&[sides()[0].clone(), other]);
+    assert_eq!(volume.health, Health::Failed);
+    assert!(codes(&findings).contains(&"md-volume-refused"), "{findings:?}");
+}
+
+#[test]
+fn a_device_one_event_behind_is_read_where_nothing_goes_without_it() {
+    let [one, two] = sides().map(|side| Device { level: 0, chunk: 4096, ..side });
+    let (volume, findings) = array(&[Device { events: 9, ..one }, two]);
+    assert_eq!((volume.health, first(&volume)), (Health::Healthy, Ok(7)));
+    assert_eq!(codes(&findings), ["md-volume-doubtful"]);
+    assert!(findings[0].message.contains("parts of two times may be mixed"), "{findings:?}");
 }
 
 /// `device` as an image that lacks its last bytes, `lost` of them after the data's end.
@@ -268,16 +295,20 @@ fn a_claim_says_what_is_wrong_with_its_superblock() {
 
 #[test]
 fn a_device_of_another_time_is_not_read() {
-    for (events, state) in [(8, PartState::Stale), (9, PartState::Present)] {
+    for events in [8, 9] {
         let [one, two] = sides();
         let (volume, findings) = array(&[Device { events, ..one }, two]);
         let parts = &volume.membership.as_ref().unwrap().parts;
-        assert_eq!(parts[0].state, state);
-        let is_stale = state == PartState::Stale;
-        assert_eq!(first(&volume), Ok(if is_stale { 9 } else { 7 }));
-        assert_eq!(codes(&findings).contains(&"md-stale-device"), is_stale);
-        assert_eq!(volume.health == Health::Degraded, is_stale);
+        assert_eq!((parts[0].state, first(&volume)), (PartState::Stale, Ok(9)), "{events}");
+        assert_eq!(codes(&findings), ["md-stale-device"], "{events}");
+        assert_eq!(volume.health, Health::Degraded);
     }
+    // The machine may have stopped while the superblocks were written: nothing says which one is right.
+    let [one, two] = sides().map(|side| Device { synced: 0, ..side });
+    let (volume, findings) = array(&[Device { events: 9, ..one }, two]);
+    assert_eq!((volume.health, first(&volume)), (Health::Healthy, Ok(7)));
+    assert!(codes(&findings).iter().all(|code| *code == "md-volume-doubtful"), "{findings:?}");
+    assert!(findings.iter().any(|it| it.message.contains("one event behind")), "{findings:?}");
     // As new as the other one, which has another shape.
     let [one, two] = sides();
     let three = Device { number: 2, ..two.clone() };

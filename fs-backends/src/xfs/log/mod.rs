@@ -28,7 +28,7 @@ use std::sync::Arc;
 use volfold_block::{BlockDevice, byte_count};
 
 pub(super) use self::ends::Ends;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(super) use self::items::kind;
 pub(super) use self::overlay::Replayed;
 pub(super) use self::replay::{newest_in_headers, replay};
