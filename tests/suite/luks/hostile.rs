@@ -223,7 +223,7 @@ fn headers_of_luks1_that_make_no_sense_are_refused() {
     for (offset, bytes, reason) in [
         (6, &[0, 3][..], "version 3 of LUKS"),
         (0x68, &[0; 4], "header is detached"),
-        (0x68, &huge, "ends before the data of LUKS1 begin"),
+        (0x68, &huge, "ends before its data begin"),
         (0x6C, &huge, "is not read"),
         (0x48, b"whirlpool\0", "hash whirlpool is not read"),
         (0x08, b"blowfish\0", "cipher blowfish-xts-plain64"),
