@@ -96,6 +96,12 @@ impl KeySlot {
         device
             .read_at(self.offset, &mut material)
             .map_err(|error| error.within(&format!("key material of slot {}", self.number)))?;
+        // Encrypted, it is never that; `cryptsetup erase` and the like leave it so.
+        if material.iter().all(|byte| *byte == 0) {
+            let line =
+                format!("key material of slot {} was erased: all of it is zeros", self.number);
+            return Err(BlockError::missing(line));
+        }
         let key = self.kdf.derive(passphrase.bytes(), self.cipher.key_length(), work)?;
         let sectors = Sectors::in_512(512);
         let sectors = sectors.ok_or_else(|| BlockError::unsupported("sectors are not read"))?;

@@ -190,11 +190,21 @@ fn a_slot_that_cannot_be_read_keeps_no_other_from_being_tried() {
     let bytes = fs::read(&path).expect("an image");
     let text = bytes[0x1000..].split(|byte| *byte == 0).next().expect("metadata");
     let metadata: serde_json::Value = serde_json::from_slice(text).expect("JSON");
-    for broken in 0..2 {
-        let bad = metadata["keyslots"][broken.to_string()]["area"]["offset"].as_str();
-        let bad = bad.expect("an offset").parse().expect("a number");
-        let disk = MemoryDevice::new(bytes.clone());
-        let device: Arc<dyn BlockDevice> = Arc::new(BadSector { disk, bad });
+    for (broken, why) in
+        [0, 1].into_iter().flat_map(|slot| [(slot, "bad sector"), (slot, "erased")])
+    {
+        let area = |field: &str| -> usize {
+            let number = metadata["keyslots"][broken.to_string()]["area"][field].as_str();
+            number.expect("a field").parse().expect("a number")
+        };
+        let bad = area("offset");
+        let device: Arc<dyn BlockDevice> = if why == "erased" {
+            let mut erased = bytes.clone();
+            erased[bad..bad + area("size")].fill(0);
+            Arc::new(MemoryDevice::new(erased))
+        } else {
+            Arc::new(BadSector { disk: MemoryDevice::new(bytes.clone()), bad: bad as u64 })
+        };
         let (size, label) = (device.size(), "disk".into());
         let region =
             Region { disk: 0, device, start: 0, size, label, partition: None, table_id: None };
@@ -210,8 +220,9 @@ fn a_slot_that_cannot_be_read_keeps_no_other_from_being_tried() {
         // Of any other key nobody knows whether it is wrong.
         for key in [&keys[broken][..], b"wrong"] {
             let error = open(key).err().expect("an error");
-            let told = format!("key material of slot {broken}: bad sector");
-            assert!(error.to_string().contains(&told), "{error}");
+            let error = error.to_string();
+            let told = format!("key material of slot {broken}");
+            assert!(error.contains(&told) && error.contains(why), "{error}");
         }
     }
 }
