@@ -8,7 +8,7 @@ use cipher::consts::U16;
 use cipher::{BlockCipherDecrypt, BlockSizeUser};
 
 use super::iv::Iv;
-use super::{Block, GROUP_BLOCKS, GROUP_SECTORS, SectorCipher, Sectors, grouped, mix};
+use super::{Block, GROUP_BLOCKS, SectorCipher, Sectors, by_groups, mix};
 
 pub(super) struct Cbc<C> {
     pub(super) data: C,
@@ -26,12 +26,7 @@ where
 
     fn decrypt(&self, first: u64, buf: &mut [u8]) {
         let in_sector = self.sectors.size / 16;
-        for (number, group) in grouped(self.sectors, first, buf) {
-            let (blocks, _) = Block::slice_as_chunks_mut(group);
-            let mut starts: [Block; GROUP_SECTORS] = [Array::default(); GROUP_SECTORS];
-            let count = blocks.len().checked_div(in_sector).unwrap_or(0);
-            let starts = starts.get_mut(..count).unwrap_or_default();
-            self.iv.fill(number, self.sectors, starts);
+        by_groups((&self.iv, self.sectors), first, buf, |starts, blocks| {
             // What each block is mixed with, before it is overwritten.
             let mut others: [Block; GROUP_BLOCKS] = [Array::default(); GROUP_BLOCKS];
             let by_sector = others.chunks_mut(in_sector).zip(blocks.chunks(in_sector));
@@ -41,6 +36,6 @@ where
             }
             self.data.decrypt_blocks(blocks);
             blocks.iter_mut().zip(&others).for_each(|(block, other)| mix(block, other));
-        }
+        });
     }
 }

@@ -31,8 +31,8 @@ pub(super) enum Iv {
 }
 
 impl Iv {
-    /// Makes `vectors` those of sectors from the number `first` on.
-    pub(super) fn fill(&self, first: u64, sectors: Sectors, vectors: &mut [Block]) {
+    /// Makes `vectors` those of sectors from the number `first` on; gives the number of the sector after them.
+    pub(super) fn fill(&self, first: u64, sectors: Sectors, vectors: &mut [Block]) -> u64 {
         let mut number = first;
         for vector in &mut *vectors {
             *vector = self.plain(number);
@@ -41,6 +41,7 @@ impl Iv {
         if let Self::Essiv(encrypt) | Self::Eboiv(encrypt) = self {
             encrypt(vectors);
         }
+        number
     }
 
     /// What is the vector of the sector `number`, or is encrypted to it.

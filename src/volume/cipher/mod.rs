@@ -26,6 +26,8 @@ mod xts;
 use cipher::array::Array;
 use cipher::consts::U16;
 
+use self::iv::Iv;
+
 /// LIMIT: bytes of the largest sector that is encrypted as one.
 pub const MAX_SECTOR: usize = 4096;
 
@@ -99,14 +101,25 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// The sectors of `buf` in groups of up to [`GROUP`] bytes, each with the number of its first, from `first` on.
-fn grouped(sectors: Sectors, first: u64, buf: &mut [u8]) -> impl Iterator<Item = (u64, &mut [u8])> {
+/// Gives `decrypt` the sectors of `buf`, the first of which has the number `first`, in groups of up to [`GROUP`]
+/// bytes, as blocks, with the initialization vector that `iv` makes for each sector.
+fn by_groups(
+    (iv, sectors): (&Iv, Sectors),
+    first: u64,
+    buf: &mut [u8],
+    mut decrypt: impl FnMut(&mut [Block], &mut [Block]),
+) {
     let whole = buf.len().saturating_sub(buf.len().checked_rem(sectors.size).unwrap_or(0));
     let buf = buf.get_mut(..whole).unwrap_or_default();
-    let count = GROUP.checked_div(sectors.size).and_then(|count| u64::try_from(count).ok());
-    let step = sectors.step.wrapping_mul(count.unwrap_or(1));
-    let numbers = (0_u64..).map(move |index| first.wrapping_add(index.wrapping_mul(step)));
-    numbers.zip(buf.chunks_mut(GROUP))
+    let mut number = first;
+    for group in buf.chunks_mut(GROUP) {
+        let count = group.len().checked_div(sectors.size).unwrap_or(0);
+        let mut vectors: [Block; GROUP_SECTORS] = [Array::default(); GROUP_SECTORS];
+        let vectors = vectors.get_mut(..count).unwrap_or_default();
+        number = iv.fill(number, sectors, vectors);
+        let (blocks, _) = Block::slice_as_chunks_mut(group);
+        decrypt(vectors, blocks);
+    }
 }
 
 /// `block` with `other` mixed in.

@@ -9,7 +9,7 @@ use cipher::consts::U16;
 use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser};
 
 use super::iv::Iv;
-use super::{Block, GROUP_BLOCKS, GROUP_SECTORS, SectorCipher, Sectors, grouped, mix};
+use super::{Block, GROUP_BLOCKS, SectorCipher, Sectors, by_groups, mix};
 
 /// What is added when the highest bit is lost: x^7 + x^2 + x + 1.
 const FEEDBACK: u128 = 0x87;
@@ -37,12 +37,7 @@ where
 
     fn decrypt(&self, first: u64, buf: &mut [u8]) {
         let in_sector = self.sectors.size / 16;
-        for (number, group) in grouped(self.sectors, first, buf) {
-            let (blocks, _) = Block::slice_as_chunks_mut(group);
-            let mut starts: [Block; GROUP_SECTORS] = [Array::default(); GROUP_SECTORS];
-            let count = blocks.len().checked_div(in_sector).unwrap_or(0);
-            let starts = starts.get_mut(..count).unwrap_or_default();
-            self.iv.fill(number, self.sectors, starts);
+        by_groups((&self.iv, self.sectors), first, buf, |starts, blocks| {
             self.tweak.encrypt_blocks(starts);
             let mut tweaks: [Block; GROUP_BLOCKS] = [Array::default(); GROUP_BLOCKS];
             let by_sector = tweaks.chunks_mut(in_sector).zip(blocks.chunks_mut(in_sector));
@@ -56,6 +51,6 @@ where
             }
             self.data.decrypt_blocks(blocks);
             blocks.iter_mut().zip(&tweaks).for_each(|(block, tweak)| mix(block, tweak));
-        }
+        });
     }
 }
