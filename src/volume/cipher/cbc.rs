@@ -7,8 +7,8 @@ use cipher::array::Array;
 use cipher::consts::U16;
 use cipher::{BlockCipherDecrypt, BlockSizeUser};
 
-use super::iv::Iv;
-use super::{Block, GROUP_BLOCKS, SectorCipher, Sectors, by_groups, mix};
+use super::iv::{GROUP_BLOCKS, Iv, by_groups};
+use super::{Block, SectorCipher, Sectors, mix};
 
 pub(super) struct Cbc<C> {
     pub(super) data: C,

@@ -13,7 +13,19 @@
 //!
 //! Where sectors are counted in their own size (`iv_large_sectors`), the number is divided first.
 
-use super::{Block, Sectors};
+use cipher::array::Array;
+
+use super::{Block, MAX_SECTOR, Sectors};
+
+/// Bytes that are decrypted at once, whole sectors: far more than processors work on side by side, and little
+/// enough to stay in the nearest memory.
+const GROUP: usize = MAX_SECTOR;
+
+/// Blocks of [`GROUP`].
+pub(super) const GROUP_BLOCKS: usize = GROUP / 16;
+
+/// Sectors of [`GROUP`], if they are the smallest.
+const GROUP_SECTORS: usize = GROUP / 512;
 
 /// Encrypts blocks.
 pub(super) type EncryptBlocks = dyn Fn(&mut [Block]) + Send + Sync;
@@ -57,5 +69,26 @@ impl Iv {
             Self::Plain64Be => Block::from(u128::from(number).to_be_bytes()),
             _ => Block::from(u128::from(number).to_le_bytes()),
         }
+    }
+}
+
+/// Gives `decrypt` the sectors of `buf`, the first of which has the number `first`, in groups of up to [`GROUP`]
+/// bytes, as blocks, with the initialization vector that `iv` makes for each sector.
+pub(super) fn by_groups(
+    (iv, sectors): (&Iv, Sectors),
+    first: u64,
+    buf: &mut [u8],
+    mut decrypt: impl FnMut(&mut [Block], &mut [Block]),
+) {
+    let whole = buf.len().saturating_sub(buf.len().checked_rem(sectors.size).unwrap_or(0));
+    let buf = buf.get_mut(..whole).unwrap_or_default();
+    let mut number = first;
+    for group in buf.chunks_mut(GROUP) {
+        let count = group.len().checked_div(sectors.size).unwrap_or(0);
+        let mut vectors: [Block; GROUP_SECTORS] = [Array::default(); GROUP_SECTORS];
+        let vectors = vectors.get_mut(..count).unwrap_or_default();
+        number = iv.fill(number, sectors, vectors);
+        let (blocks, _) = Block::slice_as_chunks_mut(group);
+        decrypt(vectors, blocks);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | module   | what                                                              |
 //! |----------|-------------------------------------------------------------------|
-//! | `iv`     | the initialization vector of a sector                             |
+//! | `iv`     | the initialization vectors, a group of sectors at once            |
 //! | `xts`    | XTS: each block with a tweak of its place                         |
 //! | `cbc`    | CBC: each block with the one before it                            |
 //! | `named`  | ciphers by the names that the device-mapper gives them            |
@@ -26,23 +26,11 @@ mod xts;
 use cipher::array::Array;
 use cipher::consts::U16;
 
-use self::iv::Iv;
-
 /// LIMIT: bytes of the largest sector that is encrypted as one.
 pub const MAX_SECTOR: usize = 4096;
 
 /// LIMIT: letters of a name that are told.
 const MAX_SHOWN: usize = 64;
-
-/// Bytes that are decrypted at once, whole sectors: far more than processors work on side by side, and little
-/// enough to stay in the nearest memory.
-const GROUP: usize = MAX_SECTOR;
-
-/// Blocks of [`GROUP`].
-const GROUP_BLOCKS: usize = GROUP / 16;
-
-/// Sectors of [`GROUP`], if they are the smallest.
-const GROUP_SECTORS: usize = GROUP / 512;
 
 /// The block of every cipher here.
 type Block = Array<u8, U16>;
@@ -98,27 +86,6 @@ pub(crate) fn shown(text: &str) -> String {
     match text.trim() {
         "" => "without a name".to_owned(),
         text => text.chars().take(MAX_SHOWN).map(letter).collect(),
-    }
-}
-
-/// Gives `decrypt` the sectors of `buf`, the first of which has the number `first`, in groups of up to [`GROUP`]
-/// bytes, as blocks, with the initialization vector that `iv` makes for each sector.
-fn by_groups(
-    (iv, sectors): (&Iv, Sectors),
-    first: u64,
-    buf: &mut [u8],
-    mut decrypt: impl FnMut(&mut [Block], &mut [Block]),
-) {
-    let whole = buf.len().saturating_sub(buf.len().checked_rem(sectors.size).unwrap_or(0));
-    let buf = buf.get_mut(..whole).unwrap_or_default();
-    let mut number = first;
-    for group in buf.chunks_mut(GROUP) {
-        let count = group.len().checked_div(sectors.size).unwrap_or(0);
-        let mut vectors: [Block; GROUP_SECTORS] = [Array::default(); GROUP_SECTORS];
-        let vectors = vectors.get_mut(..count).unwrap_or_default();
-        number = iv.fill(number, sectors, vectors);
-        let (blocks, _) = Block::slice_as_chunks_mut(group);
-        decrypt(vectors, blocks);
     }
 }
 

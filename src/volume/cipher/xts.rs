@@ -8,8 +8,8 @@ use cipher::array::Array;
 use cipher::consts::U16;
 use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser};
 
-use super::iv::Iv;
-use super::{Block, GROUP_BLOCKS, SectorCipher, Sectors, by_groups, mix};
+use super::iv::{GROUP_BLOCKS, Iv, by_groups};
+use super::{Block, SectorCipher, Sectors, mix};
 
 /// What is added when the highest bit is lost: x^7 + x^2 + x + 1.
 const FEEDBACK: u128 = 0x87;
