@@ -91,6 +91,8 @@ pub mod links;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+mod posix_acl;
 pub mod registry;
 #[cfg(test)]
 mod testing;

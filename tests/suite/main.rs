@@ -32,6 +32,7 @@ mod corpus;
 mod documents;
 #[cfg(target_os = "linux")]
 mod export;
+mod ext4;
 #[cfg(target_os = "linux")]
 mod extract;
 #[cfg(target_os = "linux")]

@@ -256,6 +256,21 @@ impl Inode {
         })
     }
 
+    /// Tells two files apart that had the same number at different times.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The hash that an inode for the value of an attribute has in place of its access time.
+    pub(super) fn value_hash(&self) -> u32 {
+        low_word(self.times.accessed.seconds)
+    }
+
+    /// Number and generation of the inode that one of Lustre has the value of an attribute of.
+    pub(super) fn value_parent(&self) -> (u32, u32) {
+        (low_word(self.times.modified.seconds), self.generation)
+    }
+
     pub(super) fn is_encrypted(&self) -> bool {
         self.flags.has(Flags::ENCRYPTED)
     }
@@ -416,6 +431,12 @@ fn allocated(superblock: &Superblock, raw: &RawInode, flags: Flags) -> u64 {
     let count = (u64::from(raw.blocks_high.get()) << 32) | low;
     let unit = if flags.has(Flags::HUGE_FILE) { superblock.block_size.get() } else { 512 };
     count.saturating_mul(unit)
+}
+
+/// What the 32-bit field had that `seconds` were made of.
+fn low_word(seconds: i64) -> u32 {
+    let [a, b, c, d, ..] = seconds.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 fn times(raw: &RawInode, extra: &RawExtra) -> Times {

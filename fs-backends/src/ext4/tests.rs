@@ -14,7 +14,8 @@ use volfold_block::MemoryDevice;
 
 use super::*;
 use crate::driver::OtherVolumes;
-use crate::node::FileExtentKind;
+use crate::error::FsErrorKind;
+use crate::node::{DirCursor, FileExtentKind, FileKind, Name, NodeId, StreamName};
 use crate::testing;
 
 /// A folder of the host with a folder `tree`, of which volumes are made.
