@@ -366,6 +366,15 @@ fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo
             "the file system is marked as having errors",
         ));
     }
+    let (compat, ro_compat) = superblock.features.unknown();
+    for (word, bits) in [("compatible", compat), ("read-only compatible", ro_compat)] {
+        if bits != 0 {
+            findings.push(Finding::warning(
+                code::EXT4_UNKNOWN_FEATURES,
+                format!("the file system has unknown {word} features {bits:#x}"),
+            ));
+        }
+    }
     if volume.groups.damaged > 0 {
         findings.push(Finding::warning(
             code::EXT4_GROUP_DESCRIPTORS,

@@ -287,6 +287,7 @@ codes! {
     EXT4_METADATA_DAMAGED = "ext4-metadata-damaged", content, "A structure of an ext volume is damaged or has a bad checksum.", "What it describes is refused; `e2fsck` on a copy of the image may bring some of it back.";
     EXT4_SPACE_LOST = "ext4-space-lost", other, "Blocks or inodes of an ext volume are marked as in use, and nothing uses them.", "Nothing that has a name depends on it.";
     EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
+    EXT4_UNKNOWN_FEATURES = "ext4-unknown-features", other, "An ext volume has features that are newer than this program and that a reader need not know.", "What is shown can be read all the same; a newer version may know more.";
     XFS_BACKUP_SUPERBLOCK = "xfs-backup-superblock", other, "The superblock of an XFS volume is damaged; that of another allocation group is used.", "`xfs_repair` on a copy of the image repairs it.";
     XFS_CUT_SHORT = "xfs-cut-short", content, "An XFS volume is larger than what holds it; what is missing is an error.", "The image or partition is cut off: compare its size with the disk, and copy it again.";
     XFS_DIRECTORY_CONTRADICTION = "xfs-directory-contradiction", content, "A directory of an XFS volume says that it lies in another directory than it was found in.", "Its names may be those of another directory; `xfs_repair -n` on a copy of the image says more.";

@@ -40,8 +40,11 @@ impl ListBuilder {
     }
 }
 
-/// Index, name and value of every entry.
-pub(super) fn values_of(entries: Entries<'_>) -> FsResult<Vec<(u8, Vec<u8>, Vec<u8>)>> {
+/// Index, name and value.
+type Parts = (u8, Vec<u8>, Vec<u8>);
+
+/// What every entry has.
+pub(super) fn values_of(entries: Entries<'_>) -> FsResult<Vec<Parts>> {
     let value = |value| match value {
         Value::Here(bytes) => bytes,
         Value::Inode { .. } => panic!("a value elsewhere"),
