@@ -145,7 +145,7 @@ impl Features {
         }
         let refused = names(incompat, &INCOMPAT, |reading| reading == Refused);
         if incompat & Incompat::JOURNAL_DEV.0 != 0 {
-            return Err(FsError::unsupported("volume is an external journal (journal_dev)"));
+            return Err(FsError::unsupported("volume is an external journal"));
         }
         if !refused.is_empty() {
             let message = format!("file system uses {}, which is not read", refused.join(" and "));

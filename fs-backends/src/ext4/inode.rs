@@ -60,10 +60,12 @@ pub(super) struct Flags(u32);
 
 impl Flags {
     pub(super) const ENCRYPTED: Self = Self(0x0000_0800);
+    pub(super) const INDEX: Self = Self(0x0000_1000);
     pub(super) const HUGE_FILE: Self = Self(0x0004_0000);
     pub(super) const EXTENTS: Self = Self(0x0008_0000);
     pub(super) const EA_INODE: Self = Self(0x0020_0000);
     pub(super) const INLINE_DATA: Self = Self(0x1000_0000);
+    pub(super) const CASEFOLD: Self = Self(0x4000_0000);
 
     pub(super) fn new(bits: u32) -> Self {
         Self(bits)

@@ -8,6 +8,7 @@
 mod attributes;
 mod backups;
 mod block_map;
+mod casefold;
 mod changes;
 mod changes_builder;
 mod check;
@@ -15,10 +16,13 @@ mod checksum;
 mod damage;
 mod descriptor;
 mod dir;
+mod dir_block;
+mod dir_hash;
 mod extent_tree;
 mod fast_commit;
 mod features;
 mod groups;
+mod hash_tree;
 mod identity;
 mod index;
 mod inline;
@@ -46,6 +50,9 @@ mod fast_commit_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod hostile_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod search_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;

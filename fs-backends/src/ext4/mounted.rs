@@ -180,7 +180,16 @@ impl FileSystem for Ext4 {
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
         let directory = self.directory(dir)?;
         let number = inode_number(dir)?;
-        let found = self.indexes.find(&directory, number, name.as_bytes())?;
+        let tell_damage = || {
+            self.log.add(Finding::warning(
+                code::EXT4_HASH_TREE,
+                format!(
+                    "the hash tree of the directory with inode {number} cannot be used; its names are \
+                     searched one by one"
+                ),
+            ));
+        };
+        let found = self.indexes.find(&directory, number, name.as_bytes(), &tell_damage)?;
         let way = Way { parent: u64::from(number), position: found.position };
         match self.volume.read_inode(found.inode, &mut Vec::new()) {
             Ok(inode) if inode.kind != FileKind::Directory => {}
