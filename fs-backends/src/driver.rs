@@ -83,7 +83,7 @@ impl Identity {
 }
 
 /// What one may choose when a volume is mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOptions {
     /// Lists the files that hold the file system itself, where it has such: `$MFT` of NTFS and the

@@ -77,6 +77,7 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+pub mod deleted;
 pub mod driver;
 pub mod error;
 #[cfg(feature = "ext4")]
@@ -104,11 +105,12 @@ pub mod wtf8;
 #[cfg(feature = "xfs")]
 pub mod xfs;
 
+pub use deleted::DeletedTree;
 pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
-    Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, Owner, StreamInfo,
+    Attributes, CaseRule, Deleted, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
+    FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, ORPHANS, Owner, StreamInfo,
     StreamName, Times, Usage,
 };
 pub use registry::{DRIVERS, detect};

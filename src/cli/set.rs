@@ -112,6 +112,9 @@ pub(crate) struct TreeArguments {
     /// Also list the files that hold the file system itself (NTFS: $MFT and others)
     #[arg(long, help_heading = "Images")]
     pub(crate) system_files: bool,
+    /// Show the files that were deleted in place of those that are there, each volume as NAME@deleted
+    #[arg(long, help_heading = "Images", conflicts_with = "system_files")]
+    pub(crate) deleted: bool,
     #[command(flatten)]
     pub(crate) set: SetArguments,
 }
@@ -122,6 +125,7 @@ impl TreeArguments {
         let mount = ReadOptions::default().with_system_files(self.system_files);
         let mut options = self.set.options();
         options.mount = mount;
+        options.deleted = self.deleted;
         options
     }
 

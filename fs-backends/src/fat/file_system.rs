@@ -9,7 +9,7 @@ use super::mounted::{FatFileSystem, ROOT, finding_of};
 use super::table::Table;
 use crate::error::{FsError, FsResult};
 use crate::node::{
-    Attributes, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
+    Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
     Name, NodeId, StreamName, Usage,
 };
 
@@ -93,6 +93,14 @@ impl FileSystem for FatFileSystem {
 
     fn read_link(&self, _node: NodeId) -> FsResult<LinkTarget> {
         Err(FsError::not_a_link())
+    }
+
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        self.each_deleted(visit)
+    }
+
+    fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
+        self.deleted_content(node)
     }
 
     fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {

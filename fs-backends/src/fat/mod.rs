@@ -27,6 +27,7 @@ mod boot;
 mod chain;
 mod check;
 mod claims;
+mod deleted;
 mod dir;
 mod file_system;
 mod mounted;

@@ -38,7 +38,7 @@ pub(super) struct FatFileSystem {
 
 /// A directory with its names.
 pub(super) struct Opened {
-    extents: Extents,
+    pub(super) extents: Extents,
     pub(super) listing: Listing,
     /// What could not be read, if the listing is not whole.
     pub(super) damage: Option<String>,
@@ -107,6 +107,11 @@ impl FatFileSystem {
 
     /// The short entry of `node`.
     pub(super) fn entry(&self, node: NodeId) -> FsResult<RawEntry> {
+        RawEntry::parse(&self.entry_bytes(node)?).ok_or_else(FsError::not_found)
+    }
+
+    /// What is where the short entry of `node` is.
+    pub(super) fn entry_bytes(&self, node: NodeId) -> FsResult<[u8; ENTRY]> {
         let position = node
             .0
             .checked_mul(byte_count(ENTRY))
@@ -114,7 +119,7 @@ impl FatFileSystem {
             .ok_or_else(FsError::not_found)?;
         let mut bytes = [0; ENTRY];
         self.reader.metadata.read_at(position, &mut bytes)?;
-        RawEntry::parse(&bytes).ok_or_else(FsError::not_found)
+        Ok(bytes)
     }
 
     fn can_hold_entries(&self, position: u64) -> bool {
@@ -269,7 +274,7 @@ impl FatFileSystem {
     }
 
     /// Whether `cluster` begins with the entry for itself that a directory begins with.
-    fn is_directory_at(&self, cluster: u32) -> bool {
+    pub(super) fn is_directory_at(&self, cluster: u32) -> bool {
         self.dots_at(cluster).is_some_and(|(own, _)| own == cluster)
     }
 
