@@ -14,8 +14,8 @@ use volfold_block::{Finding, byte_count, code};
 
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::node::{
-    CaseRule, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
-    NodeId, ORPHANS, StreamName, Usage,
+    CaseRule, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
+    Metadata, Name, NodeId, ORPHANS, StreamName, Usage,
 };
 
 /// LIMIT: deleted files and directories of one volume that are shown, and the runs of units of all of them.
@@ -234,7 +234,8 @@ impl Builder {
         places.sort_unstable();
         let mut last: Option<(u64, NodeId)> = None;
         for (start, end, node) in places {
-            if let Some((_, other)) = last.filter(|(reach, other)| start < *reach && *other != node) {
+            if let Some((_, other)) = last.filter(|(reach, other)| start < *reach && *other != node)
+            {
                 self.refuse(node);
                 self.refuse(other);
             }
@@ -321,7 +322,9 @@ impl FileSystem for DeletedTree {
 
     fn read_link(&self, node: NodeId) -> FsResult<LinkTarget> {
         match self.entry(node)? {
-            Entry { metadata, deleted: Some(deleted), .. } if metadata.kind == FileKind::Symlink => {
+            Entry { metadata, deleted: Some(deleted), .. }
+                if metadata.kind == FileKind::Symlink =>
+            {
                 self.files.read_deleted_link(*deleted)
             }
             _ => Err(FsError::not_a_link()),
@@ -341,5 +344,135 @@ impl FileSystem for DeletedTree {
             Some(FsErrorKind::Encrypted) => Err(FsError::encrypted()),
             Some(_) => Err(FsError::corrupt("what is left of the deleted file contradicts itself")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extents::BytesFile;
+    use crate::testing::{find, kind_of, list, read};
+
+    /// A file system that knows what was deleted, and nothing else; the content of each file is its number.
+    struct Fake(FsInfo, Vec<Deleted>);
+
+    impl FileSystem for Fake {
+        fn info(&self) -> &FsInfo {
+            &self.0
+        }
+
+        fn usage(&self) -> FsResult<Usage> {
+            Err(FsError::not_found())
+        }
+
+        fn root(&self) -> NodeId {
+            ROOT
+        }
+
+        fn lookup(&self, _: NodeId, _: Name<'_>) -> FsResult<NodeId> {
+            Err(FsError::not_found())
+        }
+
+        fn metadata(&self, _: NodeId) -> FsResult<Metadata> {
+            Err(FsError::not_found())
+        }
+
+        fn read_dir(
+            &self,
+            _: NodeId,
+            _: DirCursor,
+            _: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+        ) -> FsResult<()> {
+            Ok(())
+        }
+
+        fn read_link(&self, _: NodeId) -> FsResult<LinkTarget> {
+            Err(FsError::not_a_link())
+        }
+
+        fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+            let _ = self.1.iter().cloned().try_for_each(visit);
+            Ok(())
+        }
+
+        fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
+            Ok(Arc::new(BytesFile::new(node.0.to_string().into_bytes())))
+        }
+
+        fn open(&self, _: NodeId, _: &StreamName) -> FsResult<Arc<dyn FileData>> {
+            Err(FsError::not_found())
+        }
+    }
+
+    fn deleted(number: u64, path: &str, kind: FileKind, places: &[(u64, u64)]) -> Deleted {
+        let path = path.split('/').map(|name| name.as_bytes().to_vec()).collect();
+        let metadata = Metadata::new(NodeId(number), kind);
+        Deleted { path, metadata, places: places.iter().map(|(start, end)| *start..*end).collect() }
+    }
+
+    fn tree(files: Vec<Deleted>) -> DeletedTree {
+        let info = FsInfo { case: CaseRule::Insensitive, ..FsInfo::new("fake", 1, 1) };
+        DeletedTree::new(Arc::new(Fake(info, files))).unwrap()
+    }
+
+    fn text(tree: &DeletedTree, path: &str) -> FsResult<String> {
+        Ok(String::from_utf8(read(tree, path)?).unwrap())
+    }
+
+    fn names(tree: &DeletedTree, dir: NodeId) -> Vec<String> {
+        let names = list(tree, dir, 7).unwrap().into_iter();
+        names.map(|(name, ..)| String::from_utf8(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn equal_names_are_told_apart_and_directories_are_one() {
+        let tree = tree(vec![
+            deleted(10, "dir/a", FileKind::Regular, &[]),
+            deleted(11, "dir/a", FileKind::Regular, &[]),
+            deleted(12, "dir", FileKind::Directory, &[]),
+            deleted(13, "dir/a", FileKind::Regular, &[]),
+            deleted(14, "dir/a/below", FileKind::Regular, &[]),
+            deleted(15, "dir", FileKind::Regular, &[]),
+        ]);
+        assert_eq!(names(&tree, ROOT), ["dir", "dir~2"]);
+        assert_eq!(names(&tree, find(&tree, "dir").unwrap()), ["a", "a~2", "a~3", "a~4"]);
+        for (path, wanted) in
+            [("dir/a", "10"), ("DIR/A~2", "11"), ("dir/a~3", "13"), ("dir~2", "15")]
+        {
+            assert_eq!(text(&tree, path).unwrap(), wanted);
+        }
+        assert_eq!(text(&tree, "dir/a~4/below").unwrap(), "14");
+        assert_eq!(kind_of(text(&tree, "dir")), FsErrorKind::IsADirectory);
+        assert_eq!(kind_of(text(&tree, "dir/none")), FsErrorKind::NotFound);
+    }
+
+    #[test]
+    fn of_two_that_had_one_place_neither_is_given() {
+        let tree = tree(vec![
+            deleted(10, "first", FileKind::Regular, &[(0, 10), (50, 60)]),
+            deleted(11, "apart", FileKind::Regular, &[(10, 20)]),
+            deleted(12, "second", FileKind::Regular, &[(30, 55)]),
+            deleted(13, "inside", FileKind::Regular, &[(100, 101)]),
+            deleted(14, "around", FileKind::Regular, &[(90, 200)]),
+            deleted(15, "later", FileKind::Regular, &[(150, 160)]),
+        ]);
+        let gone = FsErrorKind::Undecodable(Reason::OVERWRITTEN);
+        for name in ["first", "second", "inside", "around", "later"] {
+            assert_eq!(kind_of(text(&tree, name)), gone, "{name}");
+        }
+        assert_eq!(text(&tree, "apart").unwrap(), "11");
+        let line = &tree.findings()[0].message;
+        assert!(
+            line.starts_with("6 deleted files were found, 5 of them without content"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_directory_is_listed_from_any_entry_on() {
+        let file = |number| deleted(number, &format!("{number:03}"), FileKind::Regular, &[]);
+        let tree = tree((0..100).map(file).collect());
+        let wanted: Vec<String> = (0..100).map(|number| format!("{number:03}")).collect();
+        assert_eq!(names(&tree, ROOT), wanted);
     }
 }

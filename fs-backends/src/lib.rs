@@ -109,9 +109,9 @@ pub use deleted::DeletedTree;
 pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use node::{
-    Attributes, CaseRule, Deleted, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, ORPHANS, Owner, StreamInfo,
-    StreamName, Times, Usage,
+    Attributes, CaseRule, Deleted, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind,
+    FileKind, FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, ORPHANS,
+    Owner, StreamInfo, StreamName, Times, Usage,
 };
 pub use registry::{DRIVERS, detect};
 pub use time::Timestamp;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use volfold_fs::{
-    DeletedTree, FileSystem, FileSystemDriver, FsError, FsErrorKind, FsResult, Identity, ReadOptions,
-    VolumeReader,
+    DeletedTree, FileSystem, FileSystemDriver, FsError, FsErrorKind, FsResult, Identity,
+    ReadOptions, VolumeReader,
 };
 
 use crate::files::{DeviceReader, GuestPath, SetTree};

@@ -29,6 +29,7 @@ mod containers;
 #[cfg(target_os = "linux")]
 mod convert;
 mod corpus;
+mod deleted;
 mod documents;
 #[cfg(target_os = "linux")]
 mod export;

@@ -65,7 +65,8 @@ fn parse(bytes: &[u8], is_deleted: bool) -> Vec<Found> {
             _ => {
                 parts.clear();
                 let long = std::mem::take(&mut long);
-                if let Some(raw) = RawEntry::parse(entry).filter(|raw| is_deleted && !raw.is_dots()) {
+                if let Some(raw) = RawEntry::parse(entry).filter(|raw| is_deleted && !raw.is_dots())
+                {
                     let name = long.finish(raw.raw_name()).unwrap_or_else(|| raw.short_units());
                     found.push(Found { offset, raw, name: wtf8::encode(name) });
                 }
@@ -160,7 +161,7 @@ impl Walk<'_> {
         };
         for found in parse(&bytes, is_deleted) {
             let Some(position) = extents.position(found.offset) else { continue };
-            let node = NodeId(position / byte_count(ENTRY));
+            let node = NodeId(position.checked_div(byte_count(ENTRY)).unwrap_or(0));
             let mut own = path.to_vec();
             own.push(found.name);
             let deleted = self.describe(node, &found.raw, &own)?;
@@ -191,7 +192,8 @@ impl Walk<'_> {
         if raw.is_directory() {
             // The upper half may be lost, but a directory names its first cluster itself.
             let low = raw.first_cluster(files.is_fat32());
-            let halves = if low <= 0xFFFF && files.is_fat32() { boot.all_clusters().end >> 16 } else { 0 };
+            let halves =
+                if low <= 0xFFFF && files.is_fat32() { boot.all_clusters().end >> 16 } else { 0 };
             self.looks = self.looks.saturating_add(u64::from(halves) << 16);
             let first = (0..=halves).map(|half| half << 16 | low).find(|first| {
                 boot.has_cluster(*first) && !self.used.has(*first) && files.is_directory_at(*first)
@@ -209,7 +211,9 @@ impl Walk<'_> {
                 Ok(clusters) => {
                     self.looks = self.looks.saturating_add(byte_count(clusters.len()));
                     if self.looks > MAX_LOOKS {
-                        return Err(FsError::unsupported("deleted files have too many clusters to look at"));
+                        return Err(FsError::unsupported(
+                            "deleted files have too many clusters to look at",
+                        ));
                     }
                     if clusters.clone().any(|cluster| self.used.has(cluster)) {
                         metadata.unreadable = Some(FsErrorKind::Undecodable(Reason::OVERWRITTEN));

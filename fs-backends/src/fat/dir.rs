@@ -95,7 +95,8 @@ impl RawEntry {
     /// The entry in `bytes`, if a node can be one: not free, no label, no part of a long name.
     pub(super) fn parse(bytes: &[u8; ENTRY]) -> Option<Self> {
         let entry = Self::read_from_bytes(bytes).ok()?;
-        let is_node = !matches!(entry.name, [0 | Self::DELETED, ..]) && entry.attributes & LABEL == 0;
+        let is_node =
+            !matches!(entry.name, [0 | Self::DELETED, ..]) && entry.attributes & LABEL == 0;
         is_node.then_some(entry)
     }
 

@@ -9,8 +9,8 @@ use super::mounted::{FatFileSystem, ROOT, finding_of};
 use super::table::Table;
 use crate::error::{FsError, FsResult};
 use crate::node::{
-    Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
-    Name, NodeId, StreamName, Usage,
+    Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
+    Metadata, Name, NodeId, StreamName, Usage,
 };
 
 const DIRECTORY: u32 = 0x10;

@@ -43,7 +43,8 @@ impl NtfsFileSystem {
     ) -> FsResult<()> {
         // What contradicts itself in a record that nobody uses says nothing of the volume.
         let volume = Volume::open(self.volume.reader.clone(), self.volume.boot.clone())?;
-        let mut walk = Walk { volume: &volume, free: FreeClusters::open(&volume)?, paths: HashMap::new() };
+        let mut walk =
+            Walk { volume: &volume, free: FreeClusters::open(&volume)?, paths: HashMap::new() };
         let count = volume.records();
         let mut first = FIRST_PLAIN_RECORD;
         while first < count {
@@ -52,7 +53,9 @@ impl NtfsFileSystem {
             let mut step = Ok(ControlFlow::Continue(()));
             volume.each_record(&numbers, |_, record| {
                 if matches!(step, Ok(ControlFlow::Continue(()))) && is_deleted(record) {
-                    step = walk.record(record).map(|found| found.map_or(ControlFlow::Continue(()), &mut *visit));
+                    step = walk
+                        .record(record)
+                        .map(|found| found.map_or(ControlFlow::Continue(()), &mut *visit));
                 }
             });
             if step?.is_break() {
@@ -97,7 +100,9 @@ fn is_deleted(record: &FileRecord<'_>) -> bool {
 fn places(volume: &Volume, record: &FileRecord<'_>) -> FsResult<Vec<Range<u64>>> {
     let mut places = Vec::new();
     for name in [&[][..], wof::STREAM] {
-        let Some(Stream { content: Content::Runs(runs), .. }) = volume.stream(record, kind::DATA, name)? else {
+        let Some(Stream { content: Content::Runs(runs), .. }) =
+            volume.stream(record, kind::DATA, name)?
+        else {
             continue;
         };
         let mut offset: u64 = 0;
@@ -123,10 +128,14 @@ impl Walk<'_> {
     fn record(&mut self, record: &FileRecord<'_>) -> FsResult<Option<Deleted>> {
         let Some(name) = record.file_name() else { return Ok(None) };
         let own = wtf8::encode(wtf8::units_le(name.name));
-        let mut path = self.directory(name.parent).map_or_else(|| vec![ORPHANS.to_vec()], |path| path.to_vec());
+        let mut path = self
+            .directory(name.parent)
+            .map_or_else(|| vec![ORPHANS.to_vec()], |path| path.to_vec());
         path.push(own);
         // What cannot be read of a record that nobody uses is lost, and harms nothing else.
-        let Ok(Node { mut metadata, .. }) = Node::read(self.volume, record) else { return Ok(None) };
+        let Ok(Node { mut metadata, .. }) = Node::read(self.volume, record) else {
+            return Ok(None);
+        };
         metadata.links = 1;
         let mut taken = Vec::new();
         if metadata.kind != FileKind::Directory && metadata.unreadable.is_none() {
@@ -215,11 +224,14 @@ impl<'a> FreeClusters<'a> {
     fn has(&mut self, place: &Range<u64>) -> FsResult<bool> {
         let size = self.volume.boot.cluster_size;
         let cluster = |position: u64| position.checked_div(size).unwrap_or(0);
-        let (mut bit, end) = (cluster(place.start), cluster(place.end.saturating_add(size).saturating_sub(1)));
+        let (mut bit, end) =
+            (cluster(place.start), cluster(place.end.saturating_add(size).saturating_sub(1)));
         while bit < end {
             self.looks = self.looks.saturating_add(1);
             if self.looks > MAX_LOOKS {
-                return Err(FsError::unsupported("deleted files have too many clusters to look at"));
+                return Err(FsError::unsupported(
+                    "deleted files have too many clusters to look at",
+                ));
             }
             let byte = self.byte(bit / 8)?;
             let first = u32::try_from(bit % 8).unwrap_or(0);
