@@ -77,6 +77,7 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+pub mod code_page;
 pub mod deleted;
 pub mod driver;
 pub mod error;
@@ -89,6 +90,7 @@ pub mod fat;
 #[cfg(any(feature = "ext4", feature = "xfs"))]
 mod kept;
 pub mod links;
+pub mod local;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
@@ -105,9 +107,11 @@ pub mod wtf8;
 #[cfg(feature = "xfs")]
 pub mod xfs;
 
+pub use code_page::CodePage;
 pub use deleted::DeletedTree;
 pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
+pub use local::TimeZone;
 pub use node::{
     Attributes, CaseRule, Deleted, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind,
     FileKind, FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, ORPHANS,

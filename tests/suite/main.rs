@@ -21,6 +21,8 @@ mod backends;
 mod backups;
 mod bitlocker;
 #[cfg(target_os = "linux")]
+mod bodyfile;
+#[cfg(target_os = "linux")]
 mod both_systems;
 mod claims;
 mod command_line;

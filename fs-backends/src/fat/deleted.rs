@@ -17,6 +17,7 @@ use super::dir::{ENTRY, LONG_NAME, LongName, MAX_DIRECTORY, PART, RawEntry, part
 use super::mounted::{FatFileSystem, Opened, ROOT, finding_of};
 use super::names;
 use super::table::Table;
+use crate::code_page::CodePage;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::extents::{BytesFile, ExtentFile, Extents, Place};
 use crate::node::{Deleted, FileData, NodeId};
@@ -39,7 +40,7 @@ struct Found {
 }
 
 /// The deleted entries of a directory that has these `bytes`; if the directory itself `is_deleted`, all of them.
-fn parse(bytes: &[u8], is_deleted: bool) -> Vec<Found> {
+fn parse(bytes: &[u8], page: CodePage, is_deleted: bool) -> Vec<Found> {
     let mut found = Vec::new();
     // Parts of a deleted long name, as they stand: the last one first.
     let mut parts: Vec<([u16; PART], u8)> = Vec::new();
@@ -52,7 +53,7 @@ fn parse(bytes: &[u8], is_deleted: bool) -> Vec<Found> {
             RawEntry::DELETED if is_part => parts.extend(part_of_long_name(entry)),
             RawEntry::DELETED => {
                 if let Some(raw) = RawEntry::parse_deleted(entry) {
-                    let name = name_of(&raw, &parts);
+                    let name = name_of(&raw, page, &parts);
                     found.push(Found { offset, raw, name });
                 }
                 parts.clear();
@@ -67,7 +68,7 @@ fn parse(bytes: &[u8], is_deleted: bool) -> Vec<Found> {
                 let long = std::mem::take(&mut long);
                 if let Some(raw) = RawEntry::parse(entry).filter(|raw| is_deleted && !raw.is_dots())
                 {
-                    let name = long.finish(raw.raw_name()).unwrap_or_else(|| raw.short_units());
+                    let name = long.finish(raw.raw_name()).unwrap_or_else(|| raw.short_units(page));
                     found.push(Found { offset, raw, name: wtf8::encode(name) });
                 }
             }
@@ -77,7 +78,7 @@ fn parse(bytes: &[u8], is_deleted: bool) -> Vec<Found> {
 }
 
 /// The long name that `parts` have for the deleted `raw`, or its short name without the first letter.
-fn name_of(raw: &RawEntry, parts: &[([u16; PART], u8)]) -> Vec<u8> {
+fn name_of(raw: &RawEntry, page: CodePage, parts: &[([u16; PART], u8)]) -> Vec<u8> {
     let mut short = *raw.raw_name();
     let sum = parts.last().map(|(_, sum)| *sum);
     // Each first letter gives another checksum, so one is right; it need not be one of a name.
@@ -98,7 +99,7 @@ fn name_of(raw: &RawEntry, parts: &[([u16; PART], u8)]) -> Vec<u8> {
         }
     }
     short[0] = LOST_LETTER;
-    wtf8::encode(raw.short_units_of(&short))
+    wtf8::encode(raw.short_units_of(&short, page))
 }
 
 /// Whether the long `name` ends as it has to for the short name `raw`: one that fills its parts, and has no end
@@ -159,7 +160,7 @@ impl Walk<'_> {
                 (bytes, extents)
             }
         };
-        for found in parse(&bytes, is_deleted) {
+        for found in parse(&bytes, self.files.options.code_page, is_deleted) {
             let Some(position) = extents.position(found.offset) else { continue };
             let node = NodeId(position.checked_div(byte_count(ENTRY)).unwrap_or(0));
             let mut own = path.to_vec();

@@ -37,6 +37,8 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::names;
+use crate::code_page::CodePage;
+use crate::local::TimeZone;
 use crate::node::{Times, Timestamp};
 use crate::wtf8;
 
@@ -123,8 +125,8 @@ impl RawEntry {
     }
 
     /// The 8.3 name `raw`, in the case that the entry gives it.
-    pub(super) fn short_units_of(&self, raw: &[u8; 11]) -> Vec<u16> {
-        names::short_name(raw, self.case)
+    pub(super) fn short_units_of(&self, raw: &[u8; 11], page: CodePage) -> Vec<u16> {
+        names::short_name(raw, self.case, page)
     }
 
     pub(super) fn is_directory(&self) -> bool {
@@ -149,23 +151,24 @@ impl RawEntry {
     }
 
     /// The 8.3 name.
-    pub(super) fn short_units(&self) -> Vec<u16> {
-        self.short_units_of(&self.name)
+    pub(super) fn short_units(&self, page: CodePage) -> Vec<u16> {
+        self.short_units_of(&self.name, page)
     }
 
     /// The 8.3 name, for messages.
-    pub(super) fn short_name(&self) -> String {
-        String::from_utf16_lossy(&self.short_units())
+    pub(super) fn short_name(&self, page: CodePage) -> String {
+        String::from_utf16_lossy(&self.short_units(page))
     }
 
-    /// The times; they are local without a zone, and taken for UTC.
-    pub(super) fn times(&self) -> Times {
-        let modified = timestamp(self.modified_date.get(), self.modified_time.get(), 0);
-        let created =
-            timestamp(self.created_date.get(), self.created_time.get(), self.created_10ms);
+    /// The times, which are kept as the clocks of `zone` showed them; of the last access only the day is.
+    pub(super) fn times(&self, zone: &TimeZone) -> Times {
+        let at =
+            |date: U16, time: u16, hundredths| zone.to_utc(timestamp(date.get(), time, hundredths));
+        let modified = at(self.modified_date, self.modified_time.get(), 0);
+        let created = at(self.created_date, self.created_time.get(), self.created_10ms);
         Times {
             modified,
-            accessed: timestamp(self.accessed_date.get(), 0, 0),
+            accessed: at(self.accessed_date, 0, 0),
             changed: modified,
             created: (self.created_date.get() != 0).then_some(created),
         }
@@ -217,6 +220,7 @@ pub(super) struct ListedEntry {
 /// The names of a directory, in their order on the volume.
 #[derive(Default)]
 pub(super) struct Listing {
+    page: CodePage,
     pub(super) entries: Vec<ListedEntry>,
     /// Hashes of the names as they compare, long and short, with the index of the entry; sorted.
     by_name: Vec<(u32, u32)>,
@@ -237,9 +241,9 @@ pub(super) struct Listing {
 const MAX_LOST: usize = 20;
 
 impl Listing {
-    /// Reads the directory `bytes`.
-    pub(super) fn parse(bytes: &[u8]) -> Self {
-        let mut listing = Self::default();
+    /// Reads the directory `bytes`, whose short names are of `page`.
+    pub(super) fn parse(bytes: &[u8], page: CodePage) -> Self {
+        let mut listing = Self { page, ..Self::default() };
         let mut long = LongName::default();
         let (entries, _) = bytes.as_chunks::<ENTRY>();
         let mut offset: u64 = 0;
@@ -272,7 +276,7 @@ impl Listing {
             }
             return;
         };
-        let mut short = raw.short_units();
+        let mut short = raw.short_units(self.page);
         // QUIRK: the crate fatfs gives `.` and `..` long names, of one entry each.
         let is_entry = |number: usize, with_long_names: usize| {
             let number = if long.is_met { with_long_names } else { number };
@@ -318,7 +322,7 @@ impl Listing {
             .take_while(|(hash, _)| *hash == key)
             .filter_map(|(_, index)| self.entries.get(usize::try_from(*index).ok()?))
             .filter(|entry| {
-                let mut short = entry.raw.short_units();
+                let mut short = entry.raw.short_units(self.page);
                 names::fold(&mut short);
                 short == wanted || names::folded(&entry.name).as_ref() == Some(&wanted)
             });
@@ -481,7 +485,7 @@ mod tests {
         bytes.extend(short(b"DIR        ", 0x10));
         bytes.extend([0; 32]);
         bytes.extend(short(b"AFTER      ", 0x20));
-        let listing = Listing::parse(&bytes);
+        let listing = Listing::parse(&bytes, CodePage::default());
         let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
         assert_eq!(names(&listing), shown);
         assert_eq!(listing.lost_long_names, ["STRAY~1.TXT"]);
@@ -502,7 +506,7 @@ mod tests {
         bytes.extend(long("..", b"..         "));
         bytes.extend(short(b"..         ", 0x10));
         bytes.extend(short(b"FILE       ", 0x20));
-        let listing = Listing::parse(&bytes);
+        let listing = Listing::parse(&bytes, CodePage::default());
         assert!(listing.own.is_some() && listing.above.is_some());
         assert_eq!(names(&listing), ["FILE"]);
         assert!(listing.lost_long_names.is_empty());
@@ -515,7 +519,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes.drain(gap * 32..(gap + 1) * 32);
             bytes.extend(short(b"ALONGN~1TEX", 0x20));
-            let listing = Listing::parse(&bytes);
+            let listing = Listing::parse(&bytes, CodePage::default());
             assert_eq!(names(&listing), ["ALONGN~1.TEX"], "{gap}");
             assert_eq!(listing.lost_long_names, ["ALONGN~1.TEX"], "{gap}");
         }

@@ -115,7 +115,7 @@ impl FileSystem for FatFileSystem {
             return Err(FsError::is_a_directory());
         }
         self.content(node, &entry, &|code, line| {
-            self.log.add(finding_of(node, &entry.short_name(), code, line));
+            self.log.add(finding_of(node, &self.short_name(&entry), code, line));
         })
     }
 }
