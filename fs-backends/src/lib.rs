@@ -77,6 +77,8 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+pub mod code_page;
+pub mod deleted;
 pub mod driver;
 pub mod error;
 #[cfg(feature = "ext4")]
@@ -88,6 +90,7 @@ pub mod fat;
 #[cfg(any(feature = "ext4", feature = "xfs"))]
 mod kept;
 pub mod links;
+pub mod local;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
@@ -106,12 +109,15 @@ pub mod wtf8;
 #[cfg(feature = "xfs")]
 pub mod xfs;
 
+pub use code_page::CodePage;
+pub use deleted::DeletedTree;
 pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
+pub use local::TimeZone;
 pub use node::{
-    Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, Owner, StreamInfo,
-    StreamName, Times, Usage,
+    Attributes, CaseRule, Deleted, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind,
+    FileKind, FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, ORPHANS,
+    Owner, StreamInfo, StreamName, Times, Usage,
 };
 pub use registry::{DRIVERS, detect};
 pub use time::Timestamp;

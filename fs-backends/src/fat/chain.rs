@@ -163,7 +163,7 @@ impl ClusterSet {
     }
 
     /// Adds `cluster`; whether it is new.
-    fn insert(&mut self, cluster: u32) -> bool {
+    pub(super) fn insert(&mut self, cluster: u32) -> bool {
         let bit = 1_u64.rotate_left(cluster);
         let word = usize::try_from(cluster / 64).ok().and_then(|word| self.0.get_mut(word));
         let Some(word) = word else { return true };
