@@ -15,6 +15,7 @@ impl Compat {
     pub(super) const HAS_JOURNAL: Self = Self(0x0004);
     pub(super) const DIR_INDEX: Self = Self(0x0020);
     pub(super) const SPARSE_SUPER2: Self = Self(0x0200);
+    pub(super) const ORPHAN_FILE: Self = Self(0x1000);
 }
 
 /// One bit of `s_feature_incompat`.
@@ -76,7 +77,7 @@ const COMPAT: [Known; 12] = [
     (Compat::SPARSE_SUPER2.0, "sparse_super2", Read),
     (0x0400, "fast_commit", Read),
     (0x0800, "stable_inodes", NoMatter),
-    (0x1000, "orphan_file", Read),
+    (Compat::ORPHAN_FILE.0, "orphan_file", Read),
 ];
 
 /// Every bit of `s_feature_incompat`.

@@ -144,6 +144,8 @@ pub(super) struct Inode {
     pub(super) size_is_possible: bool,
     /// Whether it says that it was deleted.
     pub(super) is_deleted: bool,
+    /// When it was deleted, or the next inode of the list of orphans.
+    pub(super) deletion: u32,
     /// Its block of extended attributes, 0 if it has none.
     pub(super) attribute_block: u64,
     allocated: u64,
@@ -159,6 +161,20 @@ impl Inode {
     /// # Errors
     /// `NotFound` for an inode that is not in use, `Corrupt` for a bad checksum or type.
     pub(super) fn parse(
+        superblock: &Superblock,
+        number: u32,
+        bytes: &[u8],
+        at: u64,
+    ) -> FsResult<Self> {
+        let inode = Self::parse_unlinked(superblock, number, bytes, at)?;
+        if inode.links == 0 { Err(FsError::not_found()) } else { Ok(inode) }
+    }
+
+    /// The same of an inode that may have no names any more.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; `NotFound` for an inode that was never used.
+    pub(super) fn parse_unlinked(
         superblock: &Superblock,
         number: u32,
         bytes: &[u8],
@@ -183,6 +199,9 @@ impl Inode {
     ) -> FsResult<Self> {
         let (raw, extra) = split(&changed.bytes, 0)?;
         let mut inode = Self::of(superblock, number, (raw, &extra), 0)?;
+        if inode.links == 0 {
+            return Err(FsError::not_found());
+        }
         inode.allocated = inode.allocated.max(changed.added);
         Ok(inode)
     }
@@ -202,6 +221,7 @@ impl Inode {
             has_blocks: true,
             size_is_possible: size <= largest(superblock, flags),
             is_deleted: false,
+            deletion: 0,
             attribute_block: 0,
             allocated: size,
             generation: 0,
@@ -217,9 +237,6 @@ impl Inode {
         (raw, extra): (&RawInode, &RawExtra),
         at: u64,
     ) -> FsResult<Self> {
-        if raw.links_count.get() == 0 {
-            return Err(FsError::not_found());
-        }
         let kind = kind(raw.mode.get())
             .ok_or_else(|| FsError::corrupt("inode has an unknown file type").at(at))?;
         let flags = Flags(raw.flags.get());
@@ -245,6 +262,7 @@ impl Inode {
             size_is_possible: size <= largest(superblock, flags),
             // A small number is that of the next inode in the list of orphans.
             is_deleted: raw.dtime.get() > superblock.inodes_count,
+            deletion: raw.dtime.get(),
             attribute_block,
             allocated,
             generation: raw.generation.get(),

@@ -34,6 +34,7 @@ mod journal_tags;
 mod map;
 mod mounted;
 mod nokey;
+mod orphans;
 mod recovery;
 mod replayed;
 mod runs;

@@ -1,7 +1,7 @@
 //! A mounted ext2, ext3 or ext4.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use volfold_block::{Finding, FindingLog, bytes_to_index, code};
 
@@ -11,13 +11,13 @@ use super::index::{Indexes, damaged_directory};
 use super::inode::{FAST_LINK, Flags, Inode};
 use super::superblock::Primary;
 use super::volume::Volume;
-use super::{check, inline, inode, map, recovery};
+use super::{check, inline, inode, map, orphans, recovery};
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
 use crate::node::{
-    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata, Name,
-    NodeId, StreamName, Usage,
+    Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
+    Name, NodeId, ORPHANS, StreamName, Usage,
 };
 use crate::uuid::uuid_text;
 use crate::ways::{NameKind, Way, Ways};
@@ -33,6 +33,8 @@ pub(super) struct Ext4 {
     info: FsInfo,
     indexes: Indexes,
     ways: Ways,
+    /// The inodes of deleted files that keep their content, once they were asked for.
+    orphans: OnceLock<Vec<u32>>,
     /// What was noticed since it was mounted.
     log: FindingLog,
 }
@@ -46,7 +48,8 @@ impl Ext4 {
         let ways = Ways::default();
         let root = u64::from(inode::ROOT);
         ways.replace(root, Way { parent: root, position: 0 });
-        Ok(Self { volume, info, indexes: Indexes::new()?, ways, log: FindingLog::new() })
+        let (indexes, log) = (Indexes::new()?, FindingLog::new());
+        Ok(Self { volume, info, indexes, ways, orphans: OnceLock::new(), log })
     }
 
     /// The inode of `node`, and its bytes.
@@ -61,6 +64,82 @@ impl Ext4 {
             }
         })?;
         Ok((inode, bytes))
+    }
+
+    /// The content of `inode`, whose bytes are `bytes`.
+    fn open_inode(&self, inode: &Inode, bytes: &[u8]) -> FsResult<Arc<dyn FileData>> {
+        match inode.kind {
+            FileKind::Regular => {}
+            FileKind::Directory => return Err(FsError::is_a_directory()),
+            _ => return Err(FsError::unsupported("node has no content")),
+        }
+        if inode.is_encrypted() {
+            return Err(FsError::encrypted());
+        }
+        if inode.flags.has(Flags::INLINE_DATA) {
+            if !inode.size_is_possible {
+                return Err(map::impossible_size());
+            }
+            let bytes = inline::read_file(inode, bytes)?;
+            return Ok(Arc::new(BytesFile::padded(bytes, inode.size)));
+        }
+        let (extents, mapped) = map::read_counted(&self.volume, inode)?;
+        if let Some(mapped) = mapped
+            && map::has_other_count(&self.volume, inode, mapped)?
+        {
+            self.log.add(Finding::warning(
+                code::EXT4_BLOCK_COUNT,
+                format!("inode {} counts other blocks than its map has", inode.number),
+            ));
+        }
+        Ok(Arc::new(ExtentFile::new(self.volume.data(), extents, inode.size, inode.size)?))
+    }
+
+    /// Where the link `inode` leads.
+    fn target(&self, inode: &Inode, bytes: &[u8]) -> FsResult<LinkTarget> {
+        if inode.kind != FileKind::Symlink {
+            return Err(FsError::not_a_link());
+        }
+        if inode.is_encrypted() {
+            return Err(FsError::encrypted());
+        }
+        if inode.size == 0 || inode.size > MAX_TARGET {
+            return Err(FsError::corrupt("link target has an invalid length"));
+        }
+        let size = bytes_to_index(inode.size)?;
+        if inode.flags.has(Flags::INLINE_DATA) {
+            return Ok(LinkTarget(inline::read_sized(inode, bytes)?));
+        }
+        if !inode.has_blocks {
+            return match inode.block.get(..size) {
+                Some(target) if inode.size < FAST_LINK => Ok(LinkTarget(target.to_vec())),
+                _ => Err(FsError::corrupt("link target leaves its inode")),
+            };
+        }
+        let content = map::open(&self.volume, inode)?;
+        if content.extent_at(0)?.length < inode.size {
+            return Err(FsError::corrupt("link target lies in pieces"));
+        }
+        let mut target = vec![0; size];
+        content.read_at(0, &mut target)?;
+        Ok(LinkTarget(target))
+    }
+
+    /// The inode of the deleted file `node`, and its bytes.
+    fn orphan(&self, node: NodeId) -> FsResult<(Inode, Vec<u8>)> {
+        let number = inode_number(node)?;
+        let known = match self.orphans.get() {
+            Some(known) => known,
+            None => {
+                let found = orphans::list(&self.volume)?;
+                self.orphans.get_or_init(|| found.iter().map(|inode| inode.number).collect())
+            }
+        };
+        if !known.contains(&number) {
+            return Err(FsError::not_found());
+        }
+        let mut bytes = Vec::new();
+        Ok((orphans::read(&self.volume, number, &mut bytes)?, bytes))
     }
 
     fn directory(&self, node: NodeId) -> FsResult<Directory<'_>> {
@@ -260,32 +339,7 @@ impl FileSystem for Ext4 {
 
     fn read_link(&self, node: NodeId) -> FsResult<LinkTarget> {
         let (inode, bytes) = self.inode(node)?;
-        if inode.kind != FileKind::Symlink {
-            return Err(FsError::not_a_link());
-        }
-        if inode.is_encrypted() {
-            return Err(FsError::encrypted());
-        }
-        if inode.size == 0 || inode.size > MAX_TARGET {
-            return Err(FsError::corrupt("link target has an invalid length"));
-        }
-        let size = bytes_to_index(inode.size)?;
-        if inode.flags.has(Flags::INLINE_DATA) {
-            return Ok(LinkTarget(inline::read_sized(&inode, &bytes)?));
-        }
-        if !inode.has_blocks {
-            return match inode.block.get(..size) {
-                Some(target) if inode.size < FAST_LINK => Ok(LinkTarget(target.to_vec())),
-                _ => Err(FsError::corrupt("link target leaves its inode")),
-            };
-        }
-        let content = map::open(&self.volume, &inode)?;
-        if content.extent_at(0)?.length < inode.size {
-            return Err(FsError::corrupt("link target lies in pieces"));
-        }
-        let mut target = vec![0; size];
-        content.read_at(0, &mut target)?;
-        Ok(LinkTarget(target))
+        self.target(&inode, &bytes)
     }
 
     fn has_extended_attributes(&self) -> bool {
@@ -302,36 +356,39 @@ impl FileSystem for Ext4 {
         ExtendedAttributes::open(&self.volume, &inode, &bytes)?.value(name)
     }
 
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        for inode in orphans::list(&self.volume)? {
+            let has_map = inode.kind == FileKind::Regular && !inode.flags.has(Flags::INLINE_DATA);
+            let extents = if has_map { map::read(&self.volume, &inode).ok() } else { None };
+            let name = format!("inode-{}", inode.number).into_bytes();
+            let found = Deleted {
+                path: vec![ORPHANS.to_vec(), name],
+                metadata: inode.metadata(),
+                places: extents.as_ref().map(orphans::places).unwrap_or_default(),
+            };
+            if visit(found).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
+        let (inode, bytes) = self.orphan(node)?;
+        self.open_inode(&inode, &bytes)
+    }
+
+    fn read_deleted_link(&self, node: NodeId) -> FsResult<LinkTarget> {
+        let (inode, bytes) = self.orphan(node)?;
+        self.target(&inode, &bytes)
+    }
+
     fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {
         let (inode, bytes) = self.inode(node)?;
         if *stream != StreamName::MAIN {
             return Err(FsError::not_found());
         }
-        match inode.kind {
-            FileKind::Regular => {}
-            FileKind::Directory => return Err(FsError::is_a_directory()),
-            _ => return Err(FsError::unsupported("node has no content")),
-        }
-        if inode.is_encrypted() {
-            return Err(FsError::encrypted());
-        }
-        if inode.flags.has(Flags::INLINE_DATA) {
-            if !inode.size_is_possible {
-                return Err(map::impossible_size());
-            }
-            let bytes = inline::read_file(&inode, &bytes)?;
-            return Ok(Arc::new(BytesFile::padded(bytes, inode.size)));
-        }
-        let (extents, mapped) = map::read_counted(&self.volume, &inode)?;
-        if let Some(mapped) = mapped
-            && map::has_other_count(&self.volume, &inode, mapped)?
-        {
-            self.log.add(Finding::warning(
-                code::EXT4_BLOCK_COUNT,
-                format!("inode {} counts other blocks than its map has", inode.number),
-            ));
-        }
-        Ok(Arc::new(ExtentFile::new(self.volume.data(), extents, inode.size, inode.size)?))
+        self.open_inode(&inode, &bytes)
     }
 }
 

@@ -2,6 +2,10 @@
 
 mod attributes;
 #[cfg(target_os = "linux")]
+mod layouts;
+#[cfg(target_os = "linux")]
+mod orphans;
+#[cfg(target_os = "linux")]
 mod programs;
 
 use std::sync::Arc;
@@ -19,4 +23,9 @@ fn mount(bytes: &[u8]) -> FsResult<Arc<dyn FileSystem>> {
     let driver = DRIVERS.iter().find(|driver| driver.id() == "ext4").expect("the driver");
     let reader = VolumeReader::uncached(Arc::new(MemoryDevice::new(bytes)));
     driver.mount(reader, ReadOptions::default())
+}
+
+#[cfg(target_os = "linux")]
+fn mount_file(image: &std::path::Path) -> FsResult<Arc<dyn FileSystem>> {
+    mount(&std::fs::read(image).expect("an image"))
 }

@@ -23,7 +23,7 @@ fn below(folder: &Path) -> PathBuf {
 }
 
 /// The attributes of what lies at `path`: name, SHA-256 of the value.
-fn of_host(path: &Path) -> Vec<(Vec<u8>, String)> {
+pub(super) fn of_host(path: &Path) -> Vec<(Vec<u8>, String)> {
     let mut list = vec![0; 1 << 16];
     let length = rustix::fs::llistxattr(path, &mut list[..]).expect("a list of attributes");
     let names = list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
