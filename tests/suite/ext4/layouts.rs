@@ -280,11 +280,11 @@ fn kernel_facts(path: &Path) -> Facts {
         links: facts.nlink(),
         owner: (facts.uid(), facts.gid(), facts.mode() & 0o7777),
         device: matches!(kind, 'c' | 'b')
-            .then(|| (rustix::fs::major(device), rustix::fs::minor(device))),
+            .then_some((rustix::fs::major(device), rustix::fs::minor(device))),
         modified: (facts.mtime(), nanoseconds(facts.mtime_nsec())),
         accessed: (facts.atime(), nanoseconds(facts.atime_nsec())),
         changed: (facts.ctime(), nanoseconds(facts.ctime_nsec())),
-        created: has_creation.then(|| (more.stx_btime.tv_sec, more.stx_btime.tv_nsec)),
+        created: has_creation.then_some((more.stx_btime.tv_sec, more.stx_btime.tv_nsec)),
         content: match kind {
             'f' => content_of_kernel(path, facts.size()),
             'l' => fs::read_link(path).expect("a link").to_string_lossy().into_owned(),

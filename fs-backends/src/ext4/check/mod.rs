@@ -518,7 +518,7 @@ impl Check<'_> {
     ) {
         let superblock = &self.volume.superblock;
         // Files that were deleted while they were open keep their place until a mount for writing.
-        let may_keep = superblock.has_orphans
+        let may_keep = superblock.has_orphans()
             || superblock.features.incompat(Incompat::RECOVER)
             || superblock.has_errors;
         let (mut free, mut kept) = (0_u64, 0_u64);
