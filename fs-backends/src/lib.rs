@@ -94,6 +94,8 @@ pub mod local;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+mod posix_acl;
 pub mod registry;
 #[cfg(test)]
 mod testing;

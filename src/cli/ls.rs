@@ -43,6 +43,9 @@ pub(crate) struct LsArguments {
     /// Print JSON, version 1
     #[arg(long, conflicts_with = "long")]
     json: bool,
+    /// With --json: the extended attributes of each entry
+    #[arg(long, requires = "json")]
+    xattrs: bool,
     /// Print a body file for timelines (The Sleuth Kit 3), as mactime and plaso read it
     #[arg(long, conflicts_with_all = ["long", "json"])]
     bodyfile: bool,
@@ -72,7 +75,7 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
     if start.kind == FileKind::Directory {
         let report = &mut opened.report;
         walk::walk(tree, start.node, &path, arguments.recursive, &mut |event| match event {
-            Event::Node(visit) => printer.entry(&visit),
+            Event::Node(visit) => printer.entry(&visit, report),
             Event::Failed(path, error) => {
                 report.file(path, &error);
                 Ok(())
@@ -80,7 +83,8 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
         })?;
     } else {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        printer.entry(&Visit { path: &path, name, metadata: &start, depth: 0 })?;
+        let visit = Visit { path: &path, name, metadata: &start, depth: 0 };
+        printer.entry(&visit, &mut opened.report)?;
     }
     let outcome = opened.end();
     end(arguments, out, &opened.report)?;
@@ -128,9 +132,9 @@ impl<W: Write> Printer<'_, W> {
         if self.arguments.json { self.out.write_all(BEGIN) } else { Ok(()) }
     }
 
-    fn entry(&mut self, visit: &Visit<'_>) -> io::Result<()> {
+    fn entry(&mut self, visit: &Visit<'_>, report: &mut Report<'_>) -> io::Result<()> {
         if self.arguments.json {
-            return self.entry_json(visit);
+            return self.entry_json(visit, report);
         }
         if self.arguments.bodyfile {
             return self.entry_body(visit);
@@ -211,8 +215,13 @@ impl<W: Write> Printer<'_, W> {
         self.tree.read_link(metadata.node).ok().map(|target| target.0)
     }
 
-    fn entry_json(&mut self, visit: &Visit<'_>) -> io::Result<()> {
-        let entry = EntryInfo::of(self.tree, visit.path, visit.metadata);
+    fn entry_json(&mut self, visit: &Visit<'_>, report: &mut Report<'_>) -> io::Result<()> {
+        let mut entry = EntryInfo::of(self.tree, visit.path, visit.metadata);
+        if self.arguments.xattrs
+            && let Err(error) = entry.add_xattrs(self.tree, visit.metadata.node)
+        {
+            report.file(visit.path, &error);
+        }
         self.out.write_all(if self.first { b"\n" } else { b",\n" })?;
         self.first = false;
         serde_json::to_writer(&mut self.out, &entry)?;

@@ -35,6 +35,7 @@ mod deleted;
 mod documents;
 #[cfg(target_os = "linux")]
 mod export;
+mod ext4;
 #[cfg(target_os = "linux")]
 mod extract;
 #[cfg(target_os = "linux")]

@@ -282,6 +282,7 @@ codes! {
     EXT4_ENTRY_TYPE = "ext4-entry-type", content, "A name on an ext volume is recorded as another type of file than its inode is.", "The inode may belong to another file by now; compare the content with a copy from elsewhere.";
     EXT4_FAST_COMMITS_NOT_REPLAYED = "ext4-fast-commits-not-replayed", content, "Fast commits in the journal of an ext volume were not applied; the newest changes may be missing.", "Mount a copy of the image with Linux, or run `e2fsck` on it, to have them applied.";
     EXT4_GROUP_DESCRIPTORS = "ext4-group-descriptors", content, "Block groups of an ext volume have damaged descriptors.", "`e2fsck` on a copy repairs them.";
+    EXT4_HASH_TREE = "ext4-hash-tree", other, "The tree by which names of a directory on an ext volume are found is damaged; names are searched one by one.", "Every name that is there is still found; `e2fsck -D` on a copy makes the tree anew.";
     EXT4_INODE_UNUSED = "ext4-inode-unused", content, "A name on an ext volume leads to an inode that is deleted or was never used.", "The file is lost or was being deleted; a backup may have it.";
     EXT4_JOURNAL_DAMAGED = "ext4-journal-damaged", content, "The journal of an ext volume is damaged; changes after the damage may be missing.", "`e2fsck` on a copy shows what is left of it.";
     EXT4_JOURNAL_EMPTY = "ext4-journal-empty", content, "An ext volume was not unmounted, and its journal holds nothing to apply; the newest changes may be missing.", "A volume that was idle when its image was made looks like this, and so does a damaged journal: compare the newest files with the owner's.";
@@ -290,6 +291,7 @@ codes! {
     EXT4_METADATA_DAMAGED = "ext4-metadata-damaged", content, "A structure of an ext volume is damaged or has a bad checksum.", "What it describes is refused; `e2fsck` on a copy of the image may bring some of it back.";
     EXT4_SPACE_LOST = "ext4-space-lost", other, "Blocks or inodes of an ext volume are marked as in use, and nothing uses them.", "Nothing that has a name depends on it.";
     EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
+    EXT4_UNKNOWN_FEATURES = "ext4-unknown-features", other, "An ext volume has features that are newer than this program and that a reader need not know.", "What is shown can be read all the same; a newer version may know more.";
     XFS_BACKUP_SUPERBLOCK = "xfs-backup-superblock", other, "The superblock of an XFS volume is damaged; that of another allocation group is used.", "`xfs_repair` on a copy of the image repairs it.";
     XFS_CUT_SHORT = "xfs-cut-short", content, "An XFS volume is larger than what holds it; what is missing is an error.", "The image or partition is cut off: compare its size with the disk, and copy it again.";
     XFS_DIRECTORY_CONTRADICTION = "xfs-directory-contradiction", content, "A directory of an XFS volume says that it lies in another directory than it was found in.", "Its names may be those of another directory; `xfs_repair -n` on a copy of the image says more.";

@@ -1,7 +1,9 @@
 //! What the integration tests share: the test images, listings, and comparisons with them.
 
+pub(crate) mod attributes;
 pub(crate) mod compare;
 pub(crate) mod corpus;
+pub(crate) mod damage;
 pub(crate) mod fixtures;
 pub(crate) mod listing;
 #[cfg(target_os = "linux")]
