@@ -54,12 +54,15 @@ fn offset(text: &str) -> Option<i32> {
     Some(if sign == "-" { seconds.saturating_neg() } else { seconds })
 }
 
+/// As it can be read again.
 impl fmt::Display for TimeZone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.iana_name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "{:?}", self.0),
+        if let Some(name) = self.0.iana_name() {
+            return f.write_str(name);
         }
+        let seconds = self.0.to_fixed_offset().map_or(0, tz::Offset::seconds);
+        let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs() / 60);
+        write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
     }
 }
 
@@ -108,6 +111,21 @@ mod tests {
         assert_eq!(utc("Europe/Berlin", 1_774_751_400), 1_774_751_400 - 3600);
         assert_eq!(utc("Europe/Berlin", 1_792_895_400), 1_792_895_400 - 7200);
         assert_eq!(utc("Europe/Berlin", i64::MAX), i64::MAX);
+    }
+
+    #[test]
+    fn a_zone_is_written_as_it_is_read() {
+        for (text, wanted) in [
+            ("UTC", "UTC"),
+            ("Europe/Berlin", "Europe/Berlin"),
+            ("+0530", "+05:30"),
+            ("-3", "-03:00"),
+            ("+0", "UTC"),
+        ] {
+            let zone: TimeZone = text.parse().unwrap();
+            assert_eq!(zone.to_string(), wanted);
+            assert_eq!(wanted.parse::<TimeZone>().unwrap(), zone);
+        }
     }
 
     #[test]

@@ -161,8 +161,8 @@ mod tests {
             (0o1770, "-rwxrwx--T"),
         ] {
             let owner = Some(volfold_fs::Owner { uid: 0, gid: 0, mode: bits });
-            let node = volfold_fs::NodeId(1);
-            let metadata = Metadata { owner, ..Metadata::new(node, FileKind::Regular) };
+            let mut metadata = Metadata::new(volfold_fs::NodeId(1), FileKind::Regular);
+            metadata.owner = owner;
             assert_eq!(mode(&metadata), shown);
         }
     }

@@ -28,6 +28,7 @@
 //! | 0x0E   | 12   | `name_1`       |                                               |
 //! | 0x1C   | 4    | `name_2`       |                                               |
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::{offset_of, size_of};
 use std::ops::ControlFlow;
@@ -235,10 +236,15 @@ pub(super) struct Listing {
     pub(super) has_more: bool,
     /// The short names of the first entries whose long name is damaged or of another entry.
     pub(super) lost_long_names: Vec<String>,
+    /// The names that the first entries without one, or with that of another, were given.
+    pub(super) given_names: Vec<String>,
 }
 
-/// LIMIT: lost long names of one directory that are told.
+/// LIMIT: lost long names of one directory that are told, and names that were given.
 const MAX_LOST: usize = 20;
+
+/// What an entry is called whose name is blank.
+const BLANK: u16 = 0x5F;
 
 impl Listing {
     /// Reads the directory `bytes`, whose short names are of `page`.
@@ -264,9 +270,53 @@ impl Listing {
             listing.has_more = entries.iter().skip(read).any(is_plausible);
         }
         listing.by_name.sort_unstable();
+        listing.tell_apart();
         listing.by_name.shrink_to_fit();
         listing.entries.shrink_to_fit();
         listing
+    }
+
+    /// Gives each entry that is called as one before it is a name of its own: `NAME~2`.
+    fn tell_apart(&mut self) {
+        let is_twin = |pair: &[(u32, u32)]| matches!(pair, [(a, _), (b, _)] if a == b);
+        if !self.by_name.windows(2).any(is_twin) {
+            return;
+        }
+        let mut met: HashMap<Box<[u8]>, u32> = HashMap::new();
+        let mut given = Vec::new();
+        for (entry, index) in self.entries.iter_mut().zip(0_u32..) {
+            let Some(mut count) = met.get(&entry.name).copied() else {
+                met.insert(entry.name.clone(), 1);
+                continue;
+            };
+            let mut name = entry.name.clone();
+            while met.contains_key(&name) {
+                count = count.saturating_add(1);
+                name = [&*entry.name, format!("~{count}").as_bytes()].concat().into_boxed_slice();
+            }
+            met.insert(entry.name.clone(), count);
+            met.insert(name.clone(), 1);
+            given.push((index, name));
+        }
+        for (index, name) in given {
+            if let Some(mut units) = wtf8::decode(&name) {
+                names::fold(&mut units);
+                self.by_name.push((hash(&units), index));
+            }
+            self.give_name(&name);
+            if let Some(entry) =
+                usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index))
+            {
+                entry.name = name;
+            }
+        }
+        self.by_name.sort_unstable();
+    }
+
+    fn give_name(&mut self, name: &[u8]) {
+        if self.given_names.len() < MAX_LOST {
+            self.given_names.push(String::from_utf8_lossy(name).into_owned());
+        }
     }
 
     fn add(&mut self, bytes: &[u8; ENTRY], offset: u64, long: LongName) {
@@ -300,6 +350,10 @@ impl Listing {
             self.lost_long_names.push(String::from_utf16_lossy(&short));
         }
         let mut shown = found.unwrap_or_else(|| short.clone());
+        if shown.is_empty() {
+            shown.push(BLANK);
+            self.give_name(b"_");
+        }
         let name = wtf8::encode(shown.iter().copied()).into_boxed_slice();
         for units in [&mut shown, &mut short] {
             names::fold(units);
@@ -510,6 +564,24 @@ mod tests {
         assert!(listing.own.is_some() && listing.above.is_some());
         assert_eq!(names(&listing), ["FILE"]);
         assert!(listing.lost_long_names.is_empty());
+    }
+
+    #[test]
+    fn entries_without_a_name_of_their_own_are_given_one() {
+        let mut bytes = Vec::new();
+        for name in [b"A       TXT", b"           ", b"A       TXT", b"           ", b"A       TXT"]
+        {
+            bytes.extend(short(name, 0x20));
+        }
+        bytes.extend(long("A.TXT~2", b"A~1     TXT"));
+        bytes.extend(short(b"A~1     TXT", 0x20));
+        let listing = Listing::parse(&bytes, CodePage::default());
+        let wanted = ["A.TXT", "_", "A.TXT~2", "_~2", "A.TXT~3", "A.TXT~2~2"];
+        assert_eq!(names(&listing), wanted);
+        assert_eq!(listing.given_names, ["_", "_", "A.TXT~2", "_~2", "A.TXT~3", "A.TXT~2~2"]);
+        for (entry, name) in listing.entries.iter().zip(wanted) {
+            assert_eq!(listing.find(name.as_bytes()).unwrap().offset, entry.offset, "{name}");
+        }
     }
 
     #[test]

@@ -236,6 +236,11 @@ impl FatFileSystem {
             );
             note(code::FAT_LONG_NAME, &line);
         }
+        for name in &opened.listing.given_names {
+            let line =
+                format!("an entry without a name, or with that of another, is shown as {name}");
+            note(code::FAT_NAME, &line);
+        }
         if opened.listing.has_more {
             note(
                 code::FAT_DIRECTORY,

@@ -657,3 +657,30 @@ fn a_deleted_entry_that_makes_no_sense_harms_nothing() {
         }
     }
 }
+
+#[test]
+fn a_floppy_of_dos_1_is_read_without_a_boot_sector() {
+    for (kilobytes, name) in
+        [("160", "A.TXT"), ("180", "B.TXT"), ("320", "C.TXT"), ("360", "D.TXT")]
+    {
+        let scratch = Scratch::new("fat");
+        let bytes = noise(30_000, 5);
+        scratch.write(name, &bytes);
+        let format = ["-i", "image", "-C", "-f", kilobytes, "::"];
+        if !scratch.run("mformat", &format) || !scratch.run("mcopy", &["-i", "image", name, "::"]) {
+            return;
+        }
+        let mut image = scratch.image();
+        image[..512].fill(0);
+        // Of a program that starts the machine, and says nothing of the disk.
+        image[..3].copy_from_slice(&[0xEB, 0x2F, 0x14]);
+        scratch.write("image", &image);
+        assert!(scratch.run("mdir", &["-i", "image", &format!("::{name}")]), "mtools reads it too");
+        let fs = mount(&FatDriver, image.clone()).unwrap();
+        assert_eq!(read(&*fs, name).unwrap(), bytes);
+        assert_eq!(fs.info().kind, "fat12");
+        assert_eq!(fs.info().size, image.len() as u64);
+        image[512 + 1] = 0;
+        assert_eq!(kind_of(mount(&FatDriver, image)), FsErrorKind::Corrupt);
+    }
+}

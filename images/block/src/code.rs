@@ -262,6 +262,7 @@ codes! {
     FAT_CROSS_LINK = "fat-cross-link", content, "Two files or directories on FAT share clusters.", "The first that was read is given, the shared part of the other is refused. At most one of them is right: compare both with another copy.";
     FAT_DIRECTORY = "fat-directory", content, "A directory on FAT does not agree with the entry that leads to it.", "Look whether the names in it are those that you expect.";
     FAT_LONG_NAME = "fat-long-name", content, "The long name of a file on FAT does not fit its short name, which is shown in its place.", "Old programs that do not know long names leave such entries; else the directory is damaged.";
+    FAT_NAME = "fat-name", content, "An entry of a directory on FAT has a blank name, or that of another entry; it is shown under a name of its own.", "Compare both files: the directory is damaged, or was made to hide one of them.";
     FAT_LOST_CLUSTERS = "fat-lost-clusters", other, "Clusters of a FAT volume are marked as used and belong to no file.", "They may hold files whose entries were lost; a carving tool finds them.";
     FAT_DIRTY = "fat-dirty", other, "A FAT volume was not closed cleanly.";
     FAT_ROOT = "fat-root", content, "The root directory of a FAT volume cannot be read.", "`fsck.fat` on a copy can find lost files.";

@@ -4,6 +4,7 @@
 whether it is there, has `unreadable` in place of its hash.
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -125,11 +126,15 @@ def on_ntfs():
 
     image = ntfs.make("ntfs-deleted", 8 << 20, tree.load(["short"], "ntfs"), also=write)
     with tools.mounted("ntfs", image, "rw,streams_interface=windows") as root:
+        # It has a record of its own before that of `over.bin` is free.
+        with open(os.path.join(root, "filler"), "wb", buffering=0) as filler:
+            os.remove(os.path.join(root, "over.bin"))
+            fill(filler)
         for path in files:
-            os.remove(os.path.join(root, path))
+            if path != "over.bin":
+                os.remove(os.path.join(root, path))
         os.rmdir(os.path.join(root, "docs/old/deep"))
         os.rmdir(os.path.join(root, "docs/old"))
-    take(image, files["over.bin"])
     deleted = Deleted().directory("docs/old").directory("docs/old/deep")
     for path, content in files.items():
         deleted.file(path, content, is_gone=path == "over.bin")
@@ -137,16 +142,8 @@ def on_ntfs():
     return deleted.finish(fixture, image)
 
 
-def take(image, content):
-    """Marks a cluster of `content` as in use in $Bitmap."""
-    with open(image, "rb") as file:
-        cluster = file.read().index(content[4096:8192]) // 4096
-    record = ntfs.Record(image, 6)
-    at = record.attribute(ntfs.ATTR_DATA)
-    # The run list of a fresh volume has one run: its length, and where it begins.
-    runs = at + int.from_bytes(record.data[at + 0x20 : at + 0x22], "little")
-    sizes = record.data[runs]
-    start = runs + 1 + (sizes & 15)
-    bitmap = int.from_bytes(record.data[start : start + (sizes >> 4)], "little") * 4096
-    byte = bitmap + cluster // 8
-    tools.patch(image, byte, bytes([tools.peek(image, byte, 1)[0] | 1 << cluster % 8]))
+def fill(file):
+    """Takes all clusters that are free."""
+    with contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(range(256)) * 16)
