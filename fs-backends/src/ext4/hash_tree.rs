@@ -58,9 +58,9 @@ pub(super) fn find(
     hashed: &[u8],
     matches: &Matches<'_>,
 ) -> FsResult<Answer> {
-    let mut root = directory.volume().block_buffer()?;
-    let mut search = Search { directory, path: Vec::new(), leaf: Vec::new() };
-    match search.run(&mut root, hashed, matches) {
+    let leaf = directory.volume().block_buffer()?;
+    let mut search = Search { directory, path: Vec::new(), leaf };
+    match search.run(hashed, matches) {
         Ok(answer) => Ok(answer),
         Err(Stop::Damaged) => Ok(Answer::Damaged),
         Err(Stop::Keyed) => Ok(Answer::Keyed),
@@ -132,19 +132,13 @@ struct Search<'d> {
 }
 
 impl Search<'_> {
-    fn run(
-        &mut self,
-        root: &mut [u8],
-        hashed: &[u8],
-        matches: &Matches<'_>,
-    ) -> Result<Answer, Stop> {
-        let (depth, version) = self.read_root(root)?;
+    fn run(&mut self, hashed: &[u8], matches: &Matches<'_>) -> Result<Answer, Stop> {
+        let (depth, version) = self.read_root()?;
         let hash = match version {
             Version::Known(hasher) => hasher.hash(hashed),
             Version::Keyed => return Err(Stop::Keyed),
             Version::Unknown => return Err(Stop::Damaged),
         };
-        self.leaf = self.directory.volume().block_buffer()?;
         self.descend(depth, hash)?;
         for _ in 0..MAX_SAME {
             if let Some(found) = self.look(matches)? {
@@ -158,20 +152,21 @@ impl Search<'_> {
     }
 
     /// Reads the root, and gives how many levels are below it and how names are hashed.
-    fn read_root(&mut self, block: &mut [u8]) -> Result<(usize, Version), Stop> {
-        self.directory.read_block(0, block)?;
+    fn read_root(&mut self) -> Result<(usize, Version), Stop> {
+        let mut block = self.directory.volume().block_buffer()?;
+        self.directory.read_block(0, &mut block)?;
         let superblock = &self.directory.volume().superblock;
         let levels = if superblock.features.incompat(Incompat::LARGEDIR) { 3 } else { 2 };
         let info = block.get(INFO_AT..).and_then(<[u8]>::first_chunk::<8>);
         let Some(&[0, 0, 0, 0, version, 8, depth, flags]) = info else {
             return Err(Stop::Damaged);
         };
-        let is_root = interior_counts(block) == Some(ROOT_COUNTS_AT);
+        let is_root = interior_counts(&block) == Some(ROOT_COUNTS_AT);
         if !is_root || depth >= levels || flags & 1 != 0 {
             return Err(Stop::Damaged);
         }
         let version = Version::of(superblock, version);
-        let root = Level::new(self.directory, block.to_vec(), ROOT_COUNTS_AT);
+        let root = Level::new(self.directory, block, ROOT_COUNTS_AT);
         self.path.push(root.ok_or(Stop::Damaged)?);
         Ok((usize::from(depth), version))
     }

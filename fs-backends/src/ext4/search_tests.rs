@@ -179,6 +179,29 @@ fn a_damaged_hash_tree_hides_no_name_and_is_told() {
     }
 }
 
+/// With encryption and without regard to case the hash has a key: all names are looked at, and nothing is wrong.
+#[test]
+fn names_with_keyed_hashes_are_found_one_by_one() {
+    let scratch = Scratch::new();
+    let names: Vec<Vec<u8>> =
+        (0..900).map(|number| format!("name {number}").into_bytes()).collect();
+    for name in &names {
+        fs::write(scratch.tree().join(OsStr::from_bytes(name)), b"").unwrap();
+    }
+    let options = ["-t", "ext4", "-b", "1024", "-N", "2000", "-O", "^metadata_csum"];
+    if scratch.volume("16M", &options).is_none() {
+        return;
+    }
+    scratch.run_any("e2fsck", &["-fyD", "image"]);
+    let mut image = scratch.image();
+    let root = position_of_root(&image);
+    image[root + 0x1C] = 6;
+    let fs = mount(image).unwrap();
+    assert!(names.iter().all(|name| fs.lookup(fs.root(), Name::new(name)).is_ok()));
+    is_absent(&*fs, fs.root(), b"absent");
+    assert!(fs.findings().is_empty(), "{:?}", fs.findings());
+}
+
 /// Where block 0 of the root directory lies.
 fn position_of_root(image: &[u8]) -> usize {
     let start = [2, 0, 0, 0, 12, 0, 1, 2, b'.', 0, 0, 0, 2, 0, 0, 0];

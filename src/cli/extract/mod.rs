@@ -22,6 +22,7 @@ mod finish;
 mod keep;
 mod links;
 mod output;
+mod pax;
 mod place;
 mod stop;
 mod tar;

@@ -22,6 +22,7 @@ use volfold_projector::folder::names;
 use super::arguments::{ExtractArguments, LinkStyle};
 use super::copy::Reason;
 use super::links::Links;
+use super::pax::Records;
 use super::stop::Stop;
 use crate::cli::content::{PIECE, read_piece};
 use crate::cli::outcome::Outcome;
@@ -294,33 +295,32 @@ impl<W: Write> Archive<'_, W> {
             header.set_device_major(major)?;
             header.set_device_minor(minor)?;
         }
-        let mut records: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut records = Records::default();
         let mut name = path.to_vec();
         if is_directory {
             name.push(b'/');
         }
         let old = header.as_old_mut();
         if !put(&mut old.name, &name) {
-            records.push(("path".into(), name));
+            records.add(b"path", &name);
         }
         if let Some(link) = &entry.link
             && !put(&mut old.linkname, link)
         {
-            records.push(("linkpath".into(), link.clone()));
+            records.add(b"linkpath", link);
         }
-        records.push(("mtime".into(), pax_time(modified).into_bytes()));
-        records.push(("atime".into(), pax_time(metadata.times.accessed).into_bytes()));
+        records.add(b"mtime", pax_time(modified).as_bytes());
+        records.add(b"atime", pax_time(metadata.times.accessed).as_bytes());
         #[cfg(unix)]
         if entry.kind != EntryType::Link {
             let attributes = super::keep::attributes(self.tree, metadata);
             let attributes = attributes.map_err(|line| Failed::Entry(Reason("corrupt", line)))?;
             for (name, value) in attributes {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                records.push((format!("SCHILY.xattr.{name}"), value));
+                records.add_attribute(&name, &value);
             }
         }
-        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
-        self.builder.append_pax_extensions(records)?;
+        let (of_records, records) = records.finish();
+        self.builder.append(&of_records, records.as_slice())?;
         header.set_cksum();
         self.builder.append(&header, content)?;
         self.entries += 1;

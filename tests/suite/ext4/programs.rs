@@ -7,7 +7,7 @@ use crate::common::fixtures::fixture;
 use crate::common::mounted::{Folder, Mounted, kernel_has};
 use crate::common::program::{Scratch, program, text, volfold};
 use crate::common::{needs_mount, sha256};
-use crate::harness::{apply, needs, needs_path, needs_programs, test};
+use crate::harness::{apply, needs, needs_path, needs_programs, part_needs, test};
 
 /// Ends the test as ignored unless the kernel mounts images of ext4 here.
 pub(super) fn needs_kernel() {
@@ -44,11 +44,21 @@ fn rsync_finds_no_difference_between_a_mount_of_the_kernel_and_ours() {
     needs_mount();
     needs_kernel();
     needs_programs(&["rsync"]);
-    for name in ["ext4-attributes", "ext3-attributes", "ext4", "ext3"] {
+    for (kind, options, name) in [
+        ("ext4", "loop,ro,noload", "ext4-attributes"),
+        ("ext4", "loop,ro,noload", "ext3-attributes"),
+        ("ext4", "loop,ro,noload", "ext4"),
+        ("xfs", "loop,ro,norecovery", "xfs"),
+        ("xfs", "loop,ro,norecovery", "xfs-1k"),
+    ] {
+        if !part_needs(&format!("{kind} of the kernel"), kernel_has(kind)) {
+            continue;
+        }
         let image = fixture(name).path();
         let folder = Folder::new("rsync");
-        folder.mount(std::slice::from_ref(&image), &["--owner", "guest", "--links", "raw"]).code(0);
-        let kernel = Mounted::new("ext4", "loop,ro,noload", &image);
+        let arguments = ["--owner", "guest", "--links", "raw"];
+        folder.mount(std::slice::from_ref(&image), &arguments).code(0);
+        let kernel = Mounted::new(kind, options, &image);
         let (theirs, ours) = (kernel.path().join(""), below(folder.path()).join(""));
         // Attributes, lists of access, hard links, owners, times, content: a dry run names what differs.
         let options = ["-aHAXnic", "--delete", text(&theirs), text(&ours)];
@@ -113,6 +123,35 @@ fn extract_gives_files_the_attributes_that_they_had() {
             assert_eq!(of_host(&path), expected, "{}", path.display());
             count += expected.len();
         }
+    }
+    assert!(count > 20, "{count}");
+}
+
+/// GNU tar sets access lists from records of its own kind, which are not written.
+#[apply(test)]
+fn an_archive_has_attributes_whatever_bytes_their_names_have() {
+    needs("root", rustix::process::geteuid().is_root());
+    needs_programs(&["tar"]);
+    let image = fixture("ext3-attributes").path();
+    let scratch = Scratch::new("tar-xattrs");
+    let (archive, out) = (scratch.join("all.tar"), scratch.join("out"));
+    volfold(["extract", "--tar", text(&archive), text(&image)]).code(0);
+    std::fs::create_dir(&out).expect("a folder");
+    let options = ["--xattrs", "--xattrs-include=*", "-C", text(&out), "-xf", text(&archive)];
+    let output = program("tar", &options);
+    needs("a file system with extended attributes", output.code == Some(0));
+    let root = below(&out);
+    let is_list = |name: &[u8]| name.starts_with(b"system.posix_acl_");
+    let mut count = 0;
+    for (path, expected) in attributes::listed("ext3-attributes") {
+        let path = root.join(std::str::from_utf8(&path).expect("text"));
+        let without_lists = |mut all: Vec<(Vec<u8>, String)>| {
+            all.retain(|(name, _)| !is_list(name));
+            all
+        };
+        let expected = without_lists(expected.into_iter().collect());
+        assert_eq!(without_lists(of_host(&path)), expected, "{}", path.display());
+        count += expected.len();
     }
     assert!(count > 20, "{count}");
 }
