@@ -52,7 +52,11 @@ fn exercise(image: &[u8]) {
             if open.len() > 200 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         let _ = fs.lookup(node, Name::new("name 59"));
+        let _ = fs.lookup(node, Name::new("N\u{c4}ME 59"));
         let _ = fs.read_link(node);
+        for name in fs.extended_attributes(node).into_iter().flatten() {
+            let _ = fs.extended_attribute(node, &name);
+        }
         let Ok(file) = fs.open(node, &StreamName::MAIN) else {
             continue;
         };
@@ -63,6 +67,10 @@ fn exercise(image: &[u8]) {
             assert!(file.extent_at(0).unwrap().length > 0);
         }
     }
+    let _ = fs.deleted(&mut |found| {
+        let _ = fs.open_deleted(found.metadata.node);
+        ControlFlow::Continue(())
+    });
 }
 
 #[test]
@@ -75,21 +83,58 @@ fn no_changed_byte_brings_the_reader_down() {
         let Some(image) = small_volume(options) else {
             return;
         };
-        let used: Vec<usize> = (0..image.len()).filter(|&at| image[at] != 0).collect();
-        let mut random = 0x2545_F491_4F6C_DD1D_u64;
-        for _ in 0..1500 {
-            let mut bent = image.clone();
-            for _ in 0..3 {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                let near = used[usize::try_from(random >> 20).unwrap() % used.len()];
-                let at = (near + usize::try_from(random % 8).unwrap()).min(bent.len() - 1);
-                bent[at] = random.to_le_bytes()[7];
-            }
-            exercise(&bent);
-        }
+        change_bytes(&image, 1500);
     }
+}
+
+/// Overwrites three bytes near others that are not 0, `tries` times.
+fn change_bytes(image: &[u8], tries: u32) {
+    let used: Vec<usize> = (0..image.len()).filter(|&at| image[at] != 0).collect();
+    let mut random = 0x2545_F491_4F6C_DD1D_u64;
+    for _ in 0..tries {
+        let mut bent = image.to_vec();
+        for _ in 0..3 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let near = used[usize::try_from(random >> 20).unwrap() % used.len()];
+            let at = (near + usize::try_from(random % 8).unwrap()).min(bent.len() - 1);
+            bent[at] = random.to_le_bytes()[7];
+        }
+        exercise(&bent);
+    }
+}
+
+/// With attributes of every place, a hash tree, names without regard to case, and orphans.
+#[test]
+fn no_changed_byte_of_rarer_structures_brings_the_reader_down() {
+    let scratch = Scratch::new();
+    let dir = scratch.tree().join("dir");
+    fs::create_dir(&dir).unwrap();
+    for number in 10..130 {
+        fs::write(dir.join(format!("n\u{e4}me {number} {}", "x".repeat(30))), b"").unwrap();
+    }
+    fs::write(scratch.tree().join("file"), vec![8; 3000]).unwrap();
+    let features = "^has_journal,^metadata_csum,casefold,ea_inode";
+    let options = ["-t", "ext4", "-b", "1024", "-N", "192", "-O", features, "-E", "encoding=utf8"];
+    if scratch.volume("768", &options).is_none() {
+        return;
+    }
+    fs::write(scratch.path("value"), vec![b'v'; 2000]).unwrap();
+    let commands = "ea_set file user.short value\nea_set file user.middle aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n\
+        ea_set -f value file user.large\nea_set dir user.dir value\nsif dir flags 0x40080000\n\
+        ssv last_orphan 12\n";
+    let _ = scratch.debugfs(commands);
+    scratch.run_any("e2fsck", &["-fyD", "image"]);
+    let _ = scratch.debugfs("ssv last_orphan 13\n");
+    let image = scratch.image();
+    let fs = mount(&image).unwrap();
+    let file = fs.lookup(fs.root(), Name::new("file")).unwrap();
+    assert_eq!(fs.extended_attributes(file).unwrap().len(), 3);
+    // debugfs takes a block of the file at most.
+    let large = fs.extended_attribute(file, b"user.large").unwrap();
+    assert!(large.len() >= 1024 && large.iter().all(|&byte| byte == b'v'), "{}", large.len());
+    change_bytes(&image, 2000);
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Scratch {
         command.output().unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.0.join(name)
     }
 
