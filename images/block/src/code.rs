@@ -254,6 +254,7 @@ codes! {
     FAT_BOOT_COPIES_DIFFER = "fat-boot-copies-differ", content, "The boot sector of a FAT32 volume and its copy give different places.", "Compare some files with what you know of them: if they are wrong, so is the boot sector that was used.";
     DELETED_FILES = "deleted-files", other, "Deleted files of a volume are shown.", "What is in them is what lies in their place now: their clusters are free, but may have been used and freed since. Compare what matters with a copy from elsewhere.";
     DELETED_FILES_LEFT_OUT = "deleted-files-left-out", content, "A volume has more deleted files than are shown.";
+    JOURNAL_LEFT_OUT = "journal-left-out", other, "A volume that was not unmounted is shown without its journal, because that was asked for (`--as-is`).", "Without `--as-is` the journal is applied in memory.";
     FAT_GEOMETRY = "fat-geometry", content, "The numbers in the boot sector of a FAT volume do not fit each other.", "Compare some files with what you know of them: if they are wrong, so is the boot sector.";
     FAT_TABLES_DIFFER = "fat-tables-differ", content, "The two file allocation tables of a FAT volume differ.", "Where one entry was impossible the other was used; where both were possible the bytes are refused. Compare the files that are named with another copy.";
     FAT_TABLE_COPY = "fat-table-copy", other, "One of the two file allocation tables of a FAT volume cannot be read; the other is used.", "Nothing is missing; image the disk again if you can.";
