@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use volfold_block::{BlockDevice, Confidence};
 #[cfg(any(feature = "ext4", feature = "xfs"))]
 use volfold_block::{Finding, code};
-use volfold_block::{BlockDevice, Confidence};
 
 use crate::code_page::CodePage;
 use crate::error::FsResult;
@@ -89,7 +89,9 @@ impl Identity {
 /// Says that the `journal` of a volume was left out, as it was asked for.
 #[cfg(any(feature = "ext4", feature = "xfs"))]
 pub(crate) fn left_out(journal: &str) -> Finding {
-    let line = format!("the {journal} is left out; the newest changes are missing, and what they began may be damaged");
+    let line = format!(
+        "the {journal} is left out; the newest changes are missing, and what they began may be damaged"
+    );
     Finding::info(code::JOURNAL_LEFT_OUT, line)
 }
 

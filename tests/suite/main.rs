@@ -14,6 +14,7 @@ mod fuzz;
 mod harness;
 mod witness;
 
+mod as_is;
 #[cfg(target_os = "linux")]
 mod attach;
 mod backends;
