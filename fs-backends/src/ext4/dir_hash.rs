@@ -46,8 +46,9 @@ pub(super) enum Version {
 impl Version {
     /// What `number` stands for in a directory of the file system of `superblock`.
     pub(super) fn of(superblock: &Superblock, number: u8) -> Self {
+        let (seed, is_signed) = superblock.hashing;
         let (number, is_signed) = match number.checked_sub(LEGACY_UNSIGNED) {
-            None => (number, superblock.hash_is_signed),
+            None => (number, is_signed),
             Some(plain) if number <= TEA_UNSIGNED => (plain, false),
             Some(_) => (number, false),
         };
@@ -58,8 +59,7 @@ impl Version {
             SIPHASH => return Self::Keyed,
             _ => return Self::Unknown,
         };
-        let has_seed = superblock.hash_seed != [0; 4];
-        let seed = if has_seed { superblock.hash_seed } else { NO_SEED };
+        let seed = if seed == [0; 4] { NO_SEED } else { seed };
         Self::Known(Hasher { kind, is_signed, seed })
     }
 }
@@ -235,6 +235,6 @@ mod tests {
         let numbers = [LEGACY, HALF_MD4, TEA, LEGACY_UNSIGNED, 4, TEA_UNSIGNED];
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
         let hasher = Hasher { kind: Kind::Tea, is_signed: true, seed: NO_SEED };
-        assert!((0..2000_u32).all(|number| hasher.hash(&number.to_le_bytes()) % 2 == 0));
+        assert!((0..2000_u32).all(|number| hasher.hash(&number.to_le_bytes()).is_multiple_of(2)));
     }
 }

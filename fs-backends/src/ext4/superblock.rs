@@ -212,14 +212,10 @@ pub(super) struct Superblock {
     pub(super) mmp_block: u64,
     /// Inodes that have no name.
     pub(super) hidden_inodes: [u32; 2],
-    /// Whether files wait for their end in the list of orphans.
-    pub(super) has_orphans: bool,
     /// The first inode of the list of orphans, 0 if there is none.
     pub(super) last_orphan: u32,
-    /// What the hashes of directories begin with.
-    pub(super) hash_seed: [u32; 4],
-    /// Whether bytes of names have a sign in those hashes.
-    pub(super) hash_is_signed: bool,
+    /// What the hashes of directories begin with, and whether bytes of names have a sign there.
+    pub(super) hashing: ([u32; 4], bool),
     /// How names are encoded where their case does not matter.
     pub(super) encoding: u16,
     /// What this copy stands in for, if it is a backup that is used.
@@ -300,15 +296,18 @@ impl Superblock {
             journal_backup: journal_backup(raw),
             mmp_block: mmp_block(raw, &features),
             hidden_inodes: [raw.project_quota_inode.get(), raw.orphan_file_inode.get()],
-            has_orphans: raw.last_orphan.get() != 0 || features.ro_compat(RoCompat::ORPHAN_PRESENT),
             last_orphan: raw.last_orphan.get(),
-            hash_seed: raw.hash_seed.map(U32::get),
-            hash_is_signed: raw.flags.get() & FLAG_UNSIGNED_HASH == 0,
+            hashing: hashing(raw),
             encoding: raw.encoding.get(),
             reserved_descriptor_blocks: u64::from(raw.reserved_gdt.get()),
             made_by_hurd: raw.creator_os.get() == OS_HURD,
             features,
         })
+    }
+
+    /// Whether files wait for their end in the list of orphans, or in the file of them.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.last_orphan != 0 || self.features.ro_compat(RoCompat::ORPHAN_PRESENT)
     }
 
     /// Whether both are superblocks of one file system, divided in the same way.
@@ -387,6 +386,10 @@ fn check_sum(raw: &RawSuperblock, features: &Features) -> FsResult<()> {
         return Err(corrupt("superblock has a bad checksum", 0x3FC));
     }
     Ok(())
+}
+
+fn hashing(raw: &RawSuperblock) -> ([u32; 4], bool) {
+    (raw.hash_seed.map(U32::get), raw.flags.get() & FLAG_UNSIGNED_HASH == 0)
 }
 
 fn journal_backup(raw: &RawSuperblock) -> Option<([u8; 60], u64)> {

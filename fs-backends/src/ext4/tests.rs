@@ -399,3 +399,18 @@ pub(super) fn opened(image: &[u8], node: NodeId) -> (u64, Vec<u8>) {
     let first = map::read(&volume, &inode).unwrap().position(0).unwrap();
     (first / volume.superblock.block_size, bytes)
 }
+
+/// The kernel that makes the tests need not know of fs-verity: the flag, and more blocks than the size.
+#[test]
+fn a_file_with_a_merkle_tree_has_its_own_content_alone() {
+    let scratch = Scratch::new();
+    fs::write(scratch.tree().join("sealed"), pattern(70_000, 5)).unwrap();
+    if scratch.volume("8M", &["-t", "ext4", "-O", "verity"]).is_none() {
+        return;
+    }
+    let image = scratch.debugfs("sif sealed size 10000\nsif sealed flags 0x180000\n");
+    let fs = mount(image).unwrap();
+    let node = fs.lookup(fs.root(), Name::new("sealed")).unwrap();
+    assert_eq!(content(&*fs, node), pattern(70_000, 5)[..10_000]);
+    assert!(fs.findings().is_empty(), "{:?}", fs.findings());
+}

@@ -1,12 +1,15 @@
 //! ext2, ext3 and ext4 against what the kernel and e2fsprogs made.
 
 mod attributes;
+mod damage;
 #[cfg(target_os = "linux")]
 mod layouts;
 #[cfg(target_os = "linux")]
 mod orphans;
 #[cfg(target_os = "linux")]
 mod programs;
+#[cfg(target_os = "linux")]
+mod search;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use volfold_block::{BlockDevice, Finding, bytes_to_index, code, error_chain};
 
 use self::bits::Bits;
 use self::links::Links;
+use super::attributes::ExtendedAttributes;
 use super::checksum;
 use super::descriptor::Descriptor;
 use super::dir::{Directory, Walked};
@@ -305,17 +306,28 @@ impl Check<'_> {
         if is_directory {
             self.directories.push(number);
         }
-        self.claim_attributes(&inode);
+        let own = if changed.is_empty() { bytes } else { changed.as_slice() };
+        self.claim_attributes(&inode, own)?;
         self.claim_file(&inode)
     }
 
-    fn claim_attributes(&mut self, inode: &Inode) {
+    /// Takes in the block of attributes of `inode`, and reads their names.
+    fn claim_attributes(&mut self, inode: &Inode, bytes: &[u8]) -> FsResult<()> {
         let block = inode.attribute_block;
-        if block == 0 || self.attributes.add(block) {
-            return;
+        if block != 0 && !self.attributes.add(block) {
+            let mut none = u64::MAX;
+            self.claim_for(inode.number, block..block.saturating_add(1), &mut none);
         }
-        let mut none = u64::MAX;
-        self.claim_for(inode.number, block..block.saturating_add(1), &mut none);
+        let attributes = ExtendedAttributes::open(self.volume, inode, bytes);
+        match attributes.and_then(|attributes| attributes.names()) {
+            Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
+            Err(error) => {
+                let line = format!("attributes of inode {}: {}", inode.number, error_chain(&error));
+                self.tell(code::EXT4_METADATA_DAMAGED, line);
+            }
+            Ok(_) => {}
+        }
+        Ok(())
     }
 
     /// Takes in the blocks of `inode`; `last` is the cluster that it had last.
@@ -345,14 +357,14 @@ impl Check<'_> {
         if volume.changes().ranges(inode.number).is_some() {
             return self.claim_changed(inode);
         }
-        let mut claims = Claimed { check: self, number: inode.number, last: u64::MAX, damaged: 0 };
+        let (none, number) = (u64::MAX, inode.number);
+        let mut claims = Claimed { check: self, number, last: none, last_of_map: none, damaged: 0 };
         let walked = if inode.flags.has(Flags::EXTENTS) {
             extent_tree::walk(volume, inode, &mut claims)
         } else {
             block_map::walk(volume, inode, u64::MAX, &mut claims)
         };
         let damaged = claims.damaged;
-        let number = inode.number;
         match walked {
             Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
             Err(error) => {
@@ -506,7 +518,7 @@ impl Check<'_> {
     ) {
         let superblock = &self.volume.superblock;
         // Files that were deleted while they were open keep their place until a mount for writing.
-        let may_keep = superblock.has_orphans
+        let may_keep = superblock.has_orphans()
             || superblock.features.incompat(Incompat::RECOVER)
             || superblock.has_errors;
         let (mut free, mut kept) = (0_u64, 0_u64);
@@ -533,7 +545,10 @@ impl Check<'_> {
 struct Claimed<'c, 'a> {
     check: &'c mut Check<'a>,
     number: u32,
+    /// The cluster of the extent before, which the next one may lie in too.
     last: u64,
+    /// The same of the blocks of its map.
+    last_of_map: u64,
     damaged: u64,
 }
 
@@ -551,8 +566,8 @@ impl Sink for Claimed<'_, '_> {
 
     fn map_block(&mut self, block: u64) {
         let range = block..block.saturating_add(1);
-        // The block of a map may share a cluster with the file's data on neither side of it.
-        self.check.claim_for(self.number, range, &mut self.last);
+        // The block of a map shares no cluster with the data, which may go on in theirs after it.
+        self.check.claim_for(self.number, range, &mut self.last_of_map);
     }
 }
 
