@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 from lib import (  # noqa: E402,F401
-    bitlocker, ext, fat, index, ldm_sets, luks, lvm_sets, md_sets, ntfs, sample, tables, tools, vmdk, vss, xfs
+    bitlocker, exfat, ext, fat, index, ldm_sets, luks, lvm_sets, md_sets, ntfs, sample, tables, tools, vmdk, vss, xfs
 )
 
 
