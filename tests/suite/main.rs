@@ -30,6 +30,7 @@ mod containers;
 mod convert;
 mod corpus;
 mod documents;
+mod exfat;
 #[cfg(target_os = "linux")]
 mod export;
 #[cfg(target_os = "linux")]

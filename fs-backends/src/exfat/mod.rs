@@ -34,6 +34,13 @@ mod table;
 mod upcase;
 mod volume;
 
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 /// Reads exFAT.
 #[derive(Debug)]
 pub struct ExfatDriver;

@@ -2,6 +2,7 @@
 
 pub(crate) mod compare;
 pub(crate) mod corpus;
+pub(crate) mod damage;
 pub(crate) mod fixtures;
 pub(crate) mod listing;
 #[cfg(target_os = "linux")]
