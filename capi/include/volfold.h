@@ -839,6 +839,18 @@ VolfoldStatus volfold_options_set_snapshots(VolfoldOptions *options, bool shown)
 // Whether the files that hold a file system itself are listed ($MFT and others).
 VolfoldStatus volfold_options_set_system_files(VolfoldOptions *options, bool listed);
 
+// Whether volumes show the files that were deleted on them, in place of those that are there; each is
+// called NAME@deleted then.
+VolfoldStatus volfold_options_set_deleted(VolfoldOptions *options,
+                                          bool shown);
+
+// The zone of clocks whose times a volume keeps without one (FAT): "Europe/Berlin", "+02:00"; NULL for UTC.
+VolfoldStatus volfold_options_set_time_zone(VolfoldOptions *options,
+                                            const char *zone);
+
+// The code page of short names that do not say it (FAT); 437 without this call.
+VolfoldStatus volfold_options_set_code_page(VolfoldOptions *options, uint16_t number);
+
 // Adds a key that is tried on locked volumes: `kind` is VOLFOLD_KEY_... The bytes are copied, and in no
 // message.
 VolfoldStatus volfold_options_add_key(VolfoldOptions *options,

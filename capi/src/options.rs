@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use volfold::Progress;
+use volfold::fs::{FsError, TimeZone};
 use volfold::volume::lock::{Key, KeyKind};
 use volfold_capi_support::{OnProgress, SetOptions, foreign};
 
@@ -130,6 +131,50 @@ pub unsafe extern "C" fn volfold_options_set_system_files(
         options.system_files = listed;
         Ok(())
     })
+}
+
+/// Whether volumes show the files that were deleted on them, in place of those that are there; each is
+/// called NAME@deleted then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn volfold_options_set_deleted(
+    options: *mut VolfoldOptions,
+    shown: bool,
+) -> VolfoldStatus {
+    change(options, |options| {
+        options.deleted = shown;
+        Ok(())
+    })
+}
+
+/// The zone of clocks whose times a volume keeps without one (FAT): "Europe/Berlin", "+02:00"; NULL for UTC.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn volfold_options_set_time_zone(
+    options: *mut VolfoldOptions,
+    zone: *const c_char,
+) -> VolfoldStatus {
+    change(options, |options| {
+        options.time_zone = match foreign::optional_text(zone, "zone")? {
+            Some(zone) => zone.parse().map_err(|error| invalid(&error))?,
+            None => TimeZone::default(),
+        };
+        Ok(())
+    })
+}
+
+/// The code page of short names that do not say it (FAT); 437 without this call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn volfold_options_set_code_page(
+    options: *mut VolfoldOptions,
+    number: u16,
+) -> VolfoldStatus {
+    change(options, |options| {
+        options.code_page = number.to_string().parse().map_err(|error| invalid(&error))?;
+        Ok(())
+    })
+}
+
+fn invalid(error: &FsError) -> Failure {
+    Failure::new(VolfoldStatus::InvalidArgument, error.message().to_owned())
 }
 
 /// Adds a key that is tried on locked volumes: `kind` is VOLFOLD_KEY_... The bytes are copied, and in no

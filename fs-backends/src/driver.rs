@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Confidence};
 
+use crate::code_page::CodePage;
 use crate::error::FsResult;
+use crate::local::TimeZone;
 use crate::node::FileSystem;
 
 /// The other volumes of the set that a volume belongs to.
@@ -83,12 +85,16 @@ impl Identity {
 }
 
 /// What one may choose when a volume is mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOptions {
     /// Lists the files that hold the file system itself, where it has such: `$MFT` of NTFS and the
     /// others.
     pub system_files: bool,
+    /// Where the clocks stood whose times are kept without a zone: those of FAT.
+    pub time_zone: TimeZone,
+    /// What the bytes of short names mean: those of FAT.
+    pub code_page: CodePage,
 }
 
 impl ReadOptions {

@@ -31,6 +31,10 @@ impl Reason {
     pub const REPARSE_POINT: Self = Self("unknown-reparse-point");
     /// Attributes spread over an attribute list that could not be followed.
     pub const ATTRIBUTE_LIST: Self = Self("attribute-list");
+    /// A deleted file whose place is another file's by now, or was another's since.
+    pub const OVERWRITTEN: Self = Self("overwritten");
+    /// A deleted file of which it is not kept where it was.
+    pub const PLACE_LOST: Self = Self("place-lost");
     /// Data in a form that this build does not read.
     pub const UNSUPPORTED_LAYOUT: Self = Self("unsupported-layout");
 
@@ -44,6 +48,8 @@ impl Reason {
         Self::OFFLINE,
         Self::REPARSE_POINT,
         Self::ATTRIBUTE_LIST,
+        Self::OVERWRITTEN,
+        Self::PLACE_LOST,
         Self::UNSUPPORTED_LAYOUT,
     ];
 
@@ -63,6 +69,8 @@ impl Reason {
             Self::OFFLINE => "it was moved to another storage tier",
             Self::REPARSE_POINT => "it has a reparse point of an unknown kind",
             Self::ATTRIBUTE_LIST => "its attribute list cannot be followed",
+            Self::OVERWRITTEN => "the file was deleted, and its place was given to another",
+            Self::PLACE_LOST => "the file was deleted, and where it was is not kept",
             _ => "it is stored in a form that this build does not read",
         }
     }

@@ -79,6 +79,8 @@
 
 #[cfg(any(feature = "fat", feature = "exfat"))]
 mod clusters;
+pub mod code_page;
+pub mod deleted;
 pub mod driver;
 pub mod error;
 #[cfg(feature = "exfat")]
@@ -98,9 +100,12 @@ pub mod fat;
 #[cfg(any(feature = "fat", feature = "exfat", feature = "ext4", feature = "xfs"))]
 mod kept;
 pub mod links;
+pub mod local;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+mod posix_acl;
 pub mod registry;
 #[cfg(test)]
 mod testing;
@@ -114,12 +119,15 @@ pub mod wtf8;
 #[cfg(feature = "xfs")]
 pub mod xfs;
 
+pub use code_page::CodePage;
+pub use deleted::DeletedTree;
 pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeReader, VolumeRole};
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
+pub use local::TimeZone;
 pub use node::{
-    Attributes, CaseRule, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind, FileKind,
-    FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, Owner, StreamInfo,
-    StreamName, Times, Usage,
+    Attributes, CaseRule, Deleted, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind,
+    FileKind, FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, ORPHANS,
+    Owner, StreamInfo, StreamName, Times, Usage,
 };
 pub use registry::{DRIVERS, detect};
 pub use time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use volfold_block::Finding;
@@ -369,6 +369,32 @@ pub trait FileSystem: Send + Sync {
         Err(FsError::new(FsErrorKind::NotFound, "no such extended attribute"))
     }
 
+    /// Gives the files and directories that were deleted to `visit` until it breaks, as far as the volume
+    /// still has their names. May read every directory or file record.
+    ///
+    /// # Errors
+    /// `Unsupported` where they are not looked for; why the structures cannot be read.
+    fn deleted(&self, _visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        let kind = self.info().kind;
+        Err(FsError::unsupported(format!("deleted files are not looked for in {kind}")))
+    }
+
+    /// Opens the content of a file that [`Self::deleted`] gave as `node`.
+    ///
+    /// # Errors
+    /// `NotFound` if it gives none that is called so; why the content is gone.
+    fn open_deleted(&self, _node: NodeId) -> FsResult<Arc<dyn FileData>> {
+        Err(FsError::not_found())
+    }
+
+    /// Where the link that [`Self::deleted`] gave as `node` led.
+    ///
+    /// # Errors
+    /// `NotALink`, or why it cannot be read.
+    fn read_deleted_link(&self, _node: NodeId) -> FsResult<LinkTarget> {
+        Err(FsError::not_a_link())
+    }
+
     /// Opens a stream of a file.
     ///
     /// # Errors
@@ -395,6 +421,21 @@ pub struct FileExtent {
     pub kind: FileExtentKind,
     /// How many bytes from the offset asked for; at least 1 inside the file.
     pub length: u64,
+}
+
+/// The directory of those whose own is not known any more, as The Sleuth Kit calls it.
+pub const ORPHANS: &[u8] = b"$OrphanFiles";
+
+/// A file or directory that was deleted.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// The names from the root to its own; [`ORPHANS`] first if its directory is not known.
+    pub path: Vec<Vec<u8>>,
+    /// What is known of it. Its node is for [`FileSystem::open_deleted`] alone; `unreadable` says why its
+    /// content is gone.
+    pub metadata: Metadata,
+    /// The bytes of the volume that its content had, in any order.
+    pub places: Vec<Range<u64>>,
 }
 
 /// The content of an open file; owns the file's run list.

@@ -227,3 +227,30 @@ pub(super) fn exercise_bent(
 pub(super) fn kind_of<T>(result: FsResult<T>) -> FsErrorKind {
     result.err().expect("an error").kind()
 }
+
+/// The hashes that `debugfs` prints for `commands`, lines of `dx_hash`, in order; `None` if it is not
+/// there.
+#[cfg(feature = "ext4")]
+pub(super) fn hashes_of_debugfs(folder: &str, commands: &str) -> Option<Vec<u32>> {
+    let scratch = Scratch::new(folder);
+    fs::write(scratch.0.join("image"), vec![0; 1 << 20]).unwrap();
+    fs::write(scratch.0.join("commands"), commands).unwrap();
+    if !scratch.run("mke2fs", &["-q", "-F", "-t", "ext2", "image"]) {
+        return None;
+    }
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let output = Command::new("debugfs")
+        .args(["-f", "commands", "image"])
+        .env("PATH", path)
+        .current_dir(&scratch.0)
+        .output()
+        .unwrap();
+    // The names are printed too, with whatever bytes they have.
+    let hash = |line: &[u8]| {
+        let text = String::from_utf8_lossy(line);
+        let (_, rest) = text.rsplit_once(" is 0x")?;
+        let digits: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+        u32::from_str_radix(&digits, 16).ok()
+    };
+    Some(output.stdout.split(|byte| *byte == b'\n').filter_map(hash).collect())
+}

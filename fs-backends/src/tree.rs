@@ -130,13 +130,26 @@ impl VolumeTree {
         self.volumes.get(index).map(TreeVolume::name)
     }
 
+    /// The number that `node` has in its volume; 0 for the root of the tree, and where the volume cannot be
+    /// opened.
+    pub fn own_number(&self, node: NodeId) -> u64 {
+        self.inside(node).map_or(0, |(_, _, own)| own.0)
+    }
+
     /// How the volume that `node` lies in compares names; byte by byte where none does, or it was not
     /// entered yet.
     pub fn case(&self, node: NodeId) -> CaseRule {
-        let index = (node.0 >> VOLUME_SHIFT).checked_sub(1);
-        let volume = index.and_then(|index| self.volumes.get(usize::try_from(index).ok()?));
-        let opened = volume.and_then(|volume| volume.opened.get());
-        opened.map_or(CaseRule::Sensitive, |opened| opened.info().case)
+        self.info_of(node).map_or(CaseRule::Sensitive, |info| info.case)
+    }
+
+    /// The kind of the volume that `node` lies in, if it was entered: `ntfs`, `fat32`.
+    pub fn kind(&self, node: NodeId) -> Option<&'static str> {
+        self.info_of(node).map(|info| info.kind)
+    }
+
+    fn info_of(&self, node: NodeId) -> Option<&FsInfo> {
+        let index = usize::try_from((node.0 >> VOLUME_SHIFT).checked_sub(1)?).ok()?;
+        Some(self.volumes.get(index)?.opened.get()?.info())
     }
 
     /// The file systems that were opened up to now, by the names of their directories.

@@ -127,6 +127,16 @@ static FAILURES: &[FailureCode] = &[
         "`chkdsk` on a copy may repair it.",
     ),
     failure(
+        "overwritten",
+        "The file was deleted, and its place on the volume was given to another one since, or to two deleted ones.",
+        "A carving tool may find parts of it.",
+    ),
+    failure(
+        "place-lost",
+        "The file was deleted, and the volume does not keep where it was.",
+        "A carving tool may find it.",
+    ),
+    failure(
         "unsupported-layout",
         "The content is stored in a form that this build does not read.",
         "",

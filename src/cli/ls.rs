@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use volfold::info::EntryInfo;
-use volfold_fs::{FileKind, FileSystem, Metadata};
+use volfold::info::{EntryInfo, kind_letter};
+use volfold_fs::{FileKind, FileSystem, Metadata, VolumeTree};
 
 use super::outcome::Outcome;
 use super::report::Report;
@@ -21,6 +21,8 @@ Examples:
   volfold ls disk.vmdk
   volfold ls disk.vmdk -p /System/Users -l
   volfold ls disk.vmdk -R
+  volfold ls disk.vmdk -R --deleted
+  volfold ls disk.vmdk -R --bodyfile > body; volfold ls disk.vmdk -R --bodyfile --deleted >> body
 
 Directories end in `/`. -l marks files whose content cannot be read with a code in brackets, which
 `volfold explain` explains. With -R every line is a whole path. Tab, line feed, carriage return and \\
@@ -41,6 +43,12 @@ pub(crate) struct LsArguments {
     /// Print JSON, version 1
     #[arg(long, conflicts_with = "long")]
     json: bool,
+    /// With --json: the extended attributes of each entry
+    #[arg(long, requires = "json")]
+    xattrs: bool,
+    /// Print a body file for timelines (The Sleuth Kit 3), as mactime and plaso read it
+    #[arg(long, conflicts_with_all = ["long", "json"])]
+    bodyfile: bool,
     #[command(flatten)]
     set: TreeArguments,
 }
@@ -67,7 +75,7 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
     if start.kind == FileKind::Directory {
         let report = &mut opened.report;
         walk::walk(tree, start.node, &path, arguments.recursive, &mut |event| match event {
-            Event::Node(visit) => printer.entry(&visit),
+            Event::Node(visit) => printer.entry(&visit, report),
             Event::Failed(path, error) => {
                 report.file(path, &error);
                 Ok(())
@@ -75,7 +83,8 @@ pub(crate) fn run(arguments: &LsArguments) -> io::Result<Outcome> {
         })?;
     } else {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        printer.entry(&Visit { path: &path, name, metadata: &start, depth: 0 })?;
+        let visit = Visit { path: &path, name, metadata: &start, depth: 0 };
+        printer.entry(&visit, &mut opened.report)?;
     }
     let outcome = opened.end();
     end(arguments, out, &opened.report)?;
@@ -113,7 +122,7 @@ fn end(arguments: &LsArguments, mut out: impl Write, report: &Report<'_>) -> io:
 
 struct Printer<'a, W: Write> {
     out: W,
-    tree: &'a dyn FileSystem,
+    tree: &'a VolumeTree,
     arguments: &'a LsArguments,
     first: bool,
 }
@@ -123,9 +132,12 @@ impl<W: Write> Printer<'_, W> {
         if self.arguments.json { self.out.write_all(BEGIN) } else { Ok(()) }
     }
 
-    fn entry(&mut self, visit: &Visit<'_>) -> io::Result<()> {
+    fn entry(&mut self, visit: &Visit<'_>, report: &mut Report<'_>) -> io::Result<()> {
         if self.arguments.json {
-            return self.entry_json(visit);
+            return self.entry_json(visit, report);
+        }
+        if self.arguments.bodyfile {
+            return self.entry_body(visit);
         }
         let metadata = visit.metadata;
         if self.arguments.long {
@@ -154,12 +166,62 @@ impl<W: Write> Printer<'_, W> {
         self.out.write_all(b"\n")
     }
 
+    /// `MD5|name|inode|mode|UID|GID|size|atime|mtime|ctime|crtime`, without the MD5.
+    fn entry_body(&mut self, visit: &Visit<'_>) -> io::Result<()> {
+        let metadata = visit.metadata;
+        let mut name = text::field(visit.path).into_owned();
+        if metadata.kind == FileKind::Symlink {
+            name.extend(b" -> ");
+            name.extend_from_slice(&text::field(&self.target(metadata).unwrap_or_default()));
+        }
+        self.out.write_all(b"0|")?;
+        for part in name.split_inclusive(|byte| *byte == b'|') {
+            match part.strip_suffix(b"|") {
+                Some(part) => {
+                    self.out.write_all(part)?;
+                    self.out.write_all(b"\\x7c")?;
+                }
+                None => self.out.write_all(part)?,
+            }
+        }
+        if self.arguments.set.deleted {
+            self.out.write_all(b" (deleted)")?;
+        }
+        let mode = text::mode(metadata);
+        let kind = match kind_letter(metadata.kind) {
+            'f' => 'r',
+            's' => 'h',
+            letter => letter,
+        };
+        let (uid, gid) = metadata.owner.map_or((0, 0), |owner| (owner.uid, owner.gid));
+        let times = &metadata.times;
+        // FAT and exFAT keep no such time.
+        let has_changed = !self.tree.kind(metadata.node).is_some_and(|kind| kind.contains("fat"));
+        let changed = if has_changed { times.changed.seconds } else { 0 };
+        let created = times.created.map_or(0, |time| time.seconds);
+        writeln!(
+            self.out,
+            "|{}|{kind}/{kind}{}|{uid}|{gid}|{}|{}|{}|{}|{created}",
+            self.tree.own_number(metadata.node),
+            mode.get(1..).unwrap_or_default(),
+            metadata.size,
+            times.accessed.seconds,
+            times.modified.seconds,
+            changed,
+        )
+    }
+
     fn target(&self, metadata: &Metadata) -> Option<Vec<u8>> {
         self.tree.read_link(metadata.node).ok().map(|target| target.0)
     }
 
-    fn entry_json(&mut self, visit: &Visit<'_>) -> io::Result<()> {
-        let entry = EntryInfo::of(self.tree, visit.path, visit.metadata);
+    fn entry_json(&mut self, visit: &Visit<'_>, report: &mut Report<'_>) -> io::Result<()> {
+        let mut entry = EntryInfo::of(self.tree, visit.path, visit.metadata);
+        if self.arguments.xattrs
+            && let Err(error) = entry.add_xattrs(self.tree, visit.metadata.node)
+        {
+            report.file(visit.path, &error);
+        }
         self.out.write_all(if self.first { b"\n" } else { b",\n" })?;
         self.first = false;
         serde_json::to_writer(&mut self.out, &entry)?;

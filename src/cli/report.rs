@@ -237,7 +237,9 @@ impl<'a> Report<'a> {
         let bears = finding.bears_on_content();
         // Who asks for all that is odd asks whether all is in order.
         self.is_part |= bears || (self.tells_warnings && finding.severity != Severity::Info);
-        if bears || (self.tells_warnings && finding.severity != Severity::Info) {
+        // Who asks for deleted files has to know what they are.
+        let is_told = bears || finding.code == code::DELETED_FILES;
+        if is_told || (self.tells_warnings && finding.severity != Severity::Info) {
             let line = self.sentence(&finding);
             // A volume that is left out was told of, with the same reason.
             let told = self.failures.iter().any(|failure| {

@@ -9,7 +9,9 @@ use clap::builder::PossibleValuesParser;
 use volfold::files::Found;
 use volfold::{DiskSet, Incomplete, OpenOptions, SetVolume};
 use volfold_fs::links::{Guest, VolumeNames};
-use volfold_fs::{FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
+use volfold_fs::{
+    CodePage, FileSystem, FsErrorKind, FsResult, NodeId, ReadOptions, TimeZone, VolumeTree,
+};
 use volfold_images::{BACKUPS, FORMATS};
 
 use super::key_argument::{KeyArgument, KeyParser};
@@ -112,6 +114,15 @@ pub(crate) struct TreeArguments {
     /// Also list the files that hold the file system itself (NTFS: $MFT and others)
     #[arg(long, help_heading = "Images")]
     pub(crate) system_files: bool,
+    /// Show the files that were deleted in place of those that are there, each volume as NAME@deleted
+    #[arg(long, help_heading = "Images", conflicts_with = "system_files")]
+    pub(crate) deleted: bool,
+    /// The time zone of the clocks whose times a volume keeps without one (FAT): a name as Europe/Berlin, or +02:00
+    #[arg(long, value_name = "ZONE", default_value = "UTC", help_heading = "Images")]
+    pub(crate) time_zone: TimeZone,
+    /// The code page of short names that do not say it (FAT): 437, 850, 852, 866, 932, 1250, 1251, 1252, ...
+    #[arg(long, value_name = "NUMBER", default_value = "437", help_heading = "Images")]
+    pub(crate) code_page: CodePage,
     #[command(flatten)]
     pub(crate) set: SetArguments,
 }
@@ -119,9 +130,11 @@ pub(crate) struct TreeArguments {
 impl TreeArguments {
     /// How the set is opened.
     pub(crate) fn options(&self) -> OpenOptions {
-        let mount = ReadOptions::default().with_system_files(self.system_files);
         let mut options = self.set.options();
-        options.mount = mount;
+        options.mount = ReadOptions::default().with_system_files(self.system_files);
+        options.mount.time_zone.clone_from(&self.time_zone);
+        options.mount.code_page = self.code_page;
+        options.deleted = self.deleted;
         options
     }
 

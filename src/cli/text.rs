@@ -116,11 +116,17 @@ pub(crate) fn mode(metadata: &Metadata) -> String {
         letter => letter,
     };
     let mut text = String::from(kind);
-    for shift in [6, 3, 0] {
+    // Set-user-ID, set-group-ID, and the sticky bit take the place of an `x`.
+    for (shift, special, letters) in [(6, 0o4000, "sS"), (3, 0o2000, "sS"), (0, 0o1000, "tT")] {
         let bits = mode >> shift;
         text.push(if bits & 4 != 0 { 'r' } else { '-' });
         text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(if bits & 1 != 0 { 'x' } else { '-' });
+        text.push_str(match (mode & special != 0, bits & 1 != 0) {
+            (false, false) => "-",
+            (false, true) => "x",
+            (true, true) => &letters[..1],
+            (true, false) => &letters[1..],
+        });
     }
     text
 }
@@ -142,6 +148,22 @@ mod tests {
             [("a/b-1.vmdk", "a/b-1.vmdk"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")]
         {
             assert_eq!(argument(Path::new(path)), shown);
+        }
+    }
+
+    #[test]
+    fn a_mode_is_shown_as_ls_shows_it() {
+        for (bits, shown) in [
+            (0o755, "-rwxr-xr-x"),
+            (0o4755, "-rwsr-xr-x"),
+            (0o6644, "-rwSr-Sr--"),
+            (0o1777, "-rwxrwxrwt"),
+            (0o1770, "-rwxrwx--T"),
+        ] {
+            let owner = Some(volfold_fs::Owner { uid: 0, gid: 0, mode: bits });
+            let mut metadata = Metadata::new(volfold_fs::NodeId(1), FileKind::Regular);
+            metadata.owner = owner;
+            assert_eq!(mode(&metadata), shown);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What is told of files.
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
-use volfold_fs::{FileKind, FileSystem, FsErrorKind, Metadata};
+use volfold_fs::{FileKind, FileSystem, FsErrorKind, FsResult, Metadata, NodeId};
 
 use super::path_text;
 
@@ -42,6 +43,21 @@ pub struct EntryInfo {
     pub target: Option<String>,
     /// The code of why the content will be refused, where that is known.
     pub unreadable: Option<&'static str>,
+    /// Its extended attributes, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xattrs: Option<Vec<AttributeInfo>>,
+}
+
+/// One extended attribute.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct AttributeInfo {
+    /// Its name, with what stands before it: `user.`, `security.`.
+    pub name: String,
+    /// The exact bytes of a name that is no text.
+    pub name_hex: Option<String>,
+    /// The bytes of its value, in hexadecimal digits.
+    pub value_hex: String,
 }
 
 impl EntryInfo {
@@ -68,7 +84,22 @@ impl EntryInfo {
             attributes: metadata.attributes.map(|attributes| attributes.0),
             target: target.map(|target| path_text(&target.0).0),
             unreadable: metadata.unreadable.map(FsErrorKind::code),
+            xattrs: None,
         }
+    }
+
+    /// Adds the extended attributes of `node` of `tree`, which the entry is about.
+    ///
+    /// # Errors
+    /// Why one of them cannot be read; those before it are added.
+    pub fn add_xattrs(&mut self, tree: &dyn FileSystem, node: NodeId) -> FsResult<()> {
+        let all = self.xattrs.insert(Vec::new());
+        for name in tree.extended_attributes(node)? {
+            let value = tree.extended_attribute(node, &name)?;
+            let (name, name_hex) = path_text(&name);
+            all.push(AttributeInfo { name, name_hex, value_hex: HEXLOWER.encode(&value) });
+        }
+        Ok(())
     }
 }
 

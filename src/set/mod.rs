@@ -151,13 +151,17 @@ impl DiskSet {
         findings.extend(discovery.findings);
         spare_what_no_volume_has(&mut findings, &sources, &discovery.volumes);
         let mut volumes =
-            name_volumes(discovery.volumes, &disks, &pool, options.mount, &mut findings);
+            name_volumes(discovery.volumes, &disks, &pool, &options.mount, &mut findings);
         let os = OnceLock::new();
         let mut taken = HashSet::new();
         if volumes.len() <= MAX_LOOKED_INTO {
             let info = os.get_or_init(|| os_info(&disks, &volumes, monitor));
             taken = names_of_systems(info, &volumes);
             name_as_guests_do(&mut volumes, &info.systems, &taken);
+        }
+        if options.deleted {
+            // They were made just now, and nobody else has them.
+            volumes.iter_mut().filter_map(Arc::get_mut).for_each(SetVolume::show_deleted);
         }
         note_mixed_snapshots(&disks, &volumes, &mut findings);
         let tree = set_tree(&volumes, os.get().and_then(OsInfo::only_default), monitor);

@@ -38,7 +38,7 @@ pub(super) fn name_volumes(
     discovered: Vec<Discovered>,
     disks: &[Disk],
     pool: &Arc<CachePool>,
-    options: ReadOptions,
+    options: &ReadOptions,
     findings: &mut Vec<Finding>,
 ) -> Vec<Arc<SetVolume>> {
     let mut volumes: Vec<SetVolume> = Vec::new();
@@ -78,7 +78,8 @@ pub(super) fn name_volumes(
             tree: OnceLock::new(),
             driver,
             reader,
-            options,
+            options: options.clone(),
+            is_deleted: false,
         });
     }
     let mut all: Vec<&mut SetVolume> = volumes.iter_mut().collect();

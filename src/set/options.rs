@@ -23,6 +23,8 @@ pub struct OpenOptions {
     pub snapshot: Option<String>,
     /// Whether snapshots that are kept inside volumes (VSS) are volumes of the set too.
     pub snapshots: bool,
+    /// Whether volumes show what was deleted on them, in place of what is there.
+    pub deleted: bool,
     /// How the file systems of the volumes are mounted.
     pub mount: ReadOptions,
     /// Where the keys of locked volumes come from.
@@ -46,6 +48,7 @@ impl Default for OpenOptions {
             format: None,
             snapshot: None,
             snapshots: false,
+            deleted: false,
             mount: ReadOptions::default(),
             keys: Arc::new(|_: &KeyRequest<'_>| Ok(None)),
             work: Arc::default(),

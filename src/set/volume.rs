@@ -3,12 +3,15 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use volfold_fs::{
-    FileSystem, FileSystemDriver, FsError, FsErrorKind, FsResult, Identity, ReadOptions,
-    VolumeReader,
+    DeletedTree, FileSystem, FileSystemDriver, FsError, FsErrorKind, FsResult, Identity,
+    ReadOptions, VolumeReader,
 };
 
 use crate::files::{DeviceReader, GuestPath, SetTree};
 use crate::volume::{Membership, Volume, VolumeType};
+
+/// What ends the name of a volume that shows what was deleted on it.
+const DELETED: &str = "@deleted";
 
 /// One volume of the set, and the way into its file system.
 #[non_exhaustive]
@@ -25,6 +28,8 @@ pub struct SetVolume {
     pub(super) driver: Option<&'static dyn FileSystemDriver>,
     pub(super) reader: VolumeReader,
     pub(super) options: ReadOptions,
+    /// Whether it shows what was deleted, in place of what is there.
+    pub(super) is_deleted: bool,
     /// The letter that the system on the set gives it, with its colon.
     pub(super) letter: Option<String>,
     /// What systems on the set call it in the directories that stand for it: `Volume{...}`.
@@ -46,7 +51,9 @@ impl SetVolume {
     /// volumes of a set have folder names or ids that differ in case only.
     pub fn is_called(&self, name: &str) -> bool {
         let folded = name.to_lowercase();
+        let plain = self.name.strip_suffix(DELETED).filter(|_| self.is_deleted);
         self.name.to_lowercase() == folded
+            || plain.is_some_and(|plain| plain.to_lowercase() == folded)
             || self.id().to_lowercase() == folded
             || self.guest_names().iter().any(|own| own.eq_ignore_ascii_case(name))
             || self.group_name().is_some_and(|own| own.to_lowercase() == folded)
@@ -63,6 +70,13 @@ impl SetVolume {
     pub(super) fn has_label(&self, label: &str) -> bool {
         let own = self.identity.label.as_ref();
         own.is_some_and(|own| own.to_lowercase() == label.to_lowercase())
+    }
+
+    /// Shows what was deleted from now on, and is called so.
+    pub(super) fn show_deleted(&mut self) {
+        self.is_deleted = true;
+        self.name.push_str(DELETED);
+        self.opened = OnceLock::new();
     }
 
     /// Opens the file system for all who want it from now on.
@@ -145,7 +159,10 @@ impl SetVolume {
             return Ok(opened.clone());
         }
         match self.driver {
-            Some(driver) => driver.mount(self.reader.clone(), self.options),
+            Some(driver) => {
+                let files = driver.mount(self.reader.clone(), self.options.clone())?;
+                if self.is_deleted { Ok(Arc::new(DeletedTree::new(files)?)) } else { Ok(files) }
+            }
             None => Err(FsError::unsupported(
                 self.reason.clone().unwrap_or_else(|| "no known file system".to_owned()),
             )),

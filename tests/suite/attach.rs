@@ -5,13 +5,14 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::fixtures::fixture;
+use crate::common::mounted::{Mounted, kernel_has};
 use crate::common::program::{
     Output, Scratch, VOLFOLD, eventually, program, run, text, volfold, within,
 };
@@ -30,13 +31,6 @@ fn needs_attach() -> MutexGuard<'static, ()> {
     needs_path("/dev/fuse");
     needs_path("/dev/loop-control");
     ONE_AT_A_TIME.lock()
-}
-
-/// Whether the kernel has the file system `name`.
-fn kernel_has(name: &str) -> bool {
-    let _ = Command::new("modprobe").arg(name).stderr(Stdio::null()).status();
-    let known = fs::read_to_string("/proc/filesystems").expect("the kernel's file systems");
-    known.lines().any(|line| line.split_whitespace().next_back() == Some(name))
 }
 
 fn hash_of(path: &Path) -> String {
@@ -110,34 +104,6 @@ fn attach(disks: &[PathBuf], arguments: &[&str]) -> Output {
 fn backing(device: &Path) -> Option<String> {
     let name = device.file_name()?.to_str()?;
     fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).ok()
-}
-
-/// A file system of the kernel that is mounted; unmounted when dropped.
-struct Mounted {
-    scratch: Scratch,
-}
-
-impl Mounted {
-    fn new(kind: &str, options: &str, device: &Path) -> Self {
-        let mounted = Self { scratch: Scratch::new("mounted") };
-        let arguments = ["-t", kind, "-o", options, text(device), text(mounted.path())];
-        program("mount", &arguments).code(0);
-        mounted
-    }
-
-    fn path(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    fn end(self) {
-        program("umount", &[text(self.path())]).code(0);
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).stderr(Stdio::null()).status();
-    }
 }
 
 /// Writes files of many sizes below `folder`, about 12 MiB.

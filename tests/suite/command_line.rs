@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::common::fixtures::{fixture, index};
+use crate::common::fixtures::{Fixture, fixture, index};
 #[cfg(unix)]
 use crate::common::listing::Row;
 use crate::common::program::{Output, Scratch, VOLFOLD, run, volfold};
 use crate::common::sha256;
 #[cfg(unix)]
 use crate::harness::needs_programs;
-use crate::harness::{apply, note, test};
+use crate::harness::{apply, note, side_by_side, test};
 
 /// Runs `volfold` with `arguments` in `folder`, so that its words hold no paths of this machine.
 fn volfold_in(folder: &Path, arguments: &[&str]) -> Output {
@@ -113,16 +113,12 @@ const GOLDEN: &[(&str, &str, &[&str], i32)] = &[
 
 #[apply(test)]
 fn answers_are_those_of_the_golden_files() {
-    let mut wrong = Vec::new();
-    for (name, place, arguments, code) in GOLDEN {
+    side_by_side(GOLDEN, |(name, place, arguments, code)| {
         let output = on(place, arguments);
-        if output.code != Some(*code) {
-            wrong.push(format!("{name}: {output:?}"));
-        }
+        assert_eq!(output.code, Some(*code), "{name}: {output:?}");
         assert!(!output.stderr.contains("panicked") && !output.stderr.contains("gave up"));
         golden(name, arguments, &output);
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
 }
 
 #[apply(test)]
@@ -165,18 +161,18 @@ fn every_command_explains_itself() {
         .collect();
     let mounts = if cfg!(target_os = "linux") { 3 } else { 0 };
     assert!(commands.len() >= 8 + mounts, "{commands:?}");
-    for command in commands {
-        let help = volfold([command, "--help"]).code(0).text();
+    side_by_side(&commands, |command| {
+        let help = volfold([*command, "--help"]).code(0).text();
         assert!(help.contains("Example"), "{command}: {help}");
         assert!(help.contains("Usage: volfold"), "{command}: {help}");
-    }
+    });
     let version = volfold(["--version"]).code(0).text();
     assert!(version.starts_with("volfold "), "{version}");
     assert!(volfold(["man"]).code(0).text().contains(".TH volfold"));
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = volfold(["completions", shell]).code(0).text();
+    side_by_side(&["bash", "zsh", "fish", "elvish", "powershell"], |shell| {
+        let script = volfold(["completions", *shell]).code(0).text();
         assert!(script.len() > 1000 && script.contains("extract"), "{shell}");
-    }
+    });
 }
 
 #[apply(test)]
@@ -201,49 +197,49 @@ fn hashes_are_those_of_the_sample_and_of_all_listings() {
     let sample = on("sample", &["hash", "sample.vmdk"]).code(0);
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/sample.sha256");
     assert_eq!(sample.text(), fs::read_to_string(shipped).expect("samples/sample.sha256"));
-    let mut files = 0;
-    for fixture in index().fixtures.values() {
-        let [facts] = fixture.volumes.as_slice() else { continue };
-        if facts.listing.is_none() {
-            continue;
-        }
-        let mut arguments = vec!["hash"];
-        arguments.extend(fixture.open.iter().map(String::as_str));
-        let output = volfold_in(&fixture.folder(), &arguments);
-        let volume = volume_name(&fixture.name);
-        let mut wanted: Vec<(Vec<u8>, String)> = Vec::new();
-        let mut refused = 0;
-        for row in facts.rows() {
-            let path = String::from_utf8_lossy(&row.path).into_owned();
-            let error = facts.errors.iter().find(|error| error.path == path);
-            if let Some(error) = error
-                && output.stderr.contains(&format!("/{volume}/{path}: "))
-            {
-                assert!(output.stderr.contains(&format!("[{}]", error.code)), "{output:?}");
-                refused += 1;
-                continue;
-            }
-            if row.kind == "f" {
-                let line =
-                    format!("\t{}\t{}", row.size.expect("a size"), row.sha256.expect("a hash"));
-                wanted.push((field(&[volume.as_bytes(), b"/", &row.path].concat()), line));
-            }
-        }
-        let mut wanted: Vec<Vec<u8>> = wanted
-            .into_iter()
-            .map(|(path, rest)| [b"/", &*path, rest.as_bytes()].concat())
-            .collect();
-        wanted.sort();
-        let mut lines: Vec<&[u8]> = output.stdout.split(|byte| *byte == b'\n').collect();
-        assert_eq!(lines.pop(), Some(&b""[..]), "the last line ends");
-        lines.sort_unstable();
-        assert!(lines == wanted, "{}: {} lines, not {}", fixture.name, lines.len(), wanted.len());
-        assert_eq!(output.code, Some(if refused > 0 { 3 } else { 0 }), "{}", fixture.name);
-        assert_eq!(output.stderr.lines().count(), refused, "{}: {}", fixture.name, output.stderr);
-        files += lines.len();
-    }
+    let fixtures: Vec<_> = index().fixtures.values().collect();
+    let files: usize = side_by_side(&fixtures, |fixture| hashes_of(fixture)).into_iter().sum();
     note!("{files} files");
     assert!(files > 6000);
+}
+
+/// Compares the hashes of the only volume of `fixture` with its listing; gives how many files there are.
+fn hashes_of(fixture: &Fixture) -> usize {
+    let [facts] = fixture.volumes.as_slice() else { return 0 };
+    if facts.listing.is_none() {
+        return 0;
+    }
+    let mut arguments = vec!["hash"];
+    arguments.extend(fixture.open.iter().map(String::as_str));
+    let output = volfold_in(&fixture.folder(), &arguments);
+    let volume = volume_name(&fixture.name);
+    let mut wanted: Vec<(Vec<u8>, String)> = Vec::new();
+    let mut refused = 0;
+    for row in facts.rows() {
+        let path = String::from_utf8_lossy(&row.path).into_owned();
+        let error = facts.errors.iter().find(|error| error.path == path);
+        if let Some(error) = error
+            && output.stderr.contains(&format!("/{volume}/{path}: "))
+        {
+            assert!(output.stderr.contains(&format!("[{}]", error.code)), "{output:?}");
+            refused += 1;
+            continue;
+        }
+        if row.kind == "f" {
+            let line = format!("\t{}\t{}", row.size.expect("a size"), row.sha256.expect("a hash"));
+            wanted.push((field(&[volume.as_bytes(), b"/", &row.path].concat()), line));
+        }
+    }
+    let mut wanted: Vec<Vec<u8>> =
+        wanted.into_iter().map(|(path, rest)| [b"/", &*path, rest.as_bytes()].concat()).collect();
+    wanted.sort();
+    let mut lines: Vec<&[u8]> = output.stdout.split(|byte| *byte == b'\n').collect();
+    assert_eq!(lines.pop(), Some(&b""[..]), "the last line ends");
+    lines.sort_unstable();
+    assert!(lines == wanted, "{}: {} lines, not {}", fixture.name, lines.len(), wanted.len());
+    assert_eq!(output.code, Some(if refused > 0 { 3 } else { 0 }), "{}", fixture.name);
+    assert_eq!(output.stderr.lines().count(), refused, "{}: {}", fixture.name, output.stderr);
+    lines.len()
 }
 
 /// The folder name of the only volume with a listing of the fixture `name`.
@@ -465,7 +461,8 @@ fn patched(scratch: &Scratch, patches: &[(&[u8], &[u8])]) -> PathBuf {
 
 #[apply(test)]
 fn no_name_of_a_guest_leads_outside() {
-    for bad in [&b"../../ev.x"[..], b"/ev/il/x.y", b"..\0\0\0\0\0\0\0\0", b"sizes/../x"] {
+    let names = [&b"../../ev.x"[..], b"/ev/il/x.y", b"..\0\0\0\0\0\0\0\0", b"sizes/../x"];
+    side_by_side(&names, |bad| {
         let scratch = Scratch::new("outside");
         let image = patched(&scratch, &[(b"README.txt", bad)]);
         let out = scratch.join("a/b/out");
@@ -484,31 +481,25 @@ fn no_name_of_a_guest_leads_outside() {
         }
         let listed = volfold(["ls".as_ref(), image.as_os_str(), "-R".as_ref()]);
         assert!(matches!(listed.code, Some(0 | 3)), "{shown}: {listed:?}");
-    }
+    });
 }
 
 /// Every command that reads images, on `disks`.
 fn every_command(folder: &Path, disks: &[&str]) -> Vec<(&'static str, Output)> {
+    let scratch = Scratch::new("out");
+    let out = scratch.join("out");
     let commands: [(&str, &[&str]); 5] = [
         ("list", &[]),
         ("ls", &["-R"]),
         ("hash", &[]),
         ("cat", &["-p", "/BOOT/README.txt"]),
         // A volume without links: not every host makes them.
-        ("extract", &["-o", "out", "-p", "/BOOT"]),
+        ("extract", &["-p", "/BOOT", "-o", out.to_str().expect("text")]),
     ];
-    commands
-        .into_iter()
-        .map(|(command, rest)| {
-            let arguments: Vec<&str> = std::iter::once(command)
-                .chain(disks.iter().copied())
-                .chain(rest.iter().copied())
-                .collect();
-            let output = volfold_in(folder, &arguments);
-            let _ = fs::remove_dir_all(folder.join("out"));
-            (command, output)
-        })
-        .collect()
+    side_by_side(&commands, |(command, rest)| {
+        let arguments: Vec<&str> = [&[*command], disks, rest].concat();
+        (*command, volfold_in(folder, &arguments))
+    })
 }
 
 /// A folder with a good image and bad ones, and what is to be said of each.
@@ -541,7 +532,7 @@ fn bad_images() -> (Scratch, Vec<(&'static str, &'static str)>) {
 #[apply(test)]
 fn bad_images_are_one_line_and_an_exit_code() {
     let (scratch, bad) = bad_images();
-    for (image, reason) in bad {
+    side_by_side(&bad, |(image, reason)| {
         for (command, output) in every_command(scratch.path(), &[image]) {
             let output = output.code(1).says(reason);
             assert!(output.stdout.is_empty(), "{command} {image}: {output:?}");
@@ -554,7 +545,7 @@ fn bad_images_are_one_line_and_an_exit_code() {
             assert!(command == "extract" || output.text().len() > 60, "{command}: {output:?}");
             assert_eq!(output.stderr.lines().count(), 1, "{command} {image}: {output:?}");
         }
-    }
+    });
 }
 
 #[apply(test)]

@@ -124,6 +124,28 @@ fn complete(test: impl FnOnce()) -> Result<Completion, Failed> {
     }
 }
 
+/// How many are [`side_by_side`]: programs that mostly wait, so more than there are processors.
+const ABREAST: usize = 4;
+
+/// What `work` makes of each of `items`, in their order, some of them at a time: for tests that start one program
+/// after another.
+pub(crate) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let share = items.len().div_ceil(ABREAST).max(1);
+    std::thread::scope(|scope| {
+        let work = &work;
+        let start = |share| scope.spawn(move || items_of(share, work));
+        let threads: Vec<_> = items.chunks(share).map(start).collect();
+        let ended = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        ended.flatten().collect()
+    })
+}
+
+fn items_of<T, R>(share: &[T], work: &(impl Fn(&T) -> R + Sync)) -> Vec<R> {
+    share.iter().map(work).collect()
+}
+
 /// A test that was not written but made, for one entry of a registry.
 pub(crate) fn made(name: String, run: impl FnOnce() + Send + 'static) -> Trial {
     Trial::ignorable_test(name, move || complete(run))

@@ -21,6 +21,8 @@ mod backends;
 mod backups;
 mod bitlocker;
 #[cfg(target_os = "linux")]
+mod bodyfile;
+#[cfg(target_os = "linux")]
 mod both_systems;
 mod claims;
 mod command_line;
@@ -29,10 +31,12 @@ mod containers;
 #[cfg(target_os = "linux")]
 mod convert;
 mod corpus;
+mod deleted;
 mod documents;
 mod exfat;
 #[cfg(target_os = "linux")]
 mod export;
+mod ext4;
 #[cfg(target_os = "linux")]
 mod extract;
 #[cfg(target_os = "linux")]

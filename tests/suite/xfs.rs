@@ -1,7 +1,7 @@
 //! XFS against what the kernel and `mkfs.xfs` made: attributes, names without regard to case, the log,
 //! and damage, which is an error and never other bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use volfold_fs::{
     NodeId, ReadOptions, StreamName, VolumeReader,
 };
 
+use crate::common::attributes;
 use crate::common::compare;
 use crate::common::corpus;
 use crate::common::fixtures::{fixture, fixtures_folder};
@@ -49,34 +50,8 @@ fn sha256(bytes: &[u8]) -> String {
 fn attributes_are_those_that_the_kernel_lists() {
     let mut count = 0;
     for name in ["xfs", "xfs-1k", "xfs-large-counters", "xfs-parent", "xfs-dirty-log"] {
-        let listed = fixtures_folder().join(format!("{name}.attributes.tsv"));
-        let listed = std::fs::read_to_string(listed).expect("a list");
-        let mut expected: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();
-        for line in listed.lines().skip(1) {
-            let columns: Vec<&str> = line.split('\t').collect();
-            let [path, attribute, sum] = columns[..] else { panic!("{line}") };
-            expected.entry(path).or_default().insert((attribute.to_owned(), sum.to_owned()));
-        }
-        assert!(expected.len() >= 5, "{name}");
         let fs = mount(&image(name)).expect(name);
-        for (path, expected) in expected {
-            let node = find(&*fs, path).expect(path);
-            let names = fs.extended_attributes(node).expect(path);
-            let found: BTreeSet<(String, String)> = names
-                .iter()
-                .map(|name| {
-                    let value = fs.extended_attribute(node, name).expect("a value");
-                    (String::from_utf8(name.clone()).expect("text"), sha256(&value))
-                })
-                .collect();
-            assert_eq!(found, expected, "{name}: {path}");
-            assert_eq!(names.len(), found.len(), "{name}: {path}: each once");
-            count += found.len();
-            for absent in [&b"user.absent"[..], b"trusted.a", b"system.posix_acl_nothing", b"x"] {
-                let error = fs.extended_attribute(node, absent).expect_err("absent");
-                assert_eq!(error.kind(), FsErrorKind::NotFound);
-            }
-        }
+        count += attributes::compare(&*fs, name);
     }
     assert!(count > 400, "{count} attributes");
 }

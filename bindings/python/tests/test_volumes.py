@@ -241,6 +241,23 @@ def test_system_files_are_listed_on_wish() -> None:
         assert "$MFT" in ds.volumes["Windows"].listdir()
 
 
+def test_what_a_volume_leaves_open_is_an_option() -> None:
+    with volfold.open(SAMPLE) as ds:
+        utc = ds.volumes["BOOT"].stat("README.txt").st_mtime
+    with volfold.open(SAMPLE, time_zone="+01:00", code_page=850) as ds:
+        assert ds.volumes["BOOT"].stat("README.txt").st_mtime == utc - 3600
+    for wrong in ({"time_zone": "Europe/Nowhere"}, {"code_page": 1}, {"code_page": -1}):
+        with pytest.raises(ValueError):
+            volfold.open(SAMPLE, **wrong)  # type: ignore[arg-type]
+
+
+def test_deleted_files_are_in_place_of_those_that_are_there() -> None:
+    with volfold.open(SAMPLE, deleted=True, partial=True) as ds:
+        volume = ds.volumes["BOOT@deleted"]
+        assert volume.listdir() == []
+        assert ds.volumes["BOOT"].id == volume.id
+
+
 def test_keys_are_taken_in_all_forms() -> None:
     keys = ["text", volfold.Password("a"), volfold.RecoveryKey("1-2"), volfold.KeyFile(b"\0\1")]
     with volfold.open(SAMPLE, keys=keys) as ds:

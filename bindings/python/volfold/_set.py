@@ -636,6 +636,9 @@ def open_set(
     snapshot: Optional[str] = None,
     snapshots: bool = False,
     system_files: bool = False,
+    deleted: bool = False,
+    time_zone: Optional[str] = None,
+    code_page: Optional[int] = None,
     keys: Iterable[Key] = (),
     program: Optional[HostPath] = None,
     partial: bool = False,
@@ -651,6 +654,9 @@ def open_set(
     - `snapshot`: the state that the images keep as this snapshot, by its name or id.
     - `snapshots`: whether the shadow copies that Windows kept of volumes (VSS) are volumes of the set too.
     - `system_files`: whether the files that hold a file system itself are listed ($MFT and others).
+    - `deleted`: whether volumes show the files that were deleted on them, in place of those that are there.
+    - `time_zone`: the zone of clocks whose times are kept without one (FAT): "Europe/Berlin", "+02:00".
+    - `code_page`: the code page of short names that do not say it (FAT): 437, 850, 866, 932.
     - `keys`: tried on locked volumes: passwords as text, or `RecoveryKey`, `KeyFile`.
     - `program`: the program volfold, which mounts; looked for if not given.
     - `partial`: whether a set is wanted of which images cannot be opened; `failures` names them. Without
@@ -678,6 +684,13 @@ def open_set(
             options.set(c.volfold_options_set_snapshot, text_bytes(snapshot, "snapshot"))
         options.set(c.volfold_options_set_snapshots, snapshots)
         options.set(c.volfold_options_set_system_files, system_files)
+        options.set(c.volfold_options_set_deleted, deleted)
+        if time_zone is not None:
+            options.set(c.volfold_options_set_time_zone, text_bytes(time_zone, "time_zone"))
+        if code_page is not None:
+            if not 0 <= code_page < 1 << 16:
+                raise ValueError(f"code_page is out of range: {code_page}")
+            options.set(c.volfold_options_set_code_page, code_page)
         options.set_program(program)
         for key in keys:
             options.add_key(key)

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use volfold::block::{BlockError, BlockResult};
 use volfold::files::Search;
 use volfold::fs::links::{Guest, VolumeNames};
-use volfold::fs::{FileSystem, FsError, FsErrorKind, FsResult, NodeId, ReadOptions, VolumeTree};
+use volfold::fs::{
+    CodePage, FileSystem, FsError, FsErrorKind, FsResult, NodeId, ReadOptions, TimeZone, VolumeTree,
+};
 use volfold::volume::lock::{Key, KeyRequest};
 use volfold::{DiskSet, Incomplete, Monitor, OpenOptions, Progress, SetVolume};
 
@@ -29,6 +31,12 @@ pub struct SetOptions {
     pub snapshots: bool,
     /// Whether the files that hold a file system itself are listed.
     pub system_files: bool,
+    /// Whether volumes show what was deleted on them, in place of what is there.
+    pub deleted: bool,
+    /// The zone of clocks whose times are kept without one (FAT).
+    pub time_zone: TimeZone,
+    /// The code page of short names that do not say it (FAT).
+    pub code_page: CodePage,
     /// The keys that are tried on locked volumes.
     pub keys: Vec<Key>,
     /// The program that mounts; `None` to look for it.
@@ -46,6 +54,9 @@ impl Default for SetOptions {
             snapshot: None,
             snapshots: false,
             system_files: false,
+            deleted: false,
+            time_zone: TimeZone::default(),
+            code_page: CodePage::default(),
             keys: Vec::new(),
             program: None,
             on_progress: None,
@@ -66,7 +77,10 @@ impl SetOptions {
         options.format.clone_from(&self.format);
         options.snapshot.clone_from(&self.snapshot);
         options.snapshots = self.snapshots;
+        options.deleted = self.deleted;
         options.mount = ReadOptions::default().with_system_files(self.system_files);
+        options.mount.time_zone.clone_from(&self.time_zone);
+        options.mount.code_page = self.code_page;
         options.keys = Arc::new(next_key);
         if let Some(tell) = self.on_progress.clone() {
             options.monitor = Monitor::new(move |progress| tell(progress));

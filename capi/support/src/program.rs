@@ -141,7 +141,15 @@ impl Program {
     /// Why nothing is mounted.
     pub fn mount(&self, request: &MountRequest<'_>) -> Result<Mounted, ProgramError> {
         let SetOptions {
-            allowed, cache_size, format, snapshot, snapshots, system_files, keys, ..
+            allowed,
+            cache_size,
+            format,
+            snapshot,
+            snapshots,
+            system_files,
+            deleted,
+            keys,
+            ..
         } = request.options;
         if !keys.is_empty() {
             return Err(ProgramError::HasKeys);
@@ -163,6 +171,11 @@ impl Program {
         if *system_files {
             command.arg("--system-files");
         }
+        if *deleted {
+            command.arg("--deleted");
+        }
+        let SetOptions { time_zone, code_page, .. } = request.options;
+        command.arg(format!("--time-zone={time_zone}")).arg(format!("--code-page={code_page}"));
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
         command.args(request.paths.iter().map(|path| absolute(path)));
         let (code, output) = self.run(command.arg(absolute(request.folder)))?;

@@ -12,4 +12,5 @@ pub(super) mod name_index;
 pub(super) mod other_content;
 pub(super) mod serial;
 pub(super) mod set;
+pub(super) mod twins;
 pub(super) mod walk;

@@ -36,7 +36,6 @@ impl NameIndex {
     }
 
     /// The indices of entries whose names have the same hash as the one before.
-    #[cfg(feature = "exfat")]
     pub(crate) fn doubles(&self) -> impl Iterator<Item = (usize, usize)> {
         let same = self.hashes.array_windows().filter(|[one, other]| one.0 == other.0);
         same.filter_map(|[one, other]| {

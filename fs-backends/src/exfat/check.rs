@@ -21,7 +21,7 @@ impl Exfat {
     /// compares the boot regions.
     pub(super) fn check_volume(&self, report: &mut dyn FnMut(Finding)) -> FsResult<()> {
         // What was met before must not look like a second use.
-        let fresh = Self::mount(self.volume.reader.clone())?;
+        let fresh = Self::mount(self.volume.reader.clone(), self.options.clone())?;
         fresh.check_regions(report);
         fresh.check_tree(report);
         for finding in fresh.log.all() {

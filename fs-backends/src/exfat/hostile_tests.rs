@@ -197,6 +197,13 @@ fn names_that_stand_twice_or_have_another_hash_are_told() {
     let listed = list(&*fs, fs.root(), 9).unwrap();
     assert_eq!(find(&*fs, "before").unwrap(), listed[0].1);
     assert_eq!(find(&*fs, "BEFORE").unwrap(), listed[1].1);
+    // The same name: the second gets another one.
+    let fs = between(Set::file("before", 0, 0, true));
+    assert_eq!(codes(&*fs), ["exfat-name"]);
+    let listed = list(&*fs, fs.root(), 9).unwrap();
+    assert_eq!((&*listed[0].0, &*listed[1].0), (&b"before"[..], &b"before~2"[..]));
+    assert_eq!(find(&*fs, "Before").unwrap(), listed[0].1);
+    assert_eq!(find(&*fs, "BEFORE~2").unwrap(), listed[1].1);
     let fs = between(Set::file("other", 0, 0, true).with(1, 4, 0xEE));
     assert_eq!(codes(&*fs), ["exfat-name"]);
     assert!(find(&*fs, "other").is_ok());

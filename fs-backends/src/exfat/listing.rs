@@ -8,6 +8,7 @@ use super::record::{FileRecord, FileSet, name_left};
 use super::upcase::Upcase;
 use crate::clusters::finding::ENTRY;
 use crate::clusters::name_index::NameIndex;
+use crate::clusters::twins::told_apart;
 use crate::kept::Memory;
 use crate::wtf8;
 
@@ -94,8 +95,9 @@ impl Listing {
         }
     }
 
-    /// Tells names that stand twice.
-    fn find_doubles(&mut self, upcase: &Upcase) {
+    /// Gives other names to those that are there before, and tells which have the same name but for their
+    /// case.
+    fn tell_apart(&mut self, upcase: &Upcase) {
         let mut doubles = Vec::new();
         for (one, other) in self.by_name.doubles() {
             let [one, other] = [one, other].map(|index| self.files.get(index));
@@ -106,9 +108,25 @@ impl Listing {
                 doubles.push((other.offset(), line));
             }
         }
+        if doubles.is_empty() {
+            return;
+        }
         for (offset, line) in doubles {
             self.fault(offset, false, line);
         }
+        for (index, name) in told_apart(self.files.iter().map(|file| self.name(file))) {
+            let start = u32::try_from(self.names.len());
+            let length = u16::try_from(name.len());
+            let file = usize::try_from(index).ok().and_then(|index| self.files.get_mut(index));
+            if let (Ok(start), Ok(length), Some(file)) = (start, length, file) {
+                (file.name_start, file.name_length) = (start, length);
+                self.names.extend_from_slice(&name);
+                if let Some(units) = upcase.folded(&name) {
+                    self.by_name.add(&units, index);
+                }
+            }
+        }
+        self.by_name.finish();
     }
 }
 
@@ -166,9 +184,9 @@ impl<'a> ListingReader<'a> {
     pub(super) fn finish(mut self) -> Listing {
         self.decode(true);
         self.listing.by_name.finish();
+        self.listing.tell_apart(self.upcase);
         self.listing.files.shrink_to_fit();
         self.listing.names.shrink_to_fit();
-        self.listing.find_doubles(self.upcase);
         self.listing
     }
 

@@ -68,7 +68,7 @@ impl FileSystemDriver for ExfatDriver {
         Ok(Identity::new(label, Some(serial_text(volume.boot.serial))))
     }
 
-    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
-        Ok(Arc::new(Exfat::mount(volume)?))
+    fn mount(&self, volume: VolumeReader, options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
+        Ok(Arc::new(Exfat::mount(volume, options)?))
     }
 }

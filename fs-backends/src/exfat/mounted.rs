@@ -20,7 +20,7 @@ use crate::clusters::content::{ChainCodes, Teller};
 use crate::clusters::finding::{ENTRY, finding_of};
 use crate::clusters::listings::Listings;
 use crate::clusters::serial::serial_text;
-use crate::driver::VolumeReader;
+use crate::driver::{ReadOptions, VolumeReader};
 use crate::error::{FsError, FsResult};
 use crate::extents::{BytesFile, ExtentFile, Extents, Place};
 use crate::node::{Attributes, CaseRule, FileData, FileKind, FsInfo, Metadata, NodeId};
@@ -48,13 +48,14 @@ pub(super) struct Exfat {
     pub(super) bitmap: Option<Bitmap>,
     /// What was noticed since the volume was mounted.
     pub(super) log: FindingLog,
+    pub(super) options: ReadOptions,
     directories: Listings<Directory>,
     /// Where the entries of those nodes lie whose entries do not follow each other on the volume.
     split: Mutex<HashMap<NodeId, Parts>>,
 }
 
 impl Exfat {
-    pub(super) fn mount(reader: VolumeReader) -> FsResult<Self> {
+    pub(super) fn mount(reader: VolumeReader, options: ReadOptions) -> FsResult<Self> {
         let (volume, found) = Volume::open(reader)?;
         let boot = &volume.boot;
         if boot.heap.position(boot.heap.all_clusters().end)? > MAX_END {
@@ -87,6 +88,7 @@ impl Exfat {
             upcase,
             bitmap,
             log: FindingLog::new(),
+            options,
             directories: Listings::new()?,
             split: Mutex::new(HashMap::new()),
         };
@@ -361,7 +363,7 @@ impl Exfat {
         Metadata {
             size,
             allocated: size.checked_next_multiple_of(cluster).unwrap_or(size),
-            times: record.times(),
+            times: record.times(&self.options.time_zone),
             attributes: Some(Attributes(record.attributes())),
             unreadable: refused.map(|line| FsError::corrupt(line).kind()),
             ..Metadata::new(node, kind)

@@ -38,6 +38,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use super::entry::{Allocation, Entry, EntryType, has_right_checksum};
 use crate::clusters::dos_time::timestamp;
 use crate::clusters::finding::ENTRY;
+use crate::local::TimeZone;
 use crate::node::{Times, Timestamp};
 use crate::wtf8;
 
@@ -99,15 +100,15 @@ struct StoredTime {
 }
 
 impl StoredTime {
-    /// The time; one without an offset is taken for UTC.
-    fn timestamp(self) -> Timestamp {
+    /// The time; one without an offset is that of clocks of `zone`.
+    fn timestamp(self, zone: &TimeZone) -> Timestamp {
         let [_, _, date_low, date_high] = self.local.to_le_bytes();
         let [time_low, time_high, _, _] = self.local.to_le_bytes();
         let date = u16::from_le_bytes([date_low, date_high]);
         let time = u16::from_le_bytes([time_low, time_high]);
         let local = timestamp(date, time, self.hundredths);
         if self.offset & 0x80 == 0 {
-            return local;
+            return zone.to_utc(local);
         }
         // Seven bits with a sign, of which the lowest are moved to the top.
         let [quarters] = [self.offset << 1].map(u8::cast_signed);
@@ -142,13 +143,14 @@ impl FileRecord {
         self.allocation.length
     }
 
-    pub(super) fn times(&self) -> Times {
-        let modified = self.modified.timestamp();
+    /// The times; those without an offset are of clocks of `zone`.
+    pub(super) fn times(&self, zone: &TimeZone) -> Times {
+        let modified = self.modified.timestamp(zone);
         Times {
             modified,
-            accessed: self.accessed.timestamp(),
+            accessed: self.accessed.timestamp(zone),
             changed: modified,
-            created: (self.created.local >> 16 != 0).then(|| self.created.timestamp()),
+            created: (self.created.local >> 16 != 0).then(|| self.created.timestamp(zone)),
         }
     }
 }

@@ -108,7 +108,8 @@ fn times_count_hundredths_and_quarter_hours() {
         set.0[0][at..at + 4].copy_from_slice(&stamp.to_le_bytes());
     }
     set.0[0][20..25].copy_from_slice(&[150, 199, 0x80 | 22, 0x80 | (0x80 - 14), 22]);
-    let fs = Builder::new(512, 40).add(set.sealed()).build().mount().unwrap();
+    let volume = Builder::new(512, 40).add(set.sealed()).build();
+    let fs = volume.clone().mount().unwrap();
     let times = fs.metadata(find(&*fs, "a").unwrap()).unwrap().times;
     let at = |seconds, nanoseconds| Timestamp { seconds, nanoseconds };
     let noon = 951_914_096;
@@ -117,6 +118,12 @@ fn times_count_hundredths_and_quarter_hours() {
     // Without the bit that makes it valid an offset says nothing.
     assert_eq!(times.accessed, at(noon, 0));
     assert_eq!(times.changed, times.modified);
+    let mut options = ReadOptions::default();
+    options.time_zone = "+02:00".parse().unwrap();
+    let fs = ExfatDriver.mount(VolumeReader::uncached(Arc::new(volume)), options).unwrap();
+    let in_zone = fs.metadata(find(&*fs, "a").unwrap()).unwrap().times;
+    assert_eq!(in_zone.accessed, at(noon - 7200, 0));
+    assert_eq!((in_zone.created, in_zone.modified), (times.created, times.modified));
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 
-use volfold_block::MemoryDevice;
+use volfold_block::{Finding, MemoryDevice};
 
 use super::tests::{Scratch, content, mount};
 use super::*;
+use crate::error::FsErrorKind;
+use crate::node::{DirCursor, FileKind, NodeId, StreamName};
 use crate::registry::detect;
 use crate::testing;
 

@@ -1,19 +1,6 @@
 //! Directories: lists of names with inode numbers.
 //!
-//! Specification: kernel documentation, "ext4 Data Structures and Algorithms", chapter "Directory
-//! Entries". Little-endian. Every block is a chain of entries that fills it:
-//!
-//! | offset | size | field         | rule                                                      |
-//! |--------|------|---------------|-----------------------------------------------------------|
-//! | 0x00   | 4    | `inode`       | 0: no name, only room                                     |
-//! | 0x04   | 2    | `length`      | to the next entry, a multiple of 4; 0 and 65535: 64 KiB   |
-//! | 0x06   | 1    | `name_length` |                                                           |
-//! | 0x07   | 1    | `file_type`   | with filetype; else the high byte of `name_length`        |
-//! | 0x08   |      | name          |                                                           |
-//!
-//! With metadata_csum the last entry of a block has no inode, the length 12, the type 0xDE and a
-//! CRC-32C of all before it in place of its name. The interior blocks of a hashed directory look
-//! like blocks without names, so that reading all blocks in order finds every name once.
+//! [`super::dir_block`] says what a block of names is.
 //!
 //! A directory in its inode has two such chains, in the bytes 4 to 60 of `block` and in the
 //! attribute after them.
@@ -23,18 +10,15 @@ use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
 use volfold_block::{byte_count, bytes_to_index};
-use zerocopy::byteorder::{LE, U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::changes::ChangedDirectory;
-use super::checksum;
 use super::damage::ok_unless_corrupt;
-use super::features::{Incompat, RoCompat};
+use super::dir_block::{RawEntry, kind, split_entry, sum_is_good};
+use super::features::{Compat, Incompat, RoCompat};
 use super::inode::{Flags, Inode};
 use super::nokey;
-use super::superblock::Superblock;
 use super::volume::Volume;
-use super::{inline, map};
+use super::{casefold, inline, map};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{Extents, Place};
 use crate::node::FileKind;
@@ -45,52 +29,8 @@ const MAX_BYTES: u64 = 1 << 31;
 const MAX_DAMAGED: u32 = 1024;
 /// How far names of fast commits are from each other; they have no place on the volume.
 const ADDED_STEP: u64 = 4;
-const CHECKSUM_TYPE: u8 = 0xDE;
-/// Where the root of a hashed directory has its counts, after `.`, `..` and 8 bytes on the hash.
-const ROOT_COUNTS_AT: usize = 0x20;
-/// Hash and block number.
-const INTERIOR_ENTRY: usize = 8;
 /// The chains of a directory in its inode.
 const INLINE_FIRST: Range<usize> = 4..60;
-
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawEntry {
-    inode: U32<LE>,
-    length: U16<LE>,
-    name_length: u8,
-    file_type: u8,
-}
-const _: () = assert!(size_of::<RawEntry>() == 0x08);
-
-/// The entry that carries the checksum of a block.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawTail {
-    inode: U32<LE>,
-    length: U16<LE>,
-    name_length: u8,
-    file_type: u8,
-    checksum: U32<LE>,
-}
-const _: () = assert!(size_of::<RawTail>() == 0x0C);
-
-/// How many entries an interior block of a hashed directory has, and has room for.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawCounts {
-    limit: U16<LE>,
-    count: U16<LE>,
-}
-
-/// What follows the last possible entry of an interior block.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct RawInteriorTail {
-    reserved: U32<LE>,
-    checksum: U32<LE>,
-}
-const _: () = assert!(size_of::<RawInteriorTail>() == 0x08);
 
 /// One name.
 pub(super) struct Entry<'a> {
@@ -104,6 +44,20 @@ pub(super) struct Entry<'a> {
     pub(super) next: u64,
     /// Whether the walk met damage before.
     pub(super) after_damage: bool,
+}
+
+/// Where a name leads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) inode: u32,
+    /// Where the entry begins in the directory.
+    pub(super) position: u64,
+}
+
+impl Found {
+    pub(super) fn of(entry: &Entry<'_>) -> Self {
+        Self { inode: entry.inode, position: entry.position }
+    }
 }
 
 /// What a directory says of itself.
@@ -199,6 +153,71 @@ impl<'a> Directory<'a> {
         matches!(self.source, Source::Blocks(_)) && self.claims.get().own.is_none()
     }
 
+    /// Whether its names can be found by their hashes.
+    pub(super) fn has_hash_tree(&self) -> bool {
+        let features = &self.volume.superblock.features;
+        let is_plain = matches!(self.source, Source::Blocks(_)) && self.changed.is_none();
+        let is_hashed = features.compat(Compat::DIR_INDEX) && self.inode.flags.has(Flags::INDEX);
+        is_plain && is_hashed && !self.inode.is_encrypted()
+    }
+
+    /// Whether a name that its hash tree does not have is not there: damage would have been seen, and
+    /// every name has one hash only.
+    pub(super) fn trusts_hashes(&self) -> bool {
+        self.volume.superblock.features.ro_compat(RoCompat::METADATA_CSUM) && !self.folds_case()
+    }
+
+    /// Whether names in it are found without regard to case.
+    pub(super) fn folds_case(&self) -> bool {
+        let features = &self.volume.superblock.features;
+        let is_marked = self.inode.flags.has(Flags::CASEFOLD) && !self.inode.is_encrypted();
+        let is_known = self.volume.superblock.encoding == casefold::UTF8_12_1;
+        is_marked && is_known && features.incompat(Incompat::CASEFOLD)
+    }
+
+    /// The volume that it lies on.
+    pub(super) fn volume(&self) -> &'a Volume {
+        self.volume
+    }
+
+    /// Fills `block` with its block number `number`.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is none, or it has a bad checksum; as those of [`Volume::read_block`].
+    pub(super) fn read_block(&self, number: u64, block: &mut [u8]) -> FsResult<()> {
+        let superblock = &self.volume.superblock;
+        let offset = number.saturating_mul(superblock.block_size.get());
+        let place = match &self.source {
+            Source::Blocks(extents) if offset < self.inode.size => extents.at(offset),
+            _ => None,
+        };
+        let Some((Place::At(at), _)) = place else {
+            return Err(FsError::corrupt("directory has no such block"));
+        };
+        self.volume.read_block(at / superblock.block_size, block)?;
+        if !sum_is_good(superblock, &self.inode, block) {
+            return Err(FsError::corrupt("directory block has a bad checksum"));
+        }
+        Ok(())
+    }
+
+    /// Visits the names in `block`, which is its block number `number`, and says whether all of it
+    /// could be read.
+    ///
+    /// # Errors
+    /// What the visitor says.
+    pub(super) fn visit_block(
+        &self,
+        number: u64,
+        block: &[u8],
+        visit: &mut Visitor<'_>,
+    ) -> FsResult<bool> {
+        let origin = number.saturating_mul(self.volume.superblock.block_size.get());
+        let mut walk = Walk { directory: self, from: origin, damaged: 0, presented: Vec::new() };
+        let _ = walk.chain(block, origin, visit)?;
+        Ok(walk.damaged == 0)
+    }
+
     /// Where the names of fast commits begin, after all that is on the volume.
     fn end(&self) -> u64 {
         let block_size = self.volume.superblock.block_size.get();
@@ -273,7 +292,7 @@ impl Walk<'_> {
         let mut offset = self.from.saturating_sub(self.from % superblock.block_size);
         while offset < end {
             let (place, length) = extents.at(offset).unwrap_or((Place::Hole, block_size));
-            let Place::At(at) = place else {
+            let Place::At(_) = place else {
                 // The kernel makes no holes in directories.
                 self.damage();
                 offset = offset.saturating_add(length.max(1));
@@ -282,9 +301,8 @@ impl Walk<'_> {
             if self.damaged > MAX_DAMAGED {
                 return Ok(self.at_the_end());
             }
-            let number = at / superblock.block_size;
-            let read = self.directory.volume.read_block(number, &mut block);
-            if ok_unless_corrupt(read)? && sum_is_good(superblock, &self.directory.inode, &block) {
+            let read = self.directory.read_block(offset / superblock.block_size, &mut block);
+            if ok_unless_corrupt(read)? {
                 if self.chain(&block, offset, visit)?.is_break() {
                     return Ok(Walked::Stopped);
                 }
@@ -402,117 +420,4 @@ fn once_each(volume: &Volume, extents: &Extents) -> FsResult<Extents> {
     let rest = extents.end().saturating_sub(all.end());
     all.push(Place::Refused(FsErrorKind::Corrupt), rest)?;
     Ok(all)
-}
-
-/// The first entry of `bytes`, its name, and what follows it; `None` if it breaks the rules.
-fn split_entry(bytes: &[u8]) -> Option<(&RawEntry, &[u8], &[u8])> {
-    let (raw, body) = RawEntry::ref_from_prefix(bytes).ok()?;
-    let length = match raw.length.get() {
-        // Blocks of 64 KiB: one entry may fill all of it, which 16 bits cannot say.
-        0 | u16::MAX if bytes.len() == 0x1_0000 => 0x1_0000,
-        length => usize::from(length),
-    };
-    if !length.is_multiple_of(4) {
-        return None;
-    }
-    let (_, later) = bytes.split_at_checked(length)?;
-    let room = length.checked_sub(size_of::<RawEntry>())?;
-    let name = body.get(..room)?.get(..usize::from(raw.name_length))?;
-    Some((raw, name, later))
-}
-
-/// Whether the checksum of a directory block holds, where it has one.
-fn sum_is_good(superblock: &Superblock, inode: &Inode, block: &[u8]) -> bool {
-    if !superblock.features.ro_compat(RoCompat::METADATA_CSUM) {
-        return true;
-    }
-    let Ok((covered, tail)) = RawTail::ref_from_suffix(block) else {
-        return false;
-    };
-    if let Some(count_at) = interior_counts(block) {
-        return interior_sum_is_good(inode, block, count_at).unwrap_or(false);
-    }
-    let is_tail =
-        tail.inode.get() == 0 && tail.length.get() == 12 && tail.file_type == CHECKSUM_TYPE;
-    is_tail && checksum::update(inode.checksum_seed, covered) == tail.checksum.get()
-}
-
-/// Checks an interior block of a hashed directory whose entry counts are at `count_at`.
-fn interior_sum_is_good(inode: &Inode, block: &[u8], count_at: usize) -> Option<bool> {
-    let (counts, _) = RawCounts::ref_from_prefix(block.get(count_at..)?).ok()?;
-    let end = |entries: &U16<LE>| {
-        let bytes = usize::from(entries.get()).checked_mul(INTERIOR_ENTRY)?;
-        bytes.checked_add(count_at)
-    };
-    let covered = block.get(..end(&counts.count)?)?;
-    let (tail, _) = RawInteriorTail::ref_from_prefix(block.get(end(&counts.limit)?..)?).ok()?;
-    let sum = checksum::update(inode.checksum_seed, covered);
-    let sum = checksum::update(sum, tail.reserved.as_bytes());
-    Some(checksum::update(sum, &[0; 4]) == tail.checksum.get())
-}
-
-/// Where the entry counts are, if `block` is an interior block of a hashed directory: one entry
-/// without a name, or `.` and `..` alone, fill it.
-///
-/// QUIRK: Linux makes the root of the tree out of the first leaf and leaves the old end there, so
-/// the last bytes may look like a checksum entry that no entry leads to.
-fn interior_counts(block: &[u8]) -> Option<usize> {
-    match split_entry(block)? {
-        (raw, _, []) if raw.inode.get() == 0 => Some(size_of::<RawEntry>()),
-        (_, b".", later) => match split_entry(later)? {
-            (_, b"..", []) => Some(ROOT_COUNTS_AT),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn kind(file_type: u8) -> Option<FileKind> {
-    match file_type {
-        1 => Some(FileKind::Regular),
-        2 => Some(FileKind::Directory),
-        3 => Some(FileKind::CharDevice),
-        4 => Some(FileKind::BlockDevice),
-        5 => Some(FileKind::Fifo),
-        6 => Some(FileKind::Socket),
-        7 => Some(FileKind::Symlink),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(inode: u32, length: u16, name: &[u8]) -> Vec<u8> {
-        let mut bytes = inode.to_le_bytes().to_vec();
-        bytes.extend(length.to_le_bytes());
-        bytes.extend([u8::try_from(name.len()).unwrap(), 1]);
-        bytes.extend(name);
-        bytes.resize(usize::from(length).max(8), 0);
-        bytes
-    }
-
-    #[test]
-    fn an_entry_that_leaves_its_block_breaks_the_chain() {
-        for (length, name_length, good) in
-            [(16_u16, 5, true), (12, 5, false), (14, 2, false), (20, 5, false), (4, 0, false)]
-        {
-            let mut bytes = entry(12, 16, b"hello");
-            bytes[4..6].copy_from_slice(&length.to_le_bytes());
-            bytes[6] = name_length;
-            assert_eq!(split_entry(&bytes).is_some(), good, "{length} {name_length}");
-        }
-    }
-
-    #[test]
-    fn one_entry_may_fill_a_block_of_64_kib() {
-        let mut bytes = entry(12, 16, b"hello");
-        bytes.resize(0x1_0000, 0);
-        for length in [0, u16::MAX] {
-            bytes[4..6].copy_from_slice(&length.to_le_bytes());
-            let (_, name, later) = split_entry(&bytes).unwrap();
-            assert_eq!((name, later.len()), (&b"hello"[..], 0));
-        }
-    }
 }

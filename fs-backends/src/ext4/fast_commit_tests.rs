@@ -7,6 +7,7 @@ use volfold_block::MemoryDevice;
 
 use super::tests::{Scratch, content, mount, opened};
 use super::*;
+use crate::node::NodeId;
 use crate::testing;
 
 /// Blocks of the area, one of which stays free.

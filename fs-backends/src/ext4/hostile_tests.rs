@@ -1,11 +1,14 @@
 //! Volumes with one thing wrong, and volumes with anything wrong.
 
 use std::fs;
+use std::ops::ControlFlow;
 
 use volfold_block::MemoryDevice;
 
 use super::tests::Scratch;
 use super::*;
+use crate::error::FsErrorKind;
+use crate::node::{DirCursor, Name, NodeId, StreamName};
 
 /// A volume of half a megabyte, `None` without mke2fs.
 fn small_volume(options: &[&str]) -> Option<Vec<u8>> {

@@ -1,15 +1,18 @@
-//! Finding names in large directories: an index in memory, made at the first look.
+//! Finding names in large directories: by their hash tree, else by an index in memory that is made at
+//! the first look.
 //!
-//! The hashed directories of ext4 are not descended: the index serves ext2 volumes as well, and a
-//! damaged hash tree hides no name.
+//! The index serves ext2 volumes, and a damaged hash tree hides no name. Without checksums a name
+//! that the tree does not have is looked for in the index before it is said to be absent.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use volfold_block::byte_count;
 
-use super::checksum;
-use super::dir::{Directory, Entry, Walked};
+use super::dir::{Directory, Found, Walked};
+use super::hash_tree::{self, Answer};
+use super::{casefold, checksum};
 use crate::error::{FsError, FsResult};
 use crate::kept::{Kept, Memory};
 
@@ -20,17 +23,28 @@ const MAX_NAMES: usize = 1_000_000;
 /// Directories of at most so many bytes are walked, which is as fast.
 const SMALL: u64 = 8192;
 
-/// Where a name leads.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub(super) inode: u32,
-    /// Where the entry begins in the directory.
-    pub(super) position: u64,
+/// A name that is looked for.
+struct Wanted<'n> {
+    name: &'n [u8],
+    /// What it has in common with all names that are the same without regard to case, in a directory
+    /// where that does not matter.
+    folded: Option<Cow<'n, [u8]>>,
 }
 
-impl Found {
-    fn of(entry: &Entry<'_>) -> Self {
-        Self { inode: entry.inode, position: entry.position }
+impl<'n> Wanted<'n> {
+    fn new(directory: &Directory<'_>, name: &'n [u8]) -> Self {
+        let folded = directory.folds_case().then(|| casefold::fold(name));
+        Self { name, folded }
+    }
+
+    /// What hashes are made of.
+    fn key(&self) -> &[u8] {
+        self.folded.as_deref().unwrap_or(self.name)
+    }
+
+    fn matches(&self, name: &[u8]) -> bool {
+        let folded = self.folded.as_deref();
+        self.name == name || folded.is_some_and(|folded| *casefold::fold(name) == *folded)
     }
 }
 
@@ -56,7 +70,8 @@ impl Indexes {
         Kept::new(CAPACITY).map(Self)
     }
 
-    /// Where `name` leads in `directory`, whose inode number is `number`.
+    /// Where `name` leads in `directory`, whose inode number is `number`. `tell_damage` is called where
+    /// its hash tree cannot be used, or does not have a name that is there.
     ///
     /// # Errors
     /// `NotFound`; `Corrupt` if it was not found and part of the directory cannot be read.
@@ -65,11 +80,39 @@ impl Indexes {
         directory: &Directory<'_>,
         number: u32,
         name: &[u8],
+        tell_damage: &dyn Fn(),
     ) -> FsResult<Found> {
+        let wanted = Wanted::new(directory, name);
         if directory.size() <= SMALL {
-            return walk_for(directory, name);
+            return walk_for(directory, &wanted);
         }
-        let index = match self.0.get(u64::from(number)) {
+        let kept = self.0.get(u64::from(number));
+        let mut contradicts = false;
+        if kept.is_none() && directory.has_hash_tree() {
+            match hash_tree::find(directory, wanted.key(), &|name| wanted.matches(name))? {
+                Answer::Found(found) => return Ok(found),
+                Answer::Absent if directory.trusts_hashes() => return Err(FsError::not_found()),
+                // Names without regard to case may have been hashed by other rules.
+                Answer::Absent => contradicts = !directory.folds_case(),
+                Answer::Damaged => tell_damage(),
+                Answer::Keyed => {}
+            }
+        }
+        let found = self.find_by_index(directory, number, &wanted, kept);
+        if contradicts && found.is_ok() {
+            tell_damage();
+        }
+        found
+    }
+
+    fn find_by_index(
+        &self,
+        directory: &Directory<'_>,
+        number: u32,
+        wanted: &Wanted<'_>,
+        kept: Option<Arc<Index>>,
+    ) -> FsResult<Found> {
+        let index = match kept {
             Some(index) => index,
             None => match Index::build(directory)? {
                 Some(index) => {
@@ -77,16 +120,16 @@ impl Indexes {
                     self.0.insert(u64::from(number), index.clone());
                     index
                 }
-                None => return walk_for(directory, name),
+                None => return walk_for(directory, wanted),
             },
         };
-        let hash = checksum::sum(name);
+        let hash = checksum::sum(wanted.key());
         let first = index.places.partition_point(|&(found, _)| found < hash);
         let places = index.places.get(first..).unwrap_or_default();
         let mut found = None;
         for &(_, place) in places.iter().take_while(|&&(found, _)| found == hash) {
             directory.visit_one(u64::from(place).saturating_mul(4), &mut |entry| {
-                if entry.name == name {
+                if wanted.matches(entry.name) {
                     found = Some(Found::of(entry));
                 }
                 Ok(ControlFlow::Break(()))
@@ -103,6 +146,7 @@ impl Index {
     /// Walks all of `directory`; `None` if it has too many names.
     fn build(directory: &Directory<'_>) -> FsResult<Option<Self>> {
         let mut places = Vec::new();
+        let folds_case = directory.folds_case();
         let walked = directory.walk(0, &mut |entry| {
             let Ok(place) = u32::try_from(entry.position / 4) else {
                 return Ok(ControlFlow::Break(()));
@@ -110,7 +154,11 @@ impl Index {
             if places.len() >= MAX_NAMES {
                 return Ok(ControlFlow::Break(()));
             }
-            places.push((checksum::sum(entry.name), place));
+            let hash = match folds_case {
+                true => checksum::sum(&casefold::fold(entry.name)),
+                false => checksum::sum(entry.name),
+            };
+            places.push((hash, place));
             Ok(ControlFlow::Continue(()))
         })?;
         let Walked::ToTheEnd { damaged } = walked else {
@@ -122,10 +170,10 @@ impl Index {
     }
 }
 
-fn walk_for(directory: &Directory<'_>, name: &[u8]) -> FsResult<Found> {
+fn walk_for(directory: &Directory<'_>, wanted: &Wanted<'_>) -> FsResult<Found> {
     let mut found = None;
     let walked = directory.walk(0, &mut |entry| {
-        if entry.name != name {
+        if !wanted.matches(entry.name) {
             return Ok(ControlFlow::Continue(()));
         }
         found = Some(Found::of(entry));

@@ -60,10 +60,12 @@ pub(super) struct Flags(u32);
 
 impl Flags {
     pub(super) const ENCRYPTED: Self = Self(0x0000_0800);
+    pub(super) const INDEX: Self = Self(0x0000_1000);
     pub(super) const HUGE_FILE: Self = Self(0x0004_0000);
     pub(super) const EXTENTS: Self = Self(0x0008_0000);
     pub(super) const EA_INODE: Self = Self(0x0020_0000);
     pub(super) const INLINE_DATA: Self = Self(0x1000_0000);
+    pub(super) const CASEFOLD: Self = Self(0x4000_0000);
 
     pub(super) fn new(bits: u32) -> Self {
         Self(bits)
@@ -142,6 +144,8 @@ pub(super) struct Inode {
     pub(super) size_is_possible: bool,
     /// Whether it says that it was deleted.
     pub(super) is_deleted: bool,
+    /// When it was deleted, or the next inode of the list of orphans.
+    pub(super) deletion: u32,
     /// Its block of extended attributes, 0 if it has none.
     pub(super) attribute_block: u64,
     allocated: u64,
@@ -157,6 +161,20 @@ impl Inode {
     /// # Errors
     /// `NotFound` for an inode that is not in use, `Corrupt` for a bad checksum or type.
     pub(super) fn parse(
+        superblock: &Superblock,
+        number: u32,
+        bytes: &[u8],
+        at: u64,
+    ) -> FsResult<Self> {
+        let inode = Self::parse_unlinked(superblock, number, bytes, at)?;
+        if inode.links == 0 { Err(FsError::not_found()) } else { Ok(inode) }
+    }
+
+    /// The same of an inode that may have no names any more.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; `NotFound` for an inode that was never used.
+    pub(super) fn parse_unlinked(
         superblock: &Superblock,
         number: u32,
         bytes: &[u8],
@@ -181,6 +199,9 @@ impl Inode {
     ) -> FsResult<Self> {
         let (raw, extra) = split(&changed.bytes, 0)?;
         let mut inode = Self::of(superblock, number, (raw, &extra), 0)?;
+        if inode.links == 0 {
+            return Err(FsError::not_found());
+        }
         inode.allocated = inode.allocated.max(changed.added);
         Ok(inode)
     }
@@ -200,6 +221,7 @@ impl Inode {
             has_blocks: true,
             size_is_possible: size <= largest(superblock, flags),
             is_deleted: false,
+            deletion: 0,
             attribute_block: 0,
             allocated: size,
             generation: 0,
@@ -215,9 +237,6 @@ impl Inode {
         (raw, extra): (&RawInode, &RawExtra),
         at: u64,
     ) -> FsResult<Self> {
-        if raw.links_count.get() == 0 {
-            return Err(FsError::not_found());
-        }
         let kind = kind(raw.mode.get())
             .ok_or_else(|| FsError::corrupt("inode has an unknown file type").at(at))?;
         let flags = Flags(raw.flags.get());
@@ -243,6 +262,7 @@ impl Inode {
             size_is_possible: size <= largest(superblock, flags),
             // A small number is that of the next inode in the list of orphans.
             is_deleted: raw.dtime.get() > superblock.inodes_count,
+            deletion: raw.dtime.get(),
             attribute_block,
             allocated,
             generation: raw.generation.get(),
@@ -254,6 +274,21 @@ impl Inode {
                 mode: raw.mode.get() & 0o7777,
             },
         })
+    }
+
+    /// Tells two files apart that had the same number at different times.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The hash that an inode for the value of an attribute has in place of its access time.
+    pub(super) fn value_hash(&self) -> u32 {
+        low_word(self.times.accessed.seconds)
+    }
+
+    /// Number and generation of the inode that one of Lustre has the value of an attribute of.
+    pub(super) fn value_parent(&self) -> (u32, u32) {
+        (low_word(self.times.modified.seconds), self.generation)
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -416,6 +451,12 @@ fn allocated(superblock: &Superblock, raw: &RawInode, flags: Flags) -> u64 {
     let count = (u64::from(raw.blocks_high.get()) << 32) | low;
     let unit = if flags.has(Flags::HUGE_FILE) { superblock.block_size.get() } else { 512 };
     count.saturating_mul(unit)
+}
+
+/// What the 32-bit field had that `seconds` were made of.
+fn low_word(seconds: i64) -> u32 {
+    let [a, b, c, d, ..] = seconds.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 fn times(raw: &RawInode, extra: &RawExtra) -> Times {

@@ -29,16 +29,19 @@
 //! | 0x0D0  | 16   | `journal_uuid`       | of the device of the journal, if it has one           |
 //! | 0x0E0  | 4    | `journal_inum`       | inode of the journal, 0 if it is another device       |
 //! | 0x0E8  | 4    | `last_orphan`        | first inode of the list of orphans, 0 if there is none |
+//! | 0x0EC  | 16   | `hash_seed`          | of the hashes of directories                          |
 //! | 0x0FD  | 1    | `journal_backup_type`| 1: the next but two is there                          |
 //! | 0x0FE  | 2    | `desc_size`          | with 64bit: power of two, 64 to the block size        |
 //! | 0x104  | 4    | `first_meta_bg`      | with meta_bg                                          |
 //! | 0x10C  | 68   | `journal_backup`     | of the journal's inode: `block`, size high and low     |
 //! | 0x150  | 4    | `blocks_count_hi`    | with 64bit                                            |
+//! | 0x160  | 4    | `flags`              | 2: bytes of names have no sign in their hash          |
 //! | 0x168  | 8    | `mmp_block`          | with mmp                                              |
 //! | 0x175  | 1    | `checksum_type`      | 1, CRC-32C                                            |
 //! | 0x24C  | 8    | `backup_bgs`         | with sparse_super2                                    |
 //! | 0x26C  | 4    | `project_quota_inode`| an inode without a name                               |
 //! | 0x270  | 4    | `checksum_seed`      | with metadata_csum_seed                               |
+//! | 0x27C  | 2    | `encoding`           | with casefold: 1, UTF-8 of Unicode 12.1               |
 //! | 0x280  | 4    | `orphan_file_inode`  | an inode without a name                               |
 //! | 0x3FC  | 4    | `checksum`           | with metadata_csum: CRC-32C of the bytes before       |
 
@@ -74,6 +77,7 @@ pub(super) const COPIES: [u64; 10] = [1, 3, 5, 7, 9, 25, 27, 49, 81, 125];
 const MAX_BLOCKS: u64 = 1 << 48;
 
 const STATE_ERRORS: u16 = 0x0002;
+const FLAG_UNSIGNED_HASH: u32 = 2;
 const OS_HURD: u32 = 1;
 const CHECKSUM_CRC32C: u8 = 1;
 
@@ -111,7 +115,8 @@ struct RawSuperblock {
     journal_inum: U32<LE>,
     unread_e4: [u8; 0x04],
     last_orphan: U32<LE>,
-    unread_ec: [u8; 0x11],
+    hash_seed: [U32<LE>; 4],
+    unread_fc: u8,
     journal_backup_type: u8,
     desc_size: U16<LE>,
     unread_100: [u8; 0x04],
@@ -119,7 +124,9 @@ struct RawSuperblock {
     unread_108: [u8; 0x04],
     journal_backup: [u8; 0x44],
     blocks_count_hi: U32<LE>,
-    unread_154: [u8; 0x14],
+    unread_154: [u8; 0x0C],
+    flags: U32<LE>,
+    unread_164: [u8; 0x04],
     mmp_block_lo: U32<LE>,
     mmp_block_hi: U32<LE>,
     unread_170: [u8; 0x05],
@@ -129,7 +136,9 @@ struct RawSuperblock {
     unread_254: [u8; 0x18],
     project_quota_inode: U32<LE>,
     checksum_seed: U32<LE>,
-    unread_274: [u8; 0x0C],
+    unread_274: [u8; 0x08],
+    encoding: U16<LE>,
+    encoding_flags: U16<LE>,
     orphan_file_inode: U32<LE>,
     unread_284: [u8; 0x178],
     checksum: U32<LE>,
@@ -145,7 +154,10 @@ const _: () = assert!(offset_of!(RawSuperblock, desc_size) == 0x0FE);
 const _: () = assert!(offset_of!(RawSuperblock, first_meta_bg) == 0x104);
 const _: () = assert!(offset_of!(RawSuperblock, blocks_count_hi) == 0x150);
 const _: () = assert!(offset_of!(RawSuperblock, last_orphan) == 0x0E8);
+const _: () = assert!(offset_of!(RawSuperblock, hash_seed) == 0x0EC);
 const _: () = assert!(offset_of!(RawSuperblock, journal_backup_type) == 0x0FD);
+const _: () = assert!(offset_of!(RawSuperblock, flags) == 0x160);
+const _: () = assert!(offset_of!(RawSuperblock, encoding) == 0x27C);
 const _: () = assert!(offset_of!(RawSuperblock, journal_backup) == 0x10C);
 const _: () = assert!(offset_of!(RawSuperblock, mmp_block_lo) == 0x168);
 const _: () = assert!(offset_of!(RawSuperblock, checksum_type) == 0x175);
@@ -202,6 +214,14 @@ pub(super) struct Superblock {
     pub(super) hidden_inodes: [u32; 2],
     /// Whether files wait for their end in the list of orphans.
     pub(super) has_orphans: bool,
+    /// The first inode of the list of orphans, 0 if there is none.
+    pub(super) last_orphan: u32,
+    /// What the hashes of directories begin with.
+    pub(super) hash_seed: [u32; 4],
+    /// Whether bytes of names have a sign in those hashes.
+    pub(super) hash_is_signed: bool,
+    /// How names are encoded where their case does not matter.
+    pub(super) encoding: u16,
     /// What this copy stands in for, if it is a backup that is used.
     pub(super) in_place_of: Option<Primary>,
     /// Blocks after the group descriptors that are kept for more of them.
@@ -281,6 +301,10 @@ impl Superblock {
             mmp_block: mmp_block(raw, &features),
             hidden_inodes: [raw.project_quota_inode.get(), raw.orphan_file_inode.get()],
             has_orphans: raw.last_orphan.get() != 0 || features.ro_compat(RoCompat::ORPHAN_PRESENT),
+            last_orphan: raw.last_orphan.get(),
+            hash_seed: raw.hash_seed.map(U32::get),
+            hash_is_signed: raw.flags.get() & FLAG_UNSIGNED_HASH == 0,
+            encoding: raw.encoding.get(),
             reserved_descriptor_blocks: u64::from(raw.reserved_gdt.get()),
             made_by_hurd: raw.creator_os.get() == OS_HURD,
             features,

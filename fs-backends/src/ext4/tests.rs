@@ -14,7 +14,8 @@ use volfold_block::MemoryDevice;
 
 use super::*;
 use crate::driver::OtherVolumes;
-use crate::node::FileExtentKind;
+use crate::error::FsErrorKind;
+use crate::node::{DirCursor, FileExtentKind, FileKind, Name, NodeId, StreamName};
 use crate::testing;
 
 /// A folder of the host with a folder `tree`, of which volumes are made.
@@ -31,8 +32,16 @@ impl Scratch {
         self.path("tree")
     }
 
-    fn run(&self, tool: &str, arguments: &[&str]) -> bool {
+    pub(super) fn run(&self, tool: &str, arguments: &[&str]) -> bool {
         self.0.run(tool, arguments)
+    }
+
+    /// Runs `tool`, whatever it says at its end.
+    pub(super) fn run_any(&self, tool: &str, arguments: &[&str]) {
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+        let mut command = std::process::Command::new(tool);
+        command.args(arguments).env("PATH", path).current_dir(&self.0.0);
+        command.output().unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -49,7 +58,7 @@ impl Scratch {
         self.run("mke2fs", &arguments).then(|| self.image())
     }
 
-    fn image(&self) -> Vec<u8> {
+    pub(super) fn image(&self) -> Vec<u8> {
         fs::read(self.path("image")).unwrap()
     }
 

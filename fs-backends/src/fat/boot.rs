@@ -34,6 +34,7 @@ use volfold_block::{BlockResult, ByteReader};
 
 use super::names;
 use crate::clusters::heap::ClusterHeap;
+use crate::code_page::CodePage;
 
 /// Which of the three layouts a volume has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +155,8 @@ impl Boot {
 
 /// The text of a volume label, `None` if it is empty.
 pub(super) fn label_text(raw: &[u8; 11]) -> Option<String> {
-    let label = String::from_utf16_lossy(&names::decode_padded(raw));
+    let label = names::decode_padded(raw, CodePage::default());
+    let label = String::from_utf16_lossy(&label);
     let label = label.trim_matches('\0');
     (!label.is_empty()).then(|| label.to_owned())
 }

@@ -13,7 +13,7 @@ impl FatFileSystem {
     /// Follows every chain, so that each cluster is met once, and compares all of the two tables.
     pub(super) fn check_volume(&self, report: &mut dyn FnMut(Finding)) -> FsResult<()> {
         // What was met before must not look like a second use.
-        let fresh = Self::mount(self.reader.clone())?;
+        let fresh = Self::mount(self.reader.clone(), self.options.clone())?;
         fresh.check_tree(report);
         for finding in fresh.log.all() {
             report(finding);
@@ -62,7 +62,7 @@ impl FatFileSystem {
     /// Says of a file what opening it says, in the same words.
     fn check_file(&self, node: NodeId, report: &mut dyn FnMut(Finding)) {
         if let Err(error) = self.open(node, &StreamName::MAIN) {
-            let name = self.entry(node).map(|entry| entry.short_name()).unwrap_or_default();
+            let name = self.entry(node).map(|entry| self.short_name(&entry)).unwrap_or_default();
             report(finding_of(node, &name, code::FAT_CHAIN_SHORT, &error.to_string()));
         }
     }

@@ -39,7 +39,10 @@ use super::names;
 use crate::clusters::dos_time::timestamp;
 use crate::clusters::finding::ENTRY;
 use crate::clusters::name_index::NameIndex;
+use crate::clusters::twins::told_apart;
+use crate::code_page::CodePage;
 use crate::kept::Memory;
+use crate::local::TimeZone;
 use crate::node::Times;
 use crate::wtf8;
 
@@ -49,10 +52,9 @@ pub(super) const MAX_DIRECTORY: u64 = 8 * 65536 * 32;
 
 const LABEL: u8 = 0x08;
 const DIRECTORY: u8 = 0x10;
-const LONG_NAME: u8 = 0x0F;
-const DELETED: u8 = 0xE5;
+pub(super) const LONG_NAME: u8 = 0x0F;
 /// Code units in one long name entry, and entries in one long name.
-const PART: usize = 13;
+pub(super) const PART: usize = 13;
 const MAX_PARTS: u8 = 20;
 
 /// A short entry as it is on the volume.
@@ -91,11 +93,42 @@ const _: () = assert!(offset_of!(RawLongName, name_1) == 0x0E);
 const _: () = assert!(size_of::<RawLongName>() == ENTRY);
 
 impl RawEntry {
+    /// What a deleted entry begins with.
+    pub(super) const DELETED: u8 = 0xE5;
+
     /// The entry in `bytes`, if a node can be one: not free, no label, no part of a long name.
     pub(super) fn parse(bytes: &[u8; ENTRY]) -> Option<Self> {
         let entry = Self::read_from_bytes(bytes).ok()?;
-        let is_node = !matches!(entry.name, [0 | DELETED, ..]) && entry.attributes & LABEL == 0;
+        let is_node =
+            !matches!(entry.name, [0 | Self::DELETED, ..]) && entry.attributes & LABEL == 0;
         is_node.then_some(entry)
+    }
+
+    /// The entry in `bytes`, whatever it is.
+    pub(super) fn any(bytes: &[u8; ENTRY]) -> Option<Self> {
+        Self::read_from_bytes(bytes).ok()
+    }
+
+    /// The entry in `bytes`, if a node was one, and was deleted.
+    pub(super) fn parse_deleted(bytes: &[u8; ENTRY]) -> Option<Self> {
+        let entry = Self::any(bytes)?;
+        let is_node = entry.name[0] == Self::DELETED && entry.attributes & (LABEL | 0xC0) == 0;
+        let has_name = entry.name.iter().all(|byte| *byte >= b' ');
+        (is_node && has_name).then_some(entry)
+    }
+
+    /// Whether it is that of the directory itself, or of the one above.
+    pub(super) fn is_dots(&self) -> bool {
+        matches!(&self.name, b".          " | b"..         ")
+    }
+
+    pub(super) fn raw_name(&self) -> &[u8; 11] {
+        &self.name
+    }
+
+    /// The 8.3 name `raw`, in the case that the entry gives it.
+    pub(super) fn short_units_of(&self, raw: &[u8; 11], page: CodePage) -> Vec<u16> {
+        names::short_name(raw, self.case, page)
     }
 
     pub(super) fn is_directory(&self) -> bool {
@@ -119,19 +152,25 @@ impl RawEntry {
         }
     }
 
-    /// The 8.3 name, for messages.
-    pub(super) fn short_name(&self) -> String {
-        String::from_utf16_lossy(&names::short_name(&self.name, self.case))
+    /// The 8.3 name.
+    pub(super) fn short_units(&self, page: CodePage) -> Vec<u16> {
+        self.short_units_of(&self.name, page)
     }
 
-    /// The times; they are local without a zone, and taken for UTC.
-    pub(super) fn times(&self) -> Times {
-        let modified = timestamp(self.modified_date.get(), self.modified_time.get(), 0);
-        let created =
-            timestamp(self.created_date.get(), self.created_time.get(), self.created_10ms);
+    /// The 8.3 name, for messages.
+    pub(super) fn short_name(&self, page: CodePage) -> String {
+        String::from_utf16_lossy(&self.short_units(page))
+    }
+
+    /// The times, which are kept as the clocks of `zone` showed them; of the last access only the day is.
+    pub(super) fn times(&self, zone: &TimeZone) -> Times {
+        let at =
+            |date: U16, time: u16, hundredths| zone.to_utc(timestamp(date.get(), time, hundredths));
+        let modified = at(self.modified_date, self.modified_time.get(), 0);
+        let created = at(self.created_date, self.created_time.get(), self.created_10ms);
         Times {
             modified,
-            accessed: timestamp(self.accessed_date.get(), 0, 0),
+            accessed: at(self.accessed_date, 0, 0),
             changed: modified,
             created: (self.created_date.get() != 0).then_some(created),
         }
@@ -150,6 +189,7 @@ pub(super) struct ListedEntry {
 /// The names of a directory, in their order on the volume.
 #[derive(Default)]
 pub(super) struct Listing {
+    page: CodePage,
     pub(super) entries: Vec<ListedEntry>,
     /// The names as they compare, long and short.
     by_name: NameIndex,
@@ -164,15 +204,20 @@ pub(super) struct Listing {
     pub(super) has_more: bool,
     /// The short names of the first entries whose long name is damaged or of another entry.
     pub(super) lost_long_names: Vec<String>,
+    /// The names that the first entries without one, or with that of another, were given.
+    pub(super) given_names: Vec<String>,
 }
 
-/// LIMIT: lost long names of one directory that are told.
+/// LIMIT: lost long names of one directory that are told, and names that were given.
 const MAX_LOST: usize = 20;
 
+/// What an entry is called whose name is blank.
+const BLANK: u16 = 0x5F;
+
 impl Listing {
-    /// Reads the directory `bytes`.
-    pub(super) fn parse(bytes: &[u8]) -> Self {
-        let mut listing = Self::default();
+    /// Reads the directory `bytes`, whose short names are of `page`.
+    pub(super) fn parse(bytes: &[u8], page: CodePage) -> Self {
+        let mut listing = Self { page, ..Self::default() };
         let mut long = LongName::default();
         let (entries, _) = bytes.as_chunks::<ENTRY>();
         let mut offset: u64 = 0;
@@ -182,7 +227,7 @@ impl Listing {
                     listing.is_ended = true;
                     break;
                 }
-                DELETED => long = LongName::default(),
+                RawEntry::DELETED => long = LongName::default(),
                 _ if entry[0x0B] == LONG_NAME => long.add(entry),
                 _ => listing.add(entry, offset, std::mem::take(&mut long)),
             }
@@ -193,8 +238,36 @@ impl Listing {
             listing.has_more = entries.iter().skip(read).any(is_plausible);
         }
         listing.by_name.finish();
+        listing.tell_apart();
         listing.entries.shrink_to_fit();
         listing
+    }
+
+    /// Gives each entry that is called as one before it is a name of its own: `NAME~2`.
+    fn tell_apart(&mut self) {
+        if self.by_name.doubles().next().is_none() {
+            return;
+        }
+        let given = told_apart(self.entries.iter().map(|entry| &*entry.name));
+        for (index, name) in given {
+            if let Some(mut units) = wtf8::decode(&name) {
+                names::fold(&mut units);
+                self.by_name.add(&units, index);
+            }
+            self.give_name(&name);
+            if let Some(entry) =
+                usize::try_from(index).ok().and_then(|index| self.entries.get_mut(index))
+            {
+                entry.name = name;
+            }
+        }
+        self.by_name.finish();
+    }
+
+    fn give_name(&mut self, name: &[u8]) {
+        if self.given_names.len() < MAX_LOST {
+            self.given_names.push(String::from_utf8_lossy(name).into_owned());
+        }
     }
 
     fn add(&mut self, bytes: &[u8; ENTRY], offset: u64, long: LongName) {
@@ -204,7 +277,7 @@ impl Listing {
             }
             return;
         };
-        let mut short = names::short_name(&raw.name, raw.case);
+        let mut short = raw.short_units(self.page);
         // QUIRK: the crate fatfs gives `.` and `..` long names, of one entry each.
         let is_entry = |number: usize, with_long_names: usize| {
             let number = if long.is_met { with_long_names } else { number };
@@ -228,6 +301,10 @@ impl Listing {
             self.lost_long_names.push(String::from_utf16_lossy(&short));
         }
         let mut shown = found.unwrap_or_else(|| short.clone());
+        if shown.is_empty() {
+            shown.push(BLANK);
+            self.give_name(b"_");
+        }
         let name = wtf8::encode(shown.iter().copied()).into_boxed_slice();
         for units in [&mut shown, &mut short] {
             names::fold(units);
@@ -242,7 +319,7 @@ impl Listing {
         let mut candidates =
             self.by_name.candidates(&wanted).filter_map(|index| self.entries.get(index)).filter(
                 |entry| {
-                    let mut short = names::short_name(&entry.raw.name, entry.raw.case);
+                    let mut short = entry.raw.short_units(self.page);
                     names::fold(&mut short);
                     short == wanted || names::folded(&entry.name).as_ref() == Some(&wanted)
                 },
@@ -279,7 +356,7 @@ pub(super) fn find_label(bytes: &[u8]) -> ControlFlow<Option<[u8; 11]>> {
     for entry in entries {
         match entry[0] {
             0 => return ControlFlow::Break(None),
-            DELETED => {}
+            RawEntry::DELETED => {}
             _ if entry[0x0B] == LONG_NAME || RawEntry::parse(entry).is_some() => {}
             _ => return ControlFlow::Break(entry.first_chunk().copied()),
         }
@@ -287,9 +364,25 @@ pub(super) fn find_label(bytes: &[u8]) -> ControlFlow<Option<[u8; 11]>> {
     ControlFlow::Continue(())
 }
 
+impl RawLongName {
+    fn units(&self) -> impl Iterator<Item = u16> {
+        [&self.name_0[..], &self.name_1, &self.name_2].into_iter().flat_map(wtf8::units_le)
+    }
+}
+
+/// The code units in a part of a long name, and the checksum of the short name that it belongs to.
+pub(super) fn part_of_long_name(bytes: &[u8; ENTRY]) -> Option<([u16; PART], u8)> {
+    let raw = RawLongName::read_from_bytes(bytes).ok()?;
+    let mut units = [0; PART];
+    for (to, from) in units.iter_mut().zip(raw.units()) {
+        *to = from;
+    }
+    Some((units, raw.checksum))
+}
+
 /// The parts of a long name that were met so far.
 #[derive(Default)]
-struct LongName {
+pub(super) struct LongName {
     units: Vec<u16>,
     /// The order of the part met last; 0 if there is none.
     order: u8,
@@ -300,7 +393,7 @@ struct LongName {
 
 impl LongName {
     /// Takes the next part; one that does not continue the name drops it.
-    fn add(&mut self, bytes: &[u8; ENTRY]) {
+    pub(super) fn add(&mut self, bytes: &[u8; ENTRY]) {
         let Ok(raw) = RawLongName::read_from_bytes(bytes) else {
             return;
         };
@@ -322,16 +415,14 @@ impl LongName {
         }
         if self.order > 0 {
             let start = usize::from(self.order.saturating_sub(1)).saturating_mul(PART);
-            let parts = [&raw.name_0[..], &raw.name_1, &raw.name_2];
-            let part = parts.into_iter().flat_map(wtf8::units_le);
-            for (to, from) in self.units.iter_mut().skip(start).zip(part) {
+            for (to, from) in self.units.iter_mut().skip(start).zip(raw.units()) {
                 *to = from;
             }
         }
     }
 
     /// The name, if it is whole and belongs to the short name `raw`.
-    fn finish(mut self, raw: &[u8; 11]) -> Option<Vec<u16>> {
+    pub(super) fn finish(mut self, raw: &[u8; 11]) -> Option<Vec<u16>> {
         if self.order != 1 || self.checksum != names::checksum(raw) {
             return None;
         }
@@ -388,7 +479,7 @@ mod tests {
         bytes.extend(short(b"DIR        ", 0x10));
         bytes.extend([0; 32]);
         bytes.extend(short(b"AFTER      ", 0x20));
-        let listing = Listing::parse(&bytes);
+        let listing = Listing::parse(&bytes, CodePage::default());
         let shown = ["A long name of two parts.text", "STRAY~1.TXT", "DIR"];
         assert_eq!(names(&listing), shown);
         assert_eq!(listing.lost_long_names, ["STRAY~1.TXT"]);
@@ -409,10 +500,28 @@ mod tests {
         bytes.extend(long("..", b"..         "));
         bytes.extend(short(b"..         ", 0x10));
         bytes.extend(short(b"FILE       ", 0x20));
-        let listing = Listing::parse(&bytes);
+        let listing = Listing::parse(&bytes, CodePage::default());
         assert!(listing.own.is_some() && listing.above.is_some());
         assert_eq!(names(&listing), ["FILE"]);
         assert!(listing.lost_long_names.is_empty());
+    }
+
+    #[test]
+    fn entries_without_a_name_of_their_own_are_given_one() {
+        let mut bytes = Vec::new();
+        for name in [b"A       TXT", b"           ", b"A       TXT", b"           ", b"A       TXT"]
+        {
+            bytes.extend(short(name, 0x20));
+        }
+        bytes.extend(long("A.TXT~2", b"A~1     TXT"));
+        bytes.extend(short(b"A~1     TXT", 0x20));
+        let listing = Listing::parse(&bytes, CodePage::default());
+        let wanted = ["A.TXT", "_", "A.TXT~2", "_~2", "A.TXT~3", "A.TXT~2~2"];
+        assert_eq!(names(&listing), wanted);
+        assert_eq!(listing.given_names, ["_", "_", "A.TXT~2", "_~2", "A.TXT~3", "A.TXT~2~2"]);
+        for (entry, name) in listing.entries.iter().zip(wanted) {
+            assert_eq!(listing.find(name.as_bytes()).unwrap().offset, entry.offset, "{name}");
+        }
     }
 
     #[test]
@@ -422,7 +531,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes.drain(gap * 32..(gap + 1) * 32);
             bytes.extend(short(b"ALONGN~1TEX", 0x20));
-            let listing = Listing::parse(&bytes);
+            let listing = Listing::parse(&bytes, CodePage::default());
             assert_eq!(names(&listing), ["ALONGN~1.TEX"], "{gap}");
             assert_eq!(listing.lost_long_names, ["ALONGN~1.TEX"], "{gap}");
         }

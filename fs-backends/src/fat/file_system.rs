@@ -10,8 +10,8 @@ use super::table::Table;
 use crate::clusters::finding::finding_of;
 use crate::error::{FsError, FsResult};
 use crate::node::{
-    Attributes, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
-    Name, NodeId, StreamName, Usage,
+    Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
+    Metadata, Name, NodeId, StreamName, Usage,
 };
 
 const DIRECTORY: u32 = 0x10;
@@ -96,6 +96,14 @@ impl FileSystem for FatFileSystem {
         Err(FsError::not_a_link())
     }
 
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        self.each_deleted(visit)
+    }
+
+    fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
+        self.deleted_content(node)
+    }
+
     fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {
         if !stream.0.is_empty() {
             return Err(FsError::not_found());
@@ -108,7 +116,7 @@ impl FileSystem for FatFileSystem {
             return Err(FsError::is_a_directory());
         }
         self.content(node, &entry, &|code, line| {
-            self.log.add(finding_of(node, &entry.short_name(), code, line));
+            self.log.add(finding_of(node, &self.short_name(&entry), code, line));
         })
     }
 }

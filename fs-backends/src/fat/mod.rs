@@ -19,6 +19,7 @@ use self::dir::MAX_DIRECTORY;
 use self::mounted::{FatFileSystem, list};
 use self::table::Compared;
 use crate::clusters::serial::serial_text;
+use crate::code_page::CodePage;
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::FsResult;
 use crate::extents::Extents;
@@ -27,6 +28,7 @@ use crate::node::FileSystem;
 mod boot;
 mod chain;
 mod check;
+mod deleted;
 mod dir;
 mod file_system;
 mod mounted;
@@ -59,8 +61,8 @@ impl FileSystemDriver for FatDriver {
         Ok(Identity::new(label(device, &boot), boot.serial.map(serial_text)))
     }
 
-    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
-        Ok(Arc::new(FatFileSystem::mount(volume)?))
+    fn mount(&self, volume: VolumeReader, options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
+        Ok(Arc::new(FatFileSystem::mount(volume, options)?))
     }
 }
 
@@ -70,7 +72,7 @@ fn label(device: &dyn BlockDevice, boot: &Boot) -> Option<String> {
     let entry = root.and_then(|root| match find_label(device, &root) {
         Ok(entry) => Ok(entry),
         // Then what can be listed of the directory counts.
-        Err(_) => list(device, root).map(|root| root.listing.label),
+        Err(_) => list(device, root, CodePage::default()).map(|root| root.listing.label),
     });
     match entry {
         Ok(entry) => entry.as_ref().and_then(label_text),

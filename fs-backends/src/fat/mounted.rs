@@ -15,7 +15,8 @@ use crate::clusters::content::{ChainCodes, Teller};
 use crate::clusters::finding::{ENTRY, finding_of};
 use crate::clusters::listings::Listings;
 use crate::clusters::serial::serial_text;
-use crate::driver::VolumeReader;
+use crate::code_page::CodePage;
+use crate::driver::{ReadOptions, VolumeReader};
 use crate::error::{FsError, FsResult};
 use crate::extents::{BytesFile, ExtentFile, Extents};
 use crate::kept::Memory;
@@ -37,12 +38,13 @@ pub(super) struct FatFileSystem {
     pub(super) claims: Claims,
     /// What was noticed since the volume was mounted.
     pub(super) log: FindingLog,
+    pub(super) options: ReadOptions,
     listings: Listings<Opened>,
 }
 
 /// A directory with its names.
 pub(super) struct Opened {
-    extents: Extents,
+    pub(super) extents: Extents,
     pub(super) listing: Listing,
     /// What could not be read, if the listing is not whole.
     pub(super) damage: Option<String>,
@@ -55,7 +57,7 @@ impl Memory for Opened {
 }
 
 impl FatFileSystem {
-    pub(super) fn mount(reader: VolumeReader) -> FsResult<Self> {
+    pub(super) fn mount(reader: VolumeReader, options: ReadOptions) -> FsResult<Self> {
         let (boot, mut findings) = probe::require(&*reader.metadata)?;
         let volume_size = reader.data.size();
         if boot.size > volume_size {
@@ -83,6 +85,7 @@ impl FatFileSystem {
             compared: Compared::new(&boot),
             claims: Claims::new(&boot.heap())?,
             log: FindingLog::new(),
+            options,
             boot,
             info,
             listings: Listings::new()?,
@@ -107,6 +110,11 @@ impl FatFileSystem {
 
     /// The short entry of `node`.
     pub(super) fn entry(&self, node: NodeId) -> FsResult<RawEntry> {
+        RawEntry::parse(&self.entry_bytes(node)?).ok_or_else(FsError::not_found)
+    }
+
+    /// What is where the short entry of `node` is.
+    pub(super) fn entry_bytes(&self, node: NodeId) -> FsResult<[u8; ENTRY]> {
         let position = node
             .0
             .checked_mul(byte_count(ENTRY))
@@ -114,7 +122,7 @@ impl FatFileSystem {
             .ok_or_else(FsError::not_found)?;
         let mut bytes = [0; ENTRY];
         self.reader.metadata.read_at(position, &mut bytes)?;
-        RawEntry::parse(&bytes).ok_or_else(FsError::not_found)
+        Ok(bytes)
     }
 
     fn can_hold_entries(&self, position: u64) -> bool {
@@ -126,6 +134,11 @@ impl FatFileSystem {
         };
         let end = position.saturating_add(byte_count(ENTRY));
         (in_root || position >= self.boot.data) && end <= self.reader.metadata.size()
+    }
+
+    /// The 8.3 name of `entry`, for messages.
+    pub(super) fn short_name(&self, entry: &RawEntry) -> String {
+        entry.short_name(self.options.code_page)
     }
 
     pub(super) fn is_fat32(&self) -> bool {
@@ -159,14 +172,15 @@ impl FatFileSystem {
                 (first, self.boot.follow_directory(device, &self.compared, first)?)
             }
         };
-        let name = entry.map_or_else(|| "root directory".to_owned(), |entry| entry.short_name());
+        let name =
+            entry.map_or_else(|| "root directory".to_owned(), |entry| self.short_name(&entry));
         let note = |code, line: &str| self.log.add(finding_of(dir, &name, code, line));
         note_tables(&chain, &note);
         let mut fault = match chain.end {
             ChainEnd::Whole(Link::Next(_)) => Some("is longer than 524,288 entries"),
             end => end.fault(),
         };
-        let mut opened = list(device, chain.extents)?;
+        let mut opened = list(device, chain.extents, self.options.code_page)?;
         if dir != ROOT {
             // Before its clusters are taken: what is refused takes nothing from whom it belongs to.
             self.check_dots(dir, first, &opened.listing, &note)?;
@@ -176,7 +190,7 @@ impl FatFileSystem {
                 Claim::Whole => {}
                 Claim::UpTo(offset) if offset > 0 => {
                     opened.extents.truncate(offset);
-                    opened = list(device, opened.extents)?;
+                    opened = list(device, opened.extents, self.options.code_page)?;
                     fault = Some("leads into the clusters of another file");
                     note(code::FAT_CROSS_LINK, "cluster chain leads into that of another file");
                 }
@@ -206,6 +220,11 @@ impl FatFileSystem {
                 "the long name before {short} is damaged or of another entry; the short name is used"
             );
             note(code::FAT_LONG_NAME, &line);
+        }
+        for name in &opened.listing.given_names {
+            let line =
+                format!("an entry without a name, or with that of another, is shown as {name}");
+            note(code::FAT_NAME, &line);
         }
         if opened.listing.has_more {
             note(
@@ -254,7 +273,7 @@ impl FatFileSystem {
     }
 
     /// Whether `cluster` begins with the entry for itself that a directory begins with.
-    fn is_directory_at(&self, cluster: u32) -> bool {
+    pub(super) fn is_directory_at(&self, cluster: u32) -> bool {
         self.dots_at(cluster).is_some_and(|(own, _)| own == cluster)
     }
 
@@ -270,7 +289,7 @@ impl FatFileSystem {
             .ok()
             .filter(|_| self.boot.heap().has_cluster(cluster))?;
         self.reader.metadata.read_at(position, &mut bytes).ok()?;
-        let listing = Listing::parse(&bytes);
+        let listing = Listing::parse(&bytes, self.options.code_page);
         let cluster = |entry: &RawEntry| entry.first_cluster(self.is_fat32());
         Some((listing.own.as_ref().map(cluster)?, listing.above.as_ref().map(cluster)))
     }
@@ -332,7 +351,7 @@ impl FatFileSystem {
         Metadata {
             size,
             allocated: size.checked_next_multiple_of(cluster).unwrap_or(size),
-            times: entry.times(),
+            times: entry.times(&self.options.time_zone),
             attributes: Some(Attributes(entry.attributes())),
             ..Metadata::new(node, kind(entry))
         }
@@ -353,7 +372,7 @@ fn note_tables(chain: &Chain, note: &dyn Fn(Code, &str)) {
 
 /// Reads the directory in `extents`. Where a part of it cannot be read, the names before that
 /// part are listed.
-pub(super) fn list(device: &dyn BlockDevice, extents: Extents) -> FsResult<Opened> {
+pub(super) fn list(device: &dyn BlockDevice, extents: Extents, page: CodePage) -> FsResult<Opened> {
     // LIMIT: a chain ends with the cluster that reaches `MAX_DIRECTORY`.
     let length = extents.end().min(MAX_DIRECTORY);
     let mut bytes = vec![0; bytes_to_index(length)?];
@@ -370,7 +389,7 @@ pub(super) fn list(device: &dyn BlockDevice, extents: Extents) -> FsResult<Opene
         bytes.truncate(readable);
         damage = Some(error);
     }
-    let listing = Listing::parse(&bytes);
+    let listing = Listing::parse(&bytes, page);
     if listing.entries.is_empty()
         && !listing.is_ended
         && let Some(error) = damage

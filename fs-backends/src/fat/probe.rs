@@ -38,6 +38,9 @@ pub(super) fn find(volume: &dyn BlockDevice) -> FsResult<Option<Found>> {
             return Ok(Some(Found { boot, confidence, finding: None }));
         }
     }
+    if let Some(boot) = old_floppy(volume)? {
+        return Ok(Some(Found { boot, confidence: Confidence::Likely, finding: None }));
+    }
     // A sector with a signature is of something else: a partition table, another file system.
     let is_foreign = is_signed && first.get(0x52..0x57) != Some(b"FAT32");
     if is_foreign || matches!(first.get(3..11), Some(b"NTFS    " | b"EXFAT   " | b"-FVE-FS-")) {
@@ -49,6 +52,78 @@ pub(super) fn find(volume: &dyn BlockDevice) -> FsResult<Option<Found>> {
         Found { boot, confidence: Confidence::Likely, finding: Some(finding) }
     }))
 }
+
+/// The layout of a floppy of DOS 1, whose boot sector has none: the size of the disk and the first byte of its
+/// table say which of four it is.
+fn old_floppy(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
+    let found =
+        OLD_FLOPPIES.iter().find(|floppy| floppy.sectors.saturating_mul(512) == volume.size());
+    let Some(floppy) = found else { return Ok(None) };
+    let mut tables = vec![0; floppy.table_sectors.saturating_mul(2 * SECTOR)];
+    volume.read_at(byte_count(SECTOR), &mut tables)?;
+    let (first, second) = tables.split_at(tables.len() / 2);
+    if !first.starts_with(&[floppy.media, 0xFF, 0xFF]) || first != second {
+        return Ok(None);
+    }
+    let mut sector = [0; SECTOR];
+    sector[0x0B..0x18].copy_from_slice(&[
+        0,
+        2,
+        floppy.sectors_per_cluster,
+        1,
+        0,
+        2,
+        floppy.root_entries,
+        0,
+        floppy.sectors.to_le_bytes()[0],
+        floppy.sectors.to_le_bytes()[1],
+        floppy.media,
+        floppy.table_sectors.to_le_bytes()[0],
+        0,
+    ]);
+    Ok(Boot::parse(&sector))
+}
+
+/// A kind of floppy that DOS 1 wrote.
+struct OldFloppy {
+    sectors: u64,
+    sectors_per_cluster: u8,
+    root_entries: u8,
+    media: u8,
+    table_sectors: usize,
+}
+
+/// Sectors of 512 bytes, one of them before the two tables. Source: the manual of PC DOS, "Diskette allocation".
+const OLD_FLOPPIES: [OldFloppy; 4] = [
+    OldFloppy {
+        sectors: 320,
+        sectors_per_cluster: 1,
+        root_entries: 64,
+        media: 0xFE,
+        table_sectors: 1,
+    },
+    OldFloppy {
+        sectors: 360,
+        sectors_per_cluster: 1,
+        root_entries: 64,
+        media: 0xFC,
+        table_sectors: 2,
+    },
+    OldFloppy {
+        sectors: 640,
+        sectors_per_cluster: 2,
+        root_entries: 112,
+        media: 0xFF,
+        table_sectors: 1,
+    },
+    OldFloppy {
+        sectors: 720,
+        sectors_per_cluster: 2,
+        root_entries: 112,
+        media: 0xFD,
+        table_sectors: 2,
+    },
+];
 
 /// The boot sector of `volume` that counts, with what is odd about it.
 ///

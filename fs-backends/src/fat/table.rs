@@ -98,6 +98,15 @@ impl<'a> Table<'a> {
         Ok((decode(kind, cluster, bytes), other.map(|bytes| decode(kind, cluster, bytes))))
     }
 
+    /// Whether `cluster` is free, in both tables.
+    ///
+    /// # Errors
+    /// As [`Self::entry`].
+    pub(super) fn is_free(&mut self, cluster: u32) -> FsResult<bool> {
+        let (entry, other) = self.entries(cluster)?;
+        Ok(entry == 0 && other.unwrap_or(0) == 0)
+    }
+
     /// What follows `cluster`.
     ///
     /// # Errors

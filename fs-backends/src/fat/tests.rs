@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::boot::Boot;
+use super::boot::{Boot, Root};
 use super::*;
-use crate::error::FsErrorKind;
+use crate::deleted::DeletedTree;
+use crate::error::{FsErrorKind, Reason};
 use crate::node::{DirCursor, FileKind, FileSystem, NodeId, StreamName};
 use crate::testing::{Scratch, exercise_bent, find, kind_of, list, mount, noise, read, tree};
 
@@ -62,7 +63,7 @@ fn link(image: &mut [u8], cluster: u32, to: u16) {
 fn fat16() -> Option<(Vec<u8>, u32)> {
     let image = volume(20_000, &["-F", "16", "-s", "2"])?;
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(&image[..])));
-    let fs = FatFileSystem::mount(reader).unwrap();
+    let fs = FatFileSystem::mount(reader, ReadOptions::default()).unwrap();
     let node = find(&fs, DEEP).unwrap();
     let first = fs.entry(node).unwrap().first_cluster(false);
     Some((image, first))
@@ -192,7 +193,7 @@ fn where_one_table_cannot_be_right_the_other_is_read() {
 fn clusters_in_two_chains_are_given_once() {
     let Some((mut image, first)) = fat16() else { return };
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(&image[..])));
-    let fs = FatFileSystem::mount(reader).unwrap();
+    let fs = FatFileSystem::mount(reader, ReadOptions::default()).unwrap();
     let other = "A long name with \u{fc}ml\u{e4}uts.text";
     let entry = fs.entry(find(&fs, other).unwrap()).unwrap();
     // The other file has 5 clusters; the third leads into the middle of the first.
@@ -233,14 +234,14 @@ fn a_file_without_bytes_that_has_clusters_is_a_finding() {
 /// Where the short entry of `path` is.
 fn position_of(image: &[u8], path: &str) -> usize {
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
-    let fs = FatFileSystem::mount(reader).unwrap();
+    let fs = FatFileSystem::mount(reader, ReadOptions::default()).unwrap();
     usize::try_from(find(&fs, path).unwrap().0 * 32).unwrap()
 }
 
 /// Where the first cluster of `path` is.
 fn content_of(image: &[u8], path: &str) -> usize {
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
-    let fs = FatFileSystem::mount(reader).unwrap();
+    let fs = FatFileSystem::mount(reader, ReadOptions::default()).unwrap();
     let entry = fs.entry(find(&fs, path).unwrap()).unwrap();
     let first = entry.first_cluster(fs.is_fat32());
     usize::try_from(fs.boot.heap().position(first).unwrap()).unwrap()
@@ -525,7 +526,7 @@ fn a_directory_with_a_loop_harms_only_itself() {
         return;
     };
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(&image[..])));
-    let fs = FatFileSystem::mount(reader).unwrap();
+    let fs = FatFileSystem::mount(reader, ReadOptions::default()).unwrap();
     let many = fs.entry(find(&fs, "dir/many").unwrap()).unwrap();
     let first = many.first_cluster(false);
     link(&mut image, first, first as u16);
@@ -592,4 +593,94 @@ fn bent_volumes_never_panic_or_hang() {
     exercise_bent(&FatDriver, &image, table..table + 512, 60);
     exercise_bent(&FatDriver, &image, data - 16384..data - 16000, 60);
     exercise_bent(&FatDriver, &image, data..data + 4096, 60);
+}
+
+/// What is left of the files of `image` after mtools deleted `paths`.
+fn deleted(kilobytes: u64, options: &[&str], paths: &[&str]) -> Option<(Vec<u8>, DeletedTree)> {
+    let scratch = Scratch::new("fat");
+    scratch.write("image", &volume(kilobytes, options)?);
+    let paths: Vec<String> = paths.iter().map(|path| format!("::{path}")).collect();
+    let mut arguments = vec!["-i", "image"];
+    arguments.extend(paths.iter().map(String::as_str));
+    scratch.run("mdel", &arguments).then_some(())?;
+    let image = scratch.image();
+    let fs = mount(&FatDriver, image.clone()).unwrap();
+    Some((image, DeletedTree::new(fs).unwrap()))
+}
+
+#[test]
+fn deleted_files_have_their_bytes_where_their_place_is_known() {
+    let long = "A long name with \u{fc}ml\u{e4}uts.text";
+    let gone = [long, "SHORT.TXT", DEEP];
+    let small: [(u64, &[&str]); 2] = [(1440, &["-F", "12"]), (66_068, &["-F", "32", "-s", "2"])];
+    for (kilobytes, options) in small {
+        let Some((_, tree)) = deleted(kilobytes, options, &gone) else { return };
+        for (path, was) in [(long, long), ("_HORT.TXT", "SHORT.TXT"), (DEEP, DEEP)] {
+            assert_eq!(read(&tree, path).unwrap(), files()[was], "{path} of {kilobytes} KiB");
+        }
+    }
+    // The upper half of the first cluster may be lost, of which 0 is what is left.
+    let Some((_, tree)) = deleted(80_000, &["-F", "32", "-s", "1"], &gone) else { return };
+    let node = find(&tree, "_HORT.TXT").unwrap();
+    let lost = FsErrorKind::Undecodable(Reason::PLACE_LOST);
+    assert_eq!(kind_of(read(&tree, "_HORT.TXT")), lost);
+    assert_eq!(tree.metadata(node).unwrap().unreadable, Some(lost));
+}
+
+#[test]
+fn a_deleted_entry_that_makes_no_sense_harms_nothing() {
+    let Some((image, _)) = deleted(1440, &["-F", "12"], &["SHORT.TXT"]) else { return };
+    let boot = Boot::parse(&image).unwrap();
+    let Root::Fixed { position, .. } = boot.root else { panic!("a root of its own") };
+    let root = usize::try_from(position).unwrap();
+    let entry =
+        (0..64).map(|number| root + number * 32).find(|at| image[at + 1..].starts_with(b"HORT"));
+    let entry = entry.unwrap();
+    for bent in [
+        [0xFF; 32],
+        [0xE5; 32],
+        [0; 32],
+        *b"\xE5HORT   TXT\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\xFF\xFF\xFF\xFF",
+    ] {
+        for first in 0..32 {
+            let mut image = image.clone();
+            image[entry + first..entry + 32].copy_from_slice(&bent[first..]);
+            image[entry] = 0xE5;
+            let fs = mount(&FatDriver, image).unwrap();
+            let tree = DeletedTree::new(fs).unwrap();
+            for (name, _, metadata) in list(&tree, tree.root(), 7).unwrap() {
+                let name = String::from_utf8(name).unwrap();
+                if let (Ok(bytes), Some(metadata)) = (read(&tree, &name), metadata) {
+                    assert_eq!(bytes.len() as u64, metadata.size);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_floppy_of_dos_1_is_read_without_a_boot_sector() {
+    for (kilobytes, name) in
+        [("160", "A.TXT"), ("180", "B.TXT"), ("320", "C.TXT"), ("360", "D.TXT")]
+    {
+        let scratch = Scratch::new("fat");
+        let bytes = noise(30_000, 5);
+        scratch.write(name, &bytes);
+        let format = ["-i", "image", "-C", "-f", kilobytes, "::"];
+        if !scratch.run("mformat", &format) || !scratch.run("mcopy", &["-i", "image", name, "::"]) {
+            return;
+        }
+        let mut image = scratch.image();
+        image[..512].fill(0);
+        // Of a program that starts the machine, and says nothing of the disk.
+        image[..3].copy_from_slice(&[0xEB, 0x2F, 0x14]);
+        scratch.write("image", &image);
+        assert!(scratch.run("mdir", &["-i", "image", &format!("::{name}")]), "mtools reads it too");
+        let fs = mount(&FatDriver, image.clone()).unwrap();
+        assert_eq!(read(&*fs, name).unwrap(), bytes);
+        assert_eq!(fs.info().kind, "fat12");
+        assert_eq!(fs.info().size, image.len() as u64);
+        image[512 + 1] = 0;
+        assert_eq!(kind_of(mount(&FatDriver, image)), FsErrorKind::Corrupt);
+    }
 }

@@ -13,7 +13,7 @@ use super::volume::{GONE, GONE_SENTENCE};
 use super::wof;
 use crate::error::{FsError, FsResult};
 use crate::node::{
-    DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
+    Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
     MountedFolder, Name, NodeId, StreamInfo, StreamName, Usage,
 };
 use crate::wtf8;
@@ -181,6 +181,18 @@ impl FileSystem for NtfsFileSystem {
 
     fn extended_attribute(&self, node: NodeId, name: &[u8]) -> FsResult<Vec<u8>> {
         self.extended_value(&self.volume.node(node.0)?, name)
+    }
+
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        self.each_deleted(visit)
+    }
+
+    fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
+        self.deleted_content(node)
+    }
+
+    fn read_deleted_link(&self, node: NodeId) -> FsResult<LinkTarget> {
+        self.deleted_link(node)
     }
 
     fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {

@@ -20,6 +20,7 @@ use crate::node::FileSystem;
 mod boot;
 mod check;
 mod codec;
+mod deleted;
 mod extended;
 mod file_system;
 #[cfg(feature = "fuzzing")]

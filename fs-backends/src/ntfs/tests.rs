@@ -502,7 +502,7 @@ fn damaged_first_records_are_taken_from_the_mirror() {
 fn system_files_are_listed_if_wanted() {
     let Some(image) = volume() else { return };
     let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
-    let fs = NtfsDriver.mount(reader, ReadOptions { system_files: true }).unwrap();
+    let fs = NtfsDriver.mount(reader, ReadOptions::default().with_system_files(true)).unwrap();
     let names = list(&*fs, fs.root(), 9).unwrap();
     let shown: Vec<_> = names.iter().map(|(name, ..)| name.as_slice()).collect();
     assert!(shown.contains(&b"$MFT".as_slice()) && shown.contains(&b"$Extend".as_slice()));

@@ -2,24 +2,17 @@
 //!
 //! XFS keeps a POSIX access control list in the attributes `SGI_ACL_FILE` and `SGI_ACL_DEFAULT` of
 //! the namespace `trusted`, big-endian: the number of entries, 4 bytes, and for each its tag and id,
-//! 4 bytes each, its permissions, 2 bytes, and 2 of padding. Linux shows them as
-//! `system.posix_acl_access` and `system.posix_acl_default`, little-endian: the version 2, 4 bytes,
-//! and for each entry tag and permissions, 2 bytes each, and the id, 4 bytes (acl(5), the header
-//! `linux/posix_acl_xattr.h`).
+//! 4 bytes each, its permissions, 2 bytes, and 2 of padding. How Linux shows them:
+//! [`crate::posix_acl`].
 
 use super::bytes::be16;
 use super::bytes::be32;
 use crate::error::{FsError, FsResult};
+use crate::posix_acl::{ACCESS, DEFAULT, ShownList, Tag};
 
 /// The name that an attribute of `trusted` also has, and its own.
-const NAMES: [(&[u8], &[u8]); 2] = [
-    (b"system.posix_acl_access", b"SGI_ACL_FILE"),
-    (b"system.posix_acl_default", b"SGI_ACL_DEFAULT"),
-];
-const VERSION: u32 = 2;
+const NAMES: [(&[u8], &[u8]); 2] = [(ACCESS, b"SGI_ACL_FILE"), (DEFAULT, b"SGI_ACL_DEFAULT")];
 const ENTRY: usize = 12;
-const TAG_USER: u32 = 0x02;
-const TAG_GROUP: u32 = 0x08;
 
 /// The name that Linux gives to the list in the attribute `own` of `trusted`.
 pub(super) fn shown(own: &[u8]) -> Option<&'static [u8]> {
@@ -40,15 +33,12 @@ pub(super) fn convert(bytes: &[u8]) -> FsResult<Vec<u8>> {
     let count = be32(bytes, 0).and_then(|count| usize::try_from(count).ok()).ok_or_else(corrupt)?;
     let (entries, _) = bytes.get(4..).unwrap_or_default().as_chunks::<ENTRY>();
     let entries = entries.get(..count).ok_or_else(corrupt)?;
-    let mut list = VERSION.to_le_bytes().to_vec();
+    let mut list = ShownList::new();
     for entry in entries {
         let tag = be32(entry, 0).ok_or_else(corrupt)?;
-        let id = be32(entry, 4).filter(|_| matches!(tag, TAG_USER | TAG_GROUP));
         let permissions = be16(entry, 8).ok_or_else(corrupt)?;
-        let short = u16::try_from(tag).map_err(|_| corrupt())?;
-        list.extend(short.to_le_bytes());
-        list.extend(permissions.to_le_bytes());
-        list.extend(id.unwrap_or(u32::MAX).to_le_bytes());
+        let tag = Tag(u16::try_from(tag).map_err(|_| corrupt())?);
+        list.push(tag, permissions, be32(entry, 4));
     }
-    Ok(list)
+    Ok(list.into_bytes())
 }

@@ -252,6 +252,8 @@ codes! {
     NTFS_UPCASE = "ntfs-upcase", other, "The upper-case table of an NTFS volume cannot be read; names are compared by a table of ours.";
     FAT_BACKUP_BOOT = "fat-backup-boot", other, "The boot sector of a FAT32 volume is damaged; its copy is used.", "The volume is read by the copy; `fsck.fat` on a copy of the image writes the boot sector anew.";
     FAT_BOOT_COPIES_DIFFER = "fat-boot-copies-differ", content, "The boot sector of a FAT32 volume and its copy give different places.", "Compare some files with what you know of them: if they are wrong, so is the boot sector that was used.";
+    DELETED_FILES = "deleted-files", other, "Deleted files of a volume are shown.", "What is in them is what lies in their place now: their clusters are free, but may have been used and freed since. Compare what matters with a copy from elsewhere.";
+    DELETED_FILES_LEFT_OUT = "deleted-files-left-out", content, "A volume has more deleted files than are shown.";
     FAT_GEOMETRY = "fat-geometry", content, "The numbers in the boot sector of a FAT volume do not fit each other.", "Compare some files with what you know of them: if they are wrong, so is the boot sector.";
     FAT_TABLES_DIFFER = "fat-tables-differ", content, "The two file allocation tables of a FAT volume differ.", "Where one entry was impossible the other was used; where both were possible the bytes are refused. Compare the files that are named with another copy.";
     FAT_TABLE_COPY = "fat-table-copy", other, "One of the two file allocation tables of a FAT volume cannot be read; the other is used.", "Nothing is missing; image the disk again if you can.";
@@ -260,6 +262,7 @@ codes! {
     FAT_CROSS_LINK = "fat-cross-link", content, "Two files or directories on FAT share clusters.", "The first that was read is given, the shared part of the other is refused. At most one of them is right: compare both with another copy.";
     FAT_DIRECTORY = "fat-directory", content, "A directory on FAT does not agree with the entry that leads to it.", "Look whether the names in it are those that you expect.";
     FAT_LONG_NAME = "fat-long-name", content, "The long name of a file on FAT does not fit its short name, which is shown in its place.", "Old programs that do not know long names leave such entries; else the directory is damaged.";
+    FAT_NAME = "fat-name", content, "An entry of a directory on FAT has a blank name, or that of another entry; it is shown under a name of its own.", "Compare both files: the directory is damaged, or was made to hide one of them.";
     FAT_LOST_CLUSTERS = "fat-lost-clusters", other, "Clusters of a FAT volume are marked as used and belong to no file.", "They may hold files whose entries were lost; a carving tool finds them.";
     FAT_DIRTY = "fat-dirty", other, "A FAT volume was not closed cleanly.";
     FAT_ROOT = "fat-root", content, "The root directory of a FAT volume cannot be read.", "`fsck.fat` on a copy can find lost files.";
@@ -296,6 +299,7 @@ codes! {
     EXT4_ENTRY_TYPE = "ext4-entry-type", content, "A name on an ext volume is recorded as another type of file than its inode is.", "The inode may belong to another file by now; compare the content with a copy from elsewhere.";
     EXT4_FAST_COMMITS_NOT_REPLAYED = "ext4-fast-commits-not-replayed", content, "Fast commits in the journal of an ext volume were not applied; the newest changes may be missing.", "Mount a copy of the image with Linux, or run `e2fsck` on it, to have them applied.";
     EXT4_GROUP_DESCRIPTORS = "ext4-group-descriptors", content, "Block groups of an ext volume have damaged descriptors.", "`e2fsck` on a copy repairs them.";
+    EXT4_HASH_TREE = "ext4-hash-tree", other, "The tree by which names of a directory on an ext volume are found is damaged; names are searched one by one.", "Every name that is there is still found; `e2fsck -D` on a copy makes the tree anew.";
     EXT4_INODE_UNUSED = "ext4-inode-unused", content, "A name on an ext volume leads to an inode that is deleted or was never used.", "The file is lost or was being deleted; a backup may have it.";
     EXT4_JOURNAL_DAMAGED = "ext4-journal-damaged", content, "The journal of an ext volume is damaged; changes after the damage may be missing.", "`e2fsck` on a copy shows what is left of it.";
     EXT4_JOURNAL_EMPTY = "ext4-journal-empty", content, "An ext volume was not unmounted, and its journal holds nothing to apply; the newest changes may be missing.", "A volume that was idle when its image was made looks like this, and so does a damaged journal: compare the newest files with the owner's.";
@@ -304,6 +308,7 @@ codes! {
     EXT4_METADATA_DAMAGED = "ext4-metadata-damaged", content, "A structure of an ext volume is damaged or has a bad checksum.", "What it describes is refused; `e2fsck` on a copy of the image may bring some of it back.";
     EXT4_SPACE_LOST = "ext4-space-lost", other, "Blocks or inodes of an ext volume are marked as in use, and nothing uses them.", "Nothing that has a name depends on it.";
     EXT4_JOURNAL_REPLAYED = "ext4-journal-replayed", other, "The journal of an ext volume was applied in memory.";
+    EXT4_UNKNOWN_FEATURES = "ext4-unknown-features", other, "An ext volume has features that are newer than this program and that a reader need not know.", "What is shown can be read all the same; a newer version may know more.";
     XFS_BACKUP_SUPERBLOCK = "xfs-backup-superblock", other, "The superblock of an XFS volume is damaged; that of another allocation group is used.", "`xfs_repair` on a copy of the image repairs it.";
     XFS_CUT_SHORT = "xfs-cut-short", content, "An XFS volume is larger than what holds it; what is missing is an error.", "The image or partition is cut off: compare its size with the disk, and copy it again.";
     XFS_DIRECTORY_CONTRADICTION = "xfs-directory-contradiction", content, "A directory of an XFS volume says that it lies in another directory than it was found in.", "Its names may be those of another directory; `xfs_repair -n` on a copy of the image says more.";

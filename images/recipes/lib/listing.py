@@ -134,3 +134,25 @@ def tsk_check(image, rows, offset=0, sector=None):
     if same == 0:
         return "TSK cannot read it"
     return f"TSK tsk_recover: {same} of {len(files)} files have the same bytes"
+
+
+def attributes_of(root):
+    """What listxattr(2) and getxattr(2) say of everything below `root`."""
+    rows = []
+    root = os.fsencode(root)
+    for parent, folders, files in os.walk(root):
+        for name in folders + files:
+            path = os.path.join(parent, name)
+            for attribute in os.listxattr(path, follow_symlinks=False):
+                value = os.getxattr(path, attribute, follow_symlinks=False)
+                rows.append(
+                    (os.path.relpath(path, root), os.fsencode(attribute), hashlib.sha256(value).hexdigest().encode())
+                )
+    return sorted(rows)
+
+
+def save_attributes(name, rows):
+    with open(os.path.join(tools.FIXTURES, f"{name}.attributes.tsv"), "wb") as file:
+        file.write(b"path\tattribute\tsha256 of the value\n")
+        for row in rows:
+            file.write(b"\t".join(escape(column) for column in row) + b"\n")

@@ -26,31 +26,9 @@ def blank(name, size, number, label, *options, fill=None):
     return image
 
 
-def attributes_of(root):
-    """What listxattr(2) and getxattr(2) say of everything below `root`."""
-    rows = []
-    root = os.fsencode(root)
-    for parent, folders, files in os.walk(root):
-        for name in folders + files:
-            path = os.path.join(parent, name)
-            for attribute in os.listxattr(path, follow_symlinks=False):
-                value = os.getxattr(path, attribute, follow_symlinks=False)
-                rows.append(
-                    (os.path.relpath(path, root), os.fsencode(attribute), hashlib.sha256(value).hexdigest().encode())
-                )
-    return sorted(rows)
-
-
-def save_attributes(name, rows):
-    with open(os.path.join(tools.FIXTURES, f"{name}.attributes.tsv"), "wb") as file:
-        file.write(b"path\tattribute\tsha256 of the value\n")
-        for row in rows:
-            file.write(b"\t".join(listing.escape(column) for column in row) + b"\n")
-
-
 def listed(image, options="ro,noatime"):
     with tools.mounted("xfs", image, options) as folder:
-        return listing.of_folder(folder), attributes_of(folder)
+        return listing.of_folder(folder), listing.attributes_of(folder)
 
 
 def copy(image):
@@ -64,7 +42,7 @@ def finish(name, image, note=None, block=4096, facts=None):
     fixture = Fixture(name, "volume", note).file(image).disk(image)
     fixture.volume(image, rows, cluster_size=block)
     fixture.verified("kernel mount as xfs")
-    save_attributes(name, attributes)
+    listing.save_attributes(name, attributes)
     if not facts:
         tools.run("xfs_repair", "-n", "-o", "force_geometry", copy(image))
         fixture.verified("xfs_repair -n: clean")

@@ -24,7 +24,10 @@ const UPCASE_SIZE: usize = 256;
 /// Turns `sum` of so many bits to the right for each of `bytes`, and adds it.
 fn sum<'a>(bits: u32, bytes: impl Iterator<Item = &'a u8>) -> u64 {
     let mask = (1 << bits) - 1;
-    bytes.fold(0, |sum: u64, byte| (sum << (bits - 1) & mask | sum >> 1) + u64::from(*byte) & mask)
+    bytes.fold(0, |sum: u64, byte| {
+        let turned = sum << (bits - 1) & mask | sum >> 1;
+        (turned + u64::from(*byte)) & mask
+    })
 }
 
 fn place(cluster: usize) -> usize {

@@ -11,6 +11,7 @@ use volfold_fs::{
 
 const MAX_NODES: usize = 300;
 const MAX_STREAMS: usize = 8;
+const MAX_ATTRIBUTES: usize = 32;
 const MAX_EXTENTS: usize = 100;
 
 /// Mounts the rest of `data` with the driver that its first byte picks, and touches what can be reached.
@@ -35,6 +36,9 @@ pub fn touch(driver: &dyn FileSystemDriver, device: Arc<dyn BlockDevice>) {
         read(&*fs, node);
         let _ = fs.metadata(node);
         let _ = fs.read_link(node);
+        for name in fs.extended_attributes(node).into_iter().flatten().take(MAX_ATTRIBUTES) {
+            let _ = fs.extended_attribute(node, &name);
+        }
         let _ = fs.lookup(node, Name::new("name"));
     }
     let _ = fs.check(&mut |_| {});

@@ -1,4 +1,4 @@
-//! Fixtures with parts overwritten: every answer is that of the whole volume, an error, or told of.
+//! Volumes with parts of them overwritten: every answer is that of the whole volume, an error, or told of.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -47,9 +47,8 @@ impl BlockDevice for Bent {
     }
 }
 
-/// Mounts `device` by the driver `id`.
-fn mount(id: &str, device: impl BlockDevice + 'static) -> FsResult<Arc<dyn FileSystem>> {
-    let driver = DRIVERS.iter().find(|driver| driver.id() == id).expect("the driver");
+fn mount(driver: &str, device: impl BlockDevice + 'static) -> FsResult<Arc<dyn FileSystem>> {
+    let driver = DRIVERS.iter().find(|known| known.id() == driver).expect("the driver");
     driver.mount(VolumeReader::uncached(Arc::new(device)), ReadOptions::default())
 }
 
@@ -167,17 +166,16 @@ pub(crate) fn step(sample: usize) -> usize {
     if std::env::var_os("VOLFOLD_ALL_BITS").is_some() { 1 } else { sample }
 }
 
-/// Overwrites each of `places` of the fixture `name` in turn, which the driver `id` reads, and gives what is
-/// wrong in silence.
-pub(crate) fn attack(id: &str, name: &str, places: &[(usize, Vec<u8>)]) -> Vec<String> {
+/// Overwrites each of `places` of the fixture `name` in turn, and gives what is wrong in silence.
+pub(crate) fn attack(driver: &str, name: &str, places: &[(usize, Vec<u8>)]) -> Vec<String> {
     let whole: Arc<[u8]> = std::fs::read(fixture(name).path()).expect(name).into();
     let bent = |at: usize, bytes: Vec<u8>| Bent { whole: whole.clone(), at, bytes };
-    let expected = state(&*mount(id, bent(0, Vec::new())).expect(name));
+    let expected = state(&*mount(driver, bent(0, Vec::new())).expect(name));
     assert!(expected.values().all(Option::is_some), "{name}");
     let mut counts = [0; 3];
     let mut silent = Vec::new();
     for (at, bytes) in places {
-        match answer(&expected, &mount(id, bent(*at, bytes.clone()))) {
+        match answer(&expected, &mount(driver, bent(*at, bytes.clone()))) {
             Answer::Same => counts[0] += 1,
             Answer::Refused => counts[1] += 1,
             Answer::Told => counts[2] += 1,

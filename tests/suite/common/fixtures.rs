@@ -32,6 +32,8 @@ pub(crate) struct Fixture {
     #[serde(default)]
     pub(crate) volumes: Vec<VolumeFacts>,
     pub(crate) expect: Option<Expected>,
+    /// The listing of what was deleted, of a volume alone.
+    pub(crate) deleted: Option<String>,
     /// Volumes that lie on several disks.
     #[serde(default)]
     pub(crate) dynamic: Vec<DynamicFacts>,

@@ -59,7 +59,8 @@ fn parse_row(line: &[u8]) -> Row {
     }
 }
 
-fn unescape(column: &[u8]) -> Vec<u8> {
+/// The bytes that a column stands for.
+pub(crate) fn unescape(column: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(column.len());
     let mut rest = column.iter();
     while let Some(byte) = rest.next() {

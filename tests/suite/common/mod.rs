@@ -1,5 +1,6 @@
 //! What the integration tests share: the test images, listings, and comparisons with them.
 
+pub(crate) mod attributes;
 pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod damage;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::program::{Output, Scratch, VOLFOLD, eventually, run, volfold, wait};
+use super::program::{Output, Scratch, VOLFOLD, eventually, program, run, text, volfold, wait};
 
 /// A folder that may be a mount. When dropped nothing is mounted there, and its process is gone.
 pub(crate) struct Folder {
@@ -143,6 +143,42 @@ impl Drop for Folder {
             free(&self.path);
         }
         let _ = &self.scratch;
+    }
+}
+
+/// Whether the kernel has the file system `name`.
+pub(crate) fn kernel_has(name: &str) -> bool {
+    let _ = Command::new("modprobe").arg(name).stderr(Stdio::null()).status();
+    let known = fs::read_to_string("/proc/filesystems").expect("the kernel's file systems");
+    known.lines().any(|line| line.split_whitespace().next_back() == Some(name))
+}
+
+/// A file system of the kernel that is mounted; unmounted when dropped.
+pub(crate) struct Mounted {
+    scratch: Scratch,
+}
+
+impl Mounted {
+    /// `mount -t KIND -o OPTIONS DEVICE`.
+    pub(crate) fn new(kind: &str, options: &str, device: &Path) -> Self {
+        let mounted = Self { scratch: Scratch::new("mounted") };
+        let arguments = ["-t", kind, "-o", options, text(device), text(mounted.path())];
+        program("mount", &arguments).code(0);
+        mounted
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    pub(crate) fn end(self) {
+        program("umount", &[text(self.path())]).code(0);
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).stderr(Stdio::null()).status();
     }
 }
 

@@ -51,6 +51,9 @@ const MAX_SEEK_EXTENTS: u32 = 1 << 16;
 /// Windows itself does not list it.
 const WOF_STREAM: &[u8] = b"user.WofCompressedData";
 
+/// What NTFS itself keeps; `getfattr -n` gives it.
+const NTFS: &[u8] = b"system.ntfs_";
+
 /// The offsets of `.` and `..` in a directory; entries follow.
 const DOTS: u64 = 2;
 
@@ -309,15 +312,21 @@ impl Server {
         })
     }
 
+    /// Whether the attribute `name` goes with the owners and modes that are shown.
+    fn shows(&self, name: &[u8]) -> bool {
+        self.ownership == Ownership::Guest || !name.starts_with(b"system.posix_acl_")
+    }
+
     /// The names of the attributes of `node` that can be had, each with a zero byte. Programs that
     /// copy files give up one that lists an attribute which cannot be had; so the others are left to
-    /// the log.
-    fn listed_attributes(&self, node: NodeId) -> FsResult<Vec<u8>> {
+    /// the log. As below the file systems of Linux, `root` alone sees those of `trusted`.
+    fn listed_attributes(&self, node: NodeId, root: bool) -> FsResult<Vec<u8>> {
         let mut list: Vec<u8> = Vec::new();
         for name in self.tree.extended_attributes(node)? {
             // A name with a zero byte, or a longer one than Linux bears, is found by path only.
             let has_place = !name.contains(&0) && name.len() <= MAX_NAME;
-            if !name.starts_with(b"user.") || name == WOF_STREAM || !has_place {
+            let is_hidden = name.starts_with(NTFS) || name == WOF_STREAM || !self.shows(&name);
+            if is_hidden || !has_place || (name.starts_with(b"trusted.") && !root) {
                 continue;
             }
             let reason = match self.tree.extended_attribute(node, &name) {
@@ -604,8 +613,7 @@ impl Filesystem for Server {
             return reply.error(Errno::ENOSYS);
         }
         let node = self.node(ino);
-        // Programs that list files ask each for its labels and access lists: no volume has them.
-        if !name.as_bytes().starts_with(b"user.") && !name.as_bytes().starts_with(b"system.ntfs_") {
+        if !self.shows(name.as_bytes()) {
             return reply.error(Errno::ENODATA);
         }
         match self.tree.extended_attribute(node, name.as_bytes()) {
@@ -617,13 +625,13 @@ impl Filesystem for Server {
         }
     }
 
-    /// Streams alone are listed, as below ntfs-3g; what else there is has well-known names.
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+    /// Of NTFS streams alone are listed, as below ntfs-3g; what else there is has well-known names.
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         if !self.tree.has_extended_attributes() {
             return reply.error(Errno::ENOSYS);
         }
         let node = self.node(ino);
-        match self.listed_attributes(node) {
+        match self.listed_attributes(node, req.uid() == 0) {
             Ok(list) => reply_attribute(&list, size, reply),
             Err(error) => reply.error(self.log_and_errno("extended attributes of", node, &error)),
         }
