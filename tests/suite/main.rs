@@ -34,6 +34,7 @@ mod convert;
 mod corpus;
 mod deleted;
 mod documents;
+mod exfat;
 #[cfg(target_os = "linux")]
 mod export;
 mod ext4;
