@@ -839,6 +839,10 @@ VolfoldStatus volfold_options_set_snapshots(VolfoldOptions *options, bool shown)
 // Whether the files that hold a file system itself are listed ($MFT and others).
 VolfoldStatus volfold_options_set_system_files(VolfoldOptions *options, bool listed);
 
+// Whether the journals of volumes that were not unmounted are left out; else they are applied in memory.
+VolfoldStatus volfold_options_set_as_is(VolfoldOptions *options,
+                                        bool left_out);
+
 // Whether volumes show the files that were deleted on them, in place of those that are there; each is
 // called NAME@deleted then.
 VolfoldStatus volfold_options_set_deleted(VolfoldOptions *options,

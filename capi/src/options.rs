@@ -133,6 +133,18 @@ pub unsafe extern "C" fn volfold_options_set_system_files(
     })
 }
 
+/// Whether the journals of volumes that were not unmounted are left out; else they are applied in memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn volfold_options_set_as_is(
+    options: *mut VolfoldOptions,
+    left_out: bool,
+) -> VolfoldStatus {
+    change(options, |options| {
+        options.as_is = left_out;
+        Ok(())
+    })
+}
+
 /// Whether volumes show the files that were deleted on them, in place of those that are there; each is
 /// called NAME@deleted then.
 #[unsafe(no_mangle)]

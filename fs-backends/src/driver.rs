@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Confidence};
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+use volfold_block::{Finding, code};
 
 use crate::code_page::CodePage;
 use crate::error::FsResult;
@@ -84,6 +86,15 @@ impl Identity {
     }
 }
 
+/// Says that the `journal` of a volume was left out, as it was asked for.
+#[cfg(any(feature = "ext4", feature = "xfs"))]
+pub(crate) fn left_out(journal: &str) -> Finding {
+    let line = format!(
+        "the {journal} is left out; the newest changes are missing, and what they began may be damaged"
+    );
+    Finding::info(code::JOURNAL_LEFT_OUT, line)
+}
+
 /// What one may choose when a volume is mounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -91,6 +102,9 @@ pub struct ReadOptions {
     /// Lists the files that hold the file system itself, where it has such: `$MFT` of NTFS and the
     /// others.
     pub system_files: bool,
+    /// Leaves the journal of a volume that was not unmounted out: the files are those of its last state that is
+    /// whole without it, or are damaged.
+    pub as_is: bool,
     /// Where the clocks stood whose times are kept without a zone: those of FAT.
     pub time_zone: TimeZone,
     /// What the bytes of short names mean: those of FAT.

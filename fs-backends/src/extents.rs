@@ -170,7 +170,7 @@ impl Extents {
     }
 
     /// Drops what comes from the byte `end` of the file on.
-    #[cfg(any(feature = "ntfs", feature = "fat"))]
+    #[cfg(any(feature = "ntfs", feature = "fat", feature = "exfat"))]
     pub(super) fn truncate(&mut self, end: u64) {
         let kept = self.runs.partition_point(|run| run.start < end);
         self.runs.truncate(kept);
@@ -219,7 +219,7 @@ impl Extents {
     }
 
     /// Whether two runs share bytes of the volume.
-    #[cfg(any(feature = "fat", feature = "ext4", feature = "xfs"))]
+    #[cfg(any(feature = "fat", feature = "exfat", feature = "ext4", feature = "xfs"))]
     pub(super) fn has_overlap(&self) -> bool {
         if self.runs.len() < 2 {
             return false;
@@ -414,16 +414,16 @@ impl FileData for ExtentFile {
 }
 
 /// The content of a small file, held in memory.
-#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "exfat", feature = "ext4"))]
 pub(super) struct BytesFile {
     bytes: Vec<u8>,
     size: u64,
 }
 
-#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "exfat", feature = "ext4"))]
 impl BytesFile {
     /// A file of `bytes`.
-    #[cfg(any(feature = "ntfs", feature = "fat"))]
+    #[cfg(any(feature = "ntfs", feature = "fat", feature = "exfat"))]
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         let size = byte_count(bytes.len());
         Self { bytes, size }
@@ -436,7 +436,7 @@ impl BytesFile {
     }
 }
 
-#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4"))]
+#[cfg(any(feature = "ntfs", feature = "fat", feature = "exfat", feature = "ext4"))]
 impl FileData for BytesFile {
     fn size(&self) -> u64 {
         self.size

@@ -77,17 +77,27 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+#[cfg(any(feature = "fat", feature = "exfat"))]
+mod clusters;
 pub mod code_page;
 pub mod deleted;
 pub mod driver;
 pub mod error;
+#[cfg(feature = "exfat")]
+pub mod exfat;
 #[cfg(feature = "ext4")]
 pub mod ext4;
-#[cfg(any(feature = "ntfs", feature = "fat", feature = "ext4", feature = "xfs"))]
+#[cfg(any(
+    feature = "ntfs",
+    feature = "fat",
+    feature = "exfat",
+    feature = "ext4",
+    feature = "xfs"
+))]
 mod extents;
 #[cfg(feature = "fat")]
 pub mod fat;
-#[cfg(any(feature = "ext4", feature = "xfs"))]
+#[cfg(any(feature = "fat", feature = "exfat", feature = "ext4", feature = "xfs"))]
 mod kept;
 pub mod links;
 pub mod local;

@@ -15,6 +15,8 @@ pub static DRIVERS: &[&dyn FileSystemDriver] = &[
     &crate::ext4::Ext4Driver,
     #[cfg(feature = "xfs")]
     &crate::xfs::XfsDriver,
+    #[cfg(feature = "exfat")]
+    &crate::exfat::ExfatDriver,
 ];
 
 /// The driver that is surest of `volume`; the first of equals, `None` if no driver knows it. Where

@@ -17,8 +17,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 from lib import (  # noqa: E402,F401
-    bitlocker, deleted, ext, ext_linux, fat, index, ldm_sets, luks, lvm_sets, md_sets, ntfs, sample, tables, tools,
-    vmdk, vss, xfs
+    bitlocker, deleted, exfat, ext, ext_linux, fat, index, ldm_sets, luks, lvm_sets, md_sets, ntfs, sample, tables,
+    tools, vmdk, vss, xfs
 )
 
 

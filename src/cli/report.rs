@@ -237,8 +237,9 @@ impl<'a> Report<'a> {
         let bears = finding.bears_on_content();
         // Who asks for all that is odd asks whether all is in order.
         self.is_part |= bears || (self.tells_warnings && finding.severity != Severity::Info);
-        // Who asks for deleted files has to know what they are.
-        let is_told = bears || finding.code == code::DELETED_FILES;
+        // Who asks for deleted files, or for no journal, has to know what that gives.
+        let is_of_wish = [code::DELETED_FILES, code::JOURNAL_LEFT_OUT].contains(&finding.code);
+        let is_told = bears || is_of_wish;
         if is_told || (self.tells_warnings && finding.severity != Severity::Info) {
             let line = self.sentence(&finding);
             // A volume that is left out was told of, with the same reason.

@@ -114,6 +114,9 @@ pub(crate) struct TreeArguments {
     /// Also list the files that hold the file system itself (NTFS: $MFT and others)
     #[arg(long, help_heading = "Images")]
     pub(crate) system_files: bool,
+    /// Leave journals out: the files of a volume that was not unmounted as they lie there
+    #[arg(long, help_heading = "Images")]
+    pub(crate) as_is: bool,
     /// Show the files that were deleted in place of those that are there, each volume as NAME@deleted
     #[arg(long, help_heading = "Images", conflicts_with = "system_files")]
     pub(crate) deleted: bool,
@@ -134,6 +137,7 @@ impl TreeArguments {
         options.mount = ReadOptions::default().with_system_files(self.system_files);
         options.mount.time_zone.clone_from(&self.time_zone);
         options.mount.code_page = self.code_page;
+        options.mount.as_is = self.as_is;
         options.deleted = self.deleted;
         options
     }

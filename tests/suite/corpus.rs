@@ -147,7 +147,10 @@ fn every_partition_is_where_other_tools_see_it() {
 }
 
 fn is_known_file_system(volume: &CorpusVolume) -> bool {
-    matches!(volume.kind.as_deref(), Some("ntfs" | "vfat" | "ext2" | "ext3" | "ext4" | "xfs"))
+    matches!(
+        volume.kind.as_deref(),
+        Some("ntfs" | "vfat" | "exfat" | "ext2" | "ext3" | "ext4" | "xfs")
+    )
 }
 
 fn at(set: &DiskSet, offset: u64) -> Option<&SetVolume> {

@@ -14,6 +14,7 @@ mod fuzz;
 mod harness;
 mod witness;
 
+mod as_is;
 #[cfg(target_os = "linux")]
 mod attach;
 mod backends;
@@ -33,6 +34,7 @@ mod convert;
 mod corpus;
 mod deleted;
 mod documents;
+mod exfat;
 #[cfg(target_os = "linux")]
 mod export;
 mod ext4;

@@ -1,16 +1,11 @@
 //! XFS with parts of it overwritten: every answer is that of the whole volume, an error, or told of.
 
-use crate::common::damage::attack;
+use crate::common::damage::{attack, step};
 use crate::common::fixtures::fixture;
 use crate::conformance::Random;
 use crate::harness::{apply, test};
 
 const SECTOR: usize = 512;
-
-/// Whether every place is tried, and not some of them.
-fn step(sample: usize) -> usize {
-    if std::env::var_os("VOLFOLD_ALL_BITS").is_some() { 1 } else { sample }
-}
 
 /// The sectors of `name` that are no zeros and where `is_wanted` says so.
 fn sectors(name: &str, is_wanted: impl Fn(usize, &[u8]) -> bool) -> Vec<usize> {

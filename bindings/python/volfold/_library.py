@@ -47,6 +47,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "volfold_options_set_snapshot": (_STATUS, (_P, _TEXT)),
     "volfold_options_set_snapshots": (_STATUS, (_P, _BOOL)),
     "volfold_options_set_system_files": (_STATUS, (_P, _BOOL)),
+    "volfold_options_set_as_is": (_STATUS, (_P, _BOOL)),
     "volfold_options_set_deleted": (_STATUS, (_P, _BOOL)),
     "volfold_options_set_time_zone": (_STATUS, (_P, _TEXT)),
     "volfold_options_set_code_page": (_STATUS, (_P, ctypes.c_uint16)),

@@ -636,6 +636,7 @@ def open_set(
     snapshot: Optional[str] = None,
     snapshots: bool = False,
     system_files: bool = False,
+    as_is: bool = False,
     deleted: bool = False,
     time_zone: Optional[str] = None,
     code_page: Optional[int] = None,
@@ -654,6 +655,7 @@ def open_set(
     - `snapshot`: the state that the images keep as this snapshot, by its name or id.
     - `snapshots`: whether the shadow copies that Windows kept of volumes (VSS) are volumes of the set too.
     - `system_files`: whether the files that hold a file system itself are listed ($MFT and others).
+    - `as_is`: whether the journals of volumes that were not unmounted are left out.
     - `deleted`: whether volumes show the files that were deleted on them, in place of those that are there.
     - `time_zone`: the zone of clocks whose times are kept without one (FAT): "Europe/Berlin", "+02:00".
     - `code_page`: the code page of short names that do not say it (FAT): 437, 850, 866, 932.
@@ -684,6 +686,7 @@ def open_set(
             options.set(c.volfold_options_set_snapshot, text_bytes(snapshot, "snapshot"))
         options.set(c.volfold_options_set_snapshots, snapshots)
         options.set(c.volfold_options_set_system_files, system_files)
+        options.set(c.volfold_options_set_as_is, as_is)
         options.set(c.volfold_options_set_deleted, deleted)
         if time_zone is not None:
             options.set(c.volfold_options_set_time_zone, text_bytes(time_zone, "time_zone"))

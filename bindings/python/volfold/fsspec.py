@@ -238,6 +238,7 @@ _OPTIONS = (
     "snapshot",
     "snapshots",
     "system_files",
+    "as_is",
     "deleted",
     "time_zone",
     "code_page",

@@ -31,6 +31,8 @@ pub struct SetOptions {
     pub snapshots: bool,
     /// Whether the files that hold a file system itself are listed.
     pub system_files: bool,
+    /// Whether journals are left out.
+    pub as_is: bool,
     /// Whether volumes show what was deleted on them, in place of what is there.
     pub deleted: bool,
     /// The zone of clocks whose times are kept without one (FAT).
@@ -54,6 +56,7 @@ impl Default for SetOptions {
             snapshot: None,
             snapshots: false,
             system_files: false,
+            as_is: false,
             deleted: false,
             time_zone: TimeZone::default(),
             code_page: CodePage::default(),
@@ -81,6 +84,7 @@ impl SetOptions {
         options.mount = ReadOptions::default().with_system_files(self.system_files);
         options.mount.time_zone.clone_from(&self.time_zone);
         options.mount.code_page = self.code_page;
+        options.mount.as_is = self.as_is;
         options.keys = Arc::new(next_key);
         if let Some(tell) = self.on_progress.clone() {
             options.monitor = Monitor::new(move |progress| tell(progress));

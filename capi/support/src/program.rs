@@ -147,6 +147,7 @@ impl Program {
             snapshot,
             snapshots,
             system_files,
+            as_is,
             deleted,
             keys,
             ..
@@ -170,6 +171,9 @@ impl Program {
         }
         if *system_files {
             command.arg("--system-files");
+        }
+        if *as_is {
+            command.arg("--as-is");
         }
         if *deleted {
             command.arg("--deleted");

@@ -120,7 +120,7 @@ impl FileSystemDriver for Ext4Driver {
         Ok(Identity::new(superblock.label, uuid_text(&superblock.uuid)))
     }
 
-    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
-        Ok(Arc::new(Ext4::mount(volume)?))
+    fn mount(&self, volume: VolumeReader, options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
+        Ok(Arc::new(Ext4::mount(volume, &options)?))
     }
 }

@@ -12,7 +12,7 @@ use super::inode::{FAST_LINK, Flags, Inode};
 use super::superblock::Primary;
 use super::volume::Volume;
 use super::{check, inline, inode, map, orphans, recovery};
-use crate::driver::VolumeReader;
+use crate::driver::{ReadOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
 use crate::node::{
@@ -40,9 +40,9 @@ pub(super) struct Ext4 {
 }
 
 impl Ext4 {
-    pub(super) fn mount(reader: VolumeReader) -> FsResult<Self> {
+    pub(super) fn mount(reader: VolumeReader, options: &ReadOptions) -> FsResult<Self> {
         let device_size = reader.data.size();
-        let (volume, findings) = recovery::read(reader)?;
+        let (volume, findings) = recovery::read(reader, options.as_is)?;
         let info = info(&volume, device_size, findings);
         check_root(&volume)?;
         let ways = Ways::default();

@@ -14,21 +14,25 @@ use super::map;
 use super::replayed::Replayed;
 use super::superblock::Superblock;
 use super::volume::Volume;
-use crate::driver::VolumeReader;
+use crate::driver::{VolumeReader, left_out};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::node::FileKind;
 use crate::uuid::uuid_text;
 
 /// Reads the volume as it is after recovery, and says what was done.
 ///
-/// A journal that cannot be replayed leaves the volume as it lies there, with a finding.
+/// A journal that cannot be replayed, or is left out because the volume is wanted `as_is`, leaves the volume as it
+/// lies there, with a finding.
 ///
 /// # Errors
 /// Why the volume cannot be read at all.
-pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
+pub(super) fn read(reader: VolumeReader, as_is: bool) -> FsResult<(Volume, Vec<Finding>)> {
     let volume = Volume::read(reader)?;
     if !is_needed(&volume.superblock) {
         return Ok((volume, Vec::new()));
+    }
+    if as_is {
+        return Ok((volume, vec![left_out("journal")]));
     }
     let read = journal(&volume).and_then(|journal| Ok((journal.read()?, journal)));
     let (replay, journal) = match read {

@@ -33,6 +33,7 @@
 use volfold_block::{BlockResult, ByteReader};
 
 use super::names;
+use crate::clusters::heap::ClusterHeap;
 use crate::code_page::CodePage;
 
 /// Which of the three layouts a volume has.
@@ -131,6 +132,12 @@ impl Boot {
         Some(boot)
     }
 
+    /// Where the clusters lie.
+    pub(super) fn heap(&self) -> ClusterHeap {
+        let Self { data, cluster_size, clusters, .. } = *self;
+        ClusterHeap { start: data, cluster_size, clusters }
+    }
+
     /// Whether the sector says that it is a boot sector.
     pub(super) fn is_marked(&self) -> bool {
         self.is_named || self.has_jump
@@ -152,12 +159,6 @@ pub(super) fn label_text(raw: &[u8; 11]) -> Option<String> {
     let label = String::from_utf16_lossy(&label);
     let label = label.trim_matches('\0');
     (!label.is_empty()).then(|| label.to_owned())
-}
-
-/// The serial number of a volume, as DOS shows it.
-pub(super) fn serial_text(serial: u32) -> String {
-    let (high, low) = (serial >> 16, serial & 0xFFFF);
-    format!("{high:04X}-{low:04X}")
 }
 
 impl Common {

@@ -1,22 +1,13 @@
 //! What a FAT volume records twice, compared over all of it.
 
-use std::ops::ControlFlow;
-
 use volfold_block::{Finding, code};
 
-use super::mounted::{FatFileSystem, ROOT, finding_of};
+use super::mounted::FatFileSystem;
 use super::table::Table;
-use crate::error::{FsErrorKind, FsResult};
-use crate::node::{DirCursor, FileKind, FileSystem, NodeId, StreamName};
-
-/// LIMIT: how deep directories may lie; hosts stop at paths of 4096 bytes.
-const MAX_DEPTH: usize = 2048;
-
-struct Child {
-    name: Vec<u8>,
-    node: NodeId,
-    kind: FileKind,
-}
+use crate::clusters::finding::finding_of;
+use crate::clusters::walk::{Met, walk};
+use crate::error::FsResult;
+use crate::node::{FileSystem, NodeId, StreamName};
 
 impl FatFileSystem {
     /// Follows every chain, so that each cluster is met once, and compares all of the two tables.
@@ -56,44 +47,16 @@ impl FatFileSystem {
 
     /// Follows the chains of all files and directories.
     fn check_tree(&self, report: &mut dyn FnMut(Finding)) {
-        let mut path = Vec::new();
-        let mut levels = vec![(self.children(ROOT, &path, report).into_iter(), path.len())];
-        while let Some((children, base)) = levels.last_mut() {
-            path.truncate(*base);
-            let Some(child) = children.next() else {
-                levels.pop();
-                continue;
+        walk(self, &mut |met, path| {
+            let line = match met {
+                Met::File(node) => return self.check_file(node, report),
+                Met::Directory(_) => return,
+                Met::NotListed(error) => error.to_string(),
+                Met::TooDeep => "directory lies too deep".to_owned(),
             };
-            path.push(b'/');
-            path.extend(&child.name);
-            if child.kind != FileKind::Directory {
-                self.check_file(child.node, report);
-            } else if levels.len() >= MAX_DEPTH {
-                let finding = Finding::error(code::FAT_DIRECTORY, "directory lies too deep");
-                report(finding.on_path(&String::from_utf8_lossy(&path)));
-            } else {
-                let children = self.children(child.node, &path, report).into_iter();
-                levels.push((children, path.len()));
-            }
-        }
-    }
-
-    fn children(&self, dir: NodeId, path: &[u8], report: &mut dyn FnMut(Finding)) -> Vec<Child> {
-        let mut children = Vec::new();
-        let listed = self.read_dir(dir, DirCursor::START, &mut |entry| {
-            let name = entry.name.as_bytes().to_vec();
-            children.push(Child { name, node: entry.node, kind: entry.kind });
-            ControlFlow::Continue(())
+            let finding = Finding::error(code::FAT_DIRECTORY, line);
+            report(finding.on_path(&String::from_utf8_lossy(path)));
         });
-        match listed {
-            // What contradicts itself was noted by the listing.
-            Err(error) if error.kind() != FsErrorKind::Corrupt => {
-                let finding = Finding::error(code::FAT_DIRECTORY, error.to_string());
-                report(finding.on_path(&String::from_utf8_lossy(path)));
-            }
-            _ => {}
-        }
-        children
     }
 
     /// Says of a file what opening it says, in the same words.

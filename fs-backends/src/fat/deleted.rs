@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use volfold_block::{byte_count, bytes_to_index, code};
 
-use super::chain::ClusterSet;
-use super::dir::{ENTRY, LONG_NAME, LongName, MAX_DIRECTORY, PART, RawEntry, part_of_long_name};
-use super::mounted::{FatFileSystem, Opened, ROOT, finding_of};
+use super::dir::{LONG_NAME, LongName, MAX_DIRECTORY, PART, RawEntry, part_of_long_name};
+use super::mounted::{FatFileSystem, Opened, ROOT};
 use super::names;
 use super::table::Table;
+use crate::clusters::finding::{ENTRY, finding_of};
+use crate::clusters::set::ClusterSet;
 use crate::code_page::CodePage;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::extents::{BytesFile, ExtentFile, Extents, Place};
@@ -154,7 +155,7 @@ impl Walk<'_> {
             Directory::Deleted(first) => {
                 let size = u64::from(self.files.boot.cluster_size);
                 let mut extents = Extents::default();
-                extents.push(Place::At(self.files.boot.position(*first)?), size)?;
+                extents.push(Place::At(self.files.boot.heap().position(*first)?), size)?;
                 let mut bytes = vec![0; bytes_to_index(size)?];
                 extents.read(&*self.files.reader.metadata, 0, &mut bytes)?;
                 (bytes, extents)
@@ -193,17 +194,22 @@ impl Walk<'_> {
         if raw.is_directory() {
             // The upper half may be lost, but a directory names its first cluster itself.
             let low = raw.first_cluster(files.is_fat32());
-            let halves =
-                if low <= 0xFFFF && files.is_fat32() { boot.all_clusters().end >> 16 } else { 0 };
+            let halves = if low <= 0xFFFF && files.is_fat32() {
+                boot.heap().all_clusters().end >> 16
+            } else {
+                0
+            };
             self.looks = self.looks.saturating_add(u64::from(halves) << 16);
             let first = (0..=halves).map(|half| half << 16 | low).find(|first| {
-                boot.has_cluster(*first) && !self.used.has(*first) && files.is_directory_at(*first)
+                boot.heap().has_cluster(*first)
+                    && !self.used.has(*first)
+                    && files.is_directory_at(*first)
             });
             if let Some(first) = first
                 && path.len() < MAX_DEPTH
                 && self.met.insert(first)
             {
-                let start = boot.position(first)?;
+                let start = boot.heap().position(first)?;
                 places.push(start..start.saturating_add(boot.cluster_size.into()));
                 self.ahead.push((path.to_vec(), Directory::Deleted(first)));
             }
@@ -235,7 +241,7 @@ impl FatFileSystem {
         &self,
         visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
     ) -> FsResult<()> {
-        let mut used = ClusterSet::new(&self.boot)?;
+        let mut used = ClusterSet::new(&self.boot.heap())?;
         let table = Table::both(&*self.reader.metadata, &self.boot, &self.compared);
         table.scan(|cluster, entry, other| {
             if entry != 0 || other.is_some_and(|other| other != 0) {
@@ -272,7 +278,7 @@ impl FatFileSystem {
             return Ok(0..0);
         }
         let first = raw.first_cluster(self.is_fat32());
-        let all = self.boot.all_clusters();
+        let all = self.boot.heap().all_clusters();
         let may_be_cut = self.is_fat32() && first <= 0xFFFF && all.end > 0x1_0000;
         let end = first.checked_add(count).filter(|end| *end <= all.end);
         match end {
@@ -282,7 +288,7 @@ impl FatFileSystem {
     }
 
     fn bytes_of(&self, clusters: &Range<u32>) -> FsResult<Range<u64>> {
-        let start = self.boot.position(clusters.start)?;
+        let start = self.boot.heap().position(clusters.start)?;
         let length = byte_count(clusters.len()).saturating_mul(self.boot.cluster_size.into());
         Ok(start..start.saturating_add(length))
     }

@@ -28,8 +28,6 @@
 //! | 0x0E   | 12   | `name_1`       |                                               |
 //! | 0x1C   | 4    | `name_2`       |                                               |
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::{offset_of, size_of};
 use std::ops::ControlFlow;
 
@@ -38,13 +36,16 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::names;
+use crate::clusters::dos_time::timestamp;
+use crate::clusters::finding::ENTRY;
+use crate::clusters::name_index::NameIndex;
+use crate::clusters::twins::told_apart;
 use crate::code_page::CodePage;
+use crate::kept::Memory;
 use crate::local::TimeZone;
-use crate::node::{Times, Timestamp};
+use crate::node::Times;
 use crate::wtf8;
 
-/// The size of every entry.
-pub(super) const ENTRY: usize = 32;
 /// LIMIT: eight times the specification's bound of a directory, 65,536 entries, which writers pass
 /// on FAT32. A listing takes some 100 bytes for an entry.
 pub(super) const MAX_DIRECTORY: u64 = 8 * 65536 * 32;
@@ -176,39 +177,6 @@ impl RawEntry {
     }
 }
 
-/// Days before a month, by its number; the numbers that are no month count as the first day.
-const DAYS_BEFORE: [i64; 16] = [0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 0, 0, 0];
-
-fn timestamp(date: u16, time: u16, hundredths: u8) -> Timestamp {
-    let year = i64::from(date >> 9);
-    let month = usize::from(date >> 5 & 0x0F);
-    let day = i64::from((date & 0x1F).max(1)).saturating_sub(1);
-    // 1980 is a leap year, 2100 (year 120) is not; the format ends in 2107.
-    let mut leap_days = year.saturating_add(3) / 4;
-    if year > 120 {
-        leap_days = leap_days.saturating_sub(1);
-    }
-    if year % 4 == 0 && year != 120 && (3..=12).contains(&month) {
-        leap_days = leap_days.saturating_add(1);
-    }
-    let days = year
-        .saturating_mul(365)
-        .saturating_add(leap_days)
-        .saturating_add(DAYS_BEFORE.get(month).copied().unwrap_or(0))
-        .saturating_add(day)
-        .saturating_add(3652);
-    let minutes =
-        i64::from(time >> 11).saturating_mul(60).saturating_add(i64::from(time >> 5 & 0x3F));
-    let seconds = minutes
-        .saturating_mul(60)
-        .saturating_add(i64::from(time & 0x1F).saturating_mul(2))
-        .saturating_add(i64::from(hundredths / 100));
-    Timestamp {
-        seconds: days.saturating_mul(86_400).saturating_add(seconds),
-        nanoseconds: u32::from(hundredths % 100).saturating_mul(10_000_000),
-    }
-}
-
 /// A name of a directory.
 pub(super) struct ListedEntry {
     /// WTF-8.
@@ -223,8 +191,8 @@ pub(super) struct ListedEntry {
 pub(super) struct Listing {
     page: CodePage,
     pub(super) entries: Vec<ListedEntry>,
-    /// Hashes of the names as they compare, long and short, with the index of the entry; sorted.
-    by_name: Vec<(u32, u32)>,
+    /// The names as they compare, long and short.
+    by_name: NameIndex,
     /// The entries `.` and `..`, which are the first of a directory that is no root.
     pub(super) own: Option<RawEntry>,
     pub(super) above: Option<RawEntry>,
@@ -269,39 +237,22 @@ impl Listing {
             let read = usize::try_from(offset).unwrap_or(usize::MAX) / ENTRY;
             listing.has_more = entries.iter().skip(read).any(is_plausible);
         }
-        listing.by_name.sort_unstable();
+        listing.by_name.finish();
         listing.tell_apart();
-        listing.by_name.shrink_to_fit();
         listing.entries.shrink_to_fit();
         listing
     }
 
     /// Gives each entry that is called as one before it is a name of its own: `NAME~2`.
     fn tell_apart(&mut self) {
-        let is_twin = |pair: &[(u32, u32)]| matches!(pair, [(a, _), (b, _)] if a == b);
-        if !self.by_name.windows(2).any(is_twin) {
+        if self.by_name.doubles().next().is_none() {
             return;
         }
-        let mut met: HashMap<Box<[u8]>, u32> = HashMap::new();
-        let mut given = Vec::new();
-        for (entry, index) in self.entries.iter_mut().zip(0_u32..) {
-            let Some(mut count) = met.get(&entry.name).copied() else {
-                met.insert(entry.name.clone(), 1);
-                continue;
-            };
-            let mut name = entry.name.clone();
-            while met.contains_key(&name) {
-                count = count.saturating_add(1);
-                name = [&*entry.name, format!("~{count}").as_bytes()].concat().into_boxed_slice();
-            }
-            met.insert(entry.name.clone(), count);
-            met.insert(name.clone(), 1);
-            given.push((index, name));
-        }
+        let given = told_apart(self.entries.iter().map(|entry| &*entry.name));
         for (index, name) in given {
             if let Some(mut units) = wtf8::decode(&name) {
                 names::fold(&mut units);
-                self.by_name.push((hash(&units), index));
+                self.by_name.add(&units, index);
             }
             self.give_name(&name);
             if let Some(entry) =
@@ -310,7 +261,7 @@ impl Listing {
                 entry.name = name;
             }
         }
-        self.by_name.sort_unstable();
+        self.by_name.finish();
     }
 
     fn give_name(&mut self, name: &[u8]) {
@@ -357,10 +308,7 @@ impl Listing {
         let name = wtf8::encode(shown.iter().copied()).into_boxed_slice();
         for units in [&mut shown, &mut short] {
             names::fold(units);
-            let key = (hash(units), index);
-            if self.by_name.last() != Some(&key) {
-                self.by_name.push(key);
-            }
+            self.by_name.add(units, index);
         }
         self.entries.push(ListedEntry { name, offset, raw });
     }
@@ -368,27 +316,25 @@ impl Listing {
     /// The entry that `name` means, by its long or its short name.
     pub(super) fn find(&self, name: &[u8]) -> Option<&ListedEntry> {
         let wanted = names::folded(name)?;
-        let key = hash(&wanted);
-        let start = self.by_name.partition_point(|(hash, _)| *hash < key);
-        let candidates = self.by_name.get(start..).unwrap_or_default();
-        let mut candidates = candidates
-            .iter()
-            .take_while(|(hash, _)| *hash == key)
-            .filter_map(|(_, index)| self.entries.get(usize::try_from(*index).ok()?))
-            .filter(|entry| {
-                let mut short = entry.raw.short_units(self.page);
-                names::fold(&mut short);
-                short == wanted || names::folded(&entry.name).as_ref() == Some(&wanted)
-            });
+        let mut candidates =
+            self.by_name.candidates(&wanted).filter_map(|index| self.entries.get(index)).filter(
+                |entry| {
+                    let mut short = entry.raw.short_units(self.page);
+                    names::fold(&mut short);
+                    short == wanted || names::folded(&entry.name).as_ref() == Some(&wanted)
+                },
+            );
         let first = candidates.next()?;
         if *first.name == *name {
             return Some(first);
         }
         Some(candidates.find(|entry| *entry.name == *name).unwrap_or(first))
     }
+}
 
-    /// About what the listing takes in memory.
-    pub(super) fn weight(&self) -> u64 {
+/// About what it takes.
+impl Memory for Listing {
+    fn memory(&self) -> u64 {
         let names: usize = self.entries.iter().map(|entry| entry.name.len()).sum();
         let fixed = size_of::<ListedEntry>().saturating_add(32);
         byte_count(names.saturating_add(self.entries.len().saturating_mul(fixed)))
@@ -401,12 +347,6 @@ fn is_plausible(entry: &[u8; ENTRY]) -> bool {
         |byte: &u8| matches!(byte, b' ' | b'0'..=b'9' | b'A'..=b'Z' | b'_' | b'~' | b'-' | 0x80..);
     let Some(raw) = RawEntry::parse(entry) else { return false };
     raw.name.iter().all(is_of_name) && raw.name[0] != b' ' && raw.attributes & 0xC8 == 0
-}
-
-fn hash(units: &[u16]) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    units.hash(&mut hasher);
-    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
 /// Looks for the volume label in a part of a root directory. Breaks with it, or with `None` where
@@ -595,18 +535,5 @@ mod tests {
             assert_eq!(names(&listing), ["ALONGN~1.TEX"], "{gap}");
             assert_eq!(listing.lost_long_names, ["ALONGN~1.TEX"], "{gap}");
         }
-    }
-
-    #[test]
-    fn times_count_from_1980_to_2107() {
-        let at = |date, time, hundredths| timestamp(date, time, hundredths);
-        assert_eq!(at(0x21, 0, 0).seconds, 315_532_800);
-        assert_eq!(at(0, 0, 0).seconds, 315_532_800);
-        // 2000-03-01 12:34:57.5
-        let time = at(20 << 9 | 3 << 5 | 1, 12 << 11 | 34 << 5 | 28, 150);
-        assert_eq!((time.seconds, time.nanoseconds), (951_914_097, 500_000_000));
-        // 2100-03-01 and 2107-12-31
-        assert_eq!(at(120 << 9 | 3 << 5 | 1, 0, 0).seconds, 4_107_542_400);
-        assert_eq!(at(127 << 9 | 12 << 5 | 31, 0, 0).seconds, 4_354_732_800);
     }
 }

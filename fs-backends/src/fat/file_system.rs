@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use volfold_block::{Finding, bytes_to_index};
 
-use super::mounted::{FatFileSystem, ROOT, finding_of};
+use super::mounted::{FatFileSystem, ROOT};
 use super::table::Table;
+use crate::clusters::finding::finding_of;
 use crate::error::{FsError, FsResult};
 use crate::node::{
     Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,

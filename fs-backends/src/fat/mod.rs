@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use volfold_block::{BlockDevice, Confidence, byte_count, bytes_to_index};
 
-use self::boot::{Boot, label_text, serial_text};
+use self::boot::{Boot, label_text};
 use self::chain::root_directory;
 use self::dir::MAX_DIRECTORY;
 use self::mounted::{FatFileSystem, list};
 use self::table::Compared;
+use crate::clusters::serial::serial_text;
 use crate::code_page::CodePage;
 use crate::driver::{FileSystemDriver, Identity, ReadOptions, VolumeReader};
 use crate::error::FsResult;
@@ -27,7 +28,6 @@ use crate::node::FileSystem;
 mod boot;
 mod chain;
 mod check;
-mod claims;
 mod deleted;
 mod dir;
 mod file_system;

@@ -2,26 +2,32 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use volfold_block::{BlockDevice, Code, Finding, FindingLog, byte_count, bytes_to_index, code};
 
-use super::boot::{Boot, FatKind, Root, label_text, serial_text};
-use super::chain::{Chain, ChainEnd, root_directory};
-use super::claims::{Claim, Claims};
-use super::dir::{ENTRY, Listing, MAX_DIRECTORY, RawEntry};
+use super::boot::{Boot, FatKind, Root, label_text};
+use super::chain::{Chain, root_directory};
+use super::dir::{Listing, MAX_DIRECTORY, RawEntry};
 use super::probe;
-use super::table::{Compared, Link, Table};
+use super::table::{Compared, Table};
+use crate::clusters::chain::{ChainEnd, Link};
+use crate::clusters::claims::{Claim, Claims};
+use crate::clusters::content::{ChainCodes, Teller};
+use crate::clusters::finding::{ENTRY, finding_of};
+use crate::clusters::listings::Listings;
+use crate::clusters::serial::serial_text;
 use crate::code_page::CodePage;
 use crate::driver::{ReadOptions, VolumeReader};
-use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::{BytesFile, ExtentFile, Extents, Place};
+use crate::error::{FsError, FsResult};
+use crate::extents::{BytesFile, ExtentFile, Extents};
+use crate::kept::Memory;
 use crate::node::{Attributes, CaseRule, FileData, FileKind, FsInfo, Metadata, NodeId};
 
 pub(super) const ROOT: NodeId = NodeId(1);
-/// Bytes of decoded listings that a volume keeps.
-const LISTING_CACHE: u64 = 4 << 20;
+const CHAIN_CODES: ChainCodes = ChainCodes {
+    long: code::FAT_CHAIN_LONG,
+    short: code::FAT_CHAIN_SHORT,
+    crossed: code::FAT_CROSS_LINK,
+};
 
 /// A mounted FAT volume.
 pub(super) struct FatFileSystem {
@@ -33,9 +39,7 @@ pub(super) struct FatFileSystem {
     /// What was noticed since the volume was mounted.
     pub(super) log: FindingLog,
     pub(super) options: ReadOptions,
-    listings: Cache<NodeId, Arc<Opened>, ListingWeight>,
-    /// The last listing that is too large for the cache; it is fetched in pieces all the same.
-    large_listing: Mutex<Option<(NodeId, Arc<Opened>)>>,
+    listings: Listings<Opened>,
 }
 
 /// A directory with its names.
@@ -46,12 +50,9 @@ pub(super) struct Opened {
     pub(super) damage: Option<String>,
 }
 
-#[derive(Clone)]
-struct ListingWeight;
-
-impl Weighter<NodeId, Arc<Opened>> for ListingWeight {
-    fn weight(&self, _dir: &NodeId, opened: &Arc<Opened>) -> u64 {
-        opened.listing.weight().max(1)
+impl Memory for Opened {
+    fn memory(&self) -> u64 {
+        self.listing.memory()
     }
 }
 
@@ -82,13 +83,12 @@ impl FatFileSystem {
         let mut mounted = Self {
             reader,
             compared: Compared::new(&boot),
-            claims: Claims::new(&boot)?,
+            claims: Claims::new(&boot.heap())?,
             log: FindingLog::new(),
             options,
             boot,
             info,
-            listings: Cache::with_weighter(64, LISTING_CACHE, ListingWeight),
-            large_listing: Mutex::new(None),
+            listings: Listings::new()?,
         };
         match mounted.opened(ROOT) {
             Ok(root) => {
@@ -158,22 +158,7 @@ impl FatFileSystem {
     /// # Errors
     /// `NotADirectory`; `Corrupt` if its clusters are those of another; why it cannot be read.
     pub(super) fn opened(&self, dir: NodeId) -> FsResult<Arc<Opened>> {
-        if let Some(opened) = self.listings.get(&dir) {
-            return Ok(opened);
-        }
-        if let Some((large, opened)) = &*self.large_listing.lock()
-            && *large == dir
-        {
-            return Ok(opened.clone());
-        }
-        let opened = Arc::new(self.read_directory(dir)?);
-        // The cache shares its room out to shards and would drop what fills one of them.
-        if opened.listing.weight() > self.listings.shard_capacity() / 2 {
-            *self.large_listing.lock() = Some((dir, opened.clone()));
-        } else {
-            self.listings.insert(dir, opened.clone());
-        }
-        Ok(opened)
+        self.listings.get(dir, || self.read_directory(dir))
     }
 
     fn read_directory(&self, dir: NodeId) -> FsResult<Opened> {
@@ -201,7 +186,7 @@ impl FatFileSystem {
             self.check_dots(dir, first, &opened.listing, &note)?;
         }
         if first != 0 {
-            match self.claims.take(&self.boot, dir, first, &opened.extents) {
+            match self.claims.take(&self.boot.heap(), dir, first, &opened.extents) {
                 Claim::Whole => {}
                 Claim::UpTo(offset) if offset > 0 => {
                     opened.extents.truncate(offset);
@@ -264,7 +249,7 @@ impl FatFileSystem {
         if listing.own.as_ref().map(cluster) != Some(first) {
             let what = "directory does not begin with an entry for itself";
             note(code::FAT_DIRECTORY, what);
-            return Err(FsError::corrupt(what).at(self.boot.position(first)?));
+            return Err(FsError::corrupt(what).at(self.boot.heap().position(first)?));
         }
         let Some(parent) = self.claims.parent_of(dir, first) else { return Ok(()) };
         let is_root = |cluster: u32| cluster == 0 || cluster == self.root_cluster();
@@ -278,7 +263,7 @@ impl FatFileSystem {
             Some(above) if !is_root(above) && self.is_directory_at(above) => {
                 let what = "directory belongs to another one by its entry `..`";
                 note(code::FAT_DIRECTORY, what);
-                Err(FsError::corrupt(what).at(self.boot.position(first)?))
+                Err(FsError::corrupt(what).at(self.boot.heap().position(first)?))
             }
             _ => {
                 note(code::FAT_DIRECTORY, "entry `..` of the directory is wrong");
@@ -297,8 +282,12 @@ impl FatFileSystem {
     fn dots_at(&self, cluster: u32) -> Option<(u32, Option<u32>)> {
         // Each may have a long name.
         let mut bytes = [0; 4 * ENTRY];
-        let position =
-            self.boot.position(cluster).ok().filter(|_| self.boot.has_cluster(cluster))?;
+        let position = self
+            .boot
+            .heap()
+            .position(cluster)
+            .ok()
+            .filter(|_| self.boot.heap().has_cluster(cluster))?;
         self.reader.metadata.read_at(position, &mut bytes).ok()?;
         let listing = Listing::parse(&bytes, self.options.code_page);
         let cluster = |entry: &RawEntry| entry.first_cluster(self.is_fat32());
@@ -310,7 +299,7 @@ impl FatFileSystem {
         for listed in opened.listing.entries.iter().filter(|listed| listed.raw.is_directory()) {
             let below = listed.raw.first_cluster(self.is_fat32());
             if let Some(node) = opened.node(listed.offset)
-                && self.boot.has_cluster(below)
+                && self.boot.heap().has_cluster(below)
                 && !self.claims.name_directory(node, below, first)
                 && !self.claims_by_dots(node, below, first)
             {
@@ -348,38 +337,11 @@ impl FatFileSystem {
         }
         let chain = self.boot.follow(&*self.reader.metadata, &self.compared, first, size)?;
         note_tables(&chain, note);
-        match (chain.end, chain.end.fault()) {
-            (ChainEnd::Whole(Link::Doubtful), _) => {}
-            (ChainEnd::Whole(_), Some(fault)) => {
-                let line = format!("cluster chain {fault} after the {size} bytes of the file");
-                note(code::FAT_CHAIN_LONG, &line);
-            }
-            (ChainEnd::Whole(_), None) => {}
-            (_, fault) => {
-                let (fault, stored) = (fault.unwrap_or("ends"), chain.extents.end());
-                let line = format!("cluster chain {fault} after {stored} of {size} bytes");
-                note(code::FAT_CHAIN_SHORT, &line);
-            }
-        }
         let mut extents = chain.extents;
-        if self.boot.has_cluster(first) {
-            let own = match self.claims.take(&self.boot, node, first, &extents) {
-                Claim::Whole => size,
-                Claim::TooMany => {
-                    let line = "volume has more files than are compared with each other";
-                    self.log.add(Finding::warning(code::NOT_COMPARED, line));
-                    size
-                }
-                Claim::UpTo(offset) => offset,
-                Claim::Foreign => 0,
-            };
-            if own < size {
-                extents.truncate(own);
-                let line = format!("clusters from byte {own} of {size} on are another file's");
-                note(code::FAT_CROSS_LINK, &line);
-            }
-        }
-        extents.push(Place::Refused(FsErrorKind::Corrupt), size.saturating_sub(extents.end()))?;
+        let teller = Teller { codes: &CHAIN_CODES, note, log: &self.log };
+        teller.tell_end(chain.end, extents.end(), size);
+        let volume = (&self.claims, &self.boot.heap());
+        teller.keep_own(volume, (node, first), &mut extents, size)?;
         Ok(Arc::new(ExtentFile::new(self.reader.data.clone(), extents, size, size)?))
     }
 
@@ -394,12 +356,6 @@ impl FatFileSystem {
             ..Metadata::new(node, kind(entry))
         }
     }
-}
-
-/// `line` about the file or directory `name`.
-pub(super) fn finding_of(node: NodeId, name: &str, code: Code, line: &str) -> Finding {
-    let finding = Finding::warning(code, format!("{name}: {line}"));
-    finding.at(node.0.saturating_mul(byte_count(ENTRY)))
 }
 
 /// Tells where the two tables differ along `chain`, or one of them could not be read.

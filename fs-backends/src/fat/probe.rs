@@ -1,26 +1,15 @@
 //! Finding the boot sector: at its place, or by its copy on FAT32.
 
-use volfold_block::{BlockDevice, Confidence, Finding, Span, byte_count, code};
+use volfold_block::{BlockDevice, Confidence, Finding, byte_count, code};
 
 use super::boot::{Boot, FatKind};
 use super::table::Table;
+use crate::clusters::other_content::holds_other;
 use crate::error::{FsError, FsResult};
 
 const SECTOR: usize = 512;
 /// Where the copy of a boot sector is looked for: sector 6 of 4096 bytes is the last usual place.
 const COPIES_END: usize = 7 * 4096;
-/// The places of signatures that other content has beside an empty first sector: what FAT32 left
-/// over there does not count.
-const OTHERS: [(u64, &[u8]); 8] = [
-    (0x00000, b"LABELONE"),
-    (0x00200, b"LABELONE"),
-    (0x00400, b"LABELONE"),
-    (0x00600, b"LABELONE"),
-    (0x00438, b"\x53\xEF"),
-    (0x00FF6, b"SWAPSPACE2"),
-    (0x08001, b"CD001"),
-    (0x10040, b"_BHRfS_M"),
-];
 
 /// The boot sector of a volume.
 pub(super) struct Found {
@@ -185,15 +174,6 @@ fn copy(volume: &dyn BlockDevice) -> FsResult<Option<Boot>> {
         (is_copy && boot.backup == Some(position)).then_some(boot)
     });
     Ok(boot.filter(|boot| begins_with_media(volume, boot) && !holds_other(volume)))
-}
-
-fn holds_other(volume: &dyn BlockDevice) -> bool {
-    OTHERS.iter().any(|(at, magic)| {
-        let mut found = vec![0; magic.len()];
-        Span::of_buffer(*at, magic.len()).is_some_and(|span| Span::below(volume.size()).holds(span))
-            && volume.read_at(*at, &mut found).is_ok()
-            && found == *magic
-    })
 }
 
 /// Whether the table begins as every writer lets it begin: the media byte, and ones.

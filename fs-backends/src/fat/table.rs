@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use volfold_block::{BlockDevice, Span, byte_count, bytes_to_index};
 
 use super::boot::{Boot, FatKind};
+use crate::clusters::chain::Link;
 use crate::error::{FsError, FsResult};
 
 /// Bytes of the table that are read at once when a chain is followed.
@@ -16,17 +17,6 @@ const WINDOW: usize = 4096;
 const SCAN: usize = 64 * 1024 * 3;
 /// Bytes after a window that are read with it: an entry of 12 bits may begin in its last byte.
 const OVERLAP: usize = 4;
-
-/// What an entry of the table says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
-    Next(u32),
-    End,
-    /// Free, bad, reserved, outside the volume, or the cluster itself.
-    Broken,
-    /// The two tables say different things, and each of them may be.
-    Doubtful,
-}
 
 /// Which windows of the two tables of a volume were compared, and how that ended.
 pub(super) struct Compared(Box<[AtomicU8]>);
@@ -146,7 +136,7 @@ impl<'a> Table<'a> {
         };
         if entry >= end {
             Link::End
-        } else if self.boot.has_cluster(entry) && entry != cluster {
+        } else if self.boot.heap().has_cluster(entry) && entry != cluster {
             Link::Next(entry)
         } else {
             Link::Broken
@@ -160,7 +150,7 @@ impl<'a> Table<'a> {
     pub(super) fn count_free(mut self) -> FsResult<u32> {
         self.window_size = SCAN;
         let mut free: u32 = 0;
-        for cluster in self.boot.all_clusters() {
+        for cluster in self.boot.heap().all_clusters() {
             if self.entry(cluster)? == 0 {
                 free = free.saturating_add(1);
             }
@@ -174,7 +164,7 @@ impl<'a> Table<'a> {
     /// # Errors
     /// As [`Self::entry`].
     pub(super) fn scan(mut self, mut each: impl FnMut(u32, u32, Option<u32>)) -> FsResult<()> {
-        for cluster in self.boot.all_clusters() {
+        for cluster in self.boot.heap().all_clusters() {
             let (entry, other) = self.entries(cluster)?;
             each(cluster, entry, other.filter(|other| *other != entry));
         }
@@ -284,26 +274,5 @@ fn decode(kind: FatKind, cluster: u32, bytes: [u8; 4]) -> u32 {
         FatKind::Fat12 => entry >> 4 & 0x0FFF,
         FatKind::Fat16 => entry & 0xFFFF,
         FatKind::Fat32 => entry & 0x0FFF_FFFF,
-    }
-}
-
-impl Boot {
-    /// The numbers of the clusters of the volume.
-    pub(super) fn all_clusters(&self) -> std::ops::Range<u32> {
-        2..self.clusters.saturating_add(2)
-    }
-
-    /// Whether `cluster` is one of the volume.
-    pub(super) fn has_cluster(&self, cluster: u32) -> bool {
-        self.all_clusters().contains(&cluster)
-    }
-
-    /// The position of `cluster`.
-    pub(super) fn position(&self, cluster: u32) -> FsResult<u64> {
-        let index = cluster.checked_sub(2).map(u64::from);
-        index
-            .and_then(|index| index.checked_mul(u64::from(self.cluster_size)))
-            .and_then(|offset| self.data.checked_add(offset))
-            .ok_or_else(|| FsError::corrupt("cluster lies outside the volume"))
     }
 }

@@ -244,7 +244,7 @@ fn content_of(image: &[u8], path: &str) -> usize {
     let fs = FatFileSystem::mount(reader, ReadOptions::default()).unwrap();
     let entry = fs.entry(find(&fs, path).unwrap()).unwrap();
     let first = entry.first_cluster(fs.is_fat32());
-    usize::try_from(fs.boot.position(first).unwrap()).unwrap()
+    usize::try_from(fs.boot.heap().position(first).unwrap()).unwrap()
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn directories_that_share_their_clusters_end_a_walk() {
     // Twelve directories below each other; each of them is named by all 14 entries of the one above.
     let boot = Boot::parse(&image).unwrap();
     let first = boot.clusters - 20;
-    let place = |cluster: u32| usize::try_from(boot.position(cluster).unwrap()).unwrap();
+    let place = |cluster: u32| usize::try_from(boot.heap().position(cluster).unwrap()).unwrap();
     for level in first..first + 12 {
         link(&mut image, level, 0xFFFF);
         let above = if level == first { 0 } else { level - 1 };
@@ -384,7 +384,7 @@ fn with_directory_of(count: u32) -> Option<Vec<u8>> {
     for number in 0..count {
         directory.extend(entry(&format!("F{number:07}TXT"), 0x20, 0));
     }
-    let start = usize::try_from(boot.position(first).unwrap()).unwrap();
+    let start = usize::try_from(boot.heap().position(first).unwrap()).unwrap();
     image[start..start + directory.len()].copy_from_slice(&directory);
     let at = position_of(&image, "SHORT.TXT");
     image[at..at + 32].copy_from_slice(&entry("BIG        ", 0x10, first));

@@ -90,7 +90,7 @@ impl FileSystemDriver for XfsDriver {
         }
     }
 
-    fn mount(&self, volume: VolumeReader, _options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
-        Ok(Arc::new(mounted::Xfs::mount(volume)?))
+    fn mount(&self, volume: VolumeReader, options: ReadOptions) -> FsResult<Arc<dyn FileSystem>> {
+        Ok(Arc::new(mounted::Xfs::mount(volume, &options)?))
     }
 }

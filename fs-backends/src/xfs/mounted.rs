@@ -11,7 +11,7 @@ use super::inode::{Format, Inode};
 use super::numbers::Numbers;
 use super::volume::Volume;
 use super::{acl, groups, identity, map, recovery};
-use crate::driver::VolumeReader;
+use crate::driver::{ReadOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::ExtentFile;
 use crate::kept::Kept;
@@ -45,10 +45,10 @@ pub(super) struct Xfs {
 }
 
 impl Xfs {
-    /// Mounts the volume, with its log applied.
-    pub(super) fn mount(reader: VolumeReader) -> FsResult<Self> {
+    /// Mounts the volume, with its log applied if `options` do not want it as it is.
+    pub(super) fn mount(reader: VolumeReader, options: &ReadOptions) -> FsResult<Self> {
         let device_size = reader.data.size();
-        let (volume, findings) = recovery::read(reader)?;
+        let (volume, findings) = recovery::read(reader, options.as_is)?;
         let info = info(&volume, device_size, findings);
         let root = volume.superblock.root_inode;
         match volume.read_inode(root, &mut Vec::new()) {

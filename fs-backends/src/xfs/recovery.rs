@@ -9,17 +9,24 @@ use super::identity;
 use super::log::{self, Ends, Log, Replayed};
 use super::superblock::Superblock;
 use super::volume::{Doubts, Volume};
-use crate::driver::VolumeReader;
+use crate::driver::{VolumeReader, left_out};
 use crate::error::{FsError, FsErrorKind, FsResult};
 
 /// Reads the volume as it is after recovery, and says what was done.
 ///
-/// A log that cannot be applied leaves the volume as it lies there, with a finding.
+/// A log that cannot be applied, or is left out because the volume is wanted `as_is`, leaves the volume as it lies
+/// there, with a finding.
 ///
 /// # Errors
 /// Why the volume cannot be read at all.
-pub(super) fn read(reader: VolumeReader) -> FsResult<(Volume, Vec<Finding>)> {
+pub(super) fn read(reader: VolumeReader, as_is: bool) -> FsResult<(Volume, Vec<Finding>)> {
     let superblock = backups::read_superblock(&*reader.metadata)?;
+    if as_is {
+        let is_clean = find(&reader, &superblock).and_then(|log| Ends::find(&log));
+        let is_clean = matches!(is_clean, Ok((Ends::Clean, _)));
+        let findings = if is_clean { Vec::new() } else { vec![left_out("log")] };
+        return Ok((Volume::new(reader, superblock), findings));
+    }
     match replayed(&reader, &superblock) {
         Ok(None) => Ok((Volume::new(reader, superblock), Vec::new())),
         Ok(Some((changed, doubts, findings))) => {

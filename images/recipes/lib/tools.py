@@ -107,18 +107,30 @@ def pack(source, target):
 
 @contextlib.contextmanager
 def mounted(kind, image, options, folder=None):
-    """Mounts `image` (ntfs: by ntfs-3g; ext: by the kernel) and gives the folder."""
+    """Mounts `image` (ntfs: by ntfs-3g; exfat: by exfat-fuse; ext: by the kernel) and gives the folder."""
     folder = folder or tempfile.mkdtemp(dir=scratch())
-    if kind == "ntfs":
+    by_fuse = {
+        "ntfs": ["ntfs-3g", "-o", f"no_detach,noatime,{options}"],
+        "exfat": ["mount.exfat-fuse", "-d", "-o", f"noatime,{options}"],
+    }
+    if kind == "exfat" and os.path.isfile(image):
+        # libfuse mounts block devices only.
+        device = run("losetup", "--find", "--show", image).decode().strip()
+        try:
+            with mounted(kind, device, options, folder):
+                yield folder
+        finally:
+            run("losetup", "-d", device)
+        return
+    if kind in by_fuse:
+        log = tempfile.TemporaryFile(dir=scratch())
         daemon = subprocess.Popen(
-            ["ntfs-3g", "-o", f"no_detach,noatime,{options}", image, folder],
-            env=fixed(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            [*by_fuse[kind], image, folder], env=fixed(), stdout=subprocess.DEVNULL, stderr=log
         )
         while not os.path.ismount(folder):
             if daemon.poll() is not None:
-                sys.exit(f"ntfs-3g {image}: {daemon.stderr.read().decode()}")
+                log.seek(0)
+                sys.exit(f"{by_fuse[kind][0]} {image}: {log.read().decode()}")
             time.sleep(0.01)
         try:
             yield folder

@@ -16,7 +16,7 @@ A tree is a JSON list of entries (see trees/). Each has a `path` and one of
     depth: N               N directories inside each other, with one file at the end
 
 and perhaps `mtime` (seconds since 1970) and `streams` ({name: content entry}). `only` names the
-families (ext, ntfs, fat) that can hold the entry. Bytes depend on the path alone.
+families (ext, ntfs, fat, exfat) that can hold the entry. Bytes depend on the path alone.
 """
 
 import hashlib

@@ -249,7 +249,16 @@ def dirty_log():
         tools.run("xfs_io", "-x", "-c", "shutdown -f", root)
     save_cuts("xfs-dirty-log", image)
     note = "the listing is the kernel's after it replayed the log of a copy"
-    return finish("xfs-dirty-log", image, note, facts=listed(copy(image), "noatime"))
+    fixture = finish("xfs-dirty-log", image, note, facts=listed(copy(image), "noatime"))
+    save_stale(fixture, image)
+    return fixture
+
+
+def save_stale(fixture, image):
+    """What the kernel has of the volume without its log."""
+    name = f"{fixture.name}.stale.tsv"
+    listing.save(listing.of_ext(copy(image), "xfs", "ro,norecovery"), os.path.join(tools.FIXTURES, name))
+    fixture.record["volumes"][0]["stale_listing"] = name
 
 
 @recipe("xfs-external-log")

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod compressed;
+pub mod exfat;
 pub mod hive;
 pub mod image;
 pub mod iscsi;
@@ -30,6 +31,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("backup", backup::run),
     ("compressed", compressed::run),
+    ("exfat", exfat::run),
     ("hive", hive::run),
     ("image", image::run),
     ("iscsi", iscsi::run),

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use volfold_block::MemoryDevice;
+use volfold_block::{BlockDevice, MemoryDevice};
 use volfold_fs::{
-    DRIVERS, DirCursor, FileSystem, Name, NodeId, ReadOptions, StreamName, VolumeReader,
+    DRIVERS, DirCursor, FileSystem, FileSystemDriver, Name, NodeId, ReadOptions, StreamName,
+    VolumeReader,
 };
 
 const MAX_NODES: usize = 300;
@@ -16,7 +17,12 @@ const MAX_EXTENTS: usize = 100;
 /// Mounts the rest of `data` with the driver that its first byte picks, and touches what can be reached.
 pub fn run(data: &[u8]) {
     let Some((driver, data)) = super::pick(DRIVERS, data) else { return };
-    let volume = VolumeReader::uncached(Arc::new(MemoryDevice::new(data)));
+    touch(driver, Arc::new(MemoryDevice::new(data)));
+}
+
+/// Mounts `device`, and touches what can be reached.
+pub fn touch(driver: &dyn FileSystemDriver, device: Arc<dyn BlockDevice>) {
+    let volume = VolumeReader::uncached(device);
     let _ = driver.probe(&*volume.data);
     let _ = driver.probe_backup(&*volume.data);
     let _ = driver.identify(volume.clone());

@@ -187,6 +187,8 @@ pub(crate) struct VolumeFacts {
     pub(crate) uuid: Option<String>,
     pub(crate) cluster_size: Option<u32>,
     pub(crate) listing: Option<String>,
+    /// What there is without the journal.
+    pub(crate) stale_listing: Option<String>,
     #[serde(default)]
     pub(crate) errors: Vec<ExpectedError>,
 }

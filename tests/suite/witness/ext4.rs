@@ -22,6 +22,8 @@ const FAULTS: &[Fault] = &[
     Fault { volume: "ext4-no-extents", path: "sparse/", reason: HOLE },
     Fault { volume: "ext4-no-extents", path: "zeros.bin", reason: HOLE },
     Fault { volume: "ext4-inline-data", path: "", reason: "does not know the feature inline_data" },
+    Fault { volume: "ext4-attributes", path: "", reason: "does not know inline_data and ea_inode" },
+    Fault { volume: "ext4-deleted", path: "", reason: "does not know the feature inline_data" },
     Fault {
         volume: "ext-view-test-disk1",
         path: "encrypted_dir",

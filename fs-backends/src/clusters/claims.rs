@@ -9,8 +9,8 @@ use std::collections::hash_map::Entry;
 
 use parking_lot::Mutex;
 
-use super::boot::Boot;
-use super::chain::ClusterSet;
+use super::heap::ClusterHeap;
+use super::set::ClusterSet;
 use crate::error::FsResult;
 use crate::extents::Extents;
 use crate::node::NodeId;
@@ -21,7 +21,7 @@ const MAX_OWNERS: usize = 1_800_000;
 const MAX_CROSSED: usize = 65_536;
 
 /// The clusters that were met.
-pub(super) struct Claims(Mutex<State>);
+pub(crate) struct Claims(Mutex<State>);
 
 struct State {
     taken: ClusterSet,
@@ -41,7 +41,7 @@ struct Owner {
 
 /// How much of a chain is its node's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// All of it.
     Whole,
     /// What comes before this byte.
@@ -57,9 +57,9 @@ impl Claims {
     ///
     /// # Errors
     /// `Unsupported` if the host has no room for it.
-    pub(super) fn new(boot: &Boot) -> FsResult<Self> {
+    pub(crate) fn new(heap: &ClusterHeap) -> FsResult<Self> {
         Ok(Self(Mutex::new(State {
-            taken: ClusterSet::new(boot)?,
+            taken: ClusterSet::new(heap)?,
             owners: HashMap::new(),
             crossed: HashMap::new(),
         })))
@@ -67,7 +67,7 @@ impl Claims {
 
     /// Notes that the directory beginning with `parent` has the directory `node`, whose chain
     /// begins with `first`. False if that chain is another's.
-    pub(super) fn name_directory(&self, node: NodeId, first: u32, parent: u32) -> bool {
+    pub(crate) fn name_directory(&self, node: NodeId, first: u32, parent: u32) -> bool {
         let owners = &mut self.0.lock().owners;
         if owners.len() >= MAX_OWNERS {
             return true;
@@ -78,7 +78,8 @@ impl Claims {
 
     /// Gives the chain that begins with `first` to the directory `node`, if the one that was named
     /// before is in another directory and has not taken its clusters.
-    pub(super) fn rename_directory(&self, node: NodeId, first: u32, parent: u32) -> bool {
+    #[cfg(feature = "fat")]
+    pub(crate) fn rename_directory(&self, node: NodeId, first: u32, parent: u32) -> bool {
         match self.0.lock().owners.get_mut(&first) {
             Some(owner) if !owner.is_met && owner.parent.is_some_and(|old| old != parent) => {
                 *owner = Owner { node, parent: Some(parent), is_met: false };
@@ -89,17 +90,24 @@ impl Claims {
     }
 
     /// The first cluster of the directory that names `node`, whose chain begins with `first`.
-    pub(super) fn parent_of(&self, node: NodeId, first: u32) -> Option<u32> {
+    #[cfg(feature = "fat")]
+    pub(crate) fn parent_of(&self, node: NodeId, first: u32) -> Option<u32> {
         let state = self.0.lock();
         state.owners.get(&first).filter(|owner| owner.node == node)?.parent
     }
 
     /// Takes the clusters in `extents` for `node`, whose chain begins with `first`. The answer is
     /// the same each time.
-    pub(super) fn take(&self, boot: &Boot, node: NodeId, first: u32, extents: &Extents) -> Claim {
+    pub(crate) fn take(
+        &self,
+        heap: &ClusterHeap,
+        node: NodeId,
+        first: u32,
+        extents: &Extents,
+    ) -> Claim {
         let mut state = self.0.lock();
         let State { taken, owners, crossed } = &mut *state;
-        let is_full = owners.len() >= MAX_OWNERS;
+        let is_full = owners.len() >= MAX_OWNERS || taken.is_full();
         let owner = match owners.entry(first) {
             Entry::Occupied(owner) => owner.into_mut(),
             Entry::Vacant(_) if is_full => return Claim::TooMany,
@@ -112,7 +120,8 @@ impl Claims {
             return crossed.get(&node).copied().map_or(Claim::Whole, Claim::UpTo);
         }
         owner.is_met = true;
-        match taken.take(boot, extents) {
+        match taken.take(heap, extents) {
+            None if taken.is_full() => Claim::TooMany,
             None => Claim::Whole,
             Some(offset) if crossed.len() < MAX_CROSSED => {
                 crossed.insert(node, offset);
@@ -127,12 +136,13 @@ impl Claims {
     }
 
     /// Whether chains may have been met that are not kept.
-    pub(super) fn is_full(&self) -> bool {
-        self.0.lock().owners.len() >= MAX_OWNERS
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.0.lock();
+        state.owners.len() >= MAX_OWNERS || state.taken.is_full()
     }
 
     /// The clusters that were met.
-    pub(super) fn into_taken(self) -> ClusterSet {
+    pub(crate) fn into_taken(self) -> ClusterSet {
         self.0.into_inner().taken
     }
 }
