@@ -164,10 +164,11 @@ impl Walk<'_> {
                     }
                 }
             }
-            Err(error) if record.is_directory() || metadata.unreadable.is_some() => drop(error),
             Err(error) => match error.kind() {
                 kind @ (FsErrorKind::Undecodable(_) | FsErrorKind::Corrupt) => {
-                    metadata.unreadable = Some(kind);
+                    if !record.is_directory() {
+                        metadata.unreadable.get_or_insert(kind);
+                    }
                 }
                 _ => return Err(error),
             },
