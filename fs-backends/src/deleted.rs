@@ -1,12 +1,12 @@
-//! What was deleted: what drivers tell of it, and the tree that shows it.
+//! The tree that shows what was deleted.
 //!
-//! A driver gives each deleted file with the path that it had ([`FileSystem::deleted`]). A [`DeletedTree`] shows
+//! A driver gives each deleted file with the directory that it was in ([`FileSystem::deleted`]). A [`DeletedTree`] shows
 //! these, and nothing else, as a file system of its own, so that a deleted file is never taken for a living one.
-//! A file gives its bytes only if each unit that it had is free now and no other deleted file had it as well:
+//! A driver gives the bytes of a file only if each cluster that it had is free now, and nobody else had one as well:
 //! of two, nobody can say whose bytes they are. That something was written there and removed since, nobody
 //! can see; that is why every such tree says what it is.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -14,24 +14,28 @@ use volfold_block::{Finding, byte_count, code};
 
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::node::{
-    CaseRule, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
-    Metadata, Name, NodeId, ORPHANS, StreamName, Usage,
+    CaseRule, Deleted, DeletedIn, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo,
+    LinkTarget, LivingPath, Metadata, Name, NodeId, StreamName, Usage,
 };
 
-/// LIMIT: deleted files and directories of one volume that are shown, and the runs of units of all of them.
+/// The directory of those whose own is not known any more, as The Sleuth Kit calls it.
+const ORPHANS: &[u8] = b"$OrphanFiles";
+/// LIMIT: deleted files and directories of one volume that are shown.
 const MAX_DELETED: usize = 1 << 20;
-const MAX_PLACES: usize = 1 << 22;
-/// LIMIT: names in one path.
-const MAX_DEPTH: usize = 256;
+/// LIMIT: how deep a deleted file may lie; those below are with the orphans.
+const MAX_DEPTH: u32 = 512;
 
 /// Node 1 is the root; the others count from there.
 const ROOT: NodeId = NodeId(1);
+
+/// A name, and whose it is.
+type Child = (Box<[u8]>, NodeId);
 
 struct Entry {
     metadata: Metadata,
     /// Its number for the file system; `None` for a directory that was not deleted.
     deleted: Option<NodeId>,
-    children: Vec<(Box<[u8]>, NodeId)>,
+    children: Vec<Child>,
 }
 
 /// The deleted files of a file system, below the directories that they were in.
@@ -50,19 +54,18 @@ impl DeletedTree {
     pub fn new(files: Arc<dyn FileSystem>) -> FsResult<Self> {
         let mut builder = Builder::new();
         let mut is_cut = false;
-        files.deleted(&mut |found| {
-            is_cut = builder.is_full();
+        let passed_over = files.deleted(&mut |found| {
+            is_cut = builder.entries.len() >= MAX_DELETED;
             if is_cut {
                 return ControlFlow::Break(());
             }
             builder.insert(found);
             ControlFlow::Continue(())
         })?;
-        builder.refuse_shared();
         let entries = builder.finish();
         let mut info = files.info().clone();
         let case = std::mem::replace(&mut info.case, CaseRule::Sensitive);
-        tell(&entries, is_cut, &mut info.findings);
+        tell(&entries, passed_over, is_cut, &mut info.findings);
         Ok(Self { files, info, case, entries })
     }
 
@@ -79,16 +82,23 @@ impl DeletedTree {
 }
 
 /// Says what the tree of `entries` is.
-fn tell(entries: &[Entry], is_cut: bool, findings: &mut Vec<Finding>) {
-    let is_file = |entry: &&Entry| entry.metadata.kind != FileKind::Directory;
+fn tell(entries: &[Entry], passed_over: u64, is_cut: bool, findings: &mut Vec<Finding>) {
+    let is_file =
+        |entry: &&Entry| entry.deleted.is_some() && entry.metadata.kind != FileKind::Directory;
     let all = entries.iter().filter(is_file).count();
     let is_lost = |entry: &&Entry| entry.metadata.unreadable.is_some();
     let lost = entries.iter().filter(is_file).filter(is_lost).count();
     let what = if all == 1 { "deleted file was" } else { "deleted files were" };
-    let line = format!(
-        "{all} {what} found, {lost} of them without content; others have what lies in their place now, \
-         which may not be what it was"
-    );
+    let mut line = format!("{all} {what} found");
+    if lost > 0 {
+        line.push_str(&format!(", {lost} of them without content"));
+    }
+    if lost < all {
+        line.push_str("; content is what lies in their place now, which may not be what it was");
+    }
+    if passed_over > 0 {
+        line.push_str(&format!("; of {passed_over} more too little is left to show them"));
+    }
     findings.push(Finding::info(code::DELETED_FILES, line));
     if is_cut {
         let line = format!("no more than {MAX_DELETED} deleted files are shown");
@@ -102,155 +112,221 @@ fn index_of(node: NodeId) -> Option<usize> {
 
 /// An entry while the tree grows.
 struct Growing {
+    name: Box<[u8]>,
+    /// `None` for the root, and until it is known.
+    parent: Option<NodeId>,
     metadata: Metadata,
     deleted: Option<NodeId>,
-    children: BTreeMap<Box<[u8]>, NodeId>,
-}
-
-impl Growing {
-    fn new(metadata: Metadata, deleted: Option<NodeId>) -> Self {
-        Self { metadata, deleted, children: BTreeMap::new() }
-    }
 }
 
 /// Grows the tree, one deleted file after another.
 struct Builder {
     entries: Vec<Growing>,
-    /// Start and end of the places of all, and whose they are.
-    places: Vec<(u64, u64, NodeId)>,
+    /// The directories that are there, by the one above and their name.
+    living: HashMap<(NodeId, Box<[u8]>), NodeId>,
+    /// The last of them that was asked for.
+    last: Option<(LivingPath, NodeId)>,
+    /// What was deleted, by its number for the file system, or has deleted files in it.
+    deleted: HashMap<NodeId, NodeId>,
 }
 
 impl Builder {
     fn new() -> Self {
-        let root = Metadata::new(ROOT, FileKind::Directory);
-        Self { entries: vec![Growing::new(root, None)], places: Vec::new() }
-    }
-
-    fn is_full(&self) -> bool {
-        self.entries.len() >= MAX_DELETED || self.places.len() >= MAX_PLACES
-    }
-
-    fn finish(self) -> Vec<Entry> {
-        let finish = |entry: Growing| Entry {
-            metadata: entry.metadata,
-            deleted: entry.deleted,
-            children: entry.children.into_iter().collect(),
+        let mut builder = Self {
+            entries: Vec::new(),
+            living: HashMap::new(),
+            last: None,
+            deleted: HashMap::new(),
         };
-        self.entries.into_iter().map(finish).collect()
+        builder.add(b"", None, Metadata::new(ROOT, FileKind::Directory), None);
+        builder
     }
 
-    fn get(&self, node: NodeId) -> Option<&Growing> {
-        self.entries.get(index_of(node)?)
-    }
-
-    fn get_mut(&mut self, node: NodeId) -> Option<&mut Growing> {
-        self.entries.get_mut(index_of(node)?)
+    fn add(
+        &mut self,
+        name: &[u8],
+        parent: Option<NodeId>,
+        metadata: Metadata,
+        deleted: Option<NodeId>,
+    ) -> NodeId {
+        let node = NodeId(byte_count(self.entries.len()).saturating_add(ROOT.0));
+        let metadata = Metadata { node, ..metadata };
+        self.entries.push(Growing { name: name.into(), parent, metadata, deleted });
+        node
     }
 
     fn insert(&mut self, found: Deleted) {
-        let Deleted { path, metadata, places } = found;
-        let deleted = Some(metadata.node);
-        let Some((name, above)) = path.split_last() else { return };
-        let lost = [ORPHANS.to_vec()];
-        let above = if above.len() > MAX_DEPTH { &lost } else { above };
-        let Some(dir) = self.directory_at(above) else { return };
-        let own = self.get(dir).and_then(|dir| dir.children.get(&**name).copied());
-        if metadata.kind == FileKind::Directory
-            && let Some(known) = own.and_then(|known| self.get_mut(known))
-            && known.metadata.kind == FileKind::Directory
-            && known.deleted.is_none()
-        {
+        let Deleted { parent, name, metadata } = found;
+        let parent = match parent {
+            DeletedIn::Living(path) => Some(self.living_directory(path)),
+            DeletedIn::Deleted(number) => Some(self.deleted_directory(number)),
+            DeletedIn::Unknown => None,
+        };
+        let number = metadata.node;
+        let known = self.deleted.get(&number).copied().and_then(index_of);
+        match known.and_then(|index| self.entries.get_mut(index)) {
             // Its files were met first.
-            known.metadata = Metadata { node: known.metadata.node, ..metadata };
-            known.deleted = deleted;
-            return;
+            Some(known) if known.deleted.is_none() => {
+                let node = known.metadata.node;
+                *known = Growing {
+                    name: name.into(),
+                    parent,
+                    metadata: Metadata { node, ..metadata },
+                    deleted: Some(number),
+                };
+            }
+            _ => {
+                let node = self.add(&name, parent, metadata, Some(number));
+                self.deleted.insert(number, node);
+            }
         }
-        let added = self
-            .free_name(dir, name)
-            .and_then(|name| self.add(dir, &name, Growing::new(metadata, deleted)));
-        if let Some(node) = added {
-            let places = places.into_iter().filter(|place| !place.is_empty());
-            self.places.extend(places.map(|place| (place.start, place.end, node)));
-        }
-    }
-
-    /// Adds an entry called `name` to `dir`.
-    fn add(&mut self, dir: NodeId, name: &[u8], entry: Growing) -> Option<NodeId> {
-        let node = NodeId(byte_count(self.entries.len()).saturating_add(ROOT.0));
-        self.get_mut(dir)?.children.insert(name.into(), node);
-        let metadata = Metadata { node, ..entry.metadata };
-        self.entries.push(Growing { metadata, ..entry });
-        Some(node)
     }
 
     /// The directory at `path`, made where it is not there.
-    fn directory_at(&mut self, path: &[Vec<u8>]) -> Option<NodeId> {
+    fn living_directory(&mut self, path: LivingPath) -> NodeId {
+        if let Some((last, node)) = &self.last
+            && last.is(&path)
+        {
+            return *node;
+        }
         let mut here = ROOT;
-        for name in path {
-            let known = self.get(here)?.children.get(&**name).copied();
-            let is_directory = |node: &NodeId| {
-                self.get(*node).is_some_and(|entry| entry.metadata.kind == FileKind::Directory)
-            };
-            here = match known.filter(is_directory) {
-                Some(node) => node,
+        for name in path.names() {
+            let key = (here, Box::from(name));
+            here = match self.living.get(&key) {
+                Some(node) => *node,
                 None => {
-                    let name = self.free_name(here, name)?;
                     let metadata = Metadata::new(ROOT, FileKind::Directory);
-                    self.add(here, &name, Growing::new(metadata, None))?
+                    let node = self.add(name, Some(here), metadata, None);
+                    self.living.insert(key, node);
+                    node
                 }
             };
         }
-        Some(here)
+        self.last = Some((path, here));
+        here
     }
 
-    /// `name`, or where `dir` has that, `name~2` and so on.
-    fn free_name(&self, dir: NodeId, name: &[u8]) -> Option<Vec<u8>> {
-        let children = &self.get(dir)?.children;
-        if !children.contains_key(name) {
-            return Some(name.to_vec());
+    /// The deleted directory that the file system calls `number`; it may be given later.
+    fn deleted_directory(&mut self, number: NodeId) -> NodeId {
+        if let Some(node) = self.deleted.get(&number) {
+            return *node;
         }
-        let numbered = |number: u64| [name, format!("~{number}").as_bytes()].concat();
-        let is_taken = |number: u64| children.contains_key(&*numbered(number));
-        // Numbers are given in their order, so the first that is free is found by halving.
-        let mut high: u64 = 2;
-        while is_taken(high) {
-            high = high.saturating_mul(2);
-        }
-        let mut low: u64 = 1;
-        while low.saturating_add(1) < high {
-            let middle = low.midpoint(high);
-            if is_taken(middle) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        Some(numbered(high))
+        let name = format!("directory-{}", number.0);
+        let metadata = Metadata::new(ROOT, FileKind::Directory);
+        let node = self.add(name.as_bytes(), None, metadata, None);
+        self.deleted.insert(number, node);
+        node
     }
 
-    /// Refuses the content of those that have a place of another one.
-    fn refuse_shared(&mut self) {
-        let mut places = std::mem::take(&mut self.places);
-        places.sort_unstable();
-        let mut last: Option<(u64, NodeId)> = None;
-        for (start, end, node) in places {
-            if let Some((_, other)) = last.filter(|(reach, other)| start < *reach && *other != node)
-            {
-                self.refuse(node);
-                self.refuse(other);
-            }
-            if last.is_none_or(|(reach, _)| end > reach) {
-                last = Some((end, node));
+    fn finish(mut self) -> Vec<Entry> {
+        self.end_at_the_root();
+        let mut order: Vec<(NodeId, u32)> = Vec::new();
+        for (entry, index) in self.entries.iter().zip(0_u32..).skip(1) {
+            order.extend(entry.parent.map(|parent| (parent, index)));
+        }
+        // By name in each directory; of equal names those of directories that are there come first.
+        let key = |(parent, index): &(NodeId, u32)| {
+            let entry = usize::try_from(*index).ok().and_then(|index| self.entries.get(index));
+            (*parent, entry.map(|entry| (&entry.name, entry.deleted.is_some())), *index)
+        };
+        order.sort_by(|a, b| key(a).cmp(&key(b)));
+        let mut children: Vec<Vec<Child>> = Vec::new();
+        children.resize_with(self.entries.len(), Vec::new);
+        for group in order.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some((parent, _)) = group.first() else { continue };
+            let named = group.iter().filter_map(|(_, index)| {
+                let entry = self.entries.get(usize::try_from(*index).ok()?)?;
+                Some((entry.name.clone(), entry.metadata.node))
+            });
+            let mut named: Vec<Child> = named.collect();
+            tell_apart(&mut named);
+            if let Some(place) = index_of(*parent).and_then(|index| children.get_mut(index)) {
+                *place = named;
             }
         }
+        let finish = |(entry, children): (Growing, Vec<Child>)| Entry {
+            metadata: entry.metadata,
+            deleted: entry.deleted,
+            children,
+        };
+        self.entries.into_iter().zip(children).map(finish).collect()
     }
 
-    fn refuse(&mut self, node: NodeId) {
-        if let Some(entry) = self.get_mut(node) {
-            let reason = FsErrorKind::Undecodable(Reason::OVERWRITTEN);
-            entry.metadata.unreadable.get_or_insert(reason);
+    /// Gives those to the orphans that lead nowhere, in a circle, or too deep.
+    fn end_at_the_root(&mut self) {
+        // The depth of each, once it is known.
+        let mut depths: Vec<Option<u32>> = vec![None; self.entries.len()];
+        let mut lost: Vec<usize> = Vec::new();
+        for start in 0..self.entries.len() {
+            let (mut chain, mut here, mut met) = (Vec::new(), start, HashSet::new());
+            let above = loop {
+                if let Some(Some(depth)) = depths.get(here) {
+                    break Some(*depth);
+                }
+                let parent = self.entries.get(here).and_then(|entry| entry.parent);
+                if here == 0 || !met.insert(here) {
+                    break (here == 0).then_some(0);
+                }
+                chain.push(here);
+                match parent.and_then(index_of) {
+                    Some(parent) => here = parent,
+                    None => break None,
+                }
+            };
+            let mut depth = above;
+            for index in chain.into_iter().rev() {
+                let own = match depth {
+                    Some(above) if above < MAX_DEPTH => above.saturating_add(1),
+                    // The topmost of them is an orphan, below which the others lie.
+                    _ => {
+                        lost.push(index);
+                        2
+                    }
+                };
+                depth = Some(own);
+                if let Some(place) = depths.get_mut(index) {
+                    *place = Some(own);
+                }
+            }
+            if let Some(place) = depths.get_mut(0) {
+                *place = Some(0);
+            }
+        }
+        if lost.is_empty() {
+            return;
+        }
+        let orphans = self.living_directory(LivingPath::default().join(ORPHANS));
+        for index in lost {
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.parent = Some(orphans);
+            }
         }
     }
+}
+
+/// Gives each entry of `named`, which are sorted, that is called as another a name of its own: `NAME~2`.
+fn tell_apart(named: &mut [Child]) {
+    let is_twin = |pair: &[Child]| matches!(pair, [(one, _), (other, _)] if one == other);
+    if !named.windows(2).any(is_twin) {
+        return;
+    }
+    let mut taken: HashSet<Box<[u8]>> = named.iter().map(|(name, _)| name.clone()).collect();
+    let (mut last, mut number) = (Box::default(), 1_u64);
+    for (at, (name, _)) in named.iter_mut().enumerate() {
+        if at == 0 || *name != last {
+            (last, number) = (name.clone(), 1);
+            continue;
+        }
+        loop {
+            number = number.saturating_add(1);
+            let own = [&*last, format!("~{number}").as_bytes()].concat().into_boxed_slice();
+            if taken.insert(own.clone()) {
+                *name = own;
+                break;
+            }
+        }
+    }
+    named.sort();
 }
 
 /// Whether `name` is `wanted`, which is in lower case, without regard to case.
@@ -320,8 +396,15 @@ impl FileSystem for DeletedTree {
         Ok(())
     }
 
+    fn number(&self, node: NodeId) -> u64 {
+        self.entry(node).ok().and_then(|entry| entry.deleted).map_or(0, |deleted| deleted.0)
+    }
+
     fn read_link(&self, node: NodeId) -> FsResult<LinkTarget> {
         match self.entry(node)? {
+            Entry { metadata: Metadata { unreadable: Some(_), .. }, .. } => {
+                Err(FsError::undecodable(Reason::OVERWRITTEN))
+            }
             Entry { metadata, deleted: Some(deleted), .. }
                 if metadata.kind == FileKind::Symlink =>
             {
@@ -390,9 +473,9 @@ mod tests {
             Err(FsError::not_a_link())
         }
 
-        fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<u64> {
             let _ = self.1.iter().cloned().try_for_each(visit);
-            Ok(())
+            Ok(3)
         }
 
         fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
@@ -404,10 +487,26 @@ mod tests {
         }
     }
 
-    fn deleted(number: u64, path: &str, kind: FileKind, places: &[(u64, u64)]) -> Deleted {
-        let path = path.split('/').map(|name| name.as_bytes().to_vec()).collect();
+    fn living(path: &str) -> DeletedIn {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        DeletedIn::Living(parts.fold(LivingPath::default(), |path, part| path.join(part)))
+    }
+
+    fn deleted(number: u64, parent: DeletedIn, name: &str, kind: FileKind) -> Deleted {
         let metadata = Metadata::new(NodeId(number), kind);
-        Deleted { path, metadata, places: places.iter().map(|(start, end)| *start..*end).collect() }
+        Deleted { parent, name: name.into(), metadata }
+    }
+
+    fn file(number: u64, parent: DeletedIn, name: &str) -> Deleted {
+        deleted(number, parent, name, FileKind::Regular)
+    }
+
+    fn directory(number: u64, parent: DeletedIn, name: &str) -> Deleted {
+        deleted(number, parent, name, FileKind::Directory)
+    }
+
+    fn below(number: u64) -> DeletedIn {
+        DeletedIn::Deleted(NodeId(number))
     }
 
     fn tree(files: Vec<Deleted>) -> DeletedTree {
@@ -425,53 +524,83 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_are_told_apart_and_directories_are_one() {
+    fn equal_names_are_told_apart_and_each_file_is_in_its_own_directory() {
         let tree = tree(vec![
-            deleted(10, "dir/a", FileKind::Regular, &[]),
-            deleted(11, "dir/a", FileKind::Regular, &[]),
-            deleted(12, "dir", FileKind::Directory, &[]),
-            deleted(13, "dir/a", FileKind::Regular, &[]),
-            deleted(14, "dir/a/below", FileKind::Regular, &[]),
-            deleted(15, "dir", FileKind::Regular, &[]),
+            file(10, living("dir"), "a"),
+            file(11, living("dir"), "a"),
+            file(12, below(14), "of the first"),
+            directory(13, living(""), "dir"),
+            directory(14, living(""), "gone"),
+            directory(15, living(""), "gone"),
+            file(16, below(15), "of the second"),
+            file(17, living("dir"), "a~2"),
+            file(18, living(""), "dir"),
+            file(19, below(13), "x"),
         ]);
-        assert_eq!(names(&tree, ROOT), ["dir", "dir~2"]);
-        assert_eq!(names(&tree, find(&tree, "dir").unwrap()), ["a", "a~2", "a~3", "a~4"]);
+        let in_dir = |path: &str| names(&tree, find(&tree, path).unwrap());
+        assert_eq!(names(&tree, ROOT), ["dir", "dir~2", "dir~3", "gone", "gone~2"]);
+        assert_eq!(in_dir("dir"), ["a", "a~2", "a~3"]);
+        assert_eq!(in_dir("dir~2"), ["x"]);
+        assert_eq!(in_dir("gone"), ["of the first"]);
+        assert_eq!(in_dir("gone~2"), ["of the second"]);
         for (path, wanted) in
-            [("dir/a", "10"), ("DIR/A~2", "11"), ("dir/a~3", "13"), ("dir~2", "15")]
+            [("dir/a", "10"), ("DIR/A~3", "11"), ("dir/a~2", "17"), ("dir~3", "18")]
         {
             assert_eq!(text(&tree, path).unwrap(), wanted);
         }
-        assert_eq!(text(&tree, "dir/a~4/below").unwrap(), "14");
         assert_eq!(kind_of(text(&tree, "dir")), FsErrorKind::IsADirectory);
         assert_eq!(kind_of(text(&tree, "dir/none")), FsErrorKind::NotFound);
-    }
-
-    #[test]
-    fn of_two_that_had_one_place_neither_is_given() {
-        let tree = tree(vec![
-            deleted(10, "first", FileKind::Regular, &[(0, 10), (50, 60)]),
-            deleted(11, "apart", FileKind::Regular, &[(10, 20)]),
-            deleted(12, "second", FileKind::Regular, &[(30, 55)]),
-            deleted(13, "inside", FileKind::Regular, &[(100, 101)]),
-            deleted(14, "around", FileKind::Regular, &[(90, 200)]),
-            deleted(15, "later", FileKind::Regular, &[(150, 160)]),
-        ]);
-        let gone = FsErrorKind::Undecodable(Reason::OVERWRITTEN);
-        for name in ["first", "second", "inside", "around", "later"] {
-            assert_eq!(kind_of(text(&tree, name)), gone, "{name}");
-        }
-        assert_eq!(text(&tree, "apart").unwrap(), "11");
+        assert_eq!(tree.number(find(&tree, "gone/of the first").unwrap()), 12);
         let line = &tree.findings()[0].message;
         assert!(
-            line.starts_with("6 deleted files were found, 5 of them without content"),
+            line.starts_with("7 deleted files were found; content") && line.contains("of 3 more"),
             "{line}"
         );
     }
 
     #[test]
+    fn what_leads_nowhere_is_an_orphan() {
+        let tree = tree(vec![
+            file(10, DeletedIn::Unknown, "lost"),
+            directory(11, below(12), "ring"),
+            directory(12, below(11), "of two"),
+            directory(13, below(13), "own"),
+            file(14, below(12), "in the ring"),
+            file(15, below(99), "of one that is never given"),
+        ]);
+        assert_eq!(names(&tree, ROOT), ["$OrphanFiles"]);
+        let orphans = names(&tree, find(&tree, "$OrphanFiles").unwrap());
+        assert_eq!(orphans.len(), 4, "{orphans:?}");
+        assert!(
+            orphans.contains(&"directory-99".to_owned()) && orphans.contains(&"own".to_owned())
+        );
+        let ring = if orphans.contains(&"ring".to_owned()) { "ring/of two" } else { "of two" };
+        let path = format!("$OrphanFiles/{ring}/in the ring");
+        assert_eq!(text(&tree, &path).unwrap(), "14");
+    }
+
+    #[test]
+    fn a_file_that_lies_too_deep_is_not_lost() {
+        let mut files = vec![directory(1000, living(""), "d")];
+        files.extend((1001..3000).map(|number| directory(number, below(number - 1), "d")));
+        files.push(file(1, below(2999), "deep"));
+        let tree = tree(files);
+        let (mut open, mut found) = (vec![ROOT], 0);
+        while let Some(dir) = open.pop() {
+            for (_, node, metadata) in list(&tree, dir, 7).unwrap() {
+                match metadata.unwrap().kind {
+                    FileKind::Directory => open.push(node),
+                    _ => found += 1,
+                }
+            }
+        }
+        assert_eq!(found, 1);
+    }
+
+    #[test]
     fn a_directory_is_listed_from_any_entry_on() {
-        let file = |number| deleted(number, &format!("{number:03}"), FileKind::Regular, &[]);
-        let tree = tree((0..100).map(file).collect());
+        let one = |number| file(number, living(""), &format!("{number:03}"));
+        let tree = tree((0..100).map(one).collect());
         let wanted: Vec<String> = (0..100).map(|number| format!("{number:03}")).collect();
         assert_eq!(names(&tree, ROOT), wanted);
     }

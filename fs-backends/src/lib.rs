@@ -104,6 +104,8 @@ pub mod local;
 pub mod node;
 #[cfg(feature = "ntfs")]
 pub mod ntfs;
+#[cfg(any(feature = "exfat", feature = "fat", feature = "ntfs"))]
+mod owners;
 #[cfg(any(feature = "ext4", feature = "xfs"))]
 mod posix_acl;
 pub mod registry;
@@ -125,9 +127,9 @@ pub use driver::{FileSystemDriver, Identity, OtherVolumes, ReadOptions, VolumeRe
 pub use error::{FsError, FsErrorKind, FsResult, Reason};
 pub use local::TimeZone;
 pub use node::{
-    Attributes, CaseRule, Deleted, DirCursor, DirEntry, FileData, FileExtent, FileExtentKind,
-    FileKind, FileSystem, FsInfo, LinkTarget, Metadata, MountedFolder, Name, NodeId, ORPHANS,
-    Owner, StreamInfo, StreamName, Times, Usage,
+    Attributes, CaseRule, Deleted, DeletedIn, DirCursor, DirEntry, FileData, FileExtent,
+    FileExtentKind, FileKind, FileSystem, FsInfo, LinkTarget, LivingPath, Metadata, MountedFolder,
+    Name, NodeId, Owner, StreamInfo, StreamName, Times, Usage,
 };
 pub use registry::{DRIVERS, detect};
 pub use time::Timestamp;

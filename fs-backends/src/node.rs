@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use volfold_block::Finding;
@@ -370,13 +370,20 @@ pub trait FileSystem: Send + Sync {
     }
 
     /// Gives the files and directories that were deleted to `visit` until it breaks, as far as the volume
-    /// still has their names. May read every directory or file record.
+    /// still has their names, and says how many it met of which nothing more is left. May read every
+    /// directory or file record.
     ///
     /// # Errors
     /// `Unsupported` where they are not looked for; why the structures cannot be read.
-    fn deleted(&self, _visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+    fn deleted(&self, _visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<u64> {
         let kind = self.info().kind;
         Err(FsError::unsupported(format!("deleted files are not looked for in {kind}")))
+    }
+
+    /// The number that `node` has for tools of the file system: the record of NTFS, the inode. A view of a
+    /// file system has nodes with other numbers.
+    fn number(&self, node: NodeId) -> u64 {
+        node.0
     }
 
     /// Opens the content of a file that [`Self::deleted`] gave as `node`.
@@ -423,19 +430,62 @@ pub struct FileExtent {
     pub length: u64,
 }
 
-/// The directory of those whose own is not known any more, as The Sleuth Kit calls it.
-pub const ORPHANS: &[u8] = b"$OrphanFiles";
-
 /// A file or directory that was deleted.
 #[derive(Clone, Debug)]
 pub struct Deleted {
-    /// The names from the root to its own; [`ORPHANS`] first if its directory is not known.
-    pub path: Vec<Vec<u8>>,
+    /// Where it was.
+    pub parent: DeletedIn,
+    /// Its name there.
+    pub name: Vec<u8>,
     /// What is known of it. Its node is for [`FileSystem::open_deleted`] alone; `unreadable` says why its
     /// content is gone.
     pub metadata: Metadata,
-    /// The bytes of the volume that its content had, in any order.
-    pub places: Vec<Range<u64>>,
+}
+
+/// The directory that a deleted file was in.
+#[derive(Clone, Debug)]
+pub enum DeletedIn {
+    /// One that is there.
+    Living(LivingPath),
+    /// One that was deleted too, by the number that it was given with, or will be.
+    Deleted(NodeId),
+    /// It is not known any more.
+    Unknown,
+}
+
+/// The names that lead from the root to a directory.
+#[derive(Clone, Debug, Default)]
+pub struct LivingPath(Option<Arc<(LivingPath, Vec<u8>)>>);
+
+impl LivingPath {
+    /// The directory `name` in this one.
+    #[must_use]
+    pub fn join(&self, name: impl Into<Vec<u8>>) -> Self {
+        Self(Some(Arc::new((self.clone(), name.into()))))
+    }
+
+    /// The directory that it lies in, and its name; `None` for the root.
+    pub fn split(&self) -> Option<(&Self, &[u8])> {
+        self.0.as_deref().map(|(above, name)| (above, name.as_slice()))
+    }
+
+    /// Whether it is the same value, or a copy of it.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// The names, the first one below the root.
+    pub fn names(&self) -> Vec<&[u8]> {
+        let mut names: Vec<&[u8]> = std::iter::successors(self.split(), |(above, _)| above.split())
+            .map(|(_, name)| name)
+            .collect();
+        names.reverse();
+        names
+    }
 }
 
 /// The content of an open file; owns the file's run list.

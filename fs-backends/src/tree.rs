@@ -133,7 +133,7 @@ impl VolumeTree {
     /// The number that `node` has in its volume; 0 for the root of the tree, and where the volume cannot be
     /// opened.
     pub fn own_number(&self, node: NodeId) -> u64 {
-        self.inside(node).map_or(0, |(_, _, own)| own.0)
+        self.inside(node).map_or(0, |(_, volume, own)| volume.number(own))
     }
 
     /// How the volume that `node` lies in compares names; byte by byte where none does, or it was not

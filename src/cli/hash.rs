@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &HashArguments) -> io::Result<Outcome> {
             return nothing(arguments, opened.report);
         }
     };
-    let progress = progress::bar(jobs.iter().map(|job| job.size).sum());
+    let progress = progress::bar(jobs.iter().fold(0, |sum: u64, job| sum.saturating_add(job.size)));
     let (digests, mut failed) = hash_all(&opened.tree, &jobs, &progress);
     progress.finish_and_clear();
     failed.sort_by(|a, b| a.0.cmp(&b.0));

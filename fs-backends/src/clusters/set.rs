@@ -50,12 +50,6 @@ impl ClusterSet {
         None
     }
 
-    /// Adds `cluster`.
-    #[cfg(feature = "fat")]
-    pub(crate) fn insert(&mut self, cluster: u32) {
-        self.take_run(cluster.into(), 1);
-    }
-
     /// Adds `count` clusters from `first` on, up to the first that is in the set already; how many
     /// come before that.
     fn take_run(&mut self, first: u64, count: u64) -> Option<u64> {

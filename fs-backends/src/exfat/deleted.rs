@@ -20,13 +20,14 @@ use crate::clusters::finding::{ENTRY, finding_of};
 use crate::clusters::set::ClusterSet;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::extents::{BytesFile, ExtentFile, Extents};
-use crate::node::{Deleted, FileData, NodeId};
+use crate::node::{Deleted, DeletedIn, FileData, LivingPath, NodeId};
+use crate::owners::Owners;
 use crate::wtf8;
 
 /// LIMIT: how deep directories may lie.
-const MAX_DEPTH: usize = 256;
-/// LIMIT: clusters that are looked at to see whether they are free, for all files of a volume together.
-const MAX_LOOKS: u64 = 1 << 33;
+const MAX_DEPTH: usize = 2048;
+/// LIMIT: deleted sets of a volume.
+const MAX_FOUND: usize = 1 << 21;
 
 /// A set that was deleted.
 struct Found {
@@ -75,38 +76,38 @@ fn set_of(primary: &Entry, later: &[Entry], is_deleted: bool) -> Option<(usize, 
 
 /// A directory that is looked into.
 enum Place {
-    Living(NodeId),
+    Living(NodeId, LivingPath),
     /// It was deleted, and these were its clusters.
-    Deleted(Extents),
+    Deleted(NodeId, Extents),
 }
 
 /// What a walk for deleted files knows.
 struct Walk<'a> {
     files: &'a Exfat,
+    owners: Owners,
+    /// Clusters that may still be followed through the table.
     looks: u64,
     /// The clusters of the deleted directories that were met.
     met: ClusterSet,
     /// The living directories that were met.
     entered: HashSet<NodeId>,
-    ahead: Vec<(Vec<Vec<u8>>, Place)>,
+    /// Directories to look into, and how deep they lie.
+    ahead: Vec<(Place, usize)>,
+    found: Vec<(DeletedIn, NodeId, FileSet)>,
+    /// What tells one file from another: one that was renamed or moved has left more than one set.
+    known: HashSet<(u32, u64, i64, Option<i64>)>,
 }
 
 impl Walk<'_> {
-    /// Gives the deleted entries of the directory `here` at `path` to `visit`, and keeps the directories in it.
-    fn step(
-        &mut self,
-        path: &[Vec<u8>],
-        here: Place,
-        visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
-    ) -> FsResult<ControlFlow<()>> {
-        let is_deleted = matches!(here, Place::Deleted(_));
-        let extents = match here {
-            Place::Living(dir) => {
-                let directory = self.files.directory(dir)?;
-                self.keep_living(path, &directory);
-                directory.extents.clone()
+    /// Notes the deleted sets of the directory `here`, and keeps the directories in it.
+    fn step(&mut self, here: &Place, depth: usize) -> FsResult<()> {
+        let (is_deleted, parent, extents) = match here {
+            Place::Living(dir, path) => {
+                let directory = self.files.directory(*dir)?;
+                self.keep_living(path, depth, &directory)?;
+                (false, DeletedIn::Living(path.clone()), directory.extents.clone())
             }
-            Place::Deleted(extents) => extents,
+            Place::Deleted(dir, extents) => (true, DeletedIn::Deleted(*dir), extents.clone()),
         };
         let mut bytes = vec![0; bytes_to_index(extents.end().min(MAX_DIRECTORY))?];
         extents.read(self.files.volume.metadata(), 0, &mut bytes)?;
@@ -115,77 +116,97 @@ impl Walk<'_> {
             let Some(position) = extents.position(found.offset) else { continue };
             let node = NodeId(position.checked_div(byte_count(ENTRY)).unwrap_or(0));
             self.files.remember_split(node, &extents, found.offset, found.length)?;
-            let mut own = path.to_vec();
-            own.push(wtf8::encode(found.set.name.iter().copied()));
-            let deleted = self.describe(node, &found.set.record, &own)?;
-            if visit(Deleted { path: own, ..deleted }).is_break() {
-                return Ok(ControlFlow::Break(()));
+            self.claim_deleted(node, &found.set.record, depth)?;
+            if self.found.len() >= MAX_FOUND {
+                return Err(FsError::unsupported("volume has more deleted entries than are shown"));
             }
+            self.found.push((parent.clone(), node, found.set));
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 
-    fn keep_living(&mut self, path: &[Vec<u8>], directory: &Directory) {
-        let listing = &directory.listing;
-        for file in listing.files.iter().filter(|file| file.record.is_directory()) {
-            if let Some(node) = directory.node(file)
-                && path.len() < MAX_DEPTH
+    /// Takes the clusters of the files in a directory that is there, and keeps the directories.
+    fn keep_living(
+        &mut self,
+        path: &LivingPath,
+        depth: usize,
+        directory: &Directory,
+    ) -> FsResult<()> {
+        self.take(&directory.extents, false)?;
+        for file in &directory.listing.files {
+            if let Some(clusters) = self.clusters(&file.record)? {
+                self.take(&clusters.extents, false)?;
+            }
+            if file.record.is_directory()
+                && depth < MAX_DEPTH
+                && let Some(node) = directory.node(file)
                 && self.entered.insert(node)
             {
-                let own = path.iter().cloned().chain([listing.name(file).to_vec()]).collect();
-                self.ahead.push((own, Place::Living(node)));
+                let below = path.join(directory.listing.name(file));
+                self.ahead.push((Place::Living(node, below), depth.saturating_add(1)));
             }
         }
+        Ok(())
     }
 
-    /// What is left of what was deleted and has `record` and `path`; a directory is kept if it can be looked into.
-    fn describe(
-        &mut self,
-        node: NodeId,
-        record: &FileRecord,
-        path: &[Vec<u8>],
-    ) -> FsResult<Deleted> {
-        let mut metadata = self.files.describe(node, record);
-        let mut places = Vec::new();
-        let count = record.size().div_ceil(self.files.info.cluster_size.into());
-        self.looks =
-            self.looks.saturating_add(count.min(self.files.volume.boot.heap.clusters.into()));
-        if self.looks > MAX_LOOKS {
-            return Err(FsError::unsupported("deleted files have too many clusters to look at"));
+    /// The clusters of the file with `record`, as far as they are known; `None` if they cannot be.
+    fn clusters(&mut self, record: &FileRecord) -> FsResult<Option<Clusters>> {
+        let heap = &self.files.volume.boot.heap;
+        let count = record.size().div_ceil(heap.cluster_size.into()).min(heap.clusters.into());
+        if count == 0 || !heap.has_cluster(record.allocation.first_cluster) {
+            return Ok(None);
         }
-        match self.files.free_extents(record) {
-            Ok(mut extents) => {
-                places = runs_of(&extents);
-                if record.is_directory() && path.len() < MAX_DEPTH {
-                    let other = self.met.take(&self.files.volume.boot.heap, &extents);
-                    extents.truncate(other.unwrap_or(u64::MAX));
-                    if extents.end() > 0 {
-                        self.ahead.push((path.to_vec(), Place::Deleted(extents)));
-                    }
-                }
+        let looks = if record.allocation.is_contiguous { 1 } else { count };
+        self.looks = self.looks.checked_sub(looks).ok_or_else(|| {
+            FsError::unsupported("files of the volume have too many clusters to be compared")
+        })?;
+        self.files.volume.clusters(&record.allocation, record.size()).map(Some)
+    }
+
+    fn take(&mut self, extents: &Extents, is_deleted: bool) -> FsResult<()> {
+        for clusters in self.files.clusters_of(extents) {
+            match is_deleted {
+                true => self.owners.take_deleted(&clusters)?,
+                false => self.owners.take(&clusters)?,
             }
-            Err(error) => match error.kind() {
-                kind @ (FsErrorKind::Undecodable(_) | FsErrorKind::Corrupt) => {
-                    if !record.is_directory() {
-                        metadata.unreadable.get_or_insert(kind);
-                    }
-                }
-                _ => return Err(error),
-            },
         }
-        Ok(Deleted { path: Vec::new(), metadata, places })
+        Ok(())
     }
-}
 
-/// The bytes of the volume that `extents` have.
-fn runs_of(extents: &Extents) -> Vec<Range<u64>> {
-    let mut runs = Vec::new();
-    let mut offset = 0_u64;
-    while let Some((place, length)) = extents.at(offset) {
-        runs.extend(place.offset().map(|start| start..start.saturating_add(length)));
-        offset = offset.saturating_add(length);
+    /// Takes the clusters that the deleted file with `record` had; a directory is kept if it can be looked into.
+    fn claim_deleted(&mut self, node: NodeId, record: &FileRecord, depth: usize) -> FsResult<()> {
+        let times = record.times(&self.files.options.time_zone);
+        let created = times.created.map(|created| created.seconds);
+        let first = record.allocation.first_cluster;
+        if !self.known.insert((first, record.size(), times.modified.seconds, created)) {
+            return Ok(());
+        }
+        let Some(clusters) = self.clusters(record)? else { return Ok(()) };
+        self.take(&clusters.extents, true)?;
+        if record.is_directory() && depth < MAX_DEPTH {
+            let mut extents = clusters.extents;
+            let other = self.met.take(&self.files.volume.boot.heap, &extents);
+            extents.truncate(other.unwrap_or(u64::MAX));
+            if extents.end() > 0 && self.files.are_free(&extents)? {
+                self.ahead.push((Place::Deleted(node, extents), depth.saturating_add(1)));
+            }
+        }
+        Ok(())
     }
-    runs
+
+    /// Whether nobody else has the clusters of the deleted file with `record`.
+    ///
+    /// # Errors
+    /// `Undecodable` if somebody has, or they are not known.
+    fn is_left(&mut self, record: &FileRecord) -> FsResult<()> {
+        let extents = self.files.place_of_deleted(record)?;
+        for clusters in self.files.clusters_of(&extents) {
+            if !self.owners.are_of_one(&clusters)? {
+                return Err(FsError::undecodable(Reason::OVERWRITTEN));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Exfat {
@@ -193,32 +214,76 @@ impl Exfat {
     pub(super) fn each_deleted(
         &self,
         visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
-    ) -> FsResult<()> {
-        self.bitmap()?;
-        let met = ClusterSet::new(&self.volume.boot.heap)?;
-        let ahead = vec![(Vec::new(), Place::Living(ROOT))];
-        let mut walk = Walk { files: self, looks: 0, met, entered: HashSet::new(), ahead };
-        while let Some((path, here)) = walk.ahead.pop() {
-            match walk.step(&path, here, visit) {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => break,
+    ) -> FsResult<u64> {
+        let heap = &self.volume.boot.heap;
+        let mut owners = Owners::new(heap.all_clusters().end.into())?;
+        self.bitmap()?.scan(self.volume.metadata(), |cluster, is_used| {
+            if is_used {
+                owners.take_word(u64::from(cluster / 64), 1_u64.rotate_left(cluster));
+            }
+        })?;
+        let mut walk = Walk {
+            files: self,
+            owners,
+            looks: u64::from(heap.clusters).saturating_mul(4).saturating_add(1 << 20),
+            met: ClusterSet::new(heap)?,
+            entered: HashSet::new(),
+            ahead: vec![(Place::Living(ROOT, LivingPath::default()), 0)],
+            found: Vec::new(),
+            known: HashSet::new(),
+        };
+        while let Some((here, depth)) = walk.ahead.pop() {
+            match walk.step(&here, depth) {
+                Ok(()) => {}
                 Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
                 Err(error) => {
-                    let name = path.last().map_or(&b"root directory"[..], |name| name);
+                    let name = match &here {
+                        Place::Living(_, path) => {
+                            path.split().map_or(&b"root directory"[..], |(_, name)| name)
+                        }
+                        Place::Deleted(..) => b"deleted directory",
+                    };
                     let line = format!("not looked into for deleted files: {error}");
                     let name = String::from_utf8_lossy(name);
                     self.log.add(finding_of(ROOT, &name, code::EXFAT_DIRECTORY, &line));
                 }
             }
         }
-        Ok(())
+        for (parent, node, set) in std::mem::take(&mut walk.found) {
+            let mut metadata = self.describe(node, &set.record);
+            if !set.record.is_directory() && metadata.unreadable.is_none() {
+                match walk.is_left(&set.record) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
+                    Err(error) => metadata.unreadable = Some(error.kind()),
+                }
+            }
+            let name = wtf8::encode(set.name.iter().copied());
+            if visit(Deleted { parent, name, metadata }).is_break() {
+                break;
+            }
+        }
+        Ok(0)
     }
 
-    /// The clusters that a deleted file had, if all of them are free.
+    /// The clusters in `extents`.
+    fn clusters_of(&self, extents: &Extents) -> Vec<Range<u64>> {
+        let heap = &self.volume.boot.heap;
+        let (mut runs, mut offset) = (Vec::new(), 0_u64);
+        while let Some((place, length)) = extents.at(offset) {
+            let first = place.offset().and_then(|start| heap.cluster_at(start)).map(u64::from);
+            let count = length.div_ceil(heap.cluster_size.into());
+            runs.extend(first.map(|first| first..first.saturating_add(count)));
+            offset = offset.saturating_add(length);
+        }
+        runs
+    }
+
+    /// The clusters that a deleted file had.
     ///
     /// # Errors
-    /// `Undecodable` if they are not known, or one is in use.
-    fn free_extents(&self, record: &FileRecord) -> FsResult<Extents> {
+    /// `Undecodable` if they are not known.
+    fn place_of_deleted(&self, record: &FileRecord) -> FsResult<Extents> {
         let size = record.size();
         if size == 0 {
             return Ok(Extents::default());
@@ -227,18 +292,32 @@ impl Exfat {
         let is_one = size <= self.info.cluster_size.into();
         let is_known =
             end == ChainEnd::Whole(Link::End) || is_one && matches!(end, ChainEnd::Whole(_));
-        if !is_known {
-            return Err(FsError::undecodable(Reason::PLACE_LOST));
-        }
-        let (heap, bitmap) = (&self.volume.boot.heap, self.bitmap()?);
-        for run in runs_of(&extents) {
-            let ends = [run.start, run.end].map(|position| heap.cluster_at(position));
-            let clusters = ends[0].unwrap_or(0)..ends[1].unwrap_or(0);
-            if bitmap.has_used(self.volume.metadata(), clusters)? {
-                return Err(FsError::undecodable(Reason::OVERWRITTEN));
+        if is_known { Ok(extents) } else { Err(FsError::undecodable(Reason::PLACE_LOST)) }
+    }
+
+    /// Whether the bitmap says that all clusters in `extents` are free.
+    fn are_free(&self, extents: &Extents) -> FsResult<bool> {
+        let bitmap = self.bitmap()?;
+        for run in self.clusters_of(extents) {
+            let ends =
+                [run.start, run.end].map(|cluster| u32::try_from(cluster).unwrap_or(u32::MAX));
+            if bitmap.has_used(self.volume.metadata(), ends[0]..ends[1])? {
+                return Ok(false);
             }
         }
-        Ok(extents)
+        Ok(true)
+    }
+
+    /// The same, if all of them are free.
+    ///
+    /// # Errors
+    /// As [`Self::place_of_deleted`]; `Undecodable` if one is in use.
+    fn free_extents(&self, record: &FileRecord) -> FsResult<Extents> {
+        let extents = self.place_of_deleted(record)?;
+        match self.are_free(&extents)? {
+            true => Ok(extents),
+            false => Err(FsError::undecodable(Reason::OVERWRITTEN)),
+        }
     }
 
     /// The content of the deleted file whose entries are at `node`.

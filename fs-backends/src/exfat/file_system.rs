@@ -90,7 +90,7 @@ impl FileSystem for Exfat {
         Err(FsError::not_a_link())
     }
 
-    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<u64> {
         self.each_deleted(visit)
     }
 

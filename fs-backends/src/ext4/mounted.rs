@@ -16,8 +16,8 @@ use crate::driver::{ReadOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
 use crate::node::{
-    Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
-    Name, NodeId, ORPHANS, StreamName, Usage,
+    Deleted, DeletedIn, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
+    Metadata, Name, NodeId, StreamName, Usage,
 };
 use crate::uuid::uuid_text;
 use crate::ways::{NameKind, Way, Ways};
@@ -356,21 +356,15 @@ impl FileSystem for Ext4 {
         ExtendedAttributes::open(&self.volume, &inode, &bytes)?.value(name)
     }
 
-    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<u64> {
         for inode in orphans::list(&self.volume)? {
-            let has_map = inode.kind == FileKind::Regular && !inode.flags.has(Flags::INLINE_DATA);
-            let extents = if has_map { map::read(&self.volume, &inode).ok() } else { None };
             let name = format!("inode-{}", inode.number).into_bytes();
-            let found = Deleted {
-                path: vec![ORPHANS.to_vec(), name],
-                metadata: inode.metadata(),
-                places: extents.as_ref().map(orphans::places).unwrap_or_default(),
-            };
+            let found = Deleted { parent: DeletedIn::Unknown, name, metadata: inode.metadata() };
             if visit(found).is_break() {
                 break;
             }
         }
-        Ok(())
+        Ok(0)
     }
 
     fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {

@@ -13,7 +13,6 @@
 //! An inode that still has names waits there for the end of a truncation, and is no deleted file.
 
 use std::collections::HashSet;
-use std::ops::Range;
 
 use zerocopy::byteorder::{LE, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
@@ -24,7 +23,7 @@ use super::inode::{Flags, Inode};
 use super::map;
 use super::volume::Volume;
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::{Extents, Place};
+use crate::extents::Place;
 use crate::node::FileKind;
 
 /// LIMIT: files of one volume that wait. The list takes a read for each.
@@ -142,16 +141,4 @@ fn numbers(volume: &Volume, file: &Inode, number: u64, block: &[u8]) -> FsResult
     }
     let (numbers, _) = numbers.as_chunks::<4>();
     Ok(numbers.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect())
-}
-
-/// The bytes of the volume that are in `extents`.
-pub(super) fn places(extents: &Extents) -> Vec<Range<u64>> {
-    let (mut places, mut offset) = (Vec::new(), 0);
-    while let Some((place, length)) = extents.at(offset) {
-        if let Place::At(at) = place {
-            places.push(at..at.saturating_add(length));
-        }
-        offset = offset.saturating_add(length.max(1));
-    }
-    places
 }

@@ -16,20 +16,21 @@ use super::dir::{LONG_NAME, LongName, MAX_DIRECTORY, PART, RawEntry, part_of_lon
 use super::mounted::{FatFileSystem, Opened, ROOT};
 use super::names;
 use super::table::Table;
+use crate::clusters::chain::Link;
 use crate::clusters::finding::{ENTRY, finding_of};
-use crate::clusters::set::ClusterSet;
 use crate::code_page::CodePage;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::extents::{BytesFile, ExtentFile, Extents, Place};
-use crate::node::{Deleted, FileData, NodeId};
+use crate::node::{Deleted, DeletedIn, FileData, LivingPath, NodeId};
+use crate::owners::Owners;
 use crate::wtf8;
 
 /// What stands for a first letter that is lost.
 const LOST_LETTER: u8 = b'_';
 /// LIMIT: how deep directories may lie.
-const MAX_DEPTH: usize = 256;
-/// LIMIT: clusters that are looked at to see whether they are free, for all files of a volume together.
-const MAX_LOOKS: u64 = 1 << 33;
+const MAX_DEPTH: usize = 2048;
+/// LIMIT: deleted entries of a volume.
+const MAX_FOUND: usize = 1 << 21;
 
 /// An entry that was deleted.
 struct Found {
@@ -78,13 +79,20 @@ fn parse(bytes: &[u8], page: CodePage, is_deleted: bool) -> Vec<Found> {
     found
 }
 
+/// What a short name may begin with.
+fn letters_of_short_names() -> impl Iterator<Item = u8> {
+    let is_never =
+        |letter: &u8| letter.is_ascii_lowercase() || b"\"*+,./:;<=>?[\\]|\x7F\xE5".contains(letter);
+    (0x21..=0xFF).chain([0x05]).filter(move |letter| !is_never(letter))
+}
+
 /// The long name that `parts` have for the deleted `raw`, or its short name without the first letter.
 fn name_of(raw: &RawEntry, page: CodePage, parts: &[([u16; PART], u8)]) -> Vec<u8> {
     let mut short = *raw.raw_name();
     let sum = parts.last().map(|(_, sum)| *sum);
     // Each first letter gives another checksum, so one is right; it need not be one of a name.
     let letter = sum.and_then(|sum| {
-        (0x21..=0xFF).chain([0x05]).find(|letter| {
+        letters_of_short_names().find(|letter| {
             short[0] = *letter;
             names::checksum(&short) == sum
         })
@@ -120,119 +128,168 @@ fn has_extension_of(name: &[u16], raw: &[u8; 11]) -> bool {
 
 /// A directory that is looked into.
 enum Directory {
-    Living(NodeId),
+    Living(NodeId, LivingPath),
     /// It was deleted, and this was its first cluster.
-    Deleted(u32),
+    Deleted(NodeId, u32),
 }
 
 /// What a walk for deleted files knows.
 struct Walk<'a> {
     files: &'a FatFileSystem,
-    used: ClusterSet,
+    table: Table<'a>,
+    owners: Owners,
+    /// Entries of the table that may still be looked at.
     looks: u64,
     /// The first clusters of the deleted directories that were met.
     met: HashSet<u32>,
-    ahead: Vec<(Vec<Vec<u8>>, Directory)>,
+    /// Directories to look into, and how deep they lie.
+    ahead: Vec<(Directory, usize)>,
+    found: Vec<(DeletedIn, NodeId, RawEntry, Vec<u8>)>,
+    /// What tells one file from another: first cluster, size, and times. One that was renamed or moved has left
+    /// more than one entry.
+    known: HashSet<(u32, u64, i64, Option<i64>)>,
 }
 
 impl Walk<'_> {
-    /// Gives the deleted entries of the directory `here` at `path` to `visit`, and keeps the directories in it.
-    fn step(
-        &mut self,
-        path: &[Vec<u8>],
-        here: &Directory,
-        visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
-    ) -> FsResult<ControlFlow<()>> {
-        let is_deleted = matches!(here, Directory::Deleted(_));
-        let (bytes, extents) = match here {
-            Directory::Living(dir) => {
-                let opened = self.files.opened(*dir)?;
-                self.keep_living(path, &opened);
-                let mut bytes = vec![0; bytes_to_index(opened.extents.end().min(MAX_DIRECTORY))?];
-                opened.extents.read(&*self.files.reader.metadata, 0, &mut bytes)?;
-                (bytes, opened.extents.clone())
+    /// Notes the deleted entries of the directory `here`, and keeps the directories in it.
+    fn step(&mut self, here: &Directory, depth: usize) -> FsResult<()> {
+        let files = self.files;
+        let device = &*files.reader.metadata;
+        let (is_deleted, parent, extents) = match here {
+            Directory::Living(dir, path) => {
+                let opened = files.opened(*dir)?;
+                self.keep_living(path, depth, &opened)?;
+                (false, DeletedIn::Living(path.clone()), opened.extents.clone())
             }
-            Directory::Deleted(first) => {
-                let size = u64::from(self.files.boot.cluster_size);
+            Directory::Deleted(dir, first) => {
                 let mut extents = Extents::default();
-                extents.push(Place::At(self.files.boot.heap().position(*first)?), size)?;
-                let mut bytes = vec![0; bytes_to_index(size)?];
-                extents.read(&*self.files.reader.metadata, 0, &mut bytes)?;
-                (bytes, extents)
+                let heap = &files.boot.heap();
+                extents.push(Place::At(heap.position(*first)?), heap.cluster_size.into())?;
+                (true, DeletedIn::Deleted(*dir), extents)
             }
         };
-        for found in parse(&bytes, self.files.options.code_page, is_deleted) {
+        let mut bytes = vec![0; bytes_to_index(extents.end().min(MAX_DIRECTORY))?];
+        extents.read(device, 0, &mut bytes)?;
+        for found in parse(&bytes, files.options.code_page, is_deleted) {
             let Some(position) = extents.position(found.offset) else { continue };
             let node = NodeId(position.checked_div(byte_count(ENTRY)).unwrap_or(0));
-            let mut own = path.to_vec();
-            own.push(found.name);
-            let deleted = self.describe(node, &found.raw, &own)?;
-            if visit(Deleted { path: own, ..deleted }).is_break() {
-                return Ok(ControlFlow::Break(()));
+            self.claim_deleted(node, &found.raw, depth)?;
+            if self.found.len() >= MAX_FOUND {
+                return Err(FsError::unsupported("volume has more deleted entries than are shown"));
             }
+            self.found.push((parent.clone(), node, found.raw, found.name));
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 
-    fn keep_living(&mut self, path: &[Vec<u8>], opened: &Opened) {
-        for entry in opened.listing.entries.iter().filter(|entry| entry.raw.is_directory()) {
-            if let Some(node) = opened.node(entry.offset)
-                && path.len() < MAX_DEPTH
+    /// Takes the clusters of the files in a directory that is there, and keeps the directories.
+    fn keep_living(&mut self, path: &LivingPath, depth: usize, opened: &Opened) -> FsResult<()> {
+        for (start, length) in places(&opened.extents) {
+            if let (Some(first), Some(end)) =
+                (self.cluster_at(start), self.cluster_at(start.saturating_add(length)))
             {
-                let own = path.iter().cloned().chain([entry.name.to_vec()]).collect();
-                self.ahead.push((own, Directory::Living(node)));
+                self.owners.take(&(first.into()..end.into()))?;
             }
         }
+        for entry in &opened.listing.entries {
+            self.claim_living(&entry.raw)?;
+            if entry.raw.is_directory()
+                && depth < MAX_DEPTH
+                && let Some(node) = opened.node(entry.offset)
+            {
+                let below = Directory::Living(node, path.join(&*entry.name));
+                self.ahead.push((below, depth.saturating_add(1)));
+            }
+        }
+        Ok(())
     }
 
-    /// What is left of the deleted `raw`, whose path is `path`; a directory is kept if it can be looked into.
-    fn describe(&mut self, node: NodeId, raw: &RawEntry, path: &[Vec<u8>]) -> FsResult<Deleted> {
+    fn cluster_at(&self, position: u64) -> Option<u32> {
+        self.files.boot.heap().cluster_at(position)
+    }
+
+    /// Takes the clusters of `raw`, which is not deleted. Where its chain is lost, what comes after the last
+    /// cluster that is known is taken for the rest.
+    fn claim_living(&mut self, raw: &RawEntry) -> FsResult<()> {
         let files = self.files;
-        let boot = &files.boot;
-        let mut metadata = files.describe(node, raw);
-        let mut places = Vec::new();
-        if raw.is_directory() {
-            // The upper half may be lost, but a directory names its first cluster itself.
-            let low = raw.first_cluster(files.is_fat32());
-            let halves = if low <= 0xFFFF && files.is_fat32() {
-                boot.heap().all_clusters().end >> 16
-            } else {
-                0
-            };
-            self.looks = self.looks.saturating_add(u64::from(halves) << 16);
-            let first = (0..=halves).map(|half| half << 16 | low).find(|first| {
-                boot.heap().has_cluster(*first)
-                    && !self.used.has(*first)
-                    && files.is_directory_at(*first)
-            });
-            if let Some(first) = first
-                && path.len() < MAX_DEPTH
-                && self.met.insert(first)
-            {
-                let start = boot.heap().position(first)?;
-                places.push(start..start.saturating_add(boot.cluster_size.into()));
-                self.ahead.push((path.to_vec(), Directory::Deleted(first)));
-            }
-        } else {
-            match files.place_of_deleted(raw) {
-                Ok(clusters) => {
-                    self.looks = self.looks.saturating_add(byte_count(clusters.len()));
-                    if self.looks > MAX_LOOKS {
-                        return Err(FsError::unsupported(
-                            "deleted files have too many clusters to look at",
-                        ));
-                    }
-                    if clusters.clone().any(|cluster| self.used.has(cluster)) {
-                        metadata.unreadable = Some(FsErrorKind::Undecodable(Reason::OVERWRITTEN));
-                    } else if !clusters.is_empty() {
-                        places.push(files.bytes_of(&clusters)?);
-                    }
+        let heap = &files.boot.heap();
+        let mut cluster = raw.first_cluster(files.is_fat32());
+        let count = raw.size().div_ceil(heap.cluster_size.into()).max(1);
+        let mut left = count.min(heap.clusters.into());
+        if !heap.has_cluster(cluster) {
+            return Ok(());
+        }
+        while left > 0 {
+            self.looks = self.looks.checked_sub(1).ok_or_else(|| {
+                FsError::unsupported("files of the volume have too many clusters to be compared")
+            })?;
+            self.owners.take(&(cluster.into()..u64::from(cluster).saturating_add(1)))?;
+            left = left.saturating_sub(1);
+            match self.table.next(cluster)? {
+                Link::Next(next) if left > 0 => cluster = next,
+                _ => {
+                    let rest = u64::from(cluster).saturating_add(1);
+                    return self.owners.take(&(rest..rest.saturating_add(left)));
                 }
-                Err(error) => metadata.unreadable = Some(error.kind()),
             }
         }
-        Ok(Deleted { path: Vec::new(), metadata, places })
+        Ok(())
     }
+
+    /// Takes the clusters that the deleted `raw` may have had; a directory is kept if it can be looked into.
+    fn claim_deleted(&mut self, node: NodeId, raw: &RawEntry, depth: usize) -> FsResult<()> {
+        let files = self.files;
+        let heap = &files.boot.heap();
+        let low = raw.first_cluster(files.is_fat32());
+        if !raw.is_directory() {
+            let count = raw.size().div_ceil(heap.cluster_size.into());
+            let times = raw.times(&files.options.time_zone);
+            let created = times.created.map(|created| created.seconds);
+            let key = (low, raw.size(), times.modified.seconds, created);
+            if heap.has_cluster(low) && self.known.insert(key) {
+                let first = u64::from(low);
+                self.owners.take_deleted(&(first..first.saturating_add(count)))?;
+            }
+            return Ok(());
+        }
+        // The upper half may be lost, but a directory names its first cluster itself.
+        let halves =
+            if low <= 0xFFFF && files.is_fat32() { heap.all_clusters().end >> 16 } else { 0 };
+        self.looks = self.looks.saturating_sub(u64::from(halves).saturating_mul(16));
+        for half in 0..=halves {
+            let first = half << 16 | low;
+            let is_there = heap.has_cluster(first) && files.is_directory_at(first);
+            if is_there && depth < MAX_DEPTH && self.met.insert(first) {
+                self.owners.take_deleted(&(first.into()..u64::from(first).saturating_add(1)))?;
+                self.ahead.push((Directory::Deleted(node, first), depth.saturating_add(1)));
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nobody else has the clusters of the deleted `raw`.
+    ///
+    /// # Errors
+    /// `Undecodable` if somebody has, or they are not known.
+    fn is_left(&mut self, raw: &RawEntry) -> FsResult<()> {
+        let clusters = self.files.place_of_deleted(raw)?;
+        let (first, end) = (clusters.start.into(), clusters.end.into());
+        match self.owners.are_of_one(&(first..end))? {
+            true => Ok(()),
+            false => Err(FsError::undecodable(Reason::OVERWRITTEN)),
+        }
+    }
+}
+
+/// Where the runs of `extents` lie, and how long they are.
+fn places(extents: &Extents) -> Vec<(u64, u64)> {
+    let (mut places, mut offset) = (Vec::new(), 0_u64);
+    while let Some((place, length)) = extents.at(offset) {
+        places.extend(place.offset().map(|start| (start, length)));
+        offset = offset.saturating_add(length);
+    }
+    places
 }
 
 impl FatFileSystem {
@@ -240,30 +297,56 @@ impl FatFileSystem {
     pub(super) fn each_deleted(
         &self,
         visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
-    ) -> FsResult<()> {
-        let mut used = ClusterSet::new(&self.boot.heap())?;
-        let table = Table::both(&*self.reader.metadata, &self.boot, &self.compared);
-        table.scan(|cluster, entry, other| {
+    ) -> FsResult<u64> {
+        let heap = &self.boot.heap();
+        let mut owners = Owners::new(heap.all_clusters().end.into())?;
+        let table = || Table::both(&*self.reader.metadata, &self.boot, &self.compared);
+        table().scan(|cluster, entry, other| {
             if entry != 0 || other.is_some_and(|other| other != 0) {
-                used.insert(cluster);
+                owners.take_word(u64::from(cluster / 64), 1_u64.rotate_left(cluster));
             }
         })?;
-        let ahead = vec![(Vec::new(), Directory::Living(ROOT))];
-        let mut walk = Walk { files: self, used, looks: 0, met: HashSet::new(), ahead };
-        while let Some((path, here)) = walk.ahead.pop() {
-            match walk.step(&path, &here, visit) {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => break,
+        let mut walk = Walk {
+            files: self,
+            table: table(),
+            owners,
+            looks: u64::from(heap.clusters).saturating_mul(4).saturating_add(1 << 20),
+            met: HashSet::new(),
+            ahead: vec![(Directory::Living(ROOT, LivingPath::default()), 0)],
+            found: Vec::new(),
+            known: HashSet::new(),
+        };
+        while let Some((here, depth)) = walk.ahead.pop() {
+            match walk.step(&here, depth) {
+                Ok(()) => {}
                 Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
                 Err(error) => {
-                    let name = path.last().map_or(&b"root directory"[..], |name| name);
+                    let name = match &here {
+                        Directory::Living(_, path) => {
+                            path.split().map_or(&b"root directory"[..], |(_, name)| name)
+                        }
+                        Directory::Deleted(..) => b"deleted directory",
+                    };
                     let line = format!("not looked into for deleted files: {error}");
                     let name = String::from_utf8_lossy(name);
                     self.log.add(finding_of(ROOT, &name, code::FAT_DIRECTORY, &line));
                 }
             }
         }
-        Ok(())
+        for (parent, node, raw, name) in std::mem::take(&mut walk.found) {
+            let mut metadata = self.describe(node, &raw);
+            if !raw.is_directory() {
+                match walk.is_left(&raw) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
+                    Err(error) => metadata.unreadable = Some(error.kind()),
+                }
+            }
+            if visit(Deleted { parent, name, metadata }).is_break() {
+                break;
+            }
+        }
+        Ok(0)
     }
 
     /// The clusters that the deleted file `raw` had, if it had one after the other.
@@ -272,25 +355,20 @@ impl FatFileSystem {
     /// `Undecodable` if they are not known.
     fn place_of_deleted(&self, raw: &RawEntry) -> FsResult<Range<u32>> {
         let lost = || FsError::undecodable(Reason::PLACE_LOST);
-        let count = raw.size().div_ceil(self.boot.cluster_size.into());
+        let heap = &self.boot.heap();
+        let count = raw.size().div_ceil(heap.cluster_size.into());
         let count = u32::try_from(count).map_err(|_| lost())?;
         if count == 0 {
             return Ok(0..0);
         }
         let first = raw.first_cluster(self.is_fat32());
-        let all = self.boot.heap().all_clusters();
+        let all = heap.all_clusters();
         let may_be_cut = self.is_fat32() && first <= 0xFFFF && all.end > 0x1_0000;
         let end = first.checked_add(count).filter(|end| *end <= all.end);
         match end {
             Some(end) if first >= all.start && !may_be_cut => Ok(first..end),
             _ => Err(lost()),
         }
-    }
-
-    fn bytes_of(&self, clusters: &Range<u32>) -> FsResult<Range<u64>> {
-        let start = self.boot.heap().position(clusters.start)?;
-        let length = byte_count(clusters.len()).saturating_mul(self.boot.cluster_size.into());
-        Ok(start..start.saturating_add(length))
     }
 
     /// The content of the deleted file whose entry is `node`.
@@ -306,9 +384,10 @@ impl FatFileSystem {
                 return Err(FsError::undecodable(Reason::OVERWRITTEN));
             }
         }
-        let place = self.bytes_of(&clusters)?;
+        let heap = &self.boot.heap();
+        let length = byte_count(clusters.len()).saturating_mul(heap.cluster_size.into());
         let mut extents = Extents::default();
-        extents.push(Place::At(place.start), place.end.saturating_sub(place.start))?;
+        extents.push(Place::At(heap.position(clusters.start)?), length)?;
         let (data, size) = (self.reader.data.clone(), raw.size());
         Ok(Arc::new(ExtentFile::new(data, extents, size, size)?))
     }

@@ -5,19 +5,23 @@
 //! its record still has the sequence number that the name has for it, or, deleted too, one more.
 
 use std::collections::HashMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use volfold_block::{byte_count, bytes_to_index};
+use volfold_block::bytes_to_index;
 
 use super::mounted::{NtfsFileSystem, ROOT};
-use super::node::Node;
-use super::record::{FileRecord, FileReference, kind};
+use super::node::{self, Node};
+use super::record::{FileRecord, FileReference, Form, kind};
+use super::runs;
 use super::stream::{Content, Stream};
 use super::volume::Volume;
-use super::wof;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
-use crate::node::{Deleted, FileData, FileKind, LinkTarget, NodeId, ORPHANS};
+use crate::extents::{Extents, Place};
+use crate::node::{
+    Deleted, DeletedIn, FileData, FileKind, LinkTarget, LivingPath, Metadata, NodeId,
+};
+use crate::owners::{Owners, clusters_of};
 use crate::wtf8;
 
 const BITMAP: u64 = 6;
@@ -25,45 +29,37 @@ const BITMAP: u64 = 6;
 const FIRST_PLAIN_RECORD: u64 = 24;
 /// Records that are fetched together.
 const BATCH: u64 = 512;
-/// Bytes of `$Bitmap` that are held.
-const WINDOW: usize = 4096;
+/// Bytes of `$Bitmap` that are read at once.
+const PIECE: u64 = 64 << 10;
 /// LIMIT: how deep directories may lie, and paths of directories that are kept.
 const MAX_DEPTH: usize = 256;
 const MAX_KEPT: usize = 1 << 16;
-/// LIMIT: bytes of `$Bitmap` that are looked at for all files of a volume together.
-const MAX_LOOKS: u64 = 1 << 32;
-
-type Path = Vec<Vec<u8>>;
 
 impl NtfsFileSystem {
     /// Gives all that was deleted, and whose record was not used again, to `visit`.
     pub(super) fn each_deleted(
         &self,
         visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
-    ) -> FsResult<()> {
+    ) -> FsResult<u64> {
         // What contradicts itself in a record that nobody uses says nothing of the volume.
         let volume = Volume::open(self.volume.reader.clone(), self.volume.boot.clone())?;
-        let mut walk =
-            Walk { volume: &volume, free: FreeClusters::open(&volume)?, paths: HashMap::new() };
-        let count = volume.records();
-        let mut first = FIRST_PLAIN_RECORD;
-        while first < count {
-            let end = first.saturating_add(BATCH).min(count);
-            let numbers: Vec<u64> = (first..end).collect();
-            let mut step = Ok(ControlFlow::Continue(()));
-            volume.each_record(&numbers, |_, record| {
-                if matches!(step, Ok(ControlFlow::Continue(()))) && is_deleted(record) {
-                    step = walk
-                        .record(record)
-                        .map(|found| found.map_or(ControlFlow::Continue(()), &mut *visit));
-                }
-            });
-            if step?.is_break() {
-                break;
+        let size = volume.boot.size.min(volume.reader.data.size());
+        let clusters = size.checked_div(volume.boot.cluster_size).unwrap_or(0);
+        let mut walk = Walk {
+            volume: &volume,
+            owners: Owners::new(clusters)?,
+            paths: HashMap::new(),
+            passed_over: 0,
+        };
+        walk.take_bitmap()?;
+        walk.each(0, &mut |walk, record| walk.take(record).map(ControlFlow::Continue))?;
+        walk.each(FIRST_PLAIN_RECORD, &mut |walk, record| {
+            if !is_deleted(record) {
+                return Ok(ControlFlow::Continue(()));
             }
-            first = end;
-        }
-        Ok(())
+            Ok(walk.describe(record)?.map_or(ControlFlow::Continue(()), &mut *visit))
+        })?;
+        Ok(walk.passed_over)
     }
 
     fn deleted_record(&self, node: NodeId) -> FsResult<FileRecord<'static>> {
@@ -73,14 +69,7 @@ impl NtfsFileSystem {
 
     /// The content of the file that had the record `node`.
     pub(super) fn deleted_content(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
-        let record = self.deleted_record(node)?;
-        let mut free = FreeClusters::open(&self.volume)?;
-        for place in places(&self.volume, &record)? {
-            if !free.has(&place)? {
-                return Err(FsError::undecodable(Reason::OVERWRITTEN));
-            }
-        }
-        self.main_stream(&record)
+        self.main_stream(&self.deleted_record(node)?)
     }
 
     /// Where the link that had the record `node` led.
@@ -96,175 +85,208 @@ fn is_deleted(record: &FileRecord<'_>) -> bool {
     !record.is_in_use() && record.base().number() == 0
 }
 
-/// The places on the volume that the content of `record` had.
-fn places(volume: &Volume, record: &FileRecord<'_>) -> FsResult<Vec<Range<u64>>> {
-    let mut places = Vec::new();
-    for name in [&[][..], wof::STREAM] {
-        let Some(Stream { content: Content::Runs(runs), .. }) =
-            volume.stream(record, kind::DATA, name)?
-        else {
-            continue;
-        };
-        let mut offset: u64 = 0;
-        while let Some((place, length)) = runs.at(offset).filter(|(_, length)| *length > 0) {
-            if let Some(start) = place.offset() {
-                places.push(start..start.saturating_add(length));
-            }
-            offset = offset.saturating_add(length);
-        }
-    }
-    Ok(places)
-}
+/// What is done with each record of the table.
+type EachRecord<'v, 'w> =
+    dyn FnMut(&mut Walk<'w>, &FileRecord<'_>) -> FsResult<ControlFlow<()>> + 'v;
 
 /// What a walk over the records knows.
 struct Walk<'a> {
     volume: &'a Volume,
-    free: FreeClusters<'a>,
-    paths: HashMap<u64, Option<Arc<Path>>>,
+    owners: Owners,
+    paths: HashMap<u64, Option<LivingPath>>,
+    /// Deleted records without a name.
+    passed_over: u64,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// Gives the records from `first` on to `each`, those that can be read.
+    fn each(&mut self, first: u64, each: &mut EachRecord<'_, 'a>) -> FsResult<()> {
+        let (volume, count) = (self.volume, self.volume.records());
+        let mut first = first;
+        while first < count {
+            let end = first.saturating_add(BATCH).min(count);
+            let numbers: Vec<u64> = (first..end).collect();
+            let mut step = Ok(ControlFlow::Continue(()));
+            volume.each_record(&numbers, |_, record| {
+                if matches!(step, Ok(ControlFlow::Continue(()))) {
+                    step = each(self, record);
+                }
+            });
+            if step?.is_break() {
+                break;
+            }
+            first = end;
+        }
+        Ok(())
+    }
+
+    /// Takes what is in use by `$Bitmap`.
+    fn take_bitmap(&mut self) -> FsResult<()> {
+        let record = self.volume.node(BITMAP)?;
+        let bitmap = self.volume.stream(&record, kind::DATA, &[])?;
+        let bitmap = bitmap.ok_or_else(|| FsError::corrupt("$Bitmap has no $DATA"))?;
+        let mut piece = Vec::new();
+        let mut offset: u64 = 0;
+        let end = self.owners.count().div_ceil(8).min(bitmap.valid);
+        while offset < end {
+            let length = end.saturating_sub(offset).min(PIECE);
+            piece.resize(bytes_to_index(length)?, 0);
+            match &bitmap.content {
+                Content::Resident(bytes) => {
+                    let rest = bytes.get(bytes_to_index(offset)?..).unwrap_or_default();
+                    piece.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+                }
+                Content::Runs(runs) => runs.read(&*self.volume.reader.data, offset, &mut piece)?,
+            }
+            for (bytes, word) in piece.chunks(8).zip(offset / 8..) {
+                let mut whole = [0; 8];
+                whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+                self.owners.take_word(word, u64::from_le_bytes(whole));
+            }
+            offset = offset.saturating_add(length);
+        }
+        Ok(())
+    }
+
+    /// Gives the clusters of `record` to its file: also what is not in use by `$Bitmap` may be that of a file that
+    /// is there, and what is not content, or not shown, was not that of another.
+    fn take(&mut self, record: &FileRecord<'_>) -> FsResult<()> {
+        let size = self.volume.boot.cluster_size;
+        for attribute in record.attributes().map_while(Result::ok) {
+            let Form::NonResident(piece) = &attribute.form else { continue };
+            let mut extents = Extents::default();
+            // What can be read of a damaged run list counts.
+            let _ = runs::append(piece.runs, attribute.position, size, Place::Hole, &mut extents);
+            let mut offset: u64 = 0;
+            while let Some((place, length)) = extents.at(offset) {
+                offset = offset.saturating_add(length);
+                let Place::At(start) = place else { continue };
+                let clusters = clusters_of(&(start..start.saturating_add(length)), size);
+                match record.is_in_use() {
+                    true => self.owners.take(&clusters)?,
+                    false => self.owners.take_deleted(&clusters)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What is left of the deleted `record`; `None` if it has no name.
-    fn record(&mut self, record: &FileRecord<'_>) -> FsResult<Option<Deleted>> {
-        let Some(name) = record.file_name() else { return Ok(None) };
-        let own = wtf8::encode(wtf8::units_le(name.name));
-        let mut path = self
-            .directory(name.parent)
-            .map_or_else(|| vec![ORPHANS.to_vec()], |path| path.to_vec());
-        path.push(own);
-        // What cannot be read of a record that nobody uses is lost, and harms nothing else.
-        let Ok(Node { mut metadata, .. }) = Node::read(self.volume, record) else {
+    fn describe(&mut self, record: &FileRecord<'_>) -> FsResult<Option<Deleted>> {
+        let Some(name) = record.file_name() else {
+            let has_any = record.attributes().next().is_some();
+            self.passed_over = self.passed_over.saturating_add(u64::from(has_any));
             return Ok(None);
         };
-        metadata.links = 1;
-        let mut taken = Vec::new();
-        if metadata.kind != FileKind::Directory && metadata.unreadable.is_none() {
-            match places(self.volume, record) {
-                Ok(places) => {
-                    let mut is_free = true;
-                    for place in &places {
-                        is_free = is_free && self.free.has(place)?;
-                    }
-                    if is_free {
-                        taken = places;
-                    } else {
-                        metadata.unreadable = Some(FsErrorKind::Undecodable(Reason::OVERWRITTEN));
-                    }
+        let parent = self.parent(name.parent);
+        let name = wtf8::encode(wtf8::units_le(name.name));
+        let mut metadata = match Node::read(self.volume, record) {
+            Ok(node) => node.metadata,
+            // Of a file with more records some may have been used again.
+            Err(_) => {
+                let kind =
+                    if record.is_directory() { FileKind::Directory } else { FileKind::Regular };
+                let unreadable = Some(FsErrorKind::Undecodable(Reason::OVERWRITTEN));
+                let mut metadata = Metadata::new(NodeId(record.number()), kind);
+                node::read_times(record, &mut metadata);
+                Metadata {
+                    unreadable: unreadable.filter(|_| kind == FileKind::Regular),
+                    ..metadata
                 }
+            }
+        };
+        metadata.links = 1;
+        if metadata.kind != FileKind::Directory && metadata.unreadable.is_none() {
+            match self.has_its_clusters(record) {
+                Ok(true) => {}
+                Ok(false) => {
+                    metadata.unreadable = Some(FsErrorKind::Undecodable(Reason::OVERWRITTEN));
+                }
+                Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
                 Err(_) => metadata.unreadable = Some(FsErrorKind::Undecodable(Reason::PLACE_LOST)),
             }
         }
-        Ok(Some(Deleted { path, metadata, places: taken }))
+        Ok(Some(Deleted { parent, name, metadata }))
     }
 
-    /// The path of the directory that `reference` meant; `None` if it is not known any more.
-    fn directory(&mut self, reference: FileReference) -> Option<Arc<Path>> {
-        let mut parts: Path = Vec::new();
-        let mut chain: Vec<u64> = Vec::new();
-        let mut here = reference;
-        let mut base = loop {
-            let (number, sequence) = (here.number(), here.sequence());
-            if number == ROOT {
-                break Some(Arc::default());
+    /// Whether nobody else has the clusters of any attribute of `record`: its content, what it is compressed to, and
+    /// where it leads if it is a link.
+    fn has_its_clusters(&mut self, record: &FileRecord<'_>) -> FsResult<bool> {
+        let mut streams = Vec::new();
+        self.volume.visit(
+            record,
+            |entry| entry.lowest_vcn == 0,
+            |attribute| {
+                if matches!(attribute.form, Form::NonResident(_)) {
+                    streams.push((attribute.kind, attribute.name.to_vec()));
+                }
+                Ok(())
+            },
+        )?;
+        streams.sort_unstable();
+        streams.dedup();
+        for (kind, name) in streams.iter().filter(|(kind, _)| *kind != kind::ATTRIBUTE_LIST) {
+            let stream = self.volume.stream(record, *kind, name)?;
+            let Some(Stream { content: Content::Runs(runs), .. }) = stream else { continue };
+            let mut offset: u64 = 0;
+            while let Some((place, length)) = runs.at(offset).filter(|(_, length)| *length > 0) {
+                offset = offset.saturating_add(length);
+                let Some(start) = place.offset() else { continue };
+                let place = start..start.saturating_add(length);
+                if !self.owners.are_of_one(&clusters_of(&place, self.volume.boot.cluster_size))? {
+                    return Ok(false);
+                }
             }
-            if chain.len() >= MAX_DEPTH {
-                break None;
-            }
-            let record = self.volume.record(number).ok();
-            let is_same = |record: &FileRecord<'_>| {
-                let is_own = match record.is_in_use() {
-                    true => record.sequence() == sequence,
-                    // 0 is left out.
-                    false => record.sequence() == sequence.wrapping_add(1).max(1),
-                };
-                is_own && record.is_directory() && record.base().number() == 0
-            };
-            let Some(record) = record.filter(is_same) else { break None };
-            if let Some(known) = self.paths.get(&number) {
-                break known.clone();
-            }
-            let Some(name) = record.file_name() else { break None };
-            parts.push(wtf8::encode(wtf8::units_le(name.name)));
-            chain.push(number);
-            here = name.parent;
-        };
-        for (number, name) in chain.into_iter().zip(parts).rev() {
-            base = base.map(|base| {
-                let mut path = base.to_vec();
-                path.push(name);
-                Arc::new(path)
-            });
-            if self.paths.len() < MAX_KEPT {
-                self.paths.insert(number, base.clone());
-            }
-        }
-        base
-    }
-}
-
-/// Which clusters are free by `$Bitmap`.
-struct FreeClusters<'a> {
-    volume: &'a Volume,
-    bitmap: Stream,
-    window: Vec<u8>,
-    /// Where the window begins; past every bitmap if there is none.
-    start: u64,
-    looks: u64,
-}
-
-impl<'a> FreeClusters<'a> {
-    fn open(volume: &'a Volume) -> FsResult<Self> {
-        let record = volume.node(BITMAP)?;
-        let bitmap = volume.stream(&record, kind::DATA, &[])?;
-        let bitmap = bitmap.ok_or_else(|| FsError::corrupt("$Bitmap has no $DATA"))?;
-        Ok(Self { volume, bitmap, window: Vec::new(), start: u64::MAX, looks: 0 })
-    }
-
-    /// Whether all clusters of the bytes `place` are free.
-    fn has(&mut self, place: &Range<u64>) -> FsResult<bool> {
-        let size = self.volume.boot.cluster_size;
-        let cluster = |position: u64| position.checked_div(size).unwrap_or(0);
-        let (mut bit, end) =
-            (cluster(place.start), cluster(place.end.saturating_add(size).saturating_sub(1)));
-        while bit < end {
-            self.looks = self.looks.saturating_add(1);
-            if self.looks > MAX_LOOKS {
-                return Err(FsError::unsupported(
-                    "deleted files have too many clusters to look at",
-                ));
-            }
-            let byte = self.byte(bit / 8)?;
-            let first = u32::try_from(bit % 8).unwrap_or(0);
-            let count = end.saturating_sub(bit).min(u64::from(8_u32.saturating_sub(first)));
-            let mask = 0xFF_u16 >> u32::try_from(8_u64.saturating_sub(count)).unwrap_or(0);
-            if u16::from(byte) >> first & mask != 0 {
-                return Ok(false);
-            }
-            bit = bit.saturating_add(count);
         }
         Ok(true)
     }
 
-    /// The byte `number` of the bitmap; past its end everything is in use.
-    fn byte(&mut self, number: u64) -> FsResult<u8> {
-        if number >= self.bitmap.valid {
-            return Ok(0xFF);
+    /// The directory that `reference` meant.
+    fn parent(&mut self, reference: FileReference) -> DeletedIn {
+        let (number, sequence) = (reference.number(), reference.sequence());
+        if number == ROOT {
+            return DeletedIn::Living(LivingPath::default());
         }
-        if let Content::Resident(bytes) = &self.bitmap.content {
-            return Ok(bytes.get(bytes_to_index(number)?).copied().unwrap_or(0xFF));
-        }
-        let size = byte_count(WINDOW);
-        let start = number.checked_div(size).unwrap_or(0).saturating_mul(size);
-        if start != self.start {
-            let length = self.bitmap.valid.saturating_sub(start).min(size);
-            self.window.resize(bytes_to_index(length)?, 0xFF);
-            self.start = u64::MAX;
-            if let Content::Runs(runs) = &self.bitmap.content {
-                runs.read(&*self.volume.reader.metadata, start, &mut self.window)?;
+        let record = self.volume.record(number).ok();
+        let record = record.filter(|record| record.is_directory() && record.base().number() == 0);
+        match record {
+            Some(record) if record.is_in_use() && record.sequence() == sequence => {
+                let path = self.living(number);
+                path.map_or(DeletedIn::Unknown, DeletedIn::Living)
             }
-            self.start = start;
+            // 0 is left out.
+            Some(record)
+                if !record.is_in_use() && record.sequence() == sequence.wrapping_add(1).max(1) =>
+            {
+                DeletedIn::Deleted(NodeId(number))
+            }
+            _ => DeletedIn::Unknown,
         }
-        let inside = bytes_to_index(number.saturating_sub(start))?;
-        Ok(self.window.get(inside).copied().unwrap_or(0xFF))
+    }
+
+    /// The path of the directory `number`, which is there; `None` if it has none.
+    fn living(&mut self, number: u64) -> Option<LivingPath> {
+        let mut below: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut here = number;
+        let mut path = loop {
+            if here == ROOT {
+                break Some(LivingPath::default());
+            }
+            if let Some(known) = self.paths.get(&here) {
+                break known.clone();
+            }
+            let record = self.volume.node(here).ok().filter(|_| below.len() < MAX_DEPTH);
+            let name = record.as_ref().and_then(FileRecord::file_name);
+            let Some(name) = name else { break None };
+            below.push((here, wtf8::encode(wtf8::units_le(name.name))));
+            here = name.parent.number();
+        };
+        for (number, name) in below.into_iter().rev() {
+            path = path.map(|path| path.join(name));
+            if self.paths.len() < MAX_KEPT {
+                self.paths.insert(number, path.clone());
+            }
+        }
+        path
     }
 }

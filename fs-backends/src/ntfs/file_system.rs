@@ -183,7 +183,7 @@ impl FileSystem for NtfsFileSystem {
         self.extended_value(&self.volume.node(node.0)?, name)
     }
 
-    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<u64> {
         self.each_deleted(visit)
     }
 

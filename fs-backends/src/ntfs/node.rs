@@ -295,6 +295,18 @@ impl Gathered {
     }
 }
 
+/// Takes the times from the first attribute of `record`, a base record, alone.
+pub(super) fn read_times(record: &FileRecord<'_>, metadata: &mut Metadata) {
+    let mut gathered = Gathered::default();
+    for attribute in record.attributes().map_while(Result::ok) {
+        if attribute.kind == kind::STANDARD_INFORMATION
+            && gathered.take(&attribute, record.is_directory(), 0).is_ok()
+        {
+            metadata.times = gathered.times;
+        }
+    }
+}
+
 /// The alternate streams of `record`, a base record. The one that holds the compressed content of
 /// the file itself is none.
 ///

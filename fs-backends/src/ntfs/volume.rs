@@ -467,10 +467,14 @@ impl Volume {
         reference: FileReference,
     ) -> FsResult<FileRecord<'static>> {
         let record = self.record(reference.number())?;
-        let belongs = record.is_in_use()
-            && record.sequence() == reference.sequence()
+        // Who deletes a file adds 1 to the sequence number of each of its records, but not to what names them.
+        let is_of = |now: u16, before: u16| {
+            now == before || (!base.is_in_use() && now == before.wrapping_add(1).max(1))
+        };
+        let belongs = record.is_in_use() == base.is_in_use()
+            && is_of(record.sequence(), reference.sequence())
             && record.base().number() == base.number()
-            && record.base().sequence() == base.sequence();
+            && is_of(base.sequence(), record.base().sequence());
         if belongs {
             Ok(record)
         } else {

@@ -148,24 +148,36 @@ impl<W: Write> Archive<'_, W> {
             }
         };
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let base = archive_path(path);
         if !name.is_empty() {
-            self.visit(&Visit { path, name, metadata: &start, depth: 0 })?;
+            self.visit(&Visit { path, name, metadata: &start, depth: 0 }, &base)?;
         }
         if start.kind != FileKind::Directory {
             return Ok(());
         }
+        // The directories above, as the archive has them: a name may have a separator of paths in it.
+        let mut above = vec![base];
         walk::walk(tree, start.node, path, true, &mut |event| match event {
             _ if self.stop.is_set() => Ok(()),
             Event::Failed(path, error) => {
                 self.report.file(path, &error);
                 Ok(())
             }
-            Event::Node(visit) => self.visit(&visit),
+            Event::Node(visit) => {
+                above.truncate(visit.depth + 1);
+                let own = below(above.last().map_or(&[][..], Vec::as_slice), visit.name);
+                self.visit(&visit, &own)?;
+                if visit.metadata.kind == FileKind::Directory {
+                    above.push(own);
+                }
+                Ok(())
+            }
         })
     }
 
-    fn visit(&mut self, visit: &Visit<'_>) -> io::Result<()> {
-        match self.entry(visit) {
+    /// Adds what a walk met, as `path`.
+    fn visit(&mut self, visit: &Visit<'_>, path: &[u8]) -> io::Result<()> {
+        match self.entry(visit, path) {
             Ok(()) => {}
             Err(Failed::Entry(Reason(code, line))) => self.report.refused(visit.path, code, line),
             Err(Failed::Archive(error)) => return Err(error),
@@ -181,19 +193,21 @@ impl<W: Write> Archive<'_, W> {
             }
         };
         for stream in streams {
-            let path = [visit.path, b":", stream.name.0.as_slice()].concat();
-            let added = self.content(visit.metadata, &path, &archive_path(&path), &stream.name);
+            let name = [b":", stream.name.0.as_slice()].concat();
+            let own = [path, names::to_host(&name).as_encoded_bytes()].concat();
+            let told = [visit.path, &*name].concat();
+            let added = self.content(visit.metadata, &told, &own, &stream.name);
             match added {
                 Ok(()) => {}
-                Err(Failed::Entry(Reason(code, line))) => self.report.refused(&path, code, line),
+                Err(Failed::Entry(Reason(code, line))) => self.report.refused(&told, code, line),
                 Err(Failed::Archive(error)) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, visit: &Visit<'_>) -> Result<(), Failed> {
-        let (metadata, path) = (visit.metadata, archive_path(visit.path));
+    fn entry(&mut self, visit: &Visit<'_>, path: &[u8]) -> Result<(), Failed> {
+        let metadata = visit.metadata;
         match metadata.kind {
             FileKind::Regular => {
                 if metadata.links > 1
@@ -201,16 +215,16 @@ impl<W: Write> Archive<'_, W> {
                 {
                     let entry =
                         Entry { link: Some(first), ..Entry::new(metadata, EntryType::Link) };
-                    return self.append(&path, &entry, io::empty());
+                    return self.append(path, &entry, io::empty());
                 }
-                self.content(metadata, visit.path, &path, &StreamName::MAIN)?;
+                self.content(metadata, visit.path, path, &StreamName::MAIN)?;
                 if metadata.links > 1 {
-                    self.first_names.insert(metadata.node, path);
+                    self.first_names.insert(metadata.node, path.to_vec());
                 }
                 Ok(())
             }
             FileKind::Directory => {
-                self.append(&path, &Entry::new(metadata, EntryType::Directory), io::empty())
+                self.append(path, &Entry::new(metadata, EntryType::Directory), io::empty())
             }
             FileKind::Symlink if self.links.style() == LinkStyle::Hide => Ok(()),
             FileKind::Symlink => {
@@ -220,7 +234,7 @@ impl<W: Write> Archive<'_, W> {
                 };
                 let entry =
                     Entry { link: Some(target), ..Entry::new(metadata, EntryType::Symlink) };
-                self.append(&path, &entry, io::empty())
+                self.append(path, &entry, io::empty())
             }
             FileKind::CharDevice | FileKind::BlockDevice | FileKind::Fifo => {
                 let kind = match metadata.kind {
@@ -228,7 +242,7 @@ impl<W: Write> Archive<'_, W> {
                     FileKind::BlockDevice => EntryType::Block,
                     _ => EntryType::Fifo,
                 };
-                self.append(&path, &Entry::new(metadata, kind), io::empty())
+                self.append(path, &Entry::new(metadata, kind), io::empty())
             }
             FileKind::Socket => {
                 let line = "is a socket; left out".to_owned();
@@ -374,6 +388,12 @@ fn archive_path(path: &[u8]) -> Vec<u8> {
     parts.map(|part| names::to_host(part).into_encoded_bytes()).collect::<Vec<_>>().join(&b'/')
 }
 
+/// The path of the entry `name` of `dir`.
+fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    let name = names::to_host(name).into_encoded_bytes();
+    if dir.is_empty() { name } else { [dir, b"/", &*name].concat() }
+}
+
 /// The bytes of a file that was read once already.
 struct Content<'a> {
     data: &'a dyn FileData,
@@ -402,6 +422,8 @@ mod tests {
     fn paths_have_the_separator_of_archives() {
         assert_eq!(archive_path(b"/linux//a folder/b.txt"), b"linux/a folder/b.txt");
         assert_eq!(archive_path(b"/"), b"");
+        assert_eq!(below(b"", b"linux"), b"linux");
+        assert!(!below(b"linux", b"a/b").ends_with(b"/b"), "a name is no path");
     }
 
     #[test]

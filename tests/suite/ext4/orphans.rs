@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::ops::ControlFlow;
 
-use volfold_fs::FileSystem;
+use volfold_fs::{DeletedIn, FileSystem};
 
 use super::mount_file;
 use super::programs::needs_kernel;
@@ -17,8 +17,7 @@ fn deleted(fs: &dyn FileSystem) -> BTreeMap<u64, (u64, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut nodes = Vec::new();
     fs.deleted(&mut |file| {
-        assert_eq!(file.path[0], b"$OrphanFiles");
-        assert!(file.metadata.size == 0 || !file.places.is_empty());
+        assert!(matches!(file.parent, DeletedIn::Unknown), "{file:?}");
         nodes.push(file.metadata);
         ControlFlow::Continue(())
     })
