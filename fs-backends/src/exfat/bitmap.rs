@@ -3,6 +3,8 @@
 //! Specification: Microsoft, "exFAT file system specification", 7.1. A bit for each cluster from
 //! number 2 on, the lowest of a byte first.
 
+use std::ops::Range;
+
 use volfold_block::{BlockDevice, byte_count, bytes_to_index};
 
 use super::system::SystemEntry;
@@ -45,6 +47,38 @@ impl Bitmap {
             used = used.saturating_add(ones.sum());
         })?;
         Ok(used)
+    }
+
+    /// Whether one of `clusters` is in use.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(super) fn has_used(
+        &self,
+        device: &dyn BlockDevice,
+        clusters: Range<u32>,
+    ) -> FsResult<bool> {
+        let first = u64::from(clusters.start.saturating_sub(2));
+        let end = u64::from(clusters.end.saturating_sub(2));
+        let mut piece = [0; 4096];
+        let mut at = first / 8;
+        while at < end.div_ceil(8) {
+            let length = end.div_ceil(8).saturating_sub(at).min(byte_count(piece.len()));
+            let bytes = piece.get_mut(..bytes_to_index(length)?).unwrap_or_default();
+            self.extents.read(device, at, bytes)?;
+            let is_used = bytes.iter().zip(at..).any(|(byte, at)| {
+                let wanted = |bit: &u64| {
+                    let number = at.saturating_mul(8).saturating_add(*bit);
+                    (first..end).contains(&number)
+                };
+                *byte != 0 && (0..8_u64).filter(wanted).any(|bit| byte >> bit & 1 != 0)
+            });
+            if is_used {
+                return Ok(true);
+            }
+            at = at.saturating_add(length);
+        }
+        Ok(false)
     }
 
     /// Gives each cluster, and whether it is in use.

@@ -81,22 +81,22 @@ impl Directory {
         let position = self.extents.position(file.offset())?;
         position.checked_div(byte_count(ENTRY)).map(NodeId)
     }
+}
 
-    /// Where the entries of `file` lie, if they do not follow each other.
-    pub(super) fn split(&self, file: &ListedFile) -> Option<Parts> {
-        let (_, together) = self.extents.at(file.offset())?;
-        if together >= file.length() {
-            return None;
-        }
-        let (mut offset, mut left) = (file.offset(), file.length());
-        let mut parts = Vec::new();
-        while left > 0 {
-            let (place, length) = self.extents.at(offset)?;
-            let length = length.min(left);
-            parts.push((place.offset()?, length));
-            offset = offset.saturating_add(length);
-            left = left.saturating_sub(length);
-        }
-        Some(parts.into_boxed_slice())
+/// Where the `length` bytes from `offset` of the directory in `extents` lie, if they do not follow each other.
+pub(super) fn split(extents: &Extents, offset: u64, length: u64) -> Option<Parts> {
+    let (_, together) = extents.at(offset)?;
+    if together >= length {
+        return None;
     }
+    let (mut offset, mut left) = (offset, length);
+    let mut parts = Vec::new();
+    while left > 0 {
+        let (place, length) = extents.at(offset)?;
+        let length = length.min(left);
+        parts.push((place.offset()?, length));
+        offset = offset.saturating_add(length);
+        left = left.saturating_sub(length);
+    }
+    Some(parts.into_boxed_slice())
 }

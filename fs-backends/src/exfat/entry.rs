@@ -88,6 +88,13 @@ pub(super) fn is_in_use(entry: &Entry) -> bool {
     entry[0] & IN_USE != 0
 }
 
+/// The same entry before it was deleted.
+pub(super) fn in_use(entry: &Entry) -> Entry {
+    let mut living = *entry;
+    living[0] |= IN_USE;
+    living
+}
+
 /// What comes next in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item<'a> {

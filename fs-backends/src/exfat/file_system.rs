@@ -9,8 +9,8 @@ use super::mounted::{Exfat, ROOT};
 use crate::clusters::finding::finding_of;
 use crate::error::{FsError, FsResult};
 use crate::node::{
-    Attributes, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget, Metadata,
-    Name, NodeId, StreamName, Usage,
+    Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
+    Metadata, Name, NodeId, StreamName, Usage,
 };
 
 const DIRECTORY: u32 = 0x10;
@@ -31,9 +31,7 @@ impl FileSystem for Exfat {
     }
 
     fn usage(&self) -> FsResult<Usage> {
-        let missing = || FsError::corrupt("allocation bitmap cannot be used");
-        let bitmap = self.bitmap.as_ref().ok_or_else(missing)?;
-        let used = bitmap.count(self.volume.metadata())?;
+        let used = self.bitmap()?.count(self.volume.metadata())?;
         Ok(Usage::new(&self.info, used.saturating_mul(self.info.cluster_size.into())))
     }
 
@@ -90,6 +88,14 @@ impl FileSystem for Exfat {
 
     fn read_link(&self, _node: NodeId) -> FsResult<LinkTarget> {
         Err(FsError::not_a_link())
+    }
+
+    fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        self.each_deleted(visit)
+    }
+
+    fn open_deleted(&self, node: NodeId) -> FsResult<Arc<dyn FileData>> {
+        self.deleted_content(node)
     }
 
     fn open(&self, node: NodeId, stream: &StreamName) -> FsResult<Arc<dyn FileData>> {

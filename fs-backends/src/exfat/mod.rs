@@ -22,6 +22,7 @@ mod bitmap;
 mod boot;
 mod check;
 mod checksum;
+mod deleted;
 mod directory;
 mod entry;
 mod file_system;
@@ -34,6 +35,8 @@ mod table;
 mod upcase;
 mod volume;
 
+#[cfg(test)]
+mod deleted_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use volfold_block::{Code, Finding, FindingLog, Span, byte_count, bytes_to_index, code};
 
 use super::bitmap::Bitmap;
-use super::directory::{Directory, Parts};
+use super::directory::{self, Directory, Parts};
 use super::entry::{Entry, EntryType, Item, next_item};
 use super::listing::ListingReader;
 use super::record::{FileRecord, FileSet, MAX_DIRECTORY, MAX_SET};
@@ -117,18 +117,17 @@ impl Exfat {
         }
     }
 
-    /// The entries of the set of `node`.
+    /// The entries of the set of `node`, in use or not.
     ///
     /// # Errors
-    /// `NotFound` if no set begins there; `Corrupt` if it has too many entries.
+    /// `NotFound` if no set begins there, or one with too many entries.
     pub(super) fn entries(&self, node: NodeId) -> FsResult<SetEntries> {
         let position = node.0.checked_mul(byte_count(ENTRY)).ok_or_else(FsError::not_found)?;
         let mut first = [[0; ENTRY]; 1];
         self.read_entries(position, &mut first)?;
         let [primary] = first;
         let count = usize::from(primary[1]).saturating_add(1);
-        let is_file = primary[0] == EntryType::FILE.byte();
-        if !is_file || count > MAX_SET {
+        if EntryType::of(&primary) != EntryType::FILE || count > MAX_SET {
             return Err(FsError::not_found());
         }
         let mut entries = vec![primary; count];
@@ -302,14 +301,7 @@ impl Exfat {
         let listing = &directory.listing;
         for file in &listing.files {
             let Some(node) = directory.node(file) else { continue };
-            if let Some(parts) = directory.split(file) {
-                let mut split = self.split.lock();
-                if split.len() >= MAX_SPLIT && !split.contains_key(&node) {
-                    let line = "volume has too many entry sets that do not lie together";
-                    return Err(FsError::unsupported(line));
-                }
-                split.insert(node, parts);
-            }
+            self.remember_split(node, &directory.extents, file.offset(), file.length())?;
             let below = file.record.allocation.first_cluster;
             if file.record.is_directory()
                 && self.volume.boot.heap.has_cluster(below)
@@ -321,6 +313,37 @@ impl Exfat {
             }
         }
         Ok(())
+    }
+
+    /// Notes where the entries of `node` lie, `length` bytes from `offset` of the directory in `extents`, if they
+    /// do not follow each other.
+    ///
+    /// # Errors
+    /// `Unsupported` if there are too many of them.
+    pub(super) fn remember_split(
+        &self,
+        node: NodeId,
+        extents: &Extents,
+        offset: u64,
+        length: u64,
+    ) -> FsResult<()> {
+        let Some(parts) = directory::split(extents, offset, length) else { return Ok(()) };
+        let mut split = self.split.lock();
+        if split.len() >= MAX_SPLIT && !split.contains_key(&node) {
+            let line = "volume has too many entry sets that do not lie together";
+            return Err(FsError::unsupported(line));
+        }
+        split.insert(node, parts);
+        Ok(())
+    }
+
+    /// The bitmap.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is none that can be used.
+    pub(super) fn bitmap(&self) -> FsResult<&Bitmap> {
+        let missing = || FsError::corrupt("allocation bitmap cannot be used");
+        self.bitmap.as_ref().ok_or_else(missing)
     }
 
     /// The content of the file `node`; what is odd about it is given to `note`.
@@ -372,7 +395,7 @@ impl Exfat {
 }
 
 /// What the sizes of a file contradict each other in.
-fn contradiction(record: &FileRecord) -> Option<String> {
+pub(super) fn contradiction(record: &FileRecord) -> Option<String> {
     let (size, valid) = (record.size(), record.valid_length);
     if valid > size {
         return Some(format!("file has {size} bytes, and {valid} of them are valid"));
@@ -382,7 +405,7 @@ fn contradiction(record: &FileRecord) -> Option<String> {
 }
 
 /// The same run list; what lies on the volume from the byte `valid` on was never written.
-fn with_zeros_from(extents: &Extents, valid: u64) -> FsResult<Extents> {
+pub(super) fn with_zeros_from(extents: &Extents, valid: u64) -> FsResult<Extents> {
     if valid >= extents.end() {
         return Ok(extents.clone());
     }

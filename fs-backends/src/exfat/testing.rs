@@ -31,7 +31,8 @@ pub(super) struct Builder {
     root: Vec<Entry>,
     /// Entries of the table.
     links: Vec<(u32, u32)>,
-    used: Vec<u32>,
+    /// The clusters that the bitmap says are in use.
+    pub(super) used: Vec<u32>,
     pub(super) upcase: Vec<u8>,
     pub(super) upcase_length: Option<u64>,
 }

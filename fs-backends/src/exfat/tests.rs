@@ -118,8 +118,8 @@ fn times_count_hundredths_and_quarter_hours() {
     // Without the bit that makes it valid an offset says nothing.
     assert_eq!(times.accessed, at(noon, 0));
     assert_eq!(times.changed, times.modified);
-    let mut options = ReadOptions::default();
-    options.time_zone = "+02:00".parse().unwrap();
+    let time_zone = "+02:00".parse().unwrap();
+    let options = ReadOptions { time_zone, ..ReadOptions::default() };
     let fs = ExfatDriver.mount(VolumeReader::uncached(Arc::new(volume)), options).unwrap();
     let in_zone = fs.metadata(find(&*fs, "a").unwrap()).unwrap().times;
     assert_eq!(in_zone.accessed, at(noon - 7200, 0));

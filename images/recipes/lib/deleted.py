@@ -9,7 +9,7 @@ import hashlib
 import os
 import tempfile
 
-from . import fat, listing, ntfs, tools, tree
+from . import exfat, fat, listing, ntfs, tools, tree
 from .index import recipe
 
 CLUSTER = 2048
@@ -140,6 +140,38 @@ def on_ntfs():
         deleted.file(path, content, is_gone=path == "over.bin")
     fixture = ntfs.finish("ntfs-deleted", image)
     return deleted.finish(fixture, image)
+
+
+@recipe("exfat-deleted")
+def on_exfat():
+    files = {
+        "a.txt": data("a", 20000),
+        "docs/letter \u00fc.txt": data("letter", 9999),
+        "docs/old/deep/b with a name of three parts, 42 letters.bin": data("b", 70000),
+        "docs/old/c.bin": data("c", 300),
+        "over.bin": data("over", 50000),
+        "empty": b"",
+    }
+    image = exfat.formatted("exfat-deleted", 4 << 20, "DELETED", cluster=CLUSTER)
+    with tools.mounted("exfat", image, "rw") as root:
+        tree.write(tree.load(["short"], "exfat"), root)
+        for path, content in files.items():
+            full = os.path.join(root, path)
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            with open(full, "wb") as file:
+                file.write(content)
+        with open(os.path.join(root, "filler"), "wb", buffering=0) as filler:
+            os.remove(os.path.join(root, "over.bin"))
+            fill(filler)
+        for path in files:
+            if path != "over.bin":
+                os.remove(os.path.join(root, path))
+        os.rmdir(os.path.join(root, "docs/old/deep"))
+        os.rmdir(os.path.join(root, "docs/old"))
+    deleted = Deleted().directory("docs/old").directory("docs/old/deep")
+    for path, content in files.items():
+        deleted.file(path, content, is_gone=path == "over.bin")
+    return deleted.finish(exfat.finish("exfat-deleted", image), image)
 
 
 def fill(file):
