@@ -357,16 +357,19 @@ impl FileSystem for Ext4 {
     }
 
     fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<()> {
+        let mut budget = orphans::Budget::new(&self.volume);
         for inode in orphans::list(&self.volume)? {
-            let has_map = inode.kind == FileKind::Regular && !inode.flags.has(Flags::INLINE_DATA);
-            let extents = if has_map { map::read(&self.volume, &inode).ok() } else { None };
-            let name = format!("inode-{}", inode.number).into_bytes();
-            let found = Deleted {
-                path: vec![ORPHANS.to_vec(), name],
-                metadata: inode.metadata(),
-                places: extents.as_ref().map(orphans::places).unwrap_or_default(),
+            let mut metadata = inode.metadata();
+            let places = match orphans::places(&self.volume, &inode, &mut budget) {
+                Err(error) if error.kind() == FsErrorKind::Corrupt => {
+                    metadata.unreadable = metadata.unreadable.or(Some(FsErrorKind::Corrupt));
+                    Vec::new()
+                }
+                places => places?,
             };
-            if visit(found).is_break() {
+            let name = format!("inode-{}", inode.number).into_bytes();
+            let path = vec![ORPHANS.to_vec(), name];
+            if visit(Deleted { path, metadata, places }).is_break() {
                 break;
             }
         }

@@ -24,7 +24,7 @@ use super::inode::{Flags, Inode};
 use super::map;
 use super::volume::Volume;
 use crate::error::{FsError, FsErrorKind, FsResult};
-use crate::extents::{Extents, Place};
+use crate::extents::Place;
 use crate::node::FileKind;
 
 /// LIMIT: files of one volume that wait. The list takes a read for each.
@@ -144,8 +144,36 @@ fn numbers(volume: &Volume, file: &Inode, number: u64, block: &[u8]) -> FsResult
     Ok(numbers.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect())
 }
 
-/// The bytes of the volume that are in `extents`.
-pub(super) fn places(extents: &Extents) -> Vec<Range<u64>> {
+/// What the maps of all deleted files may have together.
+pub(super) struct Budget(u64);
+
+impl Budget {
+    /// LIMIT: files of a sound volume have each block once; a hostile one may have all of them in each.
+    pub(super) fn new(volume: &Volume) -> Self {
+        Self(volume.superblock.blocks_count.saturating_mul(4).saturating_add(1 << 20))
+    }
+}
+
+/// The bytes of the volume that the content of `inode` has.
+///
+/// # Errors
+/// `Unsupported` if `budget` is spent; as those of [`map::read`].
+pub(super) fn places(
+    volume: &Volume,
+    inode: &Inode,
+    budget: &mut Budget,
+) -> FsResult<Vec<Range<u64>>> {
+    if inode.kind != FileKind::Regular || inode.flags.has(Flags::INLINE_DATA) {
+        return Ok(Vec::new());
+    }
+    let (extents, mapped) = map::read_counted(volume, inode)?;
+    // How much was read of a map that is damaged is not known.
+    let cost = mapped.unwrap_or(volume.superblock.blocks_count / 64).saturating_add(1);
+    budget.0 = budget.0.checked_sub(cost).ok_or_else(|| {
+        FsError::unsupported(
+            "deleted files have more blocks than the volume, and are not all listed",
+        )
+    })?;
     let (mut places, mut offset) = (Vec::new(), 0);
     while let Some((place, length)) = extents.at(offset) {
         if let Place::At(at) = place {
@@ -153,5 +181,5 @@ pub(super) fn places(extents: &Extents) -> Vec<Range<u64>> {
         }
         offset = offset.saturating_add(length.max(1));
     }
-    places
+    Ok(places)
 }
