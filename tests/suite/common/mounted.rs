@@ -171,8 +171,19 @@ impl Mounted {
         self.scratch.path()
     }
 
+    /// Unmounts it, again for a second while it is in use: a program that another test starts holds what
+    /// this process has open until it runs.
     pub(crate) fn end(self) {
-        program("umount", &[text(self.path())]).code(0);
+        let umount = || program("umount", &[text(self.path())]);
+        for _ in 0..20 {
+            let output = umount();
+            if !output.stderr.contains("busy") {
+                output.code(0);
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        umount().code(0);
     }
 }
 
