@@ -210,11 +210,14 @@ fn volumes_that_exfat_fuse_fills_read_back() {
                 wanted.insert(path.to_str().expect("text").to_owned(), bytes);
             }
         }
+        let facts = rustix::fs::statvfs(mounted.path()).expect("figures");
+        let used = (facts.f_blocks - facts.f_bfree) * facts.f_frsize;
         mounted.end();
         program("fsck.exfat", &["-n", text(&image)]).code(0);
         let set = open(&image);
         let fs = set.volumes()[0].file_system().expect("a file system");
         assert_eq!(fs.info().label.as_deref(), Some("made here"));
+        assert_eq!(fs.usage().expect("usage").used, used, "{cluster}");
         let found = compare::walk(&*fs).expect("a walk");
         assert_eq!(found.len(), wanted.len() + 3, "{cluster}");
         for (path, bytes) in &wanted {
