@@ -210,11 +210,15 @@ fn volumes_that_exfat_fuse_fills_read_back() {
                 wanted.insert(path.to_str().expect("text").to_owned(), bytes);
             }
         }
+        let facts = rustix::fs::statvfs(mounted.path()).expect("figures");
+        let free = facts.f_bfree * facts.f_frsize;
         mounted.end();
         program("fsck.exfat", &["-n", text(&image)]).code(0);
         let set = open(&image);
         let fs = set.volumes()[0].file_system().expect("a file system");
         assert_eq!(fs.info().label.as_deref(), Some("made here"));
+        let usage = fs.usage().expect("usage");
+        assert_eq!(usage.size - usage.used, free, "{cluster}");
         let found = compare::walk(&*fs).expect("a walk");
         assert_eq!(found.len(), wanted.len() + 3, "{cluster}");
         for (path, bytes) in &wanted {

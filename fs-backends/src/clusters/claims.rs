@@ -34,6 +34,10 @@ struct State {
 struct Owner {
     node: NodeId,
     /// The first cluster of the directory that names it; 0 is the root, which may have none.
+    #[cfg_attr(
+        not(feature = "fat"),
+        expect(dead_code, reason = "only directories of FAT name their parents themselves")
+    )]
     parent: Option<u32>,
     /// Its clusters are taken.
     is_met: bool,

@@ -5,14 +5,25 @@ use crate::error::FsResult;
 use crate::extents::Extents;
 use volfold_block::bytes_to_index;
 
-/// Words of 64 clusters in a page.
+/// Words of 64 clusters in a page, and its clusters.
 const PAGE: usize = 512;
+const PAGE_CLUSTERS: u64 = 512 * 64;
 /// LIMIT: 32 MiB of pages, which hold all 2^28 clusters that a FAT32 has at most.
 const MAX_PAGES: usize = 8192;
 
+/// Some clusters that follow each other.
+#[derive(Clone)]
+enum Page {
+    /// None of them is in the set.
+    Empty,
+    /// All of them are, by one run.
+    Full,
+    Bits(Box<[u64; PAGE]>),
+}
+
 /// A set of clusters of one volume.
 pub(crate) struct ClusterSet {
-    pages: Vec<Option<Box<[u64; PAGE]>>>,
+    pages: Vec<Page>,
     made: usize,
     is_full: bool,
 }
@@ -23,10 +34,10 @@ impl ClusterSet {
     /// # Errors
     /// `Unsupported` if the host has no room for it.
     pub(crate) fn new(heap: &ClusterHeap) -> FsResult<Self> {
-        // LIMIT: 2^32 clusters, 1 MiB of places for pages.
+        // LIMIT: 2^32 clusters, 2 MiB of places for pages.
         let words = u64::from(heap.clusters).saturating_add(2).div_ceil(64);
         let pages = bytes_to_index(words)?.div_ceil(PAGE);
-        Ok(Self { pages: vec![None; pages], made: 0, is_full: false })
+        Ok(Self { pages: vec![Page::Empty; pages], made: 0, is_full: false })
     }
 
     /// Whether clusters may have been added that are not remembered.
@@ -55,6 +66,17 @@ impl ClusterSet {
     fn take_run(&mut self, first: u64, count: u64) -> Option<u64> {
         let (mut cluster, end) = (first, first.saturating_add(count));
         while cluster < end {
+            let is_whole = cluster.is_multiple_of(PAGE_CLUSTERS)
+                && end.saturating_sub(cluster) >= PAGE_CLUSTERS;
+            match self.page_mut(cluster / PAGE_CLUSTERS) {
+                Some(Page::Full) => return Some(cluster.saturating_sub(first)),
+                Some(page @ Page::Empty) if is_whole => {
+                    *page = Page::Full;
+                    cluster = cluster.saturating_add(PAGE_CLUSTERS);
+                    continue;
+                }
+                _ => {}
+            }
             let skipped = cluster % 64;
             let length = 64_u64.saturating_sub(skipped).min(end.saturating_sub(cluster));
             let (skip, cut) =
@@ -75,26 +97,39 @@ impl ClusterSet {
         None
     }
 
+    fn page_mut(&mut self, number: u64) -> Option<&mut Page> {
+        self.pages.get_mut(usize::try_from(number).ok()?)
+    }
+
     /// The word with this number, in a page that is made if there is room.
     fn word_mut(&mut self, number: u64) -> Option<&mut u64> {
         let number = usize::try_from(number).ok()?;
         let page = self.pages.get_mut(number / PAGE)?;
-        if page.is_none() {
+        if matches!(page, Page::Empty) {
             if self.made >= MAX_PAGES {
                 self.is_full = true;
                 return None;
             }
             self.made = self.made.saturating_add(1);
+            *page = Page::Bits(Box::new([0; PAGE]));
         }
-        page.get_or_insert_with(|| Box::new([0; PAGE])).get_mut(number % PAGE)
+        match page {
+            Page::Bits(words) => words.get_mut(number % PAGE),
+            _ => None,
+        }
     }
 
     /// Whether `cluster` is in the set.
     pub(crate) fn has(&self, cluster: u32) -> bool {
         let number = usize::try_from(cluster / 64).unwrap_or(usize::MAX);
-        let page = self.pages.get(number / PAGE).and_then(Option::as_ref);
-        let word = page.and_then(|page| page.get(number % PAGE));
-        word.is_some_and(|word| word & 1_u64.rotate_left(cluster) != 0)
+        match self.pages.get(number / PAGE) {
+            None | Some(Page::Empty) => false,
+            Some(Page::Full) => true,
+            Some(Page::Bits(words)) => {
+                let word = words.get(number % PAGE).copied().unwrap_or(0);
+                word & 1_u64.rotate_left(cluster) != 0
+            }
+        }
     }
 }
 
@@ -131,5 +166,29 @@ mod tests {
         }
         assert_eq!(single.take(&heap, &run(2, 700)), Some(512));
         assert!(single.has(2) && !single.is_full());
+    }
+
+    #[test]
+    fn a_long_run_needs_no_pages_of_its_own() {
+        let clusters = u32::MAX - 11;
+        let heap = ClusterHeap { start: 0, cluster_size: 512, clusters };
+        let mut set = ClusterSet::new(&heap).unwrap();
+        let mut all = Extents::default();
+        all.push(Place::At(heap.position(3).unwrap()), u64::from(clusters - 1) * 512).unwrap();
+        assert_eq!(set.take(&heap, &all), None);
+        assert_eq!((set.made, set.is_full()), (2, false));
+        for (cluster, is_in) in [(2, false), (3, true), (1 << 20, true), (clusters + 1, true)] {
+            assert_eq!(set.has(cluster), is_in, "{cluster}");
+        }
+        let mut later = Extents::default();
+        later.push(Place::At(heap.position(1 << 20).unwrap()), 512).unwrap();
+        assert_eq!(set.take(&heap, &later), Some(0));
+        // One cluster in each of more pages than there is room for.
+        let mut many = ClusterSet::new(&heap).unwrap();
+        for page in 0..=u64::try_from(MAX_PAGES).unwrap() {
+            assert!(!many.is_full());
+            assert_eq!(many.take_run(page * PAGE_CLUSTERS + 5, 1), None);
+        }
+        assert!(many.is_full());
     }
 }

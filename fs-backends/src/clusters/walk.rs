@@ -12,6 +12,10 @@ const MAX_DEPTH: usize = 2048;
 pub(crate) enum Met {
     File(NodeId),
     /// A directory, before it is listed.
+    #[cfg_attr(
+        not(feature = "exfat"),
+        expect(dead_code, reason = "only directories of exFAT have entries of others")
+    )]
     Directory(NodeId),
     /// A directory that cannot be listed, for another reason than that it contradicts itself, which
     /// the listing has noted.

@@ -31,8 +31,11 @@ impl FileSystem for Exfat {
     }
 
     fn usage(&self) -> FsResult<Usage> {
-        let used = self.bitmap()?.count(self.volume.metadata())?;
-        Ok(Usage::new(&self.info, used.saturating_mul(self.info.cluster_size.into())))
+        let clusters = u64::from(self.volume.boot.heap.clusters);
+        let free = clusters.saturating_sub(self.bitmap()?.count(self.volume.metadata())?);
+        // All that is not free, the tables and boot regions too.
+        let free = free.saturating_mul(self.info.cluster_size.into());
+        Ok(Usage::new(&self.info, self.info.size.saturating_sub(free)))
     }
 
     fn root(&self) -> NodeId {

@@ -1,9 +1,10 @@
 //! Volumes that contradict themselves: what is damaged is refused and told, the rest is read.
 
+use super::ExfatDriver;
 use super::testing::*;
 use crate::error::FsErrorKind;
 use crate::node::{FileKind, FileSystem, NodeId, StreamName};
-use crate::testing::{find, kind_of, list, read};
+use crate::testing::{exercise, find, kind_of, list, noise, read};
 
 /// What `fs` gives of the file `name`: how many bytes are read before an error.
 fn readable(fs: &dyn FileSystem, name: &str) -> u64 {
@@ -381,4 +382,42 @@ fn a_root_directory_that_cannot_be_followed_is_told() {
     assert!(codes(&*fs).contains(&"exfat-root"));
     assert_eq!(kind_of(list(&*fs, fs.root(), 9)), FsErrorKind::Corrupt);
     assert_eq!(kind_of(fs.metadata(NodeId(2))), FsErrorKind::NotFound);
+}
+
+#[test]
+fn sets_with_any_fields_and_right_checksums_never_panic_or_hang() {
+    let all = || Builder::new(512, 60);
+    for round in 0..400 {
+        let mut numbers = noise(400, round * 7919 + 1).into_iter().map(usize::from);
+        let mut next = |below: usize| numbers.next().unwrap_or(0) % below;
+        let mut bend = |set: Set| {
+            let mut set = set;
+            for _ in 0..next(5) {
+                let (entry, at) = (next(set.0.len()), next(32));
+                set.0[entry][at] = [0, 1, 4, 30, 59, 0xC0, 0xFF][next(7)];
+            }
+            set.signed()
+        };
+        let below = [
+            bend(Set::file("below", 40, 900, false)),
+            bend(Set::directory("own", 30, &all())),
+            bend(Set::directory("root", ROOT, &all())),
+        ];
+        let builder = all()
+            .chain(&[20, 22, 21])
+            .chain(&[ROOT, 50, 45])
+            .directory(30, &below)
+            .add(bend(Set::file("a longer name of two parts", 20, 1500, false)))
+            .add(bend(Set::file("whole", 10, 3000, true)))
+            .add(bend(Set::directory("sub", 30, &all())))
+            .add(bend(Set::file("c", 25, 700, true).and(part(0xE1, 0, 35, 600))));
+        let (from, to) = (4 + next(50), next(62));
+        let volume = builder.link(u32::try_from(from).unwrap(), u32::try_from(to).unwrap());
+        let bytes = volume.build().bytes();
+        if let Ok(fs) = crate::testing::mount(&ExfatDriver, &bytes[..]) {
+            fs.check(&mut |_| {}).unwrap();
+            let _ = fs.deleted(&mut |_| std::ops::ControlFlow::Continue(()));
+        }
+        exercise(&ExfatDriver, bytes);
+    }
 }

@@ -333,7 +333,8 @@ impl Exfat {
             let line = "volume has too many entry sets that do not lie together";
             return Err(FsError::unsupported(line));
         }
-        split.insert(node, parts);
+        // What was listed first counts: a deleted directory may claim the clusters of a living one.
+        split.entry(node).or_insert(parts);
         Ok(())
     }
 

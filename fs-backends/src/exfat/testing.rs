@@ -206,7 +206,7 @@ impl Builder {
         for piece in bytes.chunks(self.cluster as usize) {
             parts.push((self.place(cluster), piece.to_vec()));
             let next = self.links.iter().rev().find(|(from, _)| *from == cluster);
-            cluster = next.map_or(END, |(_, to)| *to).min(clusters + 1);
+            cluster = next.map_or(END, |(_, to)| *to).clamp(2, clusters + 1);
         }
         parts.append(&mut self.parts);
         let size = self.heap + u64::from(clusters) * self.cluster;
