@@ -75,6 +75,8 @@ def test_ctrl_c_ends_the_open_of_an_image_that_takes_long(tmp_path: Path) -> Non
     image.write_bytes(member * 1024)
     main = threading.main_thread().ident
     assert main is not None
+    # Who starts the tests in the background of a shell has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
     started = time.monotonic()
     timer.start()
