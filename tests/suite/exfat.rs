@@ -6,6 +6,7 @@ use std::path::Path;
 
 use volfold::{DiskSet, Incomplete, OpenOptions};
 
+#[cfg(target_os = "linux")]
 use crate::common::compare;
 use crate::common::corpus;
 use crate::common::damage::{attack, step};
