@@ -35,9 +35,11 @@ impl Owners {
             return Err(FsError::unsupported("volume has more clusters than are compared"));
         }
         let words = count.div_ceil(64);
-        let empty = vec![0; bytes_to_index(words)?];
         let budget = words.saturating_mul(ROUNDS).saturating_add(MORE);
-        Ok(Self { used: empty.clone(), once: empty.clone(), twice: empty, count, budget })
+        let words = bytes_to_index(words)?;
+        // Not copies, of which every page would be there at once.
+        let [used, once, twice] = [vec![0; words], vec![0; words], vec![0; words]];
+        Ok(Self { used, once, twice, count, budget })
     }
 
     /// How many clusters the volume has.

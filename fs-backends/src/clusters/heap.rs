@@ -16,6 +16,12 @@ pub(crate) struct ClusterHeap {
 }
 
 impl ClusterHeap {
+    /// The number after that of the last cluster which begins within `size` bytes.
+    pub(crate) fn end_within(&self, size: u64) -> u64 {
+        let there = size.saturating_sub(self.start).div_ceil(self.cluster_size.max(1).into());
+        there.saturating_add(2).min(self.all_clusters().end.into())
+    }
+
     /// The numbers of the clusters of the volume.
     pub(crate) fn all_clusters(&self) -> Range<u32> {
         2..self.clusters.saturating_add(2)

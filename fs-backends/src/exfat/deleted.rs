@@ -216,7 +216,7 @@ impl Exfat {
         visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
     ) -> FsResult<u64> {
         let heap = &self.volume.boot.heap;
-        let mut owners = Owners::new(heap.all_clusters().end.into())?;
+        let mut owners = Owners::new(heap.end_within(self.volume.reader.data.size()))?;
         self.bitmap()?.scan(self.volume.metadata(), |cluster, is_used| {
             if is_used {
                 owners.take_word(u64::from(cluster / 64), 1_u64.rotate_left(cluster));
@@ -232,6 +232,9 @@ impl Exfat {
             found: Vec::new(),
             known: HashSet::new(),
         };
+        for extents in self.system_extents() {
+            walk.take(&extents, false)?;
+        }
         while let Some((here, depth)) = walk.ahead.pop() {
             match walk.step(&here, depth) {
                 Ok(()) => {}
@@ -264,6 +267,13 @@ impl Exfat {
             }
         }
         Ok(0)
+    }
+
+    /// The clusters of the bitmaps and of the up-case table, as far as they are known.
+    fn system_extents(&self) -> Vec<Extents> {
+        let system = self.volume.system().unwrap_or_default();
+        let parts = system.bitmaps.iter().flatten().chain(&system.upcase);
+        parts.filter_map(|part| self.volume.part(part).ok()).collect()
     }
 
     /// The clusters in `extents`.

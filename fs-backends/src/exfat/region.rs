@@ -70,8 +70,18 @@ fn by_name(volume: &dyn BlockDevice) -> FsResult<Found> {
         main => main,
     };
     if let Some(boot) = copy(volume) {
-        let line = "boot region is damaged; the volume is read by its backup";
-        let finding = Finding::warning(code::EXFAT_BACKUP_BOOT, line).at(0);
+        let differs = main.as_ref().is_ok_and(|main| !main.boot.is_laid_out_as(&boot));
+        let (code, line) = match differs {
+            true => {
+                let line = "boot region has a bad checksum and another layout than its backup, which is used";
+                (code::EXFAT_BOOT_DIFFERS, line)
+            }
+            false => (
+                code::EXFAT_BACKUP_BOOT,
+                "boot region is damaged; the volume is read by its backup",
+            ),
+        };
+        let finding = Finding::warning(code, line).at(0);
         return Ok(Found { boot, confidence: Confidence::Likely, finding: Some(finding) });
     }
     let boot = main?.boot;

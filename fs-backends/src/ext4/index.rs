@@ -89,6 +89,13 @@ impl Indexes {
         let kept = self.0.get(u64::from(number));
         let mut contradicts = false;
         if kept.is_none() && directory.has_hash_tree() {
+            // Of names that differ in case alone the one that is spelt so is meant.
+            if wanted.folded.is_some()
+                && let Answer::Found(found) =
+                    hash_tree::find(directory, wanted.key(), &|other| other == name)?
+            {
+                return Ok(found);
+            }
             match hash_tree::find(directory, wanted.key(), &|name| wanted.matches(name))? {
                 Answer::Found(found) => return Ok(found),
                 Answer::Absent if directory.trusts_hashes() => return Err(FsError::not_found()),
@@ -126,19 +133,20 @@ impl Indexes {
         let hash = checksum::sum(wanted.key());
         let first = index.places.partition_point(|&(found, _)| found < hash);
         let places = index.places.get(first..).unwrap_or_default();
-        let mut found = None;
+        let (mut found, mut is_exact) = (None, false);
         for &(_, place) in places.iter().take_while(|&&(found, _)| found == hash) {
             directory.visit_one(u64::from(place).saturating_mul(4), &mut |entry| {
-                if wanted.matches(entry.name) {
+                is_exact = entry.name == wanted.name;
+                if is_exact || (found.is_none() && wanted.matches(entry.name)) {
                     found = Some(Found::of(entry));
                 }
                 Ok(ControlFlow::Break(()))
             })?;
-            if let Some(found) = found {
-                return Ok(found);
+            if is_exact {
+                break;
             }
         }
-        Err(absent(index.damaged))
+        found.ok_or_else(|| absent(index.damaged))
     }
 }
 
@@ -173,11 +181,12 @@ impl Index {
 fn walk_for(directory: &Directory<'_>, wanted: &Wanted<'_>) -> FsResult<Found> {
     let mut found = None;
     let walked = directory.walk(0, &mut |entry| {
-        if !wanted.matches(entry.name) {
-            return Ok(ControlFlow::Continue(()));
+        let is_exact = entry.name == wanted.name;
+        if is_exact || (found.is_none() && wanted.matches(entry.name)) {
+            found = Some(Found::of(entry));
         }
-        found = Some(Found::of(entry));
-        Ok(ControlFlow::Break(()))
+        // Another name that differs in case alone may be spelt as it was asked for.
+        Ok(if is_exact { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     found.ok_or_else(|| absent(walked == Walked::ToTheEnd { damaged: true }))
 }

@@ -40,6 +40,7 @@ mod replayed;
 mod runs;
 mod superblock;
 mod system_blocks;
+mod twins;
 mod volume;
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use volfold_block::{Finding, FindingLog, bytes_to_index, code};
 
 use super::attributes::ExtendedAttributes;
 use super::dir::{Claims, Directory, Entry, Walked};
+use super::features::Incompat;
 use super::index::{Indexes, damaged_directory};
 use super::inode::{FAST_LINK, Flags, Inode};
 use super::superblock::Primary;
+use super::twins::Twins;
 use super::volume::Volume;
-use super::{check, inline, inode, map, orphans, recovery};
+use super::{casefold, check, inline, inode, map, orphans, recovery};
 use crate::driver::{ReadOptions, VolumeReader};
 use crate::error::{FsError, FsErrorKind, FsResult};
 use crate::extents::{BytesFile, ExtentFile};
@@ -97,6 +99,14 @@ impl Ext4 {
 
     /// Where the link `inode` leads.
     fn target(&self, inode: &Inode, bytes: &[u8]) -> FsResult<LinkTarget> {
+        let target = self.stored_target(inode, bytes)?;
+        if target.0.contains(&0) {
+            return Err(FsError::corrupt("link target has a zero byte"));
+        }
+        Ok(target)
+    }
+
+    fn stored_target(&self, inode: &Inode, bytes: &[u8]) -> FsResult<LinkTarget> {
         if inode.kind != FileKind::Symlink {
             return Err(FsError::not_a_link());
         }
@@ -296,7 +306,11 @@ impl FileSystem for Ext4 {
         let start = from.0 & !CURSOR_DAMAGED;
         let mut scratch = Vec::new();
         let mut refused = false;
+        let mut twins = Twins::default();
         let walked = directory.walk(start, &mut |entry| {
+            if let Some(finding) = twins.take(number, entry.name) {
+                self.log.add(finding);
+            }
             let inode = self.volume.read_inode(entry.inode, &mut scratch);
             self.compare_entry(number, entry, &inode);
             let metadata = match inode {
@@ -434,6 +448,15 @@ fn info(volume: &Volume, device_size: u64, mut findings: Vec<Finding>) -> FsInfo
                 format!("the file system has unknown {word} features {bits:#x}"),
             ));
         }
+    }
+    if superblock.features.incompat(Incompat::CASEFOLD)
+        && superblock.encoding != casefold::UTF8_12_1
+    {
+        let line = format!(
+            "the encoding of names, {}, is not known; capitals count in all directories",
+            superblock.encoding
+        );
+        findings.push(Finding::warning(code::EXT4_UNKNOWN_FEATURES, line));
     }
     if volume.groups.damaged > 0 {
         findings.push(Finding::warning(

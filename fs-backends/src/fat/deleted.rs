@@ -299,7 +299,7 @@ impl FatFileSystem {
         visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>,
     ) -> FsResult<u64> {
         let heap = &self.boot.heap();
-        let mut owners = Owners::new(heap.all_clusters().end.into())?;
+        let mut owners = Owners::new(heap.end_within(self.reader.data.size()))?;
         let table = || Table::both(&*self.reader.metadata, &self.boot, &self.compared);
         table().scan(|cluster, entry, other| {
             if entry != 0 || other.is_some_and(|other| other != 0) {

@@ -89,6 +89,27 @@ impl<'a> ExtendedAttributes<'a> {
         Ok(names)
     }
 
+    /// Reads every name and value, of those in other inodes as long as `budget` has bytes.
+    ///
+    /// # Errors
+    /// Why one cannot be read.
+    pub(super) fn check(&self, budget: &mut u64) -> FsResult<()> {
+        for entry in self.entries()? {
+            let (_, entry) = entry?;
+            if names::shown(&entry).is_none() {
+                continue;
+            }
+            if let Value::Inode { size, .. } = entry.value {
+                let Some(left) = budget.checked_sub(u64::from(size).saturating_add(4096)) else {
+                    continue;
+                };
+                *budget = left;
+            }
+            names::shown_value(&entry, self.read(&entry)?)?;
+        }
+        Ok(())
+    }
+
     /// The value of the attribute `name`.
     ///
     /// # Errors

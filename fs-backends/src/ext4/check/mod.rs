@@ -23,6 +23,7 @@ use super::groups::{self, Group};
 use super::inode::{Flags, Inode};
 use super::runs::{Blocks, Sink};
 use super::superblock::{COPIES, SUPERBLOCK_SIZE, Superblock};
+use super::twins::Twins;
 use super::volume::Volume;
 use super::{block_map, extent_tree, map, system_blocks};
 use crate::error::{FsError, FsErrorKind, FsResult};
@@ -73,6 +74,8 @@ pub(super) fn run_within(
             .unwrap_or(1)
             .max(1),
         budget,
+        // LIMIT: what sound volumes have of them, many times.
+        attribute_bytes: 1 << 30,
     };
     let device = volume.data();
     check.backups(&*device)?;
@@ -124,6 +127,8 @@ struct Check<'a> {
     blocks_per_cluster: u64,
     /// How many more blocks are taken in.
     budget: u64,
+    /// How many more bytes of attributes in other inodes are read.
+    attribute_bytes: u64,
 }
 
 impl Check<'_> {
@@ -311,7 +316,7 @@ impl Check<'_> {
         self.claim_file(&inode)
     }
 
-    /// Takes in the block of attributes of `inode`, and reads their names.
+    /// Takes in the block of attributes of `inode`, and reads them.
     fn claim_attributes(&mut self, inode: &Inode, bytes: &[u8]) -> FsResult<()> {
         let block = inode.attribute_block;
         if block != 0 && !self.attributes.add(block) {
@@ -319,13 +324,14 @@ impl Check<'_> {
             self.claim_for(inode.number, block..block.saturating_add(1), &mut none);
         }
         let attributes = ExtendedAttributes::open(self.volume, inode, bytes);
-        match attributes.and_then(|attributes| attributes.names()) {
+        let budget = &mut self.attribute_bytes;
+        match attributes.and_then(|attributes| attributes.check(budget)) {
             Err(error) if error.kind() == FsErrorKind::Io => return Err(error),
             Err(error) => {
                 let line = format!("attributes of inode {}: {}", inode.number, error_chain(&error));
                 self.tell(code::EXT4_METADATA_DAMAGED, line);
             }
-            Ok(_) => {}
+            Ok(()) => {}
         }
         Ok(())
     }
@@ -418,7 +424,11 @@ impl Check<'_> {
                 .read_inode(number, &mut bytes)
                 .and_then(|inode| Directory::open(volume, inode, &bytes))
                 .and_then(|directory| {
+                    let mut twins = Twins::default();
                     let walked = directory.walk(0, &mut |entry| {
+                        if let Some(finding) = twins.take(number, entry.name) {
+                            report(finding);
+                        }
                         links.name(number, entry.inode, report);
                         Ok(ControlFlow::Continue(()))
                     })?;
