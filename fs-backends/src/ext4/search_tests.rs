@@ -15,6 +15,7 @@ use super::{casefold, inode};
 use crate::driver::VolumeReader;
 use crate::error::FsErrorKind;
 use crate::node::{FileSystem, Name, NodeId};
+use crate::testing;
 
 /// How many of `names` the hash tree of the directory `number` of `image` has.
 fn found_by_hash(image: Vec<u8>, number: u32, names: &[Vec<u8>]) -> usize {
@@ -142,6 +143,54 @@ fn names_are_found_in_any_case_where_a_directory_says_so() {
         is_absent(&*fs, fs.root(), b"FOLDED");
         assert!(fs.findings().is_empty(), "{:?}", fs.findings());
     }
+}
+
+#[test]
+fn of_names_that_differ_in_case_the_one_that_is_spelt_so_is_meant() {
+    let scratch = Scratch::new();
+    for (folder, others) in [("small", 0), ("large", 400)] {
+        let folder = scratch.tree().join(folder);
+        fs::create_dir(&folder).unwrap();
+        for name in ["B \u{e4}.txt", "b \u{c4}.TXT", "b \u{e4}.TXT"] {
+            fs::write(folder.join(name), name).unwrap();
+        }
+        for number in 0..others {
+            fs::write(folder.join(format!("{number} {}", "x".repeat(60))), b"").unwrap();
+        }
+    }
+    let options = ["-t", "ext4", "-b", "1024", "-O", "casefold", "-E", "encoding=utf8"];
+    if scratch.volume("16M", &options).is_none() {
+        return;
+    }
+    let _ = scratch.debugfs("sif small flags 0x40080000\nsif large flags 0x40080000\n");
+    let fs = mount(scratch.image()).unwrap();
+    for folder in ["small", "large"] {
+        for name in ["B \u{e4}.txt", "b \u{c4}.TXT", "b \u{e4}.TXT"] {
+            let path = format!("{folder}/{name}");
+            assert_eq!(testing::read(&*fs, &path).unwrap(), name.as_bytes(), "{path}");
+        }
+        assert!(testing::find(&*fs, &format!("{folder}/B \u{c4}.TXT")).is_ok());
+    }
+}
+
+#[test]
+fn a_name_that_a_directory_has_twice_is_told() {
+    let scratch = Scratch::new();
+    fs::write(scratch.tree().join("one.txt"), b"1").unwrap();
+    fs::write(scratch.tree().join("two.txt"), b"2").unwrap();
+    let Some(mut image) = scratch.volume("4M", &["-t", "ext2", "-b", "1024"]) else { return };
+    let at = image.windows(7).position(|bytes| bytes == b"two.txt").unwrap();
+    image[at..at + 7].copy_from_slice(b"one.txt");
+    let fs = mount(image).unwrap();
+    let names = testing::list(&*fs, fs.root(), 100).unwrap();
+    assert_eq!(names.iter().filter(|(name, ..)| name == b"one.txt").count(), 2);
+    let told = |findings: &[volfold_block::Finding]| {
+        findings.iter().any(|finding| finding.code == "ext4-name-twice")
+    };
+    assert!(told(&fs.findings()), "{:?}", fs.findings());
+    let mut found = Vec::new();
+    fs.check(&mut |finding| found.push(finding)).unwrap();
+    assert!(told(&found), "{found:?}");
 }
 
 fn is_absent(fs: &dyn FileSystem, dir: NodeId, name: &[u8]) {
