@@ -219,18 +219,22 @@ impl Walk<'_> {
         if !heap.has_cluster(cluster) {
             return Ok(());
         }
+        let mut start = cluster;
         while left > 0 {
             self.looks = self.looks.checked_sub(1).ok_or_else(|| {
                 FsError::unsupported("files of the volume have too many clusters to be compared")
             })?;
-            self.owners.take(&(cluster.into()..u64::from(cluster).saturating_add(1)))?;
             left = left.saturating_sub(1);
+            let end = cluster.saturating_add(1);
             match self.table.next(cluster)? {
-                Link::Next(next) if left > 0 => cluster = next,
-                _ => {
-                    let rest = u64::from(cluster).saturating_add(1);
-                    return self.owners.take(&(rest..rest.saturating_add(left)));
+                Link::Next(next) if left > 0 => {
+                    if next != end {
+                        self.owners.take(&(start.into()..end.into()))?;
+                        start = next;
+                    }
+                    cluster = next;
                 }
+                _ => return self.owners.take(&(start.into()..u64::from(end).saturating_add(left))),
             }
         }
         Ok(())
