@@ -24,8 +24,12 @@ impl FromStr for TimeZone {
     /// `Europe/Berlin`, a name of the IANA database, which has the summer times of all years; `+02:00` or `-3`,
     /// always so far east of UTC; `UTC`.
     fn from_str(text: &str) -> Result<Self, FsError> {
-        let unknown =
-            || FsError::new(FsErrorKind::InvalidName, format!("{text:?} is no time zone"));
+        let unknown = || {
+            FsError::new(
+                FsErrorKind::InvalidName,
+                format!("{text:?} is no time zone; give a name as Europe/Berlin, or +02:00"),
+            )
+        };
         if text.starts_with(['+', '-']) {
             let seconds = offset(text).ok_or_else(unknown)?;
             let offset = tz::Offset::from_seconds(seconds).map_err(|_| unknown())?;
