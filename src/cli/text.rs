@@ -25,27 +25,58 @@ pub(crate) fn complain(message: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "volfold: {}", plain(&message.to_string()));
 }
 
-/// `text` with control characters escaped: names are a guest's, and a terminal obeys them.
+/// Whether a terminal obeys `character`, or shows the others in another order or on another line.
+fn is_obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with what a terminal obeys escaped: names are a guest's.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
+    if !text.chars().any(is_obeyed) {
         return Cow::Borrowed(text);
     }
-    let escaped = text.chars().map(|character| {
-        if character.is_control() {
-            format!("\\x{:02x}", u32::from(character))
-        } else {
-            character.to_string()
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match u32::from(character) {
+            code if is_obeyed(character) && code < 0x100 => {
+                escaped.push_str(&format!("\\x{code:02x}"))
+            }
+            code if is_obeyed(character) => escaped.push_str(&format!("\\u{{{code:x}}}")),
+            _ => escaped.push(character),
         }
-    });
-    Cow::Owned(escaped.collect())
+    }
+    Cow::Owned(escaped)
 }
 
 /// `bytes` as one field of a line: tab, line feed, carriage return and backslash are escaped, and
-/// on a terminal all other control characters too. A terminal of Windows takes text alone, so
+/// on a terminal all else that it obeys too. A terminal of Windows takes text alone, so
 /// there what is not ASCII is escaped in a name that is no text.
 pub(crate) fn field(bytes: &[u8]) -> Cow<'_, [u8]> {
     static TERMINAL: LazyLock<bool> = LazyLock::new(|| io::stdout().is_terminal());
-    let terminal = *TERMINAL;
+    field_for(bytes, *TERMINAL)
+}
+
+/// The same for a `terminal`, or for another reader.
+fn field_for(bytes: &[u8], terminal: bool) -> Cow<'_, [u8]> {
+    let is_misleading = |bytes: &[u8]| {
+        let chunks = bytes.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
+        chunks.filter(|character| !character.is_ascii()).any(is_obeyed)
+    };
+    if terminal && is_misleading(bytes) {
+        let mut escaped = Vec::with_capacity(bytes.len() + 8);
+        for chunk in bytes.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                let text = character.to_string();
+                match !character.is_ascii() && is_obeyed(character) {
+                    true => escaped.extend(plain(&text).bytes()),
+                    false => escaped.extend_from_slice(&field_for(text.as_bytes(), terminal)),
+                }
+            }
+            escaped.extend_from_slice(&field_for(chunk.invalid(), terminal));
+        }
+        return Cow::Owned(escaped);
+    }
     let special = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b'\\');
     let no_text = cfg!(windows) && terminal && std::str::from_utf8(bytes).is_err();
     let control =
@@ -139,6 +170,13 @@ mod tests {
     fn messages_hold_no_control_characters() {
         assert_eq!(plain("a\u{1b}]0;x\u{7}b\nc\u{9b}"), "a\\x1b]0;x\\x07b\\x0ac\\x9b");
         assert_eq!(plain("Größe"), "Größe");
+        assert_eq!(plain("a\u{202e}b\u{2028}"), "a\\u{202e}b\\u{2028}");
+        let name = "ö\u{9b}1m\u{202e}txt.exe\t\u{1b}".as_bytes();
+        assert_eq!(&*field_for(name, true), "ö\\x9b1m\\u{202e}txt.exe\\t\\x1b".as_bytes());
+        let elsewhere = field_for(name, false);
+        assert!(
+            elsewhere.ends_with(b"txt.exe\\t\x1b") && elsewhere.starts_with("ö\u{9b}".as_bytes())
+        );
     }
 
     #[cfg(unix)]
