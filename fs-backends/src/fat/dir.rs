@@ -170,7 +170,12 @@ impl RawEntry {
         let created = at(self.created_date, self.created_time.get(), self.created_10ms);
         Times {
             modified,
-            accessed: at(self.accessed_date, 0, 0),
+            // 0 is no day: systems before Windows 95 keep none.
+            accessed: if self.accessed_date.get() == 0 {
+                modified
+            } else {
+                at(self.accessed_date, 0, 0)
+            },
             changed: modified,
             created: (self.created_date.get() != 0).then_some(created),
         }
