@@ -347,6 +347,11 @@ impl FileSystem for DeletedTree {
         findings
     }
 
+    /// That of the file system: what contradicts itself there bears on what is free.
+    fn check(&self, report: &mut dyn FnMut(Finding)) -> FsResult<()> {
+        self.files.check(report)
+    }
+
     fn usage(&self) -> FsResult<Usage> {
         self.files.usage()
     }

@@ -684,3 +684,35 @@ fn a_floppy_of_dos_1_is_read_without_a_boot_sector() {
         assert_eq!(kind_of(mount(&FatDriver, image)), FsErrorKind::Corrupt);
     }
 }
+
+#[test]
+fn short_names_are_of_the_code_page_that_is_wanted() {
+    let Some(mut image) = fat12() else { return };
+    let at = image.windows(11).position(|name| name == b"SHORT   TXT").unwrap();
+    // What Python's codecs make of the name in each: the file is the same.
+    image[at..at + 8].copy_from_slice(b"\x8F\xE0\xA8\xA2\xA5\xE2  ");
+    for (number, name) in [
+        ("437", "\u{c5}\u{3b1}\u{bf}\u{f3}\u{d1}\u{393}.TXT"),
+        ("850", "\u{c5}\u{d3}\u{bf}\u{f3}\u{d1}\u{d4}.TXT"),
+        ("866", "\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}.TXT"),
+    ] {
+        let options = ReadOptions { code_page: number.parse().unwrap(), ..ReadOptions::default() };
+        let device = Arc::new(volfold_block::MemoryDevice::new(&image[..]));
+        let fs = FatDriver.mount(VolumeReader::uncached(device), options).unwrap();
+        let names = list(&*fs, fs.root(), 7).unwrap();
+        assert!(names.iter().any(|(own, ..)| own == name.as_bytes()), "{number}");
+        assert_eq!(read(&*fs, name).unwrap(), files()["SHORT.TXT"], "{number}");
+        assert_eq!(read(&*fs, &name.to_lowercase()).unwrap(), files()["SHORT.TXT"], "{number}");
+    }
+}
+
+#[test]
+fn the_active_table_is_read_alone() {
+    let Some(mut image) = volume(80_000, &["-F", "32", "-s", "1"]) else { return };
+    let boot = Boot::parse(&image).unwrap();
+    image[0x28] = 0x81;
+    let first = usize::try_from(boot.table).unwrap();
+    image[first..first + usize::try_from(boot.table_size).unwrap()].fill(0);
+    let fs = mount(&FatDriver, image).unwrap();
+    assert_eq!(tree(&*fs), files());
+}
