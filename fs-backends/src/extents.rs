@@ -243,6 +243,14 @@ impl Extents {
         }
     }
 
+    /// The runs that lie on the volume, in order: where, and how many bytes.
+    pub(super) fn places(&self) -> impl Iterator<Item = (u64, u64)> {
+        let all = Span::between(0, self.end).map(|all| self.pieces(all));
+        all.into_iter()
+            .flatten()
+            .filter_map(|piece| Some((piece.place.offset()?, piece.span.length())))
+    }
+
     /// Where the byte at `offset` is and how many bytes follow it there; `None` past the end.
     pub(super) fn at(&self, offset: u64) -> Option<(Place, u64)> {
         let piece = self.pieces(Span::between(offset, self.end)?).next()?;

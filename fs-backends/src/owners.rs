@@ -56,9 +56,7 @@ impl Owners {
         let (start, end) = (clusters.start, clusters.end.min(self.count));
         let words = start / 64..if start < end { end.div_ceil(64) } else { start / 64 };
         let looks = words.end.saturating_sub(words.start);
-        self.budget = self.budget.checked_sub(looks).ok_or_else(|| {
-            FsError::unsupported("files of the volume have too many clusters to be compared")
-        })?;
+        self.budget = self.budget.checked_sub(looks).ok_or_else(too_many_clusters)?;
         Ok(words.filter_map(move |word| {
             let first = word.saturating_mul(64);
             let skip = u32::try_from(start.saturating_sub(first)).ok()?;
@@ -118,6 +116,11 @@ impl Owners {
         Ok(words
             .all(|(index, mask)| (get(&self.used, index) | get(&self.twice, index)) & mask == 0))
     }
+}
+
+/// Why files are not compared with each other.
+pub(super) fn too_many_clusters() -> FsError {
+    FsError::unsupported("files of the volume have too many clusters to be compared")
 }
 
 /// The clusters of `size` bytes that the bytes `place` lie in.

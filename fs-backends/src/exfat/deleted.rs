@@ -95,7 +95,7 @@ struct Walk<'a> {
     ahead: Vec<(Place, usize)>,
     found: Vec<(DeletedIn, NodeId, FileSet)>,
     /// What tells one file from another: one that was renamed or moved has left more than one set.
-    known: HashSet<(u32, u64, i64, Option<i64>)>,
+    known: HashSet<(u32, bool, u64, i64, Option<i64>)>,
 }
 
 impl Walk<'_> {
@@ -156,11 +156,8 @@ impl Walk<'_> {
         if count == 0 || !heap.has_cluster(record.allocation.first_cluster) {
             return Ok(None);
         }
-        let looks = if record.allocation.is_contiguous { 1 } else { count };
-        self.looks = self.looks.checked_sub(looks).ok_or_else(|| {
-            FsError::unsupported("files of the volume have too many clusters to be compared")
-        })?;
-        self.files.volume.clusters(&record.allocation, record.size()).map(Some)
+        let (volume, looks) = (&self.files.volume, &mut self.looks);
+        volume.clusters_within(looks, &record.allocation, record.size()).map(Some)
     }
 
     fn take(&mut self, extents: &Extents, is_deleted: bool) -> FsResult<()> {
@@ -177,8 +174,15 @@ impl Walk<'_> {
     fn claim_deleted(&mut self, node: NodeId, record: &FileRecord, depth: usize) -> FsResult<()> {
         let times = record.times(&self.files.options.time_zone);
         let created = times.created.map(|created| created.seconds);
-        let first = record.allocation.first_cluster;
-        if !self.known.insert((first, record.size(), times.modified.seconds, created)) {
+        let (first, is_contiguous) =
+            (record.allocation.first_cluster, record.allocation.is_contiguous);
+        if !self.known.insert((
+            first,
+            is_contiguous,
+            record.size(),
+            times.modified.seconds,
+            created,
+        )) {
             return Ok(());
         }
         let Some(clusters) = self.clusters(record)? else { return Ok(()) };
@@ -199,7 +203,7 @@ impl Walk<'_> {
     /// # Errors
     /// `Undecodable` if somebody has, or they are not known.
     fn is_left(&mut self, record: &FileRecord) -> FsResult<()> {
-        let extents = self.files.place_of_deleted(record)?;
+        let extents = self.files.place_of_deleted(&mut self.looks, record)?;
         for clusters in self.files.clusters_of(&extents) {
             if !self.owners.are_of_one(&clusters)? {
                 return Err(FsError::undecodable(Reason::OVERWRITTEN));
@@ -225,7 +229,7 @@ impl Exfat {
         let mut walk = Walk {
             files: self,
             owners,
-            looks: u64::from(heap.clusters).saturating_mul(4).saturating_add(1 << 20),
+            looks: u64::from(heap.clusters).saturating_mul(8).saturating_add(1 << 20),
             met: ClusterSet::new(heap)?,
             entered: HashSet::new(),
             ahead: vec![(Place::Living(ROOT, LivingPath::default()), 0)],
@@ -279,26 +283,24 @@ impl Exfat {
     /// The clusters in `extents`.
     fn clusters_of(&self, extents: &Extents) -> Vec<Range<u64>> {
         let heap = &self.volume.boot.heap;
-        let (mut runs, mut offset) = (Vec::new(), 0_u64);
-        while let Some((place, length)) = extents.at(offset) {
-            let first = place.offset().and_then(|start| heap.cluster_at(start)).map(u64::from);
-            let count = length.div_ceil(heap.cluster_size.into());
-            runs.extend(first.map(|first| first..first.saturating_add(count)));
-            offset = offset.saturating_add(length);
-        }
-        runs
+        let run = |(start, length): (u64, u64)| {
+            let first = u64::from(heap.cluster_at(start)?);
+            Some(first..first.saturating_add(length.div_ceil(heap.cluster_size.into())))
+        };
+        extents.places().filter_map(run).collect()
     }
 
     /// The clusters that a deleted file had.
     ///
     /// # Errors
     /// `Undecodable` if they are not known.
-    fn place_of_deleted(&self, record: &FileRecord) -> FsResult<Extents> {
+    fn place_of_deleted(&self, looks: &mut u64, record: &FileRecord) -> FsResult<Extents> {
         let size = record.size();
         if size == 0 {
             return Ok(Extents::default());
         }
-        let Clusters { extents, end } = self.volume.clusters(&record.allocation, size)?;
+        let Clusters { extents, end } =
+            self.volume.clusters_within(looks, &record.allocation, size)?;
         let is_one = size <= self.info.cluster_size.into();
         let is_known =
             end == ChainEnd::Whole(Link::End) || is_one && matches!(end, ChainEnd::Whole(_));
@@ -323,7 +325,7 @@ impl Exfat {
     /// # Errors
     /// As [`Self::place_of_deleted`]; `Undecodable` if one is in use.
     fn free_extents(&self, record: &FileRecord) -> FsResult<Extents> {
-        let extents = self.place_of_deleted(record)?;
+        let extents = self.place_of_deleted(&mut { u64::MAX }, record)?;
         match self.are_free(&extents)? {
             true => Ok(extents),
             false => Err(FsError::undecodable(Reason::OVERWRITTEN)),

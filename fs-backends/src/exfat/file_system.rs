@@ -6,7 +6,7 @@ use std::sync::Arc;
 use volfold_block::{Finding, bytes_to_index};
 
 use super::mounted::{Exfat, ROOT};
-use crate::clusters::finding::finding_of;
+use crate::clusters::finding::{finding_of, not_whole};
 use crate::error::{FsError, FsResult};
 use crate::node::{
     Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
@@ -116,8 +116,4 @@ impl FileSystem for Exfat {
             self.log.add(finding_of(node, &set.shown(), code, line));
         })
     }
-}
-
-fn not_whole(damage: &str) -> FsError {
-    FsError::corrupt(format!("directory can be listed in part only: {damage}"))
 }

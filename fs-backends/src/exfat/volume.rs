@@ -13,6 +13,7 @@ use crate::clusters::chain::{ChainEnd, Link, follow};
 use crate::driver::VolumeReader;
 use crate::error::{FsError, FsResult};
 use crate::extents::{Extents, Place};
+use crate::owners::too_many_clusters;
 
 /// What every part of the driver reads through.
 pub(super) struct Volume {
@@ -47,12 +48,28 @@ impl Volume {
     /// # Errors
     /// Why the table cannot be read.
     pub(super) fn clusters(&self, allocation: &Allocation, wanted: u64) -> FsResult<Clusters> {
+        self.clusters_within(&mut { u64::MAX }, allocation, wanted)
+    }
+
+    /// The same, if no more than `links` of the table are followed, which it takes from that.
+    ///
+    /// # Errors
+    /// As [`Self::clusters`]; `Unsupported` if there are more.
+    pub(super) fn clusters_within(
+        &self,
+        links: &mut u64,
+        allocation: &Allocation,
+        wanted: u64,
+    ) -> FsResult<Clusters> {
         if allocation.is_contiguous {
             return self.contiguous(allocation.first_cluster, wanted);
         }
         let mut table = self.table();
         let first = allocation.first_cluster;
-        let (extents, end) = follow(&self.boot.heap, first, wanted, |cluster| table.next(cluster))?;
+        let (extents, end) = follow(&self.boot.heap, first, wanted, |cluster| {
+            *links = links.checked_sub(1).ok_or_else(too_many_clusters)?;
+            table.next(cluster)
+        })?;
         Ok(Clusters { extents, end })
     }
 

@@ -22,13 +22,15 @@ use crate::code_page::CodePage;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::extents::{BytesFile, ExtentFile, Extents, Place};
 use crate::node::{Deleted, DeletedIn, FileData, LivingPath, NodeId};
-use crate::owners::Owners;
+use crate::owners::{Owners, too_many_clusters};
 use crate::wtf8;
 
 /// What stands for a first letter that is lost.
 const LOST_LETTER: u8 = b'_';
 /// LIMIT: how deep directories may lie.
 const MAX_DEPTH: usize = 2048;
+/// LIMIT: clusters that are looked at for the begins of deleted directories.
+const MAX_HALVES: u64 = 1 << 20;
 /// LIMIT: deleted entries of a volume.
 const MAX_FOUND: usize = 1 << 21;
 
@@ -140,6 +142,8 @@ struct Walk<'a> {
     owners: Owners,
     /// Entries of the table that may still be looked at.
     looks: u64,
+    /// Clusters that may still be looked at for the begin of a deleted directory.
+    halves: u64,
     /// The first clusters of the deleted directories that were met.
     met: HashSet<u32>,
     /// Directories to look into, and how deep they lie.
@@ -184,7 +188,7 @@ impl Walk<'_> {
 
     /// Takes the clusters of the files in a directory that is there, and keeps the directories.
     fn keep_living(&mut self, path: &LivingPath, depth: usize, opened: &Opened) -> FsResult<()> {
-        for (start, length) in places(&opened.extents) {
+        for (start, length) in opened.extents.places() {
             if let (Some(first), Some(end)) =
                 (self.cluster_at(start), self.cluster_at(start.saturating_add(length)))
             {
@@ -221,9 +225,7 @@ impl Walk<'_> {
         }
         let mut start = cluster;
         while left > 0 {
-            self.looks = self.looks.checked_sub(1).ok_or_else(|| {
-                FsError::unsupported("files of the volume have too many clusters to be compared")
-            })?;
+            self.looks = self.looks.checked_sub(1).ok_or_else(too_many_clusters)?;
             left = left.saturating_sub(1);
             let end = cluster.saturating_add(1);
             match self.table.next(cluster)? {
@@ -259,15 +261,21 @@ impl Walk<'_> {
         // The upper half may be lost, but a directory names its first cluster itself.
         let halves =
             if low <= 0xFFFF && files.is_fat32() { heap.all_clusters().end >> 16 } else { 0 };
-        self.looks = self.looks.saturating_sub(u64::from(halves).saturating_mul(16));
         for half in 0..=halves {
+            // Where too many were looked for, a directory is listed, and not looked into.
+            let Some(left) = self.halves.checked_sub(1) else { break };
+            self.halves = left;
             let first = half << 16 | low;
-            let is_there = heap.has_cluster(first) && files.is_directory_at(first);
-            if is_there && depth < MAX_DEPTH && self.met.insert(first) {
+            // One that is there was moved, and this entry left behind.
+            let is_gone = heap.has_cluster(first) && self.table.is_free(first)?;
+            if !is_gone || !files.is_directory_at(first) {
+                continue;
+            }
+            if depth < MAX_DEPTH && self.met.insert(first) {
                 self.owners.take_deleted(&(first.into()..u64::from(first).saturating_add(1)))?;
                 self.ahead.push((Directory::Deleted(node, first), depth.saturating_add(1)));
-                break;
             }
+            break;
         }
         Ok(())
     }
@@ -284,16 +292,6 @@ impl Walk<'_> {
             false => Err(FsError::undecodable(Reason::OVERWRITTEN)),
         }
     }
-}
-
-/// Where the runs of `extents` lie, and how long they are.
-fn places(extents: &Extents) -> Vec<(u64, u64)> {
-    let (mut places, mut offset) = (Vec::new(), 0_u64);
-    while let Some((place, length)) = extents.at(offset) {
-        places.extend(place.offset().map(|start| (start, length)));
-        offset = offset.saturating_add(length);
-    }
-    places
 }
 
 impl FatFileSystem {
@@ -315,6 +313,7 @@ impl FatFileSystem {
             table: table(),
             owners,
             looks: u64::from(heap.clusters).saturating_mul(4).saturating_add(1 << 20),
+            halves: MAX_HALVES,
             met: HashSet::new(),
             ahead: vec![(Directory::Living(ROOT, LivingPath::default()), 0)],
             found: Vec::new(),

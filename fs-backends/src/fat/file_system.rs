@@ -7,7 +7,7 @@ use volfold_block::{Finding, bytes_to_index};
 
 use super::mounted::{FatFileSystem, ROOT};
 use super::table::Table;
-use crate::clusters::finding::finding_of;
+use crate::clusters::finding::{finding_of, not_whole};
 use crate::error::{FsError, FsResult};
 use crate::node::{
     Attributes, Deleted, DirCursor, DirEntry, FileData, FileKind, FileSystem, FsInfo, LinkTarget,
@@ -45,8 +45,12 @@ impl FileSystem for FatFileSystem {
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> FsResult<NodeId> {
         let opened = self.opened(dir)?;
         let found = opened.listing.find(name.as_bytes());
-        let found = found.ok_or_else(FsError::not_found)?;
-        opened.node(found.offset).ok_or_else(FsError::not_found)
+        match (found.and_then(|found| opened.node(found.offset)), &opened.damage) {
+            (Some(node), _) => Ok(node),
+            (None, None) => Err(FsError::not_found()),
+            // It may be one of those that are not listed.
+            (None, Some(damage)) => Err(not_whole(damage)),
+        }
     }
 
     fn metadata(&self, node: NodeId) -> FsResult<Metadata> {
@@ -84,12 +88,7 @@ impl FileSystem for FatFileSystem {
                 return Ok(());
             }
         }
-        match &opened.damage {
-            None => Ok(()),
-            Some(damage) => {
-                Err(FsError::corrupt(format!("directory can be listed in part only: {damage}")))
-            }
-        }
+        opened.damage.as_ref().map_or(Ok(()), |damage| Err(not_whole(damage)))
     }
 
     fn read_link(&self, _node: NodeId) -> FsResult<LinkTarget> {

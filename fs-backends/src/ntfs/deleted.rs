@@ -32,7 +32,7 @@ const BATCH: u64 = 512;
 /// Bytes of `$Bitmap` that are read at once.
 const PIECE: u64 = 64 << 10;
 /// LIMIT: how deep directories may lie, and paths of directories that are kept.
-const MAX_DEPTH: usize = 256;
+const MAX_DEPTH: usize = 2048;
 const MAX_KEPT: usize = 1 << 16;
 
 impl NtfsFileSystem {
@@ -125,6 +125,9 @@ impl<'a> Walk<'a> {
         let record = self.volume.node(BITMAP)?;
         let bitmap = self.volume.stream(&record, kind::DATA, &[])?;
         let bitmap = bitmap.ok_or_else(|| FsError::corrupt("$Bitmap has no $DATA"))?;
+        if bitmap.size < self.owners.count() / 8 {
+            return Err(FsError::corrupt("$Bitmap is shorter than the volume"));
+        }
         let mut piece = Vec::new();
         let mut offset: u64 = 0;
         let end = self.owners.count().div_ceil(8).min(bitmap.valid);
@@ -157,10 +160,7 @@ impl<'a> Walk<'a> {
             let mut extents = Extents::default();
             // What can be read of a damaged run list counts.
             let _ = runs::append(piece.runs, attribute.position, size, Place::Hole, &mut extents);
-            let mut offset: u64 = 0;
-            while let Some((place, length)) = extents.at(offset) {
-                offset = offset.saturating_add(length);
-                let Place::At(start) = place else { continue };
+            for (start, length) in extents.places() {
                 let clusters = clusters_of(&(start..start.saturating_add(length)), size);
                 match record.is_in_use() {
                     true => self.owners.take(&clusters)?,
@@ -228,10 +228,7 @@ impl<'a> Walk<'a> {
         for (kind, name) in streams.iter().filter(|(kind, _)| *kind != kind::ATTRIBUTE_LIST) {
             let stream = self.volume.stream(record, *kind, name)?;
             let Some(Stream { content: Content::Runs(runs), .. }) = stream else { continue };
-            let mut offset: u64 = 0;
-            while let Some((place, length)) = runs.at(offset).filter(|(_, length)| *length > 0) {
-                offset = offset.saturating_add(length);
-                let Some(start) = place.offset() else { continue };
+            for (start, length) in runs.places() {
                 let place = start..start.saturating_add(length);
                 if !self.owners.are_of_one(&clusters_of(&place, self.volume.boot.cluster_size))? {
                     return Ok(false);
@@ -275,7 +272,11 @@ impl<'a> Walk<'a> {
             if let Some(known) = self.paths.get(&here) {
                 break known.clone();
             }
-            let record = self.volume.node(here).ok().filter(|_| below.len() < MAX_DEPTH);
+            if below.len() >= MAX_DEPTH {
+                // One of those above may be reached from others.
+                return None;
+            }
+            let record = self.volume.node(here).ok();
             let name = record.as_ref().and_then(FileRecord::file_name);
             let Some(name) = name else { break None };
             below.push((here, wtf8::encode(wtf8::units_le(name.name))));
