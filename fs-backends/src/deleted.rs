@@ -430,7 +430,10 @@ impl FileSystem for DeletedTree {
             None => self.files.open_deleted(deleted),
             Some(FsErrorKind::Undecodable(reason)) => Err(FsError::undecodable(reason)),
             Some(FsErrorKind::Encrypted) => Err(FsError::encrypted()),
-            Some(_) => Err(FsError::corrupt("what is left of the deleted file contradicts itself")),
+            // The file system has better words for it.
+            Some(_) => Err(self.files.open_deleted(deleted).err().unwrap_or_else(|| {
+                FsError::corrupt("what is left of the deleted file contradicts itself")
+            })),
         }
     }
 }

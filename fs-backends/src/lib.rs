@@ -77,6 +77,7 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+pub mod attributes;
 #[cfg(any(feature = "fat", feature = "exfat"))]
 mod clusters;
 pub mod code_page;

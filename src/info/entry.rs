@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use serde::Serialize;
+use volfold_fs::attributes::each_extended_attribute;
 use volfold_fs::{FileKind, FileSystem, FsErrorKind, FsResult, Metadata, NodeId};
 
 use super::path_text;
@@ -94,12 +95,15 @@ impl EntryInfo {
     /// Why one of them cannot be read; those before it are added.
     pub fn add_xattrs(&mut self, tree: &dyn FileSystem, node: NodeId) -> FsResult<()> {
         let all = self.xattrs.insert(Vec::new());
-        for name in tree.extended_attributes(node)? {
-            let value = tree.extended_attribute(node, &name)?;
-            let (name, name_hex) = path_text(&name);
-            all.push(AttributeInfo { name, name_hex, value_hex: HEXLOWER.encode(&value) });
-        }
-        Ok(())
+        each_extended_attribute(
+            tree,
+            node,
+            |_| true,
+            |name, value| {
+                let (name, name_hex) = path_text(&name);
+                all.push(AttributeInfo { name, name_hex, value_hex: HEXLOWER.encode(&value) });
+            },
+        )
     }
 }
 

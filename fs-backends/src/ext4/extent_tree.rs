@@ -39,7 +39,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use super::checksum;
 use super::damage::ok_unless_corrupt;
 use super::features::RoCompat;
-use super::inode::{ALL_BLOCKS, Inode};
+use super::inode::{ALL_BLOCKS, Flags, Inode};
 use super::runs::{Blocks, Runs, Sink};
 use super::volume::Volume;
 use crate::error::{FsError, FsResult};
@@ -106,9 +106,15 @@ pub(super) fn read<'a>(volume: &'a Volume, inode: &Inode) -> FsResult<Runs<'a>> 
 pub(super) fn walk(volume: &Volume, inode: &Inode, sink: &mut dyn Sink) -> FsResult<()> {
     // The nodes of a sound tree are blocks of their own.
     let budget = volume.superblock.blocks_count.min(MAX_BYTES / volume.superblock.block_size);
+    // A value of an attribute has 64 KiB at most, and each read of one walks its tree.
+    let is_value = inode.flags.has(Flags::EA_INODE);
+    let budget = if is_value { budget.min(MAX_NODES_OF_VALUE) } else { budget };
     let mut walk = Walk { volume, inode, sink, budget };
     walk.node(&inode.block, None, ALL_BLOCKS)
 }
+
+/// LIMIT: nodes of the tree of an inode that is the value of an attribute.
+const MAX_NODES_OF_VALUE: u64 = 128;
 
 struct Walk<'a> {
     volume: &'a Volume,

@@ -241,8 +241,10 @@ impl Inode {
             .ok_or_else(|| FsError::corrupt("inode has an unknown file type").at(at))?;
         let flags = Flags(raw.flags.get());
         let size = size(superblock, raw, kind, at)?;
-        let attribute_block =
-            (u64::from(raw.file_acl_high.get()) << 32) | u64::from(raw.file_acl_lo.get());
+        // Without 64-bit numbers of blocks the field is not that of Linux.
+        let high =
+            if superblock.features.incompat(Incompat::BIT64) { raw.file_acl_high.get() } else { 0 };
+        let attribute_block = (u64::from(high) << 32) | u64::from(raw.file_acl_lo.get());
         let allocated = allocated(superblock, raw, flags);
         let attribute_bytes = if attribute_block == 0 { 0 } else { superblock.cluster_size };
         Ok(Self {

@@ -373,7 +373,11 @@ impl FileSystem for Ext4 {
     fn deleted(&self, visit: &mut dyn FnMut(Deleted) -> ControlFlow<()>) -> FsResult<u64> {
         for inode in orphans::list(&self.volume)? {
             let name = format!("inode-{}", inode.number).into_bytes();
-            let found = Deleted { parent: DeletedIn::Unknown, name, metadata: inode.metadata() };
+            let mut metadata = inode.metadata();
+            if orphans::is_changed(&self.volume, inode.number) {
+                metadata.unreadable.get_or_insert(FsErrorKind::Unsupported);
+            }
+            let found = Deleted { parent: DeletedIn::Unknown, name, metadata };
             if visit(found).is_break() {
                 break;
             }

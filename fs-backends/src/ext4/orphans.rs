@@ -54,8 +54,22 @@ pub(super) fn list(volume: &Volume) -> FsResult<Vec<Inode>> {
 /// The inode `number`, which is one of those.
 ///
 /// # Errors
-/// `Corrupt` if it is none.
+/// `Corrupt` if it is none; `Unsupported` if fast commits have changed it: what they say of it is not applied.
 pub(super) fn read(volume: &Volume, number: u32, bytes: &mut Vec<u8>) -> FsResult<Inode> {
+    if is_changed(volume, number) {
+        let line = format!("deleted file with inode {number} was changed by fast commits");
+        return Err(FsError::unsupported(line));
+    }
+    read_stored(volume, number, bytes)
+}
+
+/// Whether fast commits say something of the inode `number`.
+pub(super) fn is_changed(volume: &Volume, number: u32) -> bool {
+    let changes = volume.changes();
+    changes.inode(number).is_some() || changes.ranges(number).is_some()
+}
+
+fn read_stored(volume: &Volume, number: u32, bytes: &mut Vec<u8>) -> FsResult<Inode> {
     let position = volume.read_inode_bytes(number, bytes)?;
     Inode::parse_unlinked(&volume.superblock, number, bytes, position)
 }
@@ -81,7 +95,7 @@ impl Orphans<'_> {
 
     /// Takes in the inode `number`, and gives what its `dtime` says.
     fn take(&mut self, number: u32) -> FsResult<u32> {
-        let inode = match read(self.volume, number, &mut Vec::new()) {
+        let inode = match read_stored(self.volume, number, &mut Vec::new()) {
             Err(error) if error.kind() == FsErrorKind::NotFound => {
                 let line =
                     format!("list of orphan inodes has inode {number}, which was never used");
@@ -90,7 +104,10 @@ impl Orphans<'_> {
             result => result?,
         };
         let next = inode.deletion;
-        if inode.links == 0 && !inode.flags.has(Flags::EA_INODE) {
+        // Its number may have been given to another file since.
+        let is_used = is_changed(self.volume, number)
+            && self.volume.read_inode(number, &mut Vec::new()).is_ok_and(|inode| inode.links > 0);
+        if inode.links == 0 && !is_used && !inode.flags.has(Flags::EA_INODE) {
             self.found.push(inode);
         }
         Ok(next)

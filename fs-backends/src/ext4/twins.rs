@@ -1,4 +1,4 @@
-//! Names that a directory has twice, of which only the first can be looked up.
+//! Names that a directory has twice, of which only one can be looked up.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,7 +22,7 @@ impl Twins {
         }
         let name = String::from_utf8_lossy(name);
         let line = format!(
-            "the directory with inode {number} has {name:?} twice; by its name the first is found"
+            "the directory with inode {number} has {name:?} twice; by its name one of the two is found"
         );
         Some(Finding::warning(code::EXT4_NAME_TWICE, line))
     }

@@ -293,7 +293,7 @@ codes! {
     EXT4_BITMAP = "ext4-bitmap", content, "Blocks or inodes of an ext volume are in use and marked as free.", "They may have been given to another file meanwhile; compare those files with a copy from elsewhere.";
     EXT4_BLOCK_COUNT = "ext4-block-count", content, "A file on an ext volume counts other blocks than its map has.", "Parts of it may read as zeros or belong to another file; compare it with a copy from elsewhere.";
     EXT4_BLOCK_TWICE = "ext4-block-twice", content, "A block of an ext volume is claimed twice.", "Only one of the claims can be right; compare those files with a copy from elsewhere.";
-    EXT4_NAME_TWICE = "ext4-name-twice", content, "A directory of an ext volume has a name twice; by its path the first of the two is read.", "`e2fsck` on a copy of the image renames one; `ls --json -R` lists both.";
+    EXT4_NAME_TWICE = "ext4-name-twice", content, "A directory of an ext volume has a name twice; by its path one of the two is read.", "`e2fsck` on a copy of the image renames one; `ls --json -R` lists both.";
     EXT4_SUPERBLOCK_GONE = "ext4-superblock-gone", content, "Nothing is left where the superblock of an ext volume was, and a backup is used; the volume may have held something else since.", "Compare what is shown with what you expect: files that were overwritten since read as other bytes.";
     EXT4_CUT_SHORT = "ext4-cut-short", content, "An ext volume is larger than what holds it; what is missing is an error.", "The image or partition is cut off: compare its size with the disk, and copy it again.";
     EXT4_ERRORS = "ext4-errors", content, "An ext volume is marked as having errors.", "`e2fsck -fn` on `volfold attach` shows what is wrong.";

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
 use clap::Args;
+use volfold_fs::attributes::each_extended_attribute;
 use volfold_fs::{FileSystem, Metadata, Owner};
 
 /// What is kept.
@@ -69,8 +70,8 @@ impl KeepArguments {
 /// An extended attribute: its name and its value.
 pub(super) type Attribute = (Vec<u8>, Vec<u8>);
 
-/// The extended attributes that other files can have: those that the file system itself keeps
-/// (`system.`) say how it lies there.
+/// The extended attributes that other files can have: those that NTFS itself keeps (`system.ntfs_`) say how the
+/// file lies there.
 pub(super) fn attributes(
     tree: &dyn FileSystem,
     metadata: &Metadata,
@@ -79,12 +80,8 @@ pub(super) fn attributes(
         format!("extended attributes cannot be read: {}", volfold_block::error_chain(error))
     };
     let mut all = Vec::new();
-    for name in tree.extended_attributes(metadata.node).map_err(|error| shown(&error))? {
-        if name.starts_with(b"system.ntfs_") {
-            continue;
-        }
-        let value = tree.extended_attribute(metadata.node, &name).map_err(|error| shown(&error))?;
-        all.push((name, value));
-    }
+    let wanted = |name: &[u8]| !name.starts_with(b"system.ntfs_");
+    let keep = |name, value| all.push((name, value));
+    each_extended_attribute(tree, metadata.node, wanted, keep).map_err(|error| shown(&error))?;
     Ok(all)
 }

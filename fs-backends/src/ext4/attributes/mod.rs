@@ -100,10 +100,10 @@ impl<'a> ExtendedAttributes<'a> {
                 continue;
             }
             if let Value::Inode { size, .. } = entry.value {
-                let Some(left) = budget.checked_sub(u64::from(size).saturating_add(4096)) else {
+                *budget = budget.saturating_sub(u64::from(size).saturating_add(4096));
+                if *budget == 0 {
                     continue;
-                };
-                *budget = left;
+                }
             }
             names::shown_value(&entry, self.read(&entry)?)?;
         }

@@ -105,8 +105,13 @@ pub(super) fn run_within(
             check.bitmaps(&*device, number, &group)
         })?;
     }
-    if !check.knows_all_blocks() || check.links.is_full() || check.inodes.is_full() {
-        let line = "the volume has more blocks or names than are compared";
+    let has_read_values = check.attribute_bytes > 0;
+    if !has_read_values
+        || !check.knows_all_blocks()
+        || check.links.is_full()
+        || check.inodes.is_full()
+    {
+        let line = "the volume has more blocks, names or attributes than are compared";
         (check.report)(Finding::info(code::NOT_COMPARED, line));
     }
     Ok(())
