@@ -716,3 +716,40 @@ fn the_active_table_is_read_alone() {
     let fs = mount(&FatDriver, image).unwrap();
     assert_eq!(tree(&*fs), files());
 }
+
+#[test]
+fn a_directory_that_was_moved_is_not_a_deleted_one() {
+    let scratch = Scratch::new("fat");
+    let Some(image) = fat12() else { return };
+    scratch.write("image", &image);
+    let moved = scratch.run("mmd", &["-i", "image", "::new"])
+        && scratch.run("mmove", &["-i", "image", "::dir", "::new"])
+        && scratch.run("mdel", &["-i", "image", "::SHORT.TXT"]);
+    assert!(moved);
+    let fs = mount(&FatDriver, scratch.image()).unwrap();
+    assert!(find(&*fs, "new/dir/x").is_ok());
+    let tree = DeletedTree::new(fs).unwrap();
+    let names = list(&tree, tree.root(), 7).unwrap();
+    let names: Vec<&[u8]> = names.iter().map(|(name, ..)| name.as_slice()).collect();
+    assert_eq!(names, [&b"_HORT.TXT"[..], b"_ir"]);
+    assert!(list(&tree, find(&tree, "_ir").unwrap(), 7).unwrap().is_empty(), "it is there");
+    assert_eq!(read(&tree, "_HORT.TXT").unwrap(), files()["SHORT.TXT"]);
+}
+
+#[test]
+fn a_name_that_is_not_found_in_a_damaged_directory_may_be_there() {
+    let Some((mut image, _)) = fat16() else { return };
+    let node = |image: &[u8], path| {
+        let reader = VolumeReader::uncached(Arc::new(volfold_block::MemoryDevice::new(image)));
+        let fs = FatFileSystem::mount(reader, ReadOptions::default()).unwrap();
+        fs.entry(find(&fs, path).unwrap()).unwrap().first_cluster(false)
+    };
+    let first = node(&image, "dir/many");
+    link(&mut image, first, 0);
+    let fs = mount(&FatDriver, image).unwrap();
+    let names = (0..60).map(|number| format!("dir/many/File number {number:03}.data"));
+    let (found, lost): (Vec<_>, Vec<_>) =
+        names.map(|name| find(&*fs, &name)).partition(Result::is_ok);
+    assert!(found.len() > 3 && lost.len() > 40, "{} found", found.len());
+    assert!(lost.into_iter().all(|lost| kind_of(lost) == FsErrorKind::Corrupt));
+}
