@@ -4,6 +4,7 @@
 pub(super) mod chain;
 pub(super) mod claims;
 pub(super) mod content;
+pub(super) mod dig;
 pub(super) mod dos_time;
 pub(super) mod finding;
 pub(super) mod heap;

@@ -16,18 +16,14 @@ use super::mounted::{Exfat, ROOT, contradiction, with_zeros_from};
 use super::record::{FileRecord, FileSet, MAX_DIRECTORY, MAX_SET};
 use super::volume::Clusters;
 use crate::clusters::chain::{ChainEnd, Link};
-use crate::clusters::finding::{ENTRY, finding_of};
+use crate::clusters::dig::{Ahead, Digger, MAX_FOUND, Place, dig};
+use crate::clusters::finding::ENTRY;
 use crate::clusters::set::ClusterSet;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
 use crate::extents::{BytesFile, ExtentFile, Extents};
 use crate::node::{Deleted, DeletedIn, FileData, LivingPath, NodeId};
 use crate::owners::Owners;
 use crate::wtf8;
-
-/// LIMIT: how deep directories may lie.
-const MAX_DEPTH: usize = 2048;
-/// LIMIT: deleted sets of a volume.
-const MAX_FOUND: usize = 1 << 21;
 
 /// A set that was deleted.
 struct Found {
@@ -74,13 +70,6 @@ fn set_of(primary: &Entry, later: &[Entry], is_deleted: bool) -> Option<(usize, 
     Some((secondaries.len().saturating_add(1), set))
 }
 
-/// A directory that is looked into.
-enum Place {
-    Living(NodeId, LivingPath),
-    /// It was deleted, and these were its clusters.
-    Deleted(NodeId, Extents),
-}
-
 /// What a walk for deleted files knows.
 struct Walk<'a> {
     files: &'a Exfat,
@@ -91,16 +80,21 @@ struct Walk<'a> {
     met: ClusterSet,
     /// The living directories that were met.
     entered: HashSet<NodeId>,
-    /// Directories to look into, and how deep they lie.
-    ahead: Vec<(Place, usize)>,
+    ahead: Ahead<Extents>,
     found: Vec<(DeletedIn, NodeId, FileSet)>,
     /// What tells one file from another: one that was renamed or moved has left more than one set.
     known: HashSet<(u32, bool, u64, i64, Option<i64>)>,
 }
 
-impl Walk<'_> {
-    /// Notes the deleted sets of the directory `here`, and keeps the directories in it.
-    fn step(&mut self, here: &Place, depth: usize) -> FsResult<()> {
+impl Digger for Walk<'_> {
+    /// The clusters.
+    type Gone = Extents;
+
+    fn ahead(&mut self) -> &mut Ahead<Extents> {
+        &mut self.ahead
+    }
+
+    fn look_into(&mut self, here: &Place<Extents>, depth: usize) -> FsResult<()> {
         let (is_deleted, parent, extents) = match here {
             Place::Living(dir, path) => {
                 let directory = self.files.directory(*dir)?;
@@ -124,7 +118,9 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
 
+impl Walk<'_> {
     /// Takes the clusters of the files in a directory that is there, and keeps the directories.
     fn keep_living(
         &mut self,
@@ -138,12 +134,11 @@ impl Walk<'_> {
                 self.take(&clusters.extents, false)?;
             }
             if file.record.is_directory()
-                && depth < MAX_DEPTH
                 && let Some(node) = directory.node(file)
                 && self.entered.insert(node)
             {
                 let below = path.join(directory.listing.name(file));
-                self.ahead.push((Place::Living(node, below), depth.saturating_add(1)));
+                self.ahead.push(Place::Living(node, below), depth);
             }
         }
         Ok(())
@@ -187,12 +182,12 @@ impl Walk<'_> {
         }
         let Some(clusters) = self.clusters(record)? else { return Ok(()) };
         self.take(&clusters.extents, true)?;
-        if record.is_directory() && depth < MAX_DEPTH {
+        if record.is_directory() && Ahead::<Extents>::goes_below(depth) {
             let mut extents = clusters.extents;
             let other = self.met.take(&self.files.volume.boot.heap, &extents);
             extents.truncate(other.unwrap_or(u64::MAX));
             if extents.end() > 0 && self.files.are_free(&extents)? {
-                self.ahead.push((Place::Deleted(node, extents), depth.saturating_add(1)));
+                self.ahead.push(Place::Deleted(node, extents), depth);
             }
         }
         Ok(())
@@ -232,30 +227,14 @@ impl Exfat {
             looks: u64::from(heap.clusters).saturating_mul(8).saturating_add(1 << 20),
             met: ClusterSet::new(heap)?,
             entered: HashSet::new(),
-            ahead: vec![(Place::Living(ROOT, LivingPath::default()), 0)],
+            ahead: Ahead::from(ROOT),
             found: Vec::new(),
             known: HashSet::new(),
         };
         for extents in self.system_extents() {
             walk.take(&extents, false)?;
         }
-        while let Some((here, depth)) = walk.ahead.pop() {
-            match walk.step(&here, depth) {
-                Ok(()) => {}
-                Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
-                Err(error) => {
-                    let name = match &here {
-                        Place::Living(_, path) => {
-                            path.split().map_or(&b"root directory"[..], |(_, name)| name)
-                        }
-                        Place::Deleted(..) => b"deleted directory",
-                    };
-                    let line = format!("not looked into for deleted files: {error}");
-                    let name = String::from_utf8_lossy(name);
-                    self.log.add(finding_of(ROOT, &name, code::EXFAT_DIRECTORY, &line));
-                }
-            }
-        }
+        dig(&mut walk, &self.log, code::EXFAT_DIRECTORY)?;
         for (parent, node, set) in std::mem::take(&mut walk.found) {
             let mut metadata = self.describe(node, &set.record);
             if !set.record.is_directory() && metadata.unreadable.is_none() {

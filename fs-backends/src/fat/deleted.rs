@@ -17,22 +17,19 @@ use super::mounted::{FatFileSystem, Opened, ROOT};
 use super::names;
 use super::table::Table;
 use crate::clusters::chain::Link;
-use crate::clusters::finding::{ENTRY, finding_of};
+use crate::clusters::dig::{Ahead, Digger, MAX_FOUND, Place, dig};
+use crate::clusters::finding::ENTRY;
 use crate::code_page::CodePage;
 use crate::error::{FsError, FsErrorKind, FsResult, Reason};
-use crate::extents::{BytesFile, ExtentFile, Extents, Place};
+use crate::extents::{self, BytesFile, ExtentFile, Extents};
 use crate::node::{Deleted, DeletedIn, FileData, LivingPath, NodeId};
 use crate::owners::{Owners, too_many_clusters};
 use crate::wtf8;
 
 /// What stands for a first letter that is lost.
 const LOST_LETTER: u8 = b'_';
-/// LIMIT: how deep directories may lie.
-const MAX_DEPTH: usize = 2048;
 /// LIMIT: clusters that are looked at for the begins of deleted directories.
 const MAX_HALVES: u64 = 1 << 20;
-/// LIMIT: deleted entries of a volume.
-const MAX_FOUND: usize = 1 << 21;
 
 /// An entry that was deleted.
 struct Found {
@@ -128,13 +125,6 @@ fn has_extension_of(name: &[u16], raw: &[u8; 11]) -> bool {
     long.clone().count() == short.clone().count() && long.zip(short).all(is_alike)
 }
 
-/// A directory that is looked into.
-enum Directory {
-    Living(NodeId, LivingPath),
-    /// It was deleted, and this was its first cluster.
-    Deleted(NodeId, u32),
-}
-
 /// What a walk for deleted files knows.
 struct Walk<'a> {
     files: &'a FatFileSystem,
@@ -146,29 +136,35 @@ struct Walk<'a> {
     halves: u64,
     /// The first clusters of the deleted directories that were met.
     met: HashSet<u32>,
-    /// Directories to look into, and how deep they lie.
-    ahead: Vec<(Directory, usize)>,
+    ahead: Ahead<u32>,
     found: Vec<(DeletedIn, NodeId, RawEntry, Vec<u8>)>,
     /// What tells one file from another: first cluster, size, and times. One that was renamed or moved has left
     /// more than one entry.
     known: HashSet<(u32, u64, i64, Option<i64>)>,
 }
 
-impl Walk<'_> {
-    /// Notes the deleted entries of the directory `here`, and keeps the directories in it.
-    fn step(&mut self, here: &Directory, depth: usize) -> FsResult<()> {
+impl Digger for Walk<'_> {
+    /// The first cluster.
+    type Gone = u32;
+
+    fn ahead(&mut self) -> &mut Ahead<u32> {
+        &mut self.ahead
+    }
+
+    fn look_into(&mut self, here: &Place<u32>, depth: usize) -> FsResult<()> {
         let files = self.files;
         let device = &*files.reader.metadata;
         let (is_deleted, parent, extents) = match here {
-            Directory::Living(dir, path) => {
+            Place::Living(dir, path) => {
                 let opened = files.opened(*dir)?;
                 self.keep_living(path, depth, &opened)?;
                 (false, DeletedIn::Living(path.clone()), opened.extents.clone())
             }
-            Directory::Deleted(dir, first) => {
+            Place::Deleted(dir, first) => {
                 let mut extents = Extents::default();
                 let heap = &files.boot.heap();
-                extents.push(Place::At(heap.position(*first)?), heap.cluster_size.into())?;
+                extents
+                    .push(extents::Place::At(heap.position(*first)?), heap.cluster_size.into())?;
                 (true, DeletedIn::Deleted(*dir), extents)
             }
         };
@@ -185,7 +181,9 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
 
+impl Walk<'_> {
     /// Takes the clusters of the files in a directory that is there, and keeps the directories.
     fn keep_living(&mut self, path: &LivingPath, depth: usize, opened: &Opened) -> FsResult<()> {
         for (start, length) in opened.extents.places() {
@@ -198,11 +196,9 @@ impl Walk<'_> {
         for entry in &opened.listing.entries {
             self.claim_living(&entry.raw)?;
             if entry.raw.is_directory()
-                && depth < MAX_DEPTH
                 && let Some(node) = opened.node(entry.offset)
             {
-                let below = Directory::Living(node, path.join(&*entry.name));
-                self.ahead.push((below, depth.saturating_add(1)));
+                self.ahead.push(Place::Living(node, path.join(&*entry.name)), depth);
             }
         }
         Ok(())
@@ -271,9 +267,9 @@ impl Walk<'_> {
             if !is_gone || !files.is_directory_at(first) {
                 continue;
             }
-            if depth < MAX_DEPTH && self.met.insert(first) {
+            if Ahead::<u32>::goes_below(depth) && self.met.insert(first) {
                 self.owners.take_deleted(&(first.into()..u64::from(first).saturating_add(1)))?;
-                self.ahead.push((Directory::Deleted(node, first), depth.saturating_add(1)));
+                self.ahead.push(Place::Deleted(node, first), depth);
             }
             break;
         }
@@ -315,27 +311,11 @@ impl FatFileSystem {
             looks: u64::from(heap.clusters).saturating_mul(4).saturating_add(1 << 20),
             halves: MAX_HALVES,
             met: HashSet::new(),
-            ahead: vec![(Directory::Living(ROOT, LivingPath::default()), 0)],
+            ahead: Ahead::from(ROOT),
             found: Vec::new(),
             known: HashSet::new(),
         };
-        while let Some((here, depth)) = walk.ahead.pop() {
-            match walk.step(&here, depth) {
-                Ok(()) => {}
-                Err(error) if error.kind() == FsErrorKind::Unsupported => return Err(error),
-                Err(error) => {
-                    let name = match &here {
-                        Directory::Living(_, path) => {
-                            path.split().map_or(&b"root directory"[..], |(_, name)| name)
-                        }
-                        Directory::Deleted(..) => b"deleted directory",
-                    };
-                    let line = format!("not looked into for deleted files: {error}");
-                    let name = String::from_utf8_lossy(name);
-                    self.log.add(finding_of(ROOT, &name, code::FAT_DIRECTORY, &line));
-                }
-            }
-        }
+        dig(&mut walk, &self.log, code::FAT_DIRECTORY)?;
         for (parent, node, raw, name) in std::mem::take(&mut walk.found) {
             let mut metadata = self.describe(node, &raw);
             if !raw.is_directory() {
@@ -390,7 +370,7 @@ impl FatFileSystem {
         let heap = &self.boot.heap();
         let length = byte_count(clusters.len()).saturating_mul(heap.cluster_size.into());
         let mut extents = Extents::default();
-        extents.push(Place::At(heap.position(clusters.start)?), length)?;
+        extents.push(extents::Place::At(heap.position(clusters.start)?), length)?;
         let (data, size) = (self.reader.data.clone(), raw.size());
         Ok(Arc::new(ExtentFile::new(data, extents, size, size)?))
     }
